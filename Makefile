@@ -1,0 +1,62 @@
+# make run                   the phantom, quick settings: notebooks executed into runs/quick/
+# make run PROFILE=acdc      the same notebooks with profiles/acdc.yaml
+# make test                  all tests; real data too, where CMR_DATA_DIR names a folder
+# make lab                   JupyterLab in the same environment
+# make lint, make lock       ruff; a new requirements.lock from pyproject.toml
+#
+# A fresh machine needs Python 3.11 or newer, make and git; everything else comes into .venv.
+
+PROFILE ?= quick
+CORES   ?= 2
+# `make test TESTS="tests/test_runs.py -k resume"` runs some
+TESTS   ?=
+
+# Pinned beside the lock because it reads and writes it.
+UV      := uv==0.13.8
+PY      := .venv/bin/python
+READY   := .venv/.ready
+
+.PHONY: run test lab lint lock
+.DELETE_ON_ERROR:
+
+# `exec`: the run must see when make itself is killed, and end with it.
+run: $(READY)
+	@exec $(PY) -m cmrlib.runs all --profile "$(PROFILE)" --cores "$(CORES)" --follow
+
+test: $(READY)
+	@$(PY) -m pytest $(TESTS)
+
+lab: $(READY)
+	@$(PY) -m jupyterlab notebooks
+
+lint: $(READY)
+	@$(PY) -m ruff check .
+
+# A find-links folder with CPU wheels would fork the lock into +cpu versions: hide it here.
+lock: $(READY)
+	@env -u UV_FIND_LINKS $(PY) -m uv pip compile --quiet --upgrade \
+	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	@git --no-pager diff --stat -- requirements.lock
+
+# Made again whenever the lock or the package's metadata changes; the stamp comes last, so an interrupted
+# install is taken up again. uv takes a third of pip's time; where it cannot be had or fails, pip does it.
+# Unlike pip, uv reads no PIP_FIND_LINKS: a machine that keeps its CPU wheels there says so once.
+$(READY): requirements.lock pyproject.toml
+	@python=; for p in python3 python3.13 python3.12 python3.11; do \
+	    if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "cmrlib needs Python 3.11 or newer; python3 here is: $$(python3 --version 2>&1)" >&2; exit 1; \
+	fi; \
+	if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "making .venv with $$($$python --version)"; $$python -m venv --clear .venv || exit 1; \
+	fi
+	@echo "installing requirements.lock into .venv (once; a few minutes on a slow line)"
+	@export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; \
+	if $(PY) -m pip install --quiet $(UV) && \
+	   $(PY) -m uv pip install --quiet --python $(PY) --compile-bytecode -r requirements.lock; then :; else \
+	    echo "uv did not manage; installing with pip" >&2; \
+	    $(PY) -m pip install --quiet -r requirements.lock; \
+	fi
+	@$(PY) -m pip install --quiet --no-deps --editable .
+	@touch $(READY)

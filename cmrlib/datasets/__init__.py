@@ -1,0 +1,28 @@
+"""Readers: one module a source turns a folder into Studies; `ingest` turns them into a cohort."""
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+from cmrlib.cohort import Cohort
+from cmrlib.ingest import build_cohort
+
+KINDS = ("acdc", "sunnybrook", "dicom")
+"""Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""
+
+
+def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = True, limit: int | None = None,
+           **options) -> Cohort:
+    """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
+
+    kind: one of KINDS. limit: the first so many subjects only. options go to the reader (see its module).
+    Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, and `phantom` by `cmr phantom`")
+    if not Path(src).exists():
+        raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
+    reader = import_module(f"cmrlib.datasets.{kind}")
+    items = dict(list(reader.find(src).items())[:limit])
+    return build_cohort(items, partial(reader.read, **options), dest, reader.DESCRIPTION | {"Options": options},
+                        workers, progress)

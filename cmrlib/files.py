@@ -1,0 +1,114 @@
+"""Files that other programs open too: TSV, JSON and NIfTI, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+
+@contextmanager
+def atomic(path):
+    """Yield a temporary path beside `path`; move it there on success, remove it on any failure.
+
+    A reader, a full disk or a killed process never meets half a file under its final name.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".part-", suffix="-" + path.name, dir=path.parent)
+    except OSError as error:
+        raise OSError(f"cannot write in {path.parent}: {error.strerror}; choose a folder that you may write") from error
+    os.close(handle)
+    try:
+        yield Path(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(value, path):
+    """JSON; numpy values become plain ones, NaN and infinity become null."""
+    with atomic(path) as part:
+        part.write_text(json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def read_json(path):
+    try:
+        return json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not readable as JSON ({error}); restore it from its source") from error
+
+
+def write_tsv(table: pd.DataFrame, path):
+    """DataFrame → TSV; missing values are `n/a` as BIDS asks, floats keep 10 digits."""
+    with atomic(path) as part:
+        table.to_csv(part, sep="\t", index=False, na_rep="n/a", float_format="%.10g", lineterminator="\n")
+
+
+def read_tsv(path) -> pd.DataFrame:
+    """TSV → DataFrame; only `n/a` and empty cells are missing, identifiers stay text."""
+    text = {name: str for name in ("participant_id", "session", "cine", "view", "flags", "observer", "group", "sex")}
+    table = pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False, dtype=text)
+    empty = {name: "" for name in ("session", "flags") if name in table}
+    return table.fillna(empty)
+
+
+def write_nifti(path, pixels, affine, frame_step_ms=float("nan")):
+    """Array (frames, slices, rows, columns) → uncompressed NIfTI (i, j, k, t), sform and qform alike, mm and ms."""
+    image = nib.Nifti1Image(np.asarray(pixels).T, affine)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm", "msec")
+    if np.isfinite(frame_step_ms):
+        image.header["pixdim"][4] = frame_step_ms
+    with atomic(path) as part:
+        nib.save(image, part)
+
+
+def map_nifti(path) -> tuple[np.ndarray, np.ndarray]:
+    """NIfTI → (array (frames, slices, rows, columns), affine); a zero-copy memory map where uncompressed.
+
+    Raises ValueError naming the file where it is damaged, FileNotFoundError where it is gone.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path.name} is missing from {path.parent}; ingest the subject again")
+    try:
+        image = nib.load(path)
+        data = np.asanyarray(image.dataobj)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as NIfTI ({type(error).__name__}: {error}); it is damaged or cut short: "
+            "restore it or ingest the subject again"
+        ) from error
+    return data.reshape(data.shape + (1,) * (4 - data.ndim)).T, image.affine
+
+
+def digest(path) -> str:
+    """Digest of a file's bytes (blake2b, 16 bytes, hexadecimal)."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
