@@ -34,8 +34,8 @@ lint: $(READY)
 
 # A find-links folder with CPU wheels would fork the lock into +cpu versions: hide it here.
 lock: $(READY)
-	@env -u UV_FIND_LINKS $(PY) -m uv pip compile --quiet --upgrade \
-	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	@env -u UV_FIND_LINKS $(PY) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	    --extra dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 	@git --no-pager diff --stat -- requirements.lock
 
 # Made again whenever the lock or the package's metadata changes; the stamp comes last, so an interrupted

@@ -188,9 +188,14 @@ class Plane:
         """(2, 3): (column, row) of the input → output."""
         return cv2.invertAffineTransform(self.matrix)
 
-    def pixels(self, image, interpolation=cv2.INTER_LINEAR) -> np.ndarray:
-        """Image (rows, columns[, channels]) float32 → output grid, zero outside."""
-        return self._warp(np.ascontiguousarray(image, np.float32), self.matrix, self.shape, interpolation)
+    def pixels(self, image, interpolation=cv2.INTER_LINEAR, outside: float = 0) -> np.ndarray:
+        """Image (rows, columns[, channels]) → float32 on the output grid; `outside` where the input ends.
+
+        8- and 16-bit images are warped as they are and converted after: the output is usually the smaller one.
+        """
+        small = image.dtype in (np.uint8, np.uint16, np.int16)
+        image = np.ascontiguousarray(image) if small else np.ascontiguousarray(image, np.float32)
+        return self._warp(image, self.matrix, self.shape, interpolation, outside).astype(np.float32, copy=False)
 
     def mask(self, mask, outside: int = 0) -> np.ndarray:
         """Label map → output grid by nearest neighbour; labels never mix."""
@@ -210,4 +215,4 @@ class Plane:
     @staticmethod
     def _warp(image, matrix, shape, interpolation, outside=0):
         flags = interpolation | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(image, matrix, shape[::-1], flags=flags, borderValue=outside)
+        return cv2.warpAffine(image, matrix, shape[::-1], flags=flags, borderValue=(outside,) * 4)

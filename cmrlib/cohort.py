@@ -57,6 +57,23 @@ def subject_label(text: str) -> str:
     return label
 
 
+def label_folders(folders, salt=None) -> dict[str, Path]:
+    """Subject label → folder, from the folders' names.
+
+    salt: folder → bytes; given, a name that holds a seven-digit number (a UK Biobank participant) becomes a hash of
+    name and salt. Raises ValueError where two names give one label: a subject must not overwrite another.
+    """
+    labels = {}
+    for folder in map(Path, folders):
+        label = subject_label(folder.name)
+        if salt and re.search(r"(?<![A-Za-z0-9])[0-9]{7}(?![A-Za-z0-9])", folder.name):
+            label = "H" + hashlib.blake2b(folder.name.encode() + salt(folder), digest_size=6).hexdigest()
+        if label in labels:
+            raise ValueError(f"two folders give the subject label {label!r}; rename one of them")
+        labels[label] = folder
+    return labels
+
+
 def _stem(cine_name: str) -> Path:
     """Folder and name stem inside a cohort or an observer: sub-1[/ses-2]/sub-1[_ses-2]_view-…"""
     folders = [part for part in cine_name.split("_") if part.startswith(("sub-", "ses-"))]
@@ -79,8 +96,8 @@ class Observer:
     def mask(self, cine_name: str) -> Annotation:
         """The annotation's mask (a memory map) and what was annotated; raises FileNotFoundError where none."""
         sidecar = read_json(self._file(cine_name, "dseg.json"))
-        plain = self._file(cine_name, "dseg.nii")
-        mask, _ = map_nifti(plain if plain.exists() else self._file(cine_name, "dseg.nii.gz"))
+        corrected = self._file(cine_name, "dseg.nii.gz")  # only people write .nii.gz: their word over the .nii beside it
+        mask, _ = map_nifti(corrected if corrected.exists() else self._file(cine_name, "dseg.nii"))
         return Annotation(mask, {int(t): tuple(s) for t, s in sidecar["annotated"].items()})
 
     def points(self, cine_name: str) -> pd.DataFrame:
@@ -228,6 +245,17 @@ def _cine_row(cine: Cine, path: Path) -> dict:
             "rr_ms": None if cine.rr_ms is None else round(float(np.nanmedian(cine.rr_ms)), 4),
             "ed": cine.ed, "es": cine.es, "flags": ";".join(cine.flags),
             "bytes": path.stat().st_size, "digest": digest(path)}
+
+
+def check_study(study: Study):
+    """Raise ValueError where cines share a name or a mask does not fit its cine: before anything is written."""
+    names = [cine.name for cine in study.cines]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{sorted(names)[0]}: several cines of one name; number them with `run`")
+    for cine in study.cines:
+        for annotations in study.observers.values():
+            if cine.name in annotations and annotations[cine.name].mask is not None:
+                _check_mask(cine, annotations[cine.name])
 
 
 def write_study(root, study: Study) -> dict:

@@ -71,7 +71,8 @@ def write_tsv(table: pd.DataFrame, path):
 
 def read_tsv(path) -> pd.DataFrame:
     """TSV → DataFrame; only `n/a` and empty cells are missing, identifiers stay text."""
-    text = {name: str for name in ("participant_id", "session", "cine", "view", "flags", "observer", "group", "sex")}
+    text = {name: str for name in ("participant_id", "session", "cine", "view", "flags", "observer", "group", "sex",
+                              "digest")}
     table = pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False, dtype=text)
     empty = {name: "" for name in ("session", "flags") if name in table}
     return table.fillna(empty)

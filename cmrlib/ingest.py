@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from tqdm import tqdm
 
-from cmrlib.cohort import Cohort, Study, finish_cohort, write_sources, write_study
+from cmrlib.cohort import Cohort, Study, check_study, finish_cohort, write_sources, write_study
 from cmrlib.files import read_json, write_json
 
 
@@ -46,6 +47,8 @@ def build_cohort(items: dict, read, dest, description: dict, workers: int | None
         sources |= result.pop("sources")
     if sources:
         write_sources(dest.parent / f".{dest.name}.sources.tsv", sources)
+    for part in dest.rglob(".part-*"):  # what a killed run was writing
+        part.unlink()
     cohort = finish_cohort(dest, description, results)
     shutil.rmtree(state)
     return cohort
@@ -62,7 +65,7 @@ def _claim(dest, state, description):
     if dest.exists() and any(dest.iterdir()) and not state.exists():
         raise FileExistsError(f"{dest} is not empty and holds no cohort: choose an empty folder")
     plan = state / "plan.json"
-    if plan.exists() and read_json(plan) != description:
+    if plan.exists() and read_json(plan).get("Plan") != description["Plan"]:
         raise FileExistsError(f"{dest} holds an interrupted ingest with other settings: delete it or choose another folder")
     try:
         write_json(description, plan)
@@ -78,17 +81,32 @@ def _run(todo, items, read, dest, workers):
             _one(label, items[label], read, dest)
             yield label
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, getattr(read, "func", read).__module__])  # imported once, not per worker
+    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
         futures = {pool.submit(_one, label, items[label], read, dest): label for label in todo}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BaseException:  # a full disk: the other subjects would only fail too
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _end_with_parent():
+    """End this worker when the ingest is killed: a survivor would wait for ever, and write into the next run."""
+    def wait():
+        parent_process().join()
+        os._exit(1)
+    Thread(target=wait, daemon=True).start()
 
 
 def _one(label, item, read, dest):
     """Read and write one subject; what fails in reading becomes a rejected row, what fails in writing stops the run."""
     try:
         study = read(label, item)
+        check_study(study)
     except Exception as error:  # noqa: BLE001  any damage in one subject must leave the others alone
         study = Study({"participant_id": label}, [], rejected=[
             {"participant_id": label, "digest": "n/a", "reason": _reason(error)}])

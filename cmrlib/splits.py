@@ -71,3 +71,14 @@ def _require_unique(table: pd.DataFrame, where="participants"):
     twice = table["participant_id"][table["participant_id"].duplicated()].tolist()
     if twice:
         raise ValueError(f"{where}: subjects listed twice: {sorted(set(twice))[:5]}; keep one row a subject")
+
+
+def committed_list(name: str) -> Path | None:
+    """The committed list of folds of a real data set, None for an empty name."""
+    if not name:
+        return None
+    path = Path(__file__).parent / "datasets" / "splits" / f"{name}.tsv"
+    if not path.exists():
+        known = sorted(p.stem for p in path.parent.glob("*.tsv"))
+        raise ValueError(f"no committed list of folds named {name!r}; there are {', '.join(known)}")
+    return path

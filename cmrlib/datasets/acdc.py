@@ -16,7 +16,7 @@ import numpy as np
 
 from cmrlib.anatomy import BACKGROUND, STRUCTURES
 from cmrlib.cine import Cine
-from cmrlib.cohort import Annotation, Study, subject_label
+from cmrlib.cohort import Annotation, Study, label_folders
 
 DESCRIPTION = {"Name": "ACDC", "License": "research only; cite Bernard et al., IEEE TMI 2018"}
 _STRUCTURES = ("lv", "myo", "rv")
@@ -25,8 +25,9 @@ _RECODE = np.array([BACKGROUND, STRUCTURES["rv"], STRUCTURES["myo"], STRUCTURES[
 
 def find(src) -> dict[str, Path]:
     """Subject label → patient folder, for the release's root or its `training` or `testing` folder."""
-    folders = sorted(p.parent for p in Path(src).rglob("Info.cfg"))
-    return {subject_label(folder.name): folder for folder in folders}
+    kinds = ("Info.cfg", "patient*_frame*.nii.gz", "patient*_4d.nii.gz")
+    files = [path for kind in kinds for path in Path(src).rglob(kind)]
+    return label_folders(sorted({path.parent for path in files}))
 
 
 def read(label: str, folder: Path) -> Study:
@@ -36,8 +37,9 @@ def read(label: str, folder: Path) -> Study:
     masks = {phase: _mask(label, folder, number) for phase, number in one_based.items()}
     pair = [_volume(label, folder / f"{folder.name}_frame{number:02d}.nii.gz") for number in one_based.values()]
     for (phase, mask), (pixels, _) in zip(masks.items(), pair):
-        if mask.shape != pixels.shape:
-            raise ValueError(f"sub-{label}: the {phase} mask has shape {mask.shape}, its image {pixels.shape}")
+        if not mask.shape == pixels.shape == pair[0][0].shape:
+            raise ValueError(f"sub-{label}: the {phase} mask has shape {mask.shape}, its image {pixels.shape}, the ED "
+                             f"image {pair[0][0].shape}; expected one shape")
     total = int(info.get("NbFrame", 0))
     flags = _phase_flags(masks)
     if "ed_es_swapped" in flags:  # patient090 and its like: volumes decide
@@ -48,6 +50,9 @@ def read(label: str, folder: Path) -> Study:
     if four_d.exists():
         pixels, affine = _volume(label, four_d)
         ed, es, of = one_based["ED"] - 1, one_based["ES"] - 1, None
+        if pixels.shape[1:] != pair[0][0].shape or max(ed, es) >= len(pixels):
+            raise ValueError(f"sub-{label}: the 4-D file has shape {pixels.shape}; expected more than {max(ed, es)} "
+                             f"frames of {pair[0][0].shape}")
     else:
         pixels, affine = np.stack([p for p, _ in pair]), pair[0][1]
         ed, es, of = 0, 1, ((one_based["ED"] - 1, one_based["ES"] - 1), total)
@@ -62,6 +67,8 @@ def read(label: str, folder: Path) -> Study:
 
 
 def _info(label, folder):
+    if not (folder / "Info.cfg").exists():
+        raise ValueError(f"sub-{label}: Info.cfg is missing, and with it which frames are ED and ES")
     lines = (line.split(":", 1) for line in (folder / "Info.cfg").read_text().splitlines() if ":" in line)
     info = {key.strip(): value.strip() for key, value in lines}
     missing = [key for key in ("ED", "ES") if not info.get(key, "").isdigit()]
@@ -80,24 +87,34 @@ def _number(info, key, divisor):
 def _volume(label, path):
     """(t,) k, j, i array and an affine whose scale is `pixdim` (the sform of the release says 1 mm)."""
     if not path.exists():
-        raise ValueError(f"sub-{label}: {path.suffixes[-2] if path.suffixes else ''} image of a labelled frame is missing")
-    image = nib.load(path)
+        raise ValueError(f"sub-{label}: the image of a labelled frame is missing")
+    image, pixels = _nifti(label, path)
     zooms = np.array(image.header.get_zooms()[:3], float)
     if (zooms <= 0).any() or not np.isfinite(zooms).all():
         raise ValueError(f"sub-{label}: voxel size {zooms.tolist()} in the header; expected three positive mm")
     affine = np.array(image.affine, float)
+    if not abs(np.linalg.det(affine[:3, :3])) > 1e-9:
+        raise ValueError(f"sub-{label}: an image's affine is singular; repair its header")
     affine[:3, :3] *= zooms / np.linalg.norm(affine[:3, :3], axis=0)
-    pixels = np.asanyarray(image.dataobj).T
     if not np.isfinite(pixels).all():
         raise ValueError(f"sub-{label}: an image holds NaN or infinite pixels; restore the file")
     return np.ascontiguousarray(pixels), affine
+
+
+def _nifti(label, path):
+    """Header and (t,) k, j, i array; a file cut short says so."""
+    try:
+        image = nib.load(path)
+        return image, np.asanyarray(image.dataobj).T
+    except Exception as error:
+        raise ValueError(f"sub-{label}: a NIfTI file cannot be read ({type(error).__name__}); it is damaged") from error
 
 
 def _mask(label, folder, number):
     path = folder / f"{folder.name}_frame{number:02d}_gt.nii.gz"
     if not path.exists():
         raise ValueError(f"sub-{label}: frame {number} has no mask (…_gt.nii.gz)")
-    mask = np.asanyarray(nib.load(path).dataobj).T
+    _, mask = _nifti(label, path)
     strange = sorted(set(np.unique(mask).tolist()) - {0, 1, 2, 3})
     if strange:
         raise ValueError(f"sub-{label}: mask values {strange} in frame {number}; ACDC uses 0 to 3")

@@ -1,0 +1,30 @@
+"""Statistics between observers: DataFrame in, DataFrame out, one row a result.
+
+Every estimate has its 95 % interval in `_low` and `_high` beside it, and its n; what is undefined is NaN with
+the reason in `note`. Columns have the unit of the ratings unless their name says another. Rows that miss a
+rating are left out and counted (`n_missing`); ratings entered twice are refused.
+"""
+
+from cmrlib.agreement.classification import choose_threshold, classification, roc_pr
+from cmrlib.agreement.differences import bland_altman, regression, repeatability
+from cmrlib.agreement.observers import compare, paired_ratings
+from cmrlib.agreement.ranks import paired_test, rank_correlation, unpaired_test
+from cmrlib.agreement.reliability import icc, icc_a1
+from cmrlib.agreement.resampling import bootstrap
+
+__all__ = [
+    "bland_altman",
+    "bootstrap",
+    "choose_threshold",
+    "classification",
+    "compare",
+    "icc",
+    "icc_a1",
+    "paired_ratings",
+    "paired_test",
+    "rank_correlation",
+    "regression",
+    "repeatability",
+    "roc_pr",
+    "unpaired_test",
+]

@@ -1,0 +1,198 @@
+"""How far two observers lie apart: Bland-Altman, regression, repeatability. Differences are always a - b."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from cmrlib.agreement.resampling import N_BOOT, bounded, complete, few_subjects, interval
+
+Z = 1.96
+"""Limits of agreement are bias ± 1.96 SD, as Bland and Altman and the papers print them."""
+
+
+def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
+    """Bias and limits of agreement of a - b with their intervals, and whether they hold over the whole range.
+
+    a, b: (rows,) ratings of the same cases in one unit. subjects: where a subject has several rows (visits,
+    frames) while the true value changes, limits count variance between and within subjects (Bland & Altman, J
+    Biopharm Stat 2007;17:571); `pooled_*` limits ignore the repeats and are there because papers print them.
+    Returns one row: difference ("a - b"), n, n_subjects, n_missing, bias, sd, loa_low, loa_high, each limit
+    and the bias with `_low`, `_high`; sd_between, sd_within (NaN without repeats); pooled_sd, pooled_loa_low,
+    pooled_loa_high; bias_slope (of the difference on the mean: proportional bias) with `_low`, `_high`, `_p`;
+    spread_slope (of the residual's size on the mean: heteroscedasticity, Bland & Altman 1999, section 3.2)
+    with `_low`, `_high`, `_p`; note.
+    Intervals: t for the bias; limits exact by the noncentral t (Carkeet, Optom Vis Sci 2015;92:e71), with
+    repeats MOVER on the two mean squares (Zou, Stat Methods Med Res 2013;22:630), slopes with cluster-robust
+    errors.
+    """
+    rows = complete(a, b, subjects=subjects)
+    a, b = rows.columns
+    d, note = a - b, few_subjects(rows)
+    row = {"difference": f"{names[0]} - {names[1]}"} | rows.counts | _UNKNOWN
+    if not note:
+        if _flat(d, a):
+            d, note = np.full_like(d, d.mean()), "differences do not vary"
+        row |= _repeated_limits(d, rows.subjects) if rows.repeated else _limits(d)
+        pooled, bias = d.std(ddof=1), d.mean()
+        row |= {"pooled_sd": pooled, "pooled_loa_low": bias - Z * pooled,
+                "pooled_loa_high": bias + Z * pooled}
+        row |= _trends(d, (a + b) / 2, rows)
+    return pd.DataFrame([row | {"note": note}])
+
+
+_UNKNOWN = (
+    bounded("bias") | {"sd": np.nan} | bounded("loa_low") | bounded("loa_high")
+    | dict.fromkeys(("sd_between", "sd_within", "pooled_sd", "pooled_loa_low", "pooled_loa_high"), np.nan)
+    | bounded("bias_slope") | {"bias_slope_p": np.nan} | bounded("spread_slope") | {"spread_slope_p": np.nan}
+)  # fmt: skip
+
+
+def _flat(values, scale=None):
+    """Whether values are one constant but for the last bits (of `scale`): that noise has no slope."""
+    return np.ptp(values) <= 1e-12 * np.abs(values if scale is None else scale).max()
+
+
+def _limits(d):
+    """One difference a subject: bias + 1.96 SD is a quantile whose exact bounds are noncentral t."""
+    n, bias, sd = len(d), d.mean(), d.std(ddof=1)
+    near, far = stats.nct.ppf([0.025, 0.975], n - 1, Z * np.sqrt(n)) / np.sqrt(n)  # in SD from the bias
+    half = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n)
+    row = bounded("bias", bias, bias - half, bias + half) | {"sd": sd}
+    row |= bounded("loa_low", bias - Z * sd, bias - far * sd, bias - near * sd)
+    return row | bounded("loa_high", bias + Z * sd, bias + near * sd, bias + far * sd)
+
+
+def _repeated_limits(d, subjects):
+    """Several differences a subject: one-way analysis of variance (Bland & Altman 2007)."""
+    sizes = np.bincount(subjects)
+    n, k, bias = len(d), len(sizes), d.mean()
+    means = np.bincount(subjects, d) / sizes
+    ms_within = ((d - means[subjects]) ** 2).sum() / (n - k)
+    ms_between = (sizes * (means - bias) ** 2).sum() / (k - 1)
+    m = (n**2 - (sizes**2).sum()) / ((k - 1) * n)  # rows a subject, weighted for unequal numbers
+    between = max(0.0, (ms_between - ms_within) / m)
+    sd = np.sqrt(between + ms_within)
+    half = stats.t.ppf(0.975, k - 1) * np.sqrt(between * (sizes**2).sum() / n**2 + ms_within / n)
+
+    low, high = _mover_variance([ms_between / m, (1 - 1 / m) * ms_within], [k - 1, n - k], sd**2)
+    inner, outer = np.hypot(half, Z * (sd - np.sqrt(low))), np.hypot(half, Z * (np.sqrt(high) - sd))
+    row = bounded("bias", bias, bias - half, bias + half) | {"sd": sd}
+    row |= bounded("loa_low", bias - Z * sd, bias - Z * sd - outer, bias - Z * sd + inner)
+    row |= bounded("loa_high", bias + Z * sd, bias + Z * sd - inner, bias + Z * sd + outer)
+    return row | {"sd_between": np.sqrt(between), "sd_within": np.sqrt(ms_within)}
+
+
+def _mover_variance(parts, degrees, total):
+    """Bounds of a sum of variances from the chi-square bounds of its parts (Zou 2013)."""
+    parts, degrees = np.array(parts), np.array(degrees)
+    low = parts * (1 - degrees / stats.chi2.ppf(0.975, degrees))
+    high = parts * (degrees / stats.chi2.ppf(0.025, degrees) - 1)
+    return max(0.0, total - np.sqrt((low**2).sum())), total + np.sqrt((high**2).sum())
+
+
+def _trends(d, mean, rows):
+    """Bias and spread against size: lines of the difference, then of the residual's size, on the mean."""
+    bias = _line(mean, d, rows)
+    residual = np.abs(d - bias["intercept"] - bias["slope"] * mean)
+    spread = _line(mean, residual, rows, scale=d)
+    row = {}
+    for name, fit in (("bias_slope", bias), ("spread_slope", spread)):
+        row |= bounded(name, fit["slope"], fit["slope_low"], fit["slope_high"]) | {f"{name}_p": fit["p"]}
+    return row
+
+
+_NO_LINE = bounded("slope") | bounded("intercept") | {"p": np.nan}
+
+
+def _line(x, y, rows, scale=None):
+    """Least squares y = intercept + slope·x, intervals by t, cluster-robust (CR1) where subjects repeat.
+
+    Returns slope and intercept with bounds, and p of the slope; NaN where x or y does not vary.
+    """
+    n, k = rows.n, rows.n_subjects
+    if _flat(x) or _flat(y, scale):
+        return _NO_LINE
+    design = np.column_stack([np.ones(n), x])  # (rows, 2)
+    bread = np.linalg.inv(design.T @ design)
+    fit = bread @ design.T @ y
+    scores = design * (y - design @ fit)[:, None]
+    if rows.repeated:
+        sums = np.zeros((k, 2))
+        np.add.at(sums, rows.subjects, scores)
+        covariance, degrees = bread @ sums.T @ sums @ bread * k / (k - 1) * (n - 1) / (n - 2), k - 1
+    else:
+        covariance, degrees = bread * (scores[:, 0] ** 2).sum() / (n - 2), n - 2
+    error = np.sqrt(np.diag(covariance))
+    low, high = fit + np.outer([-1, 1], stats.t.ppf(0.975, degrees) * error)
+    with np.errstate(divide="ignore"):  # a perfect line has no error
+        p = 2 * stats.t.sf(np.abs(fit[1] / error[1]), degrees)
+    row = bounded("slope", fit[1], low[1], high[1]) | bounded("intercept", fit[0], low[0], high[0])
+    return row | {"p": float(p)}
+
+
+def regression(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """The line a = intercept + slope·b, Pearson's r and the mean absolute error |a - b|, in one row.
+
+    a: test, b: reference, in one unit. Returns n, n_subjects, n_missing, r, slope, intercept, mae, each with
+    `_low`, `_high`; p (of slope 0); note.
+    Intervals: Fisher's z for r, with repeated subjects a bootstrap over them; bootstrap for mae; else t.
+    """
+    rows = complete(a, b, subjects=subjects)
+    a, b = rows.columns
+    note = few_subjects(rows)
+    if not note and (_flat(a) or _flat(b)):
+        note = "ratings of one observer do not vary: no line"
+    row = rows.counts | bounded("r") | _NO_LINE
+    if not note:
+        row |= _correlation(rows, n_boot, seed) | _line(b, a, rows)
+    row |= bounded("mae", *interval(rows, mean_absolute, n_boot, seed)[:3])
+    return pd.DataFrame([row | {"note": note}])
+
+
+def _correlation(rows, n_boot, seed):
+    if rows.repeated:
+        return bounded("r", *interval(rows, pearson, n_boot, seed)[:3])
+    fit = stats.pearsonr(*rows.columns)
+    return bounded("r", fit.statistic, *fit.confidence_interval(0.95))
+
+
+def pearson(a, b, axis=-1):
+    """Pearson's r along an axis."""
+    a, b = a - a.mean(axis, keepdims=True), b - b.mean(axis, keepdims=True)
+    return (a * b).sum(axis) / np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
+
+
+def mean_absolute(a, b, axis=-1):
+    """Mean of |a - b| along an axis."""
+    return np.abs(a - b).mean(axis)
+
+
+def repeatability(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """Within-subject SD of one rating, coefficient of variation, repeatability coefficient, in one row.
+
+    within_sd = sqrt(mean((a - b)²) / 2), so a bias counts; cv_pct = 100 within_sd / mean of all ratings, NaN
+    unless all are positive; rc = 1.96 √2 within_sd, which two ratings of one subject exceed in 5 %. Some
+    papers print 100 SD(a - b) / mean as CV: that is √2 larger. Each with `_low`, `_high` (bootstrap over
+    subjects), n, n_subjects, n_missing, note.
+    Source: Bland & Altman, BMJ 1996;312:1654 and 313:106.
+    """
+    rows = complete(a, b, subjects=subjects)
+    positive = all((c > 0).all() for c in rows.columns)
+    note = few_subjects(rows) or ("" if positive else "ratings not all positive: no coefficient of variation")
+    row = rows.counts
+    for name, statistic in (("within_sd", _within_sd), ("cv_pct", _cv_pct), ("rc", _rc)):
+        known = positive or name != "cv_pct"
+        row |= bounded(name, *interval(rows, statistic, n_boot, seed)[:3]) if known else bounded(name)
+    return pd.DataFrame([row | {"note": note}])
+
+
+def _within_sd(a, b, axis=-1):
+    return np.sqrt(((a - b) ** 2).mean(axis) / 2)
+
+
+def _cv_pct(a, b, axis=-1):
+    return 100 * _within_sd(a, b, axis) / ((a + b) / 2).mean(axis)
+
+
+def _rc(a, b, axis=-1):
+    return Z * np.sqrt(2) * _within_sd(a, b, axis)

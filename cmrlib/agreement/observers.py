@@ -1,0 +1,81 @@
+"""Any two observers of one cohort: their tables joined, and all that compares them, one row a measure."""
+
+import pandas as pd
+
+from cmrlib.agreement.differences import bland_altman, regression, repeatability
+from cmrlib.agreement.reliability import icc_a1
+from cmrlib.agreement.resampling import N_BOOT
+
+KEYS = ("participant_id", "session")
+
+
+def paired_ratings(table_a: pd.DataFrame, table_b: pd.DataFrame, measure: str, on=KEYS) -> pd.DataFrame:
+    """Two observers' measures joined, one row a case that either of them rated.
+
+    Tables: a column `measure`, as in measures.tsv, or long with columns measure and value; both with the
+    columns `on`.
+    Returns the columns of `on`, a, b, missing: "" where both rated, else who did not ("a", "b", "a and b").
+    The statistics leave such rows out and count them; `pairs[pairs.missing != ""]` lists them.
+    Raises ValueError for a key or measure that a table lacks, and for a case that stands in one table twice.
+    """
+    on = list(on)
+    a, b = (_ratings(t, measure, on, name) for name, t in (("a", table_a), ("b", table_b)))
+    pairs = a.merge(b, on=on, how="outer", sort=True, validate="one_to_one")
+    absent = pairs[["a", "b"]].isna()
+    pairs["missing"] = (absent["a"] * 1 + absent["b"] * 2).map({0: "", 1: "a", 2: "b", 3: "a and b"})
+    return pairs
+
+
+def _ratings(table, measure, on, name):
+    """→ the columns of `on` and the ratings under the observer's name."""
+    if {"measure", "value"} <= set(table.columns):
+        table = table[table["measure"] == measure].rename(columns={"value": measure})
+        if table.empty:
+            raise ValueError(f"observer {name} has no measure {measure!r}")
+    lacking = [c for c in (*on, measure) if c not in table.columns]
+    if lacking:
+        raise ValueError(f"observer {name}: expected columns {lacking}, got {list(table.columns)}")
+    twice = table[table.duplicated(on, keep=False)]
+    if len(twice):
+        raise ValueError(f"observer {name}: {len(twice[on].drop_duplicates())} cases have several ratings of "
+                         f"{measure}, first {twice[on].iloc[0].to_dict()}; keep one of each")
+    return table[[*on, measure]].rename(columns={measure: name})
+
+
+def compare(table, reference, test, measures=None, on=KEYS, subject="participant_id", n_boot=N_BOOT, seed=0):
+    """Everything about two observers of one cohort: a table with one row a measure.
+
+    table: all observers' measures with a column `observer`, wide or long as for `paired_ratings`. measures:
+    their names (units are in them); all that both have by default. Differences are test - reference; where a
+    subject has several sessions, limits, slopes and intervals account for it.
+    Returns measure, reference, test, then the columns of `bland_altman`, `regression`, `icc_a1` and
+    `repeatability`.
+    Raises ValueError for an observer that is not in the table, and as `paired_ratings` does.
+    """
+    a, b = (_of(table, name) for name in (test, reference))
+    rows = []
+    for measure in measures if measures is not None else _shared_measures(a, b, on):
+        pairs = paired_ratings(a, b, measure, on)
+        ratings = pairs["a"], pairs["b"], pairs[subject]
+        parts = [bland_altman(*ratings, names=(test, reference)), regression(*ratings, n_boot, seed),
+                 icc_a1(*ratings, n_boot, seed), repeatability(*ratings, n_boot, seed)]  # fmt: skip
+        notes = dict.fromkeys(p["note"][0] for p in parts if p["note"][0])  # each once, in order
+        row = {"measure": measure, "reference": reference, "test": test}
+        for part in parts:
+            row |= part.to_dict("records")[0]
+        rows.append(row | {"note": "; ".join(notes)})
+    return pd.DataFrame(rows)
+
+
+def _of(table, observer):
+    known = list(table["observer"].unique()) if "observer" in table.columns else None
+    if known is None or observer not in known:
+        raise ValueError(f"no observer {observer!r} in the table's column `observer`; it has {known}")
+    return table[table["observer"] == observer]
+
+
+def _shared_measures(a, b, on):
+    if {"measure", "value"} <= set(a.columns):
+        return [m for m in a["measure"].unique() if m in set(b["measure"])]
+    numeric = a.select_dtypes("number").columns
+    return [c for c in numeric if c not in on and a[c].notna().any() and b[c].notna().any()]

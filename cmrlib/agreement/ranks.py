@@ -1,0 +1,104 @@
+"""Rank tests with effect sizes: paired, unpaired, and rank correlation."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from cmrlib.agreement.differences import pearson
+from cmrlib.agreement.resampling import (
+    MIN_SUBJECTS,
+    N_BOOT,
+    batches,
+    bounded,
+    complete,
+    few_subjects,
+    interval,
+    percentiles,
+)
+
+
+def paired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """Wilcoxon signed-rank test of a - b, one row.
+
+    a, b: (pairs,) of independent pairs, such as two models' scores over tasks. Pairs without a difference are
+    left out of test and effect (Wilcoxon's rule) and counted in n_zero.
+    Returns n, n_subjects, n_missing, n_zero, median_difference, rank_biserial, both with `_low`, `_high`
+    (bootstrap), w (smaller rank sum), p (two-sided, exact up to 50 pairs without ties), note. rank_biserial:
+    share of rank sums where a is larger minus where b is, -1 to 1 (Kerby, Compr Psychol 2014;3:11).
+    """
+    rows = complete(a, b)
+    a, b = rows.columns
+    n_zero = int((a == b).sum())
+    row = rows.counts | {"n_zero": n_zero}
+    for name, statistic in (("median_difference", _median_difference), ("rank_biserial", _rank_biserial)):
+        estimate, low, high, _ = interval(rows, statistic, n_boot, seed)
+        row |= bounded(name, estimate, low, high)
+    note = few_subjects(rows) or ("no pair differs: no test" if n_zero == rows.n else "")
+    test = (np.nan, np.nan) if note else stats.wilcoxon(a, b)
+    return pd.DataFrame([row | {"w": float(test[0]), "p": float(test[1]), "note": note}])
+
+
+def _median_difference(a, b, axis=-1):
+    return np.median(a - b, axis)
+
+
+def _rank_biserial(a, b, axis=-1):
+    difference = a - b
+    zeros = (difference == 0).sum(axis, keepdims=True)
+    ranks = (stats.rankdata(np.abs(difference), axis=axis) - zeros) * (difference != 0)  # zeros rank first
+    return (np.sign(difference) * ranks).sum(axis) / ranks.sum(axis)
+
+
+def unpaired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """Mann-Whitney test of two independent groups, one row.
+
+    a: (n_a,), b: (n_b,), one value a subject. Returns n_a, n_b, n_missing, median_a, median_b, superiority
+    (P(a > b) + P(a = b) / 2, the area under the ROC curve), rank_biserial (2·superiority - 1), both with
+    `_low`, `_high` (bootstrap within each group), u, p (two-sided), note.
+    """
+    groups = [complete(a), complete(b)]
+    (a,), (b,) = (g.columns for g in groups)
+    row = {"n_a": len(a), "n_b": len(b), "n_missing": sum(g.n_missing for g in groups)}
+    if min(len(a), len(b)) < MIN_SUBJECTS:
+        row |= {"median_a": np.nan, "median_b": np.nan} | bounded("superiority") | bounded("rank_biserial")
+        note = f"groups of {len(a)} and {len(b)}: no test below {MIN_SUBJECTS}"
+        return pd.DataFrame([row | {"u": np.nan, "p": np.nan, "note": note}])
+    low, high, _ = percentiles(_resampled_superiority(a, b, n_boot, seed), min(len(a), len(b)))
+    shares = np.array([_superiority(a, b), low, high])
+    row |= {"median_a": float(np.median(a)), "median_b": float(np.median(b))}
+    row |= bounded("superiority", *shares) | bounded("rank_biserial", *(2 * shares - 1))
+    test = stats.mannwhitneyu(a, b)
+    return pd.DataFrame([row | {"u": float(test.statistic), "p": float(test.pvalue), "note": ""}])
+
+
+def _superiority(a, b):
+    """P(a > b) + P(a = b) / 2 along the last axis, from rank sums."""
+    n_a, n_b = a.shape[-1], b.shape[-1]
+    ranks = stats.rankdata(np.concatenate([a, b], axis=-1), axis=-1)
+    return (ranks[..., :n_a].sum(-1) - n_a * (n_a + 1) / 2) / (n_a * n_b)
+
+
+def _resampled_superiority(a, b, n_boot, seed):
+    rng = np.random.default_rng(seed)
+    return np.hstack([_superiority(rng.choice(a, (size, len(a))), rng.choice(b, (size, len(b))))
+                      for size in batches(n_boot, len(a) + len(b))])
+
+
+def rank_correlation(confidence, dice, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """Spearman's rho of a confidence with the real Dice (positive is good), or of any two columns, one row.
+
+    Returns rho, rho_low, rho_high (bootstrap over subjects), p (NaN where subjects repeat: rows are not
+    independent), n, n_subjects, n_missing, n_undefined, note.
+    """
+    rows = complete(confidence, dice, subjects=subjects)
+    note = few_subjects(rows)
+    if not note and not all(np.ptp(c) for c in rows.columns):
+        note = "one column does not vary: no ranks to correlate"
+    *rho, n_undefined = (np.nan, np.nan, np.nan, 0) if note else interval(rows, _spearman, n_boot, seed)
+    p = np.nan if note or rows.repeated else float(stats.spearmanr(*rows.columns).pvalue)
+    row = bounded("rho", *rho) | {"p": p} | rows.counts | {"n_undefined": n_undefined, "note": note}
+    return pd.DataFrame([row])
+
+
+def _spearman(a, b, axis=-1):
+    return pearson(stats.rankdata(a, axis=axis), stats.rankdata(b, axis=axis), axis)

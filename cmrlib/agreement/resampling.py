@@ -1,0 +1,159 @@
+"""Complete rows in, intervals out: what all statistics share, above all the bootstrap over subjects."""
+
+import inspect
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+N_BOOT = 2000
+MIN_SUBJECTS = 3
+"""With fewer there is no spread to speak of: intervals are NaN."""
+
+_BATCH = 2_000_000  # numbers in memory at a time
+
+
+class Rows(NamedTuple):
+    """Rows without gaps. columns: (n,) floats; subjects: (n,) codes 0 to n_subjects - 1; n_missing."""
+
+    columns: list[np.ndarray]
+    subjects: np.ndarray
+    n_missing: int
+
+    @property
+    def n(self):
+        return len(self.subjects)
+
+    @property
+    def n_subjects(self):
+        return int(self.subjects.max()) + 1 if self.n else 0
+
+    @property
+    def repeated(self):
+        return self.n > self.n_subjects
+
+    @property
+    def counts(self):
+        return {"n": self.n, "n_subjects": self.n_subjects, "n_missing": self.n_missing}
+
+
+def complete(*columns, subjects=None) -> Rows:
+    """Keep the rows where every column has a number; without `subjects` every row is its own subject.
+
+    Raises ValueError for text, infinities, different lengths, pandas indexes that differ, unnamed subjects.
+    """
+    _check_aligned(columns if subjects is None else (*columns, subjects))
+    columns = [_numbers(c, i) for i, c in enumerate(columns)]
+    there = ~np.isnan(columns).any(axis=0)
+    subjects = np.arange(len(there)) if subjects is None else np.asarray(subjects)
+    codes = pd.factorize(subjects[there])[0]
+    if (codes < 0).any():
+        raise ValueError(f"{(codes < 0).sum()} rated rows name no subject; give each one, or drop those rows")
+    return Rows([c[there] for c in columns], codes, int((~there).sum()))
+
+
+def _check_aligned(columns):
+    sizes = [len(c) for c in columns]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"expected columns of one length, got {sizes}; join them with paired_ratings first")
+    indexes = [c.index for c in columns if isinstance(c, pd.Series)]
+    if any(not i.equals(indexes[0]) for i in indexes[1:]):
+        raise ValueError("the Series' indexes differ, so row k is not one case; use paired_ratings")
+
+
+def _numbers(column, position):
+    try:
+        numbers = pd.Series(column).to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {position}: expected numbers, got {list(column)[:3]}") from error
+    if np.isinf(numbers).any():
+        raise ValueError(f"column {position}, row {np.isinf(numbers).argmax()}: infinite, NaN means missing")
+    return numbers
+
+
+def bootstrap(values, statistic, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """Any statistic with its 95 % percentile bootstrap interval over subjects.
+
+    values: (rows,) numbers, or (rows, columns) whose rows stay together, such as two observers' ratings.
+    statistic: `statistic(column, ...)` → number. With an `axis` argument, as numpy's have, it is called once
+    for many resamples: `lambda a, b, axis=-1: (a - b).mean(axis)` is the mean paired difference.
+    Returns estimate, low, high, n, n_subjects, n_missing, n_undefined (resamples without a value, left out),
+    note.
+    Percentiles are expanded for few subjects: simulated coverage of a mean is 94 % from 10 subjects on, where
+    plain ones reach 90 %. Source: Hesterberg, Am Stat 2015;69:371; whole subjects: Davison & Hinkley 1997.
+    """
+    if np.ndim(values) == 2:
+        columns = [values[c] for c in values] if isinstance(values, pd.DataFrame) else np.asarray(values).T
+    else:
+        columns = [values]
+    rows = complete(*columns, subjects=subjects)
+    estimate, low, high, n_undefined = interval(rows, statistic, n_boot, seed)
+    row = {"estimate": estimate, "low": low, "high": high} | rows.counts
+    return pd.DataFrame([row | {"n_undefined": n_undefined, "note": few_subjects(rows)}])
+
+
+def few_subjects(rows: Rows) -> str:
+    """The note for rows too few to say anything about, else an empty one."""
+    enough = rows.n_subjects >= MIN_SUBJECTS
+    return "" if enough else f"{rows.n_subjects} subjects: no interval below {MIN_SUBJECTS}"
+
+
+def bounded(name, estimate=np.nan, low=np.nan, high=np.nan) -> dict:
+    """An estimate and its bounds under the house's column names: name, name_low, name_high."""
+    return {name: float(estimate), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def interval(rows: Rows, statistic, n_boot=N_BOOT, seed=0):
+    """→ estimate, low, high, number of resamples in which the statistic is undefined."""
+    if not rows.n:
+        return np.nan, np.nan, np.nan, 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = {"axis": -1} if "axis" in inspect.signature(statistic).parameters else {}
+        estimate = float(statistic(*rows.columns, **whole))
+        if rows.n_subjects < MIN_SUBJECTS:
+            return estimate, np.nan, np.nan, 0
+        values = []
+        for drawn in resamples(rows.subjects, n_boot, seed):  # (resamples, rows) or (rows,)
+            batch = [drawn] if whole else np.atleast_2d(drawn)
+            values += [statistic(*(c[index] for c in rows.columns), **whole) for index in batch]
+    return estimate, *percentiles(np.hstack(values), rows.n_subjects)
+
+
+def percentiles(values, n_subjects):
+    """→ bounds that hold 95 % of the defined values, a little more with few subjects; how many are undefined.
+
+    Plain percentiles are narrow by √((n-1)/n) and by normal in place of t; widened tails make up for it.
+    """
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return np.nan, np.nan, len(values)
+    tail = stats.norm.sf(np.sqrt(n_subjects / (n_subjects - 1)) * stats.t.ppf(0.975, n_subjects - 1))
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high), len(values) - len(defined)
+
+
+def resamples(subjects, n_boot, seed):
+    """Yield row indices of resamples that draw whole subjects with replacement.
+
+    Subjects with equally many rows come as (resamples, rows), otherwise one resample (rows,) at a time.
+    """
+    rng = np.random.default_rng(seed)
+    order, sizes = np.argsort(subjects, kind="stable"), np.bincount(subjects)
+    n = len(sizes)
+    if (sizes == sizes[0]).all():
+        blocks = order.reshape(n, -1)
+        for size in batches(n_boot, len(order)):
+            yield blocks[rng.integers(n, size=(size, n))].reshape(size, -1)
+        return
+    starts = np.cumsum(sizes) - sizes
+    for _ in range(n_boot):
+        drawn = rng.integers(n, size=n)
+        shift = starts[drawn] - (np.cumsum(sizes[drawn]) - sizes[drawn])
+        yield order[np.repeat(shift, sizes[drawn]) + np.arange(sizes[drawn].sum())]
+
+
+def batches(n_boot, n_rows):
+    """Sizes of batches that together make n_boot resamples and each fit in memory."""
+    size = max(1, _BATCH // n_rows)
+    return [min(size, n_boot - done) for done in range(0, n_boot, size)]

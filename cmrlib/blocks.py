@@ -1,0 +1,234 @@
+"""fastai building blocks: typed tensors that draw themselves, TransformBlocks, and one joint augmentation.
+
+    samples = sample_table(cohort, observer="manual", view="sax", split=split)
+    dls = segmentation_block(cohort, "manual", spacing_mm=1.4, size=128).dataloaders(samples, bs=16)
+    dls.show_batch()
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import fastai.vision.data  # noqa: F401  registers grids of images for show_batch and show_results
+import numpy as np
+import pandas as pd
+import torch
+from fastai.data.block import DataBlock, TransformBlock
+from fastai.data.transforms import IndexSplitter
+from fastai.torch_core import TensorImage, TensorMask
+from fasttransform import ItemTransform
+from matplotlib.colors import ListedColormap
+
+from cmrlib.anatomy import COLOURS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES, codes
+from cmrlib.cine import Cine, Plane
+
+NOT_DRAWN = 254
+"""In a slice where only some structures were drawn: "none of those", which is not the same as background."""
+
+_PALETTE = ListedColormap(["#00000000"] + [COLOURS[name] for name in STRUCTURES])
+
+
+class TensorSlice(TensorImage):
+    """(3, rows, columns) float, about 0 to 1: a slice between its neighbours; shows the slice itself."""
+
+    def show(self, ctx=None, **kwargs):
+        return TensorImage(self[1]).show(ctx=ctx, cmap="gray", vmin=0, vmax=1, **kwargs)
+
+
+class TensorClip(TensorImage):
+    """(frames, rows, columns) float: a section through time; shows four frames side by side."""
+
+    def show(self, ctx=None, **kwargs):
+        frames = np.linspace(0, self.shape[0] - 1, min(4, self.shape[0])).round().astype(int)
+        return TensorImage(torch.cat([self[t] for t in frames], 1)).show(ctx=ctx, cmap="gray", **kwargs)
+
+
+class TensorLabels(TensorMask):
+    """(rows, columns) integer label codes; shows structures as a translucent overlay."""
+
+    def show(self, ctx=None, **kwargs):
+        shown = torch.where(self < NOT_DRAWN, self, torch.zeros_like(self))
+        style = dict(cmap=_PALETTE, vmin=0, vmax=len(STRUCTURES), alpha=0.45, interpolation="nearest")
+        return TensorMask(shown).show(ctx=ctx, **(style | kwargs))
+
+
+@dataclass(frozen=True)
+class SliceRef:
+    """One slice of one frame of a cine, before it becomes a tensor. centre_px: (column, row) or None."""
+
+    cine: Cine
+    frame: int
+    k: int
+    centre_px: tuple[float, float] | None = None
+
+
+def sample_table(cohort, observer: str, view: str, split: pd.Series, annotated_only: bool = True) -> pd.DataFrame:
+    """One row a slice to learn from or to check: cine, frame, k, split.
+
+    split: participant_id → train, validation, test; test subjects are left out. Slices that nobody annotated
+    (all 255) are left out too.
+    """
+    looked, rows = cohort.observer(observer), []
+    for row in cohort.cines[cohort.cines["view"] == view].itertuples():
+        side = split.get(row.participant_id, "test")
+        if side == "test" or not looked.has(row.cine):
+            continue
+        annotation = looked.mask(row.cine)
+        for frame in annotation.annotated:
+            drawn = (annotation.mask[frame] != NOT_ANNOTATED).reshape(row.slices, -1).any(1)
+            rows += [(row.cine, frame, k, side) for k in range(row.slices) if drawn[k] or not annotated_only]
+    table = pd.DataFrame(rows, columns=["cine", "frame", "k", "split"])
+    absent = {"train", "validation"} - set(table["split"])
+    if absent:
+        raise ValueError(f"observer {observer!r} drew no {view} slice of a {' or '.join(sorted(absent))} subject in "
+                         f"{cohort.path.name}; choose another observer, view or split")
+    return table
+
+
+class _Reader:
+    """Getters for a DataBlock: rows of `sample_table` → SliceRef and label slice; keeps masks open."""
+
+    def __init__(self, cohort, observer, structures):
+        self.cohort, self.observer = cohort, cohort.observer(observer)
+        self.codes = codes(structures)
+        self.annotation = lru_cache(maxsize=512)(self.observer.mask)
+        self.centre = lru_cache(maxsize=4096)(self._centre)
+
+    def x(self, row):
+        return SliceRef(self.cohort.cine(row["cine"]), row["frame"], row["k"], self.centre(row["cine"], row["frame"]))
+
+    def y(self, row):
+        annotation = self.annotation(row["cine"])
+        return partial_labels(annotation.mask[row["frame"], row["k"]], annotation.annotated[row["frame"]], self.codes)
+
+    def _centre(self, cine, frame):
+        """Centre of all that was drawn in a frame, (column, row): only training crops use it."""
+        mask = self.annotation(cine).mask[frame]
+        _, rows, columns = np.nonzero((mask > 0) & (mask != NOT_ANNOTATED))
+        return (float(columns.mean()), float(rows.mean())) if len(rows) else None
+
+
+def partial_labels(mask, drawn, wanted_codes) -> np.ndarray:
+    """Label slice for a network that learns `wanted_codes`: other structures become background, and where a wanted
+    structure was not drawn, what looks like background becomes NOT_DRAWN. Nothing un-annotated is background."""
+    labels = np.where(np.isin(mask, [*wanted_codes, NOT_ANNOTATED]), mask, 0).astype(np.uint8)
+    if set(wanted_codes) - set(codes(drawn)):
+        labels[labels == 0] = NOT_DRAWN
+    return labels
+
+
+@lru_cache(maxsize=2048)
+def intensity_window(cine: Cine) -> tuple[float, float]:
+    """Percentiles 1 and 99 of a cine, remembered."""
+    return cine.intensity_window()
+
+
+def standard_slice(cine: Cine, frame: int, k: int, plane: Plane) -> np.ndarray:
+    """(rows, columns, 3) float32 on the plane's grid: a slice between its neighbours, the cine's percentiles 1 to 99
+    mapped to 0 to 1 and clipped. The one way pixels reach a segmentation network, in training and after."""
+    low, high = intensity_window(cine)
+    return np.clip((plane.pixels(cine.context(frame, k), outside=low) - low) / (high - low), 0, 1)
+
+
+class StandardSlice(ItemTransform):
+    """(SliceRef, labels) → (TensorSlice, TensorLabels) by one warp for both: random in training, central elsewhere."""
+
+    def __init__(self, central: "CentrePlane", random: "RandomPlane"):
+        self.central, self.random, self.training = central, random, False
+
+    def __call__(self, pair, split_idx=None, **kwargs):
+        # fastai probes a pipeline without a split before the first epoch, so two transforms with a `split_idx` each
+        # would both stand aside; one transform that looks at the split cannot
+        self.training = split_idx == 0
+        return super().__call__(pair, split_idx=split_idx, **kwargs)
+
+    def encodes(self, pair):
+        return (self.random if self.training else self.central)(*pair)
+
+
+class CentrePlane:
+    """Resample to `spacing_mm` and crop `size` pixels around the image's centre: no mask is asked where the heart is."""
+
+    def __init__(self, spacing_mm: float, size: int):
+        self.spacing_mm, self.size = spacing_mm, size
+
+    def __call__(self, reference: SliceRef, labels):
+        plane = self.plane(reference)
+        image = standard_slice(reference.cine, reference.frame, reference.k, plane)
+        image = self.intensities(image).astype(np.float32).transpose(2, 0, 1)
+        target = plane.mask(labels, outside=NOT_ANNOTATED)  # nobody annotated what lies outside the image
+        return TensorSlice(torch.from_numpy(np.ascontiguousarray(image))), TensorLabels(torch.from_numpy(target)).long()
+
+    def plane(self, reference) -> Plane:
+        return Plane.around(reference.cine.pixels.shape[2:], self._step(reference), (self.size, self.size))
+
+    def _step(self, reference):
+        _, row_mm, column_mm = reference.cine.spacing_mm
+        return np.array([self.spacing_mm / row_mm, self.spacing_mm / column_mm])
+
+    def intensities(self, image):
+        return image
+
+
+class RandomPlane(CentrePlane):
+    """Training crops: around the heart (most), anywhere (some), turned, scaled, stretched; then intensities vary.
+
+    One warp per sample for image and labels. rotation_deg: up to an eighth of a turn each way, so that one of four
+    quarter turns at test time always looks familiar, whatever an archive's orientation; hearts are never mirrored,
+    for no patient's is.
+    """
+
+    def __init__(self, spacing_mm, size, rotation_deg=45.0, scale=0.15, stretch=0.05, shift_mm=17.0, anywhere=0.15):
+        super().__init__(spacing_mm, size)
+        self.rotation_deg, self.scale, self.stretch = rotation_deg, scale, stretch
+        self.shift_mm, self.anywhere = shift_mm, anywhere
+
+    def plane(self, reference):
+        rows, columns = reference.cine.pixels.shape[2:]
+        step = self._step(reference)
+        if reference.centre_px is None or np.random.random() < self.anywhere:
+            centre = np.random.uniform(0.2, 0.8, 2) * (columns, rows)
+        else:
+            centre = reference.centre_px + np.random.normal(0, self.shift_mm, 2) / self.spacing_mm * step[::-1]
+        stretch = np.exp(np.random.normal(0, self.stretch)) ** np.array([1, -1])
+        step = step * np.exp(np.random.normal(0, self.scale)) * stretch
+        angle = np.random.uniform(-self.rotation_deg, self.rotation_deg)
+        return Plane.around((rows, columns), step, (self.size, self.size), centre, angle)
+
+    def intensities(self, image):
+        chance = np.random.random(5)
+        if chance[0] < 0.5:  # gamma: vendors' grey scales
+            image = image ** np.exp(np.random.normal(0, 0.3))
+        if chance[1] < 0.7:  # contrast and brightness
+            image = image * np.exp(np.random.normal(0, 0.2)) + np.random.normal(0, 0.1)
+        if chance[2] < 0.3:  # coil shading, smooth over a third of the field
+            field = np.random.normal(0, 0.3, (3, 3)).astype(np.float32)
+            image = image * np.exp(cv2.resize(field, image.shape[1::-1], interpolation=cv2.INTER_CUBIC))[..., None]
+        if chance[3] < 0.2:
+            image = cv2.GaussianBlur(image.astype(np.float32), (0, 0), np.random.uniform(0.4, 1.2))
+        if chance[4] < 0.4:
+            image = image + np.random.normal(0, np.random.uniform(0.01, 0.08), image.shape)
+        return image
+
+
+SliceBlock = TransformBlock
+"""Slices and labels become tensors in the joint plane transform, so these blocks only name the roles."""
+LabelsBlock = TransformBlock
+
+
+def segmentation_block(cohort, observer: str, view: str = "sax", spacing_mm: float = 1.4, size: int = 128,
+                       validation_size: int | None = None, **augmentation) -> DataBlock:
+    """DataBlock from rows of `sample_table` to (TensorSlice, TensorLabels).
+
+    size, validation_size: pixels of the training crop and of the central validation crop, multiples of 32.
+    """
+    reader = _Reader(cohort, observer, VIEW_STRUCTURES[view])
+    return DataBlock(
+        blocks=(SliceBlock, LabelsBlock),
+        get_items=lambda table: table.to_dict("records"),
+        get_x=lambda row: reader.x(row),
+        get_y=lambda row: reader.y(row),
+        splitter=lambda rows: IndexSplitter([i for i, r in enumerate(rows) if r["split"] == "validation"])(rows),
+        item_tfms=StandardSlice(CentrePlane(spacing_mm, validation_size or size),
+                                RandomPlane(spacing_mm, size, **augmentation)),
+    )

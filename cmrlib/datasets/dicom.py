@@ -1,0 +1,169 @@
+"""A folder of DICOM files as it leaves a scanner or PACS: classic 2-D MR cines, any nesting, any file names.
+
+Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source whose first-level folders are series of one
+study (named after views, or sharing a StudyInstanceUID) is one subject. Licence: the source's own. Labels: none. Fills
+participants (sex, age, height, weight) and, in each cine's sidecar, vendor, field strength and the header fields that
+ordered its frames. Views are named as views.py says; `views={series or folder: view}` is the user's word.
+
+Known to be wrong with such data: UIDs that differ in every file, absent instance numbers, file order that is not time
+order, trigger times that are none, SliceLocation that is no distance, the same slice twice, images missing. Files that
+are no image, or cannot be decoded, are listed as rejected; a hole in a cine stays black, without time, and flagged.
+Names, UIDs, dates, descriptions and paths are read for sorting only and never written; but subject labels come from
+folder names (hashed where seven digits): rename folders that are called after people.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+from cmrlib.cine import Cine
+from cmrlib.cohort import Study, label_folders
+from cmrlib.datasets.geometry import Frame, Stack, assemble
+from cmrlib.datasets.images import Refused, frame_of, participant, pixels, quiet, reason, scanner
+from cmrlib.datasets.views import check_views, name_views, view_in
+from cmrlib.files import digest
+
+DESCRIPTION = {"Name": "DICOM", "License": "the source's own"}
+_SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
+
+
+def find(src) -> dict[str, Path]:
+    """Subject label → folder; see the module's docstring for what makes a subject.
+
+    Raises ValueError where two folders give one label, NotADirectoryError where `src` is a file.
+    """
+    src = Path(src).resolve()
+    loose = any(_is_dicom(path) for path in src.iterdir())
+    folders = [path for path in sorted(src.iterdir()) if path.is_dir() and next(_files(path), None)]
+    if loose or (len(folders) > 1 and _series_of_one_study(folders)):
+        folders = [src]
+    return label_folders(folders, salt=lambda folder: next(_files(folder)).read_bytes())
+
+
+def _files(folder):
+    """Files below a folder in a fixed order; hidden ones and links to folders are passed by."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _is_dicom(path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _series_of_one_study(folders) -> bool:
+    """Whether folders side by side belong to one person: all named like series, or all of one study."""
+    if all(view_in(path.name) or re.fullmatch(_SERIES_NAME, path.name.lower()) for path in folders):
+        return True
+    study = None
+    for folder in folders:
+        path = next(filter(_is_dicom, _files(folder)), None)
+        found = _study(path) if path else ""
+        if not found or (study or found) != found:
+            return False
+        study = found
+    return True
+
+
+def _study(path) -> str:
+    with quiet():
+        try:
+            return str(pydicom.dcmread(path, specific_tags=["StudyInstanceUID"]).get("StudyInstanceUID") or "")
+        except Exception:  # noqa: BLE001  `read` will say what is wrong with the file
+            return ""
+
+
+def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 2) -> Study:
+    """One folder → its cines, whatever its files are called.
+
+    views: {series description or folder name: view}. min_frames: what has fewer frames is no cine.
+    """
+    check_views(label, views or {})
+    with quiet():
+        frames, refused, sources = headers(folder)
+        patients = {str(frame.source[0].get("PatientID") or "") for frame in frames}
+        if len(patients) > 1:
+            raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
+        cines, left_out = cines_of(label, frames, views or {}, min_frames)
+        person = participant(frames[0].source[0] if frames else pydicom.Dataset())
+    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(refused + left_out)]
+    return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
+
+
+def headers(folder) -> tuple[list[Frame], list[tuple[str, str]], dict]:
+    """Frames, (digest, reason) of refused files, and digest → path; pixels stay on disk until they are asked for."""
+    frames, refused, sources = [], [], {}
+    for path in _files(folder):
+        mark = digest(path)[:16]
+        if mark in sources:
+            refused.append((mark, "the same file twice"))
+            continue
+        sources[mark] = str(path)
+        try:
+            data = pydicom.dcmread(path, defer_size=4096)
+            frames.append(frame_of(data, mark, str(path.parent.relative_to(folder.parent))))
+        except Exception as error:  # noqa: BLE001  one bad file must leave the others alone
+            refused.append((mark, reason(error)))
+    return frames, refused, sources
+
+
+def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2):
+    """All cines in one subject's frames, and (digest, reason) of the frames that went into none."""
+    refused, named, runs = [], [], {}
+    for study in _studies(frames):
+        stacks, images = decoded_stacks(study, min_frames, refused)
+        named += [(stack, images, *view) for stack, view in zip(stacks, name_views(stacks, views))]
+    cines = []
+    for stack, images, view, flags in named:
+        runs[view] = runs.get(view, 0) + 1
+        cines.append(cine_of(label, stack, images, view, flags, runs[view]))
+    return cines, refused
+
+
+def _studies(frames) -> list[list[Frame]]:
+    """Frames by StudyInstanceUID, all together where that is another one in (nearly) every file."""
+    studies = {}
+    for frame in frames:
+        studies.setdefault(str(frame.source[0].get("StudyInstanceUID") or ""), []).append(frame)
+    return list(studies.values()) if 2 * len(studies) <= len(frames) else [frames]
+
+
+def decoded_stacks(frames, min_frames, refused):
+    """Stacks and their images; frames that fail to decode leave, and the rest is assembled anew without them."""
+    images = {}
+    while True:
+        stacks, left_out = assemble(frames, min_frames)
+        failures = {}
+        for frame in (frame for stack in stacks for frame in stack.frames if frame not in images):
+            try:
+                images[frame] = pixels(frame)
+            except Refused as error:
+                failures[frame] = str(error)
+        refused += [(frame.source[1], why) for frame, why in failures.items()]
+        if not failures:
+            refused += [(frame.source[1], why) for frame, why in left_out]
+            return stacks, images
+        frames = [frame for frame in frames if frame not in failures]
+
+
+def cine_of(label, stack: Stack, images: dict, view: str, flags=(), run: int = 1) -> Cine:
+    """The Cine of one assembled stack, emptying `images` on the way; holes are zero."""
+    kinds = {images[frame].dtype for frame in stack.frames}
+    kind = kinds.pop() if len(kinds) == 1 else np.float32
+    array = np.zeros((len(stack.grid[0]), len(stack.grid), *stack.first.shape), kind)
+    constant = False
+    for k, row in enumerate(stack.grid):
+        for t, frame in enumerate(row):
+            if frame is not None:
+                array[t, k] = images.pop(frame)
+                constant |= bool((array[t, k] == array[t, k, 0, 0]).all())
+    return Cine(array, stack.affine, view, label, run=run, frame_times_ms=stack.frame_times_ms, rr_ms=stack.rr_ms,
+                slice_position_mm=stack.slice_position_mm, spacing_known=stack.first.spacing_mm is not None,
+                flags=(*stack.flags, *flags, *["constant_images"] * constant),
+                meta=stack.meta | scanner(stack.first.source[0]))

@@ -1,0 +1,240 @@
+"""Sunnybrook Cardiac Data (MICCAI LV segmentation challenge 2009): SAX cines of 45 patients, contours at ED and ES.
+
+Source: https://www.cardiacatlas.org/sunnybrook-cardiac-data (Radau et al., MIDAS Journal 2009). Licence: CC0 1.0.
+Layout, anywhere below the source: images as `SCD0000101.tar.xz` (read in place) or a folder `SCD0000101`; contours as
+`SC-HF-I-1/…/IM-0001-NNNN-icontour-manual.txt` (i: endocardium at ED and ES, o: epicardium at ED only), one "x y" a
+line; `link.csv` and `scd_patientdata.csv` tie the two names together. The full release's zero-padded names
+(SC-HF-I-01) and deeper folders are read too. Fills participants (sex, age, group: HF-I, HF-NI, HYP, N) and observer
+`manual`: LV cavity at ED and ES, myocardium at ED, measures from exact polygon areas × slice distance.
+
+NNNN is the DICOM InstanceNumber, slice·20 + phase + 1. Coordinates count from the corner of the first pixel, so half a
+pixel is taken off: on 56 endocardial contours of the three cines at hand the strongest edge lies at (-0.73, -0.43) ± 0.1
+pixel from the coordinates as written. Areas do not depend on it.
+
+Known to be wrong with it: ED is the last or second-last frame; SliceLocation steps by two thirds of the true slice
+distance; 9 to 11 of the 10 to 13 slices are contoured, the others are 255; the o-contours of SC-HF-I-6 belong to other
+images than its i-contours (as little as 41 % of the cavity lies inside), so a subject with any such pair loses its
+o-contours and is flagged; RR differs from slice to slice; copies with two phases only (SC-N-2) hold no whole cine.
+"""
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+
+from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
+from cmrlib.cohort import Annotation, Study, subject_label
+from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
+from cmrlib.datasets.dicom import cine_of, decoded_stacks
+from cmrlib.datasets.images import frame_of, quiet, reason
+
+DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
+CORNER_TO_CENTRE_PX = 0.5
+GROUPS = {"Heart failure with infarct": "HF-I", "Heart failure without infarct": "HF-NI", "Hypertrophy": "HYP",
+          "Normal": "N"}
+_COLUMNS = {"patient_id": "scd", "PatientID": "scd", "original_id": "original", "OriginalID": "original"}
+_CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt")
+
+
+def find(src) -> dict[str, dict]:
+    """Subject label (SC-HF-I-1 → SCHFI1) → {images, contours: path or None, person: participants' columns}."""
+    images, contours, tables = {}, {}, []
+    for root, folders, names in os.walk(src):
+        folders.sort()
+        for name in sorted([*folders, *names]):
+            path = Path(root, name)
+            if match := re.fullmatch(r"(SCD\d{7})(_\w+)?(\.tar\.xz)?", name):
+                if match[1] not in images or not match[2]:  # SCD0003701_ED_ES only where SCD0003701 is not there
+                    images[match[1]] = path
+            elif re.fullmatch(r"SC-[A-Z]+(-[A-Z]+)?-\d+", name) and path.is_dir():
+                contours.setdefault(_original(name), path)
+            elif name in ("link.csv", "scd_patientdata.csv"):
+                tables += pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=_COLUMNS).to_dict("records")
+    people = {}
+    for row in tables:
+        people.setdefault(row["scd"], {}).update(row)
+    originals = {scd: _original(row["original"]) for scd, row in people.items()}
+    items = {original: {"images": None, "contours": path, "person": {}} for original, path in contours.items()}
+    for scd, path in images.items():
+        name = originals.get(scd, scd)
+        items[name] = {"images": path, "contours": contours.get(name), "person": {}}
+    for scd, original in originals.items():
+        if original in items:
+            items[original]["person"] = _person(people[scd])
+    return {subject_label(name): items[name] for name in sorted(items)}
+
+
+def _original(name) -> str:
+    """SC-HF-I-01 → SC-HF-I-1, the spelling of the patient table."""
+    return re.sub(r"-0+(\d)", r"-\1", name)
+
+
+def _person(row) -> dict:
+    age = str(row.get("Age", ""))
+    return {"sex": {"Male": "M", "Female": "F"}.get(row.get("Gender")), "age": int(age) if age.isdigit() else None,
+            "group": GROUPS.get(row.get("Pathology"))}
+
+
+def read(label: str, item: dict) -> Study:
+    """One patient: the SAX cine, and its contours as masks, ED and ES, and measures of observer `manual`."""
+    participant = {"participant_id": label, "sex": None, "age": None, "group": None} | item["person"]
+    if item["images"] is None:
+        return Study(participant, [], rejected=[_row(label, "n/a", "contours without images")])
+    with quiet():
+        frames, refused, sources = _frames(item["images"])
+        stacks, images = decoded_stacks(frames, 2, refused)
+        rejected = [_row(label, mark, why) for mark, why in sorted(refused)]
+        if not stacks:
+            return Study(participant, [], rejected=rejected, sources=sources)
+        stack, *others = stacks
+        rejected += [_row(label, f.source[1], "not of the largest stack") for s in others for f in s.frames]
+        cine = cine_of(label, stack, images, "sax", _instance_flags(stack))
+    places = {int(f.instance): (k, t) for k, row in enumerate(stack.grid) for t, f in enumerate(row) if f is not None}
+    contours, strays = load_contours(item["contours"], places, cine.pixels.shape[2:]) if item["contours"] else ({}, [])
+    rejected += [_row(label, mark, why) for mark, why in strays]
+    return _study(participant, cine, contours, rejected, sources)
+
+
+def _row(label, mark, why):
+    return {"participant_id": label, "digest": mark, "reason": why}
+
+
+def _study(participant, cine, contours, rejected, sources) -> Study:
+    """Put cine and contours together: {(kind, slice, frame): points} becomes masks, phases and measures."""
+    contours, flags = matching_pairs(contours)
+    areas = {place: polygon_area(points) for place, points in contours.items()}
+    ed, es, phase_flags = phases(areas)
+    annotators, measures = {}, {}
+    if ed is not None:
+        cine = replace(cine, ed=ed, es=es, flags=cine.flags + flags + phase_flags)
+        annotators = {"manual": {cine.name: annotation(contours, cine.pixels.shape, ed, es)}}
+        measures = {"manual": _measures(areas, cine, ed, es)}
+    return Study(participant, [cine], annotators, measures, rejected, sources)
+
+
+def _frames(path):
+    """Frames, (digest, reason) of refused files and digest → path of a tar.xz or folder of DICOM files."""
+    frames, refused, sources = [], [], {}
+    for name, data in _files(path):
+        mark = hashlib.blake2b(data, digest_size=16).hexdigest()[:16]
+        if mark in sources:
+            refused.append((mark, "the same file twice"))
+            continue
+        sources[mark] = f"{path}/{name}"
+        try:
+            frames.append(frame_of(pydicom.dcmread(io.BytesIO(data)), mark))
+        except Exception as error:  # noqa: BLE001  one bad file must leave the others alone
+            refused.append((mark, reason(error)))
+    return frames, refused, sources
+
+
+def _files(path):
+    """(name, bytes) of every file; in the full release's folders with several series, of the CINESAX ones."""
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        cines = [p for p in found if any(part.startswith("CINESAX") for part in p.relative_to(path).parts[:-1])]
+        yield from ((str(p.relative_to(path)), p.read_bytes()) for p in cines or found)
+        return
+    with tarfile.open(path) as archive:  # one pass: going back in an xz stream starts it anew
+        yield from ((member.name, archive.extractfile(member).read()) for member in archive if member.isfile())
+
+
+def _instance_flags(stack) -> tuple[str, ...]:
+    """Contours are named by InstanceNumber; say so where it does not run in trigger order within slices."""
+    rows = [[frame.instance for frame in row if frame is not None] for row in stack.grid]
+    return () if all((np.diff(row) == 1).all() for row in rows) else ("instances_not_in_time_order",)
+
+
+def load_contours(folder, places, shape):
+    """{(kind, slice, frame): points (n, 2), pixel centres at integers}, and (digest, reason) of the unusable files."""
+    contours, strays = {}, []
+    for path in sorted(folder.rglob("*contour-manual.txt")):
+        data = path.read_bytes()
+        try:
+            number, kind = _CONTOUR.fullmatch(path.name).groups()
+            points = np.array([line.split() for line in data.decode().splitlines() if line.strip()], float)
+            if len(points) < 3 or points.shape[1] != 2 or not np.isfinite(points).all():
+                raise ValueError
+        except (AttributeError, ValueError):
+            strays.append((_mark(data), "contour file is not three or more pairs of numbers named IM-…-NNNN"))
+            continue
+        points -= CORNER_TO_CENTRE_PX
+        inside = ((points >= -0.5) & (points <= np.array(shape[::-1]) - 0.5)).all()
+        if int(number) not in places or not inside:
+            strays.append((_mark(data), "contour leaves its image" if int(number) in places else "contour of no image"))
+            continue
+        contours[kind, *places[int(number)]] = points
+    return contours, strays
+
+
+def _mark(data):
+    return hashlib.blake2b(data, digest_size=16).hexdigest()[:16]
+
+
+def matching_pairs(contours, least=0.95):
+    """Contours without the o-contours where any holds less than `least` of its i-contour's area: they are another's."""
+    for kind, k, t in contours:
+        if kind == "o" and ("i", k, t) in contours and _share_inside(contours["i", k, t], contours["o", k, t]) < least:
+            return {place: p for place, p in contours.items() if place[0] == "i"}, ("o_contours_dropped",)
+    return contours, ()
+
+
+def _share_inside(inner, outer) -> float:
+    """Share of the inner polygon's area inside the outer one."""
+    low = np.floor(np.minimum(inner.min(0), outer.min(0)))
+    columns, rows = np.ceil(np.maximum(inner.max(0), outer.max(0)) - low).astype(int) + 2
+    one, other = (polygon_coverage(points - low, (rows, columns)) for points in (inner, outer))
+    return float(np.minimum(one, other).sum() / max(one.sum(), 1e-9))
+
+
+def phases(areas) -> tuple[int | None, int | None, tuple[str, ...]]:
+    """ED and ES frames and flags from {(kind, slice, frame): area}; (None, None, ()) where no two phases are drawn.
+
+    The two frames with most i-contours; of them ED is the larger over the slices that both have.
+    """
+    frames = Counter(t for kind, _, t in areas if kind == "i")
+    if len(frames) < 2:
+        return None, None, ()
+    a, b = sorted(sorted(frames), key=lambda t: -frames[t])[:2]
+    both = [k for kind, k, t in areas if kind == "i" and t == a and ("i", k, b) in areas]
+    size = {t: sum(areas["i", k, t] for k in both) or frames[t] for t in (a, b)}
+    ed, es = (a, b) if size[a] >= size[b] else (b, a)
+    outer = {t for kind, _, t in areas if kind == "o"}
+    flags = ["contours_of_other_frames"] * (len(frames) > 2) + ["o_contours_not_at_ed"] * bool(outer - {ed})
+    return ed, es, tuple(flags)
+
+
+def annotation(contours, shape, ed: int, es: int) -> Annotation:
+    """Masks of ED and ES; 255 on all that was not contoured.
+
+    Masks keep the contours' areas (contours.polygon_mask). Where a slice at ED has an i- but no o-contour, all outside
+    the cavity is 255: myocardium was not looked for there.
+    """
+    mask = np.full(shape, NOT_ANNOTATED, np.uint8)
+    myocardium = any(kind == "o" and t == ed for kind, _, t in contours)
+    for kind, k, t in contours:
+        if kind != "i" or t not in (ed, es):
+            continue
+        outer = contours.get(("o", k, t)) if t == ed else None
+        mask[t, k] = NOT_ANNOTATED if outer is None and t == ed and myocardium else 0
+        if outer is not None:
+            mask[t, k][polygon_mask(outer, shape[2:])] = STRUCTURES["myo"]
+        mask[t, k][polygon_mask(contours["i", k, t], shape[2:])] = STRUCTURES["lv"]
+    annotated = {ed: ("lv", "myo") if myocardium else ("lv",), es: ("lv",)}
+    return Annotation(mask, annotated, frames={"ed": ed, "es": es})
+
+
+def _measures(areas, cine, ed, es) -> dict:
+    """LV volumes in mL by disc summation of the contours' own areas, and EF in percent."""
+    distance, row, column = cine.spacing_mm
+    edv, esv = (sum(area for (kind, _, at), area in areas.items() if kind == "i" and at == t)
+                * row * column * distance / 1000 for t in (ed, es))
+    return {"lvedv_ml": edv, "lvesv_ml": esv, "lvsv_ml": edv - esv, "lvef_pct": 100 * (edv - esv) / edv}

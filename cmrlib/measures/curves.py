@@ -1,0 +1,207 @@
+"""Volume of every chamber in every frame; ED and ES from the curve; peak ejection and filling rates.
+
+A heart beats periodically, so the smoothing does too: a Fourier series fitted by least squares at the true
+times.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.anatomy import STRUCTURES
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation, Cohort
+from cmrlib.measures.arealength import areas_mm2, biplane_curve, has_structure, single_plane_curve
+from cmrlib.measures.studies import frame_times_ms, studies
+from cmrlib.measures.volumes import Conventions, volumes
+
+HARMONICS = 6
+"""Keeps e' and a' waves apart at 60 beats a minute and leaves out a 30-frame segmentation's noise."""
+
+FEWEST_FRAMES = 8
+"""Below this a handful of frames is a set of phases, not a curve."""
+
+COLUMNS = [
+    "participant_id",
+    "session",
+    "view",
+    "structure",
+    "frame",
+    "time_ms",
+    "volume_ml",
+    "area_mm2",
+    "convention",
+]
+
+
+@dataclass(frozen=True)
+class PeriodicFit:
+    """Fourier series of a curve over one cycle: `value(phase)`, `slope(phase)` per cycle, phase in 0…1."""
+
+    coefficients: np.ndarray
+
+    @classmethod
+    def of(cls, values, phase, harmonics: int = HARMONICS) -> "PeriodicFit":
+        """Least squares over the finite values (n,), with at most a third as many harmonics as values.
+
+        Raises ValueError below `FEWEST_FRAMES` finite values: nothing can be smoothed then.
+        """
+        values, phase = np.asarray(values, float), np.asarray(phase, float)
+        known = np.isfinite(values) & np.isfinite(phase)
+        if known.sum() < FEWEST_FRAMES:
+            raise ValueError(f"{known.sum()} known values in a cycle; a curve needs at least {FEWEST_FRAMES}")
+        basis = _basis(phase[known], min(harmonics, int(known.sum()) // 3))
+        return cls(np.linalg.lstsq(basis, values[known], rcond=None)[0])
+
+    @property
+    def harmonics(self) -> int:
+        return (len(self.coefficients) - 1) // 2
+
+    def value(self, phase) -> np.ndarray:
+        return _basis(phase, self.harmonics) @ self.coefficients
+
+    def slope(self, phase) -> np.ndarray:
+        n = np.arange(1, self.harmonics + 1) * 2 * np.pi
+        cosine, sine = self.coefficients[1 : self.harmonics + 1], self.coefficients[self.harmonics + 1 :]
+        return _basis(phase, self.harmonics) @ np.r_[0, n * sine, -n * cosine]
+
+
+def _basis(phase, harmonics):
+    """(n, 1 + 2 · harmonics): 1, cosines, sines."""
+    angle = 2 * np.pi * np.multiply.outer(np.asarray(phase, float), np.arange(1, harmonics + 1))
+    return np.concatenate([np.ones((*angle.shape[:-1], 1)), np.cos(angle), np.sin(angle)], axis=-1)
+
+
+def require_curve(cine: Cine):
+    """Raise ValueError where a cohort kept so few frames that no curve exists."""
+    if cine.frames_of is not None and cine.frames < FEWEST_FRAMES:
+        raise ValueError(
+            f"{cine.name}: this cohort keeps {cine.frames} of {cine.frames_of[1]} frames "
+            f"({', '.join(str(t) for t in cine.frames_of[0])}), so there is no volume–time curve; "
+            "ingest the whole cine, or use volumes at ED and ES"
+        )
+
+
+def volume_curve(
+    cine: Cine, annotation: Annotation, structure: str, conventions: Conventions | None = None
+) -> np.ndarray:
+    """Volume (frames,) mL of one structure of a short-axis stack; NaN where it was not annotated.
+
+    Raises ValueError where the cohort kept a few frames only, or where spacing is unknown.
+    """
+    require_curve(cine)
+    return volumes(cine, annotation, (structure,), conventions)[:, 0]
+
+
+def ed_es_from_curve(volume_ml, times_ms=None, rr_ms=None) -> tuple[int, int]:
+    """ED (largest) and ES (smallest) frame, 0-based, of a periodic volume curve (frames,).
+
+    Chosen on the smoothed curve, so that one frame's noise does not decide, among frames whose volume is
+    known; with fewer than 8 known frames on the values themselves. times_ms (frames,), rr_ms: else evenly
+    spaced. Raises ValueError where fewer than two volumes are known or all are the same.
+    """
+    volume = np.asarray(volume_ml, float)
+    known = np.flatnonzero(np.isfinite(volume))
+    if len(known) < 2 or np.ptp(volume[known]) == 0:
+        raise ValueError(
+            f"{len(known)} known volumes" + (", all the same" if len(known) > 1 else "") + "; ED and ES cannot be found"
+        )
+    phase = _phase(len(volume), times_ms, rr_ms)
+    usable = np.isfinite(phase[known]).all() and len(known) >= FEWEST_FRAMES
+    smooth = PeriodicFit.of(volume, phase).value(phase[known]) if usable else volume[known]
+    return int(known[smooth.argmax()]), int(known[smooth.argmin()])
+
+
+def _phase(frames, times_ms, rr_ms):
+    """(frames,) position in the cycle; a missing RR is the span of the times plus one step."""
+    if times_ms is None:
+        return np.arange(frames) / frames
+    times = np.asarray(times_ms, float)
+    if times.shape != (frames,):
+        raise ValueError(f"{times.shape} times for {frames} frames; expected one a frame")
+    if rr_ms is None or not np.isfinite(rr_ms):
+        rr_ms = np.nanmax(times) - np.nanmin(times) + np.nanmedian(np.diff(times))
+    return times / rr_ms
+
+
+def peak_rates(volume_ml, times_ms, rr_ms, harmonics: int = HARMONICS) -> dict[str, float]:
+    """Peak ejection and filling rates of a volume curve (frames,) at true times (frames,).
+
+    per_ml_s and pfr_ml_s: steepest fall and rise of the fitted curve, both positive. per_time_ms: after its
+    largest volume (ED); pfr_time_ms: after its smallest (ES). NaN where times are unknown or fewer than 8
+    volumes known.
+    """
+    unknown = dict.fromkeys(("per_ml_s", "per_time_ms", "pfr_ml_s", "pfr_time_ms"), float("nan"))
+    times = np.asarray(times_ms, float)
+    known = np.isfinite(volume_ml) & np.isfinite(times)
+    if known.sum() < FEWEST_FRAMES or not np.isfinite(rr_ms):
+        return unknown
+    fit = PeriodicFit.of(volume_ml, times / rr_ms, harmonics)
+    fine = np.linspace(0, 1, 2000, endpoint=False)
+    value, slope = fit.value(fine), fit.slope(fine)
+    fall, rise = slope.argmin(), slope.argmax()
+
+    def after(event, start):
+        return float((fine[event] - fine[start]) % 1 * rr_ms)
+
+    return {
+        "per_ml_s": float(-slope[fall] * 1000 / rr_ms),
+        "per_time_ms": after(fall, value.argmax()),
+        "pfr_ml_s": float(slope[rise] * 1000 / rr_ms),
+        "pfr_time_ms": after(rise, value.argmin()),
+    }
+
+
+def extremes(volume, phase) -> tuple[float, float]:
+    """Largest and smallest volume of a curve (frames,), at frames chosen on the smoothed curve; else NaN."""
+    try:
+        largest, smallest = ed_es_from_curve(volume, phase, 1.0)
+    except ValueError:
+        return float("nan"), float("nan")
+    return float(volume[largest]), float(volume[smallest])
+
+
+def curves(cohort: Cohort, observer: str, conventions: Conventions | None = None, subjects=None) -> pd.DataFrame:
+    """Long table of every chamber in every frame: participant_id, session, view, structure, frame, time_ms,
+    volume_ml, area_mm2, convention.
+
+    Short axis: volume of LV, myocardium, RV. Long axis: area of what is drawn, RA volume (single plane); view
+    `2ch+4ch`: LA and LV volume (biplane) at the 4CH's frames. Raises ValueError where the cohort kept a few
+    frames.
+    """
+    conventions, tables = conventions or Conventions(), []
+    for participant, session, found in studies(cohort, observer, subjects):
+        keys = {"participant_id": participant, "session": session}
+        for view, structure, cine, values in _study_curves(found, conventions):
+            table = {
+                "view": view,
+                "structure": structure,
+                "frame": np.arange(cine.frames),
+                "time_ms": frame_times_ms(cine),
+            }
+            tables.append(pd.DataFrame(keys | table | values | {"convention": str(conventions)}))
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS)
+
+
+def _study_curves(found, conventions):
+    """Yield (view, structure, cine, {column: (frames,)})."""
+    for view, (cine, annotation) in found.items():
+        require_curve(cine)
+        drawn = {s for structures in annotation.annotated.values() for s in structures}
+        drawn = [s for s in STRUCTURES if s in drawn]
+        if view == "sax":
+            table = volumes(cine, annotation, drawn, conventions)
+            yield from ((view, s, cine, {"volume_ml": table[:, n]}) for n, s in enumerate(drawn))
+            continue
+        for structure in drawn:
+            values = {"area_mm2": areas_mm2(cine, annotation, structure)}
+            if view == "4ch" and structure == "ra":
+                values["volume_ml"] = single_plane_curve(cine, annotation)
+            yield view, structure, cine, values
+    for structure in ("la", "lv"):
+        if all(view in found and has_structure(found[view][1], structure) for view in ("2ch", "4ch")):
+            volume = biplane_curve(found["2ch"], found["4ch"], structure)
+            yield "2ch+4ch", structure, found["4ch"][0], {"volume_ml": volume}

@@ -1,0 +1,105 @@
+"""Signs that a number should be looked at before it is believed. A flag never changes a number."""
+
+import numpy as np
+
+from cmrlib.anatomy import NOT_ANNOTATED
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation
+from cmrlib.measures.postprocess import open_slices
+from cmrlib.measures.studies import systole_fraction
+from cmrlib.measures.volumes import (
+    basal_rule_applies,
+    base_is_first,
+    ejection_fraction_pct,
+    excluded_slices,
+    ring_fraction,
+    voxel_counts,
+)
+
+SYSTOLE = (0.15, 0.65)
+"""Plausible time from ED to ES as a fraction of the cycle: .41 at 60 beats a minute, .51 at 90."""
+
+
+def quality_flags(cine: Cine, annotation: Annotation, ed: int, es: int, volume, conventions=None) -> list[str]:
+    """Flags of one measured stack: text `name` or `name:detail`, in a fixed order.
+
+    volume: (frames, 3) LV, myocardium, RV in any one unit. Per phase: `lv_gap` (slices without cavity
+    between slices with), `lv_absent_mid`, `myo_open`, `slices_not_annotated`, `basal_excluded`;
+    `lv_reaches_stack_base`. Then fractions out of 0–100 or implausible, ESV ≥ EDV, stroke or myocardial
+    volumes that disagree, ES early or late.
+    """
+    flags = []
+    for phase, frame in (("ed", ed), ("es", es)):
+        if annotation.annotated.get(frame):
+            mask, drawn = np.asarray(annotation.mask[frame]), annotation.annotated[frame]
+            found = _stack_flags(mask, drawn) + (_basal_flags(mask, drawn, conventions) if conventions else [])
+            flags += [f"{phase}_{flag}" for flag in found]
+        else:
+            flags.append(f"{phase}_not_annotated")
+    if annotation.annotated.get(es) and _base_cut(np.asarray(annotation.mask[es])):
+        flags.append("lv_reaches_stack_base")
+    return flags + _volume_flags(volume[ed], volume[es]) + _time_flags(systole_fraction(cine, ed, es))
+
+
+def _stack_flags(mask, drawn):
+    """Flags of one frame (slices, rows, columns); a structure that was not drawn is no finding."""
+    counts = voxel_counts(mask, ("lv", "myo", "rv"))
+    unseen = np.flatnonzero((mask == NOT_ANNOTATED).all(axis=(1, 2)))
+    flags = [f"slices_not_annotated:{_list(unseen)}"] if len(unseen) else []
+    flags += ["rv_absent"] if "rv" in drawn and not counts[:, 2].any() else []
+    with_lv = np.flatnonzero(counts[:, 0])
+    if "lv" not in drawn or len(with_lv) == 0:
+        return flags + (["lv_absent"] if "lv" in drawn else [])
+    heart = np.flatnonzero(counts.any(axis=1))
+    middle = heart[len(heart) // 3 : len(heart) - len(heart) // 3]
+    found = {
+        "lv_gap": np.setdiff1d(np.arange(with_lv[0], with_lv[-1] + 1), with_lv),
+        "lv_absent_mid": np.setdiff1d(middle, with_lv),
+        "myo_open": open_slices(mask) if "myo" in drawn else [],
+    }
+    return flags + [f"{name}:{_list(slices)}" for name, slices in found.items() if len(slices)]
+
+
+def _basal_flags(mask, drawn, conventions):
+    if not basal_rule_applies(mask, drawn, conventions):
+        return ["basal_rule_undefined"]
+    left_out = excluded_slices(mask, conventions)
+    return [f"basal_excluded:{_list(left_out)}"] if left_out else []
+
+
+def _list(slices):
+    return ",".join(str(int(k)) for k in slices)
+
+
+def _base_cut(mask):
+    """Whether the stack's basal end cuts a closed, wide ring at ES, when the base has come down."""
+    area = voxel_counts(mask, ("lv",))[:, 0]
+    if len(mask) < 2 or not area.any():
+        return False
+    base = 0 if base_is_first(mask) else len(mask) - 1
+    return area[base] > 0.75 * area.max() and ring_fraction(mask[base]) > 0.95
+
+
+def _volume_flags(ed, es):
+    """ed, es: (3,) LV, myocardium, RV."""
+    flags = []
+    for name, largest, smallest in (("lv", ed[0], es[0]), ("rv", ed[2], es[2])):
+        fraction = ejection_fraction_pct(largest, smallest)
+        if smallest >= largest:
+            flags.append(f"{name}_edv_not_above_esv")
+        if not np.isnan(fraction) and not 0 <= fraction <= 100:
+            flags.append(f"{name}ef_out_of_range")
+        elif fraction < 5 or fraction > 90:
+            flags.append(f"{name}ef_implausible")
+    stroke = ed - es
+    if stroke[0] > 0 and stroke[2] > 0 and abs(stroke[0] - stroke[2]) > 0.4 * max(stroke[0], stroke[2]):
+        flags.append("stroke_volumes_differ")
+    if ed[1] > 0 and abs(es[1] - ed[1]) > 0.3 * ed[1]:
+        flags.append("mass_ed_es_differ")
+    return flags
+
+
+def _time_flags(fraction):
+    if np.isnan(fraction) or SYSTOLE[0] <= fraction <= SYSTOLE[1]:
+        return []
+    return [f"es_{'early' if fraction < SYSTOLE[0] else 'late'}:{fraction:.2f}_of_cycle"]

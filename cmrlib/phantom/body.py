@@ -1,0 +1,191 @@
+"""What lies around the heart and does not beat: chest wall, lungs, diaphragm, liver, stomach, spine, great vessels.
+
+Body coordinates (mm): right, anterior, superior of the mitral ring's centre at ED. Proportions are those of
+ordinary adults, chosen by eye on 4CH, 2CH and SAX cines; nothing here is measured by anybody.
+"""
+
+import numpy as np
+from numba import njit
+
+from cmrlib.phantom.anatomy import RV_WALL_MM, Heart
+from cmrlib.phantom.tissue import (
+    AIR, AORTA, BONE, FAT, FLUID, LIVER, LUNG, MEDIASTINUM, MUSCLE, SKIN, STOMACH, VESSEL, outer_radius, rise,
+    rv_taper, rv_window, tissue_at,
+)
+
+_FIELDS = ("mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s gas_size "
+           "aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral")
+BODY = np.dtype([(name, "f8") for name in _FIELDS.split()])
+"""One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm."""
+
+
+def draw_axes(rng) -> np.ndarray:
+    """(3, 3): heart's x, y, z as columns in RAS. The mean is a usual heart (4CH plane of the MVnet sample), ±6°."""
+    across = np.array([0.0, -0.80, 0.59])  # within the 4CH plane, at right angles to left (RAS)
+    z = np.array([-0.70, 0.0, 0.0]) - 0.714 * across
+    z /= np.linalg.norm(z)
+    y = np.cross(np.array([1.0, 0, 0]), across)
+    y *= np.sign(y[2]) / np.linalg.norm(y)
+    axes = np.stack([np.cross(y, z), y, z], axis=1)
+    angle = np.deg2rad(rng.normal(0, 6, 3))
+    turn = np.eye(3)
+    for (i, j), value in zip(((0, 1), (1, 2), (0, 2)), angle):
+        step = np.eye(3)
+        step[i, i] = step[j, j] = np.cos(value)
+        step[i, j], step[j, i] = -np.sin(value), np.sin(value)
+        turn = step @ turn
+    return turn @ axes
+
+
+def draw_body(rng, heart: Heart, axes) -> np.ndarray:
+    """A `BODY` record that holds the heart: the chest is widened and the diaphragm lowered until it fits."""
+    s = heart.subject
+    bmi = s.weight_kg / s.height_m**2
+    b = np.zeros(1, BODY)
+    b["mid_r"], b["mid_a"] = rng.normal(22, 4), rng.normal(-2, 4)
+    b["half_r"], b["half_a"] = 128 * s.height_m / 1.7 * rng.normal(1, 0.03), 86 * rng.normal(1, 0.04)
+    b["power"], b["muscle"], b["fat"] = rng.uniform(2.3, 2.8), rng.uniform(11, 16), max(4.0, 1.5 * (bmi - 19) + rng.normal(0, 2))
+    b["dome_drop"], b["dome_right"] = rng.uniform(45, 65), rng.uniform(6, 16)
+    b["liver_left"] = rng.uniform(-45, 5)
+    b["gas_r"], b["gas_a"], b["gas_s"] = rng.normal(-60, 12), rng.normal(10, 12), rng.normal(-95, 8)
+    b["gas_size"], b["aorta_mm"] = rng.uniform(8, 30), rng.uniform(9.5, 13)
+    b["rib_pitch"], b["rib_phase"] = rng.uniform(24, 30), rng.uniform(0, 6.28)
+    b["vessel_level"], b["pectoral"] = rng.uniform(1.75, 2.05), rng.uniform(4, 14)
+    b["phase_1"], b["phase_2"] = rng.uniform(0, 6.28, 2)
+    surface = _surface(heart) @ axes.T
+    over = (np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
+            + np.abs((surface[:, 1] - b["mid_a"]) / b["half_a"]) ** b["power"]) ** (1 / b["power"])
+    widen = max(0.88, float(over.max()) * rng.uniform(0.97, 1.02))
+    b["half_r"], b["half_a"] = b["half_r"] * widen**0.5, b["half_a"] * widen
+    b["half_r"] *= max(1.0, float((np.abs(surface[:, 0] - b["mid_r"]) / b["half_r"]).max()) * 1.12)
+    clearance = [p[2] - _dome(p[0], p[1], b[0]) for p in surface]
+    b["dome_s"] = min(clearance) + rng.uniform(12, 24)  # the heart rests in a dent of the diaphragm
+    return b[0]
+
+
+def _surface(heart: Heart) -> np.ndarray:
+    """Points (n, 3) of the ventricles' outer surface at ED, heart coordinates."""
+    g = heart.geometry(0.0)[0]
+    points = []
+    for z in np.linspace(0, g["zc"] + g["ce"] + 2, 14):
+        for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False):
+            x, y, v = np.cos(angle), np.sin(angle), (z - g["zt"]) / (g["zr"] - g["zt"])
+            radius = outer_radius(x, y, z, g) + g["fat_lv"]
+            if 0 <= v <= 1:
+                towards, across = x * g["rv_cos"] + y * g["rv_sin"], y * g["rv_cos"] - x * g["rv_sin"]
+                height = g["rv_h"] * rv_taper(v) * rv_window(towards, across, v)
+                radius += height + (RV_WALL_MM + g["fat_rv"] if height else 0)
+            points.append((x * radius + g["ox"], y * radius + g["oy"], z))
+    return np.array(points)
+
+
+@njit(cache=True)
+def _dome(r, a, b):
+    """Height of the diaphragm relative to its reference `dome_s`."""
+    out = ((r - b.mid_r) / b.half_r) ** 2 + ((a - b.mid_a - 10.0) / b.half_a) ** 2
+    return -b.dome_drop * out + b.dome_right * rise((r - b.mid_r - 5.0) / 50.0)
+
+
+@njit(cache=True)
+def _wall(depth, r, a, s, b):
+    """Chest wall at `depth` outside the lung: ribs in muscle, fat, skin, then air."""
+    front = a > b.mid_a
+    muscle = b.muscle
+    if front and abs(r - b.mid_r) > 22.0:
+        muscle += b.pectoral * rise((s + 60.0) / 60.0)
+    fat = b.fat * (0.75 if front else 1.0)
+    if depth < muscle:
+        if front and abs(r - b.mid_r) < 17.0:
+            return BONE if 2.0 < depth < 12.0 else MUSCLE
+        slope = s + 0.45 * (a - b.mid_a) * (1.0 if front else 0.6)
+        if 2.0 < depth < 10.0 and np.sin(6.283 * slope / b.rib_pitch + b.rib_phase) > 0.35:
+            return BONE
+        return FAT if depth < 2.0 and b.fat > 14.0 else MUSCLE
+    if depth < muscle + fat:
+        return FAT
+    return SKIN if depth < muscle + fat + 1.5 else AIR
+
+
+@njit(cache=True)
+def _abdomen(below, r, a, s, b):
+    """Under the diaphragm: liver to the right, stomach and spleen to the left, fat between."""
+    if below < 2.5:
+        return MUSCLE
+    if r > b.liver_left + 0.35 * (s + 60.0) - 0.3 * (a - b.mid_a):
+        wave = np.sin(r / 6.0 + b.phase_1) + np.sin(a / 7.0 + b.phase_2) + np.sin(s / 6.5 + r / 11.0)
+        return VESSEL if wave > 2.62 else LIVER
+    if ((r - b.gas_r) ** 2 + (a - b.gas_a) ** 2 + (s - b.gas_s) ** 2) < b.gas_size**2:
+        return AIR
+    if below < 8.0 + 4.0 * np.sin(r / 13.0 + b.phase_2):
+        return FAT
+    return STOMACH if np.sin(r / 15.0 + b.phase_1) + np.sin(a / 14.0) + np.sin(s / 17.0) > -0.9 else FAT
+
+
+@njit(cache=True)
+def _centre(r, a, s, b):
+    """Spine, its canal, descending aorta, vessels above the heart; AIR where none of them is."""
+    spine_a = b.mid_a - b.half_a + 18.0
+    back = a - spine_a
+    side = r - b.mid_r
+    if (side / 20.0) ** 2 + (back / 16.0) ** 2 < 1.0:
+        return MUSCLE if np.sin(s / 4.6 + b.phase_1) > 0.86 else BONE
+    if side**2 + (back + 24.0) ** 2 < 60.0:
+        return FLUID
+    if abs(side) < 40.0 and back < -8.0:
+        return MUSCLE if abs(side) > 9.0 else BONE
+    aorta = (side + 25.0) ** 2 + (back - 20.0) ** 2
+    if aorta < b.aorta_mm**2:
+        return AORTA
+    if aorta < (b.aorta_mm + 1.5) ** 2:
+        return MUSCLE
+    if s > 22.0:
+        for vr, va, size in ((14.0, 18.0, 15.0), (-8.0, 30.0, 12.5), (36.0, 10.0, 9.0)):
+            d2 = (r - vr) ** 2 + (a - va + 0.15 * s) ** 2
+            if d2 < size * size:
+                return AORTA
+            if d2 < (size + 1.5) ** 2:
+                return MUSCLE
+    return AIR
+
+
+@njit(cache=True)
+def body_at(r, a, s, b):
+    """Tissue code at one point of the body."""
+    dr, da = (r - b.mid_r) / b.half_r, (a - b.mid_a) / b.half_a
+    e = (abs(dr) ** b.power + abs(da) ** b.power) ** (1.0 / b.power)
+    depth = np.sqrt((r - b.mid_r) ** 2 + (a - b.mid_a) ** 2) * (1.0 - 1.0 / max(e, 1e-6))
+    code = _centre(r, a, s, b)
+    if code != AIR and depth < b.muscle + 6.0:
+        return code
+    if depth > 0.0:
+        return _wall(depth, r, a, s, b)
+    below = b.dome_s + _dome(r, a, b) - s
+    if below > 0.0:
+        return _abdomen(below, r, a, s, b)
+    # behind and above the heart the lungs leave a column for gullet, airways and vessels
+    if ((r - 14.0) / 34.0) ** 2 + ((a + 32.0) / 34.0) ** 2 < 1.0:
+        return MEDIASTINUM if np.sin(r / 5.0 + s / 9.0) + np.sin(a / 5.0 + b.phase_2) < 1.1 else FAT
+    if s > 15.0 and ((r - 12.0) / (34.0 + 0.1 * s)) ** 2 + ((a - 22.0) / 48.0) ** 2 < 1.0:
+        return MEDIASTINUM
+    if depth > -14.0 - 5.0 * np.sin(s / 12.0 + b.phase_1) and a > 0.0 and abs(r - 10.0) < 26.0 + 6.0 * np.sin(s / 9.0):
+        return FAT
+    wave = (np.sin(r / 4.1 + a / 9.0 + b.phase_1) + np.sin(a / 4.6 - s / 8.0 + b.phase_2) + np.sin(s / 4.3 + r / 10.0))
+    hilum = 0.45 * rise(1.0 - np.sqrt(r * r + a * a + s * s) / 130.0)
+    return VESSEL if wave > b.vessel_level + 0.65 - hilum else LUNG
+
+
+@njit(cache=True)
+def paint_body(points, axes, b, g, codes):
+    """Fill `codes` (n,) for heart-coordinate points (n, 3); `axes` (3, 3) turns them to the body, `g` is ED.
+
+    Where the heart withdraws in systole it leaves fat on the right ventricle's side and at the base, else lung.
+    """
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        r = axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z
+        a = axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z
+        s = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
+        code = body_at(r, a, s, b)
+        if (code == LUNG or code == VESSEL) and (x < 0.0 or z < 8.0) and tissue_at(x, y, z, g) != AIR:
+            code = FAT
+        codes[n] = code

@@ -1,0 +1,50 @@
+"""python -m cmrlib.runs: one notebook, all notebooks of a profile, or the parameters that a notebook would get."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from cmrlib.runs.execution import NotebookFailed, execute, follow_parent, snakemake
+from cmrlib.runs.parameters import ROOT, UsageError, resolve
+
+
+def arguments(words=None):
+    parser = argparse.ArgumentParser(prog="python -m cmrlib.runs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("execute", "parameters", "all"):
+        command = commands.add_parser(name)
+        if name != "all":
+            command.add_argument("notebook", help="its name without .ipynb, say 01_segmentation")
+            command.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
+        command.add_argument("--profile", default="quick", help="profiles/NAME.yaml (default quick)")
+        command.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are kept (default runs)")
+        command.add_argument("--cores", type=int, default=2, help="for notebooks side by side (default 2)")
+        command.add_argument("--follow", action="store_true", help="end when the calling process ends")
+    return parser.parse_args(words)
+
+
+def main(words=None) -> int:
+    given = arguments(words)
+    if given.follow:
+        follow_parent()
+    try:
+        if given.command == "all":
+            snakemake(given.profile, given.runs, given.cores, given.follow)
+        overrides = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in given.overrides)}
+        if given.command == "execute":
+            execute(given.notebook, given.profile, given.runs, overrides)
+        else:
+            print(json.dumps(resolve(given.notebook, given.profile, overrides), indent=1))
+    except KeyboardInterrupt:
+        return 130
+    except (UsageError, NotebookFailed, OSError) as error:  # OSError: say, a disk that is full
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

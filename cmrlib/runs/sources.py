@@ -1,0 +1,120 @@
+"""Which code a notebook depends on, read from the sources without importing anything.
+
+Snakemake compares `code_digest` between runs: a changed module reruns the notebooks that import it, directly or
+through others, and no other. Comments, layout and prose do not count.
+"""
+
+import ast
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from cmrlib.runs.parameters import cells, is_parameters
+
+PACKAGE = Path(__file__).parents[1]
+LISTS = (".tsv", ".yaml")  # committed beside the modules that read them: test subjects, label maps
+# How a run is kept and called says nothing about its results.
+NOT_COUNTED = ("cmrlib.runs", "cmrlib.cli")
+
+
+def code_digest(notebook: str, package: Path = PACKAGE) -> str:
+    """Digest of the notebook's code and of all cmrlib modules that it reaches; its parameters are not part of it."""
+    code = [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code" and not is_parameters(cell)]
+    modules = reached(set().union(*(imports(source, package) for source in code)), package)
+    return _digest([*map(_normal, code), *_contents(modules, package)])
+
+
+def learning_digest(notebook: str, package: Path = PACKAGE) -> str:
+    """Digest of the modules that training can depend on: those that import torch or fastai, and what they import.
+
+    Checkpoints are filed under it, so that a plot that changed costs no training, and a network that changed does.
+    """
+    code = [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code"]
+    modules = reached(set().union(*(imports(source, package) for source in code)), package)
+    learning = {name for name in modules if _learns(_text(name, package))}
+    return _digest(_contents(reached(learning, package), package))
+
+
+def reached(names: set[str], package: Path = PACKAGE) -> set[str]:
+    """These modules and all that they import. A subpackage counts whole: it may pick its modules by name."""
+    found, waiting = set(), set(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.startswith(NOT_COUNTED):
+            continue
+        found.add(name)
+        waiting |= imports(_text(name, package), package)
+        folder = package.joinpath(*name.split(".")[1:2])
+        if folder.is_dir() and folder != package:
+            waiting |= {_name(path, package) for path in folder.rglob("*.py")}
+    return found
+
+
+def imports(source: str, package: Path = PACKAGE) -> set[str]:
+    """cmrlib modules that a module or a cell names in its imports, wherever they stand."""
+    names = set()
+    for node in ast.walk(_parsed(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name.split(".")[0] == "cmrlib" and _file(name, package)}
+
+
+@cache
+def _parsed(source):
+    """Syntax tree; `%magic` and `!command` lines of a cell are passed over, a cell of another language is empty."""
+    for text in (source, re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE)):
+        try:
+            return ast.parse(text)
+        except SyntaxError:
+            continue
+    return ast.parse("")
+
+
+def _normal(source):
+    """Source without comments and layout; magics stay."""
+    try:
+        return ast.dump(ast.parse(source))
+    except SyntaxError:
+        return source
+
+
+def _learns(source):
+    roots = set()
+    for node in ast.walk(_parsed(source)):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            roots.add(node.module.split(".")[0])
+    return bool(roots & {"torch", "fastai"})
+
+
+def _file(name, package):
+    """Source file of a dotted name, None where it names no module (but, say, a function)."""
+    path = package.joinpath(*name.split(".")[1:])
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+def _name(path, package):
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _text(name, package):
+    return _file(name, package).read_text(encoding="utf-8")
+
+
+def _contents(modules, package):
+    """Normalised sources, in a fixed order, and the committed lists that lie beside them."""
+    files = {_file(name, package) for name in modules}
+    below = {file.parent: "*" if file.parent == package else "**/*" for file in files}
+    lists = {path for folder, inside in below.items() for path in folder.glob(inside) if path.suffix in LISTS}
+    for path in sorted(files | lists):
+        text = path.read_text(encoding="utf-8")
+        yield f"{path.relative_to(package)}\n{_normal(text) if path.suffix == '.py' else text}"
+
+
+def _digest(texts):
+    return hashlib.blake2b("\n\n".join(texts).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,135 @@
+"""What a cohort holds, in tables: the first table of every paper."""
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.agreement import bootstrap
+from cmrlib.files import read_tsv
+
+UNITS = {"age": "years", "height_m": "m", "weight_kg": "kg", "heart_rate_bpm": "bpm"}
+
+
+def table_one(subjects: pd.DataFrame, by: str = "group", measures: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Characteristics by group: n, share of women, mean ± SD of every number, and how many values are missing.
+
+    subjects: one row a participant. measures: an observer's table, joined by participant_id. A column that is
+    missing for all stands as n/a, never as zero.
+    """
+    table = subjects
+    if measures is not None and len(measures):
+        table = subjects.merge(measures.drop(columns=["session"], errors="ignore").groupby("participant_id").mean(
+            numeric_only=True).reset_index(), on="participant_id", how="left")
+    grouping = table[by].fillna("n/a") if by in table else pd.Series("all", index=table.index)
+    columns = {"all": table} | (dict(tuple(table.groupby(grouping))) if grouping.nunique() > 1 else {})
+    numbers = [c for c in table.select_dtypes("number").columns if c != "session"]
+    rows = {"n": {name: str(len(part)) for name, part in columns.items()}}
+    if "sex" in table and table["sex"].notna().any():
+        rows["women, n (%)"] = {name: _share(part["sex"]) for name, part in columns.items()}
+    for column in numbers:
+        unit = f" ({UNITS[column]})" if column in UNITS else ""
+        rows[column + unit] = {name: _mean_sd(part[column]) for name, part in columns.items()}
+    return pd.DataFrame(rows).T.rename_axis("characteristic")
+
+
+def _share(sex):
+    women, known = (sex == "F").sum(), sex.notna().sum()
+    return f"{women} ({100 * women / known:.0f})" if known else "n/a"
+
+
+def _mean_sd(values):
+    known = values.dropna()
+    if known.empty:
+        return "n/a"
+    missing = f" [{len(values) - len(known)} missing]" if len(known) < len(values) else ""
+    return f"{known.mean():.3g} ± {known.std():.2g}{missing}" if len(known) > 1 else f"{known.mean():.3g}{missing}"
+
+
+def contents(cohort) -> pd.DataFrame:
+    """Cines by view: how many, their frames, slices, spacing and heart rate (median and range)."""
+    def span(values):
+        known = values.dropna()
+        return "n/a" if known.empty else f"{known.median():.4g} ({known.min():.4g}–{known.max():.4g})"
+
+    rows = {view: {"cines": str(len(part)), "subjects": str(part["participant_id"].nunique()), "frames": span(part["frames"]),
+                   "slices": span(part["slices"]), "slice distance (mm)": span(part["slice_distance_mm"]),
+                   "pixel (mm)": span(part["row_spacing_mm"]), "RR (ms)": span(part["rr_ms"].astype(float)),
+                   "flagged": str((part["flags"] != "").sum())} for view, part in cohort.cines.groupby("view")}
+    return pd.DataFrame(rows).T.rename_axis("view")
+
+
+def case_picks(table: pd.DataFrame, value: str) -> dict:
+    """Best, median and worst row by `value`, as label → row; NaN rows are left out."""
+    ranked = table.dropna(subset=[value]).sort_values(value, ascending=False)
+    if ranked.empty:
+        return {}
+    return {label: ranked.iloc[int(np.floor(q * (len(ranked) - 1)))] for label, q in (("best", 0), ("median", 0.5), ("worst", 1))}
+
+
+def rejected(cohort) -> pd.DataFrame:
+    """What became no cine, by subject and digest, with the reason."""
+    return read_tsv(cohort.path / "rejected.tsv")
+
+
+def one_per_group(cohort, view: str, most: int) -> list[str]:
+    """Names of the first cine of each group (in order of the tables), `most` at the most."""
+    cines = cohort.cines[cohort.cines["view"] == view].merge(cohort.subjects, on="participant_id", how="left")
+    groups = cines["group"].fillna("n/a") if "group" in cines else pd.Series("all", index=cines.index)
+    return cines.groupby(groups, sort=True)["cine"].first().tolist()[:most]
+
+
+def loss_rows(learner, view: str) -> list[dict]:
+    """Loss of every epoch from a learner's recorder; validation is NaN where an epoch had none."""
+    values = [list(row) + [np.nan] * 2 for row in learner.recorder.values]
+    return [{"view": view, "epoch": epoch + 1, "train": row[0], "validation": row[1]} for epoch, row in enumerate(values)]
+
+
+def per_cine(scores: pd.DataFrame, segmented: pd.DataFrame) -> pd.DataFrame:
+    """Mean Dice over structures and phases of a cine beside its confidence: a row a cine."""
+    mean = scores.groupby(["participant_id", "cine", "view"], as_index=False)["dice"].mean()
+    return mean.merge(segmented[["cine", "confidence", "flags"]], on="cine")
+
+
+def by_characteristics(scores: pd.DataFrame, subjects: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Mean of a score with intervals by each characteristic that is known: sex, group, vendor, centre."""
+    joined, tables = scores.merge(subjects, on="participant_id"), []
+    for name in ("sex", "group", "vendor", "centre"):
+        if name in joined and joined[name].notna().any():
+            part = joined.assign(characteristic=name, level_of_it=joined[name].fillna("n/a"))
+            tables.append(with_intervals(part, [value], ["characteristic", "level_of_it", "structure"]))
+    columns = ["characteristic", "level_of_it", "structure", value, f"{value}_low", f"{value}_high", "n", "n_undefined"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def segmentation_metrics(scores: pd.DataFrame, rho) -> dict:
+    """dice_lv, dice_myo, … (mean over subjects and phases), hd95_lv_mm and confidence_rho, each with its interval.
+
+    SAX where there is SAX, else all views; `dice_lv_4ch` and the like for the others.
+    """
+    metrics = {}
+    for view in scores["view"].unique():
+        part = scores[scores["view"] == view]
+        suffix = "" if view == "sax" or "sax" not in set(scores["view"]) else f"_{view}"
+        for row in with_intervals(part, ["dice"], ["structure"]).to_dict("records"):
+            metrics |= {f"dice_{row['structure']}{suffix}{end}": row[f"dice{end}"] for end in ("", "_low", "_high")}
+        lv = part[part["structure"] == "lv"]
+        for row in with_intervals(lv, ["hd95_mm"], ["structure"]).to_dict("records"):
+            metrics |= {f"hd95_lv{suffix}_mm{end}": row[f"hd95_mm{end}"] for end in ("", "_low", "_high")}
+    return metrics | {f"confidence_rho{end}": rho[f"rho{end}"] for end in ("", "_low", "_high")}
+
+
+def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_id") -> pd.DataFrame:
+    """Mean of each value with its bootstrap interval over subjects, a row a group: value, value_low, value_high, n.
+
+    n counts subjects with a defined value, n_undefined the rows without one (both masks empty, …).
+    """
+    def mean(column, axis=-1):
+        return np.mean(column, axis=axis)
+
+    rows = []
+    for key, part in table.groupby(list(by), sort=False):
+        row = dict(zip(by, key, strict=True))
+        for value in values:
+            estimate = bootstrap(part[value], mean, subjects=part[subject]).iloc[0]
+            row |= {value: estimate["estimate"], f"{value}_low": estimate["low"], f"{value}_high": estimate["high"]}
+        rows.append(row | {"n": int(estimate["n_subjects"]), "n_undefined": int(estimate["n_missing"])})
+    return pd.DataFrame(rows)

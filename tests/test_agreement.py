@@ -1,0 +1,564 @@
+"""Statistics against published tables, degenerate input, properties, and simulated coverage."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pingouin
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+from sklearn import metrics
+
+from cmrlib.agreement import (
+    bland_altman,
+    bootstrap,
+    choose_threshold,
+    classification,
+    compare,
+    icc,
+    icc_a1,
+    paired_ratings,
+    paired_test,
+    rank_correlation,
+    regression,
+    repeatability,
+    roc_pr,
+    unpaired_test,
+)
+from cmrlib.agreement.reliability import FORMS
+
+# Shrout & Fleiss, Psychol Bull 1979;86:420, table 2: six targets, four judges
+SHROUT_FLEISS = pd.DataFrame(
+    [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], columns=list("WXYZ")
+)
+
+# Bland & Altman, Lancet 1986;i:307, table: first PEFR (L/min) by Wright and by mini peak flow meter
+WRIGHT = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+MINI = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+
+# Bland & Altman, J Biopharm Stat 2007;17:571, table 1: cardiac output by RV and IC, subject → (RV, IC) pairs
+CARDIAC_OUTPUT = {
+    1: [(7.83, 6.57), (7.42, 5.62), (7.89, 6.90), (7.12, 6.57), (7.88, 6.35)],
+    2: [(6.16, 4.06), (7.26, 4.29), (6.71, 4.26), (6.54, 4.09)],
+    3: [(4.75, 4.71), (5.24, 5.50), (4.86, 5.08), (4.78, 5.02), (6.05, 6.01), (5.42, 5.67)],
+    4: [(4.21, 4.14), (3.61, 4.20), (3.72, 4.61), (3.87, 4.68), (3.92, 5.04)],
+    5: [(3.13, 3.03), (2.98, 2.86), (2.85, 2.77), (3.17, 2.46), (3.09, 2.32), (3.12, 2.43)],
+    6: [(5.92, 5.90), (6.42, 5.81), (5.92, 5.70), (6.27, 5.76)],
+    7: [(7.13, 5.09), (6.62, 4.63), (6.58, 4.61), (6.93, 5.09)],
+    8: [(4.54, 4.72), (4.81, 4.61), (5.11, 4.36), (5.29, 4.20), (5.39, 4.36), (5.57, 4.20)],
+    9: [(4.48, 3.17), (4.92, 3.12), (3.97, 2.96)],
+    10: [(4.22, 4.35), (4.65, 4.62), (4.74, 3.16), (4.44, 3.53), (4.50, 3.53)],
+    11: [(6.78, 7.20), (6.07, 6.09), (6.52, 7.00), (6.42, 7.10), (6.41, 7.40), (5.76, 6.80)],
+    12: [(5.06, 4.50), (4.72, 4.20), (4.90, 3.80), (4.80, 3.80), (4.90, 4.20), (5.10, 4.50)],
+}
+
+ratings = hnp.arrays(float, (12, 2), elements=st.floats(20, 80).map(lambda v: round(v, 2)))
+
+
+def one(table):
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def cardiac_output():
+    rows = [(s, rv, ic) for s, pairs in CARDIAC_OUTPUT.items() for rv, ic in pairs]
+    return pd.DataFrame(rows, columns=["subject", "rv", "ic"])
+
+
+def rated(a, b, **columns):
+    return pd.DataFrame({"a": a, "b": b} | columns)
+
+
+# ---------------------------------------------------------------- intraclass correlation
+
+
+def test_icc_shrout_fleiss_1979():
+    table = icc(SHROUT_FLEISS).set_index("form")
+    assert list(table.index) == list(FORMS)
+    # table 4 of the paper; intervals as R's psych::ICC prints them
+    np.testing.assert_allclose(table["icc"], [0.166, 0.290, 0.715, 0.443, 0.620, 0.909], atol=5e-4)
+    np.testing.assert_allclose(table["icc_low"], [-0.133, 0.019, 0.342, -0.884, 0.071, 0.676], atol=5e-4)
+    np.testing.assert_allclose(table["icc_high"], [0.723, 0.761, 0.946, 0.912, 0.927, 0.986], atol=5e-4)
+    np.testing.assert_allclose(table["f"], [1.795, 11.027, 11.027] * 2, atol=5e-4)
+    assert table["df2"].tolist() == [18, 15, 15] * 2
+    assert table["p"]["ICC(C,1)"] == pytest.approx(0.000135, abs=1e-6)
+
+
+def test_icc_wine_from_a_long_table():
+    wine = pingouin.read_dataset("icc")
+    table = icc(wine, targets="Wine", raters="Judge", values="Scores").set_index("form")
+    assert table["icc"]["ICC(A,1)"] == pytest.approx(0.728, abs=5e-4)
+    assert table["icc"]["ICC(A,k)"] == pytest.approx(0.914, abs=5e-4)
+    assert (table["icc_low"]["ICC(A,1)"].round(2), table["icc_high"]["ICC(A,1)"].round(2)) == (0.43, 0.93)
+    assert table["icc_high"]["ICC(A,1)"] != 0.93  # not rounded
+
+
+def test_icc_leaves_pingouins_rounding_as_it_was():
+    before = dict(pingouin.options)
+    icc(SHROUT_FLEISS)
+    assert pingouin.options == before
+
+
+def test_icc_reads_the_names_of_older_pingouins(monkeypatch):
+    expected, new = icc(SHROUT_FLEISS), pingouin.intraclass_corr
+    old = dict(zip(FORMS, ("ICC1", "ICC2", "ICC3", "ICC1k", "ICC2k", "ICC3k"), strict=True))
+
+    def older(*args, **kwargs):
+        table = new(*args, **kwargs).rename(columns={"CI95": "CI95%"})
+        return table.assign(Type=table["Type"].map(old))
+
+    monkeypatch.setattr(pingouin, "intraclass_corr", older)
+    pd.testing.assert_frame_equal(icc(SHROUT_FLEISS), expected)
+
+
+def test_icc_identical_ratings_are_one_and_say_so():
+    table = icc(rated([50.1, 60.2, 70.3], [50.1, 60.2, 70.3]))
+    assert (table[["icc", "icc_low", "icc_high"]] == 1).all(axis=None)
+    assert (table["note"] == "identical ratings").all()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        ([55, 55, 55, 55], [55, 55, 55, 55], "constant"),
+        ([55, 55, 55, 55], [58, 58, 58, 58], "between raters"),
+        ([55, 60], [54, 61], "below 3"),
+        ([], [], "below 3"),
+    ],
+)
+def test_icc_undefined_is_nan_with_a_reason(a, b, reason):
+    table = icc(rated(a, b))
+    assert table["icc"].isna().all()
+    assert table["note"].str.contains(reason).all()
+
+
+def test_icc_opposite_raters_have_no_average_form():
+    a = np.array([40.0, 50, 60, 71])
+    table = icc(rated(a, -a)).set_index("form")
+    assert table["icc"]["ICC(1,1)"] == pytest.approx(-1)
+    assert table.loc[["ICC(1,k)", "ICC(A,k)", "ICC(C,k)"], "icc"].isna().all()
+    assert table["icc_low"].isna().all()
+    assert table["note"].str.contains("opposite").all()
+
+
+def test_icc_contradicting_raters_leave_the_range_and_become_nan():
+    table = icc(rated([1, 2, 3, 4, 5.0], [5, 4, 3, 2, 1.2])).set_index("form")
+    assert np.isnan(table["icc"]["ICC(C,k)"])
+    assert "range" in table["note"]["ICC(C,k)"]
+
+
+def test_icc_constant_offset_has_perfect_consistency_without_interval():
+    table = icc(rated([40.0, 50, 60, 71], [43.0, 53, 63, 74])).set_index("form")
+    assert table["icc"]["ICC(C,1)"] == pytest.approx(1)
+    assert table["icc"]["ICC(A,1)"] < 1
+    assert np.isnan(table["icc_low"]["ICC(A,1)"])
+    assert "constant" in table["note"]["ICC(A,1)"]
+
+
+def test_icc_missing_ratings_are_counted():
+    table = icc(rated([50, 60, np.nan, 70, 80.0], [51, 58, 60, 72, np.nan]))
+    assert (table["n"] == 3).all()
+    assert (table["n_missing"] == 2).all()
+
+
+def test_icc_refuses_duplicates_that_pingouin_would_average():
+    wine = pingouin.read_dataset("icc")
+    with pytest.raises(ValueError, match="share target and rater"):
+        icc(pd.concat([wine, wine.head(1)]), targets="Wine", raters="Judge", values="Scores")
+
+
+def test_icc_needs_two_raters():
+    with pytest.raises(ValueError, match="at least two raters"):
+        icc(pd.DataFrame({"a": [1, 2, 3]}))
+
+
+@settings(max_examples=15, deadline=None)
+@given(ratings, st.floats(-20, 20))
+def test_icc_consistency_ignores_bias_agreement_does_not_gain(x, bias):
+    a, b = x.T
+    if min(np.ptp(a), np.ptp(b), np.ptp(a - b)) < 1:
+        return
+    b = b + a.mean() - b.mean()  # no bias to begin with
+    before, after = one(icc_a1(a, b)), one(icc_a1(a, b + bias))
+    assert after["icc_c1"] == pytest.approx(before["icc_c1"], abs=1e-6)
+    assert abs(after["icc_a1"]) <= abs(before["icc_a1"]) + 1e-6
+
+
+def test_icc_interval_of_repeats_comes_from_subjects():
+    rng = np.random.default_rng(1)
+    truth = np.repeat(rng.normal(55, 10, 15), 6)  # six visits of fifteen subjects
+    a, b = truth + rng.normal(0, 3, 90), truth + rng.normal(0, 3, 90)
+    alone, clustered = one(icc_a1(a, b)), one(icc_a1(a, b, subjects=np.repeat(np.arange(15), 6)))
+    assert clustered["icc_a1"] == pytest.approx(alone["icc_a1"])
+    assert clustered["n_subjects"] == 15
+    width = clustered["icc_a1_high"] - clustered["icc_a1_low"]
+    assert width > alone["icc_a1_high"] - alone["icc_a1_low"]
+
+
+# ---------------------------------------------------------------- Bland-Altman, regression, repeatability
+
+
+def test_bland_altman_1986():
+    row = one(bland_altman(WRIGHT, MINI, names=("Wright", "mini")))
+    assert row["difference"] == "Wright - mini"
+    assert row["n"] == 17
+    assert row["bias"] == pytest.approx(-2.1, abs=0.05)
+    assert row["sd"] == pytest.approx(38.8, abs=0.05)
+    assert (row["bias_low"], row["bias_high"]) == pytest.approx((-22.0, 17.8), abs=0.06)  # as the paper prints
+    assert (row["loa_low"], row["loa_high"]) == pytest.approx((-78.1, 73.9), abs=0.06)
+    # the paper's approximate intervals are symmetric (-114.3 to -45.1); exact ones reach further out
+    assert row["loa_low_low"] < -114.3
+    assert row["loa_low_high"] < -45.1
+
+
+def test_bland_altman_2007_repeated_pairs():
+    data = cardiac_output()
+    row = one(bland_altman(data["rv"], data["ic"], subjects=data["subject"]))
+    assert (row["n"], row["n_subjects"]) == (60, 12)
+    assert row["bias"] == pytest.approx(0.6022, abs=5e-5)
+    assert row["sd_within"] ** 2 == pytest.approx(0.1707, abs=5e-5)
+    assert row["sd"] == pytest.approx(0.9906, abs=5e-5)
+    assert (row["loa_low"], row["loa_high"]) == pytest.approx((-1.3395, 2.5438), abs=1e-4)
+    assert row["pooled_sd"] == pytest.approx(0.9611, abs=5e-5)
+    assert row["loa_low_high"] - row["loa_low_low"] > 1  # twelve subjects, not sixty
+
+
+def test_bland_altman_exact_limits_are_noncentral_t():
+    data = cardiac_output()  # repeats ignored; bounds from an independent implementation
+    row = one(bland_altman(data["rv"], data["ic"]))
+    assert (row["loa_low_low"], row["loa_low_high"]) == pytest.approx((-1.777, -0.918), abs=2e-3)
+
+
+def test_bland_altman_finds_proportional_bias_and_spread():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(20, 80, 300)
+    proportional = one(bland_altman(truth * 1.1 + rng.normal(0, 2, 300), truth + rng.normal(0, 2, 300)))
+    assert proportional["bias_slope_low"] < np.log(1.1) < proportional["bias_slope_high"]
+    assert proportional["bias_slope_p"] < 1e-6
+    fan = one(bland_altman(truth + rng.normal(0, 0.1 * truth), truth))
+    assert fan["spread_slope_p"] < 1e-6
+    assert fan["spread_slope"] > 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(ratings)
+def test_bland_altman_changes_sign_when_swapped(x):
+    there, back = one(bland_altman(*x.T)), one(bland_altman(*x.T[::-1]))
+    for name, mirrored in (("bias", "bias"), ("loa_low", "loa_high"), ("loa_low_low", "loa_high_high"),
+                           ("loa_low_high", "loa_high_low"), ("bias_slope", "bias_slope")):
+        assert there[name] == pytest.approx(-back[mirrored], abs=1e-7, nan_ok=True)
+    assert there["sd"] == pytest.approx(back["sd"])
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3])
+def test_bland_altman_of_a_constant_difference_has_no_slopes(offset):
+    a = np.array([0.1, 0.7, 1.3, 2.9, 3.3])
+    row = one(bland_altman(a, a + offset))
+    assert row["bias"] == pytest.approx(-offset)
+    assert row["sd"] == 0
+    assert np.isnan(row["bias_slope_p"])
+    assert row["note"] == "differences do not vary"
+
+
+def test_too_few_subjects_are_nan_with_a_reason():
+    for table in (bland_altman([1, 2], [2, 4]), regression([1, 2], [2, 4]), repeatability([1, 2], [2, 4])):
+        assert "2 subjects" in one(table)["note"]
+    assert np.isnan(one(bland_altman([1, 2, 3, 4], [1, 2, 3, 5], subjects=list("aabb")))["bias_low"])
+
+
+def test_missing_rows_are_left_out_and_counted():
+    a, b = [*WRIGHT, np.nan, 500], [*MINI, 400, None]
+    for function in (bland_altman, regression, repeatability, icc_a1, paired_test):
+        with_gaps, without = one(function(a, b)), one(function(WRIGHT, MINI))
+        assert with_gaps["n_missing"] == 2
+        pd.testing.assert_series_equal(with_gaps.drop("n_missing"), without.drop("n_missing"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([1, 2, 3], [1, 2], "one length"),
+        (["x", "y", "z"], [1, 2, 3], "expected numbers"),
+        ([1, 2, np.inf], [1, 2, 3], "infinite"),
+        (pd.Series([1, 2, 3], index=list("abc")), pd.Series([1, 2, 3], index=list("bca")), "paired_ratings"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        bland_altman(a, b)
+
+
+def test_regression_against_scipy():
+    row, fit = one(regression(WRIGHT, MINI)), stats.linregress(MINI, WRIGHT)
+    half = stats.t.ppf(0.975, 15) * fit.stderr
+    assert (row["slope"], row["intercept"], row["p"]) == pytest.approx((fit.slope, fit.intercept, fit.pvalue))
+    assert (row["slope_low"], row["slope_high"]) == pytest.approx((fit.slope - half, fit.slope + half))
+    assert row["intercept_high"] - row["intercept"] == pytest.approx(stats.t.ppf(0.975, 15) * fit.intercept_stderr)
+    assert row["r"] == pytest.approx(0.943, abs=5e-4)  # Bland & Altman 1986
+    assert row["mae"] == pytest.approx(np.abs(np.subtract(WRIGHT, MINI)).mean())
+    assert row["mae_low"] < row["mae"] < row["mae_high"]
+
+
+def test_regression_with_a_constant_observer_has_no_line_but_an_error():
+    row = one(regression([50, 60, 70], [55, 55, 55]))
+    assert np.isnan(row["slope"])
+    assert np.isnan(row["r"])
+    assert row["mae"] == pytest.approx(25 / 3)
+    assert "do not vary" in row["note"]
+
+
+def test_repeatability_by_hand():
+    row = one(repeatability([10, 20, 30.0], [12, 20, 28.0]))  # differences -2, 0, 2
+    assert row["within_sd"] == pytest.approx(np.sqrt(8 / 6))
+    assert row["cv_pct"] == pytest.approx(100 * np.sqrt(8 / 6) / 20)
+    assert row["rc"] == pytest.approx(1.96 * np.sqrt(2) * np.sqrt(8 / 6))
+    assert np.isnan(one(repeatability([-1, 2, 3], [1, 2, 3]))["cv_pct"])
+
+
+# ---------------------------------------------------------------- observers
+
+
+def observers():
+    keys = pd.DataFrame({"participant_id": [f"s{i:02d}" for i in range(17)], "session": "1"})
+    wide = pd.concat([keys.assign(observer="mini", pefr_l_min=MINI), keys.assign(observer="wright", pefr_l_min=WRIGHT)])
+    return wide.reset_index(drop=True)
+
+
+def test_paired_ratings_lists_what_is_missing():
+    table = observers()
+    a, b = table[table["observer"] == "wright"].iloc[1:], table[table["observer"] == "mini"]
+    pairs = paired_ratings(a, b, "pefr_l_min")
+    assert len(pairs) == 17
+    assert pairs.loc[pairs["missing"] != "", ["participant_id", "missing"]].to_numpy().tolist() == [["s00", "a"]]
+    assert (icc(pairs)["n_missing"] == 1).all()
+
+
+def test_paired_ratings_joins_by_key_not_by_position():
+    table = observers()
+    a, b = table[table["observer"] == "wright"], table[table["observer"] == "mini"]
+    shuffled = b.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(paired_ratings(a, shuffled, "pefr_l_min"), paired_ratings(a, b, "pefr_l_min"))
+
+
+def test_paired_ratings_refuses_duplicates_and_unknown_measures():
+    table = observers()
+    a, b = table[table["observer"] == "wright"], table[table["observer"] == "mini"]
+    with pytest.raises(ValueError, match="observer b: 1 cases have several ratings"):
+        paired_ratings(a, pd.concat([b, b.head(1)]), "pefr_l_min")
+    with pytest.raises(ValueError, match="lvef_pct"):
+        paired_ratings(a, b, "lvef_pct")
+
+
+def test_compare_wide_and_long_agree_and_hold_everything():
+    wide = observers()
+    keys = ["participant_id", "session", "observer"]
+    long = wide.melt(id_vars=keys, var_name="measure", value_name="value")
+    table = compare(wide, reference="mini", test="wright")
+    pd.testing.assert_frame_equal(table, compare(long, reference="mini", test="wright", measures=["pefr_l_min"]))
+    row = one(table)
+    assert row["difference"] == "wright - mini"
+    assert row["bias"] == pytest.approx(-2.1, abs=0.05)
+    for name in ("bias", "loa_low", "loa_high", "mae", "r", "icc_a1", "icc_c1", "cv_pct", "rc", "slope"):
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+    with pytest.raises(ValueError, match="no observer 'yale'"):
+        compare(wide, reference="mini", test="yale")
+
+
+# ---------------------------------------------------------------- rank tests
+
+
+def test_paired_test_effect_and_zeros():
+    row = one(paired_test([5, 6, 7, 8, 9, 3.0], [1, 2, 4, 6, 8, 3.0]))  # one pair is equal, five favour a
+    assert (row["n"], row["n_zero"], row["rank_biserial"]) == (6, 1, 1.0)
+    assert row["median_difference"] == 2.5
+    assert row["p"] == pytest.approx(stats.wilcoxon([4, 4, 3, 2, 1.0]).pvalue)
+    assert "no pair differs" in one(paired_test([1, 2, 3], [1, 2, 3]))["note"]
+
+
+def test_paired_test_effect_matches_pingouin():
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(0.3, 1, 30), rng.normal(0, 1, 30)
+    expected = pingouin.wilcoxon(a, b)["RBC"].iloc[0]
+    assert one(paired_test(a, b))["rank_biserial"] == pytest.approx(expected)
+
+
+def test_unpaired_test_effect_is_the_roc_area():
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(1, 1, 40).round(1), rng.normal(0, 1, 30).round(1)  # with ties
+    row = one(unpaired_test(a, b))
+    area = metrics.roc_auc_score([1] * 40 + [0] * 30, np.r_[a, b])
+    assert row["superiority"] == pytest.approx(area)
+    assert row["rank_biserial"] == pytest.approx(2 * area - 1)
+    assert row["superiority_low"] < area < row["superiority_high"]
+    assert row["p"] == pytest.approx(stats.mannwhitneyu(a, b).pvalue)
+    assert np.isnan(one(unpaired_test([1, 2], b))["p"])
+
+
+def test_rank_correlation_against_scipy():
+    rng = np.random.default_rng(6)
+    confidence = rng.uniform(size=50).round(2)
+    dice = confidence + rng.normal(0, 0.3, 50)
+    row, expected = one(rank_correlation(confidence, dice)), stats.spearmanr(confidence, dice)
+    assert (row["rho"], row["p"]) == pytest.approx((expected.statistic, expected.pvalue))
+    assert row["rho_low"] < row["rho"] < row["rho_high"]
+    assert np.isnan(one(rank_correlation(confidence, dice, subjects=np.arange(50) // 2))["p"])
+    assert "does not vary" in one(rank_correlation([1, 1, 1], [1, 2, 3]))["note"]
+
+
+# ---------------------------------------------------------------- classification
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_classification_against_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    y = np.r_[0, 1, rng.integers(0, 2, 38)]
+    score = (rng.normal(0, 1, 40) + y).round(1)  # with ties
+    table = classification(y, score, 0.5, n_boot=50).set_index("metric")["estimate"]
+    called = score >= 0.5
+    expected = {
+        "roc_auc": metrics.roc_auc_score(y, score),
+        "average_precision": metrics.average_precision_score(y, score),
+        "f1": metrics.f1_score(y, called),
+        "precision": metrics.precision_score(y, called, zero_division=np.nan),
+        "recall": metrics.recall_score(y, called),
+        "accuracy": metrics.accuracy_score(y, called),
+        "accuracy_positive": called[y == 1].mean(),
+        "accuracy_negative": (~called[y == 0]).mean(),
+    }
+    assert table.to_dict() == pytest.approx(expected, nan_ok=True)
+
+
+def test_classification_intervals_count_subjects_not_rows():
+    rng = np.random.default_rng(7)
+    y = np.repeat(rng.integers(0, 2, 40), 5)  # five sections of forty subjects that share their error
+    score = y + np.repeat(rng.normal(0, 1, 40), 5)
+    rows = classification(y, score, 0.5).set_index("metric")
+    subjects = classification(y, score, 0.5, subjects=np.repeat(np.arange(40), 5)).set_index("metric")
+    assert (subjects["n_subjects"] == 40).all()
+    np.testing.assert_allclose(subjects["estimate"], rows["estimate"])
+    ratio = (subjects["high"] - subjects["low"]) / (rows["high"] - rows["low"])
+    assert ratio["roc_auc"] > 1.6  # about √5
+
+
+def test_classification_with_one_class_is_nan_with_a_reason():
+    table = classification([0, 0, 0, 0], [0.1, 0.6, 0.3, 0.2], 0.5).set_index("metric")
+    assert table.loc[["roc_auc", "average_precision", "f1", "precision", "recall"], "estimate"].isna().all()
+    assert table["estimate"]["accuracy"] == 0.75
+    assert table["note"].str.contains("one class").all()
+
+
+def test_classification_refuses_other_codes():
+    with pytest.raises(ValueError, match="classes 0 and 1"):
+        classification([1, 2, 1], [0.1, 0.2, 0.3], 0.5)
+    with pytest.raises(ValueError, match="threshold"):
+        classification([1, 0, 1], [0.1, 0.2, 0.3], np.nan)
+
+
+def test_choose_threshold_and_its_point_on_the_curves():
+    y, score = [0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.8, 0.9]
+    threshold = choose_threshold(y, score, by="f1")
+    assert threshold == 0.3  # F1 6/7; 0.8 would give 0.8
+    point = one(roc_pr(y, score, threshold).query("chosen"))
+    assert (point["recall"], point["precision"], point["threshold"]) == (1, 0.75, 0.3)
+    assert choose_threshold(y, score, by="youden") == 0.8  # ties with 0.3: the higher one
+    with pytest.raises(ValueError, match="both classes"):
+        choose_threshold([1, 1, 1], [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="'accuracy'"):
+        choose_threshold(y, score, by="accuracy")
+
+
+def test_roc_curve_against_scikit_learn():
+    rng = np.random.default_rng(8)
+    y = rng.integers(0, 2, 60)
+    score = (y + rng.normal(0, 1, 60)).round(1)
+    table = roc_pr(y, score)
+    fpr, tpr, thresholds = metrics.roc_curve(y, score, drop_intermediate=False)
+    np.testing.assert_allclose(table[["fpr", "recall", "threshold"]], np.column_stack([fpr, tpr, thresholds]))
+    assert not table["chosen"].any()
+
+
+# ---------------------------------------------------------------- bootstrap
+
+
+def mean(values, axis=-1):
+    return values.mean(axis)
+
+
+def test_bootstrap_is_reproducible_and_counts():
+    values = np.r_[np.random.default_rng(0).normal(3, 1, 40), np.nan]
+    row = one(bootstrap(values, mean, seed=1))
+    assert (row["n"], row["n_missing"], row["n_undefined"]) == (40, 1, 0)
+    pd.testing.assert_series_equal(row, one(bootstrap(values, mean, seed=1)))
+    assert row["low"] != one(bootstrap(values, mean, seed=2))["low"]
+
+
+def test_bootstrap_calls_plain_and_vectorised_statistics_alike():
+    pairs = pd.DataFrame({"a": WRIGHT, "b": MINI})
+    fast = bootstrap(pairs, lambda a, b, axis=-1: (a - b).mean(axis), n_boot=200)
+    slow = bootstrap(pairs, lambda a, b: float(np.mean(a - b)), n_boot=200)
+    pd.testing.assert_frame_equal(fast, slow)
+    assert one(bootstrap(WRIGHT, np.mean, n_boot=50))["estimate"] == np.mean(WRIGHT)
+
+
+def test_bootstrap_draws_whole_subjects():
+    # every subject sums to 0: any resample of whole subjects has mean 0, of single rows it has not
+    balanced = one(bootstrap([1.0, -1, 2, -2, 5, -5], mean, subjects=list("aabbcc"), n_boot=100))
+    unbalanced = one(bootstrap([1.0, -1, 2, -2, 5, -3, -2], mean, subjects=list("aabbccc"), n_boot=100))
+    for row in (balanced, unbalanced):
+        assert (row["estimate"], row["low"], row["high"]) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_bootstrap_undefined_resamples_are_left_out_and_counted():
+    row = one(bootstrap([0, 0, 0, 1.0], lambda v: v.sum() if v.any() else np.nan, n_boot=400))
+    assert 60 < row["n_undefined"] < 200  # (3/4)^4 of them
+    assert row["low"] >= 1
+    assert np.isnan(one(bootstrap([1, 2], mean))["low"])
+
+
+@pytest.mark.parametrize(("n_subjects", "repeats"), [(16, 1), (12, 5)])
+def test_bootstrap_coverage(n_subjects, repeats):
+    rng, subjects, held = np.random.default_rng(9), np.repeat(np.arange(n_subjects), repeats), 0
+    for seed in range(400):
+        values = rng.normal(0, 1, n_subjects)[subjects] + rng.normal(0, 0.5, len(subjects))
+        row = one(bootstrap(values, mean, subjects=subjects, n_boot=400, seed=seed))
+        held += row["low"] <= 0 <= row["high"]
+    assert 0.91 < held / 400 < 0.98
+
+
+@pytest.mark.parametrize(("n_subjects", "sizes"), [(20, [1]), (15, [1, 4, 9])])
+def test_coverage_of_limits_of_agreement(n_subjects, sizes):
+    rng = np.random.default_rng(10)
+    subjects = np.repeat(np.arange(n_subjects), np.resize(sizes, n_subjects))
+    limit, held = 1 + 1.96 * np.hypot(1, 0.5), np.zeros(2)
+    for _ in range(400):
+        d = 1 + rng.normal(0, 1, n_subjects)[subjects] + rng.normal(0, 0.5, len(subjects))
+        row = one(bland_altman(60 + d, np.full(len(d), 60.0), subjects=subjects))
+        held += row["bias_low"] <= 1 <= row["bias_high"], row["loa_high_low"] <= limit <= row["loa_high_high"]
+    assert (held > 0.92 * 400).all()
+    assert (held < 0.985 * 400).all()
+
+
+# ---------------------------------------------------------------- two human observers of real hearts
+
+DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere")) / "sscrofa" / "contour_areas.csv"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="CMR_DATA_DIR names no folder with sscrofa")
+def test_sscrofa_observers():
+    from cmrlib.datasets.sscrofa import contour_ef
+
+    table = contour_ef(DATA)
+    assert len(table) == 120
+    assert table["participant_id"].nunique() == 11  # t2_2 and t22 are two pigs
+    assert table["participant_id"].str.isalnum().all()
+    intra, inter = (one(compare(table, "obs0_rep0", test)) for test in ("obs0_rep1", "obs1_rep0"))
+    assert (abs(intra["bias"]), intra["pooled_sd"]) == pytest.approx((1.0, 1.9), abs=0.05)
+    assert (abs(inter["bias"]), inter["pooled_sd"]) == pytest.approx((5.4, 4.7), abs=0.05)
+    assert (intra["n"], intra["n_subjects"], intra["n_missing"]) == (40, 11, 0)
+    assert (inter["n"], inter["n_subjects"], inter["n_missing"]) == (39, 11, 1)  # scan A15 has no ED by obs1
+    assert inter["icc_a1"] < intra["icc_a1"]

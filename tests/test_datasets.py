@@ -1,0 +1,462 @@
+"""Readers: tiny trees with the quirks of each source, and the real samples where CMR_DATA_DIR names their folder."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import trees
+from trees import long_axis, write_acdc, write_cine, write_dicom, write_sunnybrook
+
+from cmrlib import splits
+from cmrlib.anatomy import STRUCTURES
+from cmrlib.datasets import acdc, dicom, images, ingest, sunnybrook
+from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
+from cmrlib.datasets.geometry import affine_ras, frame_order, normal, plausible_times
+from cmrlib.files import read_json, read_tsv
+
+DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
+real = pytest.mark.skipif(not DATA.is_dir(), reason="real data: set CMR_DATA_DIR to the folder that holds acdc, sunnybrook …")
+LISTS = Path(acdc.__file__).parent / "splits"
+
+
+def read_folder(folder, **options):
+    return dicom.read("s1", folder, **options)
+
+
+def first_pixels(cine):
+    """(slices, frames) of the number that trees.image wrote in the corner."""
+    return cine.pixels[:, :, 0, 0].T
+
+
+def expected_corners(slices, frames):
+    return 100 * np.arange(slices)[:, None] + np.arange(frames) + 1
+
+
+def reasons(study):
+    return sorted({row["reason"] for row in study.rejected})
+
+
+# --- geometry and contours -------------------------------------------------------------------------------------------
+
+
+def test_affine_is_ras_with_columns_first():
+    orientation = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+    affine = affine_ras(np.array([10.0, 20, 30]), orientation, (2.0, 0.5), np.array([0, 0, 8.0]))
+    np.testing.assert_allclose(affine @ [4, 3, 2, 1], [-(10 + 4 * 0.5), -(20 + 3 * 2.0), 30 + 2 * 8, 1])
+    np.testing.assert_allclose(normal(orientation), [0, 0, 1])
+
+
+@pytest.mark.parametrize(("times", "rr", "plausible"), [
+    ([0, 40, 80, 120], 160, True), ([20, 60, 100, 140], 160, True), ([0, 40, 120, 160], 200, True),
+    ([0, 42.5, 82.5, 125, 165], 210, True), ([308000, 308040, 308080], 800, False), ([0, 40, 55, 160], 200, False),
+    ([-5, 40, 85], 160, False), ([100], float("nan"), True), ([0, 900, 1800], 800, False),
+])
+def test_plausible_trigger_times(times, rr, plausible):
+    assert plausible_times(times, rr) is plausible
+
+
+def test_polygon_masks_keep_the_area():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+        radius = rng.uniform(4, 14) * (1 + 0.2 * rng.random(60))
+        points = np.c_[np.cos(angle), np.sin(angle)] * radius[:, None] + rng.uniform(18, 22, 2)
+        assert polygon_coverage(points, (40, 44)).sum() == pytest.approx(polygon_area(points), rel=2e-3)
+        assert abs(polygon_mask(points, (40, 44)).sum() - polygon_area(points)) < 1
+    half_grid = np.round(points * 2) / 2  # ties everywhere: a threshold at one half would be a per cent too large
+    assert abs(polygon_mask(half_grid, (40, 44)).sum() - polygon_area(half_grid)) < 1
+
+
+def test_polygon_coverage_by_hand():
+    square = [(0.5, 0.5), (2.5, 0.5), (2.5, 2.0), (0.5, 2.0)]  # columns 1 and 2, row 1 whole, row 2 half
+    by_hand = np.zeros((4, 4))
+    by_hand[1, 1:3], by_hand[2, 1:3] = 1, 0.5
+    np.testing.assert_allclose(polygon_coverage(square, (4, 4)), by_hand, atol=1e-9)
+    outside = polygon_coverage(np.array(square) - 2, (4, 4))
+    assert outside.sum() == pytest.approx(0.5 * 1.0 * 0 + (1.0 * 0.5))  # what lies off the image is cut away
+
+
+# --- DICOM -----------------------------------------------------------------------------------------------------------
+
+
+def test_shuffled_files_with_useless_uids_make_one_cine(tmp_path):
+    write_cine(tmp_path, slices=3, frames=6, gap=8.0)
+    study = read_folder(tmp_path)
+    (cine,) = study.cines
+    np.testing.assert_array_equal(first_pixels(cine), expected_corners(3, 6))
+    assert cine.spacing_mm == pytest.approx((8.0, 1.5, 1.25))
+    np.testing.assert_allclose(cine.rr_ms, 240)
+    np.testing.assert_allclose(cine.frame_times_ms, np.tile(np.arange(6) * 40.0, (3, 1)))
+    np.testing.assert_allclose(cine.slice_position_mm, [0, 8, 16])
+    corner = np.diag([-1, -1, 1]) @ (2 * 8.0 * np.cross(*trees.SHORT_AXIS))
+    np.testing.assert_allclose(cine.to_world([(0, 0)], 2)[0], corner, atol=1e-9)
+    assert cine.meta["ordered_by"] == "TriggerTime" and not study.rejected
+    assert "view_unknown" in cine.flags  # nothing says what three slices of anything are
+
+
+@pytest.mark.parametrize(("tags", "key"), [
+    ({"TriggerTime": 0.0, "TemporalPositionIdentifier": lambda k, t: t + 1}, "TemporalPositionIdentifier"),
+    ({"TriggerTime": None, "InstanceNumber": lambda k, t: 6 * k + t + 1}, "InstanceNumber"),
+    ({"TriggerTime": lambda k, t: 308000 + t, "TemporalPositionIdentifier": 1,
+      "InstanceNumber": lambda k, t: t + 1}, "InstanceNumber"),
+    ({"TriggerTime": lambda k, t: t * 40.0 if t else None, "InstanceNumber": lambda k, t: t + 1}, "InstanceNumber"),
+])
+def test_order_falls_back_and_says_so(tmp_path, tags, key):
+    write_cine(tmp_path, slices=2, frames=6, **tags)
+    (cine,) = read_folder(tmp_path).cines
+    np.testing.assert_array_equal(first_pixels(cine), expected_corners(2, 6))
+    assert cine.meta["ordered_by"] == key and f"ordered_by_{key}" in cine.flags
+    assert cine.frame_times_ms is None and "rr_from_header" in cine.flags
+
+
+def test_no_usable_order_is_refused(tmp_path):
+    write_cine(tmp_path, frames=6, TriggerTime=None)
+    study = read_folder(tmp_path)
+    assert not study.cines and "cannot be ordered" in reasons(study)[0] and len(study.rejected) == 6
+
+
+@pytest.mark.parametrize("hole", [(1, 0), (1, 3), (1, 5)])
+def test_a_missing_frame_is_flagged_never_copied(tmp_path, hole):
+    write_cine(tmp_path, slices=3, frames=6, skip=[hole])
+    (cine,) = read_folder(tmp_path).cines
+    expected = expected_corners(3, 6)
+    expected[hole] = 0
+    np.testing.assert_array_equal(first_pixels(cine), expected)
+    assert "missing_frames" in cine.flags and cine.meta["missing"] == [list(hole)]
+    assert not cine.pixels[hole[1], hole[0]].any() and np.isnan(cine.frame_times_ms[hole])
+    np.testing.assert_allclose(cine.rr_ms, 240)
+
+
+def test_coarsely_rounded_times_leave_no_holes(tmp_path):
+    write_cine(tmp_path, frames=25, TriggerTime=lambda k, t: 2.5 * round(t * 41.2 / 2.5), NominalInterval=1030)
+    (cine,) = read_folder(tmp_path).cines
+    assert cine.frames == 25 and "missing" not in cine.meta and cine.rr_ms[0] == pytest.approx(1030, rel=0.005)
+
+
+def test_irregular_stack_is_split_and_flagged(tmp_path):
+    along = np.cross(*trees.SHORT_AXIS)
+    write_cine(tmp_path, slices=5, position=lambda k, t: along * [0, 8, 16, 32, 40][k])
+    cines = read_folder(tmp_path).cines
+    assert sorted(cine.slices for cine in cines) == [2, 3]
+    assert all("irregular_slices" in cine.flags and cine.spacing_mm[0] == pytest.approx(8) for cine in cines)
+
+
+def test_two_rotations_and_two_matrices_are_two_cines(tmp_path):
+    write_cine(tmp_path / "a")
+    write_cine(tmp_path / "b", orientation=long_axis(0))
+    write_cine(tmp_path / "c", pixels=lambda k, t: trees.image(k, t, (10, 10)))
+    cines = read_folder(tmp_path).cines
+    assert len(cines) == 3 and len({cine.name for cine in cines}) == 3
+
+
+def test_of_a_slice_acquired_twice_the_last_is_kept(tmp_path):
+    write_cine(tmp_path / "one", slices=3, SeriesInstanceUID="1.2.1", AcquisitionTime="100000")
+    write_cine(tmp_path / "two", position=lambda k, t: 8.0 * np.cross(*trees.SHORT_AXIS), SeriesInstanceUID="1.2.2",
+               AcquisitionTime="100500", pixels=lambda k, t: trees.image(7, t))
+    study = read_folder(tmp_path)
+    np.testing.assert_array_equal(first_pixels(study.cines[0])[1], 700 + np.arange(6) + 1)
+    assert len(study.rejected) == 6 and "acquired again" in reasons(study)[0]
+
+
+def test_bad_files_among_good_are_listed(tmp_path):
+    write_cine(tmp_path, slices=2, frames=6)
+    trees.cut_short(tmp_path / "IM0003", 0.9)
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("seen by Dr. Marked")
+    (tmp_path / "copy").write_bytes((tmp_path / "IM0001").read_bytes())
+    write_dicom(tmp_path / "nogeometry", trees.image(0, 0), ImagePositionPatient=None)
+    study = read_folder(tmp_path)
+    (cine,) = study.cines
+    assert len(cine.meta["missing"]) == 1 and "missing_frames" in cine.flags
+    assert [text for text in reasons(study) if "Marked" in text] == []
+    for word in ("cut short", "not a DICOM file", "same file twice", "no position"):
+        assert any(word in text for text in reasons(study)), word
+    assert all(re.fullmatch("[0-9a-f]{16}", row["digest"]) for row in study.rejected)
+
+
+def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
+    write_cine(tmp_path, frames=4)
+    for path in tmp_path.iterdir():
+        data = pydicom.dcmread(path)
+        data.compress(pydicom.uid.RLELossless)
+        data.save_as(path)
+    np.testing.assert_array_equal(first_pixels(read_folder(tmp_path).cines[0]), expected_corners(1, 4))
+
+    def no_decoder(data):
+        raise RuntimeError("unable to decode: /home/marked/secret.dcm")
+    monkeypatch.setattr(images.pydicom.pixels, "pixel_array", no_decoder)
+    study = read_folder(tmp_path)
+    assert not study.cines and len(study.rejected) == 4
+    assert "RLE Lossless" in reasons(study)[0] and "pip install pylibjpeg-rle" in reasons(study)[0]
+
+
+def test_rescale_signed_and_inverted_pixels(tmp_path):
+    write_cine(tmp_path / "rescaled", RescaleSlope=lambda k, t: 1.0 + t, RescaleIntercept=-3.0)
+    cine = read_folder(tmp_path / "rescaled").cines[0]
+    assert cine.pixels.dtype == np.float32
+    np.testing.assert_allclose(first_pixels(cine)[0], [(t + 1) * (t + 1) - 3 for t in range(6)])
+    write_cine(tmp_path / "signed", pixels=lambda k, t: -trees.image(k, t).astype(np.int16))
+    assert first_pixels(read_folder(tmp_path / "signed").cines[0])[0, 1] == -2
+    write_cine(tmp_path / "inverted", PhotometricInterpretation="MONOCHROME1", BitsStored=12, HighBit=11)
+    assert first_pixels(read_folder(tmp_path / "inverted").cines[0])[0, 0] == 4095 - 1
+
+
+def test_views_from_geometry_with_the_description_as_second_opinion(tmp_path):
+    write_cine(tmp_path / "1", slices=6, SeriesInstanceUID="1.2.1")
+    for angle, view in ((0, "2ch"), (60, "3ch"), (118, "4ch")):
+        write_cine(tmp_path / view, orientation=long_axis(angle), SeriesDescription="cine_4ch" if angle else "")
+    study = read_folder(tmp_path)
+    flags = {cine.view: cine.flags for cine in study.cines}
+    assert set(flags) == {"sax", "2ch", "3ch", "4ch"}
+    assert "view_disagrees_with_description" in flags["3ch"] and not flags["4ch"] and not flags["2ch"]
+
+
+def test_views_by_description_folder_and_name(tmp_path):
+    write_cine(tmp_path / "x", SeriesDescription="CINE 4-Chamber", orientation=long_axis(118))
+    write_cine(tmp_path / "2ch", orientation=long_axis(0))
+    write_cine(tmp_path / "Odd One", orientation=long_axis(60))
+    views = {cine.view: cine.flags for cine in read_folder(tmp_path).cines}
+    assert views == {"4ch": ("view_from_description",), "2ch": ("view_from_folder_name",), "unknown": ("view_unknown",)}
+    named = read_folder(tmp_path, views={"odd one": "3ch", "CINE 4-Chamber": "lax"})
+    assert {cine.view for cine in named.cines} == {"lax", "2ch", "3ch"}
+    with pytest.raises(ValueError, match="unknown views"):
+        read_folder(tmp_path, views={"x": "5ch"})
+
+
+def test_rr_spacing_and_constant_images_are_flagged(tmp_path):
+    write_cine(tmp_path / "rr", NominalInterval=300)
+    assert "rr_disagrees_with_header" in read_folder(tmp_path / "rr").cines[0].flags
+    write_cine(tmp_path / "black", spacing=None, pixels=np.zeros((8, 8), np.uint16), SOPInstanceUID=lambda k, t: f"1.{t + 1}")
+    cine = read_folder(tmp_path / "black").cines[0]
+    assert {"constant_images", "spacing_unknown"} <= set(cine.flags)
+    with pytest.raises(ValueError, match="spacing is unknown"):
+        _ = cine.spacing_mm
+
+
+def test_subjects_come_from_folders(tmp_path):
+    for name in ("P one", "1234567"):
+        write_cine(tmp_path / "many" / name / "deep" / "er")
+    (tmp_path / "many" / "README.txt").write_text("not a subject")
+    labels = dicom.find(tmp_path / "many")
+    assert "Pone" in labels and len(labels) == 2 and not any("1234567" in label for label in labels)
+    assert labels == dicom.find(tmp_path / "many")
+    assert list(dicom.find(tmp_path / "many" / "P one")) == ["Pone"] or len(dicom.find(tmp_path / "many" / "P one")) == 1
+    write_cine(tmp_path / "many" / "P-one")
+    with pytest.raises(ValueError, match="two folders give the subject label 'Pone'"):
+        dicom.find(tmp_path / "many")
+
+
+def test_two_patients_in_one_folder_are_refused(tmp_path):
+    write_cine(tmp_path, PatientID=lambda k, t: f"P{t % 2}")
+    with pytest.raises(ValueError, match="2 patients"):
+        read_folder(tmp_path)
+
+
+def test_no_identifier_reaches_the_cohort(tmp_path):
+    mark = "ZZMARKED"
+    write_cine(tmp_path / "src" / "p1" / f"{mark}folder", slices=2, PatientName=f"{mark}^Jane", PatientID=mark,
+               PatientBirthDate="19590714", AccessionNumber=mark, SeriesDescription=f"{mark} sax", Manufacturer=mark,
+               InstitutionName=mark, PatientAge="063Y", PatientSex="F", StudyDate="20191113", StudyInstanceUID="1.2.77123")
+    (tmp_path / "src" / "p1" / f"{mark}.txt").write_text(mark)
+    cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    written = b"".join(str(p).encode() + p.read_bytes() for p in cohort.path.rglob("*") if p.is_file())
+    for secret in (mark, "19590714", "20191113", "1.2.77123", str(tmp_path / "src")):
+        assert secret.encode() not in written, secret
+    assert cohort.subjects.loc[0, ["sex", "age"]].tolist() == ["F", 63] and cohort.cines.loc[0, "view"] == "sax"
+    private = tmp_path / ".cohort.sources.tsv"
+    assert private.stat().st_mode & 0o777 == 0o600 and mark in private.read_text()
+
+
+def test_frame_order_of_one_location(tmp_path):
+    write_cine(tmp_path, frames=4)
+    frames = dicom.headers(tmp_path)[0]
+    order, key = frame_order(frames)
+    assert key == "TriggerTime" and [frames[n].trigger_ms for n in order] == [0, 40, 80, 120]
+
+
+# --- ACDC ------------------------------------------------------------------------------------------------------------
+
+
+def read_acdc(folder):
+    return acdc.read(folder.name, folder)
+
+
+@pytest.mark.parametrize("four_d", [False, True])
+def test_acdc_spacing_labels_and_frames(tmp_path, four_d):
+    study = read_acdc(write_acdc(tmp_path, ed=1, es=3, four_d=four_d))
+    (cine,) = study.cines
+    mask = study.observers["manual"][cine.name]
+    assert cine.spacing_mm == pytest.approx((10, 1.5, 1.5))  # the sform says 1 mm
+    assert (cine.ed, cine.es, cine.frames) == ((0, 2, 5) if four_d else (0, 1, 2))
+    assert cine.frames_of == (None if four_d else ((0, 2), 5))
+    assert (mask.mask[cine.ed] == STRUCTURES["lv"]).sum() == 2 * trees.disc((32, 32), 9).sum()
+    assert (mask.mask[cine.ed] == STRUCTURES["rv"]).sum() == 32
+    assert set(mask.annotated) == {cine.ed, cine.es} and (not four_d or (mask.mask[1] == 255).all())
+    assert study.participant["height_m"] == pytest.approx(1.7) and study.participant["group"] == "NOR"
+
+
+def test_acdc_patient090_ed_is_the_larger_volume(tmp_path):
+    study = read_acdc(write_acdc(tmp_path, "patient090", ed=1, es=4, radii=(5, 9), four_d=True))
+    cine = study.cines[0]
+    assert (cine.ed, cine.es) == (3, 0) and "ed_es_swapped" in cine.flags
+
+
+@pytest.mark.parametrize(("damage", "reason"), [
+    ({"info": False}, "Info.cfg is missing"), ({"mask_shape": (2, 30, 32)}, "mask has shape"),
+    ({"extra_label": 7}, r"mask values \[7\]"), ({"spacing": (1.5, 1.5, 0.0)}, "voxel size"), ({"cut": True}, "damaged"),
+    ({"no_ed": True}, "no frame number for ED"),
+])
+def test_acdc_damage_is_named(tmp_path, damage, reason):
+    cut, no_ed = damage.pop("cut", False), damage.pop("no_ed", False)
+    folder = write_acdc(tmp_path, **damage)
+    if cut:
+        trees.cut_short(folder / "patient001_frame01.nii.gz")
+    if no_ed:
+        (folder / "Info.cfg").write_text("ES: 3\n")
+    assert list(acdc.find(tmp_path)) == ["patient001"]
+    with pytest.raises(ValueError, match=f"^sub-patient001.*{reason}"):
+        read_acdc(folder)
+
+
+def test_acdc_same_patient_twice_is_refused(tmp_path):
+    write_acdc(tmp_path / "training")
+    write_acdc(tmp_path / "testing")
+    with pytest.raises(ValueError, match="two folders"):
+        acdc.find(tmp_path)
+
+
+# --- Sunnybrook ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_sunnybrook_contours_to_masks_and_measures(tmp_path, packed):
+    write_sunnybrook(tmp_path, packed=packed)
+    items = sunnybrook.find(tmp_path)
+    assert list(items) == ["SCHFI1", "SCHFI5"]
+    study = sunnybrook.read("SCHFI1", items["SCHFI1"])
+    (cine,) = study.cines
+    manual = study.observers["manual"][cine.name]
+    assert cine.pixels.shape == (20, 4, 48, 40) and cine.spacing_mm[0] == pytest.approx(10) and not cine.flags
+    assert (cine.ed, cine.es) == (18, 7) and manual.annotated == {18: ("lv", "myo"), 7: ("lv",)}
+    assert study.participant == {"participant_id": "SCHFI1", "sex": "M", "age": 53, "group": "HF-I"}
+    edv = 2 * np.pi * 81 * 1.5 * 1.5 * 10 / 1000
+    assert study.measures["manual"]["lvedv_ml"] == pytest.approx(edv, rel=2e-3)
+    lv = manual.mask[18] == STRUCTURES["lv"]
+    assert lv.sum() * cine.voxel_ml == pytest.approx(edv, rel=4e-3)
+    assert (cine.pixels[18][lv] > 400).mean() > 0.99  # the contour lies on the disc it was drawn around
+    assert (manual.mask[18, 0] == 255).all() and (manual.mask[0] == 255).all() and not (manual.mask[7] == 2).any()
+    without = sunnybrook.read("SCHFI5", items["SCHFI5"])
+    assert not without.cines and reasons(without) == ["contours without images"] and without.participant["sex"] == "F"
+
+
+def test_sunnybrook_o_contours_of_other_images_are_dropped(tmp_path):
+    write_sunnybrook(tmp_path, outer_shift=8.0)
+    study = sunnybrook.read("SCHFI1", sunnybrook.find(tmp_path)["SCHFI1"])
+    manual = study.observers["manual"][study.cines[0].name]
+    assert "o_contours_dropped" in study.cines[0].flags and not (manual.mask == STRUCTURES["myo"]).any()
+    assert manual.annotated == {18: ("lv",), 7: ("lv",)}
+
+
+def test_sunnybrook_unusable_contours_are_listed(tmp_path):
+    write_sunnybrook(tmp_path)
+    folder = tmp_path / "contours" / "SC-HF-I-1" / "i-contours"
+    (folder / "IM-0001-0001-icontour-manual.txt").write_text("1 2\n3 4\n")
+    np.savetxt(folder / "IM-0001-0999-icontour-manual.txt", trees.circle((20, 24), 5))
+    np.savetxt(folder / "IM-0001-0002-icontour-manual.txt", trees.circle((39, 24), 5))
+    (tmp_path / "contours" / "SC-HF-I-1" / "o-contours" / "IM-0001-0059-ocontour-manual.txt").unlink()
+    study = sunnybrook.read("SCHFI1", sunnybrook.find(tmp_path)["SCHFI1"])
+    assert [text.split()[:2] for text in reasons(study)] == [["contour", "file"], ["contour", "leaves"], ["contour", "of"]]
+    mask = study.observers["manual"][study.cines[0].name].mask[18]
+    assert set(np.unique(mask[2])) == {1, 255} and set(np.unique(mask[1])) == {0, 1, 2}  # no o-contour: no background
+
+
+def test_sunnybrook_zero_padded_names(tmp_path):
+    write_sunnybrook(tmp_path)
+    (tmp_path / "contours" / "SC-HF-I-1").rename(tmp_path / "contours" / "SC-HF-I-01")
+    assert sunnybrook.find(tmp_path)["SCHFI1"]["images"] is not None
+
+
+# --- committed lists -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["acdc", "sunnybrook"])
+def test_committed_folds_follow_the_rule(name):
+    table = read_tsv(LISTS / f"{name}.tsv")
+    folds = splits.read_folds(LISTS / f"{name}.tsv", table)
+    rule = splits.assign_folds(table) if name == "acdc" else pd.Series(0, index=table["participant_id"])
+    assert folds.to_dict() == rule.to_dict()
+    assert len(table) == {"acdc": 80, "sunnybrook": 45}[name]
+
+
+# --- real data -------------------------------------------------------------------------------------------------------
+
+
+@real
+def test_real_acdc_volumes_match_the_published_indices():
+    reference = pd.read_csv(DATA / "acdc" / "reference_indices_training.csv").set_index("Name")
+    listed = read_tsv(LISTS / "acdc.tsv").set_index("participant_id")["group"]
+    items = acdc.find(DATA / "acdc")
+    assert set(items) == set(listed.index)
+    for label, folder in items.items():
+        study = acdc.read(label, folder)
+        cine = study.cines[0]
+        mask = study.observers["manual"][cine.name].mask
+        for phase, t in (("ED", cine.ed), ("ES", cine.es)):
+            for name in ("LV", "RV"):
+                ml = (mask[t] == STRUCTURES[name.lower()]).sum() * cine.voxel_ml
+                assert ml == pytest.approx(reference.loc[label, f"{phase}[vol({name})]"] / 1000, rel=1e-3), (label, phase, name)
+        assert study.participant["group"] == listed[label]
+
+
+@real
+def test_real_sunnybrook_against_independent_areas(tmp_path):
+    checks = {c["patient"]: c for c in read_json(DATA / "checks.json")["sunnybrook"]}
+    links = pd.read_csv(DATA / "sunnybrook" / "link.csv").set_index("patient_id")["original_id"]
+    items = sunnybrook.find(DATA / "sunnybrook")
+    for patient, original in links.items():
+        label, check = original.replace("-", ""), checks[patient]
+        study = sunnybrook.read(label, items[label])
+        if not check["dicom_kept"]:
+            assert not study.cines and reasons(study) == ["contours without images"]
+            continue
+        cine = study.cines[0]
+        manual, measures = study.observers["manual"][cine.name], study.measures["manual"]
+        assert cine.spacing_mm[0] == pytest.approx(check["slice_spacing_mm_from_position"], abs=0.01)
+        assert cine.pixels.shape[:2] == (20, check["n_slices"]) and "instances_not_in_time_order" not in cine.flags
+        assert {str(cine.ed), str(cine.es)} == set(check["contoured_phases_0based"]) and cine.ed in (18, 19)
+        folder = DATA / "sunnybrook" / "contours" / original / "i-contours"
+        for phase, t, name in (("EDV_ml", cine.ed, "lvedv_ml"), ("ESV_ml", cine.es, "lvesv_ml")):
+            areas = [polygon_area(np.loadtxt(p)) for p in folder.iterdir() if (int(p.name[8:12]) - 1) % 20 == t]
+            independent = sum(areas) * check["pixel_spacing_mm"] ** 2 * check["slice_spacing_mm_from_position"] / 1000
+            assert measures[name] == pytest.approx(independent, abs=0.1) and abs(measures[name] - check[phase]) < 0.1
+            assert abs((manual.mask[t] == STRUCTURES["lv"]).sum() * cine.voxel_ml - independent) < 0.5
+        assert measures["lvef_pct"] == pytest.approx(check["EF_pct"], abs=0.1)
+    shifted = sunnybrook.read("SCN2", items["SCN2"])
+    assert not shifted.cines and len(shifted.rejected) == 10
+
+
+@real
+def test_real_sunnybrook_o_contours_of_hf_i_6_are_dropped():
+    folder = DATA / "sunnybrook" / "contours" / "SC-HF-I-6"
+    places = {n + 1: divmod(n, 20) for n in range(220)}
+    contours, strays = sunnybrook.load_contours(folder, places, (256, 256))
+    kept, flags = sunnybrook.matching_pairs(contours)
+    assert not strays and flags == ("o_contours_dropped",) and {kind for kind, *_ in kept} == {"i"}
+
+
+@real
+def test_real_mvnet_sample_is_in_time_order():
+    (label, folder), = dicom.find(DATA / "mvnet_sample").items()
+    study = dicom.read(label, folder)
+    cines = {cine.view: cine for cine in study.cines}
+    assert set(cines) == {"2ch", "4ch"} and not study.rejected
+    for view, rr_ms in (("4ch", 1356), ("2ch", 1372)):
+        files = [pydicom.dcmread(p) for p in sorted((folder / view).iterdir())]
+        files.sort(key=lambda data: float(data.TriggerTime))
+        np.testing.assert_array_equal(cines[view].pixels[:, 0], [data.pixel_array for data in files])
+        np.testing.assert_allclose(cines[view].frame_times_ms[0], [float(data.TriggerTime) for data in files])
+        assert cines[view].rr_ms[0] == pytest.approx(rr_ms, rel=0.002) and cines[view].meta["header_rr_ms"] == rr_ms

@@ -1,0 +1,569 @@
+"""Measures against analytic solids, hand-computed cases and the published ACDC volumes."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmrlib import measures as m
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation, Study, finish_cohort, write_study
+
+SLICE, ROW, COLUMN = 8.0, 1.6, 1.25
+
+
+def affine_of(spacing=(SLICE, ROW, COLUMN), oblique=False):
+    """RAS affine whose axes are columns → left, rows → down; oblique: a plausible short axis."""
+    directions = np.array([[-1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]]).T  # columns i, j, k
+    if oblique:
+        angle = np.deg2rad(40)
+        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        directions = turn @ turn[[2, 0, 1]][:, [2, 0, 1]] @ directions
+    affine = np.eye(4)
+    affine[:3, :3] = directions * np.array(spacing[::-1])
+    return affine
+
+
+def study(mask, spacing=(SLICE, ROW, COLUMN), structures=("lv", "myo", "rv"), view="sax", **kwargs):
+    """A cine and an annotation of a mask (frames, slices, rows, columns) or (slices, rows, columns)."""
+    mask = np.asarray(mask, np.uint8)
+    mask = mask[None] if mask.ndim == 3 else mask
+    kwargs = {"affine": affine_of(spacing)} | kwargs
+    cine = Cine(np.zeros(mask.shape, np.int16), view=view, subject="1", **kwargs)
+    return cine, Annotation(mask, {t: tuple(structures) for t in range(len(mask))})
+
+
+def grid(shape=(96, 112), spacing=(ROW, COLUMN), shift=(0.3, 0.2)):
+    """x, y (rows, columns) in mm from a point `shift` pixels off the image's centre."""
+    rows, columns = np.indices(shape)
+    return (columns - shape[1] / 2 + shift[0]) * spacing[1], (rows - shape[0] / 2 - shift[1]) * spacing[0]
+
+
+def ring(inner, outer, rv=True, shape=(96, 112), spacing=(ROW, COLUMN), shift=(0.3, 0.2)):
+    """Concentric LV and myocardium with a RV to the image's left, as displays show it."""
+    x, y = grid(shape, spacing, shift)
+    radius = np.hypot(x, y)
+    mask = np.zeros(shape, np.uint8)
+    if rv:
+        mask[(np.hypot((x + outer) / 1.0, y) < outer * 0.8) & (radius > outer)] = 3
+    mask[radius <= outer] = 2
+    mask[radius <= inner] = 1
+    return mask
+
+
+def heart(scale=1.0, slices=9, rv=True):
+    """A half ellipsoid, base first: cavity half axes 25·scale mm (short) and 80 mm (long), wall 10 mm."""
+    depth = (np.arange(slices) + 0.5) / slices
+    return np.stack([ring(25 * scale * np.sqrt(1 - d * d), 25 * scale * np.sqrt(1 - d * d) + 10, rv) for d in depth])
+
+
+# volumes
+
+
+def test_cylinder():
+    cine, annotation = study(np.stack([ring(20, 30, rv=False)] * 10))
+    lv, myo, rv = m.volumes(cine, annotation)[0]
+    assert lv == pytest.approx(np.pi * 20**2 * 80 / 1000, rel=0.005)
+    assert m.mass_g(myo) == pytest.approx(1.05 * np.pi * (30**2 - 20**2) * 80 / 1000, rel=0.01)
+    assert rv == 0  # drawn and empty
+
+
+def test_truncated_ellipsoid():
+    """Discs through the middle of each slice, cut at a third of the long axis."""
+    a, c, n, cut = 25.0, 80.0, 20, 1 / 3
+    height = -cut * c + (np.arange(n) + 0.5) * (c + cut * c) / n
+    mask = np.stack([ring(a * np.sqrt(1 - (h / c) ** 2), 1e-3, rv=False) for h in height])
+    cine, annotation = study(mask, (float(np.diff(height)[0]), ROW, COLUMN))
+    exact = np.pi * a**2 * c * (2 / 3 + cut - cut**3 / 3) / 1000
+    assert m.volumes(cine, annotation, ("lv",))[0, 0] == pytest.approx(exact, rel=0.005)
+
+
+def test_slice_positions_decide():
+    mask = np.stack([ring(20, 30)] * 4)
+    cine, annotation = study(mask, slice_position_mm=np.array([0.0, 10, 20, 40]))
+    assert m.slice_widths_mm(cine).tolist() == [10, 10, 15, 20]
+    downwards = replace(cine, slice_position_mm=np.array([40.0, 20, 10, 0]))
+    assert m.slice_widths_mm(downwards).tolist() == [20, 15, 10, 10]
+    unknown = replace(cine, slice_position_mm=np.full(4, np.nan))
+    assert m.slice_widths_mm(unknown) == pytest.approx(SLICE)
+    with pytest.raises(ValueError, match="not in order"):
+        m.volumes(replace(cine, slice_position_mm=np.array([0.0, 20, 10, 30])), annotation)
+
+
+def test_not_annotated_is_nan_and_255_is_not_counted():
+    mask = np.stack([heart(), heart()])
+    mask[:, :, :40] = 255
+    cine, annotation = study(mask)
+    annotation.annotated = {1: ("lv", "rv")}
+    volume = m.volumes(cine, annotation)
+    assert np.isnan(volume[0]).all() and np.isnan(volume[1, 1])
+    pixel = cine.voxel_ml
+    assert volume[1, 0] == pytest.approx((mask[1] == 1).sum() * pixel)
+
+
+def test_conventions():
+    mask = heart()
+    mask[4, 46:49, 54:57] = 2  # a papillary muscle
+    mask[0][mask[0] == 1] = 0
+    mask[0, 46:48, 54:58] = 1  # a remnant at the base, lying bare
+    cine, annotation = study(mask)
+
+    def lv(**kwargs):
+        return m.volumes(cine, annotation, ("lv",), m.Conventions(**kwargs))[0, 0] / cine.voxel_ml
+
+    drawn, remnant = int((mask == 1).sum()), int((mask[0] == 1).sum())
+    assert lv() == pytest.approx(drawn)
+    assert lv(papillary="in cavity") >= drawn + 9
+    assert lv(basal_rule="no remnant") == pytest.approx(drawn - remnant)
+    assert lv(basal_rule="half ring") == pytest.approx(drawn - remnant)
+    ends = remnant + int((mask[-1] == 1).sum())
+    assert lv(summation="trapezoid") == pytest.approx(drawn - ends / 2)
+    assert m.excluded_slices(mask[::-1], m.Conventions(basal_rule="no remnant")) == [8]
+    assert str(m.Conventions()) == "papillary as drawn, basal all slices, discs"
+
+
+@pytest.mark.parametrize(
+    "bad", [{"papillary": "in myocardium"}, {"basal_rule": "x"}, {"summation": 3}, {"remnant_fraction": 2}]
+)
+def test_unknown_conventions(bad):
+    with pytest.raises(ValueError, match="expected"):
+        m.Conventions(**bad)
+
+
+def test_half_ring_needs_a_wall():
+    cine, annotation = study(np.where(heart() == 2, 0, heart()))
+    assert np.isnan(m.volumes(cine, annotation, ("lv",), m.Conventions(basal_rule="half ring"))).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(*[st.floats(0.5, 12)] * 3), st.integers(0, 3), st.booleans(), st.booleans())
+def test_volume_scales_and_turns(spacing, quarter, mirror, upside_down):
+    """Volume is proportional to each spacing; quarter turns, mirrors and a reversed stack leave it."""
+    mask = heart(0.7)
+    one, annotation = study(mask, (1, 1, 1))
+    reference = m.volumes(one, annotation)
+    cine, _ = study(mask, spacing)
+    assert m.volumes(cine, annotation) == pytest.approx(reference * np.prod(spacing))
+    turned = np.rot90(mask, quarter, axes=(1, 2))
+    turned = turned[:, :, ::-1] if mirror else turned
+    turned = turned[::-1] if upside_down else turned
+    assert m.volumes(*study(np.ascontiguousarray(turned), (1, 1, 1))) == pytest.approx(reference)
+    assert m.base_is_first(turned) is not upside_down
+
+
+def test_mask_of_another_shape_and_unknown_spacing():
+    cine, annotation = study(heart())
+    with pytest.raises(ValueError, match="mask has shape"):
+        m.volumes(cine, Annotation(annotation.mask[:, 1:], annotation.annotated))
+    blind = replace(cine, spacing_known=False)
+    with pytest.raises(ValueError, match="spacing is unknown"):
+        m.volumes(blind, annotation)
+    assert m.volumes(blind, annotation, ("lv",), relative=True)[0, 0] == (annotation.mask == 1).sum()
+
+
+def test_fast_enough():
+    """A 30-frame curve of 10 slices of 256² takes some 15 ms; four times 50 ms is a slow machine under load."""
+    mask = np.pad(np.stack([heart(slices=10)] * 30), ((0, 0), (0, 0), (80, 80), (72, 72)))
+    cine, annotation = study(mask)
+    assert mask.shape == (30, 10, 256, 256)
+    start = time.perf_counter()
+    m.volume_curve(cine, annotation, "lv")
+    assert time.perf_counter() - start < 0.2
+
+
+# body surface area, names
+
+
+def test_bsa_and_indexing():
+    assert m.bsa_m2(1.80, 80) == pytest.approx(2.0)
+    assert m.bsa_m2(1.80, 80, "dubois") == pytest.approx(1.996, abs=0.001)
+    assert np.isnan(m.bsa_m2([np.nan, 1.7, 1.7], [70, 0, np.nan])).all()
+    with pytest.raises(ValueError, match="metres"):
+        m.bsa_m2(180, 80)
+    with pytest.raises(ValueError, match="formula"):
+        m.bsa_m2(1.8, 80, "haycock")
+    assert len(m.FEATURES) == 18 and set(m.FEATURES) < set(m.MEASURES)
+    assert all(m.indexed_name(name) in m.MEASURES for name in m.FEATURES)
+    table = pd.DataFrame([{"participant_id": "1", "session": "", "bsa_m2": 2.0} | dict.fromkeys(m.FEATURES, 60.0)])
+    assert set(m.indexed_features(table)) == {"participant_id", "session"} | {m.indexed_name(n) for n in m.INDEXED}
+    literal = m.indexed_features(table, literal=True)
+    assert literal["lvefi_pct_m2"].item() == 30 and literal.shape[1] == 20
+    with pytest.raises(ValueError, match="lacks"):
+        m.indexed_features(table.drop(columns="lvm_g"))
+    with pytest.raises(ValueError, match="not one"):
+        m.indexed_name("height_m")
+
+
+# area–length
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(20, 60), st.floats(10, 40), st.floats(10, 40))
+def test_area_length_is_exact_on_ellipsoids(half_length, b, c):
+    area2, area4 = np.pi * half_length * b, np.pi * half_length * c
+    exact = 4 / 3 * np.pi * half_length * b * c / 1000
+    assert m.biplane_ml(area2, area4, 2 * half_length, 2 * half_length) == pytest.approx(exact)
+    assert m.single_plane_ml(area2, 2 * half_length) == pytest.approx(exact * b / c)
+
+
+def atrium(half_length=28.0, half_width=20.0, shape=(128, 128), spacing=(ROW, COLUMN)):
+    """LA ellipse below a LV whose flat base touches the atrium's pole."""
+    rows, columns = np.indices(shape)
+    x, y = (columns - 64) * spacing[1], (rows - 80) * spacing[0]
+    mask = np.zeros(shape, np.uint8)
+    mask[(np.abs(x) < 25) & (y < -half_length) & (y > -half_length - 60)] = 1
+    mask[(x / half_width) ** 2 + (y / half_length) ** 2 <= 1] = 4
+    return mask
+
+
+def test_area_length_of_a_mask():
+    area, length = m.area_length(atrium(), (ROW, COLUMN), "la", valve_mm=(64 * COLUMN, 80 * ROW - 28))
+    assert area == pytest.approx(np.pi * 28 * 20, rel=0.01)
+    assert length == pytest.approx(56, abs=0.8)
+    _, found = m.area_length(atrium(), (ROW, COLUMN), "la")  # valve from the contact of LA and LV
+    assert found == pytest.approx(56, abs=3)
+    assert m.valve_middle(atrium(), (ROW, COLUMN), "la")[0] == pytest.approx(64 * COLUMN, abs=1)
+    alone = np.where(atrium() == 4, 4, 0)
+    assert np.isnan(m.area_length(alone, (ROW, COLUMN), "la")[1])
+    assert m.area_length(np.zeros((9, 9), np.uint8), (1, 1), "la")[0] == 0
+
+
+def test_biplane_needs_both_views_and_uses_phases():
+    sizes = 1 - 0.3 * np.sin(np.pi * np.arange(12) / 12) ** 2
+    masks = np.stack([atrium(28 * s, 20 * s)[None] for s in sizes])
+    four = study(masks, view="4ch", structures=("la", "lv"))
+    two = study(masks[::2], view="2ch", structures=("la", "lv"))
+    volume = m.biplane_curve(two, four, "la")
+    assert volume.shape == (12,) and volume.argmax() == 0 and volume.argmin() == 6
+    assert volume[[0, 6]] == pytest.approx(4 / 3 * np.pi * 28 * 400 / 1000 * np.array([1, 0.7**3]), rel=0.08)
+    two[1].annotated = {0: ("lv",)}
+    assert np.isnan(m.biplane_curve(two, four, "la")).all()
+
+
+def test_mitral_points_give_the_valve():
+    cine, annotation = study(atrium()[None], view="4ch", structures=("la",))
+    row = 80 - 28 / ROW
+    annotation.points = pd.DataFrame(
+        {"frame": 0, "name": ["lateral", "septal"], "column_px": [60.0, 68], "row_px": row}
+    )
+    assert m.chamber_curve(cine, annotation, "la")[1][0] == pytest.approx(56, abs=0.8)
+
+
+# curves
+
+
+def wave(frames=30, rr=1000.0, edv=150.0, esv=60.0, shift=0.0):
+    times = np.arange(frames) * rr / frames
+    return times, (edv + esv) / 2 + (edv - esv) / 2 * np.cos(2 * np.pi * (times / rr - shift))
+
+
+def test_peak_rates_of_a_cosine():
+    times, volume = wave(shift=0.1)
+    rates = m.peak_rates(volume, times, 1000.0)
+    assert rates["per_ml_s"] == pytest.approx(45 * 2 * np.pi, rel=1e-3)
+    assert rates["pfr_ml_s"] == pytest.approx(45 * 2 * np.pi, rel=1e-3)
+    assert rates["per_time_ms"] == pytest.approx(250, abs=2) and rates["pfr_time_ms"] == pytest.approx(250, abs=2)
+
+
+def test_peak_rates_use_true_times_and_skip_unknown():
+    times, _ = wave(40)
+    times = times + 8 * np.sin(times / 90)
+    volume = 105 + 45 * np.cos(2 * np.pi * times / 1000) + 8 * np.cos(6 * np.pi * times / 1000)
+    volume[[3, 17]] = np.nan
+    fine = np.linspace(0, 1, 10_000)
+    slope = -2 * np.pi * 45 * np.sin(2 * np.pi * fine) - 6 * np.pi * 8 * np.sin(6 * np.pi * fine)
+    assert m.peak_rates(volume, times, 1000.0)["pfr_ml_s"] == pytest.approx(slope.max(), rel=1e-3)
+    assert np.isnan(list(m.peak_rates(volume, np.full(40, np.nan), 1000.0).values())).all()
+    assert np.isnan(m.peak_rates([100, 50], [0, 300], 1000.0)["per_ml_s"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(12, 50), st.floats(0, 1), st.integers(0, 2**31))
+def test_ed_es_is_cyclic_and_bears_noise(frames, shift, seed):
+    times, volume = wave(frames, shift=shift)
+    noisy = volume + np.random.default_rng(seed).normal(0, 0.5, frames)
+    ed, es = m.ed_es_from_curve(noisy, times, 1000.0)
+    assert volume[ed] > 150 - 3.5 and volume[es] < 60 + 3.5
+
+
+def test_ed_es_with_gaps_and_without_a_curve():
+    _, volume = wave()
+    volume[0] = np.nan
+    ed, es = m.ed_es_from_curve(volume)
+    assert ed in (1, 29) and es == 15
+    assert m.ed_es_from_curve([100, 40]) == (0, 1)
+    with pytest.raises(ValueError, match="all the same"):
+        m.ed_es_from_curve(np.full(20, 3.0))
+    with pytest.raises(ValueError, match="0 known"):
+        m.ed_es_from_curve(np.full(20, np.nan))
+    with pytest.raises(ValueError, match="times for"):
+        m.ed_es_from_curve(volume, np.arange(5))
+
+
+def test_two_frames_are_no_curve():
+    cine, annotation = study(np.stack([heart(), heart(0.7)]), frames_of=((0, 11), 30))
+    with pytest.raises(ValueError, match="keeps 2 of 30 frames"):
+        m.volume_curve(cine, annotation, "lv")
+
+
+# walls
+
+
+@pytest.mark.parametrize("spacing", [(1.6, 1.25), (1.0, 1.0), (1.37, 2.0)])
+@pytest.mark.parametrize("inner, outer", [(24, 33), (15, 30), (20, 26)])
+def test_concentric_rings(spacing, inner, outer):
+    """No bias: a third of 30 slices, each lying differently on its pixels, averages the grid's own ±.15 mm out."""
+    shifts = np.random.default_rng(0).random((30, 2))
+    mask = np.stack([ring(inner, outer, shape=(90, 100), spacing=spacing, shift=s) for s in shifts])
+    table, flags = m.wall_thickness(*study(mask, (SLICE, *spacing)), 0)
+    assert len(table) == 16 and (table["valid_share"] == 1).all()
+    assert table["thickness_mm"].to_numpy() == pytest.approx(outer - inner, abs=0.1 if max(spacing) < 2 else 0.15)
+    assert table["thickness_mm"].mean() == pytest.approx(outer - inner, abs=0.05)
+    assert flags == ["wall_orientation_assumed"]
+
+
+def thick_where(direction, spacing=(ROW, COLUMN)):
+    """Rings, thicker by up to 5 mm towards an image direction (x, y), RV on the image's left."""
+    mask = np.stack([ring(20, 28)] * 9)
+    x, y = grid()
+    outer = 28 + 5 * np.maximum(0, (x * direction[0] + y * direction[1]) / np.maximum(np.hypot(x, y), 1e-6)) ** 4
+    mask[:, (np.hypot(x, y) <= outer) & (np.hypot(x, y) > 20)] = 2
+    return mask
+
+
+@pytest.mark.parametrize(
+    "direction, thickest", [((0, -1), {1, 7, 13}), ((0, 1), {4, 10, 15}), ((-1, 0), {14}), ((1, 0), {16})]
+)
+def test_segments_stand_where_displays_show_them(direction, thickest):
+    """Seen from the apex: anterior above, septum left, inferior below, lateral right."""
+    table, _ = m.wall_thickness(*study(thick_where(direction)), 0)
+    best = table.loc[table["thickness_mm"].groupby((table["segment"] - 1) // 6).idxmax(), "segment"]
+    assert thickest <= set(best)
+
+
+def test_affine_tells_mirrored_images():
+    """A mirrored image with its mirrored affine has the same segments; a reversed stack too."""
+    mask = thick_where((0, -1))
+    mask[-3:] = np.where(mask[-3:] == 3, 0, mask[-3:])  # the RV ends before the apex
+    affine = affine_of(oblique=True)
+    if m.segment_sense(study(mask, affine=affine)[0], True)[0] > 0:
+        affine[:3, 2] *= -1
+    mirrored, reverse = affine.copy(), affine.copy()
+    mirrored[:3, 1] *= -1
+    reverse[:3, 2] *= -1
+    reference = m.wall_thickness(*study(mask, affine=affine), 0)[0]["thickness_mm"].to_numpy()
+    assert reference[0] == pytest.approx(max(reference[:6]))
+    for image, geometry in ((mask[:, ::-1], mirrored), (mask[::-1], reverse)):
+        table, flags = m.wall_thickness(*study(np.ascontiguousarray(image), affine=geometry), 0)
+        assert table["thickness_mm"].to_numpy() == pytest.approx(reference, abs=0.05) and not flags
+
+
+def test_open_wall_and_unknown_septum_are_nan():
+    mask, (x, _) = heart(), grid()
+    mask[:3] = np.where((x > 5) & (mask[:3] == 2), 0, mask[:3])  # no lateral wall at the base
+    table, flags = m.wall_thickness(*study(mask), 0)
+    lateral = table.set_index("segment")["thickness_mm"]
+    assert lateral[[5, 6]].isna().all() and lateral.drop([1, 4, 5, 6]).notna().all()
+    assert any(flag.startswith("wall_undefined:") and "5,6" in flag for flag in flags)
+    table, flags = m.wall_thickness(*study(np.stack([ring(20, 30, rv=False)] * 6)), 0)
+    assert table["thickness_mm"].isna().all() and "wall_septum_unknown" in flags
+    table, flags = m.wall_thickness(*study(np.zeros((3, 20, 20))), 0)
+    assert table["thickness_mm"].isna().all() and flags == ["wall_no_lv"]
+    with pytest.raises(ValueError, match="not annotated in frame 4"):
+        m.wall_thickness(*study(mask), 4)
+
+
+# post-processing and quality
+
+
+def test_clean_mask_corrects_and_says_so():
+    good = heart()
+    bad = good.copy()
+    bad[3, 2:5, 2:5] = 1  # an island far off
+    bad[4, 48, 56] = 0  # a hole in the cavity
+    bad[5][np.isclose(np.hypot(*grid()), 27, atol=0.8) & (bad[5] == 2)] = 0  # a gap within the wall
+    bad[8, 90:93, 100:104] = 3
+    cleaned, flags = m.clean_mask(np.stack([bad, good]))
+    assert (cleaned[1] == good).all() and (cleaned[0] == good).mean() > 0.999
+    assert "lv_component_removed:frames=1,slices=1,voxels=9" in flags
+    assert "rv_component_removed:frames=1,slices=1,voxels=12" in flags
+    assert "lv_hole_filled:frames=1,slices=1,voxels=1" in flags
+    assert any(flag.startswith("myo_hole_filled:") for flag in flags)
+
+
+def test_clean_mask_leaves_alone():
+    assert m.clean_mask(heart())[1] == []
+    for mask in (np.zeros((3, 8, 8), np.uint8), np.full((3, 8, 8), 255, np.uint8)):
+        assert (m.clean_mask(mask)[0] == mask).all()
+    split = heart()
+    split[4] = 0  # a missed slice must not cost half of the heart
+    cleaned, flags = m.clean_mask(split)
+    assert (cleaned == split).all() and any(flag.startswith("lv_in_parts") for flag in flags)
+    with pytest.raises(ValueError, match="uint8"):
+        m.clean_mask(heart().astype(int))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_clean_mask_is_idempotent(seed):
+    rng = np.random.default_rng(seed)
+    noisy = heart()
+    specks = rng.random(noisy.shape) < 0.01
+    noisy[specks] = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), specks.sum())
+    once = m.clean_mask(noisy)[0]
+    assert ((once == 255) == (noisy == 255)).all()
+    assert not any("component" in flag or "island" in flag for flag in m.clean_mask(once)[1])
+
+
+def test_open_wall_is_noticed():
+    mask = heart()
+    x, _ = grid()
+    mask[4][(x > 0) & (mask[4] == 2)] = 0
+    assert m.open_slices(mask) == [4]
+    assert "myo_open:frames=1,slices=1" in m.clean_mask(mask)[1]
+
+
+def test_quality_flags():
+    masks = np.stack([heart()] * 10)
+    masks[9] = heart(0.6)
+    masks[0, 4] = np.where(masks[0, 4] == 1, 0, masks[0, 4])
+    masks[9, 3] = 255
+    cine, annotation = study(masks)
+    flags = m.quality_flags(cine, annotation, 0, 9, m.volumes(cine, annotation))
+    for expected in ("ed_lv_gap:4", "ed_lv_absent_mid:4", "es_slices_not_annotated:3", "es_late:0.90_of_cycle"):
+        assert expected in flags
+    swapped = m.quality_flags(cine, annotation, 9, 0, m.volumes(cine, annotation))
+    assert {"lv_edv_not_above_esv", "lvef_out_of_range"} <= set(swapped)
+    annotation.annotated = {0: ("lv",)}
+    flags = m.quality_flags(cine, annotation, 0, 9, m.volumes(cine, annotation))
+    assert "es_not_annotated" in flags and not any("myo" in flag or "rv_absent" in flag for flag in flags)
+
+
+# a whole cohort
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """One healthy subject with three views and curves, one with unknown spacing, one with ED and ES of a stack."""
+    root = tmp_path_factory.mktemp("cohort")
+    scale = 1 - 0.25 * np.sin(np.pi * np.arange(12) / 12) ** 2  # ED 0, ES 6
+    stack = np.stack([heart(s) for s in scale])
+    times = np.tile(np.arange(12) * 80.0, (9, 1))
+    long = np.stack([atrium(28 * s, 20 * s)[None] for s in 1.7 - scale])
+    right = np.where(long == 4, 5, np.where(long == 1, 3, 0)).astype(np.uint8)
+    long4 = np.concatenate([long, right], axis=3)  # LA and RA side by side
+
+    def write(label, cines, person):
+        cines = [(replace(cine, subject=label), annotation) for cine, annotation in cines]
+        observers = {"truth": {cine.name: annotation for cine, annotation in cines}}
+        return write_study(root, Study({"participant_id": label} | person, [c for c, _ in cines], observers))
+
+    rr = {"frame_times_ms": times, "rr_ms": np.full(9, 960.0)}
+    body = {"height_m": 1.8, "weight_kg": 80.0, "heart_rate_bpm": np.nan}
+    rows = [
+        write(
+            "A",
+            [
+                study(stack, **rr),
+                study(long, view="2ch", structures=("lv", "la")),
+                study(long4, view="4ch", structures=("lv", "rv", "la", "ra")),
+            ],
+            body,
+        ),
+        write("B", [study(stack, spacing_known=False)], body | {"height_m": None}),
+        write("C", [study(stack[[0, 6]], ed=0, es=1, frames_of=((0, 11), 30))], body | {"heart_rate_bpm": 60.0}),
+    ]
+    return finish_cohort(root, {"Name": "test"}, rows)
+
+
+def test_features(cohort):
+    table = m.features(cohort, "truth", walls=True).set_index("participant_id")
+    a, b, c = table.loc["A"], table.loc["B"], table.loc["C"]
+    assert set(table.columns) - set(m.MEASURES) == {"session", "convention", "flags", "ed_frame", "es_frame"}
+    assert (a["ed_frame"], a["es_frame"]) == (0, 6)
+    assert a["lvef_pct"] == pytest.approx(100 * (1 - 0.75**2), abs=1) == b["lvef_pct"] == c["lvef_pct"]
+    assert a["lvsv_ml"] == pytest.approx(a["lvedv_ml"] - a["lvesv_ml"])
+    assert a["lvco_l_min"] == pytest.approx(a["lvsv_ml"] * 62.5 / 1000)
+    assert c["lvco_l_min"] == pytest.approx(c["lvsv_ml"] * 60 / 1000)
+    assert a["lvedvi_ml_m2"] == pytest.approx(a["lvedv_ml"] / 2)
+    assert a["la_max_ml"] == pytest.approx(4 / 3 * np.pi * 28 * 400 * 0.95**3 / 1000, rel=0.1)
+    assert a["laef_pct"] > 30 and a["raef_pct"] > 30 and a["lvedv_biplane_ml"] > 0
+    assert a["lv_per_ml_s"] > 0 and np.isnan(c["lv_per_ml_s"])
+    assert a["wall_ed_08_mm"] == pytest.approx(10, abs=0.5)
+    assert np.isnan(b["lvedv_ml"]) and {"spacing_unknown", "bsa_unknown"} <= set(b["flags"].split(";"))
+    assert table["convention"].eq(str(m.Conventions())).all()
+
+
+def test_features_choices(cohort):
+    plain = m.features(cohort, "truth", subjects=["A"])
+    assert len(plain) == 1 and not any("wall" in name for name in plain)
+    other = m.features(cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", bsa="dubois")
+    assert other["lvedv_ml"][0] < plain["lvedv_ml"][0] and "trapezoid" in other["convention"][0]
+    with pytest.raises(ValueError, match="phases"):
+        m.features(cohort, "truth", phases="guess")
+    with pytest.raises(KeyError, match="no observer"):
+        m.features(cohort, "nobody")
+    with pytest.raises(ValueError, match="not in"):
+        m.features(cohort, "truth", subjects=["Z"])
+
+
+def test_curves_and_walls_of_a_cohort(cohort):
+    table = m.curves(cohort, "truth", subjects=["A"])
+    assert len(table) == 12 * (3 + 2 + 4 + 2)
+    lv = table[(table["view"] == "sax") & (table["structure"] == "lv")]
+    assert lv["volume_ml"].idxmin() == lv.index[6] and lv["time_ms"].tolist() == list(np.arange(12) * 80.0)
+    assert set(table.loc[table["volume_ml"].notna(), "view"]) == {"sax", "4ch", "2ch+4ch"}
+    with pytest.raises(ValueError, match="keeps 2 of 30"):
+        m.curves(cohort, "truth", subjects=["C"])
+    with pytest.raises(ValueError, match="spacing is unknown"):
+        m.curves(cohort, "truth", subjects=["B"])
+    walls = m.walls(cohort, "truth", subjects=["C"])
+    assert len(walls) == 16 and walls["thickening_pct"].abs().max() < 10
+
+
+# real data
+
+real = pytest.mark.skipif(not os.environ.get("CMR_DATA_DIR"), reason="CMR_DATA_DIR names no folder")
+
+
+@real
+def test_acdc_volumes():
+    """Expert masks against the challenge's own volumes, mm³, within .1 %."""
+    from cmrlib.datasets import acdc
+
+    folder = Path(os.environ["CMR_DATA_DIR"]) / "acdc"
+    reference = pd.read_csv(folder / "reference_indices_training.csv").set_index("Name")
+    columns = ["ED[vol(LV)]", "ED[mass(MYO)]", "ED[vol(RV)]", "ES[vol(LV)]", "ES[vol(MYO)]", "ES[vol(RV)]"]
+    found = acdc.find(folder / "training")
+    assert len(found) >= 80
+    for label, path in found.items():
+        cine = (read := acdc.read(label, path)).cines[0]
+        volume = m.volumes(cine, read.observers["manual"][cine.name])
+        expected = reference.loc[path.name, columns].to_numpy(float) / 1000
+        assert volume[[cine.ed, cine.es]].ravel() == pytest.approx(expected, rel=1e-3), label
+
+
+@real
+def test_acdc_wall_thickness():
+    """Largest slice mean at ED against the challenge's column, which takes the nearest epicardial pixel (less)."""
+    from cmrlib.datasets import acdc
+    from cmrlib.measures.walls import ring_of
+
+    folder = Path(os.environ["CMR_DATA_DIR"]) / "acdc"
+    reference = pd.read_csv(folder / "reference_indices_training.csv").set_index("Name")
+    ours, theirs = [], []
+    for label, path in list(acdc.find(folder / "training").items())[::5]:
+        cine = (read := acdc.read(label, path)).cines[0]
+        mask = read.observers["manual"][cine.name].mask[cine.ed]
+        rings = [ring_of(image, cine.spacing_mm[1:]) for image in mask]
+        ours.append(max(np.nanmean(r.thickness_mm) for r in rings if r is not None))
+        theirs.append(reference.loc[path.name, "ED[max(mean(MWT|SA)|LA)]"])
+    difference = np.subtract(ours, theirs)
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.995
+    assert 0 < difference.mean() < 0.7 and difference.std() < 0.2

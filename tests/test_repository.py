@@ -1,0 +1,183 @@
+"""What holds for the repository as a whole: who imports whom, sizes, one lock, clean notebooks, no machine in it."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from cmrlib.runs import load_profile, parameters, resolve
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "cmrlib").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+LOCK = {
+    match[1]: Version(match[2])
+    for match in re.finditer(r"^([a-z0-9-]+)==([^ ;\n]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+}
+
+# A module imports from the lines above its own, and on its own line from what stands left of it.
+LEVELS = [
+    "anatomy files cine",
+    "cohort splits ingest measures overlap agreement summary",
+    "datasets phantom blocks training",
+    "ternausnet tempreg mvnet cussp sslhf heartmae",
+    "plots report runs cli",
+]
+ORDER = [name for level in LEVELS for name in level.split()]
+WITHOUT_TORCH = [*LEVELS[0].split(), *LEVELS[1].split(), "datasets", "phantom", "runs"]
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+def room(path):
+    """The name in LEVELS that a file belongs to: its module's, or its subpackage's."""
+    return path.relative_to(ROOT / "cmrlib").parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Dotted names that a file imports, wherever the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{relative(path)}:{node.lineno}: write `from cmrlib.x import y`"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "cmrlib")
+
+
+# -- the library ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_imports_go_one_way(path):
+    here = room(path)
+    if here in ("__init__", "_torchvision"):
+        return
+    assert here in ORDER, f"give cmrlib.{here} its place in LEVELS"
+    for name in imported(path):
+        if name.startswith("cmrlib.") and (there := name.split(".")[1]) != here:
+            assert there in ORDER[: ORDER.index(here)], f"{relative(path)} must not import {name}: it stands higher"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in WITHOUT_TORCH], ids=relative)
+def test_no_torch_where_numbers_suffice(path):
+    assert not {name.split(".")[0] for name in imported(path)} & {"torch", "torchvision", "fastai"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_thin_enough_to_read(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300, "split it where a noun is missing"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 50, f"{node.name} is longer than 50 lines"
+        if isinstance(node, ast.ImportFrom):
+            assert "*" not in [alias.name for alias in node.names], "explicit imports in the library"
+
+
+def test_import_of_cmrlib_brings_nothing_heavy():
+    code = "import sys; before = set(sys.modules); import cmrlib; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert {name.split(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names == {"cmrlib"}
+
+
+# -- one source of truth for versions ---------------------------------------------------------------------------
+
+
+def test_the_lock_satisfies_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    direct = {(need := Requirement(text)).name: need for text in project["dependencies"]}
+    asked = "jupyterlab papermill torch torchvision fastai opencv-python-headless seaborn scikit-learn umap-learn"
+    assert {*asked.split(), "pingouin"} <= set(direct)
+    for need in [*direct.values(), *map(Requirement, project["optional-dependencies"]["dev"])]:
+        assert need.name in LOCK and LOCK[need.name] in need.specifier, f"{need}: run `make lock`"
+
+
+def test_the_lock_has_one_version_each_and_forces_no_build_of_torch():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line and line[0] != " "]
+    assert len(lines) == len(LOCK), "a package is listed twice: constrain it in pyproject.toml"
+    assert not [name for name in LOCK if name.startswith(("nvidia-", "cuda-", "triton"))]
+    assert not [name for name, version in LOCK.items() if version.local] and "--hash" not in "".join(lines)
+
+
+def test_environment_yml_is_python_pip_and_the_lock():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    python, pip, packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert (pip, packages) == ("pip", {"pip": ["-r requirements.lock"]})
+    assert python.startswith(f"python {project['requires-python']}")
+
+
+# -- profiles and notebooks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_every_profile_resolves_for_every_notebook(path):
+    profile = load_profile(path.stem)
+    for notebook in NOTEBOOKS:
+        assert resolve(notebook.stem, profile)["profile"] == path.stem
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_clean_and_tells_its_parameters(path):
+    content = json.loads(path.read_text())["cells"]
+    code = [cell for cell in content if cell["cell_type"] == "code"]
+    assert content[0]["cell_type"] == "markdown" and "".join(content[0]["source"]).startswith("# "), "title first"
+    assert not [cell for cell in code if cell["outputs"] or cell["execution_count"]], "run nbstripout"
+    assert parameters.defaults(path.stem)["profile"] == "interactive"
+    sources = ["".join(cell["source"]) for cell in content]
+    assert max(len(source.splitlines()) for source in sources) <= 40
+    assert not re.findall(r"(?<!\d)\d{7}(?!\d)", "\n".join(sources)), "looks like a participant's number"
+    text = "\n".join("".join(cell["source"]) for cell in code)
+    assert f'runs.start("{path.stem}", globals())' in text and "run.finish(" in text
+
+
+def test_the_workflow_lists_every_notebook():
+    listed = re.findall(r'^    "(\d\d_\w+)": \[', (ROOT / "Snakefile").read_text(), re.MULTILINE)
+    assert listed == [path.stem for path in NOTEBOOKS]
+
+
+# -- nothing of one machine in it -------------------------------------------------------------------------------
+
+# Written with a class in each, so that this file does not match itself.
+MACHINE = [r"(?<![\w.~-])/wor[k]/", r"(?<![\w.])/roo[t]/", r"(?<![\w.])/hom[e]/\w", r"/opt/whee[l]s", r"/tm[p]/w/"]
+HOSTS = [r"pyp[i]\.org", r"pythonhoste[d]\.org", r"download\.pytorc[h]\.org", r"anacond[a]\.(org|com)", r"index-ur[l]"]
+SAMPLES = r"\.\./share[d]"
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file()]
+
+
+def test_no_machine_path_and_no_registry_host():
+    for path in tracked():
+        if path.suffix in (".png", ".pdf", ".gif", ".safetensors", ".nii", ".gz", ".dcm"):
+            continue
+        text = path.read_text(errors="replace")
+        for pattern in [*MACHINE, *HOSTS, *([SAMPLES] if relative(path) != ".ci/run" else [])]:
+            assert not (found := re.search(pattern, text)), f"{relative(path)} names {found[0]}"
+
+
+def test_git_ignores_no_module():
+    assert set(MODULES) | set(NOTEBOOKS) | set(PROFILES) <= set(tracked())
+
+
+def test_only_the_agreed_files_stand_at_the_top():
+    folders = {"notebooks", "cmrlib", "tests", "figures", "profiles", "benchmarks"}
+    files = {
+        "environment.yml", "README.md", "Makefile", "Snakefile", "pyproject.toml", "requirements.lock", "LICENSE",
+        "CITATION.cff",
+    }
+    top = {relative(path).split("/")[0] for path in tracked()}
+    assert {name for name in top if not name.startswith(".")} <= folders | files

@@ -1,0 +1,301 @@
+"""Profiles, parameters, digests and the Run object, without executing a notebook."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+from repositories import repository, write_notebook
+
+from cmrlib import runs
+from cmrlib.runs import execution, parameters, record, run, sources
+
+PARAMETERS = 'profile = "interactive"\nseed = 0\nepochs = 3\nlr = 0.001\naugment = True\nviews = ["4ch"]  # of these'
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A repository with notebooks 00_a and 01_b, seen as the real one."""
+    for module in (parameters, run, record, execution):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.delenv("CMR_RUN_FOLDER", raising=False)
+    monkeypatch.delenv("CMR_DATA_DIR", raising=False)
+    return repository(tmp_path, {"00_a": [PARAMETERS], "01_b": ['profile = "interactive"\nseed = 0\ncohort = ""']})
+
+
+def profile(root, text, name="mine"):
+    repository(root, profiles={name: text})
+    return name
+
+
+def started(notebook="00_a", **values):
+    return runs.start(notebook, parameters.defaults(notebook) | values)
+
+
+# -- profiles and parameters ------------------------------------------------------------------------------------
+
+
+def test_profile_overlays_the_notebooks_own_defaults(root):
+    name = profile(root, "common: {seed: 7}\n00_a: {epochs: 9, lr: 1e-4, views: [2ch, sax]}")
+    assert runs.resolve("00_a", name) == {
+        "profile": "mine", "seed": 7, "epochs": 9, "lr": 1e-4, "augment": True, "views": ["2ch", "sax"],
+    }
+    assert runs.resolve("01_b", name) == {"profile": "mine", "seed": 7, "cohort": ""}
+    assert runs.resolve("00_a", name, {"epochs": 1})["epochs"] == 1
+
+
+def test_extends_merges_per_notebook_and_inherits_the_rest(root):
+    profile(root, "record: true\nnotebooks: [00_a]\ncommon: {seed: 7}\n00_a: {epochs: 9, lr: 0.1}", "base")
+    name = profile(root, "extends: base\n00_a: {epochs: 5}")
+    found = runs.load_profile(name)
+    assert (found.record, found.notebooks) == (True, ("00_a",))
+    resolved = runs.resolve("00_a", found)
+    assert (resolved["epochs"], resolved["lr"], resolved["seed"]) == (5, 0.1, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("00_a: {epoch: 1}", "unknown parameter 'epoch'. Did you mean 'epochs'"),
+        ("common: {sead: 1}", "unknown parameter 'sead'. Did you mean 'seed'"),
+        ("00_aa: {epochs: 1}", "unknown notebook '00_aa'. Did you mean '00_a'"),
+        ("notebooks: [01_c]", "unknown notebook '01_c'. Did you mean '01_b'"),
+        ("extends: quik", "unknown profile 'quik'. Did you mean 'quick'"),
+        ("extends: mine", "in a circle: mine → mine"),
+        ("00_a: 3", "00_a must hold"),
+        ("00_a: [", "not valid YAML"),
+        ("- seed", "must hold `notebook: parameters` blocks, got a list"),
+        ("00_a: {epochs: many}", "epochs must be int like 3, got 'many' (str)"),
+        ("00_a: {epochs: 2.5}", "epochs must be int like 3, got 2.5 (float)"),
+        ("00_a: {epochs: true}", "epochs must be int"),
+        ("00_a: {epochs: null}", "epochs must be int"),
+        ("00_a: {lr: fast}", "lr must be float"),
+        ("00_a: {augment: 1}", "augment must be bool"),
+        ("00_a: {views: 4ch}", "views must be list"),
+        ("00_a: {views: [4]}", "views[0] must be str"),
+    ],
+)
+def test_a_wrong_profile_is_refused_and_told_what_there_is(root, text, message):
+    with pytest.raises(runs.UsageError) as error:
+        runs.load_profile(profile(root, text))
+    assert message in str(error.value)
+
+
+def test_unknown_names_list_what_exists(root):
+    with pytest.raises(runs.UsageError, match=r"unknown profile 'quack'. Did you mean 'quick'\? There are: quick"):
+        runs.resolve("00_a", "quack")
+    with pytest.raises(runs.UsageError, match="unknown notebook '00_z'.*There are: 00_a, 01_b"):
+        runs.resolve("00_z", "quick")
+    with pytest.raises(runs.UsageError, match="unknown parameter 'sede'.*'seed'"):
+        runs.resolve("00_a", "quick", {"sede": 1})
+
+
+@pytest.mark.parametrize("cell", ["n = 2 * 3", "import os", "n += 1", "a = b = 1", "a, b = 1, 2", "n: int", "print(1)"])
+def test_parameters_cell_holds_literals_only(root, cell):
+    write_notebook(root, "00_a", cell)
+    with pytest.raises(runs.UsageError, match="only `name = literal`"):
+        parameters.defaults("00_a")
+
+
+def test_annotated_and_negative_literals_pass_and_a_tuple_is_a_list(root):
+    write_notebook(root, "00_a", "n: int = -3\nsize = (64, 64)\nnote = None")
+    assert parameters.defaults("00_a") == {"n": -3, "size": [64, 64], "note": None}
+
+
+def test_a_notebook_without_parameters_cell_is_refused(root):
+    write_notebook(root, "00_a", None)
+    with pytest.raises(runs.UsageError, match="exactly one cell tagged `parameters`, found 0"):
+        parameters.defaults("00_a")
+
+
+# -- which code counts ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path):
+    folder = tmp_path / "cmrlib"
+    modules = {
+        "__init__": "", "low": "X = 1", "measures": "from cmrlib.low import X", "plots": "import seaborn",
+        "net": "def f():\n    import torch\n    from cmrlib.low import X",
+        "datasets/__init__": "from importlib import import_module", "datasets/acdc": "A = 1",
+    }
+    for name, text in modules.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_digest_follows_imports_and_nothing_else(root, package):
+    write_notebook(root, "00_a", "n = 1", "from cmrlib import measures, net\nfrom cmrlib.datasets import ingest")
+    assert sources.imports("from cmrlib import low, plots as p\nimport cmrlib.measures", package) == {
+        "cmrlib", "cmrlib.low", "cmrlib.plots", "cmrlib.measures",
+    }
+
+    def digests():
+        sources._parsed.cache_clear()
+        return sources.code_digest("00_a", package), sources.learning_digest("00_a", package)
+
+    before = digests()
+    (package / "plots.py").write_text("import seaborn\nY = 2")  # not imported
+    (package / "measures.py").write_text("# a remark\nfrom cmrlib.low import  X\n")  # not the code
+    write_notebook(root, "00_a", "n = 2", "from cmrlib import measures, net\nfrom cmrlib.datasets import ingest")
+    assert digests() == before
+
+    (package / "measures.py").write_text("from cmrlib.low import X\nY = 2")
+    assert [new == old for new, old in zip(digests(), before, strict=True)] == [False, True]  # no torch there
+    seen = {before, digests()}
+    for name, text in [
+        ("low.py", "X = 2"), ("datasets/acdc.py", "A = 2"), ("datasets/lists/test.tsv", "participant_id\n"),
+    ]:
+        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).write_text(text)
+        assert digests()[0] not in {code for code, _ in seen}, name
+        seen.add(digests())
+    assert digests()[1] != before[1]  # the network imports low
+
+
+def test_digest_sees_a_changed_cell_and_reads_past_magics(root, package):
+    write_notebook(root, "00_a", "n = 1", "%matplotlib inline\nif True:\n    !ls\n    from cmrlib import low")
+    before = sources.code_digest("00_a", package)
+    (package / "low.py").write_text("X = 2")
+    assert sources.code_digest("00_a", package) != before
+    write_notebook(root, "00_a", "n = 1", "%matplotlib widget\nif True:\n    !ls\n    from cmrlib import low")
+    assert sources.code_digest("00_a", package) != before
+
+
+# -- the Run ----------------------------------------------------------------------------------------------------
+
+
+def test_run_by_hand_writes_its_manifest_last(root):
+    one = started(seed=5, epochs=np.int64(4).item())
+    assert one.folder == root / "runs/interactive/00_a"
+    one.table(pd.DataFrame({"x": [0.1, np.nan]}), "numbers")
+    assert not (one.folder / "manifest.json").exists()
+    metrics = {"n": np.int64(3), "dice_lv": np.float32(0.5), "rho": math.nan, "hd_mm": math.inf, "a": np.array([2.0])}
+    one.finish(metrics, cohort_digest="abc")
+    manifest = json.loads((one.folder / "manifest.json").read_text())
+    assert manifest["metrics"] == {"n": 3, "dice_lv": 0.5, "rho": None, "hd_mm": None, "a": 2.0}
+    assert manifest["parameters"]["seed"] == manifest["seed"] == 5
+    assert (manifest["notebook"], manifest["profile"], manifest["cohort"]) == ("00_a", "interactive", "abc")
+    assert {"versions", "seconds", "peak_mb", "commit", "hardware", "date"} <= set(manifest)
+    assert list(manifest["tables"]) == ["numbers.csv"]
+    assert [path.name for path in one.folder.iterdir() if path.name.startswith(".part")] == []
+
+
+def test_start_refuses_a_missing_or_mistyped_parameter(root):
+    with pytest.raises(runs.UsageError, match="run the cell tagged `parameters` first; seed"):
+        runs.start("00_a", {"profile": "interactive"})
+    with pytest.raises(runs.UsageError, match="epochs must be int"):
+        started(epochs="3")
+
+
+@pytest.mark.parametrize("value", ["0.5", True, None, [1.0], np.array([1.0, 2.0])])
+def test_a_metric_is_one_number(root, value):
+    with pytest.raises(runs.UsageError, match="metric dice_lv must be one number"):
+        started().finish({"dice_lv": value})
+
+
+def test_a_new_run_starts_without_the_old_results_but_keeps_the_cohort(root):
+    one = started()
+    one.table(pd.DataFrame({"x": [1]}), "old")
+    (one.folder / "cohort").mkdir()
+    assert one.observer("net").is_dir() and one.weights.is_dir()
+    one.finish({"n": 1})
+    two = started()
+    assert sorted(path.name for path in two.folder.iterdir()) == ["cohort"]
+
+
+def test_tables_and_figures_are_the_same_bytes_every_time(root):
+    from matplotlib.figure import Figure
+
+    def results(one):
+        table = pd.DataFrame({"lvef_pct": [1 / 3, 2 / 3]}, index=pd.Index(["a", "b"], name="participant_id"))
+        one.table(table, "t")
+        axes = Figure().subplots()
+        axes.plot([1, 2])
+        one.figure(axes, "f")
+        return {path.name: path.read_bytes() for path in sorted(one.folder.rglob("*")) if path.is_file()}
+
+    first = results(started())
+    assert sorted(first) == ["f.pdf", "f.png", "t.csv"]
+    assert first["t.csv"].splitlines()[0] == b"participant_id,lvef_pct"
+    assert results(started()) == first
+
+
+def test_names_stay_inside_the_run(root):
+    with pytest.raises(runs.UsageError, match="is named with"):
+        started().table(pd.DataFrame(), "../x")
+
+
+def test_sibling_is_of_the_same_profile_or_says_what_to_run(root):
+    with pytest.raises(runs.UsageError, match="00_a.*run that notebook first, or `make run`"):
+        started("01_b", profile="mine").sibling("00_a")
+    started(profile="quick").finish({})
+    assert started("01_b").sibling("00_a") == root / "runs/quick/00_a"  # by hand: what `make run` made
+    started().finish({})
+    assert started("01_b").sibling("00_a") == root / "runs/interactive/00_a"
+
+
+def test_cohort_is_the_one_of_00_cohort_unless_a_path_is_given(root):
+    write_notebook(root, "00_cohort", 'profile = "interactive"')
+    started("00_cohort").finish({})
+    assert started("01_b").cohort == root / "runs/interactive/00_cohort/cohort"
+    assert started("01_b", cohort="cohorts/x").cohort == root / "cohorts/x"
+
+
+def test_data_dir_says_what_to_set(root, monkeypatch):
+    with pytest.raises(runs.UsageError, match="neither data_dir nor CMR_DATA_DIR is set"):
+        _ = started().data_dir
+    monkeypatch.setenv("CMR_DATA_DIR", str(root / "nowhere"))
+    with pytest.raises(runs.UsageError, match="nowhere is no folder"):
+        _ = started().data_dir
+    monkeypatch.setenv("CMR_DATA_DIR", str(root))
+    assert started().data_dir == root
+
+
+def test_state_belongs_to_the_parameters(root):
+    one, same, other = started(), started(), started(epochs=4)
+    assert one.state == same.state != other.state
+    assert one.state.is_relative_to(root / "runs/.state/interactive/00_a") and one.state.is_dir()
+
+
+def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):
+    started(seed=1).finish({"dice": 0.9})
+    manifest = json.loads((root / "runs/interactive/00_a/manifest.json").read_text())
+    manifest |= {"profile": "acdc", "parameters": {"data_dir": str(root / "data"), "seed": 1}}
+    record.keep(manifest)
+    record.keep(manifest | {"metrics": {"dice": 0.95, "n": 16}})
+    kept = json.loads((root / "figures/record/acdc_00_a.json").read_text())
+    assert kept["metrics"] == {"dice": 0.95, "n": 16} and kept["parameters"] == {"data_dir": "data", "seed": 1}
+    rows = list(csv.DictReader((root / "figures/record/acdc_00_a.csv").open()))
+    assert [(row["dice"], row["n"]) for row in rows] == [("0.9", ""), ("0.95", "16")]
+    assert {"date", "commit", "hardware", "seconds"} <= set(rows[0])
+    assert str(root) not in "".join(path.read_text() for path in (root / "figures/record").iterdir())
+
+
+def test_a_disk_that_fills_up_leaves_the_old_table_whole(root):
+    """A limit on the size of files stands for the disk: the write fails half-way, as it would there."""
+    code = f"""
+        import resource, pandas as pd
+        from cmrlib import runs
+        run = runs.start("00_a", dict({parameters.defaults("00_a")!r}))
+        run.table(pd.DataFrame({{"x": range(10)}}), "t")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            run.table(pd.DataFrame({{"x": range(100000)}}), "t")
+        except OSError as error:
+            print("refused", error.strerror)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | {"CMR_ROOT": str(root)},
+        capture_output=True, text=True, timeout=120,
+    )
+    assert done.stdout.startswith("refused"), done.stderr
+    tables = list((root / "runs/interactive/00_a/tables").iterdir())
+    assert [path.name for path in tables] == ["t.csv"] and len(tables[0].read_text().splitlines()) == 11

@@ -1,0 +1,175 @@
+"""Notebooks executed: by papermill one at a time, by Snakemake together; killed, broken, refused, resumed.
+
+Each case starts real processes; a repository of tiny notebooks keeps them short.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from repositories import repository, write_notebook
+
+from cmrlib.runs import UsageError
+from cmrlib.runs.execution import Echo, locked
+
+FIRST = """
+import time
+for epoch in range(2):
+    print("epoch", epoch)
+    time.sleep(slow_s)
+run.table(pd.DataFrame({"x": [seed, 0.1], "hash": hash("sub-001")}), "numbers")
+"""
+FINISH = 'run.finish({"n": 2})'
+SECOND = """
+table = pd.read_csv(run.sibling("00_a") / "tables" / "numbers.csv")
+run.table(table * factor, "numbers")
+"""
+
+
+def cmr_runs(root, *words):
+    """`python -m cmrlib.runs …` in this repository, as a started process."""
+    env = os.environ | {"CMR_ROOT": str(root)}
+    command = [sys.executable, "-m", "cmrlib.runs", *words]
+    return subprocess.Popen(command, env=env, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(root, *words):
+    """Exit status and everything on the terminal."""
+    process = cmr_runs(root, *words)
+    out, err = process.communicate(timeout=180)
+    return process.returncode, out + err
+
+
+def tables(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.glob("runs/quick/*/tables/*"))}
+
+
+def moments(root):
+    return {path.parent.name: path.stat().st_mtime_ns for path in root.glob("runs/quick/*/manifest.json")}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Two notebooks, the second after the first, and the path of a run that nothing disturbed."""
+    folder = repository(
+        tmp_path_factory.mktemp("repository"),
+        {
+            "00_a": ['profile = "interactive"\nseed = 0\nslow_s = 0.0', FIRST, FINISH],
+            "01_b": ['profile = "interactive"\nfactor = 2', SECOND, FINISH],
+        },
+        {"quick": "common: {seed: 3}"},
+        needs={"00_a": [], "01_b": ["00_a"]},
+    )
+    status, said = finished(folder, "all")
+    assert status == 0, said
+    (folder / "said.txt").write_text(said)
+    return folder
+
+
+def test_all_notebooks_ran_in_order_and_said_so(root):
+    said = (root / "said.txt").read_text()
+    assert said.index("[00_a] epoch 1") < said.index("[00_a] done in") < said.index("[01_b]")
+    for name in ("00_a", "01_b"):
+        left = sorted(path.name for path in (root / "runs/quick" / name).iterdir() if path.name[0] != ".")
+        assert left == ["executed.ipynb", "manifest.json", "tables"]
+    manifest = json.loads((root / "runs/quick/00_a/manifest.json").read_text())
+    assert manifest["parameters"] == {"profile": "quick", "seed": 3, "slow_s": 0.0}
+    assert manifest["metrics"] == {"n": 2}
+
+
+def test_a_second_run_does_nothing_and_a_changed_parameter_what_it_touches(root):
+    before = moments(root)
+    status, said = finished(root, "all")
+    assert (status, moments(root)) == (0, before), said
+    (root / "profiles" / "quick.yaml").write_text("common: {seed: 3}\n01_b: {factor: 3}")
+    try:
+        status, said = finished(root, "all")
+        after = moments(root)
+        assert status == 0 and after["00_a"] == before["00_a"] and after["01_b"] != before["01_b"], said
+    finally:
+        (root / "profiles" / "quick.yaml").write_text("common: {seed: 3}")
+
+
+def test_killed_and_started_again_gives_the_tables_of_an_undisturbed_run(root, tmp_path):
+    undisturbed = tables(root)["runs/quick/00_a/tables/numbers.csv"]
+    again = repository(tmp_path, profiles={"quick": "common: {seed: 3}\n00_a: {slow_s: 60}"}, needs={"00_a": []})
+    write_notebook(again, "00_a", 'profile = "interactive"\nseed = 0\nslow_s = 0.0', FIRST, FINISH)
+    process = cmr_runs(again, "all", "--follow")
+    while "epoch 0" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)  # the notebook's own process held these pipes: it has gone, too
+    assert not (again / "runs/quick/00_a/manifest.json").exists()
+    (again / "profiles" / "quick.yaml").write_text("common: {seed: 3}")
+    status, said = finished(again, "all", "--follow")
+    assert status == 0, said
+    assert tables(again) == {"runs/quick/00_a/tables/numbers.csv": undisturbed}
+
+
+FAILING = {
+    "an error": ('raise ValueError("no heart in sub-007")', "ValueError: no heart in sub-007"),
+    "a dead kernel": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "its kernel died"),
+    "no finish": ("seed", "ended without run.finish"),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_a_failing_notebook_is_named_and_kept(tmp_path, case):
+    code, message = FAILING[case]
+    root = repository(tmp_path, {"00_a": ['profile = "interactive"\nseed = 0', code]})
+    status, said = finished(root, "execute", "00_a")
+    assert status == 1
+    assert "error: 00_a failed" in said and message in said and str(root / "runs/quick/00_a/failed.ipynb") in said
+    left = sorted(path.name for path in (root / "runs/quick/00_a").iterdir() if path.name[0] != ".")
+    assert left == ["failed.ipynb"]
+    assert message.split(": ")[-1] in (root / "runs/quick/00_a/failed.ipynb").read_text()
+
+
+def test_refusals_come_before_anything_runs(tmp_path):
+    root = repository(tmp_path, {"00_a": ['profile = "interactive"\nseed = 0']})
+    (tmp_path / "file").write_text("")
+    for words, message in [
+        (["00_a", "-p", "sead=1"], "unknown parameter 'sead'. Did you mean 'seed'"),
+        (["00_a", "-p", "seed=one"], "seed must be int"),
+        (["00_b"], "unknown notebook '00_b'. Did you mean '00_a'"),
+        (["00_a", "--profile", "quik"], "unknown profile 'quik'. Did you mean 'quick'"),
+        (["00_a", "--runs", str(tmp_path / "file")], "cannot write to"),
+    ]:
+        status, said = finished(root, "execute", *words)
+        assert status == 1 and message in said and "Traceback" not in said
+    assert not (root / "runs").exists()
+
+
+def test_a_second_run_of_the_same_folder_is_refused_and_the_lock_ends_with_its_process(tmp_path):
+    with locked(tmp_path), pytest.raises(UsageError, match=f"in use by process {os.getpid()}"), locked(tmp_path, 0):
+        pass
+    code = "import sys, pathlib, cmrlib.runs.execution as e\nwith e.locked(pathlib.Path(sys.argv[1])): input()"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE)
+    while not (tmp_path / ".lock").read_text().endswith(str(holder.pid)):
+        time.sleep(0.05)
+    with pytest.raises(UsageError, match=f"in use by process {holder.pid}"), locked(tmp_path, 0):
+        pass
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path, 0):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    nowhere = tmp_path / "file" / "runs"
+    with pytest.raises(UsageError, match="cannot write to .*give another --runs"), locked(nowhere):
+        pass
+
+
+def test_echo_prefixes_lines_and_shows_a_bars_last_state(capsys):
+    echo = Echo("01_b")
+    for text in ("epo", "ch 1\nepoch 2\r\n", "10%\r50%\r100%\n", "\n", "rest"):
+        echo.write(text)
+    echo.cell(3, 9, "Training")
+    said = [line.removeprefix("[01_b] ") for line in capsys.readouterr().out.splitlines()]
+    assert said == ["epoch 1", "epoch 2", "100%", "rest", "0:00 · cell 3 of 9 · Training"]
