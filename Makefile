@@ -1,7 +1,7 @@
 # make run                   the phantom, quick settings: notebooks executed into runs/quick/
 # make run PROFILE=acdc      the same notebooks with profiles/acdc.yaml
 # make test                  all tests; real data too, where CMR_DATA_DIR names a folder
-# make lab                   JupyterLab in the same environment
+# make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
 # make lint, make lock       ruff; a new requirements.lock from pyproject.toml
 #
 # A fresh machine needs Python 3.11 or newer, make and git; everything else comes into .venv.
@@ -10,6 +10,7 @@ PROFILE ?= quick
 CORES   ?= 2
 # `make test TESTS="tests/test_runs.py -k resume"` runs some
 TESTS   ?=
+LAB     ?=
 
 # Pinned beside the lock because it reads and writes it.
 UV      := uv==0.13.8
@@ -27,7 +28,7 @@ test: $(READY)
 	@$(PY) -m pytest $(TESTS)
 
 lab: $(READY)
-	@$(PY) -m jupyterlab notebooks
+	@$(PY) -m jupyterlab $(LAB) notebooks
 
 lint: $(READY)
 	@$(PY) -m ruff check .

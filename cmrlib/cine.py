@@ -45,7 +45,7 @@ class Cine:
                 f"{self.name}: pixels have shape {self.pixels.shape}; expected four axes "
                 "(frames, slices, rows, columns), none empty"
             )
-        if np.shape(self.affine) != (4, 4) or abs(np.linalg.det(np.asarray(self.affine)[:3, :3])) < 1e-9:
+        if np.shape(self.affine) != (4, 4) or not abs(np.linalg.det(np.asarray(self.affine)[:3, :3])) > 1e-9:
             raise ValueError(f"{self.name}: the affine is not an invertible 4×4 matrix; repair the file's geometry")
         for attribute, size in (("frame_times_ms", (self.slices, self.frames)), ("rr_ms", (self.slices,))):
             value = getattr(self, attribute)

@@ -1,7 +1,6 @@
 """Cohort: a folder of cines and tables that nothing changes after ingest. Observer: whoever looked at it."""
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -96,7 +95,7 @@ class Observer:
     def mask(self, cine_name: str) -> Annotation:
         """The annotation's mask (a memory map) and what was annotated; raises FileNotFoundError where none."""
         sidecar = read_json(self._file(cine_name, "dseg.json"))
-        corrected = self._file(cine_name, "dseg.nii.gz")  # only people write .nii.gz: their word over the .nii beside it
+        corrected = self._file(cine_name, "dseg.nii.gz")  # only people write .nii.gz: it goes before the .nii
         mask, _ = map_nifti(corrected if corrected.exists() else self._file(cine_name, "dseg.nii"))
         return Annotation(mask, {int(t): tuple(s) for t, s in sidecar["annotated"].items()})
 
@@ -295,4 +294,4 @@ def write_sources(path, sources: dict[str, str]):
     """The private map from digests to source paths: outside the cohort, readable by its owner only."""
     with atomic(path) as part:
         part.write_text("digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items())))
-    os.chmod(path, 0o600)
+    Path(path).chmod(0o600)

@@ -27,8 +27,8 @@ def atomic(path):
     os.close(handle)
     try:
         yield Path(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -71,8 +71,8 @@ def write_tsv(table: pd.DataFrame, path):
 
 def read_tsv(path) -> pd.DataFrame:
     """TSV → DataFrame; only `n/a` and empty cells are missing, identifiers stay text."""
-    text = {name: str for name in ("participant_id", "session", "cine", "view", "flags", "observer", "group", "sex",
-                              "digest")}
+    names = ("participant_id", "session", "cine", "view", "flags", "observer", "group", "sex", "digest")
+    text = dict.fromkeys(names, str)
     table = pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False, dtype=text)
     empty = {name: "" for name in ("session", "flags") if name in table}
     return table.fillna(empty)
@@ -111,5 +111,5 @@ def map_nifti(path) -> tuple[np.ndarray, np.ndarray]:
 
 def digest(path) -> str:
     """Digest of a file's bytes (blake2b, 16 bytes, hexadecimal)."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

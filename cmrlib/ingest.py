@@ -15,7 +15,8 @@ from cmrlib.cohort import Cohort, Study, check_study, finish_cohort, write_sourc
 from cmrlib.files import read_json, write_json
 
 
-def build_cohort(items: dict, read, dest, description: dict, workers: int | None = None, progress: bool = True) -> Cohort:
+def build_cohort(items: dict, read, dest, description: dict, workers: int | None = None,
+                 progress: bool = True) -> Cohort:
     """Read every item and write it below `dest` as one cohort.
 
     items: subject label → whatever `read(label, item)` needs (picklable); `read` returns a `Study`. A complete
@@ -25,12 +26,14 @@ def build_cohort(items: dict, read, dest, description: dict, workers: int | None
     """
     dest = Path(dest)
     if not items:
-        raise ValueError(f"nothing to ingest for {description['Name']}: no subject was found; check the folder and kind")
+        raise ValueError(f"nothing to ingest for {description['Name']}: no subject was found; "
+                         "check the folder and kind")
     description = description | {"Plan": _plan_digest(items, description)}
     if (dest / "dataset_description.json").exists():
         if read_json(dest / "dataset_description.json").get("Plan") == description["Plan"]:
             return Cohort.open(dest)
-        raise FileExistsError(f"{dest} holds another cohort and a cohort never changes: choose another folder or delete it")
+        raise FileExistsError(f"{dest} holds another cohort and a cohort never changes: "
+                              "choose another folder or delete it")
     state = dest / ".ingest"
     _claim(dest, state, description)
     todo = [label for label in items if not (state / f"{label}.json").exists()]
@@ -66,9 +69,11 @@ def _claim(dest, state, description):
         raise FileExistsError(f"{dest} is not empty and holds no cohort: choose an empty folder")
     plan = state / "plan.json"
     if plan.exists() and read_json(plan).get("Plan") != description["Plan"]:
-        raise FileExistsError(f"{dest} holds an interrupted ingest with other settings: delete it or choose another folder")
+        raise FileExistsError(f"{dest} holds an interrupted ingest with other settings: "
+                              "delete it or choose another folder")
     try:
         write_json(description, plan)
+        state.chmod(0o700)  # until the end the source paths wait here
     except OSError as error:
         raise OSError(f"cannot write the cohort {dest}: {error}") from error
 
@@ -107,7 +112,7 @@ def _one(label, item, read, dest):
     try:
         study = read(label, item)
         check_study(study)
-    except Exception as error:  # noqa: BLE001  any damage in one subject must leave the others alone
+    except Exception as error:
         study = Study({"participant_id": label}, [], rejected=[
             {"participant_id": label, "digest": "n/a", "reason": _reason(error)}])
     rows = write_study(dest, study) | {"sources": study.sources}

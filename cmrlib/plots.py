@@ -203,3 +203,38 @@ def confidence(table, rho, synthetic: bool):
     ax.set(xlabel="confidence (agreement of turned copies)", ylabel="mean Dice",
            title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}")
     return mark_synthetic(figure, synthetic)
+
+
+def curve_panels(table, subjects, reference=None):
+    """LV and RV volume over time, a panel a subject, the reference's frames as circles; returns the figure."""
+    figure, axes = plt.subplots(1, max(1, len(subjects)), figsize=(3.6 * max(1, len(subjects)), 3), squeeze=False)
+    for ax, subject in zip(axes[0], subjects):
+        own = table[(table["participant_id"] == subject) & (table["view"] == "sax") & (table["structure"] != "myo")]
+        drawn = None if reference is None else reference[
+            (reference["participant_id"] == subject) & (reference["view"] == "sax") & (reference["structure"] != "myo")]
+        volume_curves(own.dropna(subset=["volume_ml"]), ax, drawn)
+        ax.set_title(subject, fontsize=9)
+    axes[0, -1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def segment_heatmap(table):
+    """Wall thickness: rows AHA segments, columns groups, mm in the cells; returns the figure."""
+    figure, ax = plt.subplots(figsize=(2 + 0.8 * table.shape[1], 4.6))
+    if table.isna().all(axis=None):
+        ax.text(0.5, 0.5, "no closed ring of myocardium\nin any heart", ha="center", va="center")
+        return ax.set_axis_off() or figure
+    sns.heatmap(table, annot=True, fmt=".1f", cmap="viridis", cbar_kws={"label": "mm"}, ax=ax, annot_kws={"fontsize": 8})
+    ax.set(ylabel="AHA segment", xlabel="")
+    ax.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def agreement_figure(pairs, row, unit: str, title: str, band=None):
+    """Bland–Altman and regression side by side; returns the figure."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.6))
+    bland_altman(pairs, row, axes[0], unit, band)
+    regression(pairs, row, axes[1], unit)
+    figure.suptitle(f"{title} · n = {len(pairs)}, ICC(A,1) {row['icc_a1']:.3f} "
+                    f"({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})", fontsize=10)
+    return figure

@@ -5,6 +5,8 @@ import pandas as pd
 
 from cmrlib.agreement import bootstrap
 from cmrlib.files import read_tsv
+from cmrlib.measures import curves
+from cmrlib.measures.curves import FEWEST_FRAMES
 
 UNITS = {"age": "years", "height_m": "m", "weight_kg": "kg", "heart_rate_bpm": "bpm"}
 
@@ -133,3 +135,56 @@ def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_
             row |= {value: estimate["estimate"], f"{value}_low": estimate["low"], f"{value}_high": estimate["high"]}
         rows.append(row | {"n": int(estimate["n_subjects"]), "n_undefined": int(estimate["n_missing"])})
     return pd.DataFrame(rows)
+
+
+def measured_observers(cohort, observer: str, reference: str) -> dict[str, str]:
+    """Name in the tables → observer whose masks are measured. A reference that brought measures of its own (a phantom's
+    formulas, polygon volumes) keeps its name for those; its label maps are measured as `NAME masks`."""
+    sides = {observer: observer}
+    if reference and reference in cohort.observers and reference != observer:
+        own = len(cohort.observer(reference).measures()) > 0
+        sides[f"{reference} masks" if own else reference] = reference
+    return sides
+
+
+def subjects_of(cohort, observer: str) -> list[str]:
+    """Participants of whom an observer drew at least one cine."""
+    looked = cohort.observer(observer)
+    return sorted({row.participant_id for row in cohort.cines.itertuples() if looked.has(row.cine)})
+
+
+def stack_observers(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Observers' measures below each other with a column `observer`, only subjects whom the first one measured."""
+    kept = set(next(iter(tables.values()))["participant_id"])
+    stacked = pd.concat([table.assign(observer=name) for name, table in tables.items()], ignore_index=True)
+    first = ["observer", "participant_id", "session"]
+    stacked = stacked[stacked["participant_id"].isin(kept)]
+    return stacked[[*first, *[c for c in stacked if c not in first]]].fillna({"session": ""}).reset_index(drop=True)
+
+
+def curves_or_none(cohort, observer: str, conventions, subjects=None) -> pd.DataFrame | None:
+    """Volume curves of an observer; None where the cohort keeps ED and ES only, so that there is none to draw."""
+    if (cohort.cines["frames"] < FEWEST_FRAMES).all():
+        return None
+    return curves(cohort, observer, conventions, subjects)
+
+
+def spread(table: pd.DataFrame, measure: str, n: int) -> list[str]:
+    """n participants spread over the range of a measure, lowest first."""
+    ranked = table.dropna(subset=[measure]).sort_values(measure)["participant_id"].tolist()
+    return [ranked[i] for i in sorted({round(q * (len(ranked) - 1)) for q in np.linspace(0, 1, n)})] if ranked else []
+
+
+def with_phases(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Curves with a column phase: ED and ES at the frames of the measurements, else empty."""
+    frames = measured[["participant_id", "session", "ed_frame", "es_frame"]]
+    joined = table.merge(frames, on=["participant_id", "session"], how="left")
+    phase = np.where(joined["frame"] == joined["ed_frame"], "ED", np.where(joined["frame"] == joined["es_frame"], "ES", ""))
+    return joined.assign(phase=phase)
+
+
+def count_flags(measured: pd.DataFrame) -> pd.DataFrame:
+    """How many hearts carry each flag (without its details), most first."""
+    flags = measured["flags"].fillna("").str.split(";").explode().str.split(":").str[0]
+    counts = flags[flags != ""].value_counts()
+    return counts.rename_axis("flag").rename("hearts").reset_index()

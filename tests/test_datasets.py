@@ -19,7 +19,7 @@ from cmrlib.datasets.geometry import affine_ras, frame_order, normal, plausible_
 from cmrlib.files import read_json, read_tsv
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
-real = pytest.mark.skipif(not DATA.is_dir(), reason="real data: set CMR_DATA_DIR to the folder that holds acdc, sunnybrook …")
+real = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder")
 LISTS = Path(acdc.__file__).parent / "splits"
 
 
@@ -76,8 +76,9 @@ def test_polygon_coverage_by_hand():
     by_hand = np.zeros((4, 4))
     by_hand[1, 1:3], by_hand[2, 1:3] = 1, 0.5
     np.testing.assert_allclose(polygon_coverage(square, (4, 4)), by_hand, atol=1e-9)
-    outside = polygon_coverage(np.array(square) - 2, (4, 4))
-    assert outside.sum() == pytest.approx(0.5 * 1.0 * 0 + (1.0 * 0.5))  # what lies off the image is cut away
+    by_hand = np.zeros((4, 4))
+    by_hand[0, 0] = 0.5  # of the same square two pixels up and left only this corner lies on the image
+    np.testing.assert_allclose(polygon_coverage(np.array(square) - 2, (4, 4)), by_hand, atol=1e-9)
 
 
 # --- DICOM -----------------------------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def test_views_by_description_folder_and_name(tmp_path):
 def test_rr_spacing_and_constant_images_are_flagged(tmp_path):
     write_cine(tmp_path / "rr", NominalInterval=300)
     assert "rr_disagrees_with_header" in read_folder(tmp_path / "rr").cines[0].flags
-    write_cine(tmp_path / "black", spacing=None, pixels=np.zeros((8, 8), np.uint16), SOPInstanceUID=lambda k, t: f"1.{t + 1}")
+    write_cine(tmp_path / "black", spacing=None, pixels=np.zeros((8, 8), np.uint16))
     cine = read_folder(tmp_path / "black").cines[0]
     assert {"constant_images", "spacing_unknown"} <= set(cine.flags)
     with pytest.raises(ValueError, match="spacing is unknown"):
@@ -244,7 +245,6 @@ def test_subjects_come_from_folders(tmp_path):
     labels = dicom.find(tmp_path / "many")
     assert "Pone" in labels and len(labels) == 2 and not any("1234567" in label for label in labels)
     assert labels == dicom.find(tmp_path / "many")
-    assert list(dicom.find(tmp_path / "many" / "P one")) == ["Pone"] or len(dicom.find(tmp_path / "many" / "P one")) == 1
     write_cine(tmp_path / "many" / "P-one")
     with pytest.raises(ValueError, match="two folders give the subject label 'Pone'"):
         dicom.find(tmp_path / "many")
@@ -260,7 +260,8 @@ def test_no_identifier_reaches_the_cohort(tmp_path):
     mark = "ZZMARKED"
     write_cine(tmp_path / "src" / "p1" / f"{mark}folder", slices=2, PatientName=f"{mark}^Jane", PatientID=mark,
                PatientBirthDate="19590714", AccessionNumber=mark, SeriesDescription=f"{mark} sax", Manufacturer=mark,
-               InstitutionName=mark, PatientAge="063Y", PatientSex="F", StudyDate="20191113", StudyInstanceUID="1.2.77123")
+               InstitutionName=mark, PatientAge="063Y", PatientSex="F", StudyDate="20191113",
+               StudyInstanceUID="1.2.77123")
     (tmp_path / "src" / "p1" / f"{mark}.txt").write_text(mark)
     cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
     written = b"".join(str(p).encode() + p.read_bytes() for p in cohort.path.rglob("*") if p.is_file())
@@ -307,8 +308,8 @@ def test_acdc_patient090_ed_is_the_larger_volume(tmp_path):
 
 @pytest.mark.parametrize(("damage", "reason"), [
     ({"info": False}, "Info.cfg is missing"), ({"mask_shape": (2, 30, 32)}, "mask has shape"),
-    ({"extra_label": 7}, r"mask values \[7\]"), ({"spacing": (1.5, 1.5, 0.0)}, "voxel size"), ({"cut": True}, "damaged"),
-    ({"no_ed": True}, "no frame number for ED"),
+    ({"extra_label": 7}, r"mask values \[7\]"), ({"spacing": (1.5, 1.5, 0.0)}, "voxel size"),
+    ({"cut": True}, "damaged"), ({"no_ed": True}, "no frame number for ED"),
 ])
 def test_acdc_damage_is_named(tmp_path, damage, reason):
     cut, no_ed = damage.pop("cut", False), damage.pop("no_ed", False)
@@ -354,7 +355,7 @@ def test_sunnybrook_contours_to_masks_and_measures(tmp_path, packed):
 
 
 def test_sunnybrook_o_contours_of_other_images_are_dropped(tmp_path):
-    write_sunnybrook(tmp_path, outer_shift=8.0)
+    write_sunnybrook(tmp_path, outer_shift=7.0)
     study = sunnybrook.read("SCHFI1", sunnybrook.find(tmp_path)["SCHFI1"])
     manual = study.observers["manual"][study.cines[0].name]
     assert "o_contours_dropped" in study.cines[0].flags and not (manual.mask == STRUCTURES["myo"]).any()
@@ -369,7 +370,7 @@ def test_sunnybrook_unusable_contours_are_listed(tmp_path):
     np.savetxt(folder / "IM-0001-0002-icontour-manual.txt", trees.circle((39, 24), 5))
     (tmp_path / "contours" / "SC-HF-I-1" / "o-contours" / "IM-0001-0059-ocontour-manual.txt").unlink()
     study = sunnybrook.read("SCHFI1", sunnybrook.find(tmp_path)["SCHFI1"])
-    assert [text.split()[:2] for text in reasons(study)] == [["contour", "file"], ["contour", "leaves"], ["contour", "of"]]
+    assert [text.split()[1] for text in reasons(study)] == ["file", "leaves", "of"]
     mask = study.observers["manual"][study.cines[0].name].mask[18]
     assert set(np.unique(mask[2])) == {1, 255} and set(np.unique(mask[1])) == {0, 1, 2}  # no o-contour: no background
 
@@ -408,7 +409,8 @@ def test_real_acdc_volumes_match_the_published_indices():
         for phase, t in (("ED", cine.ed), ("ES", cine.es)):
             for name in ("LV", "RV"):
                 ml = (mask[t] == STRUCTURES[name.lower()]).sum() * cine.voxel_ml
-                assert ml == pytest.approx(reference.loc[label, f"{phase}[vol({name})]"] / 1000, rel=1e-3), (label, phase, name)
+                published = reference.loc[label, f"{phase}[vol({name})]"] / 1000
+                assert ml == pytest.approx(published, rel=1e-3), (label, phase, name)
         assert study.participant["group"] == listed[label]
 
 

@@ -207,8 +207,11 @@ def test_a_new_run_starts_without_the_old_results_but_keeps_the_cohort(root):
     (one.folder / "cohort").mkdir()
     assert one.observer("net").is_dir() and one.weights.is_dir()
     one.finish({"n": 1})
-    two = started()
-    assert sorted(path.name for path in two.folder.iterdir()) == ["cohort"]
+    assert (one.folder / "manifest.json").exists()
+    two = started(profile="interactive")
+    assert sorted(path.name for path in two.folder.iterdir()) == [".cohort", "cohort"]
+    started(epochs=7)
+    assert not (one.folder / "cohort").exists(), "other parameters make another cohort"
 
 
 def test_tables_and_figures_are_the_same_bytes_every_time(root):
@@ -220,7 +223,7 @@ def test_tables_and_figures_are_the_same_bytes_every_time(root):
         axes = Figure().subplots()
         axes.plot([1, 2])
         one.figure(axes, "f")
-        return {path.name: path.read_bytes() for path in sorted(one.folder.rglob("*")) if path.is_file()}
+        return {path.name: path.read_bytes() for path in sorted(one.folder.rglob("*.*")) if path.stem in "tf"}
 
     first = results(started())
     assert sorted(first) == ["f.pdf", "f.png", "t.csv"]
@@ -263,6 +266,14 @@ def test_state_belongs_to_the_parameters(root):
     one, same, other = started(), started(), started(epochs=4)
     assert one.state == same.state != other.state
     assert one.state.is_relative_to(root / "runs/.state/interactive/00_a") and one.state.is_dir()
+
+
+def test_state_belongs_to_the_cohort(root):
+    (root / "mine").mkdir()
+    one = started("01_b", cohort="mine")
+    before = one.state
+    (root / "mine" / "cines.tsv").write_text("cine\n")
+    assert one.state != before
 
 
 def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):

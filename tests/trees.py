@@ -106,10 +106,9 @@ def write_acdc(root, name="patient001", ed=1, es=3, frames=5, radii=(9, 5), spac
 
 def _nifti(path, array, spacing):
     image = nib.Nifti1Image(array.T, None)
-    image.header.set_zooms((*spacing, 1.0)[: array.ndim])
-    image.set_qform(np.diag([*spacing, 1.0]), 1, update_affine=False)
+    image.set_qform(np.eye(4), 1, update_affine=False)
     image.set_sform(np.diag([-1.0, -1.0, 1.0, 1.0]), 1, update_affine=False)
-    image.header.set_zooms((*spacing, 1.0)[: array.ndim])
+    image.header["pixdim"][1:4] = spacing
     nib.save(image, path)
 
 
@@ -134,8 +133,8 @@ def write_sunnybrook(root, packed=True, ed=18, es=7, slices=4, contoured=(1, 2),
             radius = 9 if t == ed else 5 if t == es else 7
             pixels = (disc((48, 40), radius, (24, 20)) * 800 + 10).astype(np.int16)
             write_dicom(images / f"{number}.dcm", pixels, k * 10.0 * np.cross(*SHORT_AXIS), SHORT_AXIS, (1.5, 1.5),
-                        TriggerTime=(t + 0.5) * 38, NominalInterval=760, CardiacNumberOfImages=20, InstanceNumber=number,
-                        SliceLocation=6.7 * k, StudyInstanceUID=study, SeriesInstanceUID=series)
+                        TriggerTime=(t + 0.5) * 38, NominalInterval=760, CardiacNumberOfImages=20,
+                        InstanceNumber=number, SliceLocation=6.7 * k, StudyInstanceUID=study, SeriesInstanceUID=series)
     if packed:
         (root / "dicom").mkdir()
         with tarfile.open(root / "dicom" / "SCD0000101.tar.xz", "w:xz") as archive:
@@ -148,9 +147,9 @@ def write_sunnybrook(root, packed=True, ed=18, es=7, slices=4, contoured=(1, 2),
             (root / "contours" / folder / f"{kind}-contours").mkdir(parents=True)
         for k in contoured:
             for t, kind, radius in ((ed, "i", 9), (es, "i", 5), (ed, "o", 12)):
-                path = root / "contours" / folder / f"{kind}-contours" / f"IM-0001-{k * 20 + t + 1:04d}-{kind}contour-manual.txt"
-                centre = (20 + outer_shift * (kind == "o"), 24)
-                np.savetxt(path, circle(centre, radius), "%.2f")
+                name = f"IM-0001-{k * 20 + t + 1:04d}-{kind}contour-manual.txt"
+                points = circle((20 + outer_shift * (kind == "o"), 24), radius)
+                np.savetxt(root / "contours" / folder / f"{kind}-contours" / name, points, "%.2f")
     (root / "link.csv").write_text("patient_id,original_id\nSCD0000101,SC-HF-I-1\nSCD0000401,SC-HF-I-5\n")
     (root / "scd_patientdata.csv").write_text(
         "PatientID,OriginalID,Gender,Age,Pathology\nSCD0000101,SC-HF-I-1,Male,53,Heart failure with infarct\n"

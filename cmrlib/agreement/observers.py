@@ -79,3 +79,41 @@ def _shared_measures(a, b, on):
         return [m for m in a["measure"].unique() if m in set(b["measure"])]
     numeric = a.select_dtypes("number").columns
     return [c for c in numeric if c not in on and a[c].notna().any() and b[c].notna().any()]
+
+
+def observer_pairs(table, reference: str, test: str, measure: str, on=KEYS) -> pd.DataFrame:
+    """One measure of two observers of one table side by side: the columns of `on`, reference, test, missing."""
+    pairs = paired_ratings(_of(table, reference), _of(table, test), measure, on)
+    return pairs.rename(columns={"a": "reference", "b": "test"})
+
+
+def comparable(table, observers, measures) -> list[str]:
+    """Those of `measures` that every one of the observers rated at least three times.
+
+    Raises ValueError where none is left: then there is nothing to compare.
+    """
+    parts = [_of(table, name) for name in observers]
+    if {"measure", "value"} <= set(table.columns):
+        rated = [part.dropna(subset=["value"])["measure"].value_counts() for part in parts]
+    else:
+        rated = [part.select_dtypes("number").count() for part in parts]
+    kept = [m for m in measures if all(counts.get(m, 0) >= 3 for counts in rated)]
+    if not kept:
+        raise ValueError(f"{' and '.join(observers)} have none of {list(measures)} in common for three hearts or more")
+    return kept
+
+
+HEADLINE = {"lvef_pct": ("lvef", "pct"), "lvedv_ml": ("lvedv", "ml"), "lvm_g": ("mass", "g")}
+
+
+def headline(compared: pd.DataFrame) -> dict:
+    """Metrics for a manifest from a table of `compare`: lvef_mae_pct, lvef_bias_pct, lvef_loa_low_pct, …, lvef_icc,
+    and mae, bias, icc of LVEDV and mass, each with _low and _high where there is an interval."""
+    metrics = {}
+    for row in compared[compared["measure"].isin(HEADLINE)].to_dict("records"):
+        name, unit = HEADLINE[row["measure"]]
+        for column in ("mae", "bias", "loa_low", "loa_high"):
+            metrics |= {f"{name}_{column}_{unit}{end}": row[f"{column}{end}"] for end in ("", "_low", "_high")}
+        metrics |= {f"{name}_icc{end}": row[f"icc_a1{end}"] for end in ("", "_low", "_high")}
+        metrics |= {f"{name}_r": row["r"], f"{name}_sd_{unit}": row["sd"], f"{name}_n": row["n"]}
+    return metrics

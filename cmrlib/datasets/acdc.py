@@ -89,7 +89,8 @@ def _volume(label, path):
     if not path.exists():
         raise ValueError(f"sub-{label}: the image of a labelled frame is missing")
     image, pixels = _nifti(label, path)
-    zooms = np.array(image.header.get_zooms()[:3], float)
+    with nib.openers.ImageOpener(path) as file:  # unchecked: nib.load turns a spacing of zero into 1 mm
+        zooms = np.array(nib.Nifti1Header.from_fileobj(file, check=False)["pixdim"][1:4], float)
     if (zooms <= 0).any() or not np.isfinite(zooms).all():
         raise ValueError(f"sub-{label}: voxel size {zooms.tolist()} in the header; expected three positive mm")
     affine = np.array(image.affine, float)

@@ -22,7 +22,7 @@ import pydicom
 from cmrlib.cine import Cine
 from cmrlib.cohort import Study, label_folders
 from cmrlib.datasets.geometry import Frame, Stack, assemble
-from cmrlib.datasets.images import Refused, frame_of, participant, pixels, quiet, reason, scanner
+from cmrlib.datasets.images import Refused, frame_of, participant, pixels, quiet, reason, scanner, text
 from cmrlib.datasets.views import check_views, name_views, view_in
 from cmrlib.files import digest
 
@@ -53,7 +53,7 @@ def _files(folder):
 def _is_dicom(path) -> bool:
     if not path.is_file():
         return False
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 
@@ -74,8 +74,8 @@ def _series_of_one_study(folders) -> bool:
 def _study(path) -> str:
     with quiet():
         try:
-            return str(pydicom.dcmread(path, specific_tags=["StudyInstanceUID"]).get("StudyInstanceUID") or "")
-        except Exception:  # noqa: BLE001  `read` will say what is wrong with the file
+            return text(pydicom.dcmread(path, specific_tags=["StudyInstanceUID"]), "StudyInstanceUID")
+        except Exception:
             return ""
 
 
@@ -87,7 +87,7 @@ def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 
     check_views(label, views or {})
     with quiet():
         frames, refused, sources = headers(folder)
-        patients = {str(frame.source[0].get("PatientID") or "") for frame in frames}
+        patients = {text(frame.source[0], "PatientID") for frame in frames}
         if len(patients) > 1:
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
         cines, left_out = cines_of(label, frames, views or {}, min_frames)
@@ -108,7 +108,7 @@ def headers(folder) -> tuple[list[Frame], list[tuple[str, str]], dict]:
         try:
             data = pydicom.dcmread(path, defer_size=4096)
             frames.append(frame_of(data, mark, str(path.parent.relative_to(folder.parent))))
-        except Exception as error:  # noqa: BLE001  one bad file must leave the others alone
+        except Exception as error:
             refused.append((mark, reason(error)))
     return frames, refused, sources
 
@@ -130,7 +130,7 @@ def _studies(frames) -> list[list[Frame]]:
     """Frames by StudyInstanceUID, all together where that is another one in (nearly) every file."""
     studies = {}
     for frame in frames:
-        studies.setdefault(str(frame.source[0].get("StudyInstanceUID") or ""), []).append(frame)
+        studies.setdefault(text(frame.source[0], "StudyInstanceUID"), []).append(frame)
     return list(studies.values()) if 2 * len(studies) <= len(frames) else [frames]
 
 

@@ -52,13 +52,13 @@ def frame_of(data: pydicom.Dataset, mark: str, folder: str = "") -> Frame:
         spacing_mm=tuple(spacing.tolist()) if spacing is not None and (spacing > 0).all() else None,
         trigger_ms=_number(data, "TriggerTime"), temporal=_number(data, "TemporalPositionIdentifier"),
         instance=_number(data, "InstanceNumber"), rr_ms=_header_rr_ms(data),
-        expected=int(expected) if 0 < expected < 1000 else 0, series=_text(data, "SeriesInstanceUID"),
-        acquired=(_text(data, "AcquisitionDate"), _text(data, "AcquisitionTime"), _text(data, "SeriesTime")),
-        description=_text(data, "SeriesDescription"), folder=folder)
+        expected=int(expected) if 0 < expected < 1000 else 0, series=text(data, "SeriesInstanceUID"),
+        acquired=(text(data, "AcquisitionDate"), text(data, "AcquisitionTime"), text(data, "SeriesTime")),
+        description=text(data, "SeriesDescription"), folder=folder)
 
 
 def _check_image(data):
-    if _text(data, "Modality") not in ("MR", ""):
+    if text(data, "Modality") not in ("MR", ""):
         raise Refused("not an MR image")
     if "PixelData" not in data or not data.get("Rows") or not data.get("Columns"):
         raise Refused("no pixel data")
@@ -68,15 +68,19 @@ def _check_image(data):
         raise Refused("localiser or phase image, no cine")
 
 
-def _text(data, keyword) -> str:
-    return str(data.get(keyword) or "")
+def text(data, keyword) -> str:
+    """Header text, empty where it is absent or damaged."""
+    try:
+        return str(data.get(keyword) or "")
+    except Exception:
+        return ""
 
 
 def _number(data, keyword) -> float:
     """Header number, NaN where it is absent, empty or no number."""
     try:
         return float(data.get(keyword))
-    except (TypeError, ValueError):
+    except Exception:
         return NAN
 
 
@@ -84,7 +88,7 @@ def _numbers(data, keyword, count):
     """Header vector (count,), None where it is absent, of another length, or not finite."""
     try:
         values = np.array([float(value) for value in data.get(keyword)])
-    except (TypeError, ValueError):
+    except Exception:
         return None
     return values if values.shape == (count,) and np.isfinite(values).all() else None
 
@@ -97,10 +101,10 @@ def _header_rr_ms(data) -> float:
 
 def participant(data: pydicom.Dataset) -> dict:
     """sex, age (years), height_m, weight_kg from the header, None where absent or implausible."""
-    age = _text(data, "PatientAge")
+    age = text(data, "PatientAge")
     years = float(age[:-1]) * _YEARS[age[-1]] if age[:-1].isdigit() and age[-1] in _YEARS else None
     height, weight = _number(data, "PatientSize"), _number(data, "PatientWeight")
-    sex = _text(data, "PatientSex")
+    sex = text(data, "PatientSex")
     return {"sex": sex if sex in ("M", "F", "O") else None, "age": years if years and years < 120 else None,
             "height_m": height if 0.3 < height < 2.5 else None, "weight_kg": weight if 1 < weight < 400 else None,
             "group": None}
@@ -108,7 +112,7 @@ def participant(data: pydicom.Dataset) -> dict:
 
 def scanner(data: pydicom.Dataset) -> dict:
     """vendor and field strength (T): from a closed list, so that no free text leaves the header."""
-    maker = _text(data, "Manufacturer").lower() + " "
+    maker = text(data, "Manufacturer").lower() + " "
     field = _number(data, "MagneticFieldStrength")
     return {"vendor": next((name for word, name in _VENDORS.items() if word in maker), None),
             "field_t": field if 0 < field < 20 else None}

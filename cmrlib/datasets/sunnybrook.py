@@ -7,9 +7,9 @@ line; `link.csv` and `scd_patientdata.csv` tie the two names together. The full 
 (SC-HF-I-01) and deeper folders are read too. Fills participants (sex, age, group: HF-I, HF-NI, HYP, N) and observer
 `manual`: LV cavity at ED and ES, myocardium at ED, measures from exact polygon areas × slice distance.
 
-NNNN is the DICOM InstanceNumber, slice·20 + phase + 1. Coordinates count from the corner of the first pixel, so half a
-pixel is taken off: on 56 endocardial contours of the three cines at hand the strongest edge lies at (-0.73, -0.43) ± 0.1
-pixel from the coordinates as written. Areas do not depend on it.
+NNNN is the DICOM InstanceNumber, slice·20 + phase + 1. Coordinates count from the corner of the first pixel, so half
+a pixel is taken off: around the 56 endocardial contours of the three cines at hand the strongest edge lies
+(-0.7, -0.4) ± 0.1 pixel beside the coordinates as written. Areas do not depend on it.
 
 Known to be wrong with it: ED is the last or second-last frame; SliceLocation steps by two thirds of the true slice
 distance; 9 to 11 of the 10 to 13 slices are contoured, the others are 255; the o-contours of SC-HF-I-6 belong to other
@@ -57,7 +57,8 @@ def find(src) -> dict[str, dict]:
             elif re.fullmatch(r"SC-[A-Z]+(-[A-Z]+)?-\d+", name) and path.is_dir():
                 contours.setdefault(_original(name), path)
             elif name in ("link.csv", "scd_patientdata.csv"):
-                tables += pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=_COLUMNS).to_dict("records")
+                table = pd.read_csv(path, dtype=str, keep_default_na=False)
+                tables += table.rename(columns=_COLUMNS).to_dict("records")
     people = {}
     for row in tables:
         people.setdefault(row["scd"], {}).update(row)
@@ -131,7 +132,7 @@ def _frames(path):
         sources[mark] = f"{path}/{name}"
         try:
             frames.append(frame_of(pydicom.dcmread(io.BytesIO(data)), mark))
-        except Exception as error:  # noqa: BLE001  one bad file must leave the others alone
+        except Exception as error:
             refused.append((mark, reason(error)))
     return frames, refused, sources
 

@@ -58,7 +58,7 @@ def _name(stack, short_axis, views):
 def _is_short_axis(stack) -> bool:
     """At least five parallel slices across the usual long axis, or three that are called short-axis."""
     across = abs(normal(stack.first.orientation) @ _APEX_LPS) > np.cos(np.deg2rad(45))
-    return len(stack.grid) >= 3 and (across and len(stack.grid) >= 5 or view_in(stack.first.description) == "sax")
+    return len(stack.grid) >= 3 and ((across and len(stack.grid) >= 5) or view_in(stack.first.description) == "sax")
 
 
 def _seen(stack, short_axis) -> str:

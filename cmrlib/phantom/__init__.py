@@ -52,7 +52,8 @@ def make_cohort(dest, subjects: int = 40, seed: int = 1, frames: int = 20, views
     size = (size, size) if isinstance(size, int) else tuple(int(n) for n in size)
     protocol = Protocol(int(frames), tuple(views), size, float(spacing_mm), slices, int(subslices))
     _check(subjects, protocol, diagnoses)
-    orders = {f"P{k:04d}": Order(int(seed), k, protocol, tuple(diagnoses or ACDC_GROUPS)) for k in range(1, subjects + 1)}
+    groups = tuple(diagnoses or ACDC_GROUPS)
+    orders = {f"P{k:04d}": Order(int(seed), k, protocol, groups) for k in range(1, subjects + 1)}
     return build_cohort(orders, make_study, dest, DESCRIPTION | {"Seed": int(seed)}, workers, progress)
 
 

@@ -12,7 +12,7 @@ from cmrlib.phantom.anatomy import Heart
 from cmrlib.phantom.appearance import coil, draw_look, image
 from cmrlib.phantom.body import draw_axes, draw_body, paint_body
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.tissue import LABEL_OF, TISSUES, paint
+from cmrlib.phantom.tissue import LABEL_OF, paint
 
 VIEWS = ("sax", "4ch", "2ch")
 TURN_2CH_DEG = 10.0
@@ -59,7 +59,7 @@ class Scan:
         self.look = draw_look(self.rng, protocol.spacing_mm)
         phases = np.arange(protocol.frames) / protocol.frames + s.trigger_delay
         self.times_ms = np.mod(phases, 1.0) * s.rr_ms
-        self.geometry, self.at_ed = heart.geometry(self.times_ms), heart.geometry(0.0)[0]
+        self.geometry = heart.geometry(self.times_ms)
         lv = heart.volumes(self.times_ms)["lv"]
         self.ed, self.es = int(lv.argmax()), int(lv.argmin())
 
@@ -72,7 +72,8 @@ class Scan:
         centre = self.axes @ np.array([-12.0, 0, 0.28 * s.lv_length_mm])
         if view == "sax":
             # the first slice lies anywhere within one distance behind the valve (ED), the last at the apex
-            depth, slices, start = s.lv_length_mm + 0.75 * self.heart.wall_ed_mm, self.protocol.slices, self.rng.random()
+            depth, slices = s.lv_length_mm + 0.75 * self.heart.wall_ed_mm, self.protocol.slices
+            start = self.rng.random()
             distance = max(6.0, depth / (slices - 1)) if slices else distance
             slices = slices or int(np.ceil(depth / distance + start + 0.5)) + int(self.rng.integers(0, 2))
             centre = self.axes @ np.array([-12.0, 0, -start * distance])
@@ -101,14 +102,14 @@ class Scan:
         cine = Cine(pixels, plan.affine, view, label, frame_times_ms=times, rr_ms=rr, ed=self.ed, es=self.es,
                     slice_position_mm=np.arange(plan.slices) * float(np.linalg.norm(plan.affine[:3, 2])),
                     meta={"slice_thickness_mm": round(plan.thickness_mm, 3), "synthetic": True})
-        annotated = {t: VIEW_STRUCTURES[view] for t in range(self.protocol.frames)}
+        annotated = dict.fromkeys(range(self.protocol.frames), VIEW_STRUCTURES[view])
         return cine, Annotation(mask, annotated, self.mitral_points(plan), self.key_frames())
 
     def key_frames(self) -> dict:
-        """ED and ES as frames (0-based) and as fractions of the cycle after the first frame."""
-        s = self.heart.subject
-        return {"ed": self.ed, "es": self.es, "ed_frac": (-s.trigger_delay) % 1.0,
-                "es_frac": (s.es_ms / s.rr_ms - s.trigger_delay) % 1.0, "confidence": 1.0}
+        """ED and ES as whole (0-based) and as fractional frame numbers."""
+        s, n = self.heart.subject, self.protocol.frames
+        return {"ed": self.ed, "es": self.es, "ed_frac": n * ((-s.trigger_delay) % 1.0),
+                "es_frac": n * ((s.es_ms / s.rr_ms - s.trigger_delay) % 1.0), "confidence": 1.0}
 
     def tissue(self, plan: Plan, k: int) -> np.ndarray:
         """Tissue codes (subslices, frames, rows, columns); sub-slices are offset in the plane too, against jaggies."""
@@ -122,9 +123,10 @@ class Scan:
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = pixels @ plan.to_heart[:3, :2].T + plan.to_heart[:3, 3]
             points = np.ascontiguousarray(points + plan.to_heart[:3, 2] * k + normal * part * plan.thickness_mm)
-            static = np.empty(len(points), np.uint8)
-            paint_body(points, self.axes, self.body, self.at_ed, static)
             near = np.flatnonzero(self._near(points))
+            static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
+            at_ed[near] = self.heart.tissue(points[near], 0.0)
+            paint_body(points, self.axes, self.body, at_ed, static)
             moving = np.empty((self.protocol.frames, len(near)), np.uint8)
             paint(points[near], self.geometry, static[near], moving)
             codes[i] = static
@@ -209,7 +211,6 @@ def _turned(directions, angles):
 def _majority(tissue, view):
     """Label of most sub-slices, ties to the middle one: (subslices, …) tissue codes → (…) labels of the view."""
     table = np.where(np.isin(LABEL_OF, [STRUCTURES[s] for s in VIEW_STRUCTURES[view]]), LABEL_OF, 0).astype(np.uint8)
-    assert len(table) == TISSUES
     labels = table[tissue]
     middle = labels[len(labels) // 2]
     if len(labels) == 3:  # if the outer two agree they win, else the middle is the majority or breaks the tie

@@ -61,8 +61,9 @@ class Heart:
         ed = self._left(0.0)
         self.a_ed_mm, self.wall_ed_mm = float(ed["a"]), float(ed["wall"])
         # HCM: the septum must reach its thickness; else it is about a fifth thicker than the lateral wall
-        least = DIAGNOSES[s.diagnosis].septal_mm - self.wall_ed_mm
-        self.wall_offset_mm = float(np.clip(max(self.shape["septal_share"] * self.wall_ed_mm, least), 0, 0.6 * self.wall_ed_mm))
+        wall = self.wall_ed_mm
+        offset = max(self.shape["septal_share"] * wall, DIAGNOSES[s.diagnosis].septal_mm - wall)
+        self.wall_offset_mm = float(np.clip(offset, 0, 0.66 * wall))
 
     def volumes(self, times_ms) -> dict[str, np.ndarray]:
         """Prescribed volumes in mL at times (n,): lv, rv, la, ra."""
@@ -179,12 +180,14 @@ def _draw_shape(rng, subject: Subject) -> dict:
     dilated = DIAGNOSES[subject.diagnosis].rvedv_index is not None
     rv, first, second = np.deg2rad(rng.normal([176, 50, -78], [6, 9, 9]))
     territory = np.deg2rad(rng.choice([105.0, 130.0, -85.0, -20.0]) + rng.normal(0, 10))
+    papillary = rng.uniform(3.6, 5.0) * (subject.lvedv_ml / 150) ** 0.2
     return {
         "septal_share": rng.uniform(0.12, 0.28), "eta": rng.normal(1.07 if dilated else 1.0, 0.015),
         "infarct_direction": (np.cos(territory), np.sin(territory)), "twist": np.deg2rad(rng.uniform(6, 14)),
         "rv_cos": np.cos(rv), "rv_sin": np.sin(rv), "rv_apex_gap": rng.uniform(0.08, 0.18),
-        "tricuspid_apical_mm": rng.uniform(2, 6), "papillary_mm": rng.uniform(3.6, 5.0) * (subject.lvedv_ml / 150) ** 0.2,
-        "pap_cos_1": np.cos(first), "pap_sin_1": np.sin(first), "pap_cos_2": np.cos(second), "pap_sin_2": np.sin(second),
+        "tricuspid_apical_mm": rng.uniform(2, 6), "papillary_mm": papillary,
+        "pap_cos_1": np.cos(first), "pap_sin_1": np.sin(first),
+        "pap_cos_2": np.cos(second), "pap_sin_2": np.sin(second),
         "trabecula_mm": rng.uniform(2.0, 5.0), "fat_lv": rng.uniform(0.5, 3), "fat_rv": rng.uniform(3, 10),
         "phase_1": rng.uniform(0, 6.28), "phase_2": rng.uniform(0, 6.28),
     }

@@ -11,21 +11,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cmrlib.phantom.tissue import (
-    AORTA, BONE, FAT, FLUID, HEART_WALL, LA, LEAFLET_LV, LIVER, LUNG, LV, MEDIASTINUM, MUSCLE, MYO, PAPILLARY, RA, RV,
-    SKIN, STOMACH, TISSUES, TRABECULA_RV, VESSEL,
-)
+from cmrlib.phantom import tissue as kind
 
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
-PROPERTIES = {
-    LV: _BLOOD, RV: _BLOOD, LA: _BLOOD, RA: _BLOOD, AORTA: _BLOOD, VESSEL: _BLOOD, MYO: _MYOCARDIUM,
-    PAPILLARY: _MYOCARDIUM, LEAFLET_LV: _MYOCARDIUM, TRABECULA_RV: _MYOCARDIUM, HEART_WALL: _MYOCARDIUM,
-    MUSCLE: (75, 900, 38), FAT: (72, 350, 85), LUNG: (6, 1100, 40), BONE: (40, 450, 45), LIVER: (90, 700, 46),
-    STOMACH: (75, 900, 75), SKIN: (50, 800, 40), MEDIASTINUM: (58, 600, 55), FLUID: (100, 3000, 900),
+PROPERTIES = dict.fromkeys((kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL), _BLOOD) | {
+    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (6, 1100, 40),
+    kind.BONE: (40, 450, 45), kind.LIVER: (90, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
+    kind.MEDIASTINUM: (58, 600, 55), kind.FLUID: (100, 3000, 900),
 }
 """Tissue → (proton density, T1 ms, T2 ms); blood's T2 is drawn. Fat's T2 is longer than MRXCAT's (fat is bright)."""
 
-OUT_OF_PHASE = (FAT, BONE)
+OUT_OF_PHASE = (kind.FAT, kind.BONE)
 
 
 @dataclass(frozen=True)
@@ -54,23 +50,24 @@ def draw_look(rng, spacing_mm: float) -> Look:
     The next stage's switch for appearance far beyond realism belongs here: another draw of `signal`.
     """
     flip, blood_t2 = rng.uniform(48, 65), rng.uniform(110, 260)
-    signal = np.zeros(TISSUES, np.float32)
+    signal = np.zeros(kind.TISSUES, np.float32)
     for tissue, (density, t1, t2) in PROPERTIES.items():
         spread = 0.02 if t2 is None or t2 == 50 else 0.10
         signal[tissue] = steady_state(density, t1, t2 or blood_t2, flip) * np.exp(rng.normal(0, spread))
-    signal[list((PAPILLARY, LEAFLET_LV, TRABECULA_RV, HEART_WALL))] = signal[MYO]
-    signal[RV] *= rng.uniform(0.9, 1.02)
-    signal[VESSEL] *= rng.uniform(0.7, 1.2)
-    ratio = np.clip(signal[LV] / signal[MYO], 1.6, 3.0)
-    signal[[LV, RV, LA, RA, AORTA, VESSEL]] *= ratio * signal[MYO] / signal[LV]
+    signal[[kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL]] = signal[kind.MYO]
+    signal[kind.RV] *= rng.uniform(0.9, 1.02)
+    signal[kind.VESSEL] *= rng.uniform(0.7, 1.2)
+    ratio = np.clip(signal[kind.LV] / signal[kind.MYO], 1.6, 3.0)
+    signal[[kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL]] *= ratio * signal[kind.MYO] / signal[kind.LV]
     signal[list(OUT_OF_PHASE)] *= -1
-    return Look(signal / signal[LV], noise=1 / rng.uniform(14, 40), blur_px=rng.uniform(0.9, 1.5) / spacing_mm,
+    return Look(signal / signal[kind.LV], noise=1 / rng.uniform(14, 40), blur_px=rng.uniform(0.9, 1.5) / spacing_mm,
                 texture=rng.uniform(0.03, 0.08), flow=rng.uniform(0.02, 0.06), coil_mm=rng.uniform(65, 140),
                 coil_floor=rng.uniform(0.12, 0.5), grey=rng.uniform(180, 900))
 
 
 def coil(look: Look, body_mm, front_mm: float) -> np.ndarray:
-    """Sensitivity of a chest coil at body coordinates (n, 3), `front_mm` anterior of the heart; about 1 at the heart."""
+    """Sensitivity of a chest coil `front_mm` before the heart at body coordinates (n, 3); about 1 at the heart."""
+
     def field(r, a, s):
         distance2 = (r + 15) ** 2 + (a - front_mm) ** 2 + (s + 5) ** 2
         return look.coil_floor + 1 / (1 + distance2 / look.coil_mm**2)

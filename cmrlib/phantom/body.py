@@ -7,14 +7,12 @@ ordinary adults, chosen by eye on 4CH, 2CH and SAX cines; nothing here is measur
 import numpy as np
 from numba import njit
 
+from cmrlib.phantom import tissue as kind
 from cmrlib.phantom.anatomy import RV_WALL_MM, Heart
-from cmrlib.phantom.tissue import (
-    AIR, AORTA, BONE, FAT, FLUID, LIVER, LUNG, MEDIASTINUM, MUSCLE, SKIN, STOMACH, VESSEL, outer_radius, rise,
-    rv_taper, rv_window, tissue_at,
-)
+from cmrlib.phantom.tissue import outer_radius, rv_taper, rv_window
 
-_FIELDS = ("mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s gas_size "
-           "aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral")
+_FIELDS = ("mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s "
+           "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral")
 BODY = np.dtype([(name, "f8") for name in _FIELDS.split()])
 """One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm."""
 
@@ -44,7 +42,8 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
     b = np.zeros(1, BODY)
     b["mid_r"], b["mid_a"] = rng.normal(22, 4), rng.normal(-2, 4)
     b["half_r"], b["half_a"] = 128 * s.height_m / 1.7 * rng.normal(1, 0.03), 86 * rng.normal(1, 0.04)
-    b["power"], b["muscle"], b["fat"] = rng.uniform(2.3, 2.8), rng.uniform(11, 16), max(4.0, 1.5 * (bmi - 19) + rng.normal(0, 2))
+    b["power"], b["muscle"] = rng.uniform(2.3, 2.8), rng.uniform(11, 16)
+    b["fat"] = max(4.0, 1.5 * (bmi - 19) + rng.normal(0, 2))
     b["dome_drop"], b["dome_right"] = rng.uniform(45, 65), rng.uniform(6, 16)
     b["liver_left"] = rng.uniform(-45, 5)
     b["gas_r"], b["gas_a"], b["gas_s"] = rng.normal(-60, 12), rng.normal(10, 12), rng.normal(-95, 8)
@@ -80,10 +79,17 @@ def _surface(heart: Heart) -> np.ndarray:
 
 
 @njit(cache=True)
+def _rise(x):
+    """Smooth step; not imported, because numba's cache does not notice when another module's function changes."""
+    x = min(max(x, 0.0), 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
+@njit(cache=True)
 def _dome(r, a, b):
     """Height of the diaphragm relative to its reference `dome_s`."""
     out = ((r - b.mid_r) / b.half_r) ** 2 + ((a - b.mid_a - 10.0) / b.half_a) ** 2
-    return -b.dome_drop * out + b.dome_right * rise((r - b.mid_r - 5.0) / 50.0)
+    return -b.dome_drop * out + b.dome_right * _rise((r - b.mid_r - 5.0) / 50.0)
 
 
 @njit(cache=True)
@@ -92,33 +98,33 @@ def _wall(depth, r, a, s, b):
     front = a > b.mid_a
     muscle = b.muscle
     if front and abs(r - b.mid_r) > 22.0:
-        muscle += b.pectoral * rise((s + 60.0) / 60.0)
+        muscle += b.pectoral * _rise((s + 60.0) / 60.0)
     fat = b.fat * (0.75 if front else 1.0)
     if depth < muscle:
         if front and abs(r - b.mid_r) < 17.0:
-            return BONE if 2.0 < depth < 12.0 else MUSCLE
+            return kind.BONE if 2.0 < depth < 12.0 else kind.MUSCLE
         slope = s + 0.45 * (a - b.mid_a) * (1.0 if front else 0.6)
         if 2.0 < depth < 10.0 and np.sin(6.283 * slope / b.rib_pitch + b.rib_phase) > 0.35:
-            return BONE
-        return FAT if depth < 2.0 and b.fat > 14.0 else MUSCLE
+            return kind.BONE
+        return kind.FAT if depth < 2.0 and b.fat > 14.0 else kind.MUSCLE
     if depth < muscle + fat:
-        return FAT
-    return SKIN if depth < muscle + fat + 1.5 else AIR
+        return kind.FAT
+    return kind.SKIN if depth < muscle + fat + 1.5 else kind.AIR
 
 
 @njit(cache=True)
 def _abdomen(below, r, a, s, b):
     """Under the diaphragm: liver to the right, stomach and spleen to the left, fat between."""
     if below < 2.5:
-        return MUSCLE
+        return kind.MUSCLE
     if r > b.liver_left + 0.35 * (s + 60.0) - 0.3 * (a - b.mid_a):
         wave = np.sin(r / 6.0 + b.phase_1) + np.sin(a / 7.0 + b.phase_2) + np.sin(s / 6.5 + r / 11.0)
-        return VESSEL if wave > 2.62 else LIVER
+        return kind.VESSEL if wave > 2.62 else kind.LIVER
     if ((r - b.gas_r) ** 2 + (a - b.gas_a) ** 2 + (s - b.gas_s) ** 2) < b.gas_size**2:
-        return AIR
+        return kind.AIR
     if below < 8.0 + 4.0 * np.sin(r / 13.0 + b.phase_2):
-        return FAT
-    return STOMACH if np.sin(r / 15.0 + b.phase_1) + np.sin(a / 14.0) + np.sin(s / 17.0) > -0.9 else FAT
+        return kind.FAT
+    return kind.STOMACH if np.sin(r / 15.0 + b.phase_1) + np.sin(a / 14.0) + np.sin(s / 17.0) > -0.9 else kind.FAT
 
 
 @njit(cache=True)
@@ -128,24 +134,24 @@ def _centre(r, a, s, b):
     back = a - spine_a
     side = r - b.mid_r
     if (side / 20.0) ** 2 + (back / 16.0) ** 2 < 1.0:
-        return MUSCLE if np.sin(s / 4.6 + b.phase_1) > 0.86 else BONE
+        return kind.MUSCLE if np.sin(s / 4.6 + b.phase_1) > 0.86 else kind.BONE
     if side**2 + (back + 24.0) ** 2 < 60.0:
-        return FLUID
+        return kind.FLUID
     if abs(side) < 40.0 and back < -8.0:
-        return MUSCLE if abs(side) > 9.0 else BONE
+        return kind.MUSCLE if abs(side) > 9.0 else kind.BONE
     aorta = (side + 25.0) ** 2 + (back - 20.0) ** 2
     if aorta < b.aorta_mm**2:
-        return AORTA
+        return kind.AORTA
     if aorta < (b.aorta_mm + 1.5) ** 2:
-        return MUSCLE
+        return kind.MUSCLE
     if s > 22.0:
         for vr, va, size in ((14.0, 18.0, 15.0), (-8.0, 30.0, 12.5), (36.0, 10.0, 9.0)):
             d2 = (r - vr) ** 2 + (a - va + 0.15 * s) ** 2
             if d2 < size * size:
-                return AORTA
+                return kind.AORTA
             if d2 < (size + 1.5) ** 2:
-                return MUSCLE
-    return AIR
+                return kind.MUSCLE
+    return kind.AIR
 
 
 @njit(cache=True)
@@ -155,7 +161,7 @@ def body_at(r, a, s, b):
     e = (abs(dr) ** b.power + abs(da) ** b.power) ** (1.0 / b.power)
     depth = np.sqrt((r - b.mid_r) ** 2 + (a - b.mid_a) ** 2) * (1.0 - 1.0 / max(e, 1e-6))
     code = _centre(r, a, s, b)
-    if code != AIR and depth < b.muscle + 6.0:
+    if code != kind.AIR and depth < b.muscle + 6.0:
         return code
     if depth > 0.0:
         return _wall(depth, r, a, s, b)
@@ -164,21 +170,26 @@ def body_at(r, a, s, b):
         return _abdomen(below, r, a, s, b)
     # behind and above the heart the lungs leave a column for gullet, airways and vessels
     if ((r - 14.0) / 34.0) ** 2 + ((a + 32.0) / 34.0) ** 2 < 1.0:
-        return MEDIASTINUM if np.sin(r / 5.0 + s / 9.0) + np.sin(a / 5.0 + b.phase_2) < 1.1 else FAT
+        return kind.MEDIASTINUM if np.sin(r / 5.0 + s / 9.0) + np.sin(a / 5.0 + b.phase_2) < 1.1 else kind.FAT
     if s > 15.0 and ((r - 12.0) / (34.0 + 0.1 * s)) ** 2 + ((a - 22.0) / 48.0) ** 2 < 1.0:
-        return MEDIASTINUM
+        return kind.MEDIASTINUM
     if depth > -14.0 - 5.0 * np.sin(s / 12.0 + b.phase_1) and a > 0.0 and abs(r - 10.0) < 26.0 + 6.0 * np.sin(s / 9.0):
-        return FAT
-    wave = (np.sin(r / 4.1 + a / 9.0 + b.phase_1) + np.sin(a / 4.6 - s / 8.0 + b.phase_2) + np.sin(s / 4.3 + r / 10.0))
-    hilum = 0.45 * rise(1.0 - np.sqrt(r * r + a * a + s * s) / 130.0)
-    return VESSEL if wave > b.vessel_level + 0.65 - hilum else LUNG
+        return kind.FAT
+    # vessels are peaks of three waves, bent by slower ones so that no lattice shows
+    wr, wa = r + 9.0 * np.sin(s / 19.0 + b.phase_1), a + 9.0 * np.sin(r / 16.0 + b.phase_2)
+    ws = s + 9.0 * np.sin(a / 22.0)
+    wave = np.sin(wr / 4.1 + wa / 9.0) + np.sin(wa / 5.3 - ws / 8.0 + b.phase_2) + np.sin(ws / 4.6 + wr / 10.0)
+    wave += 0.4 * np.sin(r / 13.0 - a / 31.0 + b.phase_1) * np.sin(s / 11.0 + a / 17.0)
+    hilum = 0.45 * _rise(1.0 - np.sqrt(r * r + a * a + s * s) / 130.0)
+    return kind.VESSEL if wave > b.vessel_level + 0.85 - hilum else kind.LUNG
 
 
 @njit(cache=True)
-def paint_body(points, axes, b, g, codes):
-    """Fill `codes` (n,) for heart-coordinate points (n, 3); `axes` (3, 3) turns them to the body, `g` is ED.
+def paint_body(points, axes, b, heart_at_ed, codes):
+    """Fill `codes` (n,) for heart-coordinate points (n, 3); `axes` (3, 3) turns them to the body.
 
-    Where the heart withdraws in systole it leaves fat on the right ventricle's side and at the base, else lung.
+    heart_at_ed: (n,) tissue codes. Where the heart withdraws in systole it leaves fat on the right ventricle's side
+    and at the base, else lung.
     """
     for n in range(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
@@ -186,6 +197,6 @@ def paint_body(points, axes, b, g, codes):
         a = axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z
         s = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
         code = body_at(r, a, s, b)
-        if (code == LUNG or code == VESSEL) and (x < 0.0 or z < 8.0) and tissue_at(x, y, z, g) != AIR:
-            code = FAT
+        if code in (kind.LUNG, kind.VESSEL) and (x < 0.0 or z < 8.0) and heart_at_ed[n] != kind.AIR:
+            code = kind.FAT
         codes[n] = code

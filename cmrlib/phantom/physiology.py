@@ -58,8 +58,8 @@ DIAGNOSES = {
     "NOR": Diagnosis(ef_labelled=(50, 100)),
     "DCM": Diagnosis((138, 24, 102, 220), (28, 8, 9, 49), mass=1.45, atria=1.45, atrial_emptying=0.62, mapse=0.85,
                      heart_rate=1.12, sphericity=0.93, ef_labelled=(0, 40)),
-    "HCM": Diagnosis((72, 11, 48, 98), (66, 5, 55.5, 82), lvm_index=(102, 15, 84, 150), atria=1.4, atrial_emptying=0.8, mapse=0.72,
-                     septal_mm=15.4, ef_labelled=(55, 100)),
+    "HCM": Diagnosis((72, 11, 48, 98), (66, 5, 55.5, 82), lvm_index=(104, 14, 86, 150), atria=1.4, atrial_emptying=0.8,
+                     mapse=0.72, septal_mm=15.5, ef_labelled=(55, 100)),
     "MINF": Diagnosis((104, 18, 70, 160), (32, 7, 12, 49), mass=1.2, atria=1.2, atrial_emptying=0.78, mapse=0.85,
                       heart_rate=1.08, infarct=0.8, ef_labelled=(0, 40)),
     "RV": Diagnosis((74, 10, 50, 89), (57, 4, 50.5, 68), (136, 20, 112, 200), (42, 8, 20, 58), atria=1.1, mapse=0.9,
@@ -151,7 +151,8 @@ def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
     lvef = 100 * (1 - heart["lvesv_ml"] / heart["lvedv_ml"])
     low, high = DIAGNOSES[name].ef_labelled
     plain = {key: value for key, value in body.items() if not key.startswith("z_")}
-    return Subject(seed=seed, number=number, diagnosis=name, group=name if low < lvef < high else None, **plain, **heart)
+    group = name if low < lvef < high else None
+    return Subject(seed=seed, number=number, diagnosis=name, group=group, **plain, **heart)
 
 
 def _normal(rng, mean, sd, low=-np.inf, high=np.inf):

@@ -16,7 +16,8 @@ LABEL_OF[[PAPILLARY, LEAFLET_LV, TRABECULA_RV]] = [1, 1, 3]  # convention: muscl
 
 _FIELDS = ("zb length a c zc ring ae ce ex ey ox oy eta mitral_open zt zr rv_h rv_cos rv_sin rv_wall "
            "la_a la_c la_z ra_a ra_c ra_z ra_x ra_y ra_deep_x ra_depth ra_ring atrial_wall "
-           "twist_cos twist_sin papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 trabecula_mm fat_lv fat_rv phase_1 phase_2")
+           "twist_cos twist_sin papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 trabecula_mm "
+           "fat_lv fat_rv phase_1 phase_2")
 FRAME = np.dtype([(name, "f8") for name in _FIELDS.split()])
 """One instant. zb, zt: mitral and tricuspid plane. a, c, zc (ae, ce): half axes and centre of the cavity (outer
 surface). ring: mitral radius. ex, ey: bend of the apex; ox, oy: offset of the outer surface; eta: flattening.
@@ -98,7 +99,8 @@ def _cavity(x, y, z, u, g):
                 return PAPILLARY
     if u > 0.2 and radius - rho < 1.9 * g.trabecula_mm:
         nx, ny = x / max(rho, 1e-6), y / max(rho, 1e-6)
-        wave = np.sin(9 * nx + 4 * u + g.phase_1) * np.sin(10 * ny - 5 * u + g.phase_2) + 0.5 * np.sin(17 * nx - 13 * ny + 9 * u)
+        wave = np.sin(9 * nx + 4 * u + g.phase_1) * np.sin(10 * ny - 5 * u + g.phase_2)
+        wave += 0.5 * np.sin(17 * nx - 13 * ny + 9 * u)
         if radius - rho < g.trabecula_mm * (0.4 + u) * wave:
             return PAPILLARY
     return LV
@@ -185,7 +187,7 @@ def tissue_at(x, y, z, g):
 
 @njit(cache=True)
 def paint(points, frames, static, codes):
-    """Fill `codes` (frames, n) uint8 for heart-coordinate points (n, 3); `static` (n,) shows where there is no heart."""
+    """Fill `codes` (frames, n) uint8 for heart-coordinate points (n, 3); `static` (n,) where there is no heart."""
     for t in range(len(frames)):
         g = frames[t]
         for n in range(len(points)):

@@ -20,10 +20,12 @@ from importlib import metadata
 from pathlib import Path
 
 from cmrlib.runs.parameters import ROOT, UsageError, checked, defaults
-from cmrlib.runs.sources import learning_digest
+from cmrlib.runs.sources import learning_digest, making_digest
 
-# What a run leaves in its folder and a new one starts without. 00_cohort/cohort stays: it is never changed.
+# What a run leaves in its folder and a new one starts without. Of a cohort, _keep_or_drop_cohort decides.
 LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights")
+# Parameters that say how a run goes, not what comes out.
+INDIFFERENT = ("profile", "threads", "workers")
 PACKAGES = (
     "torch", "torchvision", "fastai", "numpy", "scipy", "pandas", "numba", "scikit-learn", "umap-learn", "pingouin",
     "opencv-python-headless", "nibabel", "pydicom", "matplotlib", "seaborn", "papermill", "snakemake",
@@ -59,8 +61,8 @@ class Run:
         self._started = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in LEFT:
-            left = self.folder / name
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            _remove(self.folder / name)
+        self._keep_or_drop_cohort()
 
     def __repr__(self):
         return f"Run({self.notebook}, profile {self.profile}, in {_short(self.folder)})"
@@ -118,16 +120,30 @@ class Run:
     def state(self) -> Path:
         """Folder for checkpoints, outside the run: runs/.state/PROFILE/NOTEBOOK/DIGEST.
 
-        The digest covers the parameters and the code that training depends on. The same training, killed or
-        finished, is found again; another one never mistakes it for its own. So what shapes a training belongs
-        into a parameter or the library: cells are not part of the digest.
+        The digest covers the parameters, the cohort and the code that training depends on. The same training,
+        killed or finished, is found again; another one never mistakes it for its own. So what shapes a training
+        belongs into a parameter or the library: cells are not part of the digest.
         """
-        decisive = {key: value for key, value in self.parameters.items() if key not in ("profile", "threads")}
-        key = json.dumps([decisive, learning_digest(self.notebook)], sort_keys=True)
+        cohort = self.cohort if "cohort" in self.parameters else self.folder / "cohort"
+        known_by = [cohort / "participants.tsv", cohort / "cines.tsv", cohort.with_name(".cohort")]
+        texts = [path.read_text() for path in known_by if path.exists()]
         folder = self.folder.parents[1] / ".state" / self.profile / self.notebook
-        folder = folder / hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
+        folder = folder / self._key(learning_digest(self.notebook), *texts)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _keep_or_drop_cohort(self):
+        """A cohort made here stays for the next run, unless other parameters or other code would make another."""
+        origin, key = self.folder / ".cohort", self._key(making_digest(self.notebook))
+        if (self.folder / "cohort").exists() and not (origin.exists() and origin.read_text() == key):
+            _remove(self.folder / "cohort")
+        origin.write_text(key)
+
+    def _key(self, *texts):
+        """Digest of the parameters that decide what comes out, and of these texts."""
+        decisive = {name: value for name, value in self.parameters.items() if name not in INDIFFERENT}
+        text = json.dumps([decisive, *texts], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     def table(self, table, name: str):
         """Write a DataFrame to tables/NAME.csv and return it. The index is written where it has a name."""
@@ -179,6 +195,10 @@ class Run:
         folder = self.folder.joinpath(*parts)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def _remove(path):
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _checked_name(name):

@@ -30,10 +30,18 @@ def learning_digest(notebook: str, package: Path = PACKAGE) -> str:
 
     Checkpoints are filed under it, so that a plot that changed costs no training, and a network that changed does.
     """
+    return _part_digest(notebook, lambda name: _learns(_text(name, package)), package)
+
+
+def making_digest(notebook: str, package: Path = PACKAGE) -> str:
+    """Digest of the modules that make a cohort, and what they import."""
+    return _part_digest(notebook, lambda name: name.startswith(("cmrlib.datasets", "cmrlib.phantom")), package)
+
+
+def _part_digest(notebook, chosen, package):
     code = [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code"]
     modules = reached(set().union(*(imports(source, package) for source in code)), package)
-    learning = {name for name in modules if _learns(_text(name, package))}
-    return _digest(_contents(reached(learning, package), package))
+    return _digest(_contents(reached({name for name in modules if chosen(name)}, package), package))
 
 
 def reached(names: set[str], package: Path = PACKAGE) -> set[str]:

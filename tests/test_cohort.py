@@ -1,0 +1,414 @@
+"""Cine, Cohort, Observer and ingest: what is written is read back, whole or not at all, whatever goes wrong."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import trees
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmrlib import files, splits
+from cmrlib.cine import Cine, Plane
+from cmrlib.cohort import (
+    POINT_COLUMNS,
+    Annotation,
+    Cohort,
+    Observer,
+    Study,
+    finish_cohort,
+    label_folders,
+    subject_label,
+    write_study,
+)
+from cmrlib.datasets import ingest
+from cmrlib.ingest import build_cohort
+
+ROOT = Path(__file__).parents[1]
+DESCRIPTION = {"Name": "Test", "License": "none"}
+
+
+def make_cine(label="a1", frames=4, slices=3, shape=(8, 6), **changes):
+    rng = np.random.default_rng(len(label))
+    affine = np.diag([-1.25, -1.5, 8.0, 1.0])
+    affine[:3, 3] = 10, 20, -30
+    times = np.tile(np.arange(frames) * 40.0, (slices, 1))
+    times[-1, -1] = np.nan
+    values = {"ed": 0, "es": 2, "flags": ("one", "two"), "meta": {"vendor": "GE", "missing": [[2, 3]]},
+              "frame_times_ms": times, "rr_ms": np.full(slices, 800.0), "slice_position_mm": np.arange(slices) * 8.0}
+    pixels = rng.integers(0, 4000, (frames, slices, *shape)).astype(np.int16)
+    return Cine(pixels, affine, "sax", label, **(values | changes))
+
+
+def make_annotation(cine):
+    mask = np.full(cine.pixels.shape, 255, np.uint8)
+    mask[0], mask[0, :, 2:4, 2:4] = 0, 1
+    points = pd.DataFrame([[0, 1, "septal", 2.25, 3.5, 1.0, 2.0, 3.0, 0.9]], columns=POINT_COLUMNS)
+    return Annotation(mask, {0: ("lv",)}, points, {"ed": 0, "es": 2, "ed_frac": 0.1, "es_frac": 2.3, "confidence": 0.8})
+
+
+def read_made(label, item):
+    """A reader for build_cohort: pixels from the label, `broken` raises."""
+    if item == "broken":
+        raise KeyError("a foreign error that quotes Jane Doe")
+    if item == "refused":
+        raise ValueError(f"sub-{label}: refused for a reason")
+    cine = make_cine(label)
+    return Study({"participant_id": label, "group": "x"}, [cine], {"manual": {cine.name: make_annotation(cine)}},
+                 {"manual": {"lvef_pct": 50.0}}, sources={label * 4: f"/private/{label}"})
+
+
+def tree(folder):
+    """Relative path → (bytes, modification time) of everything below a folder."""
+    paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in paths}
+
+
+def contents(folder):
+    return {name: data for name, (data, _) in tree(folder).items()}
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return build_cohort({"a1": "", "b2": ""}, read_made, tmp_path / "cohort", DESCRIPTION, workers=1, progress=False)
+
+
+# --- round trips -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"frame_times_ms": None, "rr_ms": None, "ed": None, "es": None, "flags": (), "meta": {}},
+    {"frames_of": ((3, 9, 11, 14), 20), "session": "2", "run": 3, "spacing_known": False},
+])
+def test_a_cine_comes_back_as_it_was(tmp_path, changes):
+    cine = make_cine(**changes)
+    rows = write_study(tmp_path, Study({"participant_id": "a1"}, [cine]))
+    back = finish_cohort(tmp_path, DESCRIPTION, [rows]).cine(cine.name)
+    assert isinstance(back.pixels.base, np.memmap) or isinstance(back.pixels, np.memmap)
+    assert back.pixels.flags.c_contiguous and back.pixels.dtype == cine.pixels.dtype
+    for name in ("pixels", "affine", "frame_times_ms", "rr_ms", "slice_position_mm"):
+        mine, yours = getattr(cine, name), getattr(back, name)
+        assert (mine is None and yours is None) or np.array_equal(mine, yours, equal_nan=True), name
+    for name in ("view", "subject", "session", "run", "spacing_known", "ed", "es", "frames_of", "flags", "meta"):
+        assert getattr(back, name) == getattr(cine, name), name
+
+
+def test_an_annotation_comes_back_as_it_was(cohort):
+    name = "sub-a1_view-sax"
+    annotation, manual = make_annotation(cohort.cine(name)), cohort.observer("manual")
+    back = manual.mask(name)
+    np.testing.assert_array_equal(back.mask, annotation.mask)
+    assert back.annotated == annotation.annotated and manual.has(name)
+    pd.testing.assert_frame_equal(manual.points(name), annotation.points, check_dtype=False)
+    assert manual.frames(name) == annotation.frames
+    assert manual.measures()["lvef_pct"].tolist() == [50, 50]
+
+
+def test_masks_corrected_by_hand_are_read(cohort, tmp_path):
+    name, observer = "sub-a1_view-sax", Observer(tmp_path / "corrected")
+    cine = cohort.cine(name)
+    observer.write(cine, make_annotation(cine))
+    plain = next(observer.path.rglob("*_dseg.nii"))
+    corrected = np.array(observer.mask(name).mask)
+    corrected[0, 0] = 0
+    files.write_nifti(plain.with_name("by-hand.nii"), corrected.astype(np.int16), cine.affine)
+    trees.gzip_file(plain.with_name("by-hand.nii")).rename(plain.with_name(plain.name + ".gz"))
+    np.testing.assert_array_equal(observer.mask(name).mask, corrected)  # also while the first .nii is still there
+    plain.unlink()
+    again = Cohort.open(cohort.path, [observer.path]).observer("corrected")
+    np.testing.assert_array_equal(again.mask(name).mask, corrected)
+
+
+def test_a_mask_that_does_not_fit_is_refused(cohort, tmp_path):
+    cine, observer = cohort.cine("sub-a1_view-sax"), Observer(tmp_path / "o")
+    with pytest.raises(ValueError, match="mask has shape"):
+        observer.write(cine, Annotation(np.zeros((1, 1, 8, 6), np.uint8), {}))
+    with pytest.raises(ValueError, match=r"mask values \[2\] belong to no annotated structure"):
+        observer.write(cine, Annotation(np.full(cine.pixels.shape, 2, np.uint8), {0: ("lv",)}))
+    assert not observer.path.exists()
+
+
+def test_unknown_spacing_raises_where_millimetres_are_asked_for():
+    cine = make_cine(spacing_known=False)
+    for ask in (lambda: cine.spacing_mm, lambda: cine.voxel_ml):
+        with pytest.raises(ValueError, match="spacing is unknown"):
+            ask()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-180, 180), st.booleans(), st.floats(0.4, 2.5), st.floats(0.4, 2.5), st.integers(0, 99))
+def test_points_survive_a_plane_and_its_way_back(rotation, mirror, step_row, step_column, seed):
+    plane = Plane.around((40, 50), (step_row, step_column), (32, 24), (20.3, 17.8), rotation, mirror)
+    points = np.random.default_rng(seed).uniform(-5, 55, (20, 2))
+    np.testing.assert_allclose(plane.back_points(plane.points(points)), points, atol=1e-6)
+    np.testing.assert_allclose(plane.points([[20.3, 17.8]]), [[11.5, 15.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("rotation", "mirror"), [(0, False), (90, False), (180, True), (-90, True)])
+def test_pixels_masks_and_points_move_together(rotation, mirror):
+    rng = np.random.default_rng(0)
+    image, mask = rng.random((32, 32)).astype(np.float32), rng.integers(0, 4, (32, 32)).astype(np.uint8)
+    plane = Plane.around((32, 32), 1, (32, 32), rotation_deg=rotation, mirror=mirror)
+    np.testing.assert_allclose(plane.back_pixels(plane.pixels(image)), image, atol=1e-6)
+    moved, moved_mask = plane.pixels(image), plane.mask(mask)
+    for column, row in ((3, 5), (20, 9), (31, 0)):
+        i, j = np.round(plane.points([[column, row]])[0]).astype(int)
+        assert moved[j, i] == pytest.approx(image[row, column], abs=1e-6) and moved_mask[j, i] == mask[row, column]
+
+
+def test_crop_beyond_the_border_says_outside(cohort):
+    plane = Plane.around((8, 6), 1, (12, 12))
+    assert (plane.mask(np.ones((8, 6), np.uint8), outside=255) == 255).sum() == 144 - 48
+
+
+def test_world_coordinates_round_trip():
+    cine = make_cine()
+    points = np.array([[1.5, 2.25], [0, 7]])
+    np.testing.assert_allclose(cine.to_pixels(cine.to_world(points, 2)), np.c_[points, [2, 2]], atol=1e-9)
+
+
+# --- nothing half written --------------------------------------------------------------------------------------------
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "x.json") as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    files.write_json({"a": 1}, tmp_path / "x.json")
+    with pytest.raises(TypeError):
+        files.write_json({"a": object()}, tmp_path / "x.json")
+    assert files.read_json(tmp_path / "x.json") == {"a": 1} and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_stops_the_ingest_and_a_rerun_completes_it(tmp_path, monkeypatch):
+    items, dest = {"a1": "", "b2": "", "c3": ""}, tmp_path / "cohort"
+    save, calls = files.nib.save, []
+
+    def full_disk(image, path):
+        calls.append(path)
+        if len(calls) == 3:
+            Path(path).write_bytes(b"half a file")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(image, path)
+    monkeypatch.setattr(files.nib, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        build_cohort(items, read_made, dest, DESCRIPTION, workers=1, progress=False)
+    assert not list(dest.rglob(".part-*")) and not list(dest.rglob("sub-b2*.nii"))
+    with pytest.raises(FileNotFoundError, match="interrupted"):
+        Cohort.open(dest)
+    monkeypatch.setattr(files.nib, "save", save)
+    build_cohort(items, read_made, dest, DESCRIPTION, workers=1, progress=False)
+    build_cohort(items, read_made, tmp_path / "undisturbed", DESCRIPTION, workers=1, progress=False)
+    assert contents(dest) == contents(tmp_path / "undisturbed")
+
+
+SLOW = """
+    import sys, time
+    sys.path[:0] = [{root!r}, {tests!r}]
+    from cmrlib.ingest import build_cohort
+    import test_cohort
+    from functools import partial
+
+    if __name__ == "__main__":
+        items = {{f"s{{n}}": {pids!r} for n in range(12)}}
+        build_cohort(items, test_cohort.read_slowly, {dest!r}, test_cohort.DESCRIPTION, {workers}, progress=False)
+"""
+
+
+def read_slowly(label, item):
+    (Path(item) / str(os.getpid())).touch()
+    time.sleep(0.15)
+    return read_made(label, item)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_and_started_again_gives_the_same_cohort(tmp_path, workers):
+    dest, script, pids = tmp_path / "cohort", tmp_path / "slow.py", tmp_path / "pids"
+    pids.mkdir()
+    names = {"root": str(ROOT), "tests": str(ROOT / "tests"), "dest": str(dest), "pids": str(pids)}
+    script.write_text(textwrap.dedent(SLOW).format(**names, workers=workers))
+    process = subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    wait_for(lambda: len(list(dest.glob(".ingest/s*.json"))) >= 2 or process.poll() is not None)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: not any(alive(int(path.name)) for path in pids.iterdir()), 10)
+    assert not any(alive(int(path.name)) for path in pids.iterdir())  # no worker outlives its parent
+    assert 2 <= len(list(dest.glob(".ingest/s*.json"))) < 12
+    items = {f"s{n}": str(pids) for n in range(12)}
+    (dest / "sub-s0").mkdir(exist_ok=True)
+    (dest / "sub-s0" / ".part-x-sub-s0_view-sax_cine.nii").write_bytes(b"half")
+    build_cohort(items, read_made, dest, DESCRIPTION, workers=1, progress=False)
+    build_cohort(items, read_made, tmp_path / "undisturbed", DESCRIPTION, workers=1, progress=False)
+    assert contents(dest) == contents(tmp_path / "undisturbed")
+
+
+def wait_for(condition, seconds=60):
+    end = time.time() + seconds
+    while not condition() and time.time() < end:
+        time.sleep(0.02)
+
+
+def alive(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_a_rerun_changes_nothing(cohort, tmp_path):
+    before = tree(cohort.path)
+    again = build_cohort({"a1": "", "b2": ""}, read_made, cohort.path, DESCRIPTION, workers=1, progress=False)
+    assert tree(cohort.path) == before and again.digest == cohort.digest
+    with pytest.raises(FileExistsError, match="another cohort"):
+        build_cohort({"a1": ""}, read_made, cohort.path, DESCRIPTION, workers=1, progress=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="not empty"):
+        build_cohort({"a1": ""}, read_made, tmp_path / "mine", DESCRIPTION, workers=1, progress=False)
+    assert list((tmp_path / "mine").iterdir()) == [tmp_path / "mine" / "thesis.txt"]
+
+
+def test_one_and_two_workers_write_the_same(tmp_path):
+    for name in ("patient001", "patient002", "patient003"):
+        trees.write_acdc(tmp_path / "src", name)
+    for workers in (1, 2):
+        ingest("acdc", tmp_path / "src", tmp_path / f"c{workers}", workers=workers, progress=False)
+    assert contents(tmp_path / "c1") == contents(tmp_path / "c2")
+
+
+# --- a cohort that is not as it was ----------------------------------------------------------------------------------
+
+
+def test_missing_and_changed_arrays_are_found(cohort):
+    first, second = (next(cohort.path.rglob(f"sub-{label}_*_cine.nii")) for label in ("a1", "b2"))
+    data = bytearray(first.read_bytes())
+    data[-1] ^= 1
+    first.write_bytes(data)
+    os.utime(first, (time.time() + 10,) * 2)
+    second.unlink()
+    again = Cohort.open(cohort.path)
+    assert again.check()["state"].tolist() == ["changed", "missing"]
+    with pytest.raises(ValueError, match="changed after ingest"):
+        again.cine("sub-a1_view-sax")
+    with pytest.raises(FileNotFoundError, match="missing from the cohort"):
+        again.cine("sub-b2_view-sax")
+    trees.cut_short(first)
+    with pytest.raises(ValueError, match="changed after ingest"):
+        Cohort.open(cohort.path).cine("sub-a1_view-sax")
+
+
+def test_a_copied_cohort_opens(cohort, tmp_path):
+    subprocess.run(["cp", "-r", cohort.path, tmp_path / "copy"], check=True)
+    copy = Cohort.open(tmp_path / "copy")
+    np.testing.assert_array_equal(copy.cine("sub-a1_view-sax").pixels, cohort.cine("sub-a1_view-sax").pixels)
+    assert copy.digest == cohort.digest
+
+
+def test_asking_for_what_is_not_there_says_so(cohort, tmp_path):
+    with pytest.raises(KeyError, match="no cine"):
+        cohort.cine("sub-zz_view-sax")
+    with pytest.raises(KeyError, match="no observer 'yale'"):
+        cohort.observer("yale")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        Cohort.open(cohort.path, [tmp_path / "nobody"])
+    with pytest.raises(FileNotFoundError, match="no complete cohort"):
+        Cohort.open(tmp_path)
+
+
+# --- ingest ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_subject_is_listed_and_the_others_are_read(tmp_path):
+    items = {"a1": "", "b2": "broken", "c3": "refused"}
+    cohort = build_cohort(items, read_made, tmp_path / "c", DESCRIPTION, workers=1, progress=False)
+    assert cohort.cines["participant_id"].tolist() == ["a1"]
+    rejected = files.read_tsv(cohort.path / "rejected.tsv")
+    assert rejected["participant_id"].tolist() == ["b2", "c3"]
+    assert rejected["reason"].tolist() == ["KeyError", "sub-c3: refused for a reason"]  # no foreign text
+    private = tmp_path / ".c.sources.tsv"
+    assert private.stat().st_mode & 0o777 == 0o600 and "/private/a1" in private.read_text()
+    assert b"/private/" not in b"".join(contents(cohort.path).values())
+
+
+def test_a_reader_that_contradicts_itself_is_listed(tmp_path):
+    cohort = build_cohort({"a1": "", "b2": ""}, read_twins, tmp_path / "c", DESCRIPTION, workers=1, progress=False)
+    assert cohort.cines["participant_id"].tolist() == ["b2"]
+    assert "several cines of one name" in files.read_tsv(cohort.path / "rejected.tsv")["reason"].iloc[0]
+
+
+def read_twins(label, item):
+    study = read_made(label, item)
+    if label == "a1":
+        study.cines.append(study.cines[0])
+    return study
+
+
+def test_nothing_usable_is_an_error_that_says_why(tmp_path):
+    with pytest.raises(ValueError, match="no cine could be read.*refused for a reason"):
+        build_cohort({"a": "refused"}, read_made, tmp_path / "c", DESCRIPTION, workers=1, progress=False)
+    with pytest.raises(ValueError, match="nothing to ingest"):
+        build_cohort({}, read_made, tmp_path / "c", DESCRIPTION, workers=1, progress=False)
+    assert not (tmp_path / "c").exists()
+
+
+def test_unknown_kinds_and_sources_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown kind of data 'adcd'; known are acdc"):
+        ingest("adcd", tmp_path, tmp_path / "c")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        ingest("acdc", tmp_path / "nowhere", tmp_path / "c")
+    with pytest.raises(ValueError, match="no subject was found"):
+        ingest("acdc", tmp_path, tmp_path / "c")
+
+
+def test_a_destination_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"cannot write the cohort .*file/c"):
+        build_cohort({"a1": ""}, read_made, tmp_path / "file" / "c", DESCRIPTION, workers=1, progress=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_destination_is_named(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(OSError, match="cannot write the cohort"):
+        build_cohort({"a1": ""}, read_made, tmp_path / "locked" / "c", DESCRIPTION, workers=1, progress=False)
+
+
+# --- names, tables, splits -------------------------------------------------------------------------------------------
+
+
+def test_labels_are_legal_and_never_collide(tmp_path):
+    assert subject_label("SC-HF-I-1") == "SCHFI1"
+    with pytest.raises(ValueError, match="no letter or digit"):
+        subject_label("---")
+    with pytest.raises(ValueError, match="two folders"):
+        label_folders([tmp_path / "a b", tmp_path / "ab"])
+    hashed = label_folders([tmp_path / "1234567_20209_2_0"], salt=lambda folder: b"content")
+    other = label_folders([tmp_path / "1234567_20209_2_0"], salt=lambda folder: b"other content")
+    assert "1234567" not in str(list(hashed)) and list(hashed) != list(other)
+
+
+def test_tables_keep_identifiers_as_text(tmp_path):
+    table = pd.DataFrame({"participant_id": ["001", "1e5"], "digest": ["12345678", "123e4567"], "age": [None, 40.0]})
+    files.write_tsv(table, tmp_path / "t.tsv")
+    assert "n/a" in (tmp_path / "t.tsv").read_text()
+    pd.testing.assert_frame_equal(files.read_tsv(tmp_path / "t.tsv"), table, check_dtype=False)
+
+
+def test_a_subject_twice_or_on_both_sides_is_refused():
+    with pytest.raises(ValueError, match="listed twice"):
+        splits.assign_folds(pd.DataFrame({"participant_id": ["a", "a"], "group": "x"}))
+    with pytest.raises(ValueError, match="both sides"):
+        splits.check_split(pd.Series(["train", "test"], index=["a", "a"]))
+    subjects = pd.DataFrame({"participant_id": [f"p{n}" for n in range(20)], "group": ["x", "y"] * 10})
+    split = splits.split_subjects(subjects)
+    shuffled = splits.split_subjects(subjects.sample(frac=1, random_state=1))
+    assert split.to_dict() == shuffled.to_dict()
+    assert split.value_counts().to_dict() == {"train": 12, "test": 4, "validation": 4}
