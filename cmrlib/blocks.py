@@ -48,7 +48,7 @@ class TensorLabels(TensorMask):
 
     def show(self, ctx=None, **kwargs):
         shown = torch.where(self < NOT_DRAWN, self, torch.zeros_like(self))
-        style = dict(cmap=_PALETTE, vmin=0, vmax=len(STRUCTURES), alpha=0.45, interpolation="nearest")
+        style = {"cmap": _PALETTE, "vmin": 0, "vmax": len(STRUCTURES), "alpha": 0.45, "interpolation": "nearest"}
         return TensorMask(shown).show(ctx=ctx, **(style | kwargs))
 
 
@@ -147,7 +147,7 @@ class StandardSlice(ItemTransform):
 
 
 class CentrePlane:
-    """Resample to `spacing_mm` and crop `size` pixels around the image's centre: no mask is asked where the heart is."""
+    """Resample to `spacing_mm`, crop `size` pixels around the image's centre: no mask is asked where the heart is."""
 
     def __init__(self, spacing_mm: float, size: int):
         self.spacing_mm, self.size = spacing_mm, size

@@ -8,6 +8,7 @@ Conventions, stated once for the whole library:
 * times are per slice: `frame_times_ms[k, t]`, `rr_ms[k]`; NaN is "unknown".
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -104,7 +105,9 @@ class Cine:
         """The same cine with a list of frames only (ED and ES are dropped; they would point elsewhere)."""
         frames = list(frames)
         times = None if self.frame_times_ms is None else self.frame_times_ms[:, frames]
-        return replace(self, pixels=self.pixels[frames], frame_times_ms=times, ed=None, es=None)
+        kept, total = self.frames_of or (range(self.frames), self.frames)
+        return replace(self, pixels=self.pixels[frames], frame_times_ms=times, ed=None, es=None,
+                       frames_of=(tuple(kept[t] for t in frames), total))
 
     def to_world(self, points_px, k: int) -> np.ndarray:
         """Points (n, 2) as (column, row) in slice k → (n, 3) RAS mm."""
@@ -129,6 +132,8 @@ class Cine:
     def intensity_window(self, low_pct: float = 1, high_pct: float = 99) -> tuple[float, float]:
         """Percentiles over the whole cine, from at most about 200,000 pixels taken at a fixed stride."""
         stride = max(1, self.pixels.size // 200_000)
+        while math.gcd(stride, self.pixels.shape[-1]) > 1:  # else it would meet the same few columns in every row
+            stride += 1
         low, high = np.percentile(np.asarray(self.pixels.reshape(-1)[::stride], np.float32), [low_pct, high_pct])
         return float(low), float(max(high, low + 1e-6))
 

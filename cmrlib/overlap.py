@@ -162,7 +162,7 @@ def score_observers(cohort, reference: str, test: str, subjects=None) -> pd.Data
 
 
 def _levels(truth, cine):
-    """Levels of a stack by the reference LV at its first phase with one; None for long axis and where there is no LV."""
+    """Levels of a stack by the reference LV at ED (else its first frame); None for long axis and without an LV."""
     frame = cine.ed if cine.ed in truth.annotated else next(iter(truth.annotated))
     lv = truth.mask[frame] == STRUCTURES["lv"]
     if cine.slices == 1 or not lv.any():

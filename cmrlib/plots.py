@@ -26,7 +26,8 @@ def use_style():
 def mark_synthetic(figure, synthetic: bool):
     """Write on the figure itself that its hearts are synthetic."""
     if synthetic:
-        figure.text(0.995, 0.005, "phantom (synthetic hearts)", ha="right", va="bottom", fontsize=8, color="#666666")
+        # just below the figure, where no label can lie; saving crops to what is drawn
+        figure.text(1, -0.01, "phantom (synthetic hearts)", ha="right", va="top", fontsize=8, color="#666666")
     return figure
 
 
@@ -40,7 +41,7 @@ def show_slice(ax, cine: Cine, t: int, k: int, mask=None, reference=None, box=No
     ax.imshow(cine.pixels[t, k], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
     for name, code in STRUCTURES.items():
         if mask is not None and (mask == code).any():
-            ax.contourf(mask == code, levels=[0.5, 1.5], colors=[COLOURS[name]], alpha=0.35)
+            ax.contourf(mask == code, levels=[0.5, 1.5], colors=[COLOURS[name]], alpha=0.25)
             ax.contour(mask == code, levels=[0.5], colors=[COLOURS[name]], linewidths=1.2)
         if reference is not None and (reference == code).any():
             ax.contour(reference == code, levels=[0.5], colors=["white"], linewidths=0.9, linestyles="--")
@@ -87,15 +88,17 @@ def stack_picture(cine: Cine, mask=None, reference=None, frames=None, title=""):
             show_slice(ax, cine, t, k, None if mask is None else mask[t, k],
                        None if reference is None else reference[t, k], box, f"{phase}, {level}")
     figure.suptitle(title, fontsize=10)
+    _structure_legend(figure, mask, reference)
     return figure
 
 
-def structure_legend(ax, structures, reference=False):
-    """Names beside their colours."""
-    handles = [Line2D([], [], color=COLOURS[s], lw=4, alpha=0.6, label=NAMES[s]) for s in structures]
-    handles += [Line2D([], [], color="grey", ls="--", label="reference")] if reference else []
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
-    return ax
+def _structure_legend(figure, mask, reference):
+    """Names of the structures drawn, beside their colours, below the pictures."""
+    drawn = [s for s, code in STRUCTURES.items() if any(m is not None and (m == code).any() for m in (mask, reference))]
+    handles = [Line2D([], [], color=COLOURS[s], lw=4, alpha=0.6, label=NAMES[s]) for s in drawn]
+    handles += [Line2D([], [], color="grey", ls="--", label="reference")] if reference is not None else []
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8)
 
 
 def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256):
@@ -107,8 +110,8 @@ def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256
         grey = np.clip((cine.pixels[t, k].astype(np.float32) - low) / (high - low), 0, 1)
         rgb = np.repeat(grey[..., None], 3, 2)
         for name, code in STRUCTURES.items() if mask is not None else ():
-            edge = cv2.morphologyEx((mask[t, k] == code).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8))
-            rgb[edge > 0] = to_rgb(COLOURS[name])
+            region = (mask[t, k] == code).astype(np.uint8)
+            rgb[cv2.morphologyEx(region, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0] = to_rgb(COLOURS[name])
         rows, columns = grey.shape
         frames.append(Image.fromarray((255 * rgb).astype(np.uint8)).resize((round(columns * height / rows), height)))
     step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40
@@ -157,14 +160,15 @@ def regression(pairs, row, ax, unit: str):
 
 
 def volume_curves(table, ax, reference=None):
-    """Volume over time by structure, ED and ES marked; columns structure, time_ms, volume_ml, phase (ED, ES or empty)."""
+    """Volume over time by structure, ED and ES marked; columns structure, time_ms, volume_ml, phase."""
     for structure, curve in table.groupby("structure"):
         curve = curve.sort_values("time_ms")
         ax.plot(curve["time_ms"], curve["volume_ml"], color=COLOURS[structure], label=NAMES[structure])
         marked = curve[curve["phase"].isin(["ED", "ES"])]
         ax.scatter(marked["time_ms"], marked["volume_ml"], color=COLOURS[structure], zorder=3)
         for point in marked.itertuples():
-            ax.annotate(point.phase, (point.time_ms, point.volume_ml), textcoords="offset points", xytext=(3, 4), fontsize=8)
+            where = {"textcoords": "offset points", "xytext": (3, 4), "fontsize": 8}
+            ax.annotate(point.phase, (point.time_ms, point.volume_ml), **where)
     for structure, curve in reference.groupby("structure") if reference is not None else ():
         ax.scatter(curve["time_ms"], curve["volume_ml"], facecolors="none", edgecolors=COLOURS[structure], s=50)
     ax.set(xlabel="time (ms)", ylabel="volume (mL)", ylim=(0, None))
@@ -178,7 +182,8 @@ def loss_curves(table, synthetic: bool):
     for ax, view in zip(axes[0], views):
         part = table[table["view"] == view]
         ax.plot(part["epoch"], part["train"], label="training crops")
-        ax.plot(*part.dropna(subset=["validation"])[["epoch", "validation"]].T.values, marker="o", label="validation subjects")
+        checked = part.dropna(subset=["validation"])
+        ax.plot(checked["epoch"], checked["validation"], marker="o", label="validation subjects")
         ax.set(title=view, xlabel="epoch")
     axes[0, 0].set_ylabel("loss")
     axes[0, -1].legend(frameon=False)
@@ -224,7 +229,8 @@ def segment_heatmap(table):
     if table.isna().all(axis=None):
         ax.text(0.5, 0.5, "no closed ring of myocardium\nin any heart", ha="center", va="center")
         return ax.set_axis_off() or figure
-    sns.heatmap(table, annot=True, fmt=".1f", cmap="viridis", cbar_kws={"label": "mm"}, ax=ax, annot_kws={"fontsize": 8})
+    numbers = {"annot": True, "fmt": ".1f", "annot_kws": {"fontsize": 8}}
+    sns.heatmap(table, cmap="viridis", cbar_kws={"label": "mm"}, ax=ax, **numbers)
     ax.set(ylabel="AHA segment", xlabel="")
     ax.tick_params(axis="y", rotation=0)
     return figure

@@ -51,8 +51,8 @@ def read_folds(path, subjects: pd.DataFrame) -> pd.Series:
     folds = table.set_index("participant_id")["fold"]
     unlisted = sorted(set(subjects["participant_id"]) - set(folds.index))
     if unlisted:
-        raise ValueError(f"{Path(path).name} does not list {len(unlisted)} of the cohort's subjects, e.g. {unlisted[:3]}; "
-                         "add them to the list or leave out the list")
+        raise ValueError(f"{Path(path).name} does not list {len(unlisted)} of the cohort's subjects, "
+                         f"e.g. {unlisted[:3]}; add them to the list or leave out the list")
     return folds[folds.index.isin(set(subjects["participant_id"]))]
 
 

@@ -52,8 +52,9 @@ def contents(cohort) -> pd.DataFrame:
         known = values.dropna()
         return "n/a" if known.empty else f"{known.median():.4g} ({known.min():.4g}–{known.max():.4g})"
 
-    rows = {view: {"cines": str(len(part)), "subjects": str(part["participant_id"].nunique()), "frames": span(part["frames"]),
-                   "slices": span(part["slices"]), "slice distance (mm)": span(part["slice_distance_mm"]),
+    rows = {view: {"cines": str(len(part)), "subjects": str(part["participant_id"].nunique()),
+                   "frames": span(part["frames"]), "slices": span(part["slices"]),
+                   "slice distance (mm)": span(part["slice_distance_mm"]),
                    "pixel (mm)": span(part["row_spacing_mm"]), "RR (ms)": span(part["rr_ms"].astype(float)),
                    "flagged": str((part["flags"] != "").sum())} for view, part in cohort.cines.groupby("view")}
     return pd.DataFrame(rows).T.rename_axis("view")
@@ -64,7 +65,8 @@ def case_picks(table: pd.DataFrame, value: str) -> dict:
     ranked = table.dropna(subset=[value]).sort_values(value, ascending=False)
     if ranked.empty:
         return {}
-    return {label: ranked.iloc[int(np.floor(q * (len(ranked) - 1)))] for label, q in (("best", 0), ("median", 0.5), ("worst", 1))}
+    places = {"best": 0, "median": (len(ranked) - 1) // 2, "worst": len(ranked) - 1}
+    return {label: ranked.iloc[place] for label, place in places.items()}
 
 
 def rejected(cohort) -> pd.DataFrame:
@@ -82,7 +84,7 @@ def one_per_group(cohort, view: str, most: int) -> list[str]:
 def loss_rows(learner, view: str) -> list[dict]:
     """Loss of every epoch from a learner's recorder; validation is NaN where an epoch had none."""
     values = [list(row) + [np.nan] * 2 for row in learner.recorder.values]
-    return [{"view": view, "epoch": epoch + 1, "train": row[0], "validation": row[1]} for epoch, row in enumerate(values)]
+    return [{"view": view, "epoch": n, "train": row[0], "validation": row[1]} for n, row in enumerate(values, 1)]
 
 
 def per_cine(scores: pd.DataFrame, segmented: pd.DataFrame) -> pd.DataFrame:
@@ -179,8 +181,8 @@ def with_phases(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """Curves with a column phase: ED and ES at the frames of the measurements, else empty."""
     frames = measured[["participant_id", "session", "ed_frame", "es_frame"]]
     joined = table.merge(frames, on=["participant_id", "session"], how="left")
-    phase = np.where(joined["frame"] == joined["ed_frame"], "ED", np.where(joined["frame"] == joined["es_frame"], "ES", ""))
-    return joined.assign(phase=phase)
+    phase = np.where(joined["frame"] == joined["es_frame"], "ES", "")
+    return joined.assign(phase=np.where(joined["frame"] == joined["ed_frame"], "ED", phase))
 
 
 def count_flags(measured: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-import fastai.callback.progress  # noqa: F401  gives Learner no_bar
+import fastai.callback.progress
 import fastai.callback.schedule  # noqa: F401  gives Learner fit_one_cycle and lr_find
 import numpy as np
 import torch
@@ -185,7 +185,7 @@ class ExactResume(Callback):
     def _read(self):
         state = torch.load(self.path, weights_only=True, map_location="cpu")
         if state["settings"] != self.settings:
-            raise ValueError(f"{self.path} belongs to a training with other settings; delete it or change the run's name\n"
+            raise ValueError(f"{self.path} belongs to a training with other settings; delete it or name the run anew\n"
                              f"expected {self.settings}\ngot      {state['settings']}")
         return state
 
@@ -278,7 +278,8 @@ def load_weights(path, build) -> tuple[torch.nn.Module, dict]:
                          "save them as safetensors with a JSON card")
     missing = [f.name for f in (weights, sidecar) if not f.exists()]
     if missing:
-        raise FileNotFoundError(f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors and a .json")
+        raise FileNotFoundError(f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors file "
+                                "and a .json file of one name")
     card = read_json(sidecar)
     model = build(card["architecture"])
     try:

@@ -74,7 +74,8 @@ def load_imagenet_encoder(model: TernausNet, path):
     ours = [m for m in model.encoder.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("features.")})
     if len(numbers) != len(ours):
-        raise ValueError(f"{path}: {len(numbers)} layers under `features`, expected {len(ours)}: give VGG11 with batch norm")
+        raise ValueError(f"{path}: {len(numbers)} layers under `features`, expected {len(ours)}: "
+                         "give the weights of VGG11 with batch norm")
     for module, number in zip(ours, numbers, strict=True):
         layer = {k.rsplit(".", 1)[1]: v for k, v in state.items() if k.startswith(f"features.{number}.")}
         layer.pop("bias", None) if isinstance(module, nn.Conv2d) else None  # batch norm has a shift of its own

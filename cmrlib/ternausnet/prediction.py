@@ -29,7 +29,7 @@ class Preprocessing:
 
 
 class Segmenter:
-    """A trained network with its preprocessing: cine in, mask and confidence out. No mask is asked where the heart is."""
+    """A trained network with its preprocessing: cine in, mask and confidence out; no mask says where the heart is."""
 
     def __init__(self, model: TernausNet, preprocessing: Preprocessing, structures, precision: str = "bf16"):
         self.model = model.eval().to(memory_format=torch.channels_last)
@@ -44,7 +44,8 @@ class Segmenter:
     def save(self, path, **card):
         architecture = {"name": "TernausNet", "width": self.model.encoder[0][0].out_channels,
                         "structures": list(self.structures)}
-        save_weights(self.model, path, {"architecture": architecture, "preprocessing": asdict(self.preprocessing)} | card)
+        own = {"architecture": architecture, "preprocessing": asdict(self.preprocessing)}
+        save_weights(self.model, path, own | card)
 
     def predict(self, cine: Cine, frames=None, copies: int = 3, clean: bool = True):
         """Segment frames of a cine: (mask, confidence, flags).
@@ -144,9 +145,9 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
         drawn = cohort.observer(reference).mask(row.cine).annotated if reference and not whole_cycle else None
         mask, confidence, flags = segmenters[row.view].predict(cine, drawn, copies)
         structures = segmenters[row.view].structures
-        observer.write(cine, Annotation(mask, {t: structures for t in (drawn or range(cine.frames))}))
-        phases = [t for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
+        observer.write(cine, Annotation(mask, dict.fromkeys(drawn or range(cine.frames), structures)))
+        phases = [t for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])] or slice(None)
         rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                     "frames": len(drawn or range(cine.frames)), "confidence": np.nanmean(confidence[phases or slice(None)]),
+                     "frames": len(drawn or range(cine.frames)), "confidence": np.nanmean(confidence[phases]),
                      "seconds": round(time.monotonic() - start, 3), "flags": ";".join(flags)})
     return pd.DataFrame(rows)

@@ -1,0 +1,63 @@
+"""All notebooks, from end to end, through the workflow that `make run` uses, with smoke settings."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from cmrlib import runs
+from cmrlib.cohort import Cohort
+
+METRICS = {"00_cohort": ["n"],
+           "01_segmentation": ["dice_lv", "dice_myo", "dice_rv", "hd95_lv_mm", "confidence_rho", "n"],
+           "02_measurements": ["n"],
+           "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
+                            "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke") / "runs"
+    return folder / "smoke", runs.execute_all("smoke", runs=folder)
+
+
+def test_every_notebook_runs_and_says_what_it_found(executed):
+    _, manifests = executed
+    assert set(manifests) >= set(METRICS)
+    for notebook, names in METRICS.items():
+        manifest = manifests[notebook]
+        assert set(names) <= set(manifest["metrics"]), notebook
+        assert manifest["profile"] == "smoke" and manifest["seconds"] > 0 and manifest["versions"]["torch"]
+
+
+def test_estimates_have_their_interval_beside_them(executed):
+    metrics = executed[1]["01_segmentation"]["metrics"]
+    low, value, high = (metrics[f"dice_lv{end}"] for end in ("_low", "", "_high"))
+    assert 0 <= low <= value <= high <= 1
+
+
+def test_test_subjects_are_segmented_and_no_others(executed):
+    folder, _ = executed
+    split = pd.read_csv(folder / "01_segmentation" / "tables" / "split.csv").set_index("participant_id")["split"]
+    observer = folder / "01_segmentation" / "observers" / "ternausnet"
+    cohort = Cohort.open(folder / "00_cohort" / "cohort", observers=[observer])
+    drawn = {row.participant_id for row in cohort.cines.itertuples() if cohort.observer("ternausnet").has(row.cine)}
+    assert drawn == set(split.index[split == "test"])
+    assert set(split) == {"train", "validation", "test"}
+
+
+def test_measures_join_network_and_truth(executed):
+    folder, _ = executed
+    table = pd.read_csv(folder / "02_measurements" / "tables" / "measures.csv")
+    assert set(table["observer"]) == {"ternausnet", "truth masks", "truth"}
+    assert (table["convention"].dropna() == "papillary as drawn, basal all slices, discs").all()
+    assert (folder / "02_measurements" / "observers" / "ternausnet" / "measures.tsv").exists()
+
+
+def test_executed_notebooks_hold_pictures_marked_as_synthetic(executed):
+    folder, _ = executed
+    notebook = json.loads((folder / "01_segmentation" / "executed.ipynb").read_text())
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) >= 4
+    assert list((folder / "01_segmentation" / "figures").glob("case_*.png"))

@@ -1,0 +1,94 @@
+"""Splits: by subject, by hash, stratified, fixed in committed lists. (Subjects on both sides: also test_cohort.py.)"""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmrlib.files import read_tsv, write_tsv
+from cmrlib.splits import assign_folds, check_split, committed_list, read_folds, split_subjects
+
+
+def people(n=53, groups=("DCM", "HCM", "NOR", None)):
+    return pd.DataFrame({"participant_id": [f"p{k:03d}" for k in range(n)],
+                         "group": [groups[k * k % len(groups)] for k in range(n)]})
+
+
+def test_every_fold_has_its_share_of_every_group():
+    subjects = people(80, ("DCM", "HCM", "MINF", "NOR", "RV"))
+    folds = assign_folds(subjects)
+    counts = pd.crosstab(subjects.set_index("participant_id")["group"].reindex(folds.index), folds)
+    assert counts.shape == (3, 5)  # squares leave three residues of five
+    assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all()
+    assert (folds.value_counts() == 16).all()
+
+
+def test_within_a_group_the_hash_of_the_id_decides():
+    folds = assign_folds(people(30, ("NOR",)))
+    by_hash = sorted(folds.index, key=lambda label: hashlib.sha256(label.encode()).hexdigest())
+    assert folds[by_hash].tolist() == [k % 5 for k in range(30)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(5, 60), st.integers(2, 6), st.integers(0, 99))
+def test_neither_order_nor_row_numbers_matter(n, folds, seed):
+    subjects = people(n)
+    shuffled = subjects.sample(frac=1, random_state=seed).reset_index(drop=True)
+    assert assign_folds(subjects, folds).to_dict() == assign_folds(shuffled, folds).to_dict()
+    assert split_subjects(subjects, 1, folds).to_dict() == split_subjects(shuffled, 1, folds).to_dict()
+
+
+@pytest.mark.parametrize("subjects", [people(), people().drop(columns="group"), people(12, (None,))])
+def test_each_subject_is_tested_once_over_the_folds(subjects):
+    splits = pd.DataFrame({fold: split_subjects(subjects, fold) for fold in range(5)})
+    assert set(splits.index) == set(subjects["participant_id"])
+    assert ((splits == "test").sum(axis=1) == 1).all()
+    assert ((splits == "validation").sum(axis=1) <= 1).all()
+    for fold in range(5):
+        assert {"train", "validation", "test"} <= set(splits[fold])
+
+
+def test_validation_takes_the_first_of_each_group_from_the_next_fold():
+    subjects = people(100, ("DCM", "NOR"))
+    fold_of, split = assign_folds(subjects), split_subjects(subjects, fold=4, validation_per_group=3)
+    validation = split.index[split == "validation"]
+    assert (fold_of[validation] == 0).all()
+    assert subjects.set_index("participant_id").loc[validation, "group"].value_counts().to_dict() == {"DCM": 3, "NOR": 3}
+    assert (split[fold_of == 4] == "test").all() and (split == "train").sum() == 100 - 20 - 6
+
+
+def test_a_list_decides_in_place_of_the_rule(tmp_path):
+    subjects, path = people(10, ("NOR",)), tmp_path / "list.tsv"
+    folds = pd.DataFrame({"participant_id": [f"p{k:03d}" for k in range(12)], "group": "NOR", "fold": np.arange(12) % 5})
+    write_tsv(folds, path)
+    split = split_subjects(subjects, fold=2, lists=path)
+    assert split.index[split == "test"].tolist() == ["p002", "p007"] and len(split) == 10  # not those who are not here
+    with pytest.raises(ValueError, match=r"does not list 3 of the cohort's subjects, e.g. \['p012', 'p013', 'p014'\]"):
+        split_subjects(people(15), lists=path)
+    write_tsv(pd.concat([folds, folds[:1]]), path)
+    with pytest.raises(ValueError, match=r"list.tsv: subjects listed twice: \['p000'\]"):
+        read_folds(path, subjects)
+
+
+def test_a_split_with_a_strange_side_is_refused():
+    with pytest.raises(ValueError, match="unknown sides .*valid.*expected train, validation, test"):
+        check_split(pd.Series(["train", "valid"], index=["a", "b"]))
+    with pytest.raises(ValueError, match=r"both sides of the split: \['a'\]"):
+        check_split(pd.Series(["train", "test", "test"], index=["a", "a", "b"]))
+    check_split(pd.Series(["train", "train"], index=["a", "a"]))
+
+
+def test_committed_lists_are_the_rule_applied_once():
+    assert committed_list("") is None
+    with pytest.raises(ValueError, match="named 'adcd'; there are acdc, sunnybrook"):
+        committed_list("adcd")
+    acdc = read_tsv(committed_list("acdc"))
+    assert acdc["participant_id"].is_unique and sorted(acdc["fold"].unique()) == [0, 1, 2, 3, 4]
+    split = split_subjects(acdc.drop(columns="fold"), lists=committed_list("acdc"))
+    by_group = pd.crosstab(acdc.set_index("participant_id")["group"].reindex(split.index), split)
+    assert split.value_counts().to_dict() == {"train": 54, "test": 16, "validation": 10}
+    assert by_group["test"].between(3, 4).all() and (by_group["validation"] == 2).all()
+    assert split_subjects(acdc.drop(columns="fold")).to_dict() == split.to_dict()
