@@ -2,6 +2,7 @@
 # make run PROFILE=acdc      the same notebooks with profiles/acdc.yaml
 # make test                  all tests; real data too, where CMR_DATA_DIR names a folder
 # make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
+# make readme, make gallery  the README's numbers and pictures from the runs
 # make lint, make lock       ruff; a new requirements.lock from pyproject.toml
 #
 # A fresh machine needs Python 3.11 or newer, make and git; everything else comes into .venv.
@@ -17,7 +18,7 @@ UV      := uv==0.13.8
 PY      := .venv/bin/python
 READY   := .venv/.ready
 
-.PHONY: run test lab lint lock
+.PHONY: run test lab lint lock readme gallery
 .DELETE_ON_ERROR:
 
 # `exec`: the run must see when make itself is killed, and end with it.
@@ -32,6 +33,10 @@ lab: $(READY)
 
 lint: $(READY)
 	@$(PY) -m ruff check .
+
+# The README's numbers from figures/record/, and its pictures from runs/.
+readme gallery: $(READY)
+	@$(PY) -m cmrlib.runs $@
 
 # A find-links folder with CPU wheels would fork the lock into +cpu versions: hide it here.
 lock: $(READY)

@@ -62,11 +62,12 @@ class SliceRef:
     centre_px: tuple[float, float] | None = None
 
 
-def sample_table(cohort, observer: str, view: str, split: pd.Series, annotated_only: bool = True) -> pd.DataFrame:
+def sample_table(cohort, observer: str, view: str, split: pd.Series, frames: int = 0) -> pd.DataFrame:
     """One row a slice to learn from or to check: cine, frame, k, split.
 
-    split: participant_id → train, validation, test; test subjects are left out. Slices that nobody annotated
-    (all 255) are left out too.
+    split: participant_id → train, validation, test; test subjects are left out, and slices that nobody annotated
+    (all 255). frames: at most so many of a cine's annotated frames, spread over the cycle (neighbours in time are
+    nearly copies); 0 for all.
     """
     looked, rows = cohort.observer(observer), []
     for row in cohort.cines[cohort.cines["view"] == view].itertuples():
@@ -74,15 +75,22 @@ def sample_table(cohort, observer: str, view: str, split: pd.Series, annotated_o
         if side == "test" or not looked.has(row.cine):
             continue
         annotation = looked.mask(row.cine)
-        for frame in annotation.annotated:
+        for frame in _spread(sorted(annotation.annotated), frames):
             drawn = (annotation.mask[frame] != NOT_ANNOTATED).reshape(row.slices, -1).any(1)
-            rows += [(row.cine, frame, k, side) for k in range(row.slices) if drawn[k] or not annotated_only]
+            rows += [(row.cine, frame, k, side) for k in range(row.slices) if drawn[k]]
     table = pd.DataFrame(rows, columns=["cine", "frame", "k", "split"])
     absent = {"train", "validation"} - set(table["split"])
     if absent:
         raise ValueError(f"observer {observer!r} drew no {view} slice of a {' or '.join(sorted(absent))} subject in "
                          f"{cohort.path.name}; choose another observer, view or split")
     return table
+
+
+def _spread(frames, most):
+    """At most `most` of a list, evenly spaced; all for 0."""
+    if not most or len(frames) <= most:
+        return frames
+    return [frames[i * len(frames) // most] for i in range(most)]
 
 
 class _Reader:

@@ -78,7 +78,10 @@ class Cine:
                 f"{self.name}: pixel spacing is unknown, so nothing can be measured in millimetres; "
                 "use relative measures (EF, area ratios) or give the spacing when the data is ingested"
             )
-        return tuple(float(np.linalg.norm(self.affine[:3, axis])) for axis in (2, 1, 0))
+        row_mm, column_mm = (float(np.linalg.norm(self.affine[:3, axis])) for axis in (1, 0))
+        # along the slices' normal, not along the step: in a sheared stack the step is longer than the distance
+        distance_mm = abs(float(np.linalg.det(np.asarray(self.affine, float)[:3, :3]))) / (row_mm * column_mm)
+        return distance_mm, row_mm, column_mm
 
     @property
     def voxel_ml(self) -> float:

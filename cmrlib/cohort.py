@@ -1,9 +1,7 @@
 """Cohort: a folder of cines and tables that nothing changes after ingest. Observer: whoever looked at it."""
 
 import hashlib
-import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ import pandas as pd
 
 from cmrlib.anatomy import NOT_ANNOTATED, codes
 from cmrlib.cine import Cine
-from cmrlib.files import atomic, digest, map_nifti, read_json, read_tsv, write_json, write_nifti, write_tsv
+from cmrlib.files import digest, map_nifti, read_json, read_tsv, write_json, write_nifti, write_tsv
 
 FORMAT_VERSION = "1"
 POINT_COLUMNS = ["frame", "slice", "name", "column_px", "row_px", "x_mm", "y_mm", "z_mm", "confidence"]
@@ -32,48 +30,7 @@ class Annotation:
     frames: dict | None = None
 
 
-@dataclass
-class Study:
-    """What a reader or the phantom returns for one subject and session: all that goes into a cohort.
-
-    observers: observer → {cine name → Annotation}. measures: observer → {measure name → value}.
-    rejected: rows (file digest, reason). sources: private, digest → path.
-    """
-
-    participant: dict
-    cines: list[Cine]
-    observers: dict[str, dict[str, Annotation]] = field(default_factory=dict)
-    measures: dict[str, dict] = field(default_factory=dict)
-    rejected: list[dict] = field(default_factory=list)
-    sources: dict[str, str] = field(default_factory=dict)
-
-
-def subject_label(text: str) -> str:
-    """A legal BIDS label: letters and digits only (SC-HF-I-1 → SCHFI1)."""
-    label = re.sub(r"[^A-Za-z0-9]", "", text)
-    if not label:
-        raise ValueError("a subject's name holds no letter or digit, so no subject label can be made from it")
-    return label
-
-
-def label_folders(folders, salt=None) -> dict[str, Path]:
-    """Subject label → folder, from the folders' names.
-
-    salt: folder → bytes; given, a name that holds a seven-digit number (a UK Biobank participant) becomes a hash of
-    name and salt. Raises ValueError where two names give one label: a subject must not overwrite another.
-    """
-    labels = {}
-    for folder in map(Path, folders):
-        label = subject_label(folder.name)
-        if salt and re.search(r"(?<![A-Za-z0-9])[0-9]{7}(?![A-Za-z0-9])", folder.name):
-            label = "H" + hashlib.blake2b(folder.name.encode() + salt(folder), digest_size=6).hexdigest()
-        if label in labels:
-            raise ValueError(f"two folders give the subject label {label!r}; rename one of them")
-        labels[label] = folder
-    return labels
-
-
-def _stem(cine_name: str) -> Path:
+def stem(cine_name: str) -> Path:
     """Folder and name stem inside a cohort or an observer: sub-1[/ses-2]/sub-1[_ses-2]_view-…"""
     folders = [part for part in cine_name.split("_") if part.startswith(("sub-", "ses-"))]
     return Path(*folders) / cine_name
@@ -87,13 +44,15 @@ class Observer:
         self.name = name or self.path.name
 
     def _file(self, cine_name: str, suffix: str) -> Path:
-        return self.path / _stem(cine_name).with_name(f"{cine_name}_{suffix}")
+        return self.path / stem(cine_name).with_name(f"{cine_name}_{suffix}")
 
     def has(self, cine_name: str, what: str = "dseg.json") -> bool:
         return self._file(cine_name, what).exists()
 
     def mask(self, cine_name: str) -> Annotation:
         """The annotation's mask (a memory map) and what was annotated; raises FileNotFoundError where none."""
+        if not self.has(cine_name):
+            raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
         sidecar = read_json(self._file(cine_name, "dseg.json"))
         corrected = self._file(cine_name, "dseg.nii.gz")  # only people write .nii.gz: it goes before the .nii
         mask, _ = map_nifti(corrected if corrected.exists() else self._file(cine_name, "dseg.nii"))
@@ -114,7 +73,7 @@ class Observer:
     def write(self, cine: Cine, annotation: Annotation):
         """Write one cine's annotation; the JSON comes last, so that its presence means the mask is whole."""
         if annotation.mask is not None:
-            _check_mask(cine, annotation)
+            check_mask(cine, annotation)
             write_nifti(self._file(cine.name, "dseg.nii"), annotation.mask, cine.affine, cine.frame_step_ms)
             annotated = {str(t): list(s) for t, s in annotation.annotated.items()}
             write_json({"annotated": annotated, "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"},
@@ -128,7 +87,7 @@ class Observer:
         write_tsv(table, self.path / "measures.tsv")
 
 
-def _check_mask(cine: Cine, annotation: Annotation):
+def check_mask(cine: Cine, annotation: Annotation):
     if annotation.mask.shape != cine.pixels.shape:
         raise ValueError(f"{cine.name}: the mask has shape {annotation.mask.shape}, the cine {cine.pixels.shape}")
     drawn = {code for structures in annotation.annotated.values() for code in codes(structures)}
@@ -145,7 +104,18 @@ class Cohort:
         self.subjects, self.cines, self.observers = subjects, cines, observers
         self._rows = {row["cine"]: row for row in cines.to_dict("records")}
         self._written = (self.path / "cines.tsv").stat().st_mtime
-        self.cine = lru_cache(maxsize=256)(self._open_cine)
+        self._opened = {}
+
+    def __getstate__(self):
+        return self.__dict__ | {"_opened": {}}  # loader processes map the files themselves
+
+    def cine(self, name: str) -> Cine:
+        """A cine by its name in `cines`, pixels as a memory map; the last 256 stay open."""
+        if name not in self._opened:
+            if len(self._opened) == 256:
+                del self._opened[next(iter(self._opened))]
+            self._opened[name] = self._open_cine(name)
+        return self._opened[name]
 
     @classmethod
     def open(cls, path, observers=()) -> "Cohort":
@@ -190,7 +160,7 @@ class Cohort:
         row = self._rows.get(name)
         if row is None:
             raise KeyError(f"no cine {name!r} in this cohort; Cohort.cines lists them")
-        path = self.path / _stem(name).with_name(f"{name}_cine.nii")
+        path = self.path / stem(name).with_name(f"{name}_cine.nii")
         self._check_file(path, row)
         pixels, affine = map_nifti(path)
         return cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")))
@@ -207,7 +177,7 @@ class Cohort:
     def check(self) -> pd.DataFrame:
         """Compare every array with its digest: cine, state (ok, missing, changed)."""
         def state(row):
-            path = self.path / _stem(row["cine"]).with_name(f"{row['cine']}_cine.nii")
+            path = self.path / stem(row["cine"]).with_name(f"{row['cine']}_cine.nii")
             return "missing" if not path.exists() else "ok" if digest(path) == row["digest"] else "changed"
         return pd.DataFrame([{"cine": row["cine"], "state": state(row)} for row in self._rows.values()])
 
@@ -220,78 +190,3 @@ def cine_from_sidecar(pixels, affine, side: dict) -> Cine:
     plain = {key: side[key] for key in ("view", "subject", "session", "run", "spacing_known", "ed", "es", "meta")}
     return Cine(pixels, affine, **arrays, **plain, flags=tuple(side["flags"]),
                 frames_of=None if of is None else (tuple(of[0]), of[1]))
-
-
-def cine_sidecar(cine: Cine) -> dict:
-    """JSON sidecar of a cine; unknown times are null."""
-    def plain(value):
-        return None if value is None else np.round(value, 4)
-    of = cine.frames_of
-    return {"view": cine.view, "subject": cine.subject, "session": cine.session, "run": cine.run,
-            "frame_times_ms": plain(cine.frame_times_ms), "rr_ms": plain(cine.rr_ms),
-            "slice_position_mm": plain(cine.slice_position_mm), "spacing_known": cine.spacing_known,
-            "ed": cine.ed, "es": cine.es, "flags": list(cine.flags), "meta": cine.meta,
-            "frames_of": None if of is None else [list(of[0]), of[1]]}
-
-
-def _cine_row(cine: Cine, path: Path) -> dict:
-    spacing = cine.spacing_mm if cine.spacing_known else (None,) * 3
-    frames, slices, rows, columns = cine.pixels.shape
-    return {"cine": cine.name, "participant_id": cine.subject, "session": cine.session, "view": cine.view,
-            "run": cine.run, "frames": frames, "slices": slices, "rows": rows, "columns": columns,
-            "slice_distance_mm": spacing[0], "row_spacing_mm": spacing[1], "column_spacing_mm": spacing[2],
-            "frame_step_ms": round(cine.frame_step_ms, 4),
-            "rr_ms": None if cine.rr_ms is None else round(float(np.nanmedian(cine.rr_ms)), 4),
-            "ed": cine.ed, "es": cine.es, "flags": ";".join(cine.flags),
-            "bytes": path.stat().st_size, "digest": digest(path)}
-
-
-def check_study(study: Study):
-    """Raise ValueError where cines share a name or a mask does not fit its cine: before anything is written."""
-    names = [cine.name for cine in study.cines]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{sorted(names)[0]}: several cines of one name; number them with `run`")
-    for cine in study.cines:
-        for annotations in study.observers.values():
-            if cine.name in annotations and annotations[cine.name].mask is not None:
-                _check_mask(cine, annotations[cine.name])
-
-
-def write_study(root, study: Study) -> dict:
-    """Write one study's arrays and annotations below `root`; returns its table rows for `finish_cohort`."""
-    root, rows = Path(root), []
-    for cine in study.cines:
-        path = root / _stem(cine.name).with_name(f"{cine.name}_cine.nii")
-        write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
-        write_json(cine_sidecar(cine), path.with_suffix(".json"))
-        rows.append(_cine_row(cine, path))
-        for name, annotations in study.observers.items():
-            if cine.name in annotations:
-                Observer(root / "derivatives" / name).write(cine, annotations[cine.name])
-    session = study.cines[0].session if study.cines else ""
-    keys = {"participant_id": study.participant["participant_id"], "session": session}
-    measures = {name: keys | values for name, values in study.measures.items()}
-    return {"participant": study.participant, "cines": rows, "measures": measures, "rejected": study.rejected}
-
-
-def finish_cohort(root, description: dict, rows: list[dict]) -> Cohort:
-    """Write the tables that make a folder of studies a cohort, the description last."""
-    root = Path(root)
-    rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
-    participants = pd.DataFrame([r["participant"] for r in rows]).drop_duplicates("participant_id")
-    for name in sorted({name for r in rows for name in r["measures"]}):
-        table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
-        Observer(root / "derivatives" / name).write_measures(table)
-    rejected = pd.DataFrame([x for r in rows for x in r["rejected"]], columns=["participant_id", "digest", "reason"])
-    write_tsv(rejected, root / "rejected.tsv")
-    write_tsv(participants, root / "participants.tsv")
-    write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
-    write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
-    return Cohort.open(root)
-
-
-def write_sources(path, sources: dict[str, str]):
-    """The private map from digests to source paths: outside the cohort, readable by its owner only."""
-    with atomic(path) as part:
-        part.write_text("digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items())))
-    Path(path).chmod(0o600)

@@ -11,8 +11,9 @@ from threading import Thread
 
 from tqdm import tqdm
 
-from cmrlib.cohort import Cohort, Study, check_study, finish_cohort, write_sources, write_study
+from cmrlib.cohort import Cohort
 from cmrlib.files import read_json, write_json
+from cmrlib.study import Study, check_study, finish_cohort, write_sources, write_study
 
 
 def build_cohort(items: dict, read, dest, description: dict, workers: int | None = None,

@@ -10,7 +10,6 @@ import fastai.callback.schedule  # noqa: F401  gives Learner fit_one_cycle and l
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelValidException
-from fastai.callback.tracker import TerminateOnNaNCallback
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from safetensors.torch import load_file, save_file
@@ -113,22 +112,13 @@ class AveragedWeights(Callback):
         self.model.load_state_dict(self.average)
         self.average = last
 
-    def before_validate(self):
-        self.swap()
-
-    def after_validate(self):
-        self.swap()
-
-    after_cancel_validate = after_validate
-
-    def after_fit(self):
-        self.swap()
+    before_validate = after_validate = after_fit = swap
 
 
 class ValidateEvery(Callback):
     """Validate every n-th epoch and the last one; between them the recorder shows nothing new."""
 
-    order = 40  # before AveragedWeights swaps
+    order = 60  # after AveragedWeights, which swaps twice in any case
 
     def __init__(self, n: int):
         self.n = n
@@ -136,6 +126,14 @@ class ValidateEvery(Callback):
     def before_validate(self):
         if (self.epoch + 1) % self.n and self.epoch + 1 != self.n_epoch:
             raise CancelValidException
+
+
+class StopOnNaN(Callback):
+    """A loss that is no number ends the training with an error, before it reaches the weights and their average."""
+
+    def after_loss(self):
+        if self.training and not torch.isfinite(self.loss):
+            raise FloatingPointError(f"the loss is {self.loss.item()} in epoch {self.epoch + 1}: lower the learning rate")
 
 
 class ProgressLines(Callback):
@@ -196,6 +194,8 @@ class ExactResume(Callback):
         self._done, self._values, self.seconds = state["epoch"], state["values"], state["seconds"]
         self.model.load_state_dict(state["model"])
         self.opt.load_state_dict(state["opt"])
+        if "smooth" in state:
+            self.recorder.smooth_loss.count, self.recorder.smooth_loss.val = state["smooth"]
         if hasattr(self.learn, "averaged_weights"):
             self.averaged_weights.average, self.averaged_weights.steps = state["average"], state["steps"]
 
@@ -220,7 +220,7 @@ class ExactResume(Callback):
         state = {"epoch": self.epoch + 1, "settings": self.settings, "model": self.model.state_dict(),
                  "opt": _plain(self.opt.state_dict()), "average": average and average.average,
                  "steps": average and average.steps, "values": [list(row) for row in self.recorder.values],
-                 "seconds": self.seconds}
+                 "smooth": (self.recorder.smooth_loss.count, self.recorder.smooth_loss.val), "seconds": self.seconds}
         with atomic(self.path) as part:
             torch.save(state, part)
 
@@ -243,15 +243,20 @@ def fit(learn: Learner, epochs: int, lr: float, seed: int, precision: str = "bf1
     """
     if precision not in ("bf16", "fp32"):
         raise ValueError(f"unknown precision {precision!r}; expected bf16 or fp32")
-    cbs = [SeedEpochs(seed), MixedPrecision(precision == "bf16"), AveragedWeights(), ValidateEvery(validate_every),
-           ProgressLines(what, max(1, epochs // 20)), TerminateOnNaNCallback(), *callbacks]
+    mixed = MixedPrecision(precision == "bf16")
+    cbs = [SeedEpochs(seed), mixed, AveragedWeights(), ValidateEvery(validate_every),
+           ProgressLines(what, max(1, epochs // 20)), StopOnNaN(), *callbacks]
     start = 0
     if checkpoint is not None:
-        resume = ExactResume(checkpoint, (settings or {}) | {"epochs": epochs, "lr": lr, "seed": seed})
+        other = {} if precision == "bf16" else {"precision": precision}
+        resume = ExactResume(checkpoint, (settings or {}) | {"epochs": epochs, "lr": lr, "seed": seed} | other)
         cbs, start = [*cbs, resume], resume.start_epoch()
         learn.training_seconds = lambda: resume.seconds  # over all sittings, for the weights' card
-    with learn.no_bar(), learn.no_logging():  # one line an epoch comes from ProgressLines
-        learn.fit_one_cycle(epochs, lr, cbs=cbs, start_epoch=start, pct_start=0.15)
+    try:
+        with learn.no_bar(), learn.no_logging():  # one line an epoch comes from ProgressLines
+            learn.fit_one_cycle(epochs, lr, cbs=cbs, start_epoch=start, pct_start=0.15)
+    finally:
+        mixed._leave()  # who interrupts a notebook in the forward pass would keep autocast on
     learn.model.eval()
     return learn
 

@@ -18,19 +18,10 @@ from hypothesis import strategies as st
 
 from cmrlib import files, splits
 from cmrlib.cine import Cine, Plane
-from cmrlib.cohort import (
-    POINT_COLUMNS,
-    Annotation,
-    Cohort,
-    Observer,
-    Study,
-    finish_cohort,
-    label_folders,
-    subject_label,
-    write_study,
-)
+from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer
 from cmrlib.datasets import ingest
 from cmrlib.ingest import build_cohort
+from cmrlib.study import Study, finish_cohort, label_folders, subject_label, write_study
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTION = {"Name": "Test", "License": "none"}

@@ -23,6 +23,6 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
     if not Path(src).exists():
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
     reader = import_module(f"cmrlib.datasets.{kind}")
-    items = dict(list(reader.find(src).items())[:limit])
+    items = dict(list(reader.find(Path(src).resolve()).items())[:limit])
     return build_cohort(items, partial(reader.read, **options), dest, reader.DESCRIPTION | {"Options": options},
                         workers, progress)

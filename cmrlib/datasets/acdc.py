@@ -16,7 +16,8 @@ import numpy as np
 
 from cmrlib.anatomy import BACKGROUND, STRUCTURES
 from cmrlib.cine import Cine
-from cmrlib.cohort import Annotation, Study, label_folders
+from cmrlib.cohort import Annotation
+from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "ACDC", "License": "research only; cite Bernard et al., IEEE TMI 2018"}
 _STRUCTURES = ("lv", "myo", "rv")

@@ -20,11 +20,11 @@ import numpy as np
 import pydicom
 
 from cmrlib.cine import Cine
-from cmrlib.cohort import Study, label_folders
 from cmrlib.datasets.geometry import Frame, Stack, assemble
 from cmrlib.datasets.images import Refused, frame_of, participant, pixels, quiet, reason, scanner, text
 from cmrlib.datasets.views import check_views, name_views, view_in
 from cmrlib.files import digest
+from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "DICOM", "License": "the source's own"}
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"

@@ -31,10 +31,11 @@ import pandas as pd
 import pydicom
 
 from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
-from cmrlib.cohort import Annotation, Study, subject_label
+from cmrlib.cohort import Annotation
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.dicom import cine_of, decoded_stacks
 from cmrlib.datasets.images import frame_of, quiet, reason
+from cmrlib.study import Study, subject_label
 
 DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
 CORNER_TO_CENTRE_PX = 0.5

@@ -6,11 +6,12 @@ them (acquisition, appearance). Subject k depends on the seed and on k alone.
 
 from dataclasses import dataclass
 
-from cmrlib.cohort import Cohort, Study
+from cmrlib.cohort import Cohort
 from cmrlib.ingest import build_cohort
 from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
 from cmrlib.phantom.anatomy import Heart
 from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, draw_subject
+from cmrlib.study import Study
 
 GENERATOR_VERSION = "1"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}

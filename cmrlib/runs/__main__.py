@@ -9,11 +9,14 @@ import yaml
 
 from cmrlib.runs.execution import NotebookFailed, execute, follow_parent, snakemake
 from cmrlib.runs.parameters import ROOT, UsageError, resolve
+from cmrlib.runs.record import write_gallery, write_readme
 
 
 def arguments(words=None):
     parser = argparse.ArgumentParser(prog="python -m cmrlib.runs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("readme", help="put the results of figures/record/ into README.md")
+    commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
     for name in ("execute", "parameters", "all"):
         command = commands.add_parser(name)
         if name != "all":
@@ -28,6 +31,12 @@ def arguments(words=None):
 
 def main(words=None) -> int:
     given = arguments(words)
+    if given.command == "readme":
+        return write_readme() or 0
+    if given.command == "gallery":
+        missing = write_gallery()
+        print("\n".join(f"not there yet: runs/{name}" for name in missing))
+        return 0
     if given.follow:
         follow_parent()
     try:

@@ -5,6 +5,7 @@ Committed, one line an evaluation, so that every look at a test set can be count
 
 import csv
 import io
+import json
 from pathlib import Path
 
 from cmrlib.files import atomic, write_json
@@ -28,6 +29,68 @@ def keep(manifest: dict) -> None:
         writer.writeheader()
         writer.writerows(rows)
     write_json(kept | {"metrics": manifest["metrics"], "parameters": parameters}, folder / f"{stem}.json")
+
+
+# What the README quotes of the record: file of figures/record/, metric, what it is, digits.
+QUOTED = [
+    *[("acdc_01_segmentation", f"dice_{s}", f"ACDC, test fold, Dice {name}", 3)
+      for s, name in (("lv", "LV cavity"), ("myo", "myocardium"), ("rv", "RV cavity"))],
+    ("acdc_09_agreement", "lvef_mae_pct", "ACDC, LVEF mean absolute error (points)", 2),
+    ("acdc_09_agreement", "lvef_icc", "ACDC, LVEF ICC(A,1)", 3),
+    ("acdc_09_agreement", "lvedv_mae_ml", "ACDC, LVEDV mean absolute error (mL)", 1),
+    ("sunnybrook_01_segmentation", "dice_lv", "Sunnybrook (ACDC-trained), Dice LV cavity", 3),
+    ("sunnybrook_09_agreement", "lvef_mae_pct", "Sunnybrook, LVEF mean absolute error (points)", 2),
+    ("full_01_segmentation", "dice_lv", "phantom, Dice LV cavity", 3),
+    ("full_09_agreement", "lvef_bias_pct", "phantom, LVEF bias against 3-D truth (points)", 2),
+    ("full_09_agreement", "lvef_icc", "phantom, LVEF ICC(A,1)", 3),
+]
+MARKS = ("<!-- record: written by `make readme` -->", "<!-- end of record -->")
+
+
+def results_table() -> str:
+    """The README's results as Markdown, from figures/record/ alone; what was not run yet is not listed."""
+    lines = ["| what | value (95 % interval) | n | minutes | commit |", "| --- | --- | --- | --- | --- |"]
+    for stem, metric, what, digits in QUOTED:
+        path = ROOT / "figures" / "record" / f"{stem}.json"
+        if not path.exists():
+            continue
+        kept = json.loads(path.read_text())
+        value, low, high = (kept["metrics"].get(f"{metric}{end}") for end in ("", "_low", "_high"))
+        shown = "undefined" if value is None else f"{value:.{digits}f}"
+        shown += "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
+        lines.append(f"| {what} | {shown} | {kept['metrics'].get('n')} | {kept['seconds'] / 60:.0f} | {kept['commit'][:8]} |")
+    return "\n".join(lines)
+
+
+def write_readme() -> None:
+    """Put the results between the README's marks."""
+    path = ROOT / "README.md"
+    before, rest = path.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    with atomic(path) as part:
+        part.write_text(f"{before}{MARKS[0]}\n{results_table()}\n{MARKS[1]}{after}")
+
+
+# Pictures of the README: figure of a run → name in figures/gallery/. Pixels of real hearts: Sunnybrook (CC0) only.
+GALLERY = {
+    "sunnybrook/01_segmentation/figures/case_median.png": "sunnybrook_segmentation.png",
+    "sunnybrook/02_measurements/figures/curves.png": "sunnybrook_curves.png",
+    "acdc/09_agreement/figures/agreement_lvef_pct.png": "acdc_lvef_agreement.png",
+    "quick/00_cohort/figures/view_4ch.png": "phantom_4ch.png",
+}
+
+
+def write_gallery() -> list[str]:
+    """Copy the README's pictures from the runs that made them; returns those whose run is missing."""
+    missing = []
+    for source, name in GALLERY.items():
+        path = ROOT / "runs" / source
+        if not path.exists():
+            missing.append(source)
+            continue
+        with atomic(ROOT / "figures" / "gallery" / name) as part:
+            part.write_bytes(path.read_bytes())
+    return missing
 
 
 def _public(value):

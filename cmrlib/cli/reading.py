@@ -1,0 +1,23 @@
+"""What `cmr ingest` is told about views, checked before a single file is read."""
+
+import inspect
+from importlib import import_module
+
+from cmrlib.anatomy import VIEWS
+from cmrlib.datasets import KINDS
+
+
+def named_views(kind: str, given: list[str]) -> dict:
+    """NAME=VIEW words → the reader's option `views`; nothing where none were given.
+
+    Raises ValueError for words of another form, unknown views, and kinds of data that know their views.
+    """
+    pairs = [word.rpartition("=") for word in given]
+    for word, (name, _, view) in zip(given, pairs):
+        if not name or view not in VIEWS:
+            raise ValueError(f"--view {word}: expected NAME=VIEW with a view of {', '.join(VIEWS)}")
+    if pairs and kind in KINDS:  # an unknown kind is the reader's business
+        reader = import_module(f"cmrlib.datasets.{kind}")
+        if "views" not in inspect.signature(reader.read).parameters:
+            raise ValueError(f"--view is not for {kind}: its files say which view they show")
+    return {"views": {name: view for name, _, view in pairs}} if pairs else {}

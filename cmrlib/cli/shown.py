@@ -1,0 +1,63 @@
+"""Tables in a terminal."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from cmrlib.summary import rejected as rejected_table
+
+SHOWN = ("lvedv_ml", "lvesv_ml", "lvef_pct", "lvm_g", "rvedv_ml", "rvesv_ml", "rvef_pct", "la_max_ml", "ra_max_ml")
+MOST = 20
+
+
+def show(table: pd.DataFrame, title: str = ""):
+    """Print a DataFrame of text and numbers; undefined is n/a."""
+    drawn = Table(*map(str, table.columns), title=title or None, title_justify="left")
+    for row in table.itertuples(index=False):
+        drawn.add_row(*map(_text, row))
+    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(drawn)
+
+
+def _text(value):
+    if isinstance(value, str):
+        return value
+    return "n/a" if pd.isna(value) else f"{value:.1f}" if isinstance(value, float | np.floating) else str(value)
+
+
+def cohort(opened):
+    print(f"{opened} in {opened.path}")
+
+
+def rejected(opened):
+    """How much became no cine, and why."""
+    table = rejected_table(opened)
+    reasons = table["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
+    print(f"rejected: {len(table) or 'nothing'}")
+    for reason, n in reasons.items():
+        print(f"  {n} × {reason}")
+
+
+def measures(table: pd.DataFrame, title: str):
+    """The volumes of the first subjects, and mean and SD of all."""
+    columns = [name for name in SHOWN if table[name].notna().any()]
+    rows = table.head(MOST)[["participant_id", *columns, "flags"]]
+    flags = rows["flags"].str.split(";").map(lambda found: str(sum(map(bool, found))))
+    rows = rows.assign(flags=flags)
+    spread = [f"{table[c].mean():.1f} ± {table[c].std():.1f}" if table[c].count() > 1 else "" for c in columns]
+    total = pd.DataFrame([[f"mean ± SD of {len(table)}", *spread, ""]], columns=rows.columns)
+    show(pd.concat([rows.astype(object), total]), title)
+    if len(table) > MOST:
+        print(f"the first {MOST} of {len(table)} rows")
+
+
+def before_after(table: pd.DataFrame):
+    """Dice before and after fine-tuning, and their difference, with intervals."""
+    rows = table[["view", "structure"]].copy()
+    for name in ("before", "after", "difference"):
+        estimate = table[[f"dice_{name}", f"dice_{name}_low", f"dice_{name}_high"]].to_numpy()
+        sign = "+" if name == "difference" else ""
+        rows[name] = [f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]" for value, low, high in estimate]
+    show(rows.assign(n=table["n"].astype(str)), "Dice of subjects held out, with 95 % intervals over subjects")

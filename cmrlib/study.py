@@ -1,0 +1,129 @@
+"""Study: what a reader or the phantom hands over, and how studies are written to become a cohort."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.cine import Cine
+from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer, check_mask, stem
+from cmrlib.files import atomic, digest, write_json, write_nifti, write_tsv
+
+
+@dataclass
+class Study:
+    """What a reader or the phantom returns for one subject and session: all that goes into a cohort.
+
+    observers: observer → {cine name → Annotation}. measures: observer → {measure name → value}.
+    rejected: rows (file digest, reason). sources: private, digest → path.
+    """
+
+    participant: dict
+    cines: list[Cine]
+    observers: dict[str, dict[str, Annotation]] = field(default_factory=dict)
+    measures: dict[str, dict] = field(default_factory=dict)
+    rejected: list[dict] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def subject_label(text: str) -> str:
+    """A legal BIDS label: letters and digits only (SC-HF-I-1 → SCHFI1)."""
+    label = re.sub(r"[^A-Za-z0-9]", "", text)
+    if not label:
+        raise ValueError("a subject's name holds no letter or digit, so no subject label can be made from it")
+    return label
+
+
+def label_folders(folders, salt=None) -> dict[str, Path]:
+    """Subject label → folder, from the folders' names.
+
+    salt: folder → bytes; given, a name that holds a seven-digit number (a UK Biobank participant) becomes a hash of
+    name and salt. Raises ValueError where two names give one label: a subject must not overwrite another.
+    """
+    labels = {}
+    for folder in map(Path, folders):
+        label = subject_label(folder.name)
+        if salt and re.search(r"(?<![A-Za-z0-9])[0-9]{7}(?![A-Za-z0-9])", folder.name):
+            label = "H" + hashlib.blake2b(folder.name.encode() + salt(folder), digest_size=6).hexdigest()
+        if label in labels:
+            raise ValueError(f"two folders give the subject label {label!r}; rename one of them")
+        labels[label] = folder
+    return labels
+
+
+def cine_sidecar(cine: Cine) -> dict:
+    """JSON sidecar of a cine; unknown times are null."""
+    def plain(value):
+        return None if value is None else np.round(value, 4)
+    of = cine.frames_of
+    return {"view": cine.view, "subject": cine.subject, "session": cine.session, "run": cine.run,
+            "frame_times_ms": plain(cine.frame_times_ms), "rr_ms": plain(cine.rr_ms),
+            "slice_position_mm": plain(cine.slice_position_mm), "spacing_known": cine.spacing_known,
+            "ed": cine.ed, "es": cine.es, "flags": list(cine.flags), "meta": cine.meta,
+            "frames_of": None if of is None else [list(of[0]), of[1]]}
+
+
+def _cine_row(cine: Cine, path: Path) -> dict:
+    spacing = cine.spacing_mm if cine.spacing_known else (None,) * 3
+    frames, slices, rows, columns = cine.pixels.shape
+    return {"cine": cine.name, "participant_id": cine.subject, "session": cine.session, "view": cine.view,
+            "run": cine.run, "frames": frames, "slices": slices, "rows": rows, "columns": columns,
+            "slice_distance_mm": spacing[0], "row_spacing_mm": spacing[1], "column_spacing_mm": spacing[2],
+            "frame_step_ms": round(cine.frame_step_ms, 4),
+            "rr_ms": None if cine.rr_ms is None else round(float(np.nanmedian(cine.rr_ms)), 4),
+            "ed": cine.ed, "es": cine.es, "flags": ";".join(cine.flags),
+            "bytes": path.stat().st_size, "digest": digest(path)}
+
+
+def check_study(study: Study):
+    """Raise ValueError where cines share a name or a mask does not fit its cine: before anything is written."""
+    names = [cine.name for cine in study.cines]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{sorted(names)[0]}: several cines of one name; number them with `run`")
+    for cine in study.cines:
+        for annotations in study.observers.values():
+            if cine.name in annotations and annotations[cine.name].mask is not None:
+                check_mask(cine, annotations[cine.name])
+
+
+def write_study(root, study: Study) -> dict:
+    """Write one study's arrays and annotations below `root`; returns its table rows for `finish_cohort`."""
+    root, rows = Path(root), []
+    for cine in study.cines:
+        path = root / stem(cine.name).with_name(f"{cine.name}_cine.nii")
+        write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
+        write_json(cine_sidecar(cine), path.with_suffix(".json"))
+        rows.append(_cine_row(cine, path))
+        for name, annotations in study.observers.items():
+            if cine.name in annotations:
+                Observer(root / "derivatives" / name).write(cine, annotations[cine.name])
+    session = study.cines[0].session if study.cines else ""
+    keys = {"participant_id": study.participant["participant_id"], "session": session}
+    measures = {name: keys | values for name, values in study.measures.items()}
+    return {"participant": study.participant, "cines": rows, "measures": measures, "rejected": study.rejected}
+
+
+def finish_cohort(root, description: dict, rows: list[dict]) -> Cohort:
+    """Write the tables that make a folder of studies a cohort, the description last."""
+    root = Path(root)
+    rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
+    participants = pd.DataFrame([r["participant"] for r in rows]).drop_duplicates("participant_id")
+    for name in sorted({name for r in rows for name in r["measures"]}):
+        table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
+        Observer(root / "derivatives" / name).write_measures(table)
+    rejected = pd.DataFrame([x for r in rows for x in r["rejected"]], columns=["participant_id", "digest", "reason"])
+    write_tsv(rejected, root / "rejected.tsv")
+    write_tsv(participants, root / "participants.tsv")
+    write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
+    write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
+    return Cohort.open(root)
+
+
+def write_sources(path, sources: dict[str, str]):
+    """The private map from digests to source paths: outside the cohort, readable by its owner only."""
+    with atomic(path) as part:
+        part.write_text("digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items())))
+    Path(path).chmod(0o600)

@@ -1,0 +1,423 @@
+"""The command line from end to end on tiny phantoms; what is wrong ends in one line, and nothing of others is lost."""
+
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import trees
+from typer.testing import CliRunner
+
+from cmrlib.anatomy import NOT_ANNOTATED, VIEW_STRUCTURES
+from cmrlib.cli import app, finetuning
+from cmrlib.cli.comparing import compare_runs
+from cmrlib.cli.finetuning import before_after, fold_splits
+from cmrlib.cli.segmenting import segment_rest
+from cmrlib.cohort import Annotation, Cohort, Observer
+from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+
+TINY = ["--size", "64", "--spacing-mm", "3.2", "--slices", "5", "--views", "sax", "--workers", "1"]
+
+
+def cmr(*words, code=0):
+    """Run a command, expect an exit code, return what it printed."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    return result.output
+
+
+def refused(*words):
+    """The one line of a command that cannot do what it was asked."""
+    output = cmr(*words, code=2)
+    lines = [line for line in output.splitlines() if line and not line.startswith("ingest ")]  # the progress bar
+    assert len(lines) == 1 and lines[0].startswith("error: ") and "Traceback" not in output, output
+    return lines[0]
+
+
+def save_network(folder, seed=0, view="sax", **card):
+    torch.manual_seed(seed)
+    structures = VIEW_STRUCTURES[view]
+    network = TernausNet(1 + len(structures), 8)
+    segmenter = Segmenter(network, Preprocessing(view, 3.2, 64), structures, "fp32")
+    segmenter.save(folder / view, **({"cohort": "elsewhere", "cohort_digest": "0"} | card))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Folder of the cohorts `hearts` (6 subjects, 4 frames) and `mine` (5 others, 8 frames), a run's weights, and the
+    observer `doctor` of `mine`."""
+    place = tmp_path_factory.mktemp("cli")
+    cmr("phantom", place / "hearts", "--subjects", 6, "--frames", 4, *TINY)
+    cmr("phantom", place / "mine", "--subjects", 5, "--seed", 2, "--frames", 8, *TINY)
+    save_network(place / "run" / "weights")
+    draw(Cohort.open(place / "mine"), place / "doctor")
+    return place
+
+
+def draw(cohort, folder, n=None):
+    """An observer who drew ED and ES of the first n subjects, just as they are."""
+    for cine in map(cohort.cine, cohort.cines["cine"][:n]):
+        truth = cohort.observer("truth").mask(cine.name)
+        mask = np.full(truth.mask.shape, NOT_ANNOTATED, np.uint8)
+        mask[[cine.ed, cine.es]] = truth.mask[[cine.ed, cine.es]]
+        Observer(folder).write(cine, Annotation(mask, {t: truth.annotated[t] for t in (cine.ed, cine.es)}))
+
+
+# -- the command itself -----------------------------------------------------------------------------------------
+
+
+def test_help_needs_nothing_heavy():
+    code = "import sys, cmrlib.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "fastai", "numpy", "pandas", "cv2", "matplotlib"} & set(done.stdout.split())
+    for name in ("phantom", "ingest", "check", "segment", "measure", "finetune", "compare"):
+        assert name in cmr("--help") and "Usage" in cmr(name, "--help")
+
+
+def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
+    assert "is no complete cohort" in refused("check", tmp_path / "nowhere")
+    for words in (["--debug", "check", tmp_path / "nowhere"], ["check", tmp_path / "nowhere", "--debug"]):
+        assert isinstance(CliRunner().invoke(app, [str(word) for word in words]).exception, FileNotFoundError)
+
+
+# -- phantom, ingest, check -------------------------------------------------------------------------------------
+
+
+def test_phantom_makes_a_cohort_once(place, tmp_path):
+    output = cmr("phantom", place / "hearts", "--subjects", 6, "--frames", 4, *TINY)
+    assert "6 subjects, 6 cines, observers truth" in output
+    assert "holds another cohort" in refused("phantom", place / "hearts", "--subjects", 7, "--frames", 4, *TINY)
+    assert "does not know ['5ch']" in refused("phantom", tmp_path / "x", "--views", "sax,5ch")
+    (tmp_path / "file").touch()
+    assert "cannot write" in refused("phantom", tmp_path / "file" / "hearts", "--subjects", 1, "--frames", 2, *TINY)
+
+
+def test_ingest_says_what_came_out(tmp_path):
+    src, dest = tmp_path / "src", tmp_path / "cohort"
+    for name in ("anna", "bert"):
+        trees.write_cine(src / name / "mystery", slices=1, frames=4)
+        (src / name / "notes.txt").write_text("no image")
+    (src / "bert" / "more.txt").write_text("no image either")
+    output = cmr("ingest", "dicom", src, dest, "--workers", 1, "--view", "mystery=4ch")
+    assert "2 subjects, 2 cines" in output and "rejected: 3" in output
+    assert re.search(r"^  3 × \w", output, re.MULTILINE)
+    assert set(Cohort.open(dest).cines["view"]) == {"4ch"}
+    assert "1 subjects" in cmr("ingest", "dicom", src, tmp_path / "one", "--limit", 1, "--workers", 1)
+
+
+def test_ingest_refuses_what_it_cannot_use(tmp_path):
+    (tmp_path / "src" / "anna").mkdir(parents=True)
+    (tmp_path / "src" / "anna" / "notes.txt").write_text("no image")
+    assert "unknown kind of data 'xyz'" in refused("ingest", "xyz", tmp_path / "src", tmp_path / "c")
+    assert "does not exist" in refused("ingest", "acdc", tmp_path / "nowhere", tmp_path / "c")
+    assert "no cine could be read" in refused("ingest", "dicom", tmp_path / "src", tmp_path / "c", "--workers", 1)
+    assert not (tmp_path / "c").exists()
+    assert "expected NAME=VIEW" in refused("ingest", "dicom", tmp_path / "src", tmp_path / "c", "--view", "a=5ch")
+    assert "--view is not for acdc" in refused("ingest", "acdc", tmp_path / "src", tmp_path / "c", "--view", "a=sax")
+
+
+def test_check_names_missing_and_changed_arrays(place, tmp_path):
+    assert "6 of 6 arrays" in cmr("check", place / "hearts")
+    shutil.copytree(place / "hearts", tmp_path / "hearts")
+    arrays = sorted((tmp_path / "hearts").rglob("*_cine.nii"))
+    arrays[0].unlink()
+    content = bytearray(arrays[1].read_bytes())
+    content[-1] ^= 1
+    arrays[1].write_bytes(content)
+    output = cmr("check", tmp_path / "hearts", code=1)
+    assert "missing: sub-P0001_view-sax" in output and "changed: sub-P0002_view-sax" in output
+    assert "4 of 6 arrays" in output
+    words = ["--weights", place / "run", "--copies", 1, "--threads", 1, "--subjects"]
+    for subject, problem in (("P0001", "is missing from the cohort"), ("P0002", "changed after ingest")):
+        assert problem in cmr("segment", tmp_path / "hearts", *words, subject, code=2)
+
+
+# -- segment and measure ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def segmented(place):
+    """What `cmr segment` said of two subjects of `mine`, and then of all five."""
+    words = ["segment", place / "mine", "--copies", 1, "--threads", 1, "--weights"]
+    first = cmr(*words, place / "run", "--subjects", "P0001,P0002")
+    return first, cmr(*words, place / "run" / "weights" / "sax.safetensors")
+
+
+def test_segment_goes_on_where_it_was(place, segmented):
+    assert "2 cines segmented now, 0 before" in segmented[0] and "3 cines segmented now, 2 before" in segmented[1]
+    folder = place / "mine-observers" / "ternausnet"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*_dseg.nii")}
+    table = (folder / "segmented.csv").read_bytes()
+    next(folder.rglob("sub-P0003*_segmented.json")).unlink()  # killed between the mask and its note
+    words = ["segment", place / "mine", "--copies", 1, "--threads", 1]
+    assert "1 cines segmented now, 4 before" in cmr(*words, "--weights", place / "run" / "weights" / "sax")
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*_dseg.nii")}
+    assert [path.name for path in before if before[path] != after[path]] == ["sub-P0003_view-sax_dseg.nii"]
+    assert (folder / "segmented.csv").read_bytes() == table
+    assert len(pd.read_csv(folder / "segmented.csv")) == 5
+
+
+def test_other_weights_segment_again(place, tmp_path):
+    words = ["segment", place / "mine", "--copies", 1, "--threads", 1, "--subjects", "P0001", "--out", tmp_path / "o"]
+    save_network(tmp_path / "other" / "weights", seed=5)
+    for run, n in (("run", 1), ("run", 0), (tmp_path / "other", 1)):
+        assert f"{n} cines segmented now" in cmr(*words, "--weights", place / run)
+
+
+def test_segment_never_writes_over_others(place, tmp_path):
+    words = ["segment", place / "mine", "--weights", place / "run", "--threads", 1, "--out"]
+    derivatives = place / "mine" / "derivatives"
+    assert "lies inside the cohort" in refused(*words, derivatives / "truth")
+    shutil.copytree(derivatives / "truth", tmp_path / "doctor")
+    assert "cmr segment did not make" in refused(*words, tmp_path / "doctor")
+    (tmp_path / "file").touch()
+    assert "cannot write" in refused(*words, tmp_path / "file" / "masks")
+    assert "no complete cohort" in refused("segment", tmp_path, *words[2:], tmp_path / "x")
+    assert "['P9']" in refused(*words, tmp_path / "x", "--subjects", "P9") and not (tmp_path / "x").exists()
+    assert "without slashes" in refused(*words[:-1], "--observer", "../mine")
+
+
+class Marker:
+    """Whoever unpickles this leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_never_opened(place, tmp_path):
+    save_network(tmp_path / "weights")
+    evil = pickle.dumps(Marker(tmp_path / "marker"))
+    for name in ("sax.safetensors", "sax.pt", "alone/sax.pkl"):
+        (tmp_path / "weights" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "weights" / name).write_bytes(evil)
+    words = ["segment", place / "mine", "--out", tmp_path / "out", "--weights"]
+    assert "does not fit the architecture" in refused(*words, tmp_path)
+    assert "never opened" in refused(*words, tmp_path / "weights" / "sax.pt")
+    assert "never opened" in refused(*words, tmp_path / "weights" / "alone")
+    assert not (tmp_path / "marker").exists() and not (tmp_path / "out").exists()
+    pickle.loads(evil)
+    assert (tmp_path / "marker").exists(), "the pickle was harmless, so this test showed nothing"
+
+
+def test_weights_of_another_network_are_refused(place, tmp_path):
+    words = ["segment", place / "mine", "--out", tmp_path / "out", "--weights"]
+    save_network(tmp_path)
+    card = json.loads((tmp_path / "sax.json").read_text())
+    for change, problem in (({"architecture": {"name": "HeartMAE"}}, "weights of 'HeartMAE', expected TernausNet"),
+                            ({"architecture": card["architecture"] | {"width": 16}}, "does not fit the architecture"),
+                            ({"architecture": {"name": "TernausNet"}}, "no weights card"),
+                            ({"preprocessing": {"pixels": 3}}, "no weights card")):
+        (tmp_path / "sax.json").write_text(json.dumps(card | change))
+        assert problem in refused(*words, tmp_path)
+    (tmp_path / "sax.json").unlink()
+    assert "sax.json not found" in refused(*words, tmp_path)
+    assert "not found" in refused(*words, tmp_path / "nothing")
+    save_network(tmp_path / "long_axis", view="4ch")
+    assert "the weights are for 4ch" in refused(*words, tmp_path / "long_axis")
+    shutil.copytree(place / "run" / "weights", tmp_path / "twice")
+    for suffix in ("json", "safetensors"):
+        shutil.copy(tmp_path / "twice" / f"sax.{suffix}", tmp_path / "twice" / f"sax_2.{suffix}")
+    assert "are both for view sax" in refused(*words, tmp_path / "twice")
+
+
+def test_measure_prints_and_writes(place, segmented):
+    output = cmr("measure", place / "mine", "--observer", "ternausnet", "--basal-rule", "no remnant")
+    assert "lvef_pct" in output and "basal no remnant below 0.25" in output and "curve for 5 subjects" in output
+    table = Observer(place / "mine-observers" / "ternausnet").measures()
+    assert table["participant_id"].tolist() == [f"P000{k}" for k in range(1, 6)] and "mean ± SD of 5" in output
+
+
+def test_measure_of_truth_takes_given_phases_and_leaves_the_cohort_alone(place, tmp_path):
+    before = (place / "hearts" / "derivatives" / "truth" / "measures.tsv").read_bytes()
+    assert "ED and ES: given for 6 subjects" in cmr("measure", place / "hearts", "--observer", "truth")
+    assert (place / "hearts" / "derivatives" / "truth" / "measures.tsv").read_bytes() == before
+    written = Observer(place / "hearts-observers" / "truth").measures().set_index("participant_id")
+    truth = Cohort.open(place / "hearts").observer("truth").measures().set_index("participant_id")
+    assert (written["lvef_pct"] - truth["lvef_pct"]).abs().max() < 8
+    folder = place / "hearts" / "derivatives" / "truth"  # the same masks, named by their folder
+    cmr("measure", place / "hearts", "--observer", folder, "--out", tmp_path, "--phases", "given",
+        "--subjects", "P0002")
+    assert Observer(tmp_path).measures()["lvef_pct"].tolist() == [written["lvef_pct"]["P0002"]]
+    assert "expected one of" in refused("measure", place / "hearts", "--observer", "truth", "--papillary", "maybe")
+    assert "there are truth" in refused("measure", place / "hearts", "--observer", "nobody", "--out", tmp_path)
+    assert "['P9']" in refused("measure", place / "hearts", "--observer", "truth", "--subjects", "P9")
+
+
+# -- finetune ---------------------------------------------------------------------------------------------------
+
+
+def tune(place, out, *words, code=0):
+    return cmr("finetune", place / "run", "--cohort", place / "mine", "--observer", place / "doctor", "--epochs", 1,
+               "--folds", 2, "--copies", 1, "--threads", 1, "--out", out, *words, code=code)
+
+
+@pytest.fixture(scope="module")
+def tuned(place):
+    """Folder of a fine-tuning; subjects of each training and of each test, in order; what was printed."""
+    trained, tested = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        def train(cohort, observer, samples, *args, train=finetuning.train_segmenter, **kwargs):
+            trained.append({cine.split("_")[0].removeprefix("sub-") for cine in samples["cine"]})
+            return train(cohort, observer, samples, *args, **kwargs)
+
+        def segment(*args, segment=finetuning.segment_cohort, **kwargs):
+            tested.append(set(args[3]) if len(args) > 3 else "all")
+            return segment(*args, **kwargs)
+
+        patch.setattr(finetuning, "train_segmenter", train)
+        patch.setattr(finetuning, "segment_cohort", segment)
+        output = tune(place, place / "tuned")
+    return place / "tuned", trained, tested, output
+
+
+def test_finetune_tests_on_subjects_it_did_not_learn_from(tuned):
+    folder, trained, tested, _ = tuned
+    everyone = {f"P000{k}" for k in range(1, 6)}
+    assert tested[0] == "all" and len(tested) == 3 and len(trained) == 3
+    for learned, held_out in zip(trained, tested[1:]):
+        assert learned and held_out and not learned & held_out and learned | held_out == everyone
+    assert tested[1] | tested[2] == everyone and not tested[1] & tested[2] and trained[2] == everyone
+    split = pd.read_csv(folder / "tables" / "split_sax.csv")
+    assert (split[split["split"] == "test"]["participant_id"].value_counts() == 1).all()
+
+
+def test_finetune_prints_before_and_after_with_intervals(tuned):
+    folder, *_, output = tuned
+    table = pd.read_csv(folder / "tables" / "before_after.csv")
+    assert table["structure"].tolist() == ["lv", "myo", "rv", "mean"] and (table["n"] == 5).all()
+    assert table["dice_difference"].to_numpy() == pytest.approx((table["dice_after"] - table["dice_before"]).to_numpy())
+    for name in ("before", "after", "difference"):
+        low, value, high = (table[f"dice_{name}{end}"] for end in ("_low", "", "_high"))
+        assert (low <= value).all() and (value <= high).all()
+    shown = re.search(r"mean\s+.\s+([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", output)
+    assert float(shown[1]) == pytest.approx(table["dice_before"].iloc[-1], abs=6e-4)
+    scores = pd.read_csv(folder / "tables" / "scores.csv")
+    assert len(scores) == 5 * 2 * 3 and set(scores["participant_id"]) == {f"P000{k}" for k in range(1, 6)}
+
+
+def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):
+    folder = tuned[0]
+    card = json.loads((folder / "weights" / "sax.json").read_text())
+    assert card["finetuned_from"]["cohort"] == "elsewhere" and card["observer"] == "doctor" and card["epochs"] == 1
+    assert card["trained_on"] == sorted(Cohort.open(place / "mine").cines["digest"])
+    before, after = (Segmenter.load(path / "weights" / "sax").model.head.weight for path in (place / "run", folder))
+    assert not torch.equal(before, after)
+    assert str(place) not in (folder / "weights" / "sax.json").read_text()
+    cmr("segment", place / "hearts", "--weights", folder, "--copies", 1, "--threads", 1, "--subjects", "P0001",
+        "--observer", "tuned")
+    again = ["finetune", folder, "--observer", "truth", "--cohort"]
+    assert "learned from P0001" in refused(*again, place / "mine", "--out", place / "x")
+
+
+def test_finetune_twice_is_finetune_once(place, tuned):
+    tables = {path.name: path.read_bytes() for path in (tuned[0] / "tables").iterdir()}
+    weights = (tuned[0] / "weights" / "sax.safetensors").read_bytes()
+    assert "epoch" not in tune(place, tuned[0])  # nothing is trained again
+    assert tables == {path.name: path.read_bytes() for path in (tuned[0] / "tables").iterdir()}
+    assert weights == (tuned[0] / "weights" / "sax.safetensors").read_bytes()
+    assert "other settings" in tune(place, tuned[0], "--seed", 2, code=2)
+
+
+def test_finetune_refuses_before_it_trains(place, tmp_path):
+    words = ["finetune", place / "run", "--cohort", place / "mine", "--out", tmp_path / "out"]
+    assert "no observer 'manual'" in refused(*words)
+    cohort = Cohort.open(place / "mine")
+    draw(cohort, tmp_path / "doctor", 2)
+    assert "2 labelled subjects" in refused(*words, "--observer", tmp_path / "doctor")
+    (tmp_path / "file").touch()
+    assert "cannot write" in refused(*words[:4], "--observer", "truth", "--out", tmp_path / "file" / "out")
+    assert "is not empty" in refused(*words[:4], "--observer", "truth", "--out", tmp_path)
+    assert "lies inside the cohort" in refused(*words[:4], "--observer", "truth", "--out", place / "mine" / "out")
+    save_network(tmp_path / "known", cohort_digest=cohort.digest)
+    assert "learned from this very cohort" in refused("finetune", tmp_path / "known", *words[2:], "--observer", "truth")
+    assert not (tmp_path / "out").exists() and not (place / "mine" / "out").exists()
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 7, 20])
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_every_subject_is_tested_once(place, n, folds):
+    cohort = Cohort.open(place / "mine")
+    cohort.subjects = pd.DataFrame({"participant_id": [f"S{k}" for k in range(n)]})
+    if n == 3 and folds == 2:
+        with pytest.raises(ValueError, match="ask for more folds"):
+            fold_splits(cohort, folds)
+        return
+    table = fold_splits(cohort, folds)
+    assert table["fold"].nunique() == min(folds, n) and len(table) == n * min(folds, n)
+    assert (table[table["split"] == "test"].groupby("participant_id").size() == 1).all()
+    sides = table.groupby(["fold", "split"]).size().unstack()
+    assert (sides["validation"] == 1).all() and (sides["train"] >= 1).all() and sides["test"].sum() == n
+
+
+def test_before_after_by_hand():
+    scores = pd.DataFrame({"participant_id": ["a", "a", "b", "c", "c"], "view": "sax", "structure": "lv",
+                           "dice_before": [0.4, 0.6, 0.6, 0.7, None], "dice_after": [0.6, 0.8, 0.9, 0.7, 0.9]})
+    row = before_after(scores).iloc[0]  # subjects: .5, .6, .7 before; .7, .9, .7 after
+    assert (row["dice_before"], row["dice_after"], row["dice_difference"]) == pytest.approx((0.6, 2.3 / 3, 0.5 / 3))
+    assert (row["n"], row["n_undefined"]) == (3, 1)
+    assert 0 <= row["dice_difference_low"] < 0.5 / 3 < row["dice_difference_high"] < 0.31
+
+
+# -- compare ----------------------------------------------------------------------------------------------------
+
+
+def write_run(folder, **columns):
+    table = {"participant_id": ["a", "b"], "n": [1, 2], "dice": [0.5, 1e-17], "seconds": [1.0, 2.0]} | columns
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(table).to_csv(folder / "tables" / "scores.csv", index=False)
+    return folder
+
+
+def test_compare_equal_runs(tmp_path):
+    a = write_run(tmp_path / "a")
+    b = write_run(tmp_path / "b", dice=[0.5000001, -1e-17], seconds=[3.0, 4.0])
+    assert "1 tables agree" in cmr("compare", a, b)
+    assert "1 tables agree" in cmr("compare", a / "tables" / "scores.csv", b / "tables" / "scores.csv")
+    assert "row 1, dice: 0.5 against 0.5000001" in cmr("compare", a, b, "--rtol", "1e-9", code=1)
+
+
+@pytest.mark.parametrize("columns, line", [
+    ({"n": [1, 3]}, "scores.csv: row 2, n: 2 against 3"),
+    ({"participant_id": ["a", "c"]}, "scores.csv: row 2, participant_id: b against c"),
+    ({"dice": [0.5, None]}, "scores.csv: row 2, dice: 1e-17 against nothing"),
+    ({"dice": [0.51, 0]}, "scores.csv: row 1, dice: 0.5 against 0.51"),
+    ({"more": [1, 2]}, "columns differ: only in the first [], only in the second ['more']"),
+])  # fmt: skip
+def test_compare_names_differences(tmp_path, columns, line):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", **columns)
+    output = cmr("compare", a, b, code=1)
+    assert line in output and "1 differences in 1 tables" in output
+
+
+def test_compare_counts_tables_rows_and_integers(tmp_path):
+    a, b = write_run(tmp_path / "a", n=[10**9, 2]), write_run(tmp_path / "b", n=[10**9 + 1, 2])
+    (b / "tables" / "extra.csv").write_text("x\n1\n")
+    differences, n_tables = compare_runs(a, b)
+    assert n_tables == 2 and len(differences) == 2, "integers have no tolerance"
+    assert f"not in {a}" in differences[0]
+    long = tmp_path / "long"
+    (long / "tables").mkdir(parents=True)
+    (long / "tables" / "scores.csv").write_text((a / "tables" / "scores.csv").read_text() + "c,3,0.1,1\n")
+    assert "2 rows against 3" in cmr("compare", a, long, code=1)
+    (tmp_path / "empty").mkdir()
+    assert "holds no tables" in refused("compare", a, tmp_path / "empty")
+    assert "does not exist" in refused("compare", a, tmp_path / "nowhere")
+
+
+def test_segmenting_twice_compares_equal(place, tmp_path):
+    from cmrlib.cli.segmenting import load_weights_of
+
+    cohort, weights = Cohort.open(place / "mine"), load_weights_of(place / "run")
+    for name in ("a", "b"):
+        segment_rest(cohort, weights, tmp_path / name, ["P0001"], copies=1)
+    assert "1 tables agree" in cmr("compare", tmp_path / "a", tmp_path / "b")

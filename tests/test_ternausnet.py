@@ -1,0 +1,457 @@
+"""TernausNet: the network's shapes, its loss against a loop, and masks that land on the native grid where they belong."""
+
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cmrlib.anatomy import VIEW_STRUCTURES, codes
+from cmrlib.blocks import NOT_DRAWN, TensorLabels, sample_table
+from cmrlib.cine import Cine
+from cmrlib.cohort import Cohort
+from cmrlib.overlap import dice, score_observers
+from cmrlib.phantom import make_cohort
+from cmrlib.splits import split_subjects
+from cmrlib.ternausnet import (
+    Preprocessing,
+    SegmentationLoss,
+    Segmenter,
+    TernausNet,
+    build,
+    load_imagenet_encoder,
+    segment_cohort,
+    segmentation_learner,
+    train_segmenter,
+)
+
+SAX = VIEW_STRUCTURES["sax"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("phantom") / "c", subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5,
+                       views=("sax",), workers=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def samples(cohort):
+    return sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), 2)
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("classes", "width", "shape"), [(4, 4, (32, 32)), (6, 8, (64, 96)), (4, 6, (96, 32))])
+def test_logits_have_the_shape_of_the_image(classes, width, shape):
+    logits = TernausNet(classes, width).eval()(torch.zeros(2, 3, *shape))
+    assert logits.shape == (2, classes, *shape) and logits.dtype == torch.float32
+
+
+def test_width_64_is_vgg11_with_the_papers_decoder():
+    with torch.device("meta"):
+        model = TernausNet(4, 64)
+    encoder = [tuple(m.weight.shape[:2]) for m in model.encoder.modules() if isinstance(m, nn.Conv2d)]
+    assert encoder == [(64, 3), (128, 64), (256, 128), (256, 256), (512, 256), (512, 512), (512, 512), (512, 512)]
+    # 3×3 convolutions without bias, two numbers of batch norm a channel
+    assert sum(p.numel() for p in model.encoder.parameters()) == sum(9 * a * b + 2 * a for a, b in encoder)
+    assert sum(p.numel() for p in model.parameters()) == 22_940_900
+    up = [(m.in_channels, m.out_channels) for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert up == [(512, 256), (512, 256), (512, 128), (256, 64), (128, 32)]  # the paper's table of decoder blocks
+
+
+def vgg11_bn(tmp_path):
+    from torchvision.models import vgg11_bn as build_vgg
+
+    torch.manual_seed(1)
+    vgg = build_vgg(weights=None)
+    for module in vgg.features:
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return vgg.features.eval(), {f"features.{k}": v for k, v in vgg.features.state_dict().items()}
+
+
+def test_torchvisions_vgg11_weights_fit_the_encoder(tmp_path):
+    features, state = vgg11_bn(tmp_path)
+    torch.save(state, tmp_path / "vgg.pth")
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "vgg.safetensors")
+    x = torch.rand(1, 3, 32, 32)
+    for name in ("vgg.pth", "vgg.safetensors"):
+        model = TernausNet(4, 64).eval()
+        load_imagenet_encoder(model, tmp_path / name)
+        for number, module in enumerate(features):  # up to the first pooling: one convolution with its batch norm
+            if isinstance(module, nn.MaxPool2d):
+                break
+        with torch.inference_mode():
+            bias = state["features.0.bias"][:, None, None]
+            vgg = features[1:number](features[0](x) - bias)  # batch norm after it has a shift of its own
+            torch.testing.assert_close(model.encoder[0](x), vgg)
+        assert torch.equal(model.encoder[4][1][1].running_mean, state["features.26.running_mean"])
+        assert torch.equal(model.encoder[4][1][0].weight, state["features.25.weight"])
+
+
+def test_weights_that_are_not_vgg11_bn_are_refused(tmp_path):
+    _, state = vgg11_bn(tmp_path)
+    torch.save({k: v for k, v in state.items() if not k.startswith("features.26.")}, tmp_path / "short.pth")
+    with pytest.raises(ValueError, match="15 layers under `features`, expected 16: give VGG11 with batch norm"):
+        load_imagenet_encoder(TernausNet(4, 64), tmp_path / "short.pth")
+    torch.save(state, tmp_path / "vgg.pth")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_imagenet_encoder(TernausNet(4, 8), tmp_path / "vgg.pth")
+    (tmp_path / "poison.pth").write_bytes(pickle.dumps(Poison(tmp_path / "marker"), 2))
+    with pytest.raises(pickle.UnpicklingError):
+        load_imagenet_encoder(TernausNet(4, 64), tmp_path / "poison.pth")
+    assert not (tmp_path / "marker").exists()
+
+
+class Poison:
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return partial(open, mode="w"), (self.marker,)
+
+
+# --- the loss --------------------------------------------------------------------------------------------------------
+
+
+def naive_loss(logits, target, structures):
+    """The same by loops over pixels in float64."""
+    logits, target = logits.double().numpy(), target.numpy()
+    channel = {0: 0} | {code: c for c, code in enumerate(codes(structures), 1)}
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    entropy, none_of, overlap = [], [], np.zeros((3, logits.shape[1]))
+    for b, r, c in np.ndindex(target.shape):
+        label = target[b, r, c]
+        if label in channel:
+            entropy.append(-np.log(p[b, channel[label], r, c]))
+            overlap += [p[b, :, r, c] * np.eye(p.shape[1])[channel[label]], p[b, :, r, c], np.eye(p.shape[1])[channel[label]]]
+        elif label == NOT_DRAWN:
+            seen = {channel[x] for x in np.unique(target[b]) if x in channel}
+            none_of.append(-np.log(sum(p[b, k, r, c] for k in range(p.shape[1]) if k not in seen)))
+    scores = (2 * overlap[0] + 1) / (overlap[1] + overlap[2] + 1)
+    cross_entropy = np.sum(entropy) / max(1, len(entropy))
+    return cross_entropy + 1 - scores[1:].mean() + (np.mean(none_of) if none_of else 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kinds", [[0, 1, 2, 3], [0, 1, 2, 3, 255], [1, 2, 254, 255], [0, 3, 4, 255], [1, 254], [255]])
+def test_the_loss_is_the_loop_over_pixels(seed, kinds):
+    rng = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, 4, 5, 6, generator=rng)
+    target = torch.tensor(kinds)[torch.randint(len(kinds), (2, 5, 6), generator=rng)]
+    target[1][target[1] == 1] = kinds[0]  # slices differ in what was drawn
+    loss = SegmentationLoss(SAX)(logits, target)
+    assert float(loss) == pytest.approx(naive_loss(logits, target, SAX), rel=1e-5)
+
+
+def test_a_perfect_answer_costs_nothing_and_codes_are_not_channels():
+    structures = ("lv", "la")  # codes 1 and 4, channels 1 and 2
+    target = torch.randint(3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+    logits = 50.0 * nn.functional.one_hot(target, 3).permute(0, 3, 1, 2)
+    loss = SegmentationLoss(structures)
+    labels = torch.tensor([0, 1, 4])[target]
+    assert float(loss(logits, labels)) == pytest.approx(0, abs=1e-5)
+    decoded = loss.decodes(logits)
+    assert isinstance(decoded, TensorLabels) and torch.equal(torch.Tensor(decoded), labels.float())
+    torch.testing.assert_close(loss.activation(logits).sum(1), torch.ones(2, 8, 8))
+
+
+def test_what_nobody_annotated_has_no_gradient():
+    target = torch.full((2, 6, 6), 255)
+    target[0, :3], target[0, 1, 1] = 0, 1
+    target[1, 4], target[1, 4, 2] = NOT_DRAWN, 2
+    logits = torch.randn(2, 4, 6, 6, requires_grad=True)
+    SegmentationLoss(SAX)(logits, target).backward()
+    moved = (logits.grad != 0).any(1)
+    assert torch.equal(moved, target != 255)
+    # NOT_DRAWN: only "none of those drawn here" is asked for; the others share the blame
+    pushed = logits.grad[1, :, 4, 0]
+    assert pushed[2] > 0 and (pushed[[0, 1, 3]] < 0).all()
+
+
+def test_a_batch_without_any_annotation_is_no_nan():
+    logits = torch.randn(1, 4, 4, 4, requires_grad=True)
+    loss = SegmentationLoss(SAX)(logits, torch.full((1, 4, 4), 255))
+    loss.backward()
+    assert torch.isfinite(loss) and not logits.grad.any()
+
+
+# --- prediction by an oracle -----------------------------------------------------------------------------------------
+
+
+class Oracle(TernausNet):
+    """Reads the label out of the intensity: 0, 1/3, 2/3, 1 → background, LV, myocardium, RV. `upright`: it knows only
+    hearts whose RV lies left of the LV, and is unsure of all others."""
+
+    def __init__(self, upright=False, classes=4):
+        super().__init__(classes, 2)
+        self.upright, self.classes, self.batches = upright, classes, []
+
+    def forward(self, x):
+        self.batches.append(tuple(x.shape))
+        values = x.float()[:, 1, None] * (self.classes - 1)
+        logits = -60 * (values - torch.arange(self.classes)[:, None, None]) ** 2
+        if self.upright:
+            columns = torch.arange(x.shape[3])
+            lv, rv = ((logits.argmax(1) == c).sum((0, 1)) for c in (1, 3))
+            seen = ((rv * columns).sum() / rv.sum().clamp(min=1)) < ((lv * columns).sum() / lv.sum().clamp(min=1)) - 5
+            logits = logits * (1.0 if seen else 0.01)
+        return logits
+
+
+def labelled_heart(shape=(96, 96), spacing_mm=(1.0, 1.0), slices=3, frames=2, centre_mm=(50, 46), spacing_known=True):
+    """(cine, labels): LV in its wall, RV to the left, smaller from base to apex and in later frames."""
+    labels = np.zeros((frames, slices, *shape), np.uint8)
+    rows, columns = np.indices(shape)
+    x, y = columns * spacing_mm[1] - centre_mm[0], rows * spacing_mm[0] - centre_mm[1]
+    for t, k in np.ndindex(frames, slices):
+        size = 1 - 0.1 * t - 0.12 * k
+        rv = np.hypot(x + 24 * size, (y - 3) * 0.8) < 13 * size
+        labels[t, k][rv] = 3
+        radius = np.hypot(x, y)
+        labels[t, k][radius < 20 * size], labels[t, k][radius < 12 * size] = 2, 1
+    affine = np.diag([*spacing_mm[::-1], 10.0, 1.0])
+    cine = Cine(labels * np.uint16(400), affine, "sax", "a", ed=0, es=1 if frames > 1 else None, spacing_known=spacing_known)
+    return cine, labels
+
+
+def oracle(spacing_mm=1.0, upright=False, precision="fp32"):
+    return Segmenter(Oracle(upright), Preprocessing("sax", spacing_mm, 64), SAX, precision)
+
+
+def test_on_its_own_grid_the_mask_is_exact():
+    cine, labels = labelled_heart()
+    rows, columns = np.nonzero((labels[0] > 0).any(0))
+    assert (np.ptp(rows) + np.ptp(columns)) >= 0
+    for shift in range(2):  # crops are centred on the heart: one of two neighbours lies on the grid in rows and columns
+        moved = Cine(np.roll(cine.pixels, shift, 3), cine.affine, "sax", "a")
+        mask, _, flags = oracle().predict(moved, copies=1, clean=False)
+        assert mask.dtype == np.uint8 and mask.shape == cine.pixels.shape and not flags
+        wrong = (mask != np.roll(labels, shift, 3)).mean()
+        assert wrong < 0.01
+    whole = Cine(np.zeros((1, 1, 96, 96), np.uint16) + (labels[:1, :1] == 1), cine.affine, "sax", "a")
+    plane = oracle()._heart_planes(whole, [0], [0.0])[0]
+    native = oracle()._native(oracle()._probabilities(cine, 0, plane), plane)
+    np.testing.assert_allclose(native.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_quarter_turns_come_back_where_they_belong(turns, copies):
+    cine, labels = labelled_heart((96, 128), centre_mm=(70, 40))
+    turned = Cine(np.ascontiguousarray(np.rot90(cine.pixels, turns, (2, 3))), np.eye(4), "sax", "a")
+    mask, confidence, _ = oracle(upright=True).predict(turned, copies=copies, clean=False)
+    expected = np.rot90(labels, turns, (2, 3))
+    assert_same_heart(mask, expected, 0.1)
+    assert (confidence > 0.9).all() if copies > 1 else np.isnan(confidence).all()
+
+
+def assert_same_heart(mask, expected, off_px):
+    for t, code in np.ndindex(len(mask), 3):
+        assert dice(mask[t], expected[t], code + 1) > 0.95
+        for k in range(mask.shape[1]):
+            found, wanted = (np.argwhere(x[t, k] == code + 1).mean(0) for x in (mask, expected))
+            np.testing.assert_allclose(found, wanted, atol=off_px)
+
+
+@pytest.mark.parametrize(("row_mm", "column_mm"), [(1.0, 1.6), (1.7, 0.9), (0.8, 0.8)])
+@pytest.mark.parametrize("spacing_mm", [0.9, 1.4])
+def test_anisotropic_pixels_come_back_where_they_belong(row_mm, column_mm, spacing_mm):
+    cine, labels = labelled_heart((round(96 / row_mm), round(96 / column_mm)), (row_mm, column_mm))
+    mask, _, _ = oracle(spacing_mm, upright=True).predict(cine, copies=1, clean=False)
+    assert mask.shape == cine.pixels.shape
+    assert_same_heart(mask, labels, 0.3)
+    turned = Cine(np.ascontiguousarray(np.rot90(cine.pixels, 1, (2, 3))), np.diag([row_mm, column_mm, 10, 1]), "sax", "a")
+    mask, _, _ = oracle(spacing_mm, upright=True).predict(turned, copies=3, clean=False)
+    assert_same_heart(mask, np.rot90(labels, 1, (2, 3)), 0.3)
+
+
+def test_the_surest_quarter_turn_is_looked_at():
+    cine, _ = labelled_heart()
+    for turns in range(4):
+        turned = Cine(np.ascontiguousarray(np.rot90(cine.pixels, turns, (2, 3))), np.eye(4), "sax", "a")
+        plane = oracle(upright=True)._heart_planes(turned, [0, 1], [0.0])[0]
+        seen = plane.mask(turned.pixels[0, 0] // 400)
+        lv, rv = (np.argwhere(seen == code).mean(0) for code in (1, 3))
+        assert rv[1] < lv[1] - 10 and abs(rv[0] - lv[0]) < 8, turns  # RV at the left, whatever the archive did
+        assert max(plane.shape) <= 128 and plane.shape[0] % 32 == 0
+
+
+def test_frames_not_asked_for_are_not_annotated():
+    cine, labels = labelled_heart(frames=4)
+    mask, confidence, _ = oracle().predict(cine, frames=[2, 0], copies=2)
+    assert (mask[[1, 3]] == 255).all() and not (mask[[0, 2]] == 255).any()
+    assert np.isnan(confidence[[1, 3]]).all() and ((confidence[[0, 2]] > 0) & (confidence[[0, 2]] <= 1)).all()
+    assert dice(mask[2], labels[2], 1) > 0.95
+
+
+@pytest.mark.parametrize(("slices", "frames"), [(1, 1), (1, 5), (5, 2)])
+def test_a_batch_never_crosses_a_frame(slices, frames):
+    cine, labels = labelled_heart(slices=slices, frames=frames)
+    segmenter = oracle()
+    mask, confidence, _ = segmenter.predict(cine, copies=2)
+    assert {shape[0] for shape in segmenter.model.batches} == {slices}
+    assert all(size % 32 == 0 for shape in segmenter.model.batches for size in shape[2:])
+    assert_same_heart(mask, labels, 0.2)
+    assert confidence.shape == (frames,)
+
+
+def test_unknown_spacing_is_taken_as_the_networks_own():
+    cine, labels = labelled_heart(spacing_known=False)
+    mask, _, _ = oracle(spacing_mm=1.8).predict(cine, copies=1, clean=False)
+    assert_same_heart(mask, labels, 0.1)
+
+
+def test_long_axis_codes_are_the_views_own():
+    structures = VIEW_STRUCTURES["2ch"]  # LV, myocardium, LA: the third channel is code 4
+    cine, labels = labelled_heart(slices=1)
+    segmenter = Segmenter(Oracle(), Preprocessing("2ch", 1.0, 64), structures, "fp32")
+    mask, _, _ = segmenter.predict(cine, copies=1, clean=False)
+    assert_same_heart(np.where(mask == 4, 3, mask), labels, 0.2)
+    assert set(np.unique(mask)) == {0, 1, 2, 4}
+
+
+def test_an_empty_image_is_an_empty_mask():
+    cine, _ = labelled_heart()
+    mask, confidence, flags = oracle().predict(Cine(cine.pixels * 0, cine.affine, "sax", "a"), copies=2)
+    assert not mask.any() and not flags and np.isnan(confidence).all()
+
+
+def test_confidence_falls_where_copies_disagree():
+    cine, _ = labelled_heart()
+    sure = oracle().predict(cine, copies=3)[1].mean()
+    torch.manual_seed(0)
+    doubtful = Segmenter(TernausNet(4, 4), Preprocessing("sax", 1.0, 64), SAX, "fp32").predict(cine, copies=3)[1]
+    assert np.nanmax(doubtful) < sure <= 1
+
+
+def test_corrections_are_flags_and_optional():
+    cine, labels = labelled_heart()
+    pixels = cine.pixels.copy()
+    pixels[:, :, 80:84, 84:88] = 400  # an LV island far off
+    cine = Cine(pixels, cine.affine, "sax", "a")
+    raw, _, none = oracle().predict(cine, copies=1, clean=False)
+    clean, _, flags = oracle().predict(cine, copies=1)
+    assert not none and dice(clean[0], labels[0], 1) > 0.95
+    if (raw[:, :, 80:84, 84:88] == 1).any():  # the close look may leave it outside
+        assert any(flag.startswith("lv") for flag in flags) and not (clean[:, :, 80:84, 84:88] == 1).any()
+
+
+def test_impossible_wishes_are_refused():
+    with pytest.raises(ValueError, match="copies must be 1 or more, got 0"):
+        oracle().predict(labelled_heart()[0], copies=0)
+    with pytest.raises(ValueError, match="no frame"):
+        oracle().predict(labelled_heart()[0], frames=[])
+    with pytest.raises(ValueError, match="these are weights of 'MVnet'"):
+        build({"name": "MVnet"})
+
+
+# --- the same for a cohort -------------------------------------------------------------------------------------------
+
+
+def saved(tmp_path):
+    torch.manual_seed(2)
+    segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), SAX)
+    segmenter.save(tmp_path / "sax", seed=1)
+    return segmenter
+
+
+def test_a_saved_segmenter_sees_the_same(cohort, tmp_path):
+    segmenter, cine = saved(tmp_path), cohort.cine("sub-P0001_view-sax")
+    again = Segmenter.load(tmp_path / "sax")
+    assert again.preprocessing == segmenter.preprocessing and again.structures == SAX
+    for one, other in zip(segmenter.predict(cine, [0]), again.predict(cine, [0])):
+        np.testing.assert_array_equal(one, other)
+    segmenter.predict(cine, [0])
+    segmenter.save(tmp_path / "again")  # after work, too
+    for name, value in Segmenter.load(tmp_path / "again").model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])
+
+
+def test_fp32_and_bf16_agree(cohort, tmp_path):
+    saved(tmp_path)
+    cine = cohort.cine("sub-P0002_view-sax")
+    fast, exact = (Segmenter.load(tmp_path / "sax", precision) for precision in ("bf16", "fp32"))
+    plane = exact._heart_planes(cine, [0], [0.0])[0]
+    close = np.abs(fast._probabilities(cine, 0, plane) - exact._probabilities(cine, 0, plane))
+    assert close.max() < 0.05 and close.mean() < 0.005
+
+
+def test_a_cohort_gets_one_more_observer(cohort, tmp_path):
+    segmenter = saved(tmp_path)
+    table = segment_cohort(cohort, {"sax": segmenter}, tmp_path / "ternausnet", ["P0001", "P0004"], copies=2)
+    assert list(table) == ["participant_id", "session", "cine", "view", "frames", "confidence", "seconds", "flags"]
+    assert table["participant_id"].tolist() == ["P0001", "P0004"] and table["frames"].tolist() == [4, 4]
+    assert (table["seconds"] > 0).all() and (table["session"] == "").all()
+    looked = Cohort.open(cohort.path, [tmp_path / "ternausnet"])
+    annotation = looked.observer("ternausnet").mask("sub-P0001_view-sax")
+    assert annotation.annotated == dict.fromkeys(range(4), SAX) and set(np.unique(annotation.mask)) <= {0, 1, 2, 3}
+    assert not looked.observer("ternausnet").has("sub-P0002_view-sax")
+    scores = score_observers(looked, "truth", "ternausnet")
+    assert set(scores["participant_id"]) == {"P0001", "P0004"}
+    mask, confidence, _ = segmenter.predict(cohort.cine("sub-P0004_view-sax"), copies=2)
+    np.testing.assert_array_equal(looked.observer("ternausnet").mask("sub-P0004_view-sax").mask, mask)
+    cine = cohort.cine("sub-P0004_view-sax")
+    assert table["confidence"][1] == pytest.approx(np.nanmean(confidence[[cine.ed, cine.es]]), nan_ok=True)
+
+
+def test_only_frames_that_the_reference_drew(cohort, tmp_path):
+    from cmrlib.cohort import Annotation, Observer
+
+    name = "sub-P0003_view-sax"
+    mask = np.full(cohort.cine(name).pixels.shape, 255, np.uint8)
+    mask[1] = 0
+    Observer(tmp_path / "reader").write(cohort.cine(name), Annotation(mask, {1: SAX}))
+    looked = Cohort.open(cohort.path, [tmp_path / "reader"])
+    few = {"subjects": ["P0003", "P0005"], "reference": "reader", "whole_cycle": False, "copies": 1}
+    table = segment_cohort(looked, {"sax": saved(tmp_path)}, tmp_path / "net", **few)
+    assert table["cine"].tolist() == [name] and table["frames"].tolist() == [1]  # nobody drew P0005
+    assert list(Observer(tmp_path / "net").mask(name).annotated) == [1]
+    with pytest.raises(ValueError, match="no cine of the views 4ch among these subjects"):
+        segment_cohort(looked, {"4ch": saved(tmp_path)}, tmp_path / "net")
+
+
+# --- learning --------------------------------------------------------------------------------------------------------
+
+
+def test_a_segmenter_learns_resumes_and_is_fine_tuned(cohort, samples, tmp_path):
+    settings = {"width": 4, "batch_size": 8}
+    common = (cohort, "truth", samples, Preprocessing("sax", 3.2, 64))
+    segmenter, learn = train_segmenter(*common, 3, seed=1, checkpoint=tmp_path / "sax.pt", **settings)
+    assert learn.recorder.values[-1][0] < learn.recorder.values[0][0] and not segmenter.model.training
+    again, _ = train_segmenter(*common, 3, seed=1, checkpoint=tmp_path / "sax.pt", **settings)
+    for name, value in segmenter.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])
+    with pytest.raises(ValueError, match="other settings"):
+        train_segmenter(*common[:3], Preprocessing("sax", 3.0, 64), 3, seed=1, checkpoint=tmp_path / "sax.pt", **settings)
+    segmenter.save(tmp_path / "sax")
+    tuned = segmentation_learner(*common, start_from=tmp_path / "sax", **settings)
+    assert tuned.model.training
+    assert all(torch.equal(v, segmenter.model.state_dict()[k]) for k, v in tuned.model.state_dict().items())
+
+
+def test_results_show_themselves(cohort, samples):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    learn = segmentation_learner(cohort, "truth", samples, Preprocessing("sax", 3.2, 64), width=4)
+    with learn.no_bar():
+        learn.show_results(max_n=2)
+    shown = [ax for ax in plt.gcf().axes if ax.images]
+    assert len(shown) == 4 and all(len(ax.images) == 2 for ax in shown)  # truth and prediction, over the slice
+    plt.close("all")

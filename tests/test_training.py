@@ -1,0 +1,415 @@
+"""What learners share: exact resume, mixed precision that is on, averaged weights, and weights files that run no code."""
+
+import pickle
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from fastai.learner import Learner
+from torch import nn
+
+from cmrlib.blocks import sample_table
+from cmrlib.files import read_json, write_json
+from cmrlib.phantom import make_cohort
+from cmrlib.splits import split_subjects
+from cmrlib.ternausnet import Preprocessing, TernausNet, build, segmentation_learner
+from cmrlib.training import (
+    AveragedWeights,
+    ExactResume,
+    SeedEpochs,
+    ValidateEvery,
+    adamw,
+    fit,
+    load_weights,
+    save_weights,
+    set_threads_and_seed,
+)
+
+CARD = {"architecture": {"name": "TernausNet", "width": 4, "structures": ["lv", "myo", "rv"]},
+        "preprocessing": {"view": "sax", "spacing_mm": 3.2, "size": 64}}
+
+
+class Interrupted(BaseException):
+    """Stands for a killed process: no handler of ours or fastai's may catch it."""
+
+
+class StopIn(Callback):
+    """Kill the training in the middle of an epoch, after one batch of it."""
+
+    order = 99
+
+    def __init__(self, epoch):
+        self.last = epoch
+
+    def after_batch(self):
+        if self.epoch == self.last and self.training:
+            raise Interrupted
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("phantom") / "c", subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5,
+                       views=("sax",), workers=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def samples(cohort):
+    return sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    set_threads_and_seed(0, 1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Points(torch.utils.data.Dataset):
+    """y = 2 x + 1 with a little noise, in 4-D so that memory formats matter."""
+
+    def __init__(self, n, value=None):
+        self.x = torch.linspace(-1, 1, n).reshape(-1, 1, 1, 1).expand(-1, 2, 4, 4).contiguous()
+        self.y = 2 * self.x[:, :1] + 1 if value is None else torch.full((n, 1, 4, 4), value)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i], self.y[i]
+
+
+def tiny(tmp_path=None, value=None, **settings):
+    """A learner of nine numbers that takes milliseconds."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))
+    dls = DataLoaders(DataLoader(Points(16, value), bs=4, shuffle=True), DataLoader(Points(8), bs=4))
+    return Learner(dls, model, loss_func=nn.MSELoss(), path=tmp_path, **{"opt_func": adamw} | settings)
+
+
+def weights_of(learn):
+    return {name: value.clone() for name, value in learn.model.state_dict().items()}
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+# --- exact resume ----------------------------------------------------------------------------------------------------
+
+
+def train(cohort, samples, checkpoint, epochs=4, callbacks=(), **changes):
+    torch.manual_seed(5)
+    learn = segmentation_learner(cohort, "truth", samples, Preprocessing("sax", 3.2, 64), width=4, batch_size=8)
+    settings = {"seed": 7, "validate_every": 2, "settings": {"width": 4}} | changes
+    return fit(learn, epochs, 2e-3, checkpoint=checkpoint, callbacks=callbacks, **settings)
+
+
+def table(learn):
+    return np.array([list(row) + [np.nan] * (2 - len(row)) for row in learn.recorder.values])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(cohort, samples, tmp_path, precision, capsys):
+    whole = train(cohort, samples, tmp_path / "whole.pt", precision=precision)
+    lines = capsys.readouterr().out
+    with pytest.raises(Interrupted):
+        train(cohort, samples, tmp_path / "killed.pt", precision=precision, callbacks=[StopIn(2)])
+    assert torch.load(tmp_path / "killed.pt", weights_only=True)["epoch"] == 2
+    np.random.seed(99)  # the state of a new process is another
+    torch.manual_seed(99)
+    again = train(cohort, samples, tmp_path / "killed.pt", precision=precision)
+    assert_same_weights(weights_of(whole), weights_of(again))
+    np.testing.assert_array_equal(table(whole), table(again))
+    assert table(whole).shape == (4, 2) and np.isnan(table(whole)[:, 1]).tolist() == [True, False, True, False]
+    save_weights(whole.model, tmp_path / "whole", CARD)
+    save_weights(again.model, tmp_path / "again", CARD)
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    assert lines.count("training: epoch") == 4 and "epoch 4/4" in lines and "0.0 min left" in lines
+    assert "epoch 1/4" not in capsys.readouterr().out.split("epoch 2/4", 1)[1]  # the resumed one started at three
+    assert not list(tmp_path.glob(".part-*"))
+
+
+def test_a_finished_training_returns_at_once(cohort, samples, tmp_path, capsys):
+    first = train(cohort, samples, tmp_path / "c.pt", epochs=1)
+    written = (tmp_path / "c.pt").read_bytes()
+    capsys.readouterr()
+    again = train(cohort, samples, tmp_path / "c.pt", epochs=1, callbacks=[StopIn(0)])  # one batch would stop it
+    assert_same_weights(weights_of(first), weights_of(again))
+    np.testing.assert_array_equal(table(first), table(again))
+    assert (tmp_path / "c.pt").read_bytes() == written and "epoch" not in capsys.readouterr().out
+    assert first.training_seconds() == again.training_seconds() > 0 and not again.model.training
+
+
+@pytest.mark.parametrize("changes", [{"settings": {"width": 8}}, {"seed": 8}, {"lr": 1e-2}, {"epochs": 3},
+                                     {"precision": "fp32"}])
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, changes):
+    arguments = {"epochs": 2, "lr": 1e-3, "seed": 7, "settings": {"width": 4}, "checkpoint": tmp_path / "c.pt"}
+    fit(tiny(), **arguments)
+    with pytest.raises(ValueError, match="belongs to a training with other settings"):
+        fit(tiny(), **arguments | changes)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    (tmp_path / "c.pt").write_bytes(poison(tmp_path / "marker"))
+    with pytest.raises(pickle.UnpicklingError):
+        fit(tiny(), 2, 1e-3, 7, checkpoint=tmp_path / "c.pt")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_seconds_add_up_over_sittings(tmp_path):
+    with pytest.raises(Interrupted):
+        fit(tiny(), 3, 1e-3, 7, checkpoint=tmp_path / "c.pt", callbacks=[StopIn(2)])
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    state["seconds"] = 1000.0
+    torch.save(state, tmp_path / "c.pt")
+    learn = fit(tiny(), 3, 1e-3, 7, checkpoint=tmp_path / "c.pt")
+    assert 1000 < learn.training_seconds() < 1010
+
+
+def test_a_sparse_checkpoint_still_holds_the_end(tmp_path):
+    learn = tiny()
+    resume = ExactResume(tmp_path / "c.pt", {}, every=2)
+    epochs = []
+    remember = type("Remember", (Callback,), {"order": 97, "after_epoch": lambda self: epochs.append(resume.start_epoch()
+                    if resume.path.exists() else 0)})()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(3, cbs=[resume, remember])
+    assert epochs == [0, 2, 3]
+
+
+# --- mixed precision -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_convolutions_really_run_in_bf16_on_cpu(precision, inside):
+    learn, seen = tiny(), []
+    learn.model[0].register_forward_hook(lambda module, x, y: seen.append((y.dtype, x[0].is_contiguous(
+        memory_format=torch.channels_last), type(x[0]))))
+    predictions = type("Look", (Callback,), {"order": 20, "after_pred": lambda self: kept.append(self.pred.dtype)})()
+    kept = []
+    fit(learn, 1, 1e-3, 0, precision, callbacks=[predictions])
+    assert {dtype for dtype, _, _ in seen} == {inside} and set(kept) == {torch.float32}
+    assert all(last for _, last, _ in seen) and {kind for _, _, kind in seen} == {torch.Tensor}
+    assert all(p.dtype == torch.float32 for p in learn.model.parameters())
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_autocast_ends_with_an_interrupted_forward_pass():
+    def interrupt(*_):
+        raise Interrupted
+
+    learn = tiny()
+    learn.model[1].register_forward_hook(interrupt)
+    with pytest.raises(Interrupted):
+        fit(learn, 1, 1e-3, 0)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="unknown precision 'fp16'; expected bf16 or fp32"):
+        fit(tiny(), 1, 1e-3, 0, "fp16")
+
+
+# --- callbacks -------------------------------------------------------------------------------------------------------
+
+
+def test_averaged_weights_are_the_running_mean_by_hand():
+    history = []
+    look = type("Look", (Callback,), {"order": 49, "after_step": lambda self: history.append(weights_of(self.learn))})()
+    learn, average = tiny(), AveragedWeights(decay=0.8)
+    start = weights_of(learn)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(3, 0.05, cbs=[average, look])
+    name, expected = "0.weight", start["0.weight"]
+    for step, weights in enumerate(history, 1):
+        keep = min(0.8, step / (step + 9))
+        expected = keep * expected + (1 - keep) * weights[name]
+    torch.testing.assert_close(learn.model.state_dict()[name], expected)
+    assert learn.model.state_dict()["1.num_batches_tracked"] == 12
+    torch.testing.assert_close(average.average[name], history[-1][name])  # the last weights lie in reserve
+
+
+def test_validation_sees_the_average_and_training_goes_on_from_the_last():
+    seen = {}
+    events = {"order": 60, "before_validate": lambda self: seen.update(valid=weights_of(self.learn)),
+              "before_train": lambda self: seen.update(start=weights_of(self.learn)),
+              "after_train": lambda self: seen.update(last=weights_of(self.learn))}
+    look = type("Look", (Callback,), events)()
+    learn = tiny()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, 0.05, cbs=[AveragedWeights(), look])
+        first = dict(seen)
+        assert not torch.equal(first["valid"]["0.weight"], first["last"]["0.weight"])
+        assert_same_weights(first["valid"], weights_of(learn))  # what was validated is kept
+        learn.fit(2, 0.05, cbs=[AveragedWeights(), ValidateEvery(2), Keep(seen)])
+    assert_same_weights(seen["last"], seen["start"])  # an epoch without validation changes nothing either
+
+
+class Keep(Callback):
+    """The weights that the first epoch ends with and the second begins with."""
+
+    order = 70
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def after_train(self):
+        if self.epoch == 0:
+            self.kept["last"] = weights_of(self.learn)
+
+    def before_train(self):
+        self.kept["start"] = weights_of(self.learn)
+
+
+@pytest.mark.parametrize(("n", "validated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_validation_comes_every_nth_epoch_and_last(n, validated):
+    learn = fit(tiny(), 5, 1e-3, 0, validate_every=n)
+    assert [epoch for epoch, row in enumerate(table(learn), 1) if np.isfinite(row[1])] == validated
+    assert np.isfinite(table(learn)[:, 0]).all()
+
+
+def test_seeds_repeat_a_training():
+    one, other = fit(tiny(), 3, 1e-2, 4), fit(tiny(), 3, 1e-2, 4)
+    assert_same_weights(weights_of(one), weights_of(other))
+    assert not torch.equal(one.model[0].weight, fit(tiny(), 3, 1e-2, 5).model[0].weight)
+
+
+def test_seeds_reach_every_generator():
+    import random
+
+    learn, drawn = tiny(), []
+    seeds = SeedEpochs(2**40)
+    seeds.learn = learn
+    for epoch in (3, 1, 3):
+        learn.epoch = epoch
+        seeds.before_epoch()
+        drawn.append((random.random(), np.random.random(), torch.rand(1).item(), learn.dls.train.rng.random()))
+    assert drawn[0] == drawn[2] and not set(drawn[0]) & set(drawn[1])
+
+
+def test_it_learns():
+    learn = fit(tiny(), 40, 0.1, 0)
+    assert learn.recorder.values[-1][1] < 0.02 < learn.recorder.values[0][0]
+    assert not learn.model.training
+
+
+def test_a_training_that_diverges_says_so(tmp_path):
+    with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1: lower the learning rate"):
+        fit(tiny(value=float("nan")), 3, 1e-3, 0, checkpoint=tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()  # nothing that a rerun would take for a result
+
+
+def test_lr_find_suggests_and_puts_everything_back(tmp_path):
+    learn = tiny(tmp_path)
+    before = weights_of(learn)
+    with learn.no_bar():
+        suggested = learn.lr_find(num_it=30, show_plot=False)
+    assert 1e-7 < suggested.valley < 10 and len(learn.recorder.losses) > 5
+    assert_same_weights(before, weights_of(learn))
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+# --- weights files ---------------------------------------------------------------------------------------------------
+
+
+class Poison:
+    """Unpickling it writes a file."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return partial(open, mode="w"), (self.marker,)
+
+
+def poison(marker) -> bytes:
+    return pickle.dumps({"model": Poison(marker)})
+
+
+def test_the_poison_works(tmp_path):
+    pickle.loads(poison(tmp_path / "marker"))["model"].close()
+    assert (tmp_path / "marker").exists()
+
+
+def test_weights_come_back_with_their_card(tmp_path):
+    model = TernausNet(4, 4)
+    model.to(memory_format=torch.channels_last)
+    save_weights(model, tmp_path / "deep" / "sax", CARD | {"seed": 3, "dice": np.float32(0.5)})
+    for name in ("sax", "sax.safetensors", "sax.json"):
+        back, card = load_weights(tmp_path / "deep" / name, build)
+        assert_same_weights(model.state_dict(), back.state_dict())
+        assert not back.training and card == CARD | {"seed": 3, "dice": 0.5}
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["sax.json", "sax.safetensors"]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".ckpt", ".bin"])
+def test_a_pickle_is_never_opened(tmp_path, suffix):
+    path = (tmp_path / "sax").with_suffix(suffix)
+    path.write_bytes(poison(tmp_path / "marker"))
+    with pytest.raises(ValueError, match=f"sax{suffix} is no safetensors file; pickled weights can run code"):
+        load_weights(path, build)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_pickle_under_a_false_name_is_not_opened_either(tmp_path):
+    (tmp_path / "sax.safetensors").write_bytes(poison(tmp_path / "marker"))
+    write_json(CARD, tmp_path / "sax.json")
+    with pytest.raises(ValueError, match=r"sax.safetensors does not fit the architecture in sax.json"):
+        load_weights(tmp_path / "sax", build)
+    torch.save({"w": torch.zeros(3)}, tmp_path / "sax.safetensors")
+    with pytest.raises(ValueError, match="does not fit"):
+        load_weights(tmp_path / "sax", build)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
+    other = CARD | {"architecture": CARD["architecture"] | {"width": 6}}
+    write_json(other, tmp_path / "sax.json")
+    with pytest.raises(ValueError, match=r"sax.safetensors does not fit (.|\n)*TernausNet(.|\n)*size mismatch"):
+        load_weights(tmp_path / "sax", build)
+    write_json(CARD | {"architecture": {"name": "MVnet"}}, tmp_path / "sax.json")
+    with pytest.raises(ValueError, match="these are weights of 'MVnet', expected TernausNet; name another file"):
+        load_weights(tmp_path / "sax", build)
+    save_weights(nn.Linear(2, 2), tmp_path / "sax", CARD)
+    with pytest.raises(ValueError, match="does not fit"):
+        load_weights(tmp_path / "sax", build)
+
+
+def test_weights_need_their_card(tmp_path):
+    with pytest.raises(ValueError, match="needs architecture and preprocessing, got .'seed'"):
+        save_weights(TernausNet(4, 4), tmp_path / "sax", {"seed": 1})
+    assert not list(tmp_path.iterdir())
+    save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
+    (tmp_path / "sax.json").unlink()
+    with pytest.raises(FileNotFoundError, match="sax.json not found in .*; weights are a .safetensors .*and a .json"):
+        load_weights(tmp_path / "sax", build)
+    with pytest.raises(FileNotFoundError, match="4ch.safetensors, 4ch.json not found"):
+        load_weights(tmp_path / "4ch", build)
+    (tmp_path / "sax.json").write_text("{")
+    with pytest.raises(ValueError, match="not readable as JSON"):
+        load_weights(tmp_path / "sax", build)
+
+
+def test_the_card_comes_last(tmp_path, monkeypatch):
+    from cmrlib import training
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "write_json", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
+    with pytest.raises(FileNotFoundError, match="sax.json not found"):  # weights without a card are no weights
+        load_weights(tmp_path / "sax", build)
+    monkeypatch.undo()
+    save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
+    assert read_json(tmp_path / "sax.json") == CARD and Path(tmp_path / "sax.safetensors").stat().st_size > 1000
