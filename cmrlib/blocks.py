@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
-import fastai.vision.data  # noqa: F401  registers grids of images for show_batch and show_results
+import fastai.vision.learner  # noqa: F401  registers grids of images for show_batch and show_results
 import numpy as np
 import pandas as pd
 import torch

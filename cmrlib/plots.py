@@ -105,15 +105,16 @@ def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256
     """One slice through the cycle as a GIF in real time (40 ms a frame where times are unknown); returns the path."""
     k = cine.slices // 2 if k is None else k
     low, high = cine.intensity_window(1, 99.5)
-    frames = []
+    rows, columns = cine.pixels.shape[2:]
+    aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
+    size, frames = (round(columns / aspect * height / rows), height), []
     for t in range(cine.frames):
         grey = np.clip((cine.pixels[t, k].astype(np.float32) - low) / (high - low), 0, 1)
         rgb = np.repeat(grey[..., None], 3, 2)
         for name, code in STRUCTURES.items() if mask is not None else ():
             region = (mask[t, k] == code).astype(np.uint8)
             rgb[cv2.morphologyEx(region, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0] = to_rgb(COLOURS[name])
-        rows, columns = grey.shape
-        frames.append(Image.fromarray((255 * rgb).astype(np.uint8)).resize((round(columns * height / rows), height)))
+        frames.append(Image.fromarray((255 * rgb).astype(np.uint8)).resize(size))
     step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=max(20, round(step)), loop=0)
@@ -176,14 +177,16 @@ def volume_curves(table, ax, reference=None):
 
 
 def loss_curves(table, synthetic: bool):
-    """Loss over epochs, a panel a view; columns view, epoch, train, validation. Returns the figure."""
+    """Loss over epochs, a panel a view; columns view, fold, epoch, train, validation. Returns the figure."""
     views = table["view"].unique()
     figure, axes = plt.subplots(1, len(views), figsize=(3.6 * len(views), 2.8), squeeze=False, sharey=True)
     for ax, view in zip(axes[0], views):
-        part = table[table["view"] == view]
-        ax.plot(part["epoch"], part["train"], label="training crops")
-        checked = part.dropna(subset=["validation"])
-        ax.plot(checked["epoch"], checked["validation"], marker="o", label="validation subjects")
+        for fold, part in table[table["view"] == view].groupby("fold"):
+            name = {"label": "training crops"} if fold == table["fold"].min() else {}
+            ax.plot(part["epoch"], part["train"], color="C0", **name)
+            checked = part.dropna(subset=["validation"])
+            name = {"label": "validation subjects"} if name else {}
+            ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", **name)
         ax.set(title=view, xlabel="epoch")
     axes[0, 0].set_ylabel("loss")
     axes[0, -1].legend(frameon=False)
@@ -219,7 +222,8 @@ def curve_panels(table, subjects, reference=None):
             (reference["participant_id"] == subject) & (reference["view"] == "sax") & (reference["structure"] != "myo")]
         volume_curves(own.dropna(subset=["volume_ml"]), ax, drawn)
         ax.set_title(subject, fontsize=9)
-    axes[0, -1].legend(frameon=False, fontsize=8)
+    if subjects:
+        axes[0, -1].legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -81,10 +81,11 @@ def one_per_group(cohort, view: str, most: int) -> list[str]:
     return cines.groupby(groups, sort=True)["cine"].first().tolist()[:most]
 
 
-def loss_rows(learner, view: str) -> list[dict]:
+def loss_rows(learner, view: str, fold: int = 0) -> list[dict]:
     """Loss of every epoch from a learner's recorder; validation is NaN where an epoch had none."""
     values = [list(row) + [np.nan] * 2 for row in learner.recorder.values]
-    return [{"view": view, "epoch": n, "train": row[0], "validation": row[1]} for n, row in enumerate(values, 1)]
+    return [{"view": view, "fold": fold, "epoch": n, "train": row[0], "validation": row[1]}
+            for n, row in enumerate(values, 1)]
 
 
 def per_cine(scores: pd.DataFrame, segmented: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +125,8 @@ def segmentation_metrics(scores: pd.DataFrame, rho) -> dict:
 def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_id") -> pd.DataFrame:
     """Mean of each value with its bootstrap interval over subjects, a row a group: value, value_low, value_high, n.
 
-    n counts subjects with a defined value, n_undefined the rows without one (both masks empty, …).
+    n counts subjects with a defined value, n_undefined the rows without one (both masks empty, …), both of the first
+    value; n_VALUE and n_undefined_VALUE belong to the others (an empty mask has a Dice, but no distance).
     """
     def mean(column, axis=-1):
         return np.mean(column, axis=axis)
@@ -135,7 +137,9 @@ def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_
         for value in values:
             estimate = bootstrap(part[value], mean, subjects=part[subject]).iloc[0]
             row |= {value: estimate["estimate"], f"{value}_low": estimate["low"], f"{value}_high": estimate["high"]}
-        rows.append(row | {"n": int(estimate["n_subjects"]), "n_undefined": int(estimate["n_missing"])})
+            of = "" if value == values[0] else f"_{value}"
+            row |= {f"n{of}": int(estimate["n_subjects"]), f"n_undefined{of}": int(estimate["n_missing"])}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -1,5 +1,7 @@
 """What all learners share: seeds, CPU mixed precision, averaged weights, exact resume, weights files."""
 
+import hashlib
+import inspect
 import random
 import time
 from functools import partial
@@ -133,7 +135,7 @@ class StopOnNaN(Callback):
 
     def after_loss(self):
         if self.training and not torch.isfinite(self.loss):
-            raise FloatingPointError(f"the loss is {self.loss.item()} in epoch {self.epoch + 1}: lower the learning rate")
+            raise FloatingPointError(f"the loss is {self.loss.item()} in epoch {self.epoch + 1}: lower the rate")
 
 
 class ProgressLines(Callback):
@@ -223,6 +225,16 @@ class ExactResume(Callback):
                  "smooth": (self.recorder.smooth_loss.count, self.recorder.smooth_loss.val), "seconds": self.seconds}
         with atomic(self.path) as part:
             torch.save(state, part)
+
+
+def job_file(folder, name: str, settings: dict, modules) -> Path:
+    """Where a training keeps its checkpoint: NAME_DIGEST.pt, by its settings and the source of the modules it uses.
+
+    The same training is found again by whoever asks for it, whatever notebook, profile or fold list asked first;
+    another one never mistakes it for its own.
+    """
+    text = "\n".join([repr(sorted(settings.items())), *(inspect.getsource(module) for module in modules)])
+    return Path(folder) / f"{name}_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.pt"
 
 
 def _plain(state):

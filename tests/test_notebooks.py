@@ -38,7 +38,7 @@ def test_estimates_have_their_interval_beside_them(executed):
 
 def test_test_subjects_are_segmented_and_no_others(executed):
     folder, _ = executed
-    split = pd.read_csv(folder / "01_segmentation" / "tables" / "split.csv").set_index("participant_id")["split"]
+    split = pd.read_csv(folder / "01_segmentation" / "tables" / "split.csv").set_index("participant_id")["0"]
     observer = folder / "01_segmentation" / "observers" / "ternausnet"
     cohort = Cohort.open(folder / "00_cohort" / "cohort", observers=[observer])
     drawn = {row.participant_id for row in cohort.cines.itertuples() if cohort.observer("ternausnet").has(row.cine)}

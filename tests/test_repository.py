@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from cmrlib.runs import load_profile, parameters, resolve
+from cmrlib.runs import load_profile, parameters, record, resolve
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "cmrlib").rglob("*.py"))
@@ -116,6 +116,11 @@ def test_environment_yml_is_python_pip_and_the_lock():
     python, pip, packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert (pip, packages) == ("pip", {"pip": ["-r requirements.lock"]})
     assert python.startswith(f"python {project['requires-python']}")
+
+
+def test_the_readme_quotes_the_record():
+    text = f"{record.MARKS[0]}\n{record.results_table()}\n{record.MARKS[1]}"
+    assert text in (ROOT / "README.md").read_text(), "run `make readme`"
 
 
 # -- profiles and notebooks -------------------------------------------------------------------------------------

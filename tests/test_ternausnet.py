@@ -1,8 +1,9 @@
-"""TernausNet: the network's shapes, its loss against a loop, and masks that land on the native grid where they belong."""
+"""TernausNet: its shapes, its loss against a loop, and masks that land where they belong on the native grid."""
 
 import pickle
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,8 @@ from torch import nn
 
 from cmrlib.anatomy import VIEW_STRUCTURES, codes
 from cmrlib.blocks import NOT_DRAWN, TensorLabels, sample_table
-from cmrlib.cine import Cine
-from cmrlib.cohort import Cohort
+from cmrlib.cine import Cine, Plane
+from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.overlap import dice, score_observers
 from cmrlib.phantom import make_cohort
 from cmrlib.splits import split_subjects
@@ -41,8 +42,9 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    return make_cohort(tmp_path_factory.mktemp("phantom") / "c", subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5,
-                       views=("sax",), workers=1, progress=False)
+    path = tmp_path_factory.mktemp("phantom") / "c"
+    return make_cohort(path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
+                       progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -66,46 +68,44 @@ def test_width_64_is_vgg11_with_the_papers_decoder():
     assert encoder == [(64, 3), (128, 64), (256, 128), (256, 256), (512, 256), (512, 512), (512, 512), (512, 512)]
     # 3×3 convolutions without bias, two numbers of batch norm a channel
     assert sum(p.numel() for p in model.encoder.parameters()) == sum(9 * a * b + 2 * a for a, b in encoder)
-    assert sum(p.numel() for p in model.parameters()) == 22_940_900
+    assert sum(p.numel() for p in model.parameters()) == 25_397_156
     up = [(m.in_channels, m.out_channels) for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
     assert up == [(512, 256), (512, 256), (512, 128), (256, 64), (128, 32)]  # the paper's table of decoder blocks
 
 
-def vgg11_bn(tmp_path):
+def vgg11_bn():
+    """torchvision's features and their state dict, random; the classifier's hundred million numbers stay unmade."""
     from torchvision.models import vgg11_bn as build_vgg
 
-    torch.manual_seed(1)
-    vgg = build_vgg(weights=None)
-    for module in vgg.features:
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    return vgg.features.eval(), {f"features.{k}": v for k, v in vgg.features.state_dict().items()}
+    with torch.device("meta"):
+        vgg = build_vgg(weights=None)
+    features, rng = vgg.features.to_empty(device="cpu").eval(), torch.Generator().manual_seed(1)
+    for value in features.state_dict().values():
+        if value.dtype.is_floating_point:
+            value.uniform_(0.1, 1.0, generator=rng)
+    return features, {f"features.{k}": v for k, v in features.state_dict().items()}
 
 
 def test_torchvisions_vgg11_weights_fit_the_encoder(tmp_path):
-    features, state = vgg11_bn(tmp_path)
+    features, state = vgg11_bn()
     torch.save(state, tmp_path / "vgg.pth")
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "vgg.safetensors")
     x = torch.rand(1, 3, 32, 32)
     for name in ("vgg.pth", "vgg.safetensors"):
         model = TernausNet(4, 64).eval()
         load_imagenet_encoder(model, tmp_path / name)
-        for number, module in enumerate(features):  # up to the first pooling: one convolution with its batch norm
-            if isinstance(module, nn.MaxPool2d):
-                break
         with torch.inference_mode():
             bias = state["features.0.bias"][:, None, None]
-            vgg = features[1:number](features[0](x) - bias)  # batch norm after it has a shift of its own
+            vgg = features[1:3](features[0](x) - bias)  # batch norm after it has a shift of its own
             torch.testing.assert_close(model.encoder[0](x), vgg)
         assert torch.equal(model.encoder[4][1][1].running_mean, state["features.26.running_mean"])
         assert torch.equal(model.encoder[4][1][0].weight, state["features.25.weight"])
 
 
 def test_weights_that_are_not_vgg11_bn_are_refused(tmp_path):
-    _, state = vgg11_bn(tmp_path)
+    _, state = vgg11_bn()
     torch.save({k: v for k, v in state.items() if not k.startswith("features.26.")}, tmp_path / "short.pth")
-    with pytest.raises(ValueError, match="15 layers under `features`, expected 16: give VGG11 with batch norm"):
+    with pytest.raises(ValueError, match="15 layers under `features`, expected 16: give .*VGG11 with batch norm"):
         load_imagenet_encoder(TernausNet(4, 64), tmp_path / "short.pth")
     torch.save(state, tmp_path / "vgg.pth")
     with pytest.raises(RuntimeError, match="size mismatch"):
@@ -129,7 +129,7 @@ class Poison:
 
 def naive_loss(logits, target, structures):
     """The same by loops over pixels in float64."""
-    logits, target = logits.double().numpy(), target.numpy()
+    logits, target, unit = logits.double().numpy(), target.numpy(), np.eye(logits.shape[1])
     channel = {0: 0} | {code: c for c, code in enumerate(codes(structures), 1)}
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     entropy, none_of, overlap = [], [], np.zeros((3, logits.shape[1]))
@@ -137,7 +137,7 @@ def naive_loss(logits, target, structures):
         label = target[b, r, c]
         if label in channel:
             entropy.append(-np.log(p[b, channel[label], r, c]))
-            overlap += [p[b, :, r, c] * np.eye(p.shape[1])[channel[label]], p[b, :, r, c], np.eye(p.shape[1])[channel[label]]]
+            overlap += [p[b, :, r, c] * unit[channel[label]], p[b, :, r, c], unit[channel[label]]]
         elif label == NOT_DRAWN:
             seen = {channel[x] for x in np.unique(target[b]) if x in channel}
             none_of.append(-np.log(sum(p[b, k, r, c] for k in range(p.shape[1]) if k not in seen)))
@@ -193,22 +193,21 @@ def test_a_batch_without_any_annotation_is_no_nan():
 
 
 class Oracle(TernausNet):
-    """Reads the label out of the intensity: 0, 1/3, 2/3, 1 → background, LV, myocardium, RV. `upright`: it knows only
-    hearts whose RV lies left of the LV, and is unsure of all others."""
+    """Reads the label out of the intensity: 0, 1/3, 2/3, 1 → background and three structures. `upright`: it knows only
+    hearts whose RV lies left of the LV and sees nothing in others. (On blurred borders it reads what lies between.)"""
 
-    def __init__(self, upright=False, classes=4):
-        super().__init__(classes, 2)
-        self.upright, self.classes, self.batches = upright, classes, []
+    def __init__(self, upright=False):
+        super().__init__(4, 2)
+        self.upright, self.batches = upright, []
 
     def forward(self, x):
         self.batches.append(tuple(x.shape))
-        values = x.float()[:, 1, None] * (self.classes - 1)
-        logits = -60 * (values - torch.arange(self.classes)[:, None, None]) ** 2
+        logits = -60 * (3 * x.float()[:, 1, None] - torch.arange(4)[:, None, None]) ** 2
         if self.upright:
             columns = torch.arange(x.shape[3])
             lv, rv = ((logits.argmax(1) == c).sum((0, 1)) for c in (1, 3))
-            seen = ((rv * columns).sum() / rv.sum().clamp(min=1)) < ((lv * columns).sum() / lv.sum().clamp(min=1)) - 5
-            logits = logits * (1.0 if seen else 0.01)
+            seen = (rv * columns).sum() / rv.sum() < (lv * columns).sum() / lv.sum() - 10
+            logits = logits if seen else torch.tensor([9.0, 0, 0, 0])[:, None, None].expand_as(logits)
         return logits
 
 
@@ -218,71 +217,79 @@ def labelled_heart(shape=(96, 96), spacing_mm=(1.0, 1.0), slices=3, frames=2, ce
     rows, columns = np.indices(shape)
     x, y = columns * spacing_mm[1] - centre_mm[0], rows * spacing_mm[0] - centre_mm[1]
     for t, k in np.ndindex(frames, slices):
-        size = 1 - 0.1 * t - 0.12 * k
-        rv = np.hypot(x + 24 * size, (y - 3) * 0.8) < 13 * size
-        labels[t, k][rv] = 3
+        size = 1 - 0.05 * t - 0.08 * k
+        labels[t, k][np.hypot(x + 26 * size, (y - 3) * 0.8) < 14 * size] = 3
         radius = np.hypot(x, y)
-        labels[t, k][radius < 20 * size], labels[t, k][radius < 12 * size] = 2, 1
+        labels[t, k][radius < 22 * size], labels[t, k][radius < 12 * size] = 2, 1
     affine = np.diag([*spacing_mm[::-1], 10.0, 1.0])
-    cine = Cine(labels * np.uint16(400), affine, "sax", "a", ed=0, es=1 if frames > 1 else None, spacing_known=spacing_known)
-    return cine, labels
+    phases = {"ed": 0, "es": 1 if frames > 1 else None}
+    return Cine(labels * np.uint16(400), affine, "sax", "a", spacing_known=spacing_known, **phases), labels
+
+
+def quarter_turned(cine, turns):
+    """The same heart laid differently into the image."""
+    spacing = cine.spacing_mm[1:][:: -1 if turns % 2 == 0 else 1]
+    return Cine(np.ascontiguousarray(np.rot90(cine.pixels, turns, (2, 3))), np.diag([*spacing, 10, 1]), "sax", "a")
 
 
 def oracle(spacing_mm=1.0, upright=False, precision="fp32"):
     return Segmenter(Oracle(upright), Preprocessing("sax", spacing_mm, 64), SAX, precision)
 
 
+def assert_same_heart(mask, expected, off_mm, spacing_mm=(1, 1), around=5):
+    """Inside every structure each voxel has its label, and the heart as a whole lies where it should."""
+    assert mask.shape == expected.shape and mask.dtype == np.uint8
+    for t, k in np.ndindex(mask.shape[:2]):
+        square = np.ones((around, around))
+        inside = cv2.erode(expected[t, k], square) == cv2.dilate(expected[t, k], square)
+        assert set(expected[t, k][inside]) == {0, 1, 2, 3}
+        np.testing.assert_array_equal(mask[t, k][inside], expected[t, k][inside])
+        found, wanted = (np.argwhere(x[t, k] > 0).mean(0) * spacing_mm for x in (mask, expected))
+        np.testing.assert_allclose(found, wanted, atol=off_mm)
+
+
 def test_on_its_own_grid_the_mask_is_exact():
+    """A network that sees the cine's own pixels gives them back one by one: no half pixel, no blur."""
     cine, labels = labelled_heart()
-    rows, columns = np.nonzero((labels[0] > 0).any(0))
-    assert (np.ptp(rows) + np.ptp(columns)) >= 0
-    for shift in range(2):  # crops are centred on the heart: one of two neighbours lies on the grid in rows and columns
-        moved = Cine(np.roll(cine.pixels, shift, 3), cine.affine, "sax", "a")
-        mask, _, flags = oracle().predict(moved, copies=1, clean=False)
-        assert mask.dtype == np.uint8 and mask.shape == cine.pixels.shape and not flags
-        wrong = (mask != np.roll(labels, shift, 3)).mean()
-        assert wrong < 0.01
-    whole = Cine(np.zeros((1, 1, 96, 96), np.uint16) + (labels[:1, :1] == 1), cine.affine, "sax", "a")
-    plane = oracle()._heart_planes(whole, [0], [0.0])[0]
-    native = oracle()._native(oracle()._probabilities(cine, 0, plane), plane)
+    segmenter = oracle()
+    plane = Plane.around((96, 96), 1, (96, 96))
+    native = segmenter._native(segmenter._probabilities(cine, 1, plane), plane)
+    assert native.shape == (3, 4, 96, 96)
+    np.testing.assert_array_equal(segmenter._labels(native), labels[1])
     np.testing.assert_allclose(native.sum(1), 1, atol=1e-5)
+
+
+def test_what_a_crop_does_not_reach_is_background():
+    cine, _ = labelled_heart()
+    segmenter, plane = oracle(), Plane.around((96, 96), 1, (32, 32), (10, 10))
+    native = segmenter._native(segmenter._probabilities(cine, 0, plane), plane)
+    assert (native[:, 0, 40:, 40:] == 1).all() and not native[:, 1:, 40:, 40:].any()
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("copies", [1, 3])
 def test_quarter_turns_come_back_where_they_belong(turns, copies):
     cine, labels = labelled_heart((96, 128), centre_mm=(70, 40))
-    turned = Cine(np.ascontiguousarray(np.rot90(cine.pixels, turns, (2, 3))), np.eye(4), "sax", "a")
-    mask, confidence, _ = oracle(upright=True).predict(turned, copies=copies, clean=False)
-    expected = np.rot90(labels, turns, (2, 3))
-    assert_same_heart(mask, expected, 0.1)
-    assert (confidence > 0.9).all() if copies > 1 else np.isnan(confidence).all()
-
-
-def assert_same_heart(mask, expected, off_px):
-    for t, code in np.ndindex(len(mask), 3):
-        assert dice(mask[t], expected[t], code + 1) > 0.95
-        for k in range(mask.shape[1]):
-            found, wanted = (np.argwhere(x[t, k] == code + 1).mean(0) for x in (mask, expected))
-            np.testing.assert_allclose(found, wanted, atol=off_px)
+    mask, confidence, _ = oracle(upright=True).predict(quarter_turned(cine, turns), copies=copies, clean=False)
+    assert_same_heart(mask, np.rot90(labels, turns, (2, 3)), 0.15)
+    assert (confidence > 0.85).all() if copies > 1 else np.isnan(confidence).all()
 
 
 @pytest.mark.parametrize(("row_mm", "column_mm"), [(1.0, 1.6), (1.7, 0.9), (0.8, 0.8)])
 @pytest.mark.parametrize("spacing_mm", [0.9, 1.4])
-def test_anisotropic_pixels_come_back_where_they_belong(row_mm, column_mm, spacing_mm):
-    cine, labels = labelled_heart((round(96 / row_mm), round(96 / column_mm)), (row_mm, column_mm))
-    mask, _, _ = oracle(spacing_mm, upright=True).predict(cine, copies=1, clean=False)
-    assert mask.shape == cine.pixels.shape
-    assert_same_heart(mask, labels, 0.3)
-    turned = Cine(np.ascontiguousarray(np.rot90(cine.pixels, 1, (2, 3))), np.diag([row_mm, column_mm, 10, 1]), "sax", "a")
-    mask, _, _ = oracle(spacing_mm, upright=True).predict(turned, copies=3, clean=False)
-    assert_same_heart(mask, np.rot90(labels, 1, (2, 3)), 0.3)
+@pytest.mark.parametrize("turns", [0, 1])
+def test_anisotropic_pixels_come_back_where_they_belong(row_mm, column_mm, spacing_mm, turns):
+    cine, labels = labelled_heart((round(96 / row_mm), round(104 / column_mm)), (row_mm, column_mm), centre_mm=(56, 46))
+    turned = quarter_turned(cine, turns)
+    assert turned.spacing_mm[1:] == pytest.approx([(row_mm, column_mm), (column_mm, row_mm)][turns])
+    mask, _, _ = oracle(spacing_mm, upright=True).predict(turned, copies=2, clean=False)
+    assert_same_heart(mask, np.rot90(labels, turns, (2, 3)), 0.3, turned.spacing_mm[1:], around=7)
 
 
 def test_the_surest_quarter_turn_is_looked_at():
     cine, _ = labelled_heart()
     for turns in range(4):
-        turned = Cine(np.ascontiguousarray(np.rot90(cine.pixels, turns, (2, 3))), np.eye(4), "sax", "a")
+        turned = quarter_turned(cine, turns)
         plane = oracle(upright=True)._heart_planes(turned, [0, 1], [0.0])[0]
         seen = plane.mask(turned.pixels[0, 0] // 400)
         lv, rv = (np.argwhere(seen == code).mean(0) for code in (1, 3))
@@ -295,7 +302,7 @@ def test_frames_not_asked_for_are_not_annotated():
     mask, confidence, _ = oracle().predict(cine, frames=[2, 0], copies=2)
     assert (mask[[1, 3]] == 255).all() and not (mask[[0, 2]] == 255).any()
     assert np.isnan(confidence[[1, 3]]).all() and ((confidence[[0, 2]] > 0) & (confidence[[0, 2]] <= 1)).all()
-    assert dice(mask[2], labels[2], 1) > 0.95
+    assert dice(mask[2], labels[2], 3) > 0.95
 
 
 @pytest.mark.parametrize(("slices", "frames"), [(1, 1), (1, 5), (5, 2)])
@@ -312,7 +319,7 @@ def test_a_batch_never_crosses_a_frame(slices, frames):
 def test_unknown_spacing_is_taken_as_the_networks_own():
     cine, labels = labelled_heart(spacing_known=False)
     mask, _, _ = oracle(spacing_mm=1.8).predict(cine, copies=1, clean=False)
-    assert_same_heart(mask, labels, 0.1)
+    assert_same_heart(mask, labels, 0.2)
 
 
 def test_long_axis_codes_are_the_views_own():
@@ -320,7 +327,7 @@ def test_long_axis_codes_are_the_views_own():
     cine, labels = labelled_heart(slices=1)
     segmenter = Segmenter(Oracle(), Preprocessing("2ch", 1.0, 64), structures, "fp32")
     mask, _, _ = segmenter.predict(cine, copies=1, clean=False)
-    assert_same_heart(np.where(mask == 4, 3, mask), labels, 0.2)
+    assert_same_heart(np.where(mask == 4, 3, mask).astype(np.uint8), labels, 0.2)
     assert set(np.unique(mask)) == {0, 1, 2, 4}
 
 
@@ -341,13 +348,12 @@ def test_confidence_falls_where_copies_disagree():
 def test_corrections_are_flags_and_optional():
     cine, labels = labelled_heart()
     pixels = cine.pixels.copy()
-    pixels[:, :, 80:84, 84:88] = 400  # an LV island far off
+    pixels[:, :, 80:84, 84:88] = 400  # an island of LV, off the heart but within the close look
     cine = Cine(pixels, cine.affine, "sax", "a")
     raw, _, none = oracle().predict(cine, copies=1, clean=False)
     clean, _, flags = oracle().predict(cine, copies=1)
-    assert not none and dice(clean[0], labels[0], 1) > 0.95
-    if (raw[:, :, 80:84, 84:88] == 1).any():  # the close look may leave it outside
-        assert any(flag.startswith("lv") for flag in flags) and not (clean[:, :, 80:84, 84:88] == 1).any()
+    assert not none and (raw[:, :, 81:83, 85:87] == 1).all() and not clean[:, :, 80:84, 84:88].any()
+    assert any(flag.startswith("lv_island_removed") for flag in flags) and dice(clean[0], labels[0], 3) > 0.95
 
 
 def test_impossible_wishes_are_refused():
@@ -409,8 +415,6 @@ def test_a_cohort_gets_one_more_observer(cohort, tmp_path):
 
 
 def test_only_frames_that_the_reference_drew(cohort, tmp_path):
-    from cmrlib.cohort import Annotation, Observer
-
     name = "sub-P0003_view-sax"
     mask = np.full(cohort.cine(name).pixels.shape, 255, np.uint8)
     mask[1] = 0
@@ -435,8 +439,9 @@ def test_a_segmenter_learns_resumes_and_is_fine_tuned(cohort, samples, tmp_path)
     again, _ = train_segmenter(*common, 3, seed=1, checkpoint=tmp_path / "sax.pt", **settings)
     for name, value in segmenter.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
+    other = Preprocessing("sax", 3.0, 64)
     with pytest.raises(ValueError, match="other settings"):
-        train_segmenter(*common[:3], Preprocessing("sax", 3.0, 64), 3, seed=1, checkpoint=tmp_path / "sax.pt", **settings)
+        train_segmenter(*common[:3], other, 3, seed=1, checkpoint=tmp_path / "sax.pt", **settings)
     segmenter.save(tmp_path / "sax")
     tuned = segmentation_learner(*common, start_from=tmp_path / "sax", **settings)
     assert tuned.model.training

@@ -26,8 +26,9 @@ class Commands(TyperGroup):
             if ctx.params["debug"] or getattr(error, "errno", None) == errno.EPIPE:
                 raise
             # of a KeyError, str() would be the message in quotes
-            text = error.args[0] if isinstance(error, KeyError) and error.args else error
-            typer.echo(f"error: {' '.join(str(text).split())}", err=True)
+            text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+            foreign = " " not in text  # a bare key says nothing without its error's name
+            typer.echo(f"error: {type(error).__name__ + ': ' if foreign else ''}{text}", err=True)
             raise typer.Exit(2) from None
 
 

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cmrlib.runs.parameters import ROOT, UsageError, checked, defaults
-from cmrlib.runs.sources import learning_digest, making_digest
+from cmrlib.runs.sources import making_digest
 
 # What a run leaves in its folder and a new one starts without. Of a cohort, _keep_or_drop_cohort decides.
 LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights")
@@ -118,17 +118,12 @@ class Run:
 
     @property
     def state(self) -> Path:
-        """Folder for checkpoints, outside the run: runs/.state/PROFILE/NOTEBOOK/DIGEST.
+        """Folder for checkpoints, outside the run: runs/.state/NOTEBOOK, shared by profiles.
 
-        The digest covers the parameters, the cohort and the code that training depends on. The same training,
-        killed or finished, is found again; another one never mistakes it for its own. So what shapes a training
-        belongs into a parameter or the library: cells are not part of the digest.
+        A training names its file in it by its own settings, data and code (`training.job_file`), so that the same
+        training, killed or finished, is found again, and another one never mistakes it for its own.
         """
-        cohort = self.cohort if "cohort" in self.parameters else self.folder / "cohort"
-        known_by = [cohort / "participants.tsv", cohort / "cines.tsv", cohort.with_name(".cohort")]
-        texts = [path.read_text() for path in known_by if path.exists()]
-        folder = self.folder.parents[1] / ".state" / self.profile / self.notebook
-        folder = folder / self._key(learning_digest(self.notebook), *texts)
+        folder = self.folder.parents[1] / ".state" / self.notebook
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

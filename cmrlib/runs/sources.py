@@ -25,14 +25,6 @@ def code_digest(notebook: str, package: Path = PACKAGE) -> str:
     return _digest([*map(_normal, code), *_contents(modules, package)])
 
 
-def learning_digest(notebook: str, package: Path = PACKAGE) -> str:
-    """Digest of the modules that training can depend on: those that import torch or fastai, and what they import.
-
-    Checkpoints are filed under it, so that a plot that changed costs no training, and a network that changed does.
-    """
-    return _part_digest(notebook, lambda name: _learns(_text(name, package)), package)
-
-
 def making_digest(notebook: str, package: Path = PACKAGE) -> str:
     """Digest of the modules that make a cohort, and what they import."""
     return _part_digest(notebook, lambda name: name.startswith(("cmrlib.datasets", "cmrlib.phantom")), package)
@@ -87,16 +79,6 @@ def _normal(source):
         return ast.dump(ast.parse(source))
     except SyntaxError:
         return source
-
-
-def _learns(source):
-    roots = set()
-    for node in ast.walk(_parsed(source)):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            roots.add(node.module.split(".")[0])
-    return bool(roots & {"torch", "fastai"})
 
 
 def _file(name, package):

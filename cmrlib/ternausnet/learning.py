@@ -1,15 +1,21 @@
 """Training: a fastai Learner for one view, and the run that is resumed where it stopped."""
 
+import hashlib
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from fastai.learner import Learner
 
+from cmrlib import blocks, cine, training
 from cmrlib.anatomy import VIEW_STRUCTURES
 from cmrlib.blocks import segmentation_block
+from cmrlib.files import digest
+from cmrlib.ternausnet import network
 from cmrlib.ternausnet.network import SegmentationLoss, TernausNet, load_imagenet_encoder
 from cmrlib.ternausnet.prediction import Preprocessing, Segmenter
-from cmrlib.training import adamw, fit
+from cmrlib.training import adamw, fit, job_file
 
 
 def segmentation_learner(cohort, observer, samples, preprocessing: Preprocessing, width: int = 64, batch_size: int = 8,
@@ -33,10 +39,22 @@ def segmentation_learner(cohort, observer, samples, preprocessing: Preprocessing
 
 def train_segmenter(cohort, observer, samples, preprocessing: Preprocessing, epochs: int, seed: int, lr: float = 2e-3,
                     precision: str = "bf16", checkpoint=None, **learner) -> tuple[Segmenter, Learner]:
-    """Train one view's network; resumes from `checkpoint`. Returns the segmenter and the learner (its loss curve)."""
+    """Train one view's network. Returns the segmenter and the learner (its loss curve).
+
+    checkpoint: a file, or a folder in which the training is filed under its settings, samples and code; an
+    interrupted training goes on from there and a finished one returns at once. learner: of `segmentation_learner`.
+    """
     torch.manual_seed(seed)
     learn = segmentation_learner(cohort, observer, samples, preprocessing, **learner)
-    settings = asdict(preprocessing) | {k: str(v) for k, v in learner.items()} | {"cohort": cohort.digest}
+    files = {name: digest(Path(learner[name]).with_suffix(".safetensors") if name == "start_from" else learner[name])
+             for name in ("start_from", "imagenet") if learner.get(name)}
+    rows = hashlib.blake2b(samples.to_csv(index=False).encode(), digest_size=8).hexdigest()
+    data = {"cohort": cohort.digest, "observer": observer, "samples": rows, "precision": precision}
+    settings = asdict(preprocessing) | learner | files | data
+    if checkpoint is not None and Path(checkpoint).is_dir():
+        name = f"ternausnet_{preprocessing.view}"
+        every = settings | {"epochs": epochs, "lr": lr, "seed": seed}
+        checkpoint = job_file(checkpoint, name, every, (cine, blocks, network, training, sys.modules[__name__]))
     fit(learn, epochs, lr, seed, precision, checkpoint, settings, f"TernausNet {preprocessing.view}",
         validate_every=max(1, epochs // 8))
     return Segmenter(learn.model, preprocessing, VIEW_STRUCTURES[preprocessing.view], precision), learn

@@ -57,6 +57,8 @@ class Segmenter:
         if copies < 1:
             raise ValueError(f"copies must be 1 or more, got {copies}")
         frames = list(range(cine.frames)) if frames is None else list(frames)
+        if not frames:
+            raise ValueError(f"{cine.name}: no frame to segment; give frame numbers, or None for the whole cycle")
         mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
         confidence = np.full(cine.frames, np.nan)
         planes = self._heart_planes(cine, frames, [0.0] if copies == 1 else np.linspace(-20, 20, copies))
@@ -131,23 +133,25 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
                    whole_cycle: bool = True, copies: int = 3) -> pd.DataFrame:
     """Segment every cine of the views that have a segmenter, and lay the masks over the cohort as an observer.
 
-    folder: the observer's. subjects: participant_ids, default all. whole_cycle False: only the frames that the
-    observer `reference` drew. Returns a row a cine: participant_id, session, cine, view, frames, confidence (mean
+    folder: the observer's. subjects: participant_ids, default all. whole_cycle False: only cines and frames that
+    the observer `reference` drew. Returns a row a cine: participant_id, session, cine, view, frames, confidence (mean
     over ED and ES where they are known, else over all frames), seconds, flags.
     """
     wanted = cohort.cines[cohort.cines["view"].isin(list(segmenters))]
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(list(subjects))]
+    looked = cohort.observer(reference) if reference and not whole_cycle else None
+    wanted = wanted[[looked is None or looked.has(name) for name in wanted["cine"]]]
     if wanted.empty:
         raise ValueError(f"no cine of the views {', '.join(segmenters)} among these subjects of {cohort.path.name}")
     observer, rows = Observer(folder), []
     for row in tqdm(list(wanted.itertuples()), desc="segment", unit="cine", disable=None):
         cine, start = cohort.cine(row.cine), time.monotonic()
-        drawn = cohort.observer(reference).mask(row.cine).annotated if reference and not whole_cycle else None
-        mask, confidence, flags = segmenters[row.view].predict(cine, drawn, copies)
-        structures = segmenters[row.view].structures
-        observer.write(cine, Annotation(mask, dict.fromkeys(drawn or range(cine.frames), structures)))
-        phases = [t for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])] or slice(None)
+        frames = sorted(looked.mask(row.cine).annotated) if looked else list(range(cine.frames))
+        mask, confidence, flags = segmenters[row.view].predict(cine, frames, copies)
+        observer.write(cine, Annotation(mask, dict.fromkeys(frames, segmenters[row.view].structures)))
+        phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
+        known = phases or [c for c in confidence if np.isfinite(c)] or [np.nan]
         rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                     "frames": len(drawn or range(cine.frames)), "confidence": np.nanmean(confidence[phases]),
+                     "frames": len(frames), "confidence": float(np.mean(known)),
                      "seconds": round(time.monotonic() - start, 3), "flags": ";".join(flags)})
     return pd.DataFrame(rows)

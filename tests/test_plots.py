@@ -1,0 +1,248 @@
+"""Pictures: what is drawn is what the table says, axes say what they show, and phantoms are marked as such."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from cmrlib import plots
+from cmrlib.anatomy import COLOURS, NAMES
+from cmrlib.cine import Cine
+
+MARK = "phantom (synthetic hearts)"
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    with matplotlib.rc_context():
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    return plt.figure().add_subplot()
+
+
+def heart(slices=5, frames=4, shape=(60, 50), spacing_mm=(1.5, 1.0), base_last=False):
+    """(cine, labels): a cone of LV in its wall, larger at the base."""
+    rows, columns = np.indices(shape)
+    radius = np.hypot(rows - 30, columns - 24)
+    labels = np.zeros((frames, slices, *shape), np.uint8)
+    for t, k in np.ndindex(frames, slices):
+        size = (k + 4 if base_last else slices - k + 3) - 0.5 * t
+        labels[t, k][radius < 1.6 * size], labels[t, k][radius < size] = 2, 1
+    affine = np.diag([*spacing_mm[::-1], 8, 1.0])
+    times = np.tile(np.arange(frames) * 60.0, (slices, 1))
+    view = "sax" if slices > 1 else "2ch"
+    return Cine(labels * np.uint16(90) + 20, affine, view, "a", ed=0, es=2, frame_times_ms=times), labels
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def lines(ax):
+    return [line.get_xydata() for line in ax.lines]
+
+
+# --- cines -----------------------------------------------------------------------------------------------------------
+
+
+def test_phantoms_are_marked_on_the_figure_itself():
+    figure = plt.figure()
+    assert plots.mark_synthetic(figure, False) is figure and not figure.texts
+    assert MARK in texts(plots.mark_synthetic(figure, True))
+
+
+def test_a_slice_has_its_true_aspect_and_its_outlines(ax):
+    cine, labels = heart()
+    assert plots.show_slice(ax, cine, 1, 2, labels[1, 2], labels[0, 2], box=(10, 50, 5, 45), title="ES, mid") is ax
+    np.testing.assert_array_equal(ax.images[0].get_array(), cine.pixels[1, 2])
+    assert ax.get_aspect() == 1.5 and ax.get_title() == "ES, mid" and not len(ax.get_xticks())
+    assert ax.get_xlim() == (4.5, 45.5) and ax.get_ylim() == (50.5, 9.5)  # rows run downwards
+    drawn = {tuple(np.round(c[:3], 3)) for s in ax.collections for c in (*s.get_edgecolor(), *s.get_facecolor())}
+    assert {tuple(np.round(to_rgb(COLOURS[s]), 3)) for s in ("lv", "myo")} | {(1.0, 1.0, 1.0)} <= drawn
+    before = len(ax.collections)
+    plots.show_slice(ax, cine, 1, 2, np.full((60, 50), 255, np.uint8))
+    assert len(ax.collections) == before  # nobody annotated: nothing drawn
+
+
+def test_unknown_spacing_is_drawn_square(ax):
+    cine, _ = heart()
+    unknown = Cine(cine.pixels, cine.affine, "sax", "a", spacing_known=False)
+    assert plots.show_slice(ax, unknown, 0, 0).get_aspect() == 1
+
+
+def test_the_box_holds_the_heart_and_stays_in_the_image():
+    _, labels = heart()
+    rows, columns = np.nonzero(labels.any((0, 1)))
+    assert plots.heart_box(labels, 5) == (rows.min() - 5, rows.max() + 5, columns.min() - 5, columns.max() + 5)
+    assert plots.heart_box(labels, 99) == (0, 59, 0, 49)
+    assert plots.heart_box(np.where(labels == 0, 255, labels), 5) == plots.heart_box(labels, 5)
+    assert plots.heart_box(labels * 0) is None and plots.heart_box(labels * 0 + 255) is None
+
+
+@pytest.mark.parametrize(("base_last", "picks"), [(False, [1, 4, 8]), (True, [8, 4, 1])])
+def test_the_base_comes_first_however_the_stack_is_stored(base_last, picks):
+    _, labels = heart(slices=10, base_last=base_last)
+    found = plots.base_mid_apex(labels[0])
+    assert found == picks and all(isinstance(k, int) for k in found)
+    assert plots.base_mid_apex(labels[0] * 0) == [1, 4, 8]  # no LV: the stack itself
+    assert plots.base_mid_apex(labels[0][:1]) == [0, 0, 0]
+
+
+def test_a_stack_is_two_phases_by_three_levels():
+    cine, labels = heart()
+    figure = plots.stack_picture(cine, labels, labels, title="best: Dice 0.93")
+    titles = [f"{phase}, {level}" for phase in ("ED", "ES") for level in ("base", "mid", "apex")]
+    assert [ax.get_title() for ax in figure.axes] == titles
+    assert figure.get_suptitle() == "best: Dice 0.93"
+    np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), cine.pixels[2, 2])  # ES, mid
+    bare = plots.stack_picture(Cine(cine.pixels, cine.affine, "sax", "a"), frames={"frame 3": 3})
+    assert [ax.get_title() for ax in bare.axes] == ["frame 3, base", "frame 3, mid", "frame 3, apex"]
+    long_axis = plots.stack_picture(*heart(slices=1))
+    assert [ax.get_title() for ax in long_axis.axes] == ["ED, 2ch", "ES, 2ch"]
+
+
+def test_an_animation_runs_in_real_time(tmp_path):
+    cine, labels = heart()
+    path = plots.animate(cine, tmp_path / "deep" / "a.gif", mask=labels, height=120)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 4 and gif.info["duration"] == 60 and gif.size[1] == 120 and gif.info["loop"] == 0
+    still = Cine(cine.pixels, cine.affine, "sax", "a")
+    with Image.open(plots.animate(still, tmp_path / "b.gif", k=0)) as gif:
+        assert gif.info["duration"] == 40
+
+
+def test_an_animation_keeps_the_hearts_shape(tmp_path):
+    cine, _ = heart()  # 60 rows of 1.5 mm, 50 columns of 1 mm
+    with Image.open(plots.animate(cine, tmp_path / "a.gif", height=180)) as gif:
+        assert gif.size == (100, 180)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def overlap_table():
+    rows = [(p, s, phase) for p in "abcde" for s in ("rv", "lv") for phase in ("ED", "ES")]
+    table = pd.DataFrame(rows, columns=["participant_id", "structure", "phase"])
+    return table.assign(dice=np.linspace(0.8, 0.95, len(table)), hd95_mm=np.linspace(3, 8, len(table)))
+
+
+@pytest.mark.parametrize(("value", "label"), [("dice", "Dice"), ("hd95_mm", "95 % Hausdorff distance (mm)"),
+                                              ("other_ml", "other_ml")])
+def test_overlap_strips_hold_every_case(ax, value, label):
+    table = overlap_table().assign(other_ml=1.0)
+    plots.overlap_strips(table, ax, value)
+    assert ax.get_ylabel() == label and ax.get_xlabel() == ""
+    assert [t.get_text() for t in ax.get_xticklabels()] == [NAMES["lv"], NAMES["rv"]]  # in this order, always
+    points = np.concatenate([c.get_offsets()[:, 1] for c in ax.collections if len(c.get_offsets())])
+    np.testing.assert_allclose(np.sort(points), np.sort(table[value]))
+
+
+def test_overlap_of_a_view_says_how_many_subjects():
+    figure = plots.overlap_figure(overlap_table(), "sax")
+    assert figure.get_suptitle() == "sax, 5 test subjects" and len(figure.axes) == 2
+    assert figure.axes[0].get_ylim() == (pytest.approx(0.75), 1) and figure.axes[0].get_legend() is None
+
+
+PAIRS = pd.DataFrame({"reference": [50.0, 60, 55, 65], "test": [52.0, 61, 54, 69], "group": list("xxyy")})
+ROW = pd.Series({"bias": 1.5, "bias_low": 0.5, "bias_high": 2.5, "loa_low": -2.0, "loa_low_low": -4.0,
+                 "loa_low_high": 0.0, "loa_high": 5.0, "loa_high_low": np.nan, "loa_high_high": np.nan, "slope": 0.9,
+                 "intercept": 4.0, "r": 0.95,
+                 "icc_a1": 0.931, "icc_a1_low": 0.5, "icc_a1_high": 0.99})
+
+
+def test_bland_altman_draws_what_the_row_says(ax):
+    plots.bland_altman(PAIRS, ROW, ax, "%", band=(-3, 3), hue="group")
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[51, 2], [60.5, 1], [54.5, -1], [67, 4]])
+    assert sorted(line[0, 1] for line in lines(ax) if len(line)) == [-2, 1.5, 5]
+    assert ax.get_xlabel() == "mean of both (%)" and ax.get_ylabel() == "test − reference (%)"
+    assert {t.get_text() for t in ax.texts} == {"1.5", "-2.0", "5.0"}
+    spans = sorted((p.get_y(), p.get_y() + p.get_height()) for p in ax.patches)
+    np.testing.assert_allclose(spans, [(-4, 0), (-3, 3), (0.5, 2.5)])  # an unknown interval is not drawn
+
+
+def test_regression_draws_identity_and_fit(ax):
+    plots.regression(PAIRS, ROW, ax, "mL")
+    identity, fit = lines(ax)
+    np.testing.assert_allclose(identity, [[50, 50], [69, 69]])
+    np.testing.assert_allclose(fit, [[50, 49], [69, 66.1]])
+    assert ax.get_xlabel() == "reference (mL)" and ax.get_ylabel() == "test (mL)"
+    assert ax.get_title() == "r = 0.950, slope 0.90"
+
+
+def test_agreement_says_n_and_icc():
+    figure = plots.agreement_figure(PAIRS, ROW, "%", "LVEF")
+    assert figure.get_suptitle() == "LVEF · n = 4, ICC(A,1) 0.931 (0.500 to 0.990)"
+    assert [ax.get_xlabel() for ax in figure.axes] == ["mean of both (%)", "reference (%)"]
+
+
+def curve_table():
+    times = np.arange(6) * 50.0
+    parts = [pd.DataFrame({"participant_id": p, "view": view, "structure": s, "time_ms": times[::-1],
+                           "volume_ml": 100 + 10.0 * np.arange(6), "phase": ["ED", "", "", "ES", "", ""]})
+             for p in "ab" for view in ("sax", "4ch") for s in ("lv", "myo", "rv")]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_volume_curves_run_in_time_with_their_phases(ax):
+    table = curve_table()
+    one = table[(table["participant_id"] == "a") & (table["view"] == "sax") & (table["structure"] != "myo")]
+    plots.volume_curves(one, ax, one[one["phase"] == "ES"])
+    assert [line.get_label() for line in ax.lines] == [NAMES["lv"], NAMES["rv"]]
+    np.testing.assert_allclose(lines(ax)[0], np.c_[np.arange(6) * 50.0, 150 - 10.0 * np.arange(6)])
+    assert ax.get_xlabel() == "time (ms)" and ax.get_ylabel() == "volume (mL)" and ax.get_ylim()[0] == 0
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[100, 130], [250, 100]])  # ES and ED
+    assert len(ax.collections) == 4 and not len(ax.collections[2].get_facecolor())  # the reference's are hollow
+
+
+def test_a_panel_of_curves_a_subject():
+    figure = plots.curve_panels(curve_table(), ["b", "a"], curve_table())
+    assert [ax.get_title() for ax in figure.axes] == ["b", "a"] and all(len(ax.lines) == 2 for ax in figure.axes)
+    assert len(plots.curve_panels(curve_table(), []).axes) == 1
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_losses_have_a_panel_a_view(synthetic):
+    table = pd.DataFrame({"view": ["sax"] * 3 + ["4ch"] * 2, "epoch": [1, 2, 3, 1, 2], "train": [3.0, 2, 1, 3, 2],
+                          "validation": [np.nan, 2.5, 2.0, 2.8, np.nan], "fold": 0})
+    table = pd.concat([table, table[table["view"] == "sax"].assign(fold=1, train=4.0)])
+    figure = plots.loss_curves(table, synthetic)
+    assert [ax.get_title() for ax in figure.axes] == ["sax", "4ch"] and figure.axes[0].get_ylabel() == "loss"
+    train, valid, other, _ = lines(figure.axes[0])  # a pair a fold
+    assert train.tolist() == [[1, 3], [2, 2], [3, 1]] and valid.tolist() == [[2, 2.5], [3, 2]]
+    assert other.tolist() == [[1, 4], [2, 4], [3, 4]] and len(figure.axes[1].lines) == 2
+    assert figure.axes[1].get_xlabel() == "epoch" and (MARK in texts(figure)) == synthetic
+    names = [t.get_text() for t in figure.axes[-1].get_legend().get_texts()]
+    assert names == ["training crops", "validation subjects"]
+
+
+def test_confidence_against_dice():
+    table = pd.DataFrame({"confidence": [0.8, 0.9, 0.95], "dice": [0.7, 0.85, 0.9], "view": ["sax", "sax", "4ch"]})
+    rho = {"rho": 1.0, "rho_low": 0.4, "rho_high": 1.0, "n": 3.0}
+    figure = plots.confidence(table, rho, True)
+    ax = figure.axes[0]
+    assert ax.get_title() == "Spearman 1.00 (0.40 to 1.00), n = 3" and MARK in texts(figure)
+    assert ax.get_ylabel() == "mean Dice" and ax.get_xlabel().startswith("confidence")
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), table[["confidence", "dice"]])
+
+
+def test_wall_thickness_stands_in_millimetres():
+    table = pd.DataFrame({"DCM": [7.25, 8.0], "NOR": [9.0, 10.5]}, index=pd.Index([1, 2], name="segment"))
+    figure = plots.segment_heatmap(table)
+    ax, bar = figure.axes
+    assert [t.get_text() for t in ax.texts] == ["7.2", "9.0", "8.0", "10.5"] and bar.get_ylabel() == "mm"
+    assert ax.get_ylabel() == "AHA segment" and [t.get_text() for t in ax.get_xticklabels()] == ["DCM", "NOR"]
+
+
+def test_the_style_keeps_fonts_editable():
+    plots.use_style()
+    assert plt.rcParams["pdf.fonttype"] == 42 and not plt.rcParams["axes.spines.top"]
