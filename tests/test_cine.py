@@ -49,7 +49,7 @@ def test_a_name_holds_what_tells_cines_apart():
 def test_spacing_times_and_rate_by_hand():
     times = np.tile([0.0, 30.0, 60.0, 90.0], (5, 1))
     cine = make_cine(frame_times_ms=times, rr_ms=np.array([750, 800, np.nan, 800, 850.0]))
-    assert cine.spacing_mm == (8.0, 1.5, 1.25) and cine.voxel_ml == pytest.approx(0.015)
+    assert cine.spacing_mm == pytest.approx((8.0, 1.5, 1.25)) and cine.voxel_ml == pytest.approx(0.015)
     assert cine.frame_step_ms == 30 and cine.heart_rate_bpm == 75
     assert np.isnan(make_cine().frame_step_ms) and np.isnan(make_cine().heart_rate_bpm)
     oblique = cv2.Rodrigues(np.array([0.3, -0.5, 0.2]))[0] @ np.diag([1.25, 1.5, 8.0])
@@ -100,7 +100,7 @@ def test_context_repeats_the_ends_and_a_lone_slice():
     lone = make_cine((2, 1, 12, 10)).context(1, 0)
     assert lone.shape == (12, 10, 3) and np.ptp(lone, axis=-1).max() == 0
     unknown = make_cine(spacing_known=False, spacing_mm=(1, 1, 1))
-    np.testing.assert_array_equal(unknown.context(0, 2)[..., 2], unknown.pixels[0, 3])  # next slice, whatever the affine
+    np.testing.assert_array_equal(unknown.context(0, 2)[..., 2], unknown.pixels[0, 3])  # the next slice
 
 
 def test_intensity_window_is_the_percentiles():

@@ -28,7 +28,7 @@ LOCK = {
 LEVELS = [
     "anatomy files cine",
     "cohort study splits ingest measures overlap agreement summary",
-    "datasets phantom blocks training",
+    "datasets phantom blocks training weights",
     "ternausnet tempreg mvnet cussp sslhf heartmae",
     "plots report runs cli",
 ]

@@ -56,13 +56,14 @@ def test_validation_takes_the_first_of_each_group_from_the_next_fold():
     fold_of, split = assign_folds(subjects), split_subjects(subjects, fold=4, validation_per_group=3)
     validation = split.index[split == "validation"]
     assert (fold_of[validation] == 0).all()
-    assert subjects.set_index("participant_id").loc[validation, "group"].value_counts().to_dict() == {"DCM": 3, "NOR": 3}
+    groups = subjects.set_index("participant_id").loc[validation, "group"]
+    assert groups.value_counts().to_dict() == {"DCM": 3, "NOR": 3}
     assert (split[fold_of == 4] == "test").all() and (split == "train").sum() == 100 - 20 - 6
 
 
 def test_a_list_decides_in_place_of_the_rule(tmp_path):
     subjects, path = people(10, ("NOR",)), tmp_path / "list.tsv"
-    folds = pd.DataFrame({"participant_id": [f"p{k:03d}" for k in range(12)], "group": "NOR", "fold": np.arange(12) % 5})
+    folds = people(12, ("NOR",)).assign(fold=np.arange(12) % 5)
     write_tsv(folds, path)
     split = split_subjects(subjects, fold=2, lists=path)
     assert split.index[split == "test"].tolist() == ["p002", "p007"] and len(split) == 10  # not those who are not here

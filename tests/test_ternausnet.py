@@ -310,8 +310,8 @@ def test_a_batch_never_crosses_a_frame(slices, frames):
     cine, labels = labelled_heart(slices=slices, frames=frames)
     segmenter = oracle()
     mask, confidence, _ = segmenter.predict(cine, copies=2)
-    assert {shape[0] for shape in segmenter.model.batches} == {slices}
-    assert all(size % 32 == 0 for shape in segmenter.model.batches for size in shape[2:])
+    assert {shape[0] for shape in segmenter.network.batches} == {slices}
+    assert all(size % 32 == 0 for shape in segmenter.network.batches for size in shape[2:])
     assert_same_heart(mask, labels, 0.2)
     assert confidence.shape == (frames,)
 
@@ -385,6 +385,18 @@ def test_a_saved_segmenter_sees_the_same(cohort, tmp_path):
     segmenter.save(tmp_path / "again")  # after work, too
     for name, value in Segmenter.load(tmp_path / "again").model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
+
+
+def test_folding_batch_norm_changes_nothing():
+    torch.manual_seed(3)
+    model = TernausNet(4, 4)
+    for _ in range(3):
+        model(torch.rand(4, 3, 32, 32))  # statistics that are not the initial ones
+    segmenter, x = Segmenter(model, Preprocessing(), SAX), torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(segmenter.network(x), segmenter.model(x), atol=1e-5, rtol=1e-4)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in segmenter.network.modules())
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in segmenter.model.modules()) == 14 and not segmenter.model.training
 
 
 def test_fp32_and_bf16_agree(cohort, tmp_path):
