@@ -117,7 +117,7 @@ def write_dicom(folder, pixels):
 def compare_loaders(folder, subjects) -> float:
     """Slices a second of the training loader, over a cohort against over .nii.gz read again for every sample."""
     cohort = make_cohort(folder / "cohort", subjects, frames=FRAMES, views=("sax",), size=(COLUMNS, COLUMNS),
-                         spacing_mm=1.6, slices=SLICES, workers=1)
+                         spacing_mm=1.6, slices=SLICES, workers=1, progress=False)
     zip_arrays(cohort)
     samples = sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects))
     mapped = loader(cohort, samples)
