@@ -1,8 +1,10 @@
 """What all learners share: seeds, CPU mixed precision, averaged weights, exact resume."""
 
+import ctypes
 import hashlib
 import inspect
 import random
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -137,6 +139,16 @@ class StopOnNaN(Callback):
             raise FloatingPointError(f"the loss is {self.loss.item()} in epoch {self.epoch + 1}: lower the rate")
 
 
+class ReturnMemory(Callback):
+    """Give free pages back after each epoch: glibc's heap keeps them, and a long training grew by 100 MB an epoch."""
+
+    order = 99
+
+    def after_epoch(self):
+        if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 class ProgressLines(Callback):
     """One line an epoch: losses and the time still to go, readable in a terminal, a log and a notebook."""
 
@@ -256,7 +268,7 @@ def fit(learn: Learner, epochs: int, lr: float, seed: int, precision: str = "bf1
         raise ValueError(f"unknown precision {precision!r}; expected bf16 or fp32")
     mixed = MixedPrecision(precision == "bf16")
     cbs = [SeedEpochs(seed), mixed, AveragedWeights(), ValidateEvery(validate_every),
-           ProgressLines(what, max(1, epochs // 20)), StopOnNaN(), *callbacks]
+           ProgressLines(what, max(1, epochs // 20)), StopOnNaN(), ReturnMemory(), *callbacks]
     start = 0
     if checkpoint is not None:
         other = {} if precision == "bf16" else {"precision": precision}
