@@ -26,8 +26,8 @@ def use_style():
 def mark_synthetic(figure, synthetic: bool):
     """Write on the figure itself that its hearts are synthetic."""
     if synthetic:
-        # just below the figure, where no label can lie; saving crops to what is drawn
-        figure.text(1, -0.01, "phantom (synthetic hearts)", ha="right", va="top", fontsize=8, color="#666666")
+        # just above the figure, where no label can lie; saving crops to what is drawn
+        figure.text(1, 1.01, "phantom (synthetic hearts)", ha="right", va="bottom", fontsize=8, color="#666666")
     return figure
 
 
@@ -128,7 +128,7 @@ def overlap_strips(table, ax, y="dice"):
     sns.stripplot(table, x="structure", y=y, hue="phase", order=order, dodge=True, size=3, ax=ax, legend=False)
     ax.set(xlabel="", ylabel={"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)",
                               "assd_mm": "mean surface distance (mm)"}.get(y, y))
-    ax.set_xticks(range(len(order)), [NAMES[s] for s in order])
+    ax.set_xticks(range(len(order)), [s if s == "myo" else s.upper() for s in order])
     return ax
 
 

@@ -142,7 +142,7 @@ def test_overlap_strips_hold_every_case(ax, value, label):
     table = overlap_table().assign(other_ml=1.0)
     plots.overlap_strips(table, ax, value)
     assert ax.get_ylabel() == label and ax.get_xlabel() == ""
-    assert [t.get_text() for t in ax.get_xticklabels()] == [NAMES["lv"], NAMES["rv"]]  # in this order, always
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["LV", "RV"]  # in this order, always
     points = np.concatenate([c.get_offsets()[:, 1] for c in ax.collections if len(c.get_offsets())])
     np.testing.assert_allclose(np.sort(points), np.sort(table[value]))
 

@@ -108,10 +108,10 @@ HEADLINE = {"lvef_pct": ("lvef", "pct"), "lvedv_ml": ("lvedv", "ml"), "lvm_g": (
 
 def headline(compared: pd.DataFrame) -> dict:
     """Metrics for a manifest from a table of `compare`: lvef_mae_pct, lvef_bias_pct, lvef_loa_low_pct, …, lvef_icc,
-    and mae, bias, icc of LVEDV and mass, each with _low and _high where there is an interval."""
-    metrics = {}
-    for row in compared[compared["measure"].isin(HEADLINE)].to_dict("records"):
-        name, unit = HEADLINE[row["measure"]]
+    and the same of LVEDV and mass, each with _low and _high. A measure that was not compared is NaN, not left out."""
+    metrics, rows = {}, compared.set_index("measure").reindex(list(HEADLINE))
+    for measure, row in rows.to_dict("index").items():
+        name, unit = HEADLINE[measure]
         for column in ("mae", "bias", "loa_low", "loa_high"):
             metrics |= {f"{name}_{column}_{unit}{end}": row[f"{column}{end}"] for end in ("", "_low", "_high")}
         metrics |= {f"{name}_icc{end}": row[f"icc_a1{end}"] for end in ("", "_low", "_high")}

@@ -7,7 +7,8 @@ Where we leave the papers, and why:
 * batch norm after every convolution: from random weights the plain form hardly trains (ImageNet weights fit both);
 * three input channels are the slice between its neighbours about 10 mm away, not three copies of it: base and apex
   are decided by what comes next to them. Without neighbours (long axis) the slice is repeated, as in the papers;
-* `width` 64 is the paper's; smaller widths are the same network, narrower;
+* `width` 64 is the paper's; smaller widths are the same network, narrower. The last convolution keeps `width`
+  channels where the published one halves them;
 * cross-entropy + Dice over classes of a batch, with un-annotated pixels left out (loss not stated in CUSSP).
 """
 
