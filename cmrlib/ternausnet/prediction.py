@@ -31,10 +31,6 @@ class Preprocessing:
     size: int = 128
 
 
-SURE = 0.9
-"""Agreement of turned copies above which a way up is taken without trying the others (right ones reach .95)."""
-
-
 class Segmenter:
     """A trained network with its preprocessing: cine in, mask and confidence out; no mask says where the heart is."""
 
@@ -89,16 +85,14 @@ class Segmenter:
         return np.array([self.preprocessing.spacing_mm / mm for mm in spacing])
 
     def _heart_planes(self, cine, frames, angles_deg) -> list[Plane]:
-        """Where and which way up to look closely: quarter turns are tried until two turned copies of what is found
-        agree, else the one that agrees best is taken. Archives differ in how they lay a heart in the image."""
+        """Where and which way up to look closely: of four quarter turns the one in which two slightly turned copies of
+        what is found agree best. Archives differ in how they lay a heart in the image."""
         looked, best = sorted({frames[0], frames[len(frames) // 2]}), (-1.0, None)
         for turn in (0, 90, 180, 270):
             size, centre = self._find(cine, looked, turn)
             planes = [self._plane(cine, size, turn + angle, centre) for angle in (-10, 10)]
             trust = np.mean([self._trust(cine, t, planes) for t in looked])
             best = max(best, (trust, (size, centre, turn)), key=lambda look: look[0])
-            if trust >= SURE:
-                break
         size, centre, turn = best[1]
         return [self._plane(cine, size, turn + angle, centre) for angle in angles_deg]
 
