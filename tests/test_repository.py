@@ -123,6 +123,13 @@ def test_the_readme_quotes_the_record():
     assert text in (ROOT / "README.md").read_text(), "run `make readme`"
 
 
+def test_pictures_are_small_enough_to_clone():
+    pictures = [path for path in tracked() if path.suffix in (".png", ".gif", ".pdf", ".jpg")]
+    assert not [relative(path) for path in pictures if path.stat().st_size > 300 * 1024]
+    quoted = re.findall(r"\((figures/[^)]+)\)", (ROOT / "README.md").read_text())
+    assert quoted and set(quoted) <= {relative(path) for path in pictures}
+
+
 # -- profiles and notebooks -------------------------------------------------------------------------------------
 
 

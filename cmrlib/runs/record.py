@@ -8,6 +8,8 @@ import io
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from cmrlib.files import atomic, write_json
 from cmrlib.runs.parameters import ROOT
 
@@ -49,7 +51,7 @@ MARKS = ("<!-- record: written by `make readme` -->", "<!-- end of record -->")
 
 def results_table() -> str:
     """The README's results as Markdown, from figures/record/ alone; what was not run yet is not listed."""
-    lines = ["| what | value (95 % interval) | n | minutes | commit |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| what | value (95 % interval) | n | commit |", "| --- | --- | --- | --- |"]
     for stem, metric, what, digits in QUOTED:
         path = ROOT / "figures" / "record" / f"{stem}.json"
         if not path.exists():
@@ -58,8 +60,7 @@ def results_table() -> str:
         value, low, high = (kept["metrics"].get(f"{metric}{end}") for end in ("", "_low", "_high"))
         shown = "undefined" if value is None else f"{value:.{digits}f}"
         shown += "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
-        minutes = f"{kept['seconds'] / 60:.0f}"
-        lines.append(f"| {what} | {shown} | {kept['metrics'].get('n')} | {minutes} | {kept['commit'][:8]} |")
+        lines.append(f"| {what} | {shown} | {kept['metrics'].get('n')} | {kept['commit'][:8]} |")
     return "\n".join(lines)
 
 
@@ -89,8 +90,10 @@ def write_gallery() -> list[str]:
         if not path.exists():
             missing.append(source)
             continue
+        picture = Image.open(path).convert("RGB")
+        picture.thumbnail((900, 900))  # enough for a README, and every clone carries it
         with atomic(ROOT / "figures" / "gallery" / name) as part:
-            part.write_bytes(path.read_bytes())
+            picture.quantize(128).save(part, format="PNG", optimize=True)
     return missing
 
 
