@@ -91,9 +91,9 @@ def write_gallery() -> list[str]:
             missing.append(source)
             continue
         picture = Image.open(path).convert("RGB")
-        picture.thumbnail((900, 900))  # enough for a README, and every clone carries it
+        picture.thumbnail((680, 680))  # enough for a README, and every clone carries it
         with atomic(ROOT / "figures" / "gallery" / name) as part:
-            picture.quantize(128).save(part, format="PNG", optimize=True)
+            picture.save(part, format="PNG", optimize=True)
     return missing
 
 
