@@ -16,19 +16,11 @@ from cmrlib import blocks
 from cmrlib.blocks import NOT_DRAWN, CentrePlane, RandomPlane, SliceRef, StandardSlice, TensorLabels, TensorSlice
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
-from cmrlib.phantom import make_cohort
 from cmrlib.splits import split_subjects
 from cmrlib.study import Study, finish_cohort, write_study
 from cmrlib.training import SeedEpochs
 
 SIZE = 64
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    path = tmp_path_factory.mktemp("phantom") / "c"
-    return make_cohort(path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
-                       progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,7 @@ def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first_pixels(read_folder(tmp_path).cines[0]), expected_corners(1, 4))
 
     def no_decoder(data):
-        raise RuntimeError("unable to decode: /home/marked/secret.dcm")
+        raise RuntimeError("unable to decode: /data/marked/secret.dcm")
     monkeypatch.setattr(images.pydicom.pixels, "pixel_array", no_decoder)
     study = read_folder(tmp_path)
     assert not study.cines and len(study.rejected) == 4

@@ -11,12 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cmrlib.anatomy import VIEW_STRUCTURES, codes
-from cmrlib.blocks import NOT_DRAWN, TensorLabels, sample_table
+from cmrlib.blocks import NOT_DRAWN, TensorLabels
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.overlap import dice, score_observers
-from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
 from cmrlib.ternausnet import (
     Preprocessing,
     SegmentationLoss,
@@ -38,18 +36,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    path = tmp_path_factory.mktemp("phantom") / "c"
-    return make_cohort(path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
-                       progress=False)
-
-
-@pytest.fixture(scope="module")
-def samples(cohort):
-    return sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), 2)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------

@@ -12,9 +12,6 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from torch import nn
 
-from cmrlib.blocks import sample_table
-from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
 from cmrlib.ternausnet import Preprocessing, segmentation_learner
 from cmrlib.training import (
     AveragedWeights,
@@ -43,18 +40,6 @@ class StopIn(Callback):
     def after_batch(self):
         if self.epoch == self.last and self.training:
             raise Interrupted
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    path = tmp_path_factory.mktemp("phantom") / "c"
-    return make_cohort(path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
-                       progress=False)
-
-
-@pytest.fixture(scope="module")
-def samples(cohort):
-    return sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), 2)
 
 
 @pytest.fixture(scope="module", autouse=True)

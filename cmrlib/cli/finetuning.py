@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement import bootstrap
-from cmrlib.blocks import StandardSlice, sample_table
+from cmrlib.blocks import sample_table
 from cmrlib.cli.segmenting import Weights, only
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, read_json, write_json
@@ -25,9 +25,6 @@ from cmrlib.training import fit, set_threads_and_seed
 
 FEWEST_SUBJECTS = 3
 """One to test, one to watch, one to learn from; and below it there is no interval."""
-ANYWHERE = 0.4
-"""Share of training crops that lie anywhere, not around the heart. A few cases show little of what is no heart; with
-fewer such crops a network finds hearts at the rim of the image (8 ACDC patients, from a phantom's network)."""
 BEFORE, AFTER = "before_finetuning", "after_finetuning"
 
 
@@ -154,10 +151,7 @@ def _train(cohort, observer, weights, split, checkpoint, recipe):
     samples = sample_table(cohort, observer, preprocessing.view, split)
     batch = min(8, int((samples["split"] == "train").sum()))  # a training epoch drops what fills no batch
     learn = segmentation_learner(cohort, observer, samples, preprocessing, batch_size=batch, start_from=weights.path)
-    for step in learn.dls.train.after_item.fs:
-        if isinstance(step, StandardSlice):
-            step.random.anywhere = ANYWHERE
-    fit(learn, recipe.epochs, recipe.learning_rate, recipe.seed, checkpoint=checkpoint, settings={"anywhere": ANYWHERE},
+    fit(learn, recipe.epochs, recipe.learning_rate, recipe.seed, checkpoint=checkpoint,
         what=f"TernausNet {preprocessing.view}", validate_every=max(1, recipe.epochs // 8))
     return Segmenter(learn.model, preprocessing, weights.segmenter.structures)
 

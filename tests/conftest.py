@@ -1,0 +1,20 @@
+"""What several test files look at: one small phantom cohort, made once, since nothing changes a cohort."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory):
+    from cmrlib.phantom import make_cohort
+
+    path = tmp_path_factory.mktemp("phantom") / "c"
+    return make_cohort(path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
+                       progress=False)
+
+
+@pytest.fixture(scope="session")
+def samples(cohort):
+    from cmrlib.blocks import sample_table
+    from cmrlib.splits import split_subjects
+
+    return sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), 2)
