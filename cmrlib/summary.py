@@ -106,9 +106,14 @@ def by_characteristics(scores: pd.DataFrame, subjects: pd.DataFrame, value: str)
 
 
 def segmentation_metrics(scores: pd.DataFrame, rho) -> dict:
-    """dice_lv, dice_myo, … (mean over subjects and phases), hd95_lv_mm and confidence_rho, each with its interval.
+    """`overlap_metrics` and confidence_rho, each with its interval."""
+    return overlap_metrics(scores) | {f"confidence_rho{end}": rho[f"rho{end}"] for end in ("", "_low", "_high")}
 
-    SAX where there is SAX, else all views; `dice_lv_4ch` and the like for the others.
+
+def overlap_metrics(scores: pd.DataFrame) -> dict:
+    """dice_lv, dice_myo, … (mean over subjects and phases), dice_mean (over structures too) and hd95_lv_mm.
+
+    Each with its interval. SAX where there is SAX, else all views; `dice_lv_4ch` and the like for the others.
     """
     metrics = {}
     for view in scores["view"].unique():
@@ -116,10 +121,12 @@ def segmentation_metrics(scores: pd.DataFrame, rho) -> dict:
         suffix = "" if view == "sax" or "sax" not in set(scores["view"]) else f"_{view}"
         for row in with_intervals(part, ["dice"], ["structure"]).to_dict("records"):
             metrics |= {f"dice_{row['structure']}{suffix}{end}": row[f"dice{end}"] for end in ("", "_low", "_high")}
+        mean = with_intervals(part.assign(structure="mean"), ["dice"], ["structure"]).iloc[0]
+        metrics |= {f"dice_mean{suffix}{end}": mean[f"dice{end}"] for end in ("", "_low", "_high")}
         lv = part[part["structure"] == "lv"]
         for row in with_intervals(lv, ["hd95_mm"], ["structure"]).to_dict("records"):
             metrics |= {f"hd95_lv{suffix}_mm{end}": row[f"hd95_mm{end}"] for end in ("", "_low", "_high")}
-    return metrics | {f"confidence_rho{end}": rho[f"rho{end}"] for end in ("", "_low", "_high")}
+    return metrics
 
 
 def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_id") -> pd.DataFrame:

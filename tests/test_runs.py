@@ -280,6 +280,34 @@ def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):
     assert str(root) not in "".join(path.read_text() for path in (root / "figures/record").iterdir())
 
 
+def test_folds_that_ran_apart_are_pooled(root):
+    """Two folds of four subjects; the second fold is run twice, and its subjects count once."""
+    def fold(subjects, error):
+        scores = [(s, "sax", structure, phase, level, 0.9 - error, 3.0) for s in subjects for structure in ("lv", "myo")
+                  for phase, level in (("ED", "all"), ("ES", "all"), ("ED", "base"))]
+        names = ["participant_id", "view", "structure", "phase", "level", "dice", "hd95_mm"]
+        started().table(pd.DataFrame(scores, columns=names), "scores")
+        measures = [(observer, s, "", 50 + k + e, 120 + k, 60 + k, 90 + k) for k, s in enumerate(subjects)
+                    for observer, e in (("manual", 0), ("ternausnet", error * 10))]
+        names = ["observer", "participant_id", "session", "lvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"]
+        started_tables = root / "runs/interactive/00_a/tables"
+        pd.DataFrame(measures, columns=names).to_csv(started_tables / "measures.csv", index=False)
+        for notebook in record.ROWS:
+            record.keep_rows({"notebook": notebook, "profile": "folds", "commit": "c0ffee"}, started_tables)
+
+    (root / "figures/record").mkdir(parents=True, exist_ok=True)
+    fold(["01", "02", "03", "04"], 0.0)
+    fold(["05", "06", "07", "08"], 0.5)
+    fold(["05", "06", "07", "08"], 0.1)
+    metrics = record.pool("folds")
+    assert metrics["n"] == metrics["n_dice"] == 8
+    assert metrics["dice_lv"] == pytest.approx(0.85) == metrics["dice_mean"]
+    assert metrics["lvef_mae_pct"] == pytest.approx(0.5) == metrics["lvef_bias_pct"]
+    rows = pd.read_csv(root / "figures/record/folds_01_segmentation_rows.csv", dtype=str)
+    assert len(rows) == 32 and set(rows["level"]) == {"all"} and rows["participant_id"].iloc[0] == "01"
+    assert json.loads((root / "figures/record/folds_pooled.json").read_text())["commit"] == "c0ffee"
+
+
 def test_a_disk_that_fills_up_leaves_the_old_table_whole(root):
     """A limit on the size of files stands for the disk: the write fails half-way, as it would there."""
     code = f"""

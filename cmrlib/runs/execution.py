@@ -49,6 +49,8 @@ def execute(notebook: str, profile: str, runs: Path | str = ROOT / "runs", overr
             from cmrlib.runs import record  # brings pandas, which this process has no other use for
 
             record.keep(manifest)
+            if chosen.pool:
+                record.keep_rows(manifest, folder / "tables")
         (folder / "manifest.pending.json").replace(folder / "manifest.json")
         echo.say(f"done in {echo.elapsed()}")
     return manifest

@@ -4,6 +4,7 @@ A profile is profiles/NAME.yaml:
 
     extends: quick            another profile to start from (optional)
     record: true              every run leaves its small record in figures/record/ (optional)
+    pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
     common: {seed: 1}         for every notebook that declares such a parameter
     01_segmentation: {…}      for that notebook
@@ -20,7 +21,7 @@ import yaml
 
 # The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[2]).resolve()
-SETTINGS = ("extends", "record", "notebooks", "common")
+SETTINGS = ("extends", "record", "pool", "notebooks", "common")
 
 
 class UsageError(ValueError):
@@ -31,6 +32,7 @@ class UsageError(ValueError):
 class Profile:
     name: str
     record: bool = False
+    pool: bool = False
     notebooks: tuple[str, ...] = ()  # empty: all of them
     common: dict = field(default_factory=dict)
     own: dict = field(default_factory=dict)  # notebook → its parameters
@@ -91,11 +93,12 @@ def _merged(name, inner) -> dict:
     for key, value in [("common", content.get("common") or {}), *own.items()]:
         if not isinstance(value, dict):
             raise UsageError(f"{where}: {key} must hold `parameter: value` lines, got {value!r}")
-    base = {"record": False, "notebooks": (), "common": {}, "own": {}}
+    base = {"record": False, "pool": False, "notebooks": (), "common": {}, "own": {}}
     if "extends" in content:
         base = _merged(content["extends"], (*inner, name))
     return {
         "record": bool(content.get("record", base["record"])),
+        "pool": bool(content.get("pool", False)),  # not inherited: the rows belong to one profile
         "notebooks": tuple(content.get("notebooks", base["notebooks"])),
         "common": base["common"] | (content.get("common") or {}),
         "own": base["own"] | {key: base["own"].get(key, {}) | value for key, value in own.items()},

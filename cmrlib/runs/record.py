@@ -1,6 +1,8 @@
 """The small record of a run: figures/record/PROFILE_NOTEBOOK.json says how it stands, .csv how it came there.
 
-Committed, one line an evaluation, so that every look at a test set can be counted.
+Committed, one line an evaluation, so that every look at a test set can be counted. A profile with `pool: true` keeps a
+row a subject too (PROFILE_NOTEBOOK_rows.csv), so that folds which ran on different days or machines are pooled:
+PROFILE_pooled.json, written by `make readme`.
 """
 
 import csv
@@ -8,10 +10,15 @@ import io
 import json
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
+from cmrlib import agreement, summary
 from cmrlib.files import atomic, write_json
 from cmrlib.runs.parameters import ROOT
+
+ROWS = {"01_segmentation": "scores", "02_measurements": "measures"}
+"""Notebook → its table that is pooled over folds."""
 
 KEPT = ("notebook", "profile", "date", "commit", "hardware", "seconds", "peak_mb", "cohort", "seed")
 
@@ -33,6 +40,39 @@ def keep(manifest: dict) -> None:
     write_json(kept | {"metrics": manifest["metrics"], "parameters": parameters}, folder / f"{stem}.json")
 
 
+def keep_rows(manifest: dict, tables: Path) -> None:
+    """Add a run's subjects to PROFILE_NOTEBOOK_rows.csv; a subject that stands there already is replaced."""
+    if manifest["notebook"] not in ROWS:
+        return
+    rows = pd.read_csv(tables / f"{ROWS[manifest['notebook']]}.csv", dtype={"participant_id": str, "session": str})
+    if "level" in rows:  # of overlap, whole volumes at ED and ES
+        rows = rows[(rows["level"] == "all") & rows["phase"].notna()]
+    rows = rows.assign(commit=manifest["commit"]).round(4)
+    path = ROOT / "figures" / "record" / f"{manifest['profile']}_{manifest['notebook']}_rows.csv"
+    if path.exists():
+        before = pd.read_csv(path, dtype={"participant_id": str, "session": str})
+        rows = pd.concat([before[~before["participant_id"].isin(rows["participant_id"])], rows], ignore_index=True)
+    with atomic(path) as part:
+        rows.sort_values("participant_id", kind="stable").to_csv(part, index=False, lineterminator="\n")
+
+
+def pool(profile: str, reference: str = "manual", test: str = "ternausnet") -> dict:
+    """Metrics over all subjects whose rows a profile has kept, to PROFILE_pooled.json; each with its interval."""
+    folder, metrics = ROOT / "figures" / "record", {}
+    scores, measures = (folder / f"{profile}_{notebook}_rows.csv" for notebook in ROWS)
+    ids = {"participant_id": str, "session": str}
+    if scores.exists():
+        rows = pd.read_csv(scores, dtype=ids)
+        metrics = summary.overlap_metrics(rows) | {"n_dice": int(rows["participant_id"].nunique())}
+    if measures.exists():
+        rows = pd.read_csv(measures, dtype=ids).fillna({"session": ""})
+        result = agreement.compare(rows, reference, test, ["lvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"])
+        metrics |= agreement.headline(result) | {"n": int(result["n"].max())}
+    kept = {"profile": profile, "commit": "+".join(sorted(set(rows["commit"].str[:8]))), "metrics": metrics}
+    write_json(kept, folder / f"{profile}_pooled.json")
+    return metrics
+
+
 # What the README quotes of the record: file of figures/record/, metric, what it is, digits.
 QUOTED = [
     *[("acdc_01_segmentation", f"dice_{s}", f"ACDC, test fold, Dice {name}", 3)
@@ -40,6 +80,9 @@ QUOTED = [
     ("acdc_09_agreement", "lvef_mae_pct", "ACDC, LVEF mean absolute error (points)", 2),
     ("acdc_09_agreement", "lvef_icc", "ACDC, LVEF ICC(A,1)", 3),
     ("acdc_09_agreement", "lvedv_mae_ml", "ACDC, LVEDV mean absolute error (mL)", 1),
+    ("acdc_folds_pooled", "dice_mean", "ACDC, folds pooled, Dice, mean of three", 3),
+    ("acdc_folds_pooled", "lvef_mae_pct", "ACDC, folds pooled, LVEF mean absolute error (points)", 2),
+    ("acdc_folds_pooled", "lvef_icc", "ACDC, folds pooled, LVEF ICC(A,1)", 3),
     ("sunnybrook_01_segmentation", "dice_lv", "Sunnybrook (ACDC-trained), Dice LV cavity", 3),
     ("sunnybrook_09_agreement", "lvef_mae_pct", "Sunnybrook, LVEF mean absolute error (points)", 2),
     ("full_01_segmentation", "dice_lv", "phantom, Dice LV cavity", 3),
@@ -65,7 +108,9 @@ def results_table() -> str:
 
 
 def write_readme() -> None:
-    """Put the results between the README's marks."""
+    """Pool what is to be pooled, and put the results between the README's marks."""
+    for profile in {path.name.split("_0")[0] for path in (ROOT / "figures" / "record").glob("*_rows.csv")}:
+        pool(profile)
     path = ROOT / "README.md"
     before, rest = path.read_text().split(MARKS[0])
     after = rest.split(MARKS[1])[1]
