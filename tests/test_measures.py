@@ -411,7 +411,7 @@ def test_clean_mask_leaves_alone():
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
-@example(6603204)  # here a second pass still reports a correction, though no voxel differs after it
+@example(6603204)  # here a second pass takes an island of one voxel and fills the hole that it left
 @given(st.integers(0, 2**31))
 def test_clean_mask_leaves_next_to_nothing_for_a_second_pass(seed):
     rng = np.random.default_rng(seed)
@@ -420,7 +420,10 @@ def test_clean_mask_leaves_next_to_nothing_for_a_second_pass(seed):
     noisy[specks] = rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), specks.sum())
     once = m.clean_mask(noisy)[0]
     assert ((once == 255) == (noisy == 255)).all()
-    assert (m.clean_mask(once)[0] != once).sum() <= 0.001 * (once > 0).sum()
+    twice, flags = m.clean_mask(once)
+    assert (twice != once).sum() <= 0.001 * (once > 0).sum()
+    corrected = [flag for flag in flags if flag.split(":")[0].endswith(("_removed", "_filled"))]
+    assert bool(corrected) == bool((twice != once).any())  # a flag stands for voxels that differ
 
 
 def test_open_wall_is_noticed():

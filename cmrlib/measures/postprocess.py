@@ -23,12 +23,18 @@ class _Notes:
     """Counts what was changed or noticed: flag name → {frames, slices, …}."""
 
     def __init__(self):
-        self.counts = {}
+        self.counts, self._changes = {}, []
 
     def add(self, name, changed):
-        """changed: (slices, rows, columns) bool voxels of one frame."""
-        if changed.any():
-            self.note(name, slices=int(changed.any(axis=(1, 2)).sum()), voxels=int(changed.sum()))
+        """changed: (slices, rows, columns) bool voxels of one frame, as long as `settle` finds them changed."""
+        self._changes.append((name, changed))
+
+    def settle(self, different):
+        """Count a frame's changes where it differs in the end: what one step took and the next put back is none."""
+        for name, changed in self._changes:
+            if (lasting := changed & different).any():
+                self.note(name, slices=int(lasting.any(axis=(1, 2)).sum()), voxels=int(lasting.sum()))
+        self._changes = []
 
     def note(self, name, **counts):
         old = self.counts.setdefault(name, {"frames": 0} | dict.fromkeys(counts, 0))
@@ -69,6 +75,7 @@ def _clean_frame(frame, keep_fraction, notes):
     heart = ((frame > BACKGROUND) & (frame <= max(STRUCTURES.values()))).any(axis=0)
     rows, columns = np.flatnonzero(heart.any(axis=1)), np.flatnonzero(heart.any(axis=0))
     box = frame[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    before = box.copy()
     # cavity and wall are judged together: a wall's ring may meet only cavity in the next slice
     ventricle = [s for s in ("lv", "myo") if s in present]
     for group in [ventricle] * bool(ventricle) + [[s] for s in present if s not in ventricle]:
@@ -80,6 +87,8 @@ def _clean_frame(frame, keep_fraction, notes):
             _fill(box, (structure,), structure, notes)
     if {"lv", "myo"} <= set(present):
         _fill(box, ("lv", "myo"), "myo", notes)
+    notes.settle(box != before)
+    if {"lv", "myo"} <= set(present):
         bare = open_slices(box) if len(box) > 1 else []
         if bare:
             notes.note("myo_open", slices=len(bare))
