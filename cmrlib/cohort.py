@@ -54,7 +54,7 @@ class Observer:
         if not self.has(cine_name):
             raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
         sidecar = read_json(self._file(cine_name, "dseg.json"))
-        corrected = self._file(cine_name, "dseg.nii.gz")  # only people write .nii.gz: it goes before the .nii
+        corrected = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
         mask, _ = map_nifti(corrected if corrected.exists() else self._file(cine_name, "dseg.nii"))
         return Annotation(mask, {int(t): tuple(s) for t, s in sidecar["annotated"].items()})
 
@@ -71,10 +71,14 @@ class Observer:
         return read_tsv(path) if path.exists() else pd.DataFrame(columns=["participant_id", "session"])
 
     def write(self, cine: Cine, annotation: Annotation):
-        """Write one cine's annotation; the JSON comes last, so that its presence means the mask is whole."""
+        """Write one cine's annotation; the JSON comes last, so that its presence means the mask is whole.
+
+        A mask of few frames is nearly all 255: compressed, it takes next to nothing.
+        """
         if annotation.mask is not None:
             check_mask(cine, annotation)
-            write_nifti(self._file(cine.name, "dseg.nii"), annotation.mask, cine.affine, cine.frame_step_ms)
+            suffix = "dseg.nii.gz" if 4 * len(annotation.annotated) < cine.frames else "dseg.nii"
+            write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
             annotated = {str(t): list(s) for t, s in annotation.annotated.items()}
             write_json({"annotated": annotated, "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"},
                        self._file(cine.name, "dseg.json"))

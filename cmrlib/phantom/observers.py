@@ -1,0 +1,174 @@
+"""People who look at a phantom: what they draw differs from the truth by convention, habit, a steady error and jitter.
+
+Two conventions of placing mitral points, as in MVnet's data (Gonzales 2021, methods): at Yale where the valve meets
+the myocardium, at Lund on the most basal compact myocardium. Two people each. Errors are so large that two people of
+one convention differ as the paper's did: points by 2.7 (Yale) and 3.9 mm (Lund) on average, yet Lund's people agreed
+better on motion, so their error is steadier; displacement differs by 1.2 mm (SD). Outlines differ about as those of
+core laboratories (Suinesiaputra, JCMR 2015).
+
+People draw ED and ES only; points they place in every frame.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from cmrlib.anatomy import BACKGROUND, MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation
+from cmrlib.measures.volumes import ring_fraction
+
+LUND_OUTWARD_MM, LUND_APICAL_MM = 3.5, 1.5
+"""From the hinge of the leaflet to the middle of the wall's basal end: ours, half a wall and a little apical."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Habits of one observer. convention: hinge (Yale) or compact (Lund).
+
+    point_sd_mm: steady error of a point in one cine; jitter_mm: error that wanders from frame to frame. contour_mm:
+    outlines drawn that much too wide on average, contour_sd_mm by case. basal_ring: least share of the cavity's border
+    that must be muscle for a basal slice to count. slip: chance of choosing the frame beside ED or ES.
+    """
+
+    convention: str
+    point_sd_mm: float
+    jitter_mm: float
+    contour_mm: float = 0.0
+    contour_sd_mm: float = 0.4
+    basal_ring: float = 0.5
+    slip: float = 0.15
+
+
+PEOPLE = {
+    "yale": Person("hinge", point_sd_mm=0.7, jitter_mm=1.4),
+    "yale2": Person("hinge", point_sd_mm=0.7, jitter_mm=1.4, contour_mm=0.3, basal_ring=0.6),
+    "lund": Person("compact", point_sd_mm=2.0, jitter_mm=0.9, contour_mm=-0.2, basal_ring=0.35),
+    "lund2": Person("compact", point_sd_mm=2.0, jitter_mm=0.9, contour_mm=0.1, basal_ring=0.5),
+}
+
+
+def look(name: str, cine: Cine, truth: Annotation, seed) -> Annotation:
+    """What person `name` draws on a cine of which `truth` is known. seed: ints; with the name, all that decides."""
+    if name not in PEOPLE:
+        raise ValueError(f"the phantom knows no observer {name!r}; there are {', '.join(PEOPLE)}")
+    person = PEOPLE[name]
+    rng = np.random.default_rng([*seed, *cine.view.encode(), *name.encode()])
+    frames = _key_frames(person, cine, truth, rng)
+    mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
+    drawn = sorted({frames["ed"], frames["es"]})
+    steady = person.contour_mm + person.contour_sd_mm * rng.standard_normal()
+    least = person.basal_ring + 0.1 * rng.standard_normal()
+    for t in drawn:
+        for k in range(mask.shape[1]):
+            mask[t, k] = _outline(truth.mask[t, k], steady, cine.spacing_mm[1:], rng)
+        if cine.view == "sax":
+            _leave_out_base(mask[t], least)
+    return Annotation(mask, {t: truth.annotated[t] for t in drawn}, _points(person, cine, truth, rng), frames)
+
+
+def _key_frames(person, cine, truth, rng):
+    """ED and ES as the eye finds them: now and then the neighbour's frame; never the same one for both."""
+    chosen = {}
+    for phase in ("ed", "es"):
+        slip = int(rng.choice([-1, 1])) if rng.random() < person.slip else 0
+        chosen[phase] = int((truth.frames[phase] + slip) % cine.frames)
+    if chosen["ed"] == chosen["es"]:
+        chosen = {phase: int(truth.frames[phase]) for phase in chosen}
+    return chosen | {"ed_frac": float(chosen["ed"]), "es_frac": float(chosen["es"]), "confidence": 1.0}
+
+
+def _outline(labels, shift_mm, spacing_mm, rng):
+    """A slice's labels (rows, columns) drawn by hand: every border moved by the steady error and a slow wave."""
+    seen = np.unique(labels)
+    out = np.zeros_like(labels)
+    lv, myo = STRUCTURES["lv"], STRUCTURES["myo"]
+    free = labels == BACKGROUND
+    for code in (c for c in seen if c not in (BACKGROUND, lv, myo)):
+        moved = _moved(labels == code, shift_mm, spacing_mm, rng)
+        out[moved & (free | (labels == code))] = code
+    wall = np.isin(labels, [lv, myo])
+    if wall.any():
+        outer = _moved(wall, shift_mm, spacing_mm, rng) & (free | wall)
+        inner = _moved(labels == lv, shift_mm, spacing_mm, rng)
+        # a cavity stays inside its wall; at the valve plane, far from muscle, there is none to stay inside of
+        open_end = (labels == lv) & ~ndimage.binary_dilation(labels == myo, iterations=3)
+        out[outer] = myo
+        out[outer & ((inner & ((labels == lv) | ndimage.binary_erosion(outer))) | open_end)] = lv
+    return out
+
+
+def _moved(region, shift_mm, spacing_mm, rng, wave_mm=0.6):
+    """Region whose border lies `shift_mm` further out, plus a wave of two to four turns around its centre."""
+    if not region.any():
+        return region
+    rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
+    margin = 4
+    box = (slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+           slice(max(0, columns[0] - margin), columns[-1] + margin + 1))
+    part = region[box]
+    inside, outside = (ndimage.distance_transform_edt(side, sampling=spacing_mm) for side in (part, ~part))
+    half = 0.5 * float(np.mean(spacing_mm))
+    depth = np.where(part, inside - half, half - outside)
+    r, c = np.nonzero(part)
+    angle = np.arctan2(np.arange(part.shape[0])[:, None] - r.mean(), np.arange(part.shape[1])[None] - c.mean())
+    wave = sum(rng.normal(0, wave_mm / np.sqrt(3)) * np.cos(n * angle + rng.uniform(0, 2 * np.pi)) for n in (2, 3, 4))
+    moved = np.zeros_like(region)
+    moved[box] = depth + shift_mm + wave > 0
+    return moved if moved.any() else region
+
+
+def _leave_out_base(stack, least):
+    """Basal slices in which too little muscle surrounds the cavity count as atrium: all but the RV is left out."""
+    lv, myo = STRUCTURES["lv"], STRUCTURES["myo"]
+    for image in stack:  # the first slices are basal
+        if not (image == lv).any():
+            continue
+        if ring_fraction(image) >= least:
+            return
+        image[np.isin(image, [lv, myo])] = BACKGROUND
+
+
+def _points(person, cine, truth, rng) -> pd.DataFrame | None:
+    """The truth's points, moved by convention, a steady error and a wandering one; mm are in the image plane."""
+    if truth.points is None or cine.view not in MITRAL_POINTS:
+        return None
+    spacing = np.array(cine.spacing_mm[2:0:-1], float)  # column, row
+    names = MITRAL_POINTS[cine.view]
+    table = truth.points.sort_values(["frame", "name"], kind="stable").reset_index(drop=True)
+    mm = table[["column_px", "row_px"]].to_numpy() * spacing
+    if person.convention == "compact":
+        mm = mm + _compact(table, mm, truth.mask, spacing)
+    for name in names:
+        own = (table["name"] == name).to_numpy()
+        mm[own] += rng.normal(0, person.point_sd_mm, 2) + _wander(int(own.sum()), person.jitter_mm, rng)
+    pixels = mm / spacing
+    at = np.column_stack([pixels, np.zeros(len(pixels)), np.ones(len(pixels))])
+    table[["column_px", "row_px"]] = pixels
+    table[["x_mm", "y_mm", "z_mm"]] = (at @ cine.affine.T)[:, :3]
+    return table
+
+
+def _compact(table, mm, mask, spacing):
+    """Steps from the hinges to the compact myocardium: outward along the valve plane, a little towards the apex."""
+    steps = np.zeros_like(mm)
+    for t, rows in table.groupby("frame").groups.items():
+        pair, i = mm[rows], np.asarray(rows)
+        along = (pair[1] - pair[0]) / max(np.linalg.norm(pair[1] - pair[0]), 1e-6)
+        r, c = np.nonzero(mask[t, 0] == STRUCTURES["lv"])
+        apical = np.array([c.mean(), r.mean()]) * spacing - pair.mean(0) if len(r) else np.zeros(2)
+        apical -= along * (apical @ along)
+        apical /= max(np.linalg.norm(apical), 1e-6)
+        steps[i[0]] = -LUND_OUTWARD_MM * along + LUND_APICAL_MM * apical
+        steps[i[1]] = LUND_OUTWARD_MM * along + LUND_APICAL_MM * apical
+    return steps
+
+
+def _wander(n, sd_mm, rng, memory=0.7):
+    """(n, 2) mm: an error that drifts from frame to frame, periodic with the cycle."""
+    noise = rng.standard_normal((n, 2))
+    kernel = memory ** np.minimum(np.arange(n), n - np.arange(n))
+    wander = np.fft.ifft(np.fft.fft(noise, axis=0) * np.fft.fft(kernel)[:, None], axis=0).real
+    return sd_mm * wander / np.sqrt((kernel**2).sum())

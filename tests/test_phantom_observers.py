@@ -1,0 +1,98 @@
+"""People who look at a phantom: conventions, repeatable habits, errors of the published size."""
+
+import numpy as np
+import pytest
+
+from cmrlib import measures as m
+from cmrlib.anatomy import MITRAL_POINTS, NOT_ANNOTATED
+from cmrlib.cohort import Cohort
+from cmrlib.phantom import PEOPLE, Order, Protocol, make_cohort, make_study
+from cmrlib.phantom.observers import look
+
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """[(cine, truth, {person: annotation})] of six hearts in three views."""
+    found = []
+    for number in range(1, 7):
+        study = make_study(f"P{number}", Order(SEED, number, Protocol(12, size=(96, 96), spacing_mm=2.2)))
+        for cine in study.cines:
+            truth = study.observers["truth"][cine.name]
+            found.append((cine, truth, {name: look(name, cine, truth, (SEED, number)) for name in PEOPLE}))
+    return found
+
+
+def _points_mm(cine, annotation):
+    table = annotation.points.sort_values(["frame", "name"])
+    return table[["x_mm", "y_mm", "z_mm"]].to_numpy().reshape(cine.frames, 2, 3)
+
+
+def test_everybody_draws_ed_and_es_and_all_points(seen):
+    for cine, truth, people in seen:
+        for annotation in people.values():
+            drawn = {annotation.frames["ed"], annotation.frames["es"]}
+            assert set(annotation.annotated) == drawn and len(drawn) == 2
+            others = sorted(set(range(cine.frames)) - drawn)
+            assert (annotation.mask[others] == NOT_ANNOTATED).all() and (annotation.mask[sorted(drawn)] < 6).all()
+            if cine.view in MITRAL_POINTS:
+                assert list(annotation.points["name"]) == list(truth.points.sort_values(["frame", "name"])["name"])
+                pixels = annotation.points[["column_px", "row_px"]].to_numpy()
+                at = np.column_stack([pixels, np.zeros(len(pixels)), np.ones(len(pixels))]) @ cine.affine.T
+                assert annotation.points[["x_mm", "y_mm", "z_mm"]].to_numpy() == pytest.approx(at[:, :3], abs=1e-6)
+            else:
+                assert annotation.points is None
+
+
+def test_a_look_repeats_and_people_differ(seen):
+    cine, truth, people = seen[0]
+    again = look("yale", cine, truth, (SEED, 1))
+    assert (again.mask == people["yale"].mask).all() and again.frames == people["yale"].frames
+    assert (people["yale"].mask != people["yale2"].mask).any()
+    with pytest.raises(ValueError, match="no observer 'oslo'"):
+        look("oslo", cine, truth, (1, 1))
+
+
+def test_points_differ_as_the_papers_observers_did(seen):
+    """2.7 mm within Yale and 3.9 mm within Lund; Lund's lie outside the hinges, and move alike."""
+    apart, width = {}, {name: [] for name in ("truth", *PEOPLE)}
+    for cine, truth, people in (entry for entry in seen if entry[0].view != "sax"):
+        points = {name: _points_mm(cine, annotation) for name, annotation in (people | {"truth": truth}).items()}
+        for pair in (("yale", "yale2"), ("lund", "lund2"), ("truth", "yale"), ("truth", "lund")):
+            apart.setdefault(pair, []).append(np.linalg.norm(points[pair[0]] - points[pair[1]], axis=2).mean())
+        for name, both in points.items():
+            width[name].append(np.linalg.norm(both[:, 0] - both[:, 1], axis=1).mean())
+    mean = {pair: np.mean(values) for pair, values in apart.items()}
+    assert 1.9 < mean["yale", "yale2"] < 3.5 < mean["truth", "lund"]
+    assert 3.0 < mean["lund", "lund2"] < 5.2
+    assert np.mean(width["lund"]) - np.mean(width["truth"]) == pytest.approx(7, abs=2)
+    assert np.mean(width["yale"]) == pytest.approx(np.mean(width["truth"]), abs=1.5)
+
+
+def test_outlines_are_near_the_truth_and_cavities_inside_walls(seen):
+    errors = {name: [] for name in PEOPLE}
+    for cine, truth, people in (entry for entry in seen if entry[0].view == "sax"):
+        true = m.volumes(cine, truth)
+        for name, annotation in people.items():
+            ed, es = annotation.frames["ed"], annotation.frames["es"]
+            drawn = m.volumes(cine, annotation)
+            errors[name].append(drawn[ed, 0] / true[ed, 0] - 1)
+            assert drawn[ed, 0] > drawn[es, 0] and drawn[ed] == pytest.approx(true[ed], rel=0.3)
+            hand = annotation.mask[[ed, es]]
+            assert (m.clean_mask(hand)[0] != hand).sum() < 0.005 * (hand > 0).sum()  # neither specks nor holes
+    means = {name: np.mean(values) for name, values in errors.items()}
+    assert means["yale2"] > means["yale"] and all(abs(mean) < 0.1 for mean in means.values())
+
+
+def test_a_cohort_has_its_people(tmp_path):
+    cohort = make_cohort(tmp_path / "c", 2, people=("yale", "lund2"), frames=12, views=("4ch", "sax"), size=48,
+                         spacing_mm=4, slices=4, progress=False, workers=1)
+    assert list(cohort.observers) == ["lund2", "truth", "yale"]
+    name = cohort.cines["cine"].iloc[0]
+    mask = cohort.observer("yale").mask(name)
+    assert mask.mask.shape == cohort.cine(name).pixels.shape and len(mask.annotated) == 2
+    assert sorted(p.suffix for p in (tmp_path / "c/derivatives/yale").rglob("*dseg.nii*")) == [".gz"] * 4
+    assert Cohort.open(tmp_path / "c").observer("lund2").frames(name)["ed"] >= 0
+    with pytest.raises(ValueError, match="does not know the people"):
+        make_cohort(tmp_path / "d", 1, people=("oslo",), progress=False)
