@@ -100,7 +100,7 @@ def test_cohort_has_what_every_cohort_has(tmp_path):
     assert cohort.synthetic and cohort.description["Seed"] == 1 and len(cohort.cines) == 4
     assert list(cohort.subjects) == ["participant_id", "sex", "age", "height_m", "weight_kg", "group", "heart_rate_bpm"]
     measures = cohort.observer("truth").measures()
-    assert len(measures.columns) == 22 and measures.notna().all(axis=None)
+    assert len(measures.columns) == 30 and measures.notna().all(axis=None)
     cine = cohort.cine("sub-P0001_view-sax")
     assert cine.pixels.dtype == np.uint16 and cine.pixels.shape == (6, 4, 48, 48)
     assert cine.heart_rate_bpm == pytest.approx(cohort.subjects.heart_rate_bpm[0], rel=0.05)

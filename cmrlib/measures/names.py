@@ -93,6 +93,10 @@ def _all() -> dict[str, Measure]:
         "sprime_cm_s": Measure("cm/s", "s': peak systolic annular velocity"),
         "eprime_cm_s": Measure("cm/s", "e': peak early diastolic annular speed"),
         "aprime_cm_s": Measure("cm/s", "a': peak late diastolic annular speed"),
+        "lv_length_mm": Measure("mm", "LV length at end-diastole, mitral plane to apex"),
+        "annulus_mm": Measure("mm", "mitral annulus, diameter at end-diastole"),
+        "regurgitant_ml": Measure("mL", "mitral regurgitant volume: LV stroke volume − forward stroke volume"),
+        "forward_sv_ml": Measure("mL", "LV stroke volume that reaches the aorta"),
     }
 
 

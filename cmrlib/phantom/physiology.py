@@ -1,75 +1,24 @@
-"""Who: one virtual person from (seed, subject number) alone, and how the heart's volumes run through a cycle.
+"""Who: one virtual person from (seed, subject number) alone.
 
-Sources (as collected in field-notes.md, section 5):
-* Petersen et al., JCMR 2017, UK Biobank 95 % ranges, ages 45-74: LV, RV, LA and RA volumes, EF, mass.
-* Kawel-Boehm et al., JCMR 2020: atrial minima (as emptying fractions), peak filling rates.
-* Seemann et al., 2017: MAPSE 14±3 mm. Ricci et al., 2020: mitral annulus. Aquaro et al., 2017: LV length.
-* QS2 = 541 - 2.2 HR (men), 540 - 2.0 HR (women) ms; LVET = 379 - 1.8 HR ms (Lance).
-* Bernard et al., TMI 2018 (ACDC): what defines its five groups; EF between 40 and 50 belongs to none of them.
-
-Convention: papillary muscles and trabeculae belong to the cavity (Petersen 2017 and ACDC do so), not to the mass.
+Timing: QS2 = 541 - 2.2 HR (men), 540 - 2.0 HR (women) ms; LVET = 379 - 1.8 HR ms (Lance). The other distributions and
+their sources are in `diagnoses`, the curves through the cycle in `cycle`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from cmrlib.phantom.cycle import cycle, plane_velocities_cm_s
+from cmrlib.phantom.diagnoses import ACDC_GROUPS, BODY, DIAGNOSES, EMPTYING_PCT, RANGES_95, TERRITORIES
+
+__all__ = ["ACDC_GROUPS", "DIAGNOSES", "RANGES_95", "Subject", "cycle", "draw_subject", "streams"]
 
 Q_TO_TRIGGER_MS = 40.0
 """QS2 counts from the Q wave; scanners trigger on the R peak, about this much later (assumption)."""
 
-ISOVOLUMIC_RELAXATION_MS = 65.0
-
-RANGES_95 = {
-    "M": {"lvedv_ml": (109, 218), "lvef_pct": (48, 69), "lvm_g": (64, 141), "rvedv_ml": (124, 248),
-          "la_max_ml": (37, 108), "ra_max_ml": (43, 143), "annulus_mm": (24, 41)},
-    "F": {"lvedv_ml": (88, 161), "lvef_pct": (51, 70), "lvm_g": (46, 93), "rvedv_ml": (85, 168),
-          "la_max_ml": (33, 93), "ra_max_ml": (38, 101), "annulus_mm": (24, 36)},
-}
-"""95 % ranges of healthy people: Petersen 2017, annulus Ricci 2020."""
-
-BODY = {"M": {"height_m": (1.76, 0.065), "bmi": (27.0, 3.2), "heart_rate_bpm": (64, 9)},
-        "F": {"height_m": (1.63, 0.062), "bmi": (26.3, 3.6), "heart_rate_bpm": (67, 9)}}
-
-EMPTYING_PCT = {"M": {"laef_pct": (65, 6), "raef_pct": (51, 7)}, "F": {"laef_pct": (65, 6), "raef_pct": (56, 7)}}
-"""Atrial emptying fractions from Kawel-Boehm's mean maxima and minima; the spread is ours."""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """How a disease moves a healthy draw: factors, and replaced distributions (mean, SD, low, high)."""
-
-    lvedv_index: tuple | None = None  # mL/m²
-    lvef_pct: tuple | None = None
-    rvedv_index: tuple | None = None  # mL/m²
-    rvef_pct: tuple | None = None
-    mass: float = 1.0  # factor
-    lvm_index: tuple | None = None  # g/m²
-    atria: float = 1.0
-    atrial_emptying: float = 1.0
-    mapse: float = 1.0
-    heart_rate: float = 1.0
-    sphericity: float = 1.0  # shortens the ventricle
-    septal_mm: float = 0.0  # least thickness of the septum at ED
-    infarct: float = 0.0  # share of the inward motion that one wall loses
-    ef_labelled: tuple = (0.0, 100.0)  # EF outside: the person belongs to no group
-
-
-DIAGNOSES = {
-    "NOR": Diagnosis(ef_labelled=(50, 100)),
-    "DCM": Diagnosis((138, 24, 102, 220), (28, 8, 9, 49), mass=1.45, atria=1.45, atrial_emptying=0.62, mapse=0.85,
-                     heart_rate=1.12, sphericity=0.93, ef_labelled=(0, 40)),
-    "HCM": Diagnosis((72, 11, 48, 98), (66, 5, 55.5, 82), lvm_index=(104, 14, 86, 150), atria=1.4, atrial_emptying=0.8,
-                     mapse=0.72, septal_mm=15.5, ef_labelled=(55, 100)),
-    "MINF": Diagnosis((104, 18, 70, 160), (32, 7, 12, 49), mass=1.2, atria=1.2, atrial_emptying=0.78, mapse=0.85,
-                      heart_rate=1.08, infarct=0.8, ef_labelled=(0, 40)),
-    "RV": Diagnosis((74, 10, 50, 89), (57, 4, 50.5, 68), (136, 20, 112, 200), (42, 8, 20, 58), atria=1.1, mapse=0.9,
-                    heart_rate=1.08, ef_labelled=(50, 100)),
-    "HFPEF": Diagnosis((68, 11, 45, 96), (61, 5, 50.5, 75), mass=1.25, atria=1.5, atrial_emptying=0.68, mapse=0.72,
-                       heart_rate=1.08, ef_labelled=(50, 100)),
-}
-"""ACDC's five groups and one hook more; ranges follow ACDC's definitions, the means within them are ours."""
-
-ACDC_GROUPS = ("NOR", "DCM", "HCM", "MINF", "RV")
+ENLARGED_RING = 165.0
+"""LVs larger than this (mL) widen the mitral ring."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +52,17 @@ class Subject:
     lvet_ms: float
     early_filling: float  # share of the stroke volume that enters before atrial contraction
     trigger_delay: float  # share of the cycle by which the first frame follows the trigger
+    filling_early_ms: float  # length of the early filling wave where diastole leaves room
+    filling_late_ms: float
+    plane_early: float  # share of the plane's recoil before atrial contraction
+    plane_early_ms: float
+    plane_late_ms: float
+    rhythm: str = "sinus"  # or "af"
+    rr_sd: float = 0.03  # SD of the RR interval as a share of its mean
+    regurgitant_fraction: float = 0.0  # mitral: share of the LV's stroke volume that goes back into the LA
+    annulus_es_ratio: float = 1.0  # mitral ring's diameter, ES / ED
+    infarct_territory: str = ""  # or "lad", "rca", "lcx"
+    heart_failure: bool = False
 
     @property
     def bsa_m2(self) -> float:
@@ -112,6 +72,25 @@ class Subject:
     @property
     def rr_ms(self) -> float:
         return 60_000 / self.heart_rate_bpm
+
+    @cached_property
+    def _velocities(self):
+        return plane_velocities_cm_s(self)
+
+    @property
+    def s_prime_cm_s(self) -> float:
+        """Fastest descent of the mitral plane."""
+        return self._velocities[0]
+
+    @property
+    def e_prime_cm_s(self) -> float:
+        """Fastest early recoil of the mitral plane, as a positive speed."""
+        return self._velocities[1]
+
+    @property
+    def a_prime_cm_s(self) -> float:
+        """Fastest late recoil of the mitral plane, as a positive speed; NaN in atrial fibrillation."""
+        return self._velocities[2]
 
     def measures(self) -> dict:
         """Truth in 3-D, from the formulas and never from label maps; the names carry the units."""
@@ -124,7 +103,10 @@ class Subject:
             "rvef_pct": 100 * rvsv / self.rvedv_ml, "la_max_ml": self.la_max_ml, "la_min_ml": self.la_min_ml,
             "lasv_ml": la, "laef_pct": 100 * la / self.la_max_ml, "ra_max_ml": self.ra_max_ml,
             "ra_min_ml": self.ra_min_ml, "rasv_ml": ra, "raef_pct": 100 * ra / self.ra_max_ml,
-            "mapse_mm": self.mapse_mm, "bsa_m2": self.bsa_m2,
+            "mapse_mm": self.mapse_mm, "sprime_cm_s": self.s_prime_cm_s, "eprime_cm_s": self.e_prime_cm_s,
+            "aprime_cm_s": self.a_prime_cm_s, "lv_length_mm": self.lv_length_mm, "annulus_mm": self.annulus_mm,
+            "regurgitant_ml": self.regurgitant_fraction * lvsv, "forward_sv_ml": (1 - self.regurgitant_fraction) * lvsv,
+            "bsa_m2": self.bsa_m2, "heart_rate_bpm": self.heart_rate_bpm,
         }
 
 
@@ -148,6 +130,7 @@ def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
     body = _draw_body(rng, DIAGNOSES[name])
     heart = _draw_ventricles(rng, DIAGNOSES[name], body)
     heart |= _draw_atria_and_motion(rng, DIAGNOSES[name], body, heart)
+    heart |= _draw_valve_and_rhythm(rng, DIAGNOSES[name], body)
     lvef = 100 * (1 - heart["lvesv_ml"] / heart["lvedv_ml"])
     low, high = DIAGNOSES[name].ef_labelled
     plain = {key: value for key, value in body.items() if not key.startswith("z_")}
@@ -200,8 +183,10 @@ def _draw_ventricles(rng, diagnosis, body):
     if diagnosis.lvef_pct:
         lvef = _normal(rng, *diagnosis.lvef_pct)
     lvsv = lvedv * lvef / 100
-    # without shunt or regurgitation both ventricles eject the same; CMR reads 5 % more on the right (Petersen 2017)
-    rvedv, rvsv = _from_range(sex, "rvedv_ml", z_rv), 1.05 * lvsv * (1 + 0.03 * rng.standard_normal())
+    # what does not go back into the LA passes both ventricles; CMR reads 5 % more on the right (Petersen 2017)
+    back = _normal(rng, *diagnosis.regurgitant_fraction) if diagnosis.regurgitant_fraction else 0.0
+    forward = lvsv * (1 - back)
+    rvedv, rvsv = _from_range(sex, "rvedv_ml", z_rv), 1.05 * forward * (1 + 0.03 * rng.standard_normal())
     if diagnosis.rvedv_index:
         rvedv = bsa * _normal(rng, *diagnosis.rvedv_index)
     rvedv = max(rvedv, rvsv / 0.64)
@@ -214,7 +199,7 @@ def _draw_ventricles(rng, diagnosis, body):
     length = 97 * (lvedv / 163.5) ** (1 / 3) * diagnosis.sphericity * np.exp(_normal(rng, 0, 0.035))
     return {"lvedv_ml": float(lvedv), "lvesv_ml": float(lvedv * (1 - lvef / 100)), "rvedv_ml": float(rvedv),
             "rvesv_ml": float(rvedv * (1 - rvef)), "lvm_g": float(lvm),
-            "lv_length_mm": float(length)}
+            "lv_length_mm": float(length), "regurgitant_fraction": back}
 
 
 def _draw_atria_and_motion(rng, diagnosis, body, heart):
@@ -227,7 +212,7 @@ def _draw_atria_and_motion(rng, diagnosis, body, heart):
     mapse = 14.3 * (body["height_m"] / 1.70) * (lvef / 0.595) ** 0.6 * diagnosis.mapse * np.exp(_normal(rng, 0, 0.17))
     mapse = float(np.clip(mapse, 3.0, min(22.0, 0.21 * heart["lv_length_mm"])))
     annulus = _from_range(sex, "annulus_mm", _mix(rng, (0.5, z_la)))
-    annulus *= max(1.0, heart["lvedv_ml"] / 165) ** 0.25
+    annulus *= max(1.0, heart["lvedv_ml"] / ENLARGED_RING) ** 0.25
     qs2 = (541 - 2.2 * rate if sex == "M" else 540 - 2.0 * rate) + 12 * np.clip(rng.standard_normal(), -2, 2)
     early = np.clip(0.68 - 0.05 * body["z_age"] + 0.05 * rng.standard_normal(), 0.45, 0.85)
     delay = rng.uniform(-0.12, 0.12) if rng.random() < 0.35 else 0.0
@@ -239,35 +224,15 @@ def _draw_atria_and_motion(rng, diagnosis, body, heart):
             "early_filling": float(early), "trigger_delay": float(delay)}
 
 
-def _rise(x):
-    """Smooth step from 0 (x ≤ 0) to 1 (x ≥ 1)."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
-
-
-def cycle(subject: Subject, times_ms) -> dict[str, np.ndarray]:
-    """The cycle at times after the trigger (any shape; periodic with the RR interval).
-
-    Returns `emptied` (0 at end diastole, 1 at end systole: ventricles and valve plane), `atrial` (0 smallest,
-    1 fullest: reservoir, conduit, booster) and `mitral_open` (0 closed … 1 open). Dimensionless.
-    """
-    rr, es = subject.rr_ms, subject.es_ms
-    t = np.mod(np.asarray(times_ms, float), rr)
-    opening = es + ISOVOLUMIC_RELAXATION_MS
-    # 30 ms before ejection the valve plane already moves; a hint of slope keeps ED and ES single instants
-    start = max(10.0, es - subject.lvet_ms - 30)
-    slack = 0.012
-    systole = slack * t / es + (1 - slack) * _rise((t - start) / (es - start))
-    early_ms = min(190.0, 0.6 * (rr - opening))
-    late_ms = min(130.0, 0.4 * (rr - opening))
-    early, late = _rise((t - opening) / early_ms), _rise((t - (rr - late_ms)) / late_ms)
-    share = subject.early_filling
-    conduit = _rise((t - opening) / (rr - opening))  # diastasis is nearly, not wholly, flat
-    filled = slack * np.clip((t - es) / (opening - es), 0, 1)
-    filled = filled + (1 - slack) * (0.94 * (share * early + (1 - share) * late) + 0.06 * conduit)
-    emptied = np.where(t <= es, systole, 1 - filled)
-    passive = 0.62 * early + 0.05 * conduit
-    atrial = np.where(t <= opening, _rise(t / opening), 1 - passive - 0.33 * late)
-    mitral_open = np.clip(_rise((t - opening) / 60) - 0.55 * _rise((t - opening - 140) / 80)
-                          + 0.5 * late - _rise((t - rr + 45) / 45), 0, 1)
-    return {"emptied": emptied, "atrial": atrial, "mitral_open": mitral_open}
+def _draw_valve_and_rhythm(rng, diagnosis, body):
+    """Waves of filling and recoil, ring, rhythm; the spreads are ours."""
+    z_age = body["z_age"]
+    fibrillation = diagnosis.rhythm == "af"
+    return {"filling_early_ms": _normal(rng, 190 + 10 * z_age, 20, 110, 280), "filling_late_ms": _normal(rng, 130, 10),
+            "plane_early": float(np.clip(0.62 - 0.08 * z_age + 0.05 * rng.standard_normal(), 0.3, 0.85)),
+            "plane_early_ms": _normal(rng, 150 + 8 * z_age, 15, 100, 220),
+            "plane_late_ms": _normal(rng, 110, 8), "rhythm": diagnosis.rhythm,
+            "rr_sd": _normal(rng, 0.18, 0.04, 0.10, 0.30) if fibrillation else _normal(rng, 0.03, 0.01, 0.01, 0.06),
+            "annulus_es_ratio": _normal(rng, 0.98 if fibrillation else 1.03, 0.04, 0.85, 1.15),
+            "infarct_territory": str(rng.choice(TERRITORIES, p=(0.5, 0.3, 0.2))) if diagnosis.infarct else "",
+            "heart_failure": diagnosis.heart_failure}

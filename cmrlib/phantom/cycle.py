@@ -1,0 +1,126 @@
+"""How a heart runs through one cycle: curves from 0 to 1, each its own, periodic with the RR interval.
+
+All are sums of smooth steps (continuous slopes), so that every peak velocity follows from a share and a duration:
+a step of height h over d ms is fastest in its middle, 1.5 h / d.
+
+ED is time 0 (largest LV), ES is `es_ms` (smallest LV). In atrial fibrillation nothing happens before ED: no kick in
+the volumes, the plane or the atria. Early filling and the plane's recoil rest in diastasis; fast hearts have none, and
+the waves run into each other.
+"""
+
+import numpy as np
+
+ISOVOLUMIC_RELAXATION_MS = 65.0
+PLANE_LEADS_MS = 30.0
+"""The valve plane moves before the aortic valve opens."""
+
+SLACK, SLOW = 0.012, 0.06
+"""What volumes do while all valves are closed, so that ED and ES are single instants; what diastasis adds."""
+
+
+def _rise(x):
+    """Smooth step from 0 (x ≤ 0) to 1 (x ≥ 1); its steepest slope is 1.5."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _bump(x):
+    """Slope of `_rise`, scaled to a peak of 1 at x = .5; 0 outside 0 … 1."""
+    x = np.clip(x, 0, 1)
+    return 4 * x * (1 - x)
+
+
+def wave_ms(subject) -> dict[str, float]:
+    """When things happen, ms after the trigger: ejection, openings, and the lengths of the filling waves."""
+    s, rr = subject, subject.rr_ms
+    opening = s.es_ms + ISOVOLUMIC_RELAXATION_MS
+    room = rr - opening
+    return {"ejection": max(25.0, s.es_ms - s.lvet_ms), "opening": opening, "room": room,
+            "early": min(s.filling_early_ms, 0.6 * room), "late": min(s.filling_late_ms, 0.4 * room),
+            "plane_early": min(s.plane_early_ms, 0.6 * room), "plane_late": min(s.plane_late_ms, 0.4 * room)}
+
+
+def cycle(subject, times_ms) -> dict[str, np.ndarray]:
+    """The cycle at times after the trigger (any shape; periodic with the RR interval); dimensionless, 0 … 1.
+
+    emptied, rv_emptied: 0 at ED, 1 at ES. plane: descent of the mitral plane, 0 at ED, 1 at ES. atrial, ra_fullness:
+    0 smallest, 1 fullest. mitral_open, tricuspid_open, aortic_open: 0 closed. jet: mitral regurgitation, 1 at its peak
+    and 0 throughout without any. inflow: speed through the mitral valve, 1 at the faster of its two waves.
+    """
+    s, w = subject, wave_ms(subject)
+    t = np.mod(np.asarray(times_ms, float), s.rr_ms)
+    kick = s.rhythm != "af"
+    lv_early = s.early_filling if kick else 1.0
+    curves = {"emptied": _ventricle(s, w, t, lv_early, w["early"], w["late"]),
+              "rv_emptied": _ventricle(s, w, t, 0.9 * lv_early if kick else 1.0, 1.15 * w["early"], w["late"]),
+              "plane": _plane(s, w, t, kick)}
+    curves |= _atria(s, w, t, kick) | _valves(s, w, t, kick)
+    curves["jet"] = _jet(s, w, t)
+    early, late = _bump((t - w["opening"]) / w["early"]), _bump((t - (s.rr_ms - w["late"])) / w["late"])
+    ratio = (1 - lv_early) / lv_early * w["early"] / w["late"]  # A wave over E wave
+    curves["inflow"] = np.maximum(early, ratio * late) / max(1.0, ratio)
+    return curves
+
+
+def plane_velocities_cm_s(subject) -> tuple[float, float, float]:
+    """s', e', a': fastest descent, early and late recoil of the mitral plane; a' is NaN in atrial fibrillation."""
+    w = wave_ms(subject)
+    edges = (0.0, subject.es_ms, subject.rr_ms - w["plane_late"], subject.rr_ms)
+    peaks = []
+    for low, high, sign in zip(edges[:-1], edges[1:], (1, -1, -1)):
+        t = np.linspace(low, high - 1e-6, 2000)
+        depth = subject.mapse_mm * cycle(subject, t)["plane"]
+        peaks.append(float((sign * np.diff(depth)).max() / (t[1] - t[0]) * 100))  # mm/ms = 100 cm/s
+    return peaks[0], peaks[1], peaks[2] if subject.rhythm != "af" else float("nan")
+
+
+def _ventricle(s, w, t, share, early_ms, late_ms):
+    start = max(10.0, w["ejection"] - PLANE_LEADS_MS)
+    systole = SLACK * _rise(t / s.es_ms) + (1 - SLACK) * _rise((t - start) / (s.es_ms - start))
+    opening, room = w["opening"], w["room"]
+    early, late = _rise((t - opening) / min(early_ms, 0.6 * room)), _rise((t - (s.rr_ms - late_ms)) / late_ms)
+    filled = (1 - SLOW) * (share * early + (1 - share) * late) + SLOW * _rise((t - opening) / room)
+    filled = SLACK * _rise((t - s.es_ms) / (opening - s.es_ms)) + (1 - SLACK) * filled
+    return np.where(t <= s.es_ms, systole, 1 - filled)
+
+
+def _plane(s, w, t, kick):
+    """Descends with ejection, recoils early, rests, and is pulled up by the atrium."""
+    start = max(10.0, w["ejection"] - PLANE_LEADS_MS)
+    down = _rise((t - start) / (s.es_ms - start))
+    share = s.plane_early if kick else 1.0
+    begin = w["opening"] - 20.0  # recoil precedes the opening of the valve
+    early, late = _rise((t - begin) / w["plane_early"]), _rise((t - (s.rr_ms - w["plane_late"])) / w["plane_late"])
+    slow = _rise((t - begin) / (s.rr_ms - begin))
+    up = (1 - SLOW) * (share * early + (1 - share) * late) + SLOW * slow
+    return np.where(t <= s.es_ms, down, 1 - up)
+
+
+def _atria(s, w, t, kick):
+    """Reservoir, conduit, booster."""
+    curves = {}
+    for name, opening, kick_share in (("atrial", w["opening"], 0.33), ("ra_fullness", w["opening"] - 15, 0.38)):
+        booster = kick_share if kick else 0.0
+        early, late = _rise((t - opening) / w["early"]), _rise((t - (s.rr_ms - w["late"])) / w["late"])
+        conduit = _rise((t - opening) / (s.rr_ms - opening))
+        emptied = (0.95 - booster) * early + 0.05 * conduit + booster * late
+        curves[name] = np.where(t <= opening, _rise(t / opening), 1 - emptied)
+    return curves
+
+
+def _valves(s, w, t, kick):
+    curves = {}
+    for name, opening in (("mitral_open", w["opening"]), ("tricuspid_open", w["opening"] - 15)):
+        again = 0.5 * _rise((t - (s.rr_ms - w["late"])) / w["late"]) if kick else 0.0
+        drift = 0.55 if kick else 0.35
+        curves[name] = np.clip(_rise((t - opening) / 60) - drift * _rise((t - opening - 140) / 80)
+                               + again - _rise((t - s.rr_ms + 45) / 45), 0, 1)
+    curves["aortic_open"] = np.clip(_rise((t - w["ejection"]) / 40) - _rise((t - s.es_ms + 60) / 60), 0, 1)
+    return curves
+
+
+def _jet(s, w, t):
+    """From the closing of the mitral valve to its opening: as long as the LV's pressure exceeds the LA's."""
+    if s.regurgitant_fraction <= 0:
+        return np.zeros_like(t)
+    return _rise(t / 50) * (1 - _rise((t - (w["opening"] - 50)) / 50))
