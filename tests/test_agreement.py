@@ -27,6 +27,7 @@ from cmrlib.agreement import (
     regression,
     repeatability,
     roc_pr,
+    scan_rescan,
     unpaired_test,
 )
 from cmrlib.agreement.reliability import FORMS
@@ -562,3 +563,15 @@ def test_sscrofa_observers():
     assert (intra["n"], intra["n_subjects"], intra["n_missing"]) == (40, 11, 0)
     assert (inter["n"], inter["n_subjects"], inter["n_missing"]) == (39, 11, 1)  # scan A15 has no ED by obs1
     assert inter["icc_a1"] < intra["icc_a1"]
+
+
+def test_precision_of_two_visits():
+    """Within-subject SD of scans 1 and 2 by hand; a third scan and a subject seen once play no part."""
+    rows = [("net", s, str(v), 100 + 10 * k + d) for k, s in enumerate("abcd") for v, d in ((1, 0), (2, 2 * (-1) ** k))]
+    rows += [("net", "a", "3", 900), ("net", "e", "1", 500)]
+    table = pd.DataFrame(rows, columns=["observer", "participant_id", "session", "lvedv_ml"])
+    result = scan_rescan(table, ["lvedv_ml", "lvm_g"])
+    assert list(result["measure"]) == ["lvedv_ml"] and result["n"][0] == 4
+    assert result["within_sd"][0] == pytest.approx(np.sqrt(4 / 2)) == result["rc"][0] / (1.96 * np.sqrt(2))
+    with pytest.raises(ValueError, match="needs two scans"):
+        scan_rescan(table[table["session"] == "1"], ["lvedv_ml"])

@@ -1,9 +1,11 @@
 """People who look at a phantom: conventions, repeatable habits, errors of the published size."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cmrlib import measures as m
+from cmrlib.agreement import scan_rescan
 from cmrlib.anatomy import MITRAL_POINTS, NOT_ANNOTATED
 from cmrlib.cohort import Cohort
 from cmrlib.phantom import PEOPLE, Order, Protocol, make_cohort, make_study
@@ -96,3 +98,17 @@ def test_a_cohort_has_its_people(tmp_path):
     assert Cohort.open(tmp_path / "c").observer("lund2").frames(name)["ed"] >= 0
     with pytest.raises(ValueError, match="does not know the people"):
         make_cohort(tmp_path / "d", 1, people=("oslo",), progress=False)
+
+
+def test_a_second_visit_is_the_same_heart_scanned_anew(tmp_path):
+    cohort = make_cohort(tmp_path / "c", 3, visits=2, people=("yale",), frames=12, views=("sax",), size=64,
+                         spacing_mm=3.2, progress=False, workers=1)
+    assert list(cohort.cines["session"]) == ["1", "2"] * 3 and len(cohort.subjects) == 3
+    truth = cohort.observer("truth").measures()
+    assert (truth.groupby("participant_id")["lvedv_ml"].nunique() == 1).all()
+    one, two = (cohort.cine(name) for name in cohort.cines["cine"][:2])
+    assert one.session == "1" and one.pixels.shape[0] == two.pixels.shape[0]
+    assert not np.allclose(one.affine, two.affine, atol=0.5)
+    tables = [m.features(cohort, name, phases="given").assign(observer=name) for name in ("truth", "yale")]
+    precision = scan_rescan(pd.concat(tables), ["lvedv_ml", "lvef_pct"]).set_index(["observer", "measure"])
+    assert (precision["n"] == 3).all() and (precision["cv_pct"] > 0).all() and (precision["cv_pct"] < 20).all()

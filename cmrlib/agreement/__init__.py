@@ -7,25 +7,28 @@ rating are left out and counted (`n_missing`); ratings entered twice are refused
 
 from cmrlib.agreement.classification import choose_threshold, classification, roc_pr
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
-from cmrlib.agreement.observers import comparable, compare, headline, observer_pairs, paired_ratings
+from cmrlib.agreement.observers import comparable, compare, headline, observer_pairs, paired_ratings, scan_rescan
 from cmrlib.agreement.ranks import paired_test, rank_correlation, unpaired_test
 from cmrlib.agreement.reliability import icc, icc_a1
 from cmrlib.agreement.resampling import bootstrap
 
 __all__ = [
-    "comparable", "headline", "observer_pairs",
     "bland_altman",
     "bootstrap",
     "choose_threshold",
     "classification",
+    "comparable",
     "compare",
+    "headline",
     "icc",
     "icc_a1",
+    "observer_pairs",
     "paired_ratings",
     "paired_test",
     "rank_correlation",
     "regression",
     "repeatability",
     "roc_pr",
+    "scan_rescan",
     "unpaired_test",
 ]

@@ -103,6 +103,26 @@ def comparable(table, observers, measures) -> list[str]:
     return kept
 
 
+def scan_rescan(table, measures, observers=None) -> pd.DataFrame:
+    """Precision from the first two sessions of every subject: a row an observer and measure.
+
+    table: measures of any number of observers with columns observer, participant_id, session. Returns observer,
+    measure, then the columns of `repeatability` (cv_pct, rc, …). Raises ValueError where nobody was imaged twice.
+    """
+    rows = []
+    for observer in observers or table["observer"].unique():
+        part = _of(table, observer).sort_values(["participant_id", "session"])
+        part = part.assign(visit=part.groupby("participant_id").cumcount())
+        first, second = (part[part["visit"] == n].set_index("participant_id") for n in (0, 1))
+        if second.empty:
+            raise ValueError(f"observer {observer!r} has one session a subject: precision needs two scans of each")
+        both = second.index
+        for measure in (m for m in measures if m in part and part[m].notna().any()):
+            result = repeatability(first.loc[both, measure], second[measure], both)
+            rows.append({"observer": observer, "measure": measure} | result.to_dict("records")[0])
+    return pd.DataFrame(rows)
+
+
 HEADLINE = {"lvef_pct": ("lvef", "pct"), "lvedv_ml": ("lvedv", "ml"), "lvm_g": ("mass", "g")}
 
 

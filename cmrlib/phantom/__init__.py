@@ -4,7 +4,7 @@
 them (acquisition, appearance). Subject k depends on the seed and on k alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cmrlib.cohort import Cohort
 from cmrlib.ingest import build_cohort
@@ -30,36 +30,41 @@ class Order:
     protocol: Protocol
     diagnoses: tuple[str, ...] = ACDC_GROUPS
     people: tuple[str, ...] = ()
+    visit: int = 0  # 0: the only one; else the same heart under new planes, breath-holds, coil and noise
 
 
 def make_study(label: str, order: Order) -> Study:
-    """One phantom subject: cines of all views, observer `truth` and the people who look."""
+    """One phantom subject on one visit: cines of all views, observer `truth` and the people who look."""
     subject = draw_subject(order.seed, order.number, order.diagnoses)
-    scan = Scan(Heart(subject), order.protocol)
-    made = [scan.cine(view, label) for view in order.protocol.views]
+    label, visit = f"P{order.number:04d}", str(order.visit or "")
+    scan = Scan(Heart(subject), order.protocol, rescan=order.visit)
+    made = [(replace(cine, session=visit), annotation) for view in order.protocol.views
+            for cine, annotation in [scan.cine(view, label)]]
     participant = {"participant_id": label, "sex": subject.sex, "age": subject.age_years, "height_m": subject.height_m,
                    "weight_kg": subject.weight_kg, "group": subject.group, "heart_rate_bpm": subject.heart_rate_bpm}
     truth = {cine.name: annotation for cine, annotation in made}
-    seen = {name: {cine.name: look(name, cine, annotation, (order.seed, order.number)) for cine, annotation in made}
+    seeds = (order.seed, order.number, order.visit)
+    seen = {name: {cine.name: look(name, cine, annotation, seeds) for cine, annotation in made}
             for name in order.people}
     return Study(participant, [cine for cine, _ in made], {"truth": truth} | seen, {"truth": subject.measures()})
 
 
 def make_cohort(dest, subjects: int = 40, seed: int = 1, frames: int = 20, views=VIEWS, size=(128, 128),
                 spacing_mm: float = 2.0, slices: int | None = None, subslices: int = 3, workers: int | None = None,
-                diagnoses=None, people=(), progress: bool = True) -> Cohort:
+                diagnoses=None, people=(), visits: int = 1, progress: bool = True) -> Cohort:
     """Make, or open, a phantom cohort with subjects P0001 … in `dest`.
 
     size: one number or (rows, columns). slices: of the SAX stack; None for as many as each heart needs.
     diagnoses: names from `DIAGNOSES` that take turns; None for ACDC's five groups. people: names from `PEOPLE` who look
-    at every cine, as observers beside the truth.
+    at every cine, as observers beside the truth. visits: how often every heart is imaged, as sessions 1, 2, …
     Raises ValueError for impossible settings, FileExistsError where `dest` holds something else.
     """
     size = (size, size) if isinstance(size, int) else tuple(int(n) for n in size)
     protocol = Protocol(int(frames), tuple(views), size, float(spacing_mm), slices, int(subslices))
     _check(subjects, protocol, diagnoses, people)
     groups = tuple(diagnoses or ACDC_GROUPS)
-    orders = {f"P{k:04d}": Order(int(seed), k, protocol, groups, tuple(people)) for k in range(1, subjects + 1)}
+    orders = {f"P{k:04d}" + (f"-{visit}" if visit else ""): Order(int(seed), k, protocol, groups, tuple(people), visit)
+              for k in range(1, subjects + 1) for visit in (range(1, visits + 1) if visits > 1 else [0])}
     return build_cohort(orders, make_study, dest, DESCRIPTION | {"Seed": int(seed)}, workers, progress)
 
 
