@@ -27,8 +27,11 @@ def split_subjects(subjects: pd.DataFrame, fold: int = 0, folds: int = 5, valida
     """`train`, `validation` or `test` for every subject, indexed by participant_id.
 
     Test is `fold`; validation takes the first `validation_per_group` of each group from the next fold; the rest
-    trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds.
+    trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds; or with
+    participant_id and split, which then stands as it is, as fold 0.
     """
+    if lists and "split" in read_tsv(lists):
+        return _listed_split(lists, subjects, fold)
     fold_of = read_folds(lists, subjects) if lists else assign_folds(subjects, folds, group)
     split = pd.Series("train", index=fold_of.index, name="split")
     split[fold_of == fold] = "test"
@@ -41,19 +44,32 @@ def split_subjects(subjects: pd.DataFrame, fold: int = 0, folds: int = 5, valida
     return split
 
 
+def _listed_split(path, subjects, fold):
+    """A committed list of one split."""
+    if fold:
+        raise ValueError(f"{Path(path).name} lists one split, so there is a fold 0 and no fold {fold}")
+    split = _listed(path, subjects, "split")
+    check_split(split)
+    return split
+
+
 def read_folds(path, subjects: pd.DataFrame) -> pd.Series:
     """Folds of a committed list for the subjects at hand.
 
     Raises ValueError where a subject stands twice or one of the cohort's is not listed.
     """
+    return _listed(path, subjects, "fold")
+
+
+def _listed(path, subjects, column):
     table = read_tsv(path)
     _require_unique(table, path)
-    folds = table.set_index("participant_id")["fold"]
-    unlisted = sorted(set(subjects["participant_id"]) - set(folds.index))
+    listed = table.set_index("participant_id")[column]
+    unlisted = sorted(set(subjects["participant_id"]) - set(listed.index))
     if unlisted:
         raise ValueError(f"{Path(path).name} does not list {len(unlisted)} of the cohort's subjects, "
                          f"e.g. {unlisted[:3]}; add them to the list or leave out the list")
-    return folds[folds.index.isin(set(subjects["participant_id"]))]
+    return listed[listed.index.isin(set(subjects["participant_id"]))]
 
 
 def check_split(split: pd.Series):

@@ -82,9 +82,23 @@ def test_a_split_with_a_strange_side_is_refused():
     check_split(pd.Series(["train", "train"], index=["a", "a"]))
 
 
+def test_a_list_of_one_split_stands_as_it_is(tmp_path):
+    subjects, path = people(4, ("NOR",)), tmp_path / "list.tsv"
+    sides = ["train", "test", "validation", "train", "test"]
+    write_tsv(people(5, ("NOR",)).assign(split=sides), path)
+    assert split_subjects(subjects, lists=path).to_dict() == dict(zip(subjects["participant_id"], sides))
+    with pytest.raises(ValueError, match="no fold 1"):
+        split_subjects(subjects, fold=1, lists=path)
+    with pytest.raises(ValueError, match="does not list 2"):
+        split_subjects(people(7), lists=path)
+    write_tsv(people(5).assign(split=["train", "test", "tset", "train", "test"]), path)
+    with pytest.raises(ValueError, match="unknown sides .*tset"):
+        split_subjects(subjects, lists=path)
+
+
 def test_committed_lists_are_the_rule_applied_once():
     assert committed_list("") is None
-    with pytest.raises(ValueError, match="named 'adcd'; there are acdc, sunnybrook"):
+    with pytest.raises(ValueError, match="named 'adcd'; there are acdc, dsb2015, sunnybrook"):
         committed_list("adcd")
     acdc = read_tsv(committed_list("acdc"))
     assert acdc["participant_id"].is_unique and sorted(acdc["fold"].unique()) == [0, 1, 2, 3, 4]
@@ -93,3 +107,11 @@ def test_committed_lists_are_the_rule_applied_once():
     assert split.value_counts().to_dict() == {"train": 54, "test": 16, "validation": 10}
     assert by_group["test"].between(3, 4).all() and (by_group["validation"] == 2).all()
     assert split_subjects(acdc.drop(columns="fold")).to_dict() == split.to_dict()
+
+
+def test_the_kaggle_list_keeps_its_test_patients_apart():
+    """190 / 38 / 70 patients; those with odd numbers were looked at while the phantom was built, so none is tested."""
+    listed = read_tsv(committed_list("dsb2015"))
+    split = split_subjects(listed[["participant_id"]], lists=committed_list("dsb2015"))
+    assert split.value_counts().to_dict() == {"train": 190, "test": 70, "validation": 38}
+    assert all(int(name[3:]) % 2 == 0 for name in split.index[split == "test"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from cmrlib.cohort import Cohort
 from cmrlib.ingest import build_cohort
 
-KINDS = ("acdc", "sunnybrook", "dicom")
+KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom")
 """Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""
 
 

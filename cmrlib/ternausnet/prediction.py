@@ -21,6 +21,9 @@ from cmrlib.overlap import dice
 from cmrlib.ternausnet.network import TernausNet, build
 from cmrlib.weights import load_weights, save_weights
 
+UNKNOWN_MM = (0.9, 1.3, 1.9)
+"""Pixel sizes that are tried on images that lost theirs (JPEG): hearts differ less in size than these do."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -80,26 +83,30 @@ class Segmenter:
     def _labels(self, probabilities):
         return self.codes[probabilities.argmax(1)]
 
-    def _step(self, cine):
-        spacing = cine.spacing_mm[1:] if cine.spacing_known else (self.preprocessing.spacing_mm,) * 2
-        return np.array([self.preprocessing.spacing_mm / mm for mm in spacing])
+    def _ways(self, cine):
+        """How the heart may lie in the image: (image pixels a network pixel, mirrored, quarter turn). Archives turn
+        images; those that lost their geometry (JPEG) are tried at several scales, and mirrored too."""
+        sizes_mm = [np.array(cine.spacing_mm[1:])] if cine.spacing_known else [np.full(2, mm) for mm in UNKNOWN_MM]
+        mirrors = (False,) if cine.spacing_known else (False, True)
+        return [(self.preprocessing.spacing_mm / size_mm, mirror, turn)
+                for size_mm in sizes_mm for mirror in mirrors for turn in (0, 90, 180, 270)]
 
     def _heart_planes(self, cine, frames, angles_deg) -> list[Plane]:
-        """Where and which way up to look closely: of four quarter turns the one in which two slightly turned copies of
-        what is found agree best. Archives differ in how they lay a heart in the image."""
+        """Where and which way up to look closely: of all ways in which a heart may lie, the one in which two slightly
+        turned copies of what is found agree best."""
         looked, best = sorted({frames[0], frames[len(frames) // 2]}), (-1.0, None)
-        for turn in (0, 90, 180, 270):
-            size, centre = self._find(cine, looked, turn)
-            planes = [self._plane(cine, size, turn + angle, centre) for angle in (-10, 10)]
+        for way in self._ways(cine):
+            size, centre = self._find(cine, looked, way)
+            planes = [self._plane(cine, size, way, angle, centre) for angle in (-10, 10)]
             trust = np.mean([self._trust(cine, t, planes) for t in looked])
-            best = max(best, (trust, (size, centre, turn)), key=lambda look: look[0])
-        size, centre, turn = best[1]
-        return [self._plane(cine, size, turn + angle, centre) for angle in angles_deg]
+            best = max(best, (trust, (size, centre, way)), key=lambda look: look[0])
+        size, centre, way = best[1]
+        return [self._plane(cine, size, way, angle, centre) for angle in angles_deg]
 
-    def _find(self, cine, frames, turn):
+    def _find(self, cine, frames, way):
         """(side in pixels, centre (column, row) or None) of a crop around the largest thing found, 25 mm to spare."""
-        side = int(-(-max(np.array(cine.pixels.shape[2:]) / self._step(cine)) // 32) * 32)
-        whole = self._plane(cine, side, turn)
+        side = int(-(-max(np.array(cine.pixels.shape[2:]) / way[0]) // 32) * 32)
+        whole = self._plane(cine, side, way)
         found = _largest(np.concatenate([self._probabilities(cine, t, whole) for t in frames]).argmax(1) > 0)
         if not found.any():
             return side, None
@@ -108,8 +115,9 @@ class Segmenter:
         size = min(side, int(-(-(max(np.ptp(r), np.ptp(c)) + 1 + 2 * margin) // 32) * 32))
         return size, whole.back_points([[(c.min() + c.max()) / 2, (r.min() + r.max()) / 2]])[0]
 
-    def _plane(self, cine, side, turn_deg, centre=None) -> Plane:
-        return Plane.around(cine.pixels.shape[2:], self._step(cine), (side, side), centre, turn_deg)
+    def _plane(self, cine, side, way, angle_deg=0.0, centre=None) -> Plane:
+        step, mirror, turn = way
+        return Plane.around(cine.pixels.shape[2:], step, (side, side), centre, turn + angle_deg, mirror)
 
     def _trust(self, cine, t, planes):
         """Mean Dice of two turned copies of one frame, 0 where neither shows anything."""

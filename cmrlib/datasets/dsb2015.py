@@ -1,0 +1,116 @@
+"""Kaggle Data Science Bowl 2015, the hand-drawn four-chamber images: LV cavities of 298 patients.
+
+Source: github.com/woshialex/diagnose-heart, `manual_lax4ch.zip`; the images are those of the challenge (Kaggle's rules
+for data: research only). Layout: `…/images/ch4_PATIENT_FRAME.jpg` and `…/contours/…` of the same name, 246×246.
+Labels there: dark on white is the LV cavity; it ends in a straight edge at the mitral plane. Fills observer `manual`
+(structure lv only) and measures of observer `kaggle` (volumes of the challenge, where its tables lie beside the zip).
+
+Known to be wrong with it: JPEG, resampled, so pixel size and orientation are lost; some are mirrored, some show the
+outflow tract (five chambers); the two frames of a patient are not reliably ED and ES, so the larger cavity is called ED
+and the cine flagged `phases_by_area`.
+
+The challenge's own DICOM tree is read by kind `dicom`.
+"""
+
+import re
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation
+from cmrlib.study import Study
+
+DESCRIPTION = {"Name": "DSB2015", "License": "research only; Kaggle Data Science Bowl 2015"}
+ZIP = "manual_lax4ch.zip"
+_IMAGE = re.compile(r"(.*)images/ch4_(\d+)_(\d+)\.jpg")
+_LARGEST_BYTES = 4_000_000  # of one unpacked image; a zip can promise anything
+
+
+def find(src) -> dict[str, tuple]:
+    """Subject label → (zip, patient number, frame numbers), for the zip or the folder that holds it."""
+    path = Path(src) / ZIP if Path(src).is_dir() else Path(src)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {ZIP} in {src}; name the folder that holds it, or the zip itself")
+    try:
+        with zipfile.ZipFile(path) as file:
+            matches = [match for name in file.namelist() if (match := _IMAGE.fullmatch(name))]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path.name} is no readable zip ({error}); fetch it again") from error
+    patients = {}
+    for match in matches:
+        patients.setdefault(int(match[2]), []).append((int(match[3]), match[0]))
+    return {f"DSB{number}": (path, number, tuple(sorted(images))) for number, images in sorted(patients.items())}
+
+
+def read(label: str, item: tuple) -> Study:
+    """One patient: a four-chamber cine of the frames that somebody drew."""
+    path, number, images = item
+    with zipfile.ZipFile(path) as file:
+        pixels = np.stack([_grey(label, file, name) for _, name in images])
+        cavity = np.stack([_grey(label, file, name.replace("images/", "contours/")) < 128 for _, name in images])
+    if cavity.shape != pixels.shape:
+        raise ValueError(f"sub-{label}: contours have shape {cavity.shape}, images {pixels.shape}; expected one shape")
+    areas = cavity.sum((1, 2))
+    mask = np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
+    drawn = {t: ("lv",) for t in range(len(images)) if areas[t]}
+    mask[areas == 0] = NOT_ANNOTATED
+    frames = tuple(frame for frame, _ in images)
+    ed, es = int(areas.argmax()), int(np.where(areas > 0, areas, areas.max() + 1).argmin())
+    cine = Cine(pixels[:, None], np.eye(4), "4ch", label, spacing_known=False, ed=ed, es=es if es != ed else None,
+                frames_of=(frames, 0), flags=("phases_by_area",))
+    volumes = _volumes(path.parent, number)
+    measures = {"kaggle": volumes} if volumes else {}
+    return Study({"participant_id": label} | _person(path.parent, number), [cine],
+                 {"manual": {cine.name: Annotation(mask, drawn)}}, measures)
+
+
+def _grey(label, file, name):
+    """One image of the zip as (rows, columns) uint8."""
+    try:
+        if file.getinfo(name).file_size > _LARGEST_BYTES:
+            raise ValueError("it is far too large")
+        image = cv2.imdecode(np.frombuffer(file.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"sub-{label}: an image or its contour is missing or damaged "
+                         f"({type(error).__name__})") from error
+    if image is None:
+        raise ValueError(f"sub-{label}: an image is no readable JPEG")
+    return image
+
+
+def _person(folder, number):
+    """Sex and age from the challenge's metadata, where the table lies beside the zip."""
+    row = _row(folder / "patient_metadata.tsv", "pid", number, sep="\t")
+    if row is None:
+        return {"sex": None, "age": None}
+    return {"sex": row["PatientsSex"] if row["PatientsSex"] in ("F", "M") else None,
+            "age": float(row["PatientsAgeYears"]) if pd.notna(row["PatientsAgeYears"]) else None}
+
+
+def _volumes(folder, number):
+    """EDV, ESV and EF that the challenge published, empty where its tables are not there."""
+    for name in ("train.csv", "validate.csv"):
+        row = _row(folder / name, "Id", number)
+        if row is not None:
+            edv, esv = float(row["Diastole"]), float(row["Systole"])
+            return {"lvedv_ml": edv, "lvesv_ml": esv, "lvef_pct": 100 * (1 - esv / edv)}
+    return {}
+
+
+def _row(path, column, number, sep=","):
+    if not path.exists():
+        return None
+    table = _table(path, sep)
+    rows = table[table[column].astype(str) == str(number)]
+    return None if rows.empty else rows.iloc[0]
+
+
+@lru_cache(maxsize=4)
+def _table(path, sep):
+    return pd.read_csv(path, sep=sep)

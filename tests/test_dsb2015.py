@@ -1,0 +1,94 @@
+"""Kaggle's hand-drawn four-chamber images: a tiny zip in their layout, and the real one where it is at hand."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cmrlib.datasets import dsb2015, ingest
+from cmrlib.files import read_tsv
+from cmrlib.splits import committed_list
+
+DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent") / "dsb2015"
+
+
+def jpeg(pixels):
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def drawn(width, shape=(40, 40)):
+    """Dark on white, as these contours are."""
+    picture = np.full(shape, 255, np.uint8)
+    picture[10:30, 8:8 + width] = 0
+    return picture
+
+
+def write_zip(folder, patients, **extra):
+    """patients: number → [(frame, width of the cavity)]."""
+    with zipfile.ZipFile(folder / dsb2015.ZIP, "w") as file:
+        for number, images in patients.items():
+            for frame, width in images:
+                name = f"ch4_{number}_{frame:04d}.jpg"
+                file.writestr(f"manual_lax4ch/images/{name}", jpeg(np.full((40, 40), 50 + frame, np.uint8)))
+                file.writestr(f"manual_lax4ch/contours/{name}", jpeg(drawn(width)))
+        for name, content in extra.items():
+            file.writestr(name.replace("__", "/") + ".jpg", content)
+
+
+def test_frames_contours_and_volumes(tmp_path):
+    write_zip(tmp_path, {7: [(20, 6), (3, 12)], 12: [(5, 9)]})
+    (tmp_path / "train.csv").write_text("Id,Systole,Diastole\n7,60.0,150.0\n")
+    (tmp_path / "patient_metadata.tsv").write_text("pid\tPatientsSex\tPatientsAgeYears\n7\tF\t58\n")
+    cohort = ingest("dsb2015", tmp_path, tmp_path / "cohort", workers=1, progress=False)
+    assert list(cohort.subjects["participant_id"]) == ["DSB12", "DSB7"]
+    cine = cohort.cine("sub-DSB7_view-4ch")
+    assert cine.pixels.shape == (2, 1, 40, 40) and not cine.spacing_known
+    assert [round(float(cine.pixels[t].mean())) for t in (0, 1)] == [53, 70]  # in order of their numbers
+    assert (cine.ed, cine.es, cine.frames_of[0]) == (0, 1, (3, 20)) and cine.flags == ("phases_by_area",)
+    annotation = cohort.observer("manual").mask("sub-DSB7_view-4ch")
+    assert annotation.annotated == {0: ("lv",), 1: ("lv",)}
+    assert [(annotation.mask[t] == 1).sum() for t in (0, 1)] == [240, 120]
+    measured = cohort.observer("kaggle").measures().set_index("participant_id")
+    assert measured.loc["DSB7", ["lvedv_ml", "lvef_pct"]].tolist() == [150.0, 60.0]
+    person = cohort.subjects.set_index("participant_id").loc["DSB7"]
+    assert (person["sex"], person["age"]) == ("F", 58)
+    one = cohort.cine("sub-DSB12_view-4ch")
+    assert (one.frames, one.ed, one.es) == (1, 0, None)
+
+
+@pytest.mark.parametrize(("names", "reason"), [
+    ({"m__images__ch4_9_0001": b"no jpeg", "m__contours__ch4_9_0001": jpeg(drawn(5))}, "no readable JPEG"),
+    ({"m__images__ch4_9_0001": jpeg(drawn(5))}, "contour is missing"),
+    ({"m__images__ch4_9_0001": jpeg(drawn(5)), "m__contours__ch4_9_0001": jpeg(drawn(5, (30, 40)))}, "one shape"),
+    ({"m__images__ch4_9_0001": bytes(5_000_000), "m__contours__ch4_9_0001": jpeg(drawn(5))}, "missing or damaged"),
+])
+def test_a_damaged_image_costs_its_patient_only(tmp_path, names, reason):
+    write_zip(tmp_path, {7: [(3, 12)]}, **names)
+    cohort = ingest("dsb2015", tmp_path, tmp_path / "cohort", workers=1, progress=False)
+    rejected = read_tsv(cohort.path / "rejected.tsv")
+    assert list(cohort.cines["participant_id"]) == ["DSB7"] and list(rejected["participant_id"]) == ["DSB9"]
+    assert reason in rejected["reason"].iloc[0]
+
+
+def test_what_is_no_zip_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no manual_lax4ch.zip"):
+        ingest("dsb2015", tmp_path, tmp_path / "cohort", progress=False)
+    (tmp_path / dsb2015.ZIP).write_bytes(b"PK no zip")
+    with pytest.raises(ValueError, match="no readable zip"):
+        ingest("dsb2015", tmp_path, tmp_path / "cohort", progress=False)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder with dsb2015")
+def test_real_images_of_298_patients():
+    items = dsb2015.find(DATA)
+    assert set(items) == set(read_tsv(committed_list("dsb2015"))["participant_id"])
+    assert sum(len(images) for _, _, images in items.values()) == 592
+    study = dsb2015.read("DSB102", items["DSB102"])
+    (cine,) = study.cines
+    annotation = study.observers["manual"][cine.name]
+    areas = (annotation.mask == 1).sum((1, 2, 3))
+    assert cine.pixels.shape == (2, 1, 246, 246) and areas[cine.ed] > areas[cine.es] > 800
+    assert 5 < study.measures["kaggle"]["lvef_pct"] < 85 and study.participant["sex"] in ("F", "M")
