@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cmrlib.cohort import Cohort
 from cmrlib.ingest import build_cohort
+from cmrlib.splits import committed_list, split_subjects
 
 KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom")
 """Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""
@@ -26,3 +27,16 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
     items = dict(list(reader.find(Path(src).resolve()).items())[:limit])
     return build_cohort(items, partial(reader.read, **options), dest, reader.DESCRIPTION | {"Options": options},
                         workers, progress)
+
+
+def test_cohorts(sources, data_dir, dest) -> list[tuple[Cohort, list[str]]]:
+    """Real hearts to test on: KIND:FOLDER words → (cohort, test subjects of the committed list named KIND).
+
+    data_dir: where the folders lie. dest: the cohorts are made below it, one a kind, or opened.
+    """
+    found = []
+    for kind, _, folder in (source.partition(":") for source in sources):
+        cohort = ingest(kind, Path(data_dir) / folder, Path(dest) / kind)
+        split = split_subjects(cohort.subjects, lists=committed_list(kind))
+        found.append((cohort, list(split.index[split == "test"])))
+    return found
