@@ -1,0 +1,115 @@
+"""Pictures of hearts: slices, stacks, animations, with outlines."""
+
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from cmrlib.anatomy import COLOURS, NAMES, NOT_ANNOTATED, STRUCTURES
+from cmrlib.cine import Cine
+
+LEVELS = ["base", "mid", "apex"]
+
+
+def show_slice(ax, cine: Cine, t: int, k: int, mask=None, reference=None, box=None, title=""):
+    """One slice in grey; `mask` (rows, columns) as filled contours, `reference` as dashed white ones.
+
+    box: (row0, row1, column0, column1) to look at. Pixels are drawn with their true aspect.
+    """
+    low, high = cine.intensity_window(1, 99.5)
+    aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
+    ax.imshow(cine.pixels[t, k], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
+    for name, code in STRUCTURES.items():
+        if mask is not None and (mask == code).any():
+            ax.contourf(mask == code, levels=[0.5, 1.5], colors=[COLOURS[name]], alpha=0.25)
+            ax.contour(mask == code, levels=[0.5], colors=[COLOURS[name]], linewidths=1.2)
+        if reference is not None and (reference == code).any():
+            ax.contour(reference == code, levels=[0.5], colors=["white"], linewidths=0.9, linestyles="--")
+    if box is not None:
+        ax.set(xlim=(box[2] - 0.5, box[3] + 0.5), ylim=(box[1] + 0.5, box[0] - 0.5))
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def heart_box(mask, margin: int = 20):
+    """(row0, row1, column0, column1) around all structures of (…, rows, columns), None where there are none."""
+    drawn = ((mask > 0) & (mask != NOT_ANNOTATED)).reshape(-1, *mask.shape[-2:]).any(0)
+    if not drawn.any():
+        return None
+    rows, columns = np.nonzero(drawn)
+    return (max(rows.min() - margin, 0), min(rows.max() + margin, drawn.shape[0] - 1),
+            max(columns.min() - margin, 0), min(columns.max() + margin, drawn.shape[1] - 1))
+
+
+def base_mid_apex(mask, structure: str = "lv"):
+    """Three slice numbers at 15, 50 and 85 % of the extent of a structure in (slices, rows, columns).
+
+    Base first where the cavity there is the larger; thirds of the stack where the structure is absent.
+    """
+    found = np.flatnonzero((mask == STRUCTURES[structure]).any((1, 2)))
+    found = found if len(found) else np.arange(len(mask))
+    picks = [int(found[round(q * (len(found) - 1))]) for q in (0.15, 0.5, 0.85)]
+    areas = [(mask[k] == STRUCTURES[structure]).sum() for k in picks]
+    return picks if areas[0] >= areas[2] else picks[::-1]
+
+
+def stack_picture(cine: Cine, mask=None, reference=None, frames=None, title=""):
+    """Rows ED and ES, columns base, mid, apex (long axis: one column); returns the figure."""
+    frames = frames or {"ED": cine.ed or 0, "ES": cine.es if cine.es is not None else cine.frames // 3}
+    guide = mask if mask is not None else reference
+    first = next(iter(frames.values()))
+    picks = [0] if cine.slices == 1 else base_mid_apex(guide[first] if guide is not None else cine.pixels[first] * 0)
+    figure, axes = plt.subplots(len(frames), len(picks), figsize=(2.6 * len(picks), 2.7 * len(frames)), squeeze=False)
+    box = heart_box(guide) if guide is not None else None
+    for row, (phase, t) in zip(axes, frames.items()):
+        for ax, k, level in zip(row, picks, LEVELS if len(picks) == 3 else [cine.view]):
+            show_slice(ax, cine, t, k, None if mask is None else mask[t, k],
+                       None if reference is None else reference[t, k], box, f"{phase}, {level}")
+    figure.suptitle(title, fontsize=10)
+    _structure_legend(figure, mask, reference)
+    return figure
+
+
+def _structure_legend(figure, mask, reference):
+    """Names of the structures drawn, beside their colours, below the pictures."""
+    drawn = [s for s, code in STRUCTURES.items() if any(m is not None and (m == code).any() for m in (mask, reference))]
+    handles = [Line2D([], [], color=COLOURS[s], lw=4, alpha=0.6, label=NAMES[s]) for s in drawn]
+    handles += [Line2D([], [], color="grey", ls="--", label="reference")] if reference is not None else []
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8)
+
+
+def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256):
+    """One slice through the cycle as a GIF in real time (40 ms a frame where times are unknown); returns the path."""
+    k = cine.slices // 2 if k is None else k
+    low, high = cine.intensity_window(1, 99.5)
+    rows, columns = cine.pixels.shape[2:]
+    aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
+    size, frames = (round(columns / aspect * height / rows), height), []
+    for t in range(cine.frames):
+        grey = np.clip((cine.pixels[t, k].astype(np.float32) - low) / (high - low), 0, 1)
+        rgb = np.repeat(grey[..., None], 3, 2)
+        for name, code in STRUCTURES.items() if mask is not None else ():
+            region = (mask[t, k] == code).astype(np.uint8)
+            rgb[cv2.morphologyEx(region, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0] = to_rgb(COLOURS[name])
+        frames.append(Image.fromarray((255 * rgb).astype(np.uint8)).resize(size))
+    step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=max(20, round(step)), loop=0)
+    return path
+
+
+def phase_sheet(cines: dict[str, Cine], k: int = 0):
+    """Several hearts beside each other, ED above ES; cines: title → cine, k: slice. Returns the figure."""
+    figure, axes = plt.subplots(2, len(cines), figsize=(2.1 * len(cines), 4.4), squeeze=False)
+    for column, (title, cine) in zip(axes.T, cines.items()):
+        for ax, (phase, t) in zip(column, (("ED", cine.ed or 0), ("ES", cine.es or 0))):
+            show_slice(ax, cine, t, min(k, cine.slices - 1), title=f"{title}, {phase}")
+    return figure

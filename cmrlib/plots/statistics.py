@@ -1,0 +1,137 @@
+"""Overlap, agreement, learning and volumes: a table and an ax in, the ax or the figure out."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from cmrlib.anatomy import COLOURS, NAMES, STRUCTURES
+from cmrlib.plots.style import mark_synthetic
+
+
+def overlap_strips(table, ax, y="dice"):
+    """Per-case values by structure and phase; table columns structure, phase and `y`."""
+    order = [s for s in STRUCTURES if s in set(table["structure"])]
+    sns.boxplot(table, x="structure", y=y, hue="phase", order=order, fliersize=0, boxprops={"alpha": 0.4}, ax=ax)
+    sns.stripplot(table, x="structure", y=y, hue="phase", order=order, dodge=True, size=3, ax=ax, legend=False)
+    ax.set(xlabel="", ylabel={"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)",
+                              "assd_mm": "mean surface distance (mm)"}.get(y, y))
+    ax.set_xticks(range(len(order)), [s if s == "myo" else s.upper() for s in order])
+    return ax
+
+
+def overlap_figure(table, view: str):
+    """Dice and 95 % Hausdorff distance of one view side by side; returns the figure."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    for ax, value in zip(axes, ("dice", "hd95_mm")):
+        overlap_strips(table, ax, value)
+    axes[0].get_legend().remove()
+    axes[0].set_ylim(max(0, table["dice"].min() - 0.05), 1)
+    figure.suptitle(f"{view}, {table['participant_id'].nunique()} test subjects")
+    return figure
+
+
+def bland_altman(pairs, row, ax, unit: str, band=None, hue=None):
+    """Differences over means with bias and limits, their intervals shaded; band: inter-observer limits (low, high).
+
+    pairs: columns reference, test. row: one row of `agreement.compare` (bias, loa_low, loa_high and intervals).
+    """
+    mean, difference = (pairs["reference"] + pairs["test"]) / 2, pairs["test"] - pairs["reference"]
+    if band is not None:
+        ax.axhspan(*band, color="#999999", alpha=0.15, lw=0, label="inter-observer limits")
+    sns.scatterplot(x=mean, y=difference, hue=None if hue is None else pairs[hue], ax=ax, s=28)
+    for name, style in (("bias", "-"), ("loa_low", "--"), ("loa_high", "--")):
+        ax.axhline(row[name], color="black", ls=style, lw=1)
+        if np.isfinite(row.get(f"{name}_low", np.nan)):
+            ax.axhspan(row[f"{name}_low"], row[f"{name}_high"], color="#0072B2", alpha=0.12, lw=0)
+        ax.annotate(f"{row[name]:.1f}", (1.01, row[name]), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    ax.set(xlabel=f"mean of both ({unit})", ylabel=f"test − reference ({unit})")
+    return ax
+
+
+def regression(pairs, row, ax, unit: str):
+    """Test over reference with the identity and the fitted line; row: slope, intercept, r."""
+    sns.scatterplot(x=pairs["reference"], y=pairs["test"], ax=ax, s=28)
+    ends = np.array([pairs[["reference", "test"]].min().min(), pairs[["reference", "test"]].max().max()])
+    ax.plot(ends, ends, color="#999999", lw=1)
+    ax.plot(ends, row["intercept"] + row["slope"] * ends, color="black", lw=1, ls="--")
+    ax.set(xlabel=f"reference ({unit})", ylabel=f"test ({unit})", title=f"r = {row['r']:.3f}, slope {row['slope']:.2f}")
+    return ax
+
+
+def agreement_figure(pairs, row, unit: str, title: str, band=None):
+    """Bland–Altman and regression side by side; returns the figure."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.6))
+    bland_altman(pairs, row, axes[0], unit, band)
+    regression(pairs, row, axes[1], unit)
+    figure.suptitle(f"{title} · n = {len(pairs)}, ICC(A,1) {row['icc_a1']:.3f} "
+                    f"({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})", fontsize=10)
+    return figure
+
+
+def confidence(table, rho, synthetic: bool):
+    """Dice over confidence, a point a cine; rho: row of `agreement.rank_correlation`. Returns the figure."""
+    figure, ax = plt.subplots(figsize=(4.6, 3.4))
+    sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
+    ax.set(xlabel="confidence (agreement of turned copies)", ylabel="mean Dice",
+           title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}")
+    return mark_synthetic(figure, synthetic)
+
+
+def loss_curves(table, synthetic: bool):
+    """Loss over epochs, a panel a view; columns view, fold, epoch, train, validation. Returns the figure."""
+    views = table["view"].unique()
+    figure, axes = plt.subplots(1, len(views), figsize=(3.6 * len(views), 2.8), squeeze=False, sharey=True)
+    for ax, view in zip(axes[0], views):
+        for fold, part in table[table["view"] == view].groupby("fold"):
+            name = {"label": "training crops"} if fold == table["fold"].min() else {}
+            ax.plot(part["epoch"], part["train"], color="C0", **name)
+            checked = part.dropna(subset=["validation"])
+            name = {"label": "validation subjects"} if name else {}
+            ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", **name)
+        ax.set(title=view, xlabel="epoch")
+    axes[0, 0].set_ylabel("loss")
+    axes[0, -1].legend(frameon=False)
+    return mark_synthetic(figure, synthetic)
+
+
+def volume_curves(table, ax, reference=None):
+    """Volume over time by structure, ED and ES marked; columns structure, time_ms, volume_ml, phase."""
+    for structure, curve in table.groupby("structure"):
+        curve = curve.sort_values("time_ms")
+        ax.plot(curve["time_ms"], curve["volume_ml"], color=COLOURS[structure], label=NAMES[structure])
+        marked = curve[curve["phase"].isin(["ED", "ES"])]
+        ax.scatter(marked["time_ms"], marked["volume_ml"], color=COLOURS[structure], zorder=3)
+        for point in marked.itertuples():
+            where = {"textcoords": "offset points", "xytext": (3, 4), "fontsize": 8}
+            ax.annotate(point.phase, (point.time_ms, point.volume_ml), **where)
+    for structure, curve in reference.groupby("structure") if reference is not None else ():
+        ax.scatter(curve["time_ms"], curve["volume_ml"], facecolors="none", edgecolors=COLOURS[structure], s=50)
+    ax.set(xlabel="time (ms)", ylabel="volume (mL)", ylim=(0, None))
+    return ax
+
+
+def curve_panels(table, subjects, reference=None):
+    """LV and RV volume over time, a panel a subject, the reference's frames as circles; returns the figure."""
+    figure, axes = plt.subplots(1, max(1, len(subjects)), figsize=(3.6 * max(1, len(subjects)), 3), squeeze=False)
+    for ax, subject in zip(axes[0], subjects):
+        own = table[(table["participant_id"] == subject) & (table["view"] == "sax") & (table["structure"] != "myo")]
+        drawn = None if reference is None else reference[
+            (reference["participant_id"] == subject) & (reference["view"] == "sax") & (reference["structure"] != "myo")]
+        volume_curves(own.dropna(subset=["volume_ml"]), ax, drawn)
+        ax.set_title(subject, fontsize=9)
+    if subjects:
+        axes[0, -1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def segment_heatmap(table):
+    """Wall thickness: rows AHA segments, columns groups, mm in the cells; returns the figure."""
+    figure, ax = plt.subplots(figsize=(2 + 0.8 * table.shape[1], 4.6))
+    if table.isna().all(axis=None):
+        ax.text(0.5, 0.5, "no closed ring of myocardium\nin any heart", ha="center", va="center")
+        return ax.set_axis_off() or figure
+    numbers = {"annot": True, "fmt": ".1f", "annot_kws": {"fontsize": 8}}
+    sns.heatmap(table, cmap="viridis", cbar_kws={"label": "mm"}, ax=ax, **numbers)
+    ax.set(ylabel="AHA segment", xlabel="")
+    ax.tick_params(axis="y", rotation=0)
+    return figure
