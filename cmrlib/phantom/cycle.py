@@ -74,6 +74,16 @@ def plane_velocities_cm_s(subject) -> tuple[float, float, float]:
     return peaks[0], peaks[1], peaks[2] if subject.rhythm != "af" else float("nan")
 
 
+def peak_filling_ml_s(subject) -> tuple[float, float]:
+    """Fastest filling of the LV, early and by the atrium; the second is NaN in atrial fibrillation."""
+    w, rates = wave_ms(subject), []
+    for low, high in ((subject.es_ms, subject.rr_ms - w["late"]), (subject.rr_ms - w["late"], subject.rr_ms)):
+        t = np.linspace(low, high - 1e-6, 2000)
+        emptied = cycle(subject, t)["emptied"]
+        rates.append(float(-np.diff(emptied).min() / (t[1] - t[0]) * 1000 * (subject.lvedv_ml - subject.lvesv_ml)))
+    return rates[0], rates[1] if subject.rhythm != "af" else float("nan")
+
+
 def _ventricle(s, w, t, share, early_ms, late_ms):
     start = max(10.0, w["ejection"] - PLANE_LEADS_MS)
     systole = SLACK * _rise(t / s.es_ms) + (1 - SLACK) * _rise((t - start) / (s.es_ms - start))
