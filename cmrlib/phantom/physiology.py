@@ -28,8 +28,8 @@ Q_TO_TRIGGER_MS = 40.0
 ENLARGED_LV_ML = 190.0
 """LVs larger than this widen the mitral ring."""
 
-RVEF_SHIFT_PCT = {"M": 0.0, "F": 0.7}
-"""Part of what makes Petersen's right-sided ranges fit together, see `RV_OVER_LV`."""
+SHIFT_PCT = {"M": {"rvef": -0.45, "laef": 0.0}, "F": {"rvef": 0.7, "laef": -0.9}}
+"""Petersen's middles of volumes and fractions do not quite fit together; so they all come out (see `RV_OVER_LV`)."""
 
 NO_LEAKS = {"mitral": 0.0, "aortic": 0.0, "tricuspid": 0.0}
 
@@ -110,7 +110,7 @@ def _draw_body(rng, disease):
 def _draw_ventricles(rng, disease, body, leaks):
     """Volumes, mass and length; bodies that are larger, younger and slower have larger hearts."""
     sex, bsa = body["sex"], np.sqrt(body["height_m"] * 100 * body["weight_kg"] / 3600)
-    z_edv = _mix(rng, (0.5, body["z_size"]), (-0.25, body["z_age"]), (-0.2, body["z_rate"]))
+    z_edv = _mix(rng, (0.5, body["z_size"]), (-0.25, body["z_age"]), (-0.25, body["z_rate"]))
     z_ef, z_mass = _mix(rng, (0.1, body["z_age"])), _mix(rng, (0.3, body["z_size"]), (0.4, z_edv))
     lvedv, lvef = _from_range(sex, "lvedv_ml", z_edv), _from_range(sex, "lvef_pct", z_ef) / 100
     if disease.lvedv_index:
@@ -128,7 +128,7 @@ def _draw_ventricles(rng, disease, body, leaks):
     net = lvsv * (1 - left)  # what reaches the body passes both ventricles
     rvsv = RV_OVER_LV[sex] * net * (1 + 0.03 * np.clip(rng.standard_normal(), -2.5, 2.5)) / (1 - leaks["tricuspid"])
     z_sv = (lvsv - sum(RANGES_95[sex]["lvsv_ml"]) / 2) / np.diff(RANGES_95[sex]["lvsv_ml"])[0] * 3.92
-    rvef = _from_range(sex, "rvef_pct", _mix(rng, (0.45, np.clip(z_sv, -2, 2)))) + RVEF_SHIFT_PCT[sex]
+    rvef = _from_range(sex, "rvef_pct", _mix(rng, (0.45, np.clip(z_sv, -2, 2)))) + SHIFT_PCT[sex]["rvef"]
     rvedv = rvsv / np.clip(rvef * disease.rvef, 25, 75) * 100
     if disease.rvedv_index:
         rvedv = max(bsa * _normal(rng, *disease.rvedv_index), rvsv / 0.65)
@@ -148,7 +148,8 @@ def _draw_atria(rng, disease, body, leaks):
     for name, (z, leak, gain, factor) in scores.items():
         largest = _from_range(sex, f"{name}_max_ml", z) * factor * (1 + gain * leak)
         emptying = _from_range(sex, f"{name}ef_pct", _mix(rng, (-0.37, z), (-0.1, body["z_age"])))
-        emptying *= disease.atrial_emptying * (1 - 0.3 * leak)
+        shift = SHIFT_PCT[sex]["laef"] if name == "la" else 0.0
+        emptying = (emptying + shift) * disease.atrial_emptying * (1 - 0.3 * leak)
         values |= {f"{name}_max_ml": float(largest), f"{name}_min_ml": float(largest * (1 - emptying / 100))}
     return values | {"z_la": z_la}
 
@@ -178,7 +179,7 @@ def _draw_timing(rng, disease, body):
     """Systole by heart rate; filling slower and later with age and stiffness."""
     sex, rate, slow = body["sex"], body["heart_rate_bpm"], disease.relaxation - 1
     qs2 = (541 - 2.2 * rate if sex == "M" else 540 - 2.0 * rate) + 12 * np.clip(rng.standard_normal(), -2, 2)
-    early = np.clip(0.655 - 0.05 * body["z_age"] - 0.4 * slow + 0.04 * rng.standard_normal(), 0.4, 0.85)
+    early = np.clip(0.675 - 0.05 * body["z_age"] - 0.4 * slow + 0.045 * rng.standard_normal(), 0.4, 0.85)
     delay = rng.uniform(-0.12, 0.12) if rng.random() < 0.35 else 0.0
     waves = FILLING_MS[sex]
     return {"es_ms": float(qs2 - Q_TO_TRIGGER_MS), "lvet_ms": float(379 - 1.8 * rate), "early_filling": float(early),
