@@ -31,6 +31,12 @@ ENLARGED_LV_ML = 190.0
 SHIFT_PCT = {"M": {"rvef": -0.45, "laef": 0.0}, "F": {"rvef": 0.7, "laef": -0.9}}
 """Petersen's middles of volumes and fractions do not quite fit together; so they all come out (see `RV_OVER_LV`)."""
 
+LARGEST_GROWTH = 2.2
+"""An LV grows to no more than this multiple under a leak (ours); beyond, forward flow falls."""
+
+LEAST_FORWARD_ML_M2 = 18.0
+"""Forward stroke volume for which a failing LV dilates (ours)."""
+
 NO_LEAKS = {"mitral": 0.0, "aortic": 0.0, "tricuspid": 0.0}
 
 
@@ -61,7 +67,7 @@ def draw_patient(seed: int, number: int, diagnosis: str, **leaks: float) -> Subj
     body = _draw_body(rng, disease)
     own = {name: _normal(rng, *getattr(disease, name)) for name in ("mitral", "tricuspid") if getattr(disease, name)}
     leaks = NO_LEAKS | own | leaks
-    over = max(1.0, (leaks["mitral"] + leaks["aortic"]) / LARGEST_LEAK)
+    over = max(1.0, (leaks["mitral"] + leaks["aortic"]) / (LARGEST_LEAK - 1e-9))
     leaks |= {"mitral": leaks["mitral"] / over, "aortic": leaks["aortic"] / over}
     heart = _draw_ventricles(rng, disease, body, leaks)
     heart |= _draw_atria(rng, disease, body, leaks) | _draw_plane(rng, disease, body, heart, leaks)
@@ -121,20 +127,25 @@ def _draw_ventricles(rng, disease, body, leaks):
     if disease.lvm_index:
         lvm = bsa * _normal(rng, *disease.lvm_index)
     left = leaks["mitral"] + leaks["aortic"]
-    if lvef >= 0.5:  # a leaking valve loads a good ventricle until forward flow is nearly restored; a bad one cannot
-        growth = 1 + _normal(rng, 0.85, 0.1) * left / (1 - left)
-        lvedv, lvm = lvedv * growth, lvm * (1 + 0.5 * (growth - 1))
+    restored = _normal(rng, 0.8, 0.15)
+    if lvef >= 0.5:  # a leaking valve loads a good ventricle until forward flow is nearly restored
+        growth = min(LARGEST_GROWTH, 1 + restored * left / (1 - left))
+    else:  # a bad one only until the body survives
+        growth = np.clip(LEAST_FORWARD_ML_M2 * bsa / (lvedv * lvef * (1 - left)), 1, 1 + left)
+    lvedv, lvm = lvedv * growth, lvm * (1 + 0.5 * (growth - 1))
     lvsv = lvedv * lvef
     net = lvsv * (1 - left)  # what reaches the body passes both ventricles
     rvsv = RV_OVER_LV[sex] * net * (1 + 0.03 * np.clip(rng.standard_normal(), -2.5, 2.5)) / (1 - leaks["tricuspid"])
     z_sv = (lvsv - sum(RANGES_95[sex]["lvsv_ml"]) / 2) / np.diff(RANGES_95[sex]["lvsv_ml"])[0] * 3.92
     rvef = _from_range(sex, "rvef_pct", _mix(rng, (0.45, np.clip(z_sv, -2, 2)))) + SHIFT_PCT[sex]["rvef"]
-    rvedv = rvsv / np.clip(rvef * disease.rvef, 25, 75) * 100
+    smallest = 0.75 * _from_range(sex, "rvedv_ml", z_edv)  # low flow empties an RV less, it does not shrink it
+    rvedv = max(rvsv / np.clip(rvef * disease.rvef, 25, 75) * 100, smallest)
     if disease.rvedv_index:
         rvedv = max(bsa * _normal(rng, *disease.rvedv_index), rvsv / 0.65)
     length = _from_range(sex, "lv_length_mm", _mix(rng, (0.5, z_edv), (0.3, body["z_height"])))
-    healthy = _from_range(sex, "lvedv_ml", z_edv)
-    length *= (lvedv / healthy) ** (1 / 3) * disease.sphericity
+    # a ventricle that dilates widens more than it lengthens
+    length *= (lvedv / _from_range(sex, "lvedv_ml", z_edv)) ** 0.28 * disease.sphericity
+    length = min(length, 120 + 0.3 * (length - 120)) if length > 120 else length
     return {"lvedv_ml": float(lvedv), "lvesv_ml": float(lvedv * (1 - lvef)), "rvedv_ml": float(rvedv),
             "rvesv_ml": float(rvedv - rvsv), "lvm_g": float(lvm), "lv_length_mm": float(length), "z_ef": z_ef}
 
@@ -143,13 +154,13 @@ def _draw_atria(rng, disease, body, leaks):
     """Larger atria empty less; leaks fill them."""
     sex, values = body["sex"], {}
     z_la = _mix(rng, (0.4, body["z_size"]), (0.2, body["z_age"]))
-    scores = {"la": (z_la, leaks["mitral"], 1.3, disease.atria),
-              "ra": (_mix(rng, (0.6, z_la)), leaks["tricuspid"], 0.8, 1 + (disease.atria - 1) / 2)}
+    scores = {"la": (z_la, leaks["mitral"], 2.8, disease.atria),
+              "ra": (_mix(rng, (0.6, z_la)), leaks["tricuspid"], 1.6, 1 + (disease.atria - 1) / 2)}
     for name, (z, leak, gain, factor) in scores.items():
-        largest = _from_range(sex, f"{name}_max_ml", z) * factor * (1 + gain * leak)
+        largest = _from_range(sex, f"{name}_max_ml", z) * factor * (1 + gain * leak**2)  # mild leaks hardly show
         emptying = _from_range(sex, f"{name}ef_pct", _mix(rng, (-0.37, z), (-0.1, body["z_age"])))
         shift = SHIFT_PCT[sex]["laef"] if name == "la" else 0.0
-        emptying = (emptying + shift) * disease.atrial_emptying * (1 - 0.3 * leak)
+        emptying = (emptying + shift) * disease.atrial_emptying * (1 - 0.6 * leak**2)
         values |= {f"{name}_max_ml": float(largest), f"{name}_min_ml": float(largest * (1 - emptying / 100))}
     return values | {"z_la": z_la}
 
@@ -164,7 +175,7 @@ def _draw_plane(rng, disease, body, heart, leaks):
     mapse = float(np.clip(mapse, 2.5, min(23.0, 0.24 * heart["lv_length_mm"])))
     slow = disease.relaxation - 1
     annulus = _from_range(body["sex"], "annulus_mm", _mix(rng, (0.4, body["z_size"])))
-    annulus *= max(1.0, heart["lvedv_ml"] / ENLARGED_LV_ML) ** 0.25 * (1 + 0.3 * leaks["mitral"])
+    annulus *= max(1.0, heart["lvedv_ml"] / ENLARGED_LV_ML) ** 0.25 * (1 + 0.6 * leaks["mitral"] ** 2)
     right = 0.85 if disease.rvedv_index or disease.rvef < 1 else 1.0
     share = 0.62 - 0.07 * z_age - 0.3 * slow + 0.05 * rng.standard_normal()
     return {"mapse_mm": mapse, "tapse_mm": float(np.clip(mapse * rng.uniform(1.25, 1.5) * right, 3, 32)),

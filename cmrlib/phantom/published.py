@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.phantom.anatomy import Heart
-from cmrlib.phantom.cycle import peak_filling_ml_s
 from cmrlib.phantom.diagnoses import BODY, MAPSE_MM, RANGES_95
 from cmrlib.phantom.subject import Subject
 
@@ -78,11 +77,11 @@ def quantities(subjects: Sequence[Subject]) -> pd.DataFrame:
     """One row a subject: its measures, body, wall and the quantities that `table` and `CORRELATIONS` need."""
     rows = []
     for s in subjects:
-        early, late = peak_filling_ml_s(s)
         rows.append(s.measures() | {
             "sex": s.sex, "age_years": s.age_years, "height_m": s.height_m, "weight_kg": s.weight_kg,
             "bmi": s.weight_kg / s.height_m**2, "lvm_index_g_m2": s.lvm_g / s.bsa_m2, "systole_share": s.es_ms / s.rr_ms,
-            "lv_pfr_early_ml_s": early, "lv_pfr_late_ml_s": late, "wall_mm": Heart(s).wall_ed_mm,
+            "lv_pfr_early_ml_s": s.peaks["pfr_early_ml_s"],
+            "lv_pfr_late_ml_s": s.peaks["pfr_late_ml_s"], "wall_mm": Heart(s).wall_ed_mm,
             "early_over_late": s.e_prime_cm_s / s.a_prime_cm_s})
     return pd.DataFrame(rows)
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cmrlib.phantom.cycle import ISOVOLUMIC_RELAXATION_MS, peak_filling_ml_s, plane_velocities_cm_s
+from cmrlib.phantom.cycle import ISOVOLUMIC_RELAXATION_MS, peaks
 from cmrlib.phantom.diagnoses import MR_GRADES, TERRITORIES
 
 LARGEST_LEAK = 0.75
@@ -104,23 +104,24 @@ class Subject:
         return 100 * (1 - self.lvesv_ml / self.lvedv_ml)
 
     @cached_property
-    def _velocities(self):
-        return plane_velocities_cm_s(self)
+    def peaks(self) -> dict[str, float]:
+        """Fastest motion of the mitral plane and fastest filling, see `cycle.peaks`."""
+        return peaks(self)
 
     @property
     def s_prime_cm_s(self) -> float:
         """Fastest descent of the mitral plane."""
-        return self._velocities[0]
+        return self.peaks["sprime_cm_s"]
 
     @property
     def e_prime_cm_s(self) -> float:
         """Fastest early recoil of the mitral plane, as a positive speed."""
-        return self._velocities[1]
+        return self.peaks["eprime_cm_s"]
 
     @property
     def a_prime_cm_s(self) -> float:
         """Fastest late recoil of the mitral plane, as a positive speed; NaN in atrial fibrillation."""
-        return self._velocities[2]
+        return self.peaks["aprime_cm_s"]
 
     def measures(self) -> dict:
         """Truth in 3-D, from the formulas and never from label maps; the names carry the units."""
@@ -134,7 +135,8 @@ class Subject:
             "rvef_pct": 100 * rvsv / self.rvedv_ml, "la_max_ml": self.la_max_ml, "la_min_ml": self.la_min_ml,
             "lasv_ml": la, "laef_pct": 100 * la / self.la_max_ml, "ra_max_ml": self.ra_max_ml,
             "ra_min_ml": self.ra_min_ml, "rasv_ml": ra, "raef_pct": 100 * ra / self.ra_max_ml,
-            "lv_pfr_ml_s": np.nanmax(peak_filling_ml_s(self)), "mapse_mm": self.mapse_mm,
+            "lv_pfr_ml_s": float(np.nanmax([self.peaks["pfr_early_ml_s"], self.peaks["pfr_late_ml_s"]])),
+            "mapse_mm": self.mapse_mm,
             "sprime_cm_s": self.s_prime_cm_s, "eprime_cm_s": self.e_prime_cm_s, "aprime_cm_s": self.a_prime_cm_s,
             "lv_length_mm": self.lv_length_mm, "annulus_mm": self.annulus_mm, "regurgitant_ml": back,
             "forward_sv_ml": lvsv * (1 - self.aortic_fraction) - back,
