@@ -62,16 +62,23 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
     return curves
 
 
-def plane_velocities_cm_s(subject) -> tuple[float, float, float]:
-    """s', e', a': fastest descent, early and late recoil of the mitral plane; a' is NaN in atrial fibrillation."""
-    w = wave_ms(subject)
-    edges = (0.0, subject.es_ms, subject.rr_ms - w["plane_late"], subject.rr_ms)
-    peaks = []
-    for low, high, sign in zip(edges[:-1], edges[1:], (1, -1, -1)):
-        t = np.linspace(low, high - 1e-6, 2000)
-        depth = subject.mapse_mm * cycle(subject, t)["plane"]
-        peaks.append(float((sign * np.diff(depth)).max() / (t[1] - t[0]) * 100))  # mm/ms = 100 cm/s
-    return peaks[0], peaks[1], peaks[2] if subject.rhythm != "af" else float("nan")
+def peaks(subject) -> dict[str, float]:
+    """Fastest motion of the mitral plane (s', e', a', all positive) and filling of the LV; late ones NaN without a kick.
+
+    Early and late meet where atrial contraction begins.
+    """
+    s, w = subject, wave_ms(subject)
+    step = s.rr_ms / 1500
+    t = np.arange(1500) * step
+    curves = cycle(s, np.append(t, s.rr_ms - 1e-6))
+    down = np.diff(curves["plane"]) / step * s.mapse_mm * 100  # mm/ms = 100 cm/s
+    filling = -np.diff(curves["emptied"]) / step * (s.lvedv_ml - s.lvesv_ml) * 1000
+    diastole, late = t >= s.es_ms, t >= s.rr_ms - max(w["late"], w["plane_late"])
+    kick = s.rhythm != "af"
+    return {"sprime_cm_s": float(down[~diastole].max()), "eprime_cm_s": float(-down[diastole & ~late].min()),
+            "aprime_cm_s": float(-down[late].min()) if kick else float("nan"),
+            "pfr_early_ml_s": float(filling[diastole & ~late].max()),
+            "pfr_late_ml_s": float(filling[late].max()) if kick else float("nan")}
 
 
 def _ventricle(s, w, t, share, early_ms, late_ms):

@@ -1,118 +1,48 @@
-"""Who: one virtual person from (seed, subject number) alone.
+"""Draws: one virtual person from (seed, subject number) alone.
 
-Timing: QS2 = 541 - 2.2 HR (men), 540 - 2.0 HR (women) ms; LVET = 379 - 1.8 HR ms (Lance). The other distributions and
-their sources are in `diagnoses`, the curves through the cycle in `cycle`.
+Standard scores that share parts give the correlations; published tables (`diagnoses`) give means and spreads.
+Timing: QS2 = 541 - 2.2 HR (men), 540 - 2.0 HR (women) ms; LVET = 379 - 1.8 HR ms (Lance). The shares of the scores are
+ours, their signs as in `published.CORRELATIONS`.
 """
-
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from cmrlib.phantom.cycle import cycle, plane_velocities_cm_s
-from cmrlib.phantom.diagnoses import ACDC_GROUPS, BODY, DIAGNOSES, EMPTYING_PCT, RANGES_95, TERRITORIES
+from cmrlib.phantom.cycle import cycle
+from cmrlib.phantom.diagnoses import (
+    ACDC_GROUPS,
+    BODY,
+    DIAGNOSES,
+    FILLING_MS,
+    MAPSE_MM,
+    RANGES_95,
+    RV_OVER_LV,
+    TERRITORIES,
+)
+from cmrlib.phantom.subject import LARGEST_LEAK, Subject
 
-__all__ = ["ACDC_GROUPS", "DIAGNOSES", "RANGES_95", "Subject", "cycle", "draw_subject", "streams"]
+__all__ = ["ACDC_GROUPS", "DIAGNOSES", "RANGES_95", "Subject", "cycle", "draw_patient", "draw_subject", "streams"]
 
 Q_TO_TRIGGER_MS = 40.0
 """QS2 counts from the Q wave; scanners trigger on the R peak, about this much later (assumption)."""
 
-ENLARGED_RING = 165.0
-"""LVs larger than this (mL) widen the mitral ring."""
+ENLARGED_LV_ML = 190.0
+"""LVs larger than this widen the mitral ring."""
 
+SHIFT_PCT = {"M": {"rvef": -0.45, "laef": 0.0}, "F": {"rvef": 0.7, "laef": -0.9}}
+"""Petersen's middles of volumes and fractions do not quite fit together; so they all come out (see `RV_OVER_LV`)."""
 
-@dataclass(frozen=True)
-class Subject:
-    """One person. `diagnosis` is what was drawn, `group` the label (None where the EF fits no group)."""
+LARGEST_GROWTH = 2.2
+"""An LV grows to no more than this multiple under a leak (ours); beyond, forward flow falls."""
 
-    seed: int
-    number: int
-    sex: str
-    age_years: float
-    height_m: float
-    weight_kg: float
-    heart_rate_bpm: float
-    diagnosis: str
-    group: str | None
-    lvedv_ml: float
-    lvesv_ml: float
-    lvm_g: float
-    rvedv_ml: float
-    rvesv_ml: float
-    la_max_ml: float
-    la_min_ml: float
-    ra_max_ml: float
-    ra_min_ml: float
-    mapse_mm: float
-    tapse_mm: float
-    apex_motion_mm: float
-    lv_length_mm: float
-    annulus_mm: float
-    es_ms: float
-    lvet_ms: float
-    early_filling: float  # share of the stroke volume that enters before atrial contraction
-    trigger_delay: float  # share of the cycle by which the first frame follows the trigger
-    filling_early_ms: float  # length of the early filling wave where diastole leaves room
-    filling_late_ms: float
-    plane_early: float  # share of the plane's recoil before atrial contraction
-    plane_early_ms: float
-    plane_late_ms: float
-    rhythm: str = "sinus"  # or "af"
-    rr_sd: float = 0.03  # SD of the RR interval as a share of its mean
-    regurgitant_fraction: float = 0.0  # mitral: share of the LV's stroke volume that goes back into the LA
-    annulus_es_ratio: float = 1.0  # mitral ring's diameter, ES / ED
-    infarct_territory: str = ""  # or "lad", "rca", "lcx"
-    heart_failure: bool = False
+LEAST_FORWARD_ML_M2 = 18.0
+"""Forward stroke volume for which a failing LV dilates (ours)."""
 
-    @property
-    def bsa_m2(self) -> float:
-        """Body surface area, Mosteller 1987."""
-        return float(np.sqrt(self.height_m * 100 * self.weight_kg / 3600))
-
-    @property
-    def rr_ms(self) -> float:
-        return 60_000 / self.heart_rate_bpm
-
-    @cached_property
-    def _velocities(self):
-        return plane_velocities_cm_s(self)
-
-    @property
-    def s_prime_cm_s(self) -> float:
-        """Fastest descent of the mitral plane."""
-        return self._velocities[0]
-
-    @property
-    def e_prime_cm_s(self) -> float:
-        """Fastest early recoil of the mitral plane, as a positive speed."""
-        return self._velocities[1]
-
-    @property
-    def a_prime_cm_s(self) -> float:
-        """Fastest late recoil of the mitral plane, as a positive speed; NaN in atrial fibrillation."""
-        return self._velocities[2]
-
-    def measures(self) -> dict:
-        """Truth in 3-D, from the formulas and never from label maps; the names carry the units."""
-        lvsv, rvsv = self.lvedv_ml - self.lvesv_ml, self.rvedv_ml - self.rvesv_ml
-        la, ra = self.la_max_ml - self.la_min_ml, self.ra_max_ml - self.ra_min_ml
-        return {
-            "lvedv_ml": self.lvedv_ml, "lvesv_ml": self.lvesv_ml, "lvsv_ml": lvsv,
-            "lvef_pct": 100 * lvsv / self.lvedv_ml, "lvco_l_min": lvsv * self.heart_rate_bpm / 1000,
-            "lvm_g": self.lvm_g, "rvedv_ml": self.rvedv_ml, "rvesv_ml": self.rvesv_ml, "rvsv_ml": rvsv,
-            "rvef_pct": 100 * rvsv / self.rvedv_ml, "la_max_ml": self.la_max_ml, "la_min_ml": self.la_min_ml,
-            "lasv_ml": la, "laef_pct": 100 * la / self.la_max_ml, "ra_max_ml": self.ra_max_ml,
-            "ra_min_ml": self.ra_min_ml, "rasv_ml": ra, "raef_pct": 100 * ra / self.ra_max_ml,
-            "mapse_mm": self.mapse_mm, "sprime_cm_s": self.s_prime_cm_s, "eprime_cm_s": self.e_prime_cm_s,
-            "aprime_cm_s": self.a_prime_cm_s, "lv_length_mm": self.lv_length_mm, "annulus_mm": self.annulus_mm,
-            "regurgitant_ml": self.regurgitant_fraction * lvsv, "forward_sv_ml": (1 - self.regurgitant_fraction) * lvsv,
-            "bsa_m2": self.bsa_m2, "heart_rate_bpm": self.heart_rate_bpm,
-        }
+NO_LEAKS = {"mitral": 0.0, "aortic": 0.0, "tricuspid": 0.0}
 
 
 def streams(seed: int, number: int) -> dict[str, np.random.Generator]:
-    """Independent generators for body, shape and scan of subject `number`; nothing else enters."""
-    names = ("physiology", "anatomy", "acquisition")
+    """Independent generators for body, shape, scan and membership of subject `number`; nothing else enters."""
+    names = ("physiology", "anatomy", "acquisition", "membership")
     return {n: np.random.Generator(np.random.PCG64(s))
             for n, s in zip(names, np.random.SeedSequence([seed, number]).spawn(len(names)))}
 
@@ -125,17 +55,29 @@ def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
     unknown = [name for name in diagnoses if name not in DIAGNOSES]
     if unknown or not diagnoses:
         raise ValueError(f"unknown diagnoses {unknown}; known are {list(DIAGNOSES)}, at least one is needed")
-    rng = streams(seed, number)["physiology"]
-    name = diagnoses[number % len(diagnoses)]
-    body = _draw_body(rng, DIAGNOSES[name])
-    heart = _draw_ventricles(rng, DIAGNOSES[name], body)
-    heart |= _draw_atria_and_motion(rng, DIAGNOSES[name], body, heart)
-    heart |= _draw_valve_and_rhythm(rng, DIAGNOSES[name], body)
-    lvef = 100 * (1 - heart["lvesv_ml"] / heart["lvedv_ml"])
-    low, high = DIAGNOSES[name].ef_labelled
-    plain = {key: value for key, value in body.items() if not key.startswith("z_")}
-    group = name if low < lvef < high else None
-    return Subject(seed=seed, number=number, diagnosis=name, group=group, **plain, **heart)
+    return draw_patient(seed, number, diagnoses[number % len(diagnoses)])
+
+
+def draw_patient(seed: int, number: int, diagnosis: str, **leaks: float) -> Subject:
+    """The person `number` of `seed` with this diagnosis.
+
+    leaks: regurgitant fractions `mitral`, `aortic`, `tricuspid` (0 … .75) instead of the diagnosis' own.
+    """
+    rng, disease = streams(seed, number)["physiology"], DIAGNOSES[diagnosis]
+    body = _draw_body(rng, disease)
+    own = {name: _normal(rng, *getattr(disease, name)) for name in ("mitral", "tricuspid") if getattr(disease, name)}
+    leaks = NO_LEAKS | own | leaks
+    over = max(1.0, (leaks["mitral"] + leaks["aortic"]) / (LARGEST_LEAK - 1e-9))
+    leaks |= {"mitral": leaks["mitral"] / over, "aortic": leaks["aortic"] / over}
+    heart = _draw_ventricles(rng, disease, body, leaks)
+    heart |= _draw_atria(rng, disease, body, leaks) | _draw_plane(rng, disease, body, heart, leaks)
+    heart |= _draw_timing(rng, disease, body) | _draw_rhythm(rng, disease)
+    low, high = disease.ef_labelled
+    group = diagnosis if low < 100 * (1 - heart["lvesv_ml"] / heart["lvedv_ml"]) < high else None
+    plain = {key: value for key, value in (body | heart).items() if not key.startswith("z_")}
+    return Subject(seed=seed, number=number, diagnosis=diagnosis, group=group, **plain,
+                   regurgitant_fraction=leaks["mitral"], aortic_fraction=leaks["aortic"],
+                   tricuspid_fraction=leaks["tricuspid"], heart_failure=disease.heart_failure)
 
 
 def _normal(rng, mean, sd, low=-np.inf, high=np.inf):
@@ -159,80 +101,105 @@ def _mix(rng, *pairs):
     return sum(r * z for r, z in pairs) + rest * rng.standard_normal()
 
 
-def _draw_body(rng, diagnosis):
+def _draw_body(rng, disease):
     sex = "M" if rng.random() < 0.5 else "F"
-    z_age, z_height, z_bmi, z_rate = np.clip(rng.standard_normal(4), -2.3, 2.3)
+    z_height, z_bmi, z_rate = np.clip(rng.standard_normal(3), -2.4, 2.4)
+    age = _normal(rng, *disease.age_years)
     height = BODY[sex]["height_m"][0] + z_height * BODY[sex]["height_m"][1]
-    bmi = BODY[sex]["bmi"][0] + z_bmi * BODY[sex]["bmi"][1]
-    rate = (BODY[sex]["heart_rate_bpm"][0] + z_rate * BODY[sex]["heart_rate_bpm"][1]) * diagnosis.heart_rate
-    return {"sex": sex, "age_years": round(58 + 9 * z_age), "height_m": round(height, 2),
-            "weight_kg": round(bmi * height**2, 1), "heart_rate_bpm": round(float(np.clip(rate, 42, 115)), 1),
-            "z_size": 0.6 * z_height + 0.8 * z_bmi, "z_age": z_age, "z_rate": z_rate}
+    bmi = (BODY[sex]["bmi"][0] + z_bmi * BODY[sex]["bmi"][1]) * disease.bmi
+    rate = (BODY[sex]["heart_rate_bpm"][0] + z_rate * BODY[sex]["heart_rate_bpm"][1]) * disease.heart_rate
+    return {"sex": sex, "age_years": round(age), "height_m": round(height, 2), "weight_kg": round(bmi * height**2, 1),
+            "heart_rate_bpm": round(float(np.clip(rate, 40, 115)), 1), "z_size": 0.73 * z_height + 0.69 * z_bmi,
+            "z_height": z_height, "z_age": (age - 59) / 8.5, "z_rate": z_rate}
 
 
-def _draw_ventricles(rng, diagnosis, body):
+def _draw_ventricles(rng, disease, body, leaks):
     """Volumes, mass and length; bodies that are larger, younger and slower have larger hearts."""
     sex, bsa = body["sex"], np.sqrt(body["height_m"] * 100 * body["weight_kg"] / 3600)
-    z_edv = _mix(rng, (0.5, body["z_size"]), (-0.25, body["z_age"]), (-0.2, body["z_rate"]))
-    z_rv = _mix(rng, (0.85, z_edv))
-    z_mass = _mix(rng, (0.35, body["z_size"]), (0.45, z_edv))
-    lvedv = _from_range(sex, "lvedv_ml", z_edv)
-    if diagnosis.lvedv_index:
-        lvedv = bsa * _normal(rng, *diagnosis.lvedv_index)
-    lvef = _from_range(sex, "lvef_pct", _mix(rng, (-0.15, z_edv), (0.1, body["z_age"])))
-    if diagnosis.lvef_pct:
-        lvef = _normal(rng, *diagnosis.lvef_pct)
-    lvsv = lvedv * lvef / 100
-    # what does not go back into the LA passes both ventricles; CMR reads 5 % more on the right (Petersen 2017)
-    back = _normal(rng, *diagnosis.regurgitant_fraction) if diagnosis.regurgitant_fraction else 0.0
-    forward = lvsv * (1 - back)
-    rvedv, rvsv = _from_range(sex, "rvedv_ml", z_rv), 1.05 * forward * (1 + 0.03 * rng.standard_normal())
-    if diagnosis.rvedv_index:
-        rvedv = bsa * _normal(rng, *diagnosis.rvedv_index)
-    rvedv = max(rvedv, rvsv / 0.64)
-    rvef = rvsv / rvedv
-    if diagnosis.rvef_pct:
-        rvef = _normal(rng, *diagnosis.rvef_pct) / 100
-    lvm = _from_range(sex, "lvm_g", z_mass) * diagnosis.mass
-    if diagnosis.lvm_index:
-        lvm = bsa * _normal(rng, *diagnosis.lvm_index)
-    length = 97 * (lvedv / 163.5) ** (1 / 3) * diagnosis.sphericity * np.exp(_normal(rng, 0, 0.035))
-    return {"lvedv_ml": float(lvedv), "lvesv_ml": float(lvedv * (1 - lvef / 100)), "rvedv_ml": float(rvedv),
-            "rvesv_ml": float(rvedv * (1 - rvef)), "lvm_g": float(lvm),
-            "lv_length_mm": float(length), "regurgitant_fraction": back}
+    z_edv = _mix(rng, (0.5, body["z_size"]), (-0.25, body["z_age"]), (-0.25, body["z_rate"]))
+    z_ef, z_mass = _mix(rng, (0.1, body["z_age"])), _mix(rng, (0.3, body["z_size"]), (0.4, z_edv))
+    lvedv, lvef = _from_range(sex, "lvedv_ml", z_edv), _from_range(sex, "lvef_pct", z_ef) / 100
+    if disease.lvedv_index:
+        lvedv = bsa * _normal(rng, *disease.lvedv_index)
+    if disease.lvef_pct:
+        lvef = _normal(rng, *disease.lvef_pct) / 100
+    lvm = _from_range(sex, "lvm_g", z_mass) * disease.mass
+    if disease.lvm_index:
+        lvm = bsa * _normal(rng, *disease.lvm_index)
+    left = leaks["mitral"] + leaks["aortic"]
+    restored = _normal(rng, 0.8, 0.15)
+    if lvef >= 0.5:  # a leaking valve loads a good ventricle until forward flow is nearly restored
+        growth = min(LARGEST_GROWTH, 1 + restored * left / (1 - left))
+    else:  # a bad one only until the body survives
+        growth = np.clip(LEAST_FORWARD_ML_M2 * bsa / (lvedv * lvef * (1 - left)), 1, 1 + left)
+    lvedv, lvm = lvedv * growth, lvm * (1 + 0.5 * (growth - 1))
+    lvsv = lvedv * lvef
+    net = lvsv * (1 - left)  # what reaches the body passes both ventricles
+    rvsv = RV_OVER_LV[sex] * net * (1 + 0.03 * np.clip(rng.standard_normal(), -2.5, 2.5)) / (1 - leaks["tricuspid"])
+    z_sv = (lvsv - sum(RANGES_95[sex]["lvsv_ml"]) / 2) / np.diff(RANGES_95[sex]["lvsv_ml"])[0] * 3.92
+    rvef = _from_range(sex, "rvef_pct", _mix(rng, (0.45, np.clip(z_sv, -2, 2)))) + SHIFT_PCT[sex]["rvef"]
+    smallest = 0.75 * _from_range(sex, "rvedv_ml", z_edv)  # low flow empties an RV less, it does not shrink it
+    rvedv = max(rvsv / np.clip(rvef * disease.rvef, 25, 75) * 100, smallest)
+    if disease.rvedv_index:
+        rvedv = max(bsa * _normal(rng, *disease.rvedv_index), rvsv / 0.65)
+    length = _from_range(sex, "lv_length_mm", _mix(rng, (0.5, z_edv), (0.3, body["z_height"])))
+    # a ventricle that dilates widens more than it lengthens
+    length *= (lvedv / _from_range(sex, "lvedv_ml", z_edv)) ** 0.28 * disease.sphericity
+    length = min(length, 120 + 0.3 * (length - 120)) if length > 120 else length
+    return {"lvedv_ml": float(lvedv), "lvesv_ml": float(lvedv * (1 - lvef)), "rvedv_ml": float(rvedv),
+            "rvesv_ml": float(rvedv - rvsv), "lvm_g": float(lvm), "lv_length_mm": float(length), "z_ef": z_ef}
 
 
-def _draw_atria_and_motion(rng, diagnosis, body, heart):
-    sex, rate = body["sex"], body["heart_rate_bpm"]
-    lvef = 1 - heart["lvesv_ml"] / heart["lvedv_ml"]
+def _draw_atria(rng, disease, body, leaks):
+    """Larger atria empty less; leaks fill them."""
+    sex, values = body["sex"], {}
     z_la = _mix(rng, (0.4, body["z_size"]), (0.2, body["z_age"]))
-    la, ra = _from_range(sex, "la_max_ml", z_la), _from_range(sex, "ra_max_ml", _mix(rng, (0.6, z_la)))
-    la, ra = la * diagnosis.atria, ra * (1 + (diagnosis.atria - 1) / 2)
-    emptying = {n: _normal(rng, *EMPTYING_PCT[sex][n]) / 100 * diagnosis.atrial_emptying for n in EMPTYING_PCT[sex]}
-    mapse = 14.3 * (body["height_m"] / 1.70) * (lvef / 0.595) ** 0.6 * diagnosis.mapse * np.exp(_normal(rng, 0, 0.17))
-    mapse = float(np.clip(mapse, 3.0, min(22.0, 0.21 * heart["lv_length_mm"])))
-    annulus = _from_range(sex, "annulus_mm", _mix(rng, (0.5, z_la)))
-    annulus *= max(1.0, heart["lvedv_ml"] / ENLARGED_RING) ** 0.25
-    qs2 = (541 - 2.2 * rate if sex == "M" else 540 - 2.0 * rate) + 12 * np.clip(rng.standard_normal(), -2, 2)
-    early = np.clip(0.68 - 0.05 * body["z_age"] + 0.05 * rng.standard_normal(), 0.45, 0.85)
-    delay = rng.uniform(-0.12, 0.12) if rng.random() < 0.35 else 0.0
-    return {"la_max_ml": float(la), "la_min_ml": float(la * (1 - emptying["laef_pct"])), "ra_max_ml": float(ra),
-            "ra_min_ml": float(ra * (1 - emptying["raef_pct"])), "mapse_mm": mapse,
-            "tapse_mm": float(mapse * rng.uniform(1.25, 1.5) * (0.8 if diagnosis.rvef_pct else 1)),
+    scores = {"la": (z_la, leaks["mitral"], 2.8, disease.atria),
+              "ra": (_mix(rng, (0.6, z_la)), leaks["tricuspid"], 1.6, 1 + (disease.atria - 1) / 2)}
+    for name, (z, leak, gain, factor) in scores.items():
+        largest = _from_range(sex, f"{name}_max_ml", z) * factor * (1 + gain * leak**2)  # mild leaks hardly show
+        emptying = _from_range(sex, f"{name}ef_pct", _mix(rng, (-0.37, z), (-0.1, body["z_age"])))
+        shift = SHIFT_PCT[sex]["laef"] if name == "la" else 0.0
+        emptying = (emptying + shift) * disease.atrial_emptying * (1 - 0.6 * leak**2)
+        values |= {f"{name}_max_ml": float(largest), f"{name}_min_ml": float(largest * (1 - emptying / 100))}
+    return values | {"z_la": z_la}
+
+
+def _draw_plane(rng, disease, body, heart, leaks):
+    """Mitral and tricuspid planes: excursion, shape of the recoil, ring."""
+    z_age, lvef = body["z_age"], 1 - heart["lvesv_ml"] / heart["lvedv_ml"]
+    z = _mix(rng, (0.3, heart["z_ef"]), (0.25, body["z_height"]), (-0.35, z_age))
+    mapse = (MAPSE_MM[0] + MAPSE_MM[1] * np.clip(z, -2.4, 2.4)) * disease.mapse
+    if disease.lvef_pct:  # the plane moves as well as the ventricle empties
+        mapse *= (lvef / 0.595) ** 0.6
+    mapse = float(np.clip(mapse, 2.5, min(23.0, 0.24 * heart["lv_length_mm"])))
+    slow = disease.relaxation - 1
+    annulus = _from_range(body["sex"], "annulus_mm", _mix(rng, (0.4, body["z_size"])))
+    annulus *= max(1.0, heart["lvedv_ml"] / ENLARGED_LV_ML) ** 0.25 * (1 + 0.6 * leaks["mitral"] ** 2)
+    right = 0.85 if disease.rvedv_index or disease.rvef < 1 else 1.0
+    share = 0.62 - 0.07 * z_age - 0.3 * slow + 0.05 * rng.standard_normal()
+    return {"mapse_mm": mapse, "tapse_mm": float(np.clip(mapse * rng.uniform(1.25, 1.5) * right, 3, 32)),
             "apex_motion_mm": float(rng.uniform(0.5, 2.0)), "annulus_mm": float(annulus),
-            "es_ms": float(qs2 - Q_TO_TRIGGER_MS), "lvet_ms": float(379 - 1.8 * rate),
-            "early_filling": float(early), "trigger_delay": float(delay)}
+            "annulus_es_ratio": _normal(rng, 0.98 if disease.rhythm == "af" else 1.03, 0.04, 0.85, 1.15),
+            "plane_early": float(np.clip(share, 0.3, 0.85)),
+            "plane_early_ms": _normal(rng, 138 * (1 + 0.4 * slow) + 6 * z_age, 12, 90, 230),
+            "plane_late_ms": _normal(rng, 105, 8)}
 
 
-def _draw_valve_and_rhythm(rng, diagnosis, body):
-    """Waves of filling and recoil, ring, rhythm; the spreads are ours."""
-    z_age = body["z_age"]
-    fibrillation = diagnosis.rhythm == "af"
-    return {"filling_early_ms": _normal(rng, 190 + 10 * z_age, 20, 110, 280), "filling_late_ms": _normal(rng, 130, 10),
-            "plane_early": float(np.clip(0.62 - 0.08 * z_age + 0.05 * rng.standard_normal(), 0.3, 0.85)),
-            "plane_early_ms": _normal(rng, 150 + 8 * z_age, 15, 100, 220),
-            "plane_late_ms": _normal(rng, 110, 8), "rhythm": diagnosis.rhythm,
+def _draw_timing(rng, disease, body):
+    """Systole by heart rate; filling slower and later with age and stiffness."""
+    sex, rate, slow = body["sex"], body["heart_rate_bpm"], disease.relaxation - 1
+    qs2 = (541 - 2.2 * rate if sex == "M" else 540 - 2.0 * rate) + 12 * np.clip(rng.standard_normal(), -2, 2)
+    early = np.clip(0.675 - 0.05 * body["z_age"] - 0.4 * slow + 0.045 * rng.standard_normal(), 0.4, 0.85)
+    delay = rng.uniform(-0.12, 0.12) if rng.random() < 0.35 else 0.0
+    waves = FILLING_MS[sex]
+    return {"es_ms": float(qs2 - Q_TO_TRIGGER_MS), "lvet_ms": float(379 - 1.8 * rate), "early_filling": float(early),
+            "filling_early_ms": _normal(rng, waves["early"][0] * (1 + 0.4 * slow), waves["early"][1], 120, 330),
+            "filling_late_ms": _normal(rng, *waves["late"], 90, 260), "trigger_delay": float(delay)}
+
+
+def _draw_rhythm(rng, disease):
+    fibrillation = disease.rhythm == "af"
+    return {"rhythm": disease.rhythm,
             "rr_sd": _normal(rng, 0.18, 0.04, 0.10, 0.30) if fibrillation else _normal(rng, 0.03, 0.01, 0.01, 0.06),
-            "annulus_es_ratio": _normal(rng, 0.98 if fibrillation else 1.03, 0.04, 0.85, 1.15),
-            "infarct_territory": str(rng.choice(TERRITORIES, p=(0.5, 0.3, 0.2))) if diagnosis.infarct else "",
-            "heart_failure": diagnosis.heart_failure}
+            "infarct_territory": str(rng.choice(TERRITORIES, p=(0.5, 0.3, 0.2))) if disease.infarct else ""}

@@ -1,0 +1,106 @@
+"""Named cohorts: who is in them, how often valves leak, how hard the classes are to tell apart.
+
+All parameters are plain data under a committed digest: they were fixed before any image classifier existed, and a test
+notices when they change. Classes overlap as in clinics. Positives are mostly mild; negatives have traces, large atria
+from atrial fibrillation, age or sport, leaking aortic and tricuspid valves that unbalance the stroke volumes, and
+stiff hearts with a normal EF.
+
+* acdc: Bernard et al., IEEE TMI 2018: five groups of the same size, no leaks but those of the diagnosis.
+* mr: the labelled subjects of CUSSP (98 of 704 with mitral regurgitation, UK Biobank).
+* hf: heart failure (63 reduced, 121 preserved EF, as SSLHF's 184 patients) against as many people without.
+* population: a UK-Biobank-like mix; shares of diagnoses among people of about 60 are ours.
+Shares of leaks follow the common finding that most people have a trace or mild tricuspid leak; their numbers are ours.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import numpy as np
+
+from cmrlib.phantom.diagnoses import BODY, DIAGNOSES, MAPSE_MM, MR_GRADES, RANGES_95
+from cmrlib.phantom.physiology import draw_patient, streams
+from cmrlib.phantom.subject import Subject
+
+SEVERITIES = {"mild": (0.08, 0.30), "moderate": (0.30, 0.50), "severe": (0.50, 0.66)}
+"""Mitral regurgitant fractions within a grade (flat); the gap from a trace (.04) to mild (.08) is ours."""
+
+COHORTS = {
+    "acdc": {"turns": ["NOR", "DCM", "HCM", "MINF", "RV"]},
+    "mr": {
+        "shares": {"NOR": 0.55, "HTN": 0.2, "AF": 0.08, "ATHLETE": 0.06, "MINF": 0.04, "HFPEF": 0.04, "DCM": 0.03},
+        "mitral": {"prevalence": 98 / 704, "odds": {"AF": 2.5, "HTN": 1.3, "DCM": 3.0, "HFPEF": 2.0, "MINF": 2.0},
+                   "severity": {"mild": 0.85, "moderate": 0.12, "severe": 0.03}},
+        "aortic": {"prevalence": 0.3, "fraction": [0.04, 0.3]},
+        "tricuspid": {"prevalence": 0.75, "fraction": [0.02, 0.32], "with_mitral": [0.1, 0.4]},
+    },
+    "hf": {
+        "shares": {"HFREF": 0.5 * 63 / 184, "HFPEF": 0.5 * 121 / 184, "NOR": 0.11, "HTN": 0.16, "AF": 0.08,
+                   "MINF": 0.07, "ATHLETE": 0.03, "DCM": 0.04, "HCM": 0.01},
+        "mitral": {"prevalence": 0.18, "odds": {"HFREF": 3.0, "DCM": 3.0, "AF": 2.0, "HFPEF": 1.5},
+                   "severity": {"mild": 0.8, "moderate": 0.17, "severe": 0.03}},
+        "aortic": {"prevalence": 0.15, "fraction": [0.04, 0.2]},
+        "tricuspid": {"prevalence": 0.6, "fraction": [0.02, 0.2]},
+    },
+    "population": {
+        "shares": {"NOR": 0.71, "HTN": 0.18, "ATHLETE": 0.03, "AF": 0.025, "MINF": 0.02, "HFPEF": 0.012,
+                   "HFREF": 0.008, "MR": 0.005, "DCM": 0.004, "HCM": 0.003, "RV": 0.003},
+        "mitral": {"prevalence": 0.08, "odds": {"AF": 2.5, "DCM": 3.0, "HFREF": 3.0, "HFPEF": 2.0, "MR": 1000.0},
+                   "severity": {"mild": 0.85, "moderate": 0.12, "severe": 0.03}},
+        "aortic": {"prevalence": 0.1, "fraction": [0.04, 0.2]},
+        "tricuspid": {"prevalence": 0.5, "fraction": [0.02, 0.15]},
+    },
+}
+
+TRACE = 0.04
+"""People without mitral regurgitation have up to this fraction."""
+
+
+def draw_member(cohort: str, seed: int, number: int) -> Subject:
+    """Member `number` of a named cohort, from the name, the seed and the number alone.
+
+    Raises ValueError for a cohort that is not in `COHORTS`.
+    """
+    if cohort not in COHORTS:
+        raise ValueError(f"unknown cohort {cohort!r}; known are {list(COHORTS)}")
+    plan, rng = COHORTS[cohort], streams(seed, number)["membership"]
+    if "turns" in plan:
+        return draw_patient(seed, number, plan["turns"][number % len(plan["turns"])])
+    diagnosis = str(rng.choice(list(plan["shares"]), p=list(plan["shares"].values())))
+    leaks = {"mitral": _mitral(rng, plan, diagnosis)}
+    for valve in ("aortic", "tricuspid"):
+        rule, leaking = plan[valve], rng.random() < plan[valve]["prevalence"]
+        span = rule.get("with_mitral", rule["fraction"]) if leaks["mitral"] > TRACE else rule["fraction"]
+        leaks[valve] = float(rng.uniform(*span)) if leaking else 0.0
+    if DIAGNOSES[diagnosis].tricuspid:
+        del leaks["tricuspid"]  # the diagnosis says it
+    return draw_patient(seed, number, diagnosis, **leaks)
+
+
+def _mitral(rng, plan, diagnosis):
+    """Regurgitant fraction; diagnoses with higher odds have more of the cohort's prevalence."""
+    rule = plan["mitral"]
+    chance = _prevalence(plan)[diagnosis]
+    if rng.random() >= chance:
+        return float(rng.uniform(0, TRACE))
+    grade = str(rng.choice(list(rule["severity"]), p=list(rule["severity"].values())))
+    return float(rng.uniform(*SEVERITIES[grade]))
+
+
+def _prevalence(plan) -> dict[str, float]:
+    """Share of each diagnosis with mitral regurgitation, so that the cohort has the prevalence it was given."""
+    rule, low, high = plan["mitral"], 1e-6, 1e6
+    weights = {name: rule["odds"].get(name, 1.0) for name in plan["shares"]}
+    for _ in range(80):  # bisection on the common odds
+        odds = np.sqrt(low * high)
+        share = {name: odds * w / (1 + odds * w) for name, w in weights.items()}
+        small = sum(plan["shares"][n] * share[n] for n in share) < rule["prevalence"]
+        low, high = (odds, high) if small else (low, odds)
+    return share
+
+
+def digest(cohort: str) -> str:
+    """SHA-256 of everything that was chosen for a cohort: its parameters, diagnoses, healthy ranges, grades."""
+    diagnoses = {name: asdict(DIAGNOSES[name]) for name in COHORTS[cohort].get("shares", COHORTS[cohort].get("turns"))}
+    chosen = [COHORTS[cohort], diagnoses, RANGES_95, BODY, MAPSE_MM, MR_GRADES, SEVERITIES, TRACE]
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
