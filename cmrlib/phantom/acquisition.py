@@ -8,11 +8,11 @@ import pandas as pd
 from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.cohort import POINT_COLUMNS, Annotation
-from cmrlib.phantom.anatomy import Heart, near
+from cmrlib.phantom.anatomy import Heart
 from cmrlib.phantom.appearance import coil, draw_look, image
 from cmrlib.phantom.body import draw_axes, draw_body, paint_body
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.tissue import LABEL_OF, paint
+from cmrlib.phantom.tissue import LABEL_OF, paint, reached
 from cmrlib.phantom.ventricles import OUTLET_RAD
 
 VIEWS = ("sax", "4ch", "2ch", "3ch")
@@ -124,7 +124,7 @@ class Scan:
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = pixels @ plan.to_heart[:3, :2].T + plan.to_heart[:3, 3]
             points = np.ascontiguousarray(points + plan.to_heart[:3, 2] * k + normal * part * plan.thickness_mm)
-            near = np.flatnonzero(near(points, self.geometry))
+            near = np.flatnonzero(reached(points, self.geometry))
             static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
             paint_body(points, self.axes, self.body, at_ed, static)
@@ -178,11 +178,9 @@ def _directions(view, axes):
         head = np.array([0, 0, 1.0]) - normal * normal[2]
         column = np.cross(head, normal)
         column *= np.sign(column @ z)
-    elif view == "3ch":  # through mitral and aortic valve, head on top
+    elif view == "3ch":  # through mitral and aortic valve, front on the left
         normal = np.cross(np.cos(OUTLET_RAD) * x + np.sin(OUTLET_RAD) * y, z)
-        head = np.array([0, 0, 1.0]) - normal * normal[2]
-        column = np.cross(head, normal)
-        column *= np.sign(column @ z)
+        column = np.array([0, -1.0, 0]) + normal * normal[1]
     else:
         raise ValueError(f"the phantom has no view {view!r}; it has {', '.join(VIEWS)}")
     column = column / np.linalg.norm(column)

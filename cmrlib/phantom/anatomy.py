@@ -97,14 +97,14 @@ class Heart:
         """Where the tricuspid ring, the septum between the atria and their bent centre lines lie."""
         s, outer = self.subject, np.sqrt(self.left.at_ed[1])
         column = int(np.argmin(np.abs(THETA - self.shape["tricuspid_rad"])))
-        self.mouth_mm = min(0.53 * s.annulus_mm, 0.17 * (1000 * s.rvesv_ml) ** (1 / 3) * 2.2)
+        self.mouth_mm = min(0.53 * s.annulus_mm, 0.37 * (1000 * s.rvesv_ml) ** (1 / 3))
         away = outer[:3, column].max() + self.mouth_mm + 1.0
         self.tricuspid_xy = away * np.array([np.cos(THETA[column]), np.sin(THETA[column])])
         sizes = [0.62 * (1000 * ml) ** (1 / 3) for ml in (s.la_max_ml, s.ra_max_ml)]
         # a large left atrium pushes the septum over, a large right one pushes it back
         self.septum_x = -max(self.ring_ed_mm, self.ring_es_mm) - 3.0 - np.clip(0.2 * (sizes[0] - sizes[1]), -2, 7)
-        self.shift_x = (self.septum_x + 0.86 * sizes[0],
-                        self.septum_x - atria.SEPTUM_MM - 0.86 * sizes[1] - self.tricuspid_xy[0])
+        self.shift_x = (self.septum_x + 0.72 * sizes[0],
+                        self.septum_x - atria.SEPTUM_MM - 0.72 * sizes[1] - self.tricuspid_xy[0])
 
     def _right(self, g, rv_emptied, volume_ml, epi):
         """Tricuspid plane, apex and crescent of the RV."""
@@ -129,23 +129,6 @@ class Heart:
         room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"],
                             self.septum_x - atria.SEPTUM_MM, -1)
         g["ra"] = atria.fill(volume["ra"], ra_mouth, g["ra_length"], room, self.shape["ra_section"])
-
-
-def near(points, frames) -> np.ndarray:
-    """Which heart-coordinate points (n, 3) the heart or its vessels reach in any of the frames, (n,) bool."""
-    g, (x, y, z) = frames, np.asarray(points).T
-    fat = float(max(g["fat_lv"][0], g["fat_rv"][0]) + RV_WALL_MM + 1)
-    outer = float(np.sqrt((g["rv"][..., 0].max((1, 2)) + g["lv"][..., 2].max((1, 2))).max())) + fat
-    left = float(np.sqrt(g["lv"][..., 2].max())) + fat + 5
-    atrium = float(np.sqrt(max(g["la"].max(), g["ra"].max()))) + 8
-    tubes = g["tubes"].reshape(-1, 7)
-    top = max(outer, atrium, float((tubes[:, [1, 4]] + tubes[:, 6:]).max()) + 3)
-    low = min(-outer, float(g["ra_x"].min() + min(0.0, g["ra_shift"][0])) - atrium)
-    high = max(left, float(max(0.0, g["la_shift"][0])) + atrium)
-    back = float(min((g["zb"] - g["la_length"]).min(), (g["zt"] - g["ra_length"]).min(),
-                     (tubes[:, [2, 5]] - tubes[:, 6:]).min())) - 6
-    front = float((g["zb"] + g["reach"]).max()) + fat
-    return (x > low) & (x < high) & (y < top) & (y > -max(outer, atrium + 10)) & (z > back) & (z < front)
 
 
 def _ring(volume_ml, length_mm, q):
@@ -175,8 +158,8 @@ def _draw_shape(rng, subject: Subject) -> dict:
         "pulmonary_rad": np.deg2rad(rng.normal(106, 4)), "aortic_mm": rng.normal(11.5, 0.8) * (s.height_m / 1.7),
         "tricuspid_apical_mm": rng.uniform(3, 7), "papillary_mm": rng.uniform(3.6, 5.0) * scale,
         "pap_1": first, "pap_2": second, "appendage_mm": rng.uniform(6, 9),
-        "trabecula_mm": rng.uniform(2.0, 4.5), "fat_lv": rng.uniform(0.5, 3), "fat_rv": rng.uniform(3, 10),
-        "la_section": atria.oval(rng.uniform(1.1, 1.35), np.deg2rad(rng.normal(48, 12))),
+        "trabecula_mm": rng.uniform(2.0, 4.5), "fat_lv": rng.uniform(0.2, 1.6), "fat_rv": rng.uniform(3, 10),
+        "la_section": atria.oval(rng.uniform(1.15, 1.45), np.deg2rad(rng.normal(48, 12))),
         "ra_section": atria.oval(rng.uniform(1.0, 1.25), np.deg2rad(rng.normal(100, 12))),
         "phase_1": rng.uniform(0, 6.28), "phase_2": rng.uniform(0, 6.28),
     }

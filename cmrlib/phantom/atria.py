@@ -16,7 +16,7 @@ BEND_MM = 26.0
 
 SEPTUM_MM = 3.0
 _W = np.linspace(0, 1, ROWS)[:, None]
-_BASE, _BELLY = 1 - _W, _W**0.75 * np.clip(1 - _W, 0, None) ** 0.55
+_BASE, _BELLY = 1 - _W, _W**0.6 * np.clip(1 - _W, 0, None) ** 0.42
 
 
 def oval(ratio, axis_rad):
@@ -48,7 +48,7 @@ def fill(volume_ml, mouth_mm, length_mm, limit_mm, section):
 
 def lengths(volume_ml, mouth_mm, depth_mm):
     """Length of an atrium (n,): its roof rests, the plane moves by `depth_mm`; shorter where little blood is left."""
-    rest = 0.92 * (6000 * np.max(volume_ml) / np.pi) ** (1 / 3)
+    rest = 0.86 * (6000 * np.max(volume_ml) / np.pi) ** (1 / 3)
     longest = 1000 * volume_ml / (np.pi * mouth_mm**2 * 0.62)
     return np.minimum(np.maximum(rest + depth_mm - np.max(depth_mm), 0.6 * rest), longest)
 

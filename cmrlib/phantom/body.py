@@ -12,7 +12,8 @@ from cmrlib.phantom.anatomy import RV_WALL_MM, Heart
 from cmrlib.phantom.ventricles import LEVELS, OUTFLOW_ROWS, THETA
 
 _FIELDS = ("mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s "
-           "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral")
+           "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral pad "
+           "arm_a arm_gap arm_mm")
 TUBES = 11
 BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (TUBES, 7))])
 """One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm.
@@ -53,6 +54,8 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
     b["rib_pitch"], b["rib_phase"] = rng.uniform(24, 30), rng.uniform(0, 6.28)
     b["vessel_level"], b["pectoral"] = rng.uniform(1.75, 2.05), rng.uniform(4, 14)
     b["phase_1"], b["phase_2"] = rng.uniform(0, 6.28, 2)
+    b["pad"] = rng.uniform(8, 16) + 0.4 * max(0.0, bmi - 24)
+    b["arm_a"], b["arm_gap"], b["arm_mm"] = rng.normal(-25, 12), rng.uniform(2, 14), rng.normal(40, 3) + 0.5 * (bmi - 26)
     surface = _surface(heart) @ axes.T
     over = (np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
             + np.abs((surface[:, 1] - b["mid_a"]) / b["half_a"]) ** b["power"]) ** (1 / b["power"])
@@ -131,7 +134,26 @@ def _wall(depth, r, a, s, b):
         return kind.FAT if depth < 2.0 and b.fat > 14.0 else kind.MUSCLE
     if depth < muscle + fat:
         return kind.FAT
-    return kind.SKIN if depth < muscle + fat + 1.5 else kind.AIR
+    if depth < muscle + fat + 1.5:
+        return kind.SKIN
+    return _arm(r, a, b)
+
+
+@njit(cache=True)
+def _arm(r, a, b):
+    """Upper arms beside the chest: marrow, cortex (black), muscle, fat."""
+    side = abs(r - b.mid_r) - b.half_r - b.muscle - b.fat - 1.5 - b.arm_gap - b.arm_mm
+    away = np.sqrt(side * side + ((a - b.arm_a) * 0.85) ** 2)
+    if away > b.arm_mm:
+        return kind.AIR
+    if away > b.arm_mm - 1.5:
+        return kind.SKIN
+    if away > b.arm_mm - 1.5 - 0.6 * b.fat:
+        return kind.FAT
+    bone = np.sqrt((side + 4.0) ** 2 + (a - b.arm_a - 5.0) ** 2)
+    if bone < 11.0:
+        return kind.FAT if bone < 6.5 else kind.AIR
+    return kind.FAT if abs(side - 0.5 * (a - b.arm_a)) < 1.0 and away > 14.0 else kind.MUSCLE
 
 
 @njit(cache=True)
@@ -207,7 +229,9 @@ def body_at(r, a, s, b):
         return kind.MEDIASTINUM if np.sin(r / 5.0 + s / 9.0) + np.sin(a / 5.0 + b.phase_2) < 1.1 else kind.FAT
     if s > 15.0 and ((r - 12.0) / (34.0 + 0.1 * s)) ** 2 + ((a - 22.0) / 48.0) ** 2 < 1.0:
         return kind.MEDIASTINUM
-    if depth > -14.0 - 5.0 * np.sin(s / 12.0 + b.phase_1) and a > 0.0 and abs(r - 10.0) < 26.0 + 6.0 * np.sin(s / 9.0):
+    # fat between sternum and heart, thinning out to both sides
+    pad = 1.0 - ((r - 8.0 - 5.0 * np.sin(s / 14.0)) / 44.0) ** 2
+    if a > 0.0 and pad > 0.0 and depth > -b.pad * pad * (1.0 + 0.25 * np.sin(s / 12.0 + b.phase_1 + r / 23.0)):
         return kind.FAT
     # vessels are peaks of three waves, bent by slower ones so that no lattice shows
     wr, wa = r + 9.0 * np.sin(s / 19.0 + b.phase_1), a + 9.0 * np.sin(r / 16.0 + b.phase_2)

@@ -23,55 +23,57 @@ LABEL_OF[[JET_LA, INFLOW_LV]] = [4, 1]
 _SCALARS = ("zb length reach ring mitral_open tricuspid_open aortic_open jet inflow "
             "zt zpv zr rv_h rv_cos rv_sin rv_wall ra_x ra_y mouth la_length ra_length la_shift ra_shift atrial_wall "
             "papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 outlet_cos outlet_sin fat_lv fat_rv phase_1 phase_2")
-TABLES = {"lv": (LEVELS, ANGLES + 1, 3), "rv": (OUTFLOW_ROWS + INFLOW_ROWS, ANGLES + 1, 2),
+TABLES = {"tubes": (21,), "lv": (LEVELS, ANGLES + 1, 3), "rv": (OUTFLOW_ROWS + INFLOW_ROWS, ANGLES + 1, 2),
           "la": (ROWS, ANGLES + 1), "ra": (ROWS, ANGLES + 1)}
-SCALARS = np.dtype([(name, "f8") for name in _SCALARS.split()] + [("tubes", "f8", (21,))])
-FRAME = np.dtype([(name, SCALARS[name]) for name in SCALARS.names] + [(n, "f4", s) for n, s in TABLES.items()])
+SCALARS = np.dtype([(name, "f8") for name in _SCALARS.split()])
+FRAME = np.dtype([(name, SCALARS[name]) for name in SCALARS.names] + [(n, "f4", size) for n, size in TABLES.items()])
 """One instant. zb, zt: mitral and tricuspid plane; zpv: pulmonary valve; length, reach: mitral plane to the apex of
 cavity and of wall; ring, mouth: mitral and tricuspid radius. Tables of squared radii (mm²), see `ventricles` and
 `atria`: lv = blood, cavity, outer surface; rv = beyond the LV's outer surface, with and without trabeculae. tubes:
 aortic root, pulmonary trunk, appendage (ends and radius). All mm; *_open, jet, inflow: 0 … 1."""
 
+_compiled = njit(cache=True, fastmath=True, error_model="numpy")
+_inlined = njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 _LV_ROWS, _AT_ROWS, _BEND = LEVELS - 1.0, ROWS - 1.0, BEND_MM
 
 
-@njit(cache=True)
+@_compiled
 def _rise(x):
     """Smooth step of a scalar."""
     x = min(max(x, 0.0), 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 
-@njit(cache=True)
-def _mix3(table, row, angle, channel):
-    """Bilinear look-up; row and angle in nodes, row at most the last."""
-    i, j = min(int(row), table.shape[0] - 2), int(angle)
+@_inlined
+def _mix3(table, t, row, angle, channel):
+    """Bilinear look-up at instant t; row and angle in nodes, row at most the last."""
+    i, j = min(int(row), table.shape[1] - 2), int(angle)
     a, b = row - i, angle - j
-    low = table[i, j, channel] + b * (table[i, j + 1, channel] - table[i, j, channel])
-    high = table[i + 1, j, channel] + b * (table[i + 1, j + 1, channel] - table[i + 1, j, channel])
+    low = table[t, i, j, channel] + b * (table[t, i, j + 1, channel] - table[t, i, j, channel])
+    high = table[t, i + 1, j, channel] + b * (table[t, i + 1, j + 1, channel] - table[t, i + 1, j, channel])
     return low + a * (high - low)
 
 
-@njit(cache=True)
-def _mix2(table, row, angle):
-    i, j = min(int(row), table.shape[0] - 2), int(angle)
+@_inlined
+def _mix2(table, t, row, angle):
+    i, j = min(int(row), table.shape[1] - 2), int(angle)
     a, b = row - i, angle - j
-    low = table[i, j] + b * (table[i, j + 1] - table[i, j])
-    high = table[i + 1, j] + b * (table[i + 1, j + 1] - table[i + 1, j])
+    low = table[t, i, j] + b * (table[t, i, j + 1] - table[t, i, j])
+    high = table[t, i + 1, j] + b * (table[t, i + 1, j + 1] - table[t, i + 1, j])
     return low + a * (high - low)
 
 
-@njit(cache=True)
-def _tube2(x, y, z, tubes, k):
+@_compiled
+def _tube2(x, y, z, tubes, t, k):
     """Squared distance to the axis of tube k."""
     k = 7 * k
-    dx, dy, dz = tubes[k + 3] - tubes[k], tubes[k + 4] - tubes[k + 1], tubes[k + 5] - tubes[k + 2]
-    px, py, pz = x - tubes[k], y - tubes[k + 1], z - tubes[k + 2]
+    dx, dy, dz = tubes[t, k + 3] - tubes[t, k], tubes[t, k + 4] - tubes[t, k + 1], tubes[t, k + 5] - tubes[t, k + 2]
+    px, py, pz = x - tubes[t, k], y - tubes[t, k + 1], z - tubes[t, k + 2]
     along = min(max((px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz), 0.0), 1.0)
     return (px - along * dx) ** 2 + (py - along * dy) ** 2 + (pz - along * dz) ** 2
 
 
-@njit(cache=True)
+@_compiled
 def _segment2(p, z, p0, p1, z1):
     """Squared distance in a plane to the segment from (p0, 0) to (p1, z1)."""
     dp = p1 - p0
@@ -79,7 +81,7 @@ def _segment2(p, z, p0, p1, z1):
     return (p - p0 - along * dp) ** 2 + (z - along * z1) ** 2
 
 
-@njit(cache=True)
+@_compiled
 def _mitral_leaflet(x, y, depth, g):
     """Two leaflets from the ring: the anterior one, beside the outlet, is twice as long as the posterior one."""
     p, q = x * g.outlet_cos + y * g.outlet_sin, y * g.outlet_cos - x * g.outlet_sin
@@ -93,7 +95,7 @@ def _mitral_leaflet(x, y, depth, g):
     return min(_segment2(p, depth, chord, front_p, front_z), _segment2(p, depth, -chord, back_p, back_z)) < 0.6
 
 
-@njit(cache=True)
+@_compiled
 def _cavity(x, y, z, rho2, endo2, blood2, g):
     """Inside the LV: blood, papillary muscle, trabecula, leaflet or the inflow jet."""
     depth = z - g.zb
@@ -103,7 +105,7 @@ def _cavity(x, y, z, rho2, endo2, blood2, g):
     if 0.27 < u < 0.82:
         # heads stand free towards the valve, feet join the wall
         size = g.papillary * np.sqrt(max(0.0, 1.0 - ((u - 0.56) / 0.3) ** 2))
-        middle = np.sqrt(endo2) - 0.55 * size - 3.0 * _rise((0.62 - u) / 0.25)
+        middle = np.sqrt(endo2) - 0.7 * size - 4.0 * _rise((0.66 - u) / 0.25)
         px, py = middle * g.pap_cos_1, middle * g.pap_sin_1
         if (x - px) ** 2 + (y - py) ** 2 < size * size:
             return PAPILLARY
@@ -117,20 +119,20 @@ def _cavity(x, y, z, rho2, endo2, blood2, g):
     return LV
 
 
-@njit(cache=True)
-def _right(x, y, z, rho2, inner2, room, row, angle, ra_rho2, rv, g):
+@_compiled
+def _right(z, rho2, inner2, row, angle, ra_rho2, t, rv, g):
     """Inside the RV: blood, trabeculae, moderator band or a tricuspid leaflet."""
     depth = z - g.zt
     if 0.0 <= depth < 1.1 * g.mouth and ra_rho2 < g.mouth * g.mouth:
         rho, opened = np.sqrt(ra_rho2), g.tricuspid_open
         if _segment2(rho, depth, g.mouth, g.mouth * (0.04 + 0.66 * opened), g.mouth * (0.26 + 0.6 * opened)) < 0.5:
             return TRABECULA_RV
-    if rho2 > inner2 + _mix3(rv, row, angle, 1):
+    if rho2 > inner2 + _mix3(rv, t, row, angle, 1):
         return TRABECULA_RV
     return RV
 
 
-@njit(cache=True)
+@_compiled
 def _left_atrium(x, y, z, la_rho2, g):
     """Blood, or the jet of a leaking mitral valve: a cone from the ring that leans to the posterior wall."""
     if g.jet > 0.05:
@@ -142,55 +144,57 @@ def _left_atrium(x, y, z, la_rho2, g):
     return LA
 
 
-@njit(cache=True)
-def _vessels(x, y, z, g):
+@_inlined
+def _vessels(x, y, z, g, t, tubes):
     """Aortic root with its cusps, pulmonary trunk, appendage, coronary vessels in the grooves; AIR elsewhere."""
-    if z > 16.0 + g.zb:
+    if z > 16.0 + g.zb or y < -10.0:
         return AIR
-    aorta2, radius = _tube2(x, y, z, g.tubes, 0), g.tubes[6]
+    aorta2, radius = _tube2(x, y, z, tubes, t, 0), tubes[t, 6]
     if aorta2 < radius * radius:
         # closed cusps: a shallow cup above the valve
         cup = g.zb - z - 1.0 - 5.0 * aorta2 / (radius * radius)
         return HEART_WALL if g.aortic_open < 0.5 and abs(cup) < 0.8 else AORTA
-    trunk2, wide = _tube2(x, y, z, g.tubes, 1), g.tubes[13]
+    trunk2, wide = _tube2(x, y, z, tubes, t, 1), tubes[t, 13]
     if trunk2 < wide * wide:
         return AORTA
     if aorta2 < (radius + 1.6) ** 2 or trunk2 < (wide + 1.4) ** 2:
         return HEART_WALL
-    finger2, thin = _tube2(x, y, z, g.tubes, 2), g.tubes[20]
+    finger2, thin = _tube2(x, y, z, tubes, t, 2), tubes[t, 20]
     if finger2 < thin * thin:
         return AORTA
     return HEART_WALL if finger2 < (thin + 1.2) ** 2 else AIR
 
 
-@njit(cache=True)
-def _outside(x, y, z, rho, inner2, room, angle, polar, g, la, ra):
+@_inlined
+def _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, t, la, ra):
     """Walls of atria and RV, then fat in the grooves and on the heart; AIR beyond."""
     reach = np.sqrt(inner2 + room)
+    if z > g.zt + 4.0 and rho > reach + g.rv_wall + g.fat_rv + g.fat_lv + 5.0:
+        return AIR
     wall = g.rv_wall * min(1.0, room * 0.006)
     if room > 0.0 and rho < reach + wall and rho > np.sqrt(inner2):
         return HEART_WALL
-    groove = 0.0
-    for side in range(2):
-        plane, length = (g.zb, g.la_length) if side == 0 else (g.zt, g.ra_length)
-        if z < plane:
-            table = la if side == 0 else ra
-            # looked up a wall's width nearer to the valve, so that the roof has its wall too
-            w = max(plane - z - g.atrial_wall, 0.0) / length * _AT_ROWS
-            if w < _AT_ROWS:
-                edge = np.sqrt(_mix2(table, w, polar[2 + 2 * side]))
-                away = polar[1 + 2 * side] - edge
-                if away < g.atrial_wall * 0.8:
-                    return HEART_WALL
-                fat = 2.0 + 7.0 * np.exp(-(((plane - z) / 11.0) ** 2))
-                if away < fat:
-                    groove = 1.0
+    groove = False
+    # looked up a wall's width nearer to the valve, so that the roof has its wall too
+    behind_la, behind_ra = g.zb - z, g.zt - z
+    w = max(behind_la - g.atrial_wall, 0.0) / g.la_length * _AT_ROWS
+    if behind_la > 0.0 and w < _AT_ROWS:
+        away = la_rho - np.sqrt(_mix2(la, t, w, la_angle))
+        if away < g.atrial_wall * 0.8:
+            return HEART_WALL
+        groove = away < 2.0 + 7.0 * np.exp(-((behind_la / 11.0) ** 2))
+    w = max(behind_ra - g.atrial_wall, 0.0) / g.ra_length * _AT_ROWS
+    if behind_ra > 0.0 and w < _AT_ROWS:
+        away = ra_rho - np.sqrt(_mix2(ra, t, w, ra_angle))
+        if away < g.atrial_wall * 0.8:
+            return HEART_WALL
+        groove = groove or away < 2.0 + 7.0 * np.exp(-((behind_ra / 11.0) ** 2))
     # vessels of the atrioventricular grooves, in fat
     if abs(z - g.zb + 3.0) < 4.0 and (rho - g.ring - 7.0) ** 2 + (z - g.zb + 3.0) ** 2 < 5.0 and x > -0.5 * rho:
         return AORTA
-    if abs(z - g.zt + 1.0) < 4.0 and (polar[3] - g.mouth - 7.0) ** 2 + (z - g.zt + 1.0) ** 2 < 4.5:
+    if abs(z - g.zt + 1.0) < 4.0 and (ra_rho - g.mouth - 7.0) ** 2 + (z - g.zt + 1.0) ** 2 < 4.5:
         return AORTA
-    if groove > 0.0:
+    if groove:
         return FAT
     behind = g.zb - z
     if behind > 9.0:
@@ -202,41 +206,42 @@ def _outside(x, y, z, rho, inner2, room, angle, polar, g, la, ra):
     return FAT if rho < reach + wall + fat else AIR
 
 
-@njit(cache=True)
-def _tissue_at(x, y, z, rho, polar, g, lv, rv, la, ra):
-    """Tissue code at one point; polar: angle, then distance and angle round the centre lines of LA and RA."""
-    rho2, angle, inner2, room = rho * rho, polar[0], 0.0, 0.0
+@_inlined
+def _tissue_at(x, y, z, rho, angle, la_rho, la_angle, ra_rho, ra_angle, g, t, tubes, lv, rv, la, ra):
+    """Tissue code at one point, given by distance and angle round the axis and the centre lines of LA and RA too."""
+    rho2, inner2, room = rho * rho, 0.0, 0.0
     level = (z - g.zb) / g.reach * _LV_ROWS
     if level < _LV_ROWS:
-        inner2 = _mix3(lv, max(level, 0.0), angle, 2)
+        inner2 = _mix3(lv, t, max(level, 0.0), angle, 2)
         if level >= 0.0 and rho2 < inner2:
-            endo2 = _mix3(lv, level, angle, 1)
+            endo2 = _mix3(lv, t, level, angle, 1)
             if rho2 >= endo2:
                 return MYO
-            return _cavity(x, y, z, rho2, endo2, _mix3(lv, level, angle, 0), g)
+            return _cavity(x, y, z, rho2, endo2, _mix3(lv, t, level, angle, 0), g)
     if z < g.zb:
         w = (g.zb - z) / g.la_length * _AT_ROWS
-        if w < _AT_ROWS and polar[1] * polar[1] < _mix2(la, w, polar[2]):
-            return _left_atrium(x, y, z, polar[1] * polar[1], g)
+        if w < _AT_ROWS and la_rho * la_rho < _mix2(la, t, w, la_angle):
+            return _left_atrium(x, y, z, la_rho * la_rho, g)
     if z < g.zt:
         w = (g.zt - z) / g.ra_length * _AT_ROWS
-        if w < _AT_ROWS and polar[3] * polar[3] < _mix2(ra, w, polar[4]):
+        if w < _AT_ROWS and ra_rho * ra_rho < _mix2(ra, t, w, ra_angle):
             return RA
     if g.zpv <= z < g.zr:
         if z < g.zt:
             row = (z - g.zpv) / (g.zt - g.zpv) * (OUTFLOW_ROWS - 1.0)
         else:
             row = OUTFLOW_ROWS + (z - g.zt) / (g.zr - g.zt) * (INFLOW_ROWS - 1.0)
-        room = _mix3(rv, row, angle, 0)
+        room = _mix3(rv, t, row, angle, 0)
         if room > 0.0 and inner2 <= rho2 < inner2 + room:
-            return _right(x, y, z, rho2, inner2, room, row, angle, polar[3] * polar[3], rv, g)
+            return _right(z, rho2, inner2, row, angle, ra_rho * ra_rho, t, rv, g)
         if g.zt - g.rv_wall < z < g.zt:  # the RV's base, beside the tricuspid ring
-            room = max(room, _mix3(rv, float(OUTFLOW_ROWS), angle, 0))
-    code = _vessels(x, y, z, g)
-    return code if code != AIR else _outside(x, y, z, rho, inner2, room, angle, polar, g, la, ra)
+            room = max(room, _mix3(rv, t, float(OUTFLOW_ROWS), angle, 0))
+    code = _vessels(x, y, z, g, t, tubes)
+    return code if code != AIR else _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho,
+                                                 ra_angle, g, t, la, ra)
 
 
-@njit(cache=True)
+@_compiled
 def _polar(points, g, out):
     """Distance and angle (in nodes) round the LV's axis and the centre lines of LA and RA; these never move."""
     scale = ANGLES / (2.0 * np.pi)
@@ -248,22 +253,70 @@ def _polar(points, g, out):
         out[n, 2], out[n, 3] = np.sqrt(x * x + y * y), (np.arctan2(y, x) * scale) % ANGLES
         x, y = points[n, 0] - g.ra_x - g.ra_shift * bend, y - g.ra_y
         out[n, 4], out[n, 5] = np.sqrt(x * x + y * y), (np.arctan2(y, x) * scale) % ANGLES
+        for k in (1, 3, 5):
+            out[n, k] = min(out[n, k], ANGLES - 1e-9)
 
 
-@njit(cache=True)
-def _paint(points, polar, g, lv, rv, la, ra, static, codes):
+@_compiled
+def _paint(points, polar, frames, tubes, lv, rv, la, ra, static, codes):
+    for t in range(len(frames)):
+        for n in range(len(points)):
+            x, y, z = points[n, 0], points[n, 1], points[n, 2]
+            code = _tissue_at(x, y, z, polar[n, 0], polar[n, 1], polar[n, 2], polar[n, 3], polar[n, 4], polar[n, 5],
+                              frames[t], t, tubes, lv, rv, la, ra)
+            codes[t, n] = code if code != AIR else static[n]
+
+
+@_compiled
+def _reached(points, polar, reach, behind, boxes, out):
     for n in range(len(points)):
-        code = _tissue_at(points[n, 0], points[n, 1], points[n, 2], polar[n, 0], polar[n, 1:], g, lv, rv, la, ra)
-        codes[n] = code if code != AIR else static[n]
+        z = points[n, 2]
+        hit = boxes[3, 0] < z < boxes[3, 1] and polar[n, 0] < reach[int(polar[n, 1])]
+        hit = hit or (z < boxes[0, 0] and z > boxes[0, 1] and polar[n, 2] < behind[0])
+        hit = hit or (z < boxes[1, 0] and z > boxes[1, 1] and polar[n, 4] < behind[1])
+        if not hit and boxes[2, 4] < z < boxes[2, 5]:
+            hit = boxes[2, 0] < points[n, 0] < boxes[2, 1] and boxes[2, 2] < points[n, 1] < boxes[2, 3]
+        out[n] = hit
+
+
+def _round(points, frame):
+    polar, scalars = np.empty((len(points), 6)), np.empty(1, SCALARS)
+    for name in SCALARS.names:
+        scalars[name] = frame[name]
+    _polar(points, scalars[0], polar)
+    return polar
+
+
+def reached(points, frames) -> np.ndarray:
+    """Which heart-coordinate points (n, 3) the heart or its vessels come to in any of the frames, (n,) bool."""
+    g, points = frames, np.ascontiguousarray(points, np.float64)
+    fat = g["fat_lv"][0] + g["fat_rv"][0] + 6.0
+    lv, rv = g["lv"][..., 2].max((0, 1)), g["rv"][..., 0].max((0, 1))
+    reach = np.sqrt(lv + rv) + fat + g["rv_wall"][0]
+    reach = np.maximum(reach[:-1], reach[1:])
+    behind = np.sqrt(np.array([g["la"].max(), g["ra"].max()])) + 10.0
+    tubes = g["tubes"].reshape(-1, 3, 7)
+    ends, size = tubes[..., :6].reshape(-1, 2, 3), tubes[..., 6].reshape(-1, 1, 1) + 2.0
+    boxes = np.zeros((4, 6))
+    boxes[0, :2] = g["zb"].max(), (g["zb"] - g["la_length"]).min() - 3
+    boxes[1, :2] = g["zt"].max(), (g["zt"] - g["ra_length"]).min() - 3
+    boxes[2] = np.stack([(ends - size).min((0, 1)), (ends + size).max((0, 1))], 1).ravel()
+    boxes[3, :2] = g["zpv"].min() - 4, (g["zb"] + g["reach"]).max() + fat
+    low = np.minimum(boxes[2, [0, 2]], -reach.max()) - [abs(g["ra_x"][0]) + abs(g["ra_shift"][0]), 0]
+    high = np.maximum(boxes[2, [1, 3]], reach.max() + abs(g["la_shift"][0]))
+    inside = ((points[:, :2] > low - 10) & (points[:, :2] < high + 10)).all(1)
+    inside &= (points[:, 2] > min(boxes[0, 1], boxes[1, 1], boxes[2, 4])) & (points[:, 2] < boxes[3, 1])
+    some = np.flatnonzero(inside)
+    hit = np.empty(len(some), np.bool_)
+    _reached(points[some], _round(points[some], g[0]), reach, behind, boxes, hit)
+    inside[some] = hit
+    return inside
 
 
 def paint(points, frames, static, codes):
     """Fill `codes` (frames, n) uint8 for heart-coordinate points (n, 3); `static` (n,) where there is no heart."""
-    polar = np.empty((len(points), 6))
     scalars = np.empty(len(frames), SCALARS)
     for name in SCALARS.names:
         scalars[name] = frames[name]
-    _polar(points, scalars[0], polar)
-    for t in range(len(frames)):
-        tables = [np.ascontiguousarray(frames[name][t]) for name in TABLES]
-        _paint(points, polar, scalars[t], *tables, static, codes[t])
+    tables = [np.ascontiguousarray(frames[name]) for name in TABLES]
+    _paint(points, _round(points, frames[0]), scalars, *tables, static, codes)

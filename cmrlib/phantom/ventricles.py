@@ -179,20 +179,26 @@ class LeftVentricle:
 
 
 def trabeculae(endo2, u, shape, depth_mm):
-    """R² (n, LEVELS, ANGLES + 1) within which the LV is free of trabeculae; they close up as the cavity shrinks."""
-    a, b = shape["phase_1"], shape["phase_2"]
+    """R² (n, LEVELS, ANGLES + 1) within which the LV is free of trabeculae; they close up as the cavity shrinks.
+
+    Ridges of irregular width along the wall; the septum is smooth.
+    """
     v = u[:, None]
-    wave = np.sin(9 * THETA + 5 * v + a) * np.sin(5 * THETA - 11 * v + b) + 0.7 * np.sin(14 * THETA + 9 * v + b)
-    depth = depth_mm * rise((v - 0.12) / 0.3) * (0.35 + 0.9 * v) * np.clip(wave + 0.15, 0, None)
-    return np.clip(np.sqrt(endo2) - np.minimum(depth, 0.45 * np.sqrt(endo2)), 0, None) ** 2
+    angle = THETA + 0.35 * np.sin(THETA + 2.5 * v + shape["phase_1"])
+    wave = sum(size * np.sin(m * angle + slant * v + shape["phase_2"] * m)
+               for m, slant, size in ((4, 3, 0.6), (7, -5, 0.8), (11, 6, 0.7), (18, -8, 0.4)))
+    smooth = 0.25 + 0.75 * rise(0.6 + 0.8 * np.cos(THETA))
+    depth = depth_mm * smooth * rise((v - 0.15) / 0.35) * (0.3 + 0.8 * v) * np.clip(wave - 0.1, 0, 1.3)
+    radius = np.sqrt(endo2)
+    return np.clip(radius - np.minimum(depth, 0.45 * radius), 0, None) ** 2
 
 
 def crescent(shape):
     """Shape s (OUTFLOW_ROWS + INFLOW_ROWS, ANGLES + 1) of the RV's height: outflow tract, then body to the apex."""
     towards, across = np.cos(THETA - shape["rv_rad"]), np.sin(THETA - shape["rv_rad"])
     v = np.linspace(0, 1, INFLOW_ROWS)[:, None]
-    edge = -0.12 + 0.4 * v
-    window = np.clip((towards - edge) / (1 - edge), 0, None) ** 0.6
+    edge = 0.02 + 0.35 * v
+    window = np.clip((towards - edge) / (1 - edge), 0, None) ** 0.75
     # fuller in front at the base, below towards the apex (acute margin); across > 0 is inferior
     window = window * (1 + np.where(v < 0.6, 0.9 * v - 0.22, 0.32) * across)
     body = window * (1 - v) ** 0.75 * (1 + 1.1 * v)
