@@ -49,7 +49,7 @@ def make_study(label: str, order: Order) -> Study:
     return Study(participant, [cine for cine, _ in made], {"truth": truth} | seen, {"truth": subject.measures()})
 
 
-def make_cohort(dest, subjects: int = 40, seed: int = 1, frames: int = 20, views=VIEWS, size=(128, 128),
+def make_cohort(dest, subjects: int = 40, seed: int = 1, frames: int = 20, views=VIEWS[:3], size=(128, 128),
                 spacing_mm: float = 2.0, slices: int | None = None, subslices: int = 3, workers: int | None = None,
                 diagnoses=None, people=(), visits: int = 1, progress: bool = True) -> Cohort:
     """Make, or open, a phantom cohort with subjects P0001 … in `dest`.

@@ -12,9 +12,10 @@ from cmrlib.phantom.anatomy import Heart
 from cmrlib.phantom.appearance import coil, draw_look, image
 from cmrlib.phantom.body import draw_axes, draw_body, paint_body
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.tissue import LABEL_OF, paint
+from cmrlib.phantom.tissue import LABEL_OF, paint, reached
+from cmrlib.phantom.ventricles import OUTLET_RAD
 
-VIEWS = ("sax", "4ch", "2ch")
+VIEWS = ("sax", "4ch", "2ch", "3ch")
 TURN_2CH_DEG = 10.0
 """The 2CH plane runs a little behind the RV's insertions, so that it shows the left side alone."""
 
@@ -24,7 +25,7 @@ class Protocol:
     """What the scanner is told. size: (rows, columns). slices None: as many as the heart needs, 8-10 mm apart."""
 
     frames: int = 20
-    views: tuple[str, ...] = VIEWS
+    views: tuple[str, ...] = VIEWS[:3]
     size: tuple[int, int] = (128, 128)
     spacing_mm: float = 2.0
     slices: int | None = None
@@ -123,7 +124,7 @@ class Scan:
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = pixels @ plan.to_heart[:3, :2].T + plan.to_heart[:3, 3]
             points = np.ascontiguousarray(points + plan.to_heart[:3, 2] * k + normal * part * plan.thickness_mm)
-            near = np.flatnonzero(self._near(points))
+            near = np.flatnonzero(reached(points, self.geometry))
             static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
             paint_body(points, self.axes, self.body, at_ed, static)
@@ -132,17 +133,6 @@ class Scan:
             codes[i] = static
             codes[i][:, near] = moving
         return codes.reshape(n, self.protocol.frames, rows, columns)
-
-    def _near(self, points):
-        """Which heart-coordinate points (n, 3) the heart can ever reach."""
-        g = self.geometry
-        round_lv = (g["ae"] + np.abs(g["ox"]) + np.abs(g["ex"]) + np.abs(g["ey"]) + g["fat_lv"]).max() + 7
-        rv = (1.1 * g["rv_h"] + g["fat_rv"]).max() + 5
-        left = max(round_lv + rv, (g["ra_a"] - g["ra_deep_x"]).max() + 7)
-        side = max(round_lv + 0.9 * rv, g["ra_a"].max() + np.abs(g["ra_y"]).max() + 7)
-        back = min((g["la_z"] - g["la_c"]).min(), (g["ra_z"] - g["ra_c"]).min()) - 7
-        x, y, z = points.T
-        return (x > -left) & (x < round_lv) & (abs(y) < side) & (z > back) & (z < (g["zc"] + g["ce"]).max() + 8)
 
     def _coil(self, plan, k):
         rows, columns = self.protocol.size
@@ -188,6 +178,9 @@ def _directions(view, axes):
         head = np.array([0, 0, 1.0]) - normal * normal[2]
         column = np.cross(head, normal)
         column *= np.sign(column @ z)
+    elif view == "3ch":  # through mitral and aortic valve, front on the left
+        normal = np.cross(np.cos(OUTLET_RAD) * x + np.sin(OUTLET_RAD) * y, z)
+        column = np.array([0, -1.0, 0]) + normal * normal[1]
     else:
         raise ValueError(f"the phantom has no view {view!r}; it has {', '.join(VIEWS)}")
     column = column / np.linalg.norm(column)

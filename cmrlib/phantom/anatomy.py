@@ -3,152 +3,132 @@
 Heart coordinates (mm, right-handed): z from the centre of the mitral ring at ED along the long axis to the apex,
 x from the septum to the lateral wall (the right ventricle lies at negative x), y from inferior to anterior.
 
-* LV cavity: prolate ellipsoid cut by the valve plane. Length and ring are given at every instant, volume too, so
-  its two half axes follow in closed form (`truncated_ellipsoid`).
-* Myocardium: a second ellipsoid with the same cut, solved so that its volume never changes.
-* RV: a crescent between the LV's outer surface and a free wall at distance H(t) · window(angle) · taper(z); its
-  volume is a quadratic in H, solved at every instant.
-* Atria: ellipsoids cut by the valve planes, volumes from the reservoir-conduit-booster curve.
-
-Everything that bends (infarct, right atrium) is a shear along z, which keeps volumes.
+Cavities and walls are tables of squared radii (`ventricles`, `atria`) that hold the prescribed volumes exactly at every
+instant; `tissue` says what is at a point of them.
 """
 
 import numpy as np
 
 from cmrlib.anatomy import MYOCARDIAL_DENSITY_G_PER_ML
-from cmrlib.phantom.physiology import DIAGNOSES, Subject, cycle, streams
-from cmrlib.phantom.tissue import FRAME, LABEL_OF, outer_radius, paint, rv_moments, rv_taper
+from cmrlib.phantom import atria
+from cmrlib.phantom.diagnoses import DIAGNOSES
+from cmrlib.phantom.physiology import Subject, cycle, streams
+from cmrlib.phantom.tissue import FRAME, LABEL_OF, paint
+from cmrlib.phantom.ventricles import LEVELS, OUTLET_RAD, THETA, LeftVentricle, right_ventricle, trabeculae
 
 RV_WALL_MM, ATRIAL_WALL_MM = 3.0, 2.0
-APEX_WALL_SHARE = 0.75
-"""The apex is thinner than the walls."""
+PULMONARY_BEHIND_MM = 12.0
+"""The pulmonary valve lies this far behind the tricuspid plane."""
 
 SLIMMEST, WIDEST_AT_ED = 1.95, 2.6
-"""Bounds of q (see `truncated_ellipsoid`): between a half ellipsoid (2) and an egg."""
-
-
-def truncated_ellipsoid(volume_ml, ring_mm, length_mm):
-    """Half axes of an ellipsoid of revolution cut by a plane, from volume, ring radius and length (all broadcast).
-
-    With the cut τ c before the centre: V = π a² c (1+τ)² (2-τ) / 3, ring = a √(1-τ²), length = c (1+τ); hence
-    (2-τ) / (1-τ) = q = 3 V / (π ring² length). Returns (a_mm, c_mm, τ). Raises ValueError unless q > 1.5.
-    """
-    q = 3000 * np.asarray(volume_ml, float) / (np.pi * ring_mm**2 * length_mm)
-    if np.any(q <= 1.5):
-        raise ValueError(f"no cut ellipsoid of {np.min(volume_ml):.1f} mL is that wide and long (q = {np.min(q):.2f}, "
-                         "must exceed 1.5): choose a smaller ring or length")
-    tau = (q - 2) / (q - 1)
-    return ring_mm / np.sqrt(1 - tau**2), length_mm / (1 + tau), tau
-
-
-def cut_volume_ml(a_mm, c_mm, cut_mm):
-    """Volume of an ellipsoid of revolution (half axes a, a, c) beyond the plane `cut_mm` before its centre."""
-    tau = np.clip(cut_mm / c_mm, -1, 1)
-    return np.pi * a_mm**2 * c_mm * (2 / 3 + tau - tau**3 / 3) / 1000
+"""Bounds of 3 V / (π ring² length): 1.5 is a paraboloid on the mitral ring, 2 a half ellipsoid, more an egg."""
 
 
 class Heart:
-    """A subject's moving heart; `geometry` gives everything at chosen instants, `tissue` what is at a point."""
+    """A subject's moving heart; `geometry` gives everything at chosen instants, `tissue` what is at a point.
+
+    Raises ValueError where the subject's volumes, mass and lengths make no heart, and says why.
+    """
 
     def __init__(self, subject: Subject):
         self.subject = s = subject
-        self.shape = _draw_shape(streams(s.seed, s.number)["anatomy"], s)
+        _check(s)
+        self.shape = shape = _draw_shape(streams(s.seed, s.number)["anatomy"], s)
         self.myocardium_ml = s.lvm_g / MYOCARDIAL_DENSITY_G_PER_ML
-        # the ring keeps its width over the cycle unless so little blood is left that only a narrower one fits
+        # the ring is as wide as prescribed unless so little blood is left that only a narrower one fits
         length_es = s.lv_length_mm - s.mapse_mm - s.apex_motion_mm
         self.ring_ed_mm = min(s.annulus_mm / 2, _ring(s.lvedv_ml, s.lv_length_mm, WIDEST_AT_ED))
-        self.ring_es_mm = min(self.ring_ed_mm, _ring(s.lvesv_ml, length_es, SLIMMEST))
-        ed = self._left(0.0)
-        self.a_ed_mm, self.wall_ed_mm = float(ed["a"]), float(ed["wall"])
-        # HCM: the septum must reach its thickness; else it is about a fifth thicker than the lateral wall
-        wall = self.wall_ed_mm
-        offset = max(self.shape["septal_share"] * wall, DIAGNOSES[s.diagnosis].septal_mm - wall)
-        self.wall_offset_mm = float(np.clip(offset, 0, 0.66 * wall))
+        self.ring_es_mm = min(self.ring_ed_mm * s.annulus_es_ratio, _ring(s.lvesv_ml, length_es, SLIMMEST))
+        self.left = LeftVentricle(s, self.ring_ed_mm, self.ring_es_mm, shape, 1000 * self.myocardium_ml,
+                                  DIAGNOSES[s.diagnosis].septal_mm)
+        self.wall_ed_mm = self.left.wall_mm
+        self._place_right_side()
+        self.at_ed = self.geometry(0.0)
 
     def volumes(self, times_ms) -> dict[str, np.ndarray]:
         """Prescribed volumes in mL at times (n,): lv, rv, la, ra."""
         s, phase = self.subject, cycle(self.subject, times_ms)
         return {"lv": s.lvedv_ml - phase["emptied"] * (s.lvedv_ml - s.lvesv_ml),
-                "rv": s.rvedv_ml - phase["emptied"] * (s.rvedv_ml - s.rvesv_ml),
+                "rv": s.rvedv_ml - phase["rv_emptied"] * (s.rvedv_ml - s.rvesv_ml),
                 "la": s.la_min_ml + phase["atrial"] * (s.la_max_ml - s.la_min_ml),
-                "ra": s.ra_min_ml + phase["atrial"] * (s.ra_max_ml - s.ra_min_ml)}
+                "ra": s.ra_min_ml + phase["ra_fullness"] * (s.ra_max_ml - s.ra_min_ml)}
 
     def geometry(self, times_ms) -> np.ndarray:
-        """Records of dtype `FRAME` (n,), one an instant; lengths in mm, angles as cosine and sine."""
+        """Records of dtype `FRAME` (n,), one an instant; lengths in mm, tables in mm²."""
         times = np.atleast_1d(np.asarray(times_ms, float))
-        phase, volume, shape = cycle(self.subject, times), self.volumes(times), self.shape
+        phase, volume, shape, left = cycle(self.subject, times), self.volumes(times), self.shape, self.left
         g = np.zeros(len(times), FRAME)
-        left = self._left(phase["emptied"])
-        for name in ("zb", "length", "a", "c", "zc", "ring", "ae", "ce"):
-            g[name] = left[name]
-        for name in ("eta", "rv_cos", "rv_sin", "pap_cos_1", "pap_sin_1", "pap_cos_2", "pap_sin_2", "trabecula_mm",
-                     "fat_lv", "fat_rv", "phase_1", "phase_2"):
-            g[name] = shape[name]
-        self._uneven_walls(g, left["wall"])
-        g["mitral_open"], g["rv_wall"], g["atrial_wall"] = phase["mitral_open"], RV_WALL_MM, ATRIAL_WALL_MM
+        g["zb"], g["ring"] = self.subject.mapse_mm * phase["plane"], left.ring_mm(phase["emptied"])
+        g["length"] = left.length_mm(phase["emptied"], phase["plane"])
+        g["reach"] = g["length"] * left.reach
+        endo, epi = left.tables(phase["emptied"], phase["plane"])
+        thicker = np.sqrt(self.subject.lv_length_mm / g["length"])
+        blood = trabeculae(endo, left.u, shape, shape["trabecula_mm"])
+        g["lv"] = np.stack([blood, endo, epi], axis=-1)
+        for name in ("mitral_open", "tricuspid_open", "aortic_open", "jet", "inflow"):
+            g[name] = phase[name]
         twist = shape["twist"] * phase["emptied"]
-        g["twist_cos"], g["twist_sin"] = np.cos(twist), np.sin(twist)
-        g["papillary"] = shape["papillary_mm"] * np.sqrt(self.subject.lv_length_mm / left["length"])
-        extra = self.subject.tapse_mm - self.subject.mapse_mm
-        g["zt"] = left["zb"] + shape["tricuspid_apical_mm"] + phase["emptied"] * extra
-        g["zr"] = left["zc"] + left["ce"] - shape["rv_apex_gap"] * left["length"]
-        _solve_rv(g, volume["rv"])
+        for n in "12":
+            g[f"pap_cos_{n}"], g[f"pap_sin_{n}"] = np.cos(shape[f"pap_{n}"] + twist), np.sin(shape[f"pap_{n}"] + twist)
+        g["papillary"] = shape["papillary_mm"] * thicker
+        g["outlet_cos"], g["outlet_sin"] = np.cos(OUTLET_RAD), np.sin(OUTLET_RAD)
+        g["rv_cos"], g["rv_sin"] = np.cos(shape["rv_rad"]), np.sin(shape["rv_rad"])
+        for name in ("fat_lv", "fat_rv", "phase_1", "phase_2"):
+            g[name] = shape[name]
+        g["rv_wall"], g["atrial_wall"] = RV_WALL_MM, ATRIAL_WALL_MM
+        self._right(g, phase["rv_emptied"], volume["rv"], epi)
         self._atria(g, volume)
+        g["tubes"] = atria.tubes(left, shape, g).reshape(len(g), -1)
         return g
 
     def tissue(self, points_mm, time_ms: float) -> np.ndarray:
         """Tissue codes (n,) uint8 at heart-coordinate points (n, 3); 0 where there is no heart."""
         points = np.ascontiguousarray(points_mm, np.float64).reshape(-1, 3)
         codes = np.empty((1, len(points)), np.uint8)
-        paint(points, self.geometry(time_ms), np.zeros(len(points), np.uint8), codes)
+        frames = self.at_ed if time_ms == 0 else self.geometry(time_ms)
+        paint(points, frames, np.zeros(len(points), np.uint8), codes)
         return codes[0]
 
     def labels(self, points_mm, time_ms: float) -> np.ndarray:
         """Labels of `cmrlib.anatomy` (n,) uint8 at heart-coordinate points (n, 3)."""
         return LABEL_OF[self.tissue(points_mm, time_ms)]
 
-    def _left(self, emptied) -> dict:
-        """LV cavity and outer surface where the LV is `emptied` (any shape, 0 … 1): lengths in mm."""
-        s, f = self.subject, np.asarray(emptied, float)
-        volume = s.lvedv_ml - f * (s.lvedv_ml - s.lvesv_ml)
-        zb, length = s.mapse_mm * f, s.lv_length_mm - (s.mapse_mm + s.apex_motion_mm) * f
-        ring = self.ring_ed_mm - f * (self.ring_ed_mm - self.ring_es_mm)
-        a, c, tau = truncated_ellipsoid(volume, ring, length)
-        wall = _solve_wall(a, c, tau * c, volume + self.myocardium_ml)
-        return {"zb": zb, "length": length, "a": a, "c": c, "zc": zb + tau * c, "ring": ring, "wall": wall,
-                "ae": a + wall, "ce": c + APEX_WALL_SHARE * wall}
+    def _place_right_side(self):
+        """Where the tricuspid ring, the septum between the atria and their bent centre lines lie."""
+        s, outer = self.subject, np.sqrt(self.left.at_ed[1])
+        column = int(np.argmin(np.abs(THETA - self.shape["tricuspid_rad"])))
+        self.mouth_mm = min(0.53 * s.annulus_mm, 0.37 * (1000 * s.rvesv_ml) ** (1 / 3))
+        away = outer[:3, column].max() + self.mouth_mm + 1.0
+        self.tricuspid_xy = away * np.array([np.cos(THETA[column]), np.sin(THETA[column])])
+        sizes = [0.62 * (1000 * ml) ** (1 / 3) for ml in (s.la_max_ml, s.ra_max_ml)]
+        # a large left atrium pushes the septum over, a large right one pushes it back
+        self.septum_x = -max(self.ring_ed_mm, self.ring_es_mm) - 3.0 - np.clip(0.2 * (sizes[0] - sizes[1]), -2, 7)
+        self.shift_x = (self.septum_x + 0.72 * sizes[0],
+                        self.septum_x - atria.SEPTUM_MM - 0.72 * sizes[1] - self.tricuspid_xy[0])
 
-    def _uneven_walls(self, g, wall_mm):
-        """Thicker septum; an infarcted wall is thinner and stays outside while the rest contracts towards it."""
-        s, shape = DIAGNOSES[self.subject.diagnosis], self.shape
-        inward = s.infarct * (self.a_ed_mm - g["a"])
-        offset = self.wall_offset_mm * wall_mm / self.wall_ed_mm
-        thin = 0.3 * wall_mm if s.infarct else 0.0
-        for axis, direction in zip("xy", shape["infarct_direction"]):
-            g[f"e{axis}"] = inward * direction
-            g[f"o{axis}"] = -thin * direction
-        g["ox"] += -offset if not s.infarct else 0.0
-        g["oy"] += 0.25 * offset if not s.infarct else 0.0
+    def _right(self, g, rv_emptied, volume_ml, epi):
+        """Tricuspid plane, apex and crescent of the RV."""
+        s = self.subject
+        g["zt"] = self.shape["tricuspid_apical_mm"] + g["zb"] + rv_emptied * max(0.0, s.tapse_mm - s.mapse_mm)
+        g["zpv"] = g["zt"] - PULMONARY_BEHIND_MM
+        g["zr"] = g["zb"] + g["reach"] - self.shape["rv_apex_gap"] * g["length"]
+        height, free, g["rv_h"] = right_ventricle(epi, self.shape, g, 1000 * volume_ml)
+        g["rv"] = np.stack([height, free], axis=-1)
 
     def _atria(self, g, volume):
-        """Cut ellipsoids behind the planes; their roofs hardly move, so they lengthen as the planes descend."""
-        s = self.subject
-        for name, ring, plane in (("la", g["ring"], g["zb"]), ("ra", np.full(len(g), 0.47 * s.annulus_mm), g["zt"])):
-            smallest = s.la_min_ml if name == "la" else s.ra_min_ml
-            start = self.shape["tricuspid_apical_mm"] if name == "ra" else 0.0
-            rest = min(46.0, 3000 * smallest / (np.pi * ring[0] ** 2 * 3.0))
-            length = np.minimum(rest + plane - start, 3000 * volume[name] / (np.pi * ring**2 * SLIMMEST))
-            a, c, tau = truncated_ellipsoid(volume[name], ring, length)
-            g[f"{name}_a"], g[f"{name}_c"], g[f"{name}_z"] = a, c, plane - tau * c
-            if name == "ra":
-                g["ra_ring"], g["ra_depth"] = ring, 0.6 * length
-        for t in range(len(g)):
-            f = g[t]
-            reach = outer_radius(f["rv_cos"], f["rv_sin"], f["zt"], f)
-            reach += max(0.45 * rv_taper(0.0) * f["rv_h"], f["ra_ring"] + 1)
-            g["ra_x"][t], g["ra_y"][t] = f["ox"] + f["rv_cos"] * reach, f["oy"] + f["rv_sin"] * reach
-        # deeper, the right atrium gives way to the left one
-        g["ra_deep_x"] = np.minimum(g["ra_x"], -(g["la_a"] + g["ra_a"] + 2 * ATRIAL_WALL_MM + 1))
+        """Both atria, their lengths and centre lines."""
+        n = len(g)
+        ra_mouth = np.full(n, self.mouth_mm)
+        g["la_length"] = atria.lengths(volume["la"], g["ring"], g["zb"])
+        g["ra_length"] = atria.lengths(volume["ra"], ra_mouth, g["zt"] - self.shape["tricuspid_apical_mm"])
+        g["ra_x"], g["ra_y"] = self.tricuspid_xy
+        g["la_shift"], g["ra_shift"] = self.shift_x
+        g["mouth"] = self.mouth_mm
+        room = atria.limits(0.0, self.shift_x[0], g["zb"], g["la_length"], self.septum_x, 1)
+        g["la"] = atria.fill(volume["la"], g["ring"], g["la_length"], room, self.shape["la_section"])
+        room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"],
+                            self.septum_x - atria.SEPTUM_MM, -1)
+        g["ra"] = atria.fill(volume["ra"], ra_mouth, g["ra_length"], room, self.shape["ra_section"])
 
 
 def _ring(volume_ml, length_mm, q):
@@ -156,38 +136,30 @@ def _ring(volume_ml, length_mm, q):
     return float(np.sqrt(3000 * volume_ml / (np.pi * length_mm * q)))
 
 
-def _solve_wall(a, c, cut, outer_ml):
-    """Wall thickness in mm for which the outer ellipsoid holds `outer_ml` (bisection, all arrays)."""
-    low, high = np.zeros_like(a), np.full_like(a, 60.0)
-    for _ in range(60):
-        wall = (low + high) / 2
-        small = cut_volume_ml(a + wall, c + APEX_WALL_SHARE * wall, cut) < outer_ml
-        low, high = np.where(small, wall, low), np.where(small, high, wall)
-    return (low + high) / 2
-
-
-def _solve_rv(g, volume_ml):
-    """Set the crescent's height rv_h so that the RV holds `volume_ml` at every instant."""
-    nodes, weights = np.polynomial.legendre.leggauss(40)
-    angles = np.arange(256) * 2 * np.pi / 256
-    for t in range(len(g)):
-        first, second = rv_moments(g[t], (nodes + 1) / 2, weights / 2, np.cos(angles), np.sin(angles))
-        g["rv_h"][t] = (np.sqrt(first**2 + 4000 * second * volume_ml[t]) - first) / (2 * second)
+def _check(s):
+    if not (0 < s.lvesv_ml < s.lvedv_ml and 0 < s.rvesv_ml < s.rvedv_ml and s.lvm_g > 0):
+        raise ValueError(f"expected positive volumes that shrink in systole and a mass; got LV {s.lvedv_ml:.0f} to "
+                         f"{s.lvesv_ml:.0f} mL, RV {s.rvedv_ml:.0f} to {s.rvesv_ml:.0f} mL, {s.lvm_g:.0f} g")
+    if s.lv_length_mm - s.mapse_mm - s.apex_motion_mm < 0.4 * s.lv_length_mm:
+        raise ValueError(f"a ventricle of {s.lv_length_mm:.0f} mm cannot shorten by {s.mapse_mm:.0f} mm")
 
 
 def _draw_shape(rng, subject: Subject) -> dict:
     """Individual anatomy that no published table describes; lengths in mm, angles in radians."""
-    dilated = DIAGNOSES[subject.diagnosis].rvedv_index is not None
-    rv, first, second = np.deg2rad(rng.normal([176, 50, -78], [6, 9, 9]))
-    territory = np.deg2rad(rng.choice([105.0, 130.0, -85.0, -20.0]) + rng.normal(0, 10))
-    papillary = rng.uniform(3.6, 5.0) * (subject.lvedv_ml / 150) ** 0.2
+    s, diagnosis = subject, DIAGNOSES[subject.diagnosis]
+    dilated = diagnosis.rvedv_index is not None
+    rv, first, second = np.deg2rad(rng.normal([176, 38, -104], [5, 9, 9]))
+    scale = (s.lvedv_ml / 150) ** 0.2
     return {
-        "septal_share": rng.uniform(0.12, 0.28), "eta": rng.normal(1.07 if dilated else 1.0, 0.015),
-        "infarct_direction": (np.cos(territory), np.sin(territory)), "twist": np.deg2rad(rng.uniform(6, 14)),
-        "rv_cos": np.cos(rv), "rv_sin": np.sin(rv), "rv_apex_gap": rng.uniform(0.08, 0.18),
-        "tricuspid_apical_mm": rng.uniform(2, 6), "papillary_mm": papillary,
-        "pap_cos_1": np.cos(first), "pap_sin_1": np.sin(first),
-        "pap_cos_2": np.cos(second), "pap_sin_2": np.sin(second),
-        "trabecula_mm": rng.uniform(2.0, 5.0), "fat_lv": rng.uniform(0.5, 3), "fat_rv": rng.uniform(3, 10),
+        "septal_share": rng.uniform(0.10, 0.28), "septum_rad": np.deg2rad(rng.normal(165, 8)),
+        "flattening": 0.16 if dilated else rng.normal(0.02, 0.015), "skew": rng.uniform(0.2, 0.9),
+        "stay": rng.uniform(0.75, 1.0), "twist": np.deg2rad(rng.uniform(6, 14)),
+        "rv_rad": rv, "tricuspid_rad": rv + np.deg2rad(rng.normal(10, 3)), "rv_apex_gap": rng.uniform(0.08, 0.18),
+        "pulmonary_rad": np.deg2rad(rng.normal(106, 4)), "aortic_mm": rng.normal(11.5, 0.8) * (s.height_m / 1.7),
+        "tricuspid_apical_mm": rng.uniform(3, 7), "papillary_mm": rng.uniform(3.6, 5.0) * scale,
+        "pap_1": first, "pap_2": second, "appendage_mm": rng.uniform(6, 9),
+        "trabecula_mm": rng.uniform(2.0, 4.5), "fat_lv": rng.uniform(0.2, 1.6), "fat_rv": rng.uniform(3, 10),
+        "la_section": atria.oval(rng.uniform(1.15, 1.45), np.deg2rad(rng.normal(48, 12))),
+        "ra_section": atria.oval(rng.uniform(1.0, 1.25), np.deg2rad(rng.normal(100, 12))),
         "phase_1": rng.uniform(0, 6.28), "phase_2": rng.uniform(0, 6.28),
     }

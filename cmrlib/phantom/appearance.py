@@ -14,7 +14,7 @@ import numpy as np
 from cmrlib.phantom import tissue as kind
 
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
-PROPERTIES = dict.fromkeys((kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL), _BLOOD) | {
+PROPERTIES = dict.fromkeys((kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL, kind.JET_LA, kind.INFLOW_LV), _BLOOD) | {
     kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (6, 1100, 40),
     kind.BONE: (40, 450, 45), kind.LIVER: (90, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
     kind.MEDIASTINUM: (58, 600, 55), kind.FLUID: (100, 3000, 900),
@@ -58,7 +58,7 @@ def draw_look(rng, spacing_mm: float) -> Look:
     signal[kind.RV] *= rng.uniform(0.9, 1.02)
     signal[kind.VESSEL] *= rng.uniform(0.7, 1.2)
     ratio = np.clip(signal[kind.LV] / signal[kind.MYO], 1.6, 3.0)
-    signal[[kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL]] *= ratio * signal[kind.MYO] / signal[kind.LV]
+    signal[[kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL, kind.JET_LA, kind.INFLOW_LV]] *= ratio * signal[kind.MYO] / signal[kind.LV]
     signal[list(OUT_OF_PHASE)] *= -1
     return Look(signal / signal[kind.LV], noise=1 / rng.uniform(14, 40), blur_px=rng.uniform(0.9, 1.5) / spacing_mm,
                 texture=rng.uniform(0.03, 0.08), flow=rng.uniform(0.02, 0.06), coil_mm=rng.uniform(65, 140),

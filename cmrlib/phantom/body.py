@@ -9,12 +9,15 @@ from numba import njit
 
 from cmrlib.phantom import tissue as kind
 from cmrlib.phantom.anatomy import RV_WALL_MM, Heart
-from cmrlib.phantom.tissue import outer_radius, rv_taper, rv_window
+from cmrlib.phantom.ventricles import LEVELS, OUTFLOW_ROWS, THETA
 
 _FIELDS = ("mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s "
-           "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral")
-BODY = np.dtype([(name, "f8") for name in _FIELDS.split()])
-"""One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm."""
+           "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral pad "
+           "arm_a arm_gap arm_mm")
+TUBES = 11
+BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (TUBES, 7))])
+"""One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm.
+tubes: great vessels and veins that do not move, both ends and radius."""
 
 
 def draw_axes(rng) -> np.ndarray:
@@ -51,12 +54,15 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
     b["rib_pitch"], b["rib_phase"] = rng.uniform(24, 30), rng.uniform(0, 6.28)
     b["vessel_level"], b["pectoral"] = rng.uniform(1.75, 2.05), rng.uniform(4, 14)
     b["phase_1"], b["phase_2"] = rng.uniform(0, 6.28, 2)
+    b["pad"] = rng.uniform(8, 16) + 0.4 * max(0.0, bmi - 24)
+    b["arm_a"], b["arm_gap"], b["arm_mm"] = rng.normal(-25, 12), rng.uniform(2, 14), rng.normal(40, 3) + 0.5 * (bmi - 26)
     surface = _surface(heart) @ axes.T
     over = (np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
             + np.abs((surface[:, 1] - b["mid_a"]) / b["half_a"]) ** b["power"]) ** (1 / b["power"])
     widen = max(0.88, float(over.max()) * rng.uniform(0.97, 1.02))
     b["half_r"], b["half_a"] = b["half_r"] * widen**0.5, b["half_a"] * widen
     b["half_r"] *= max(1.0, float((np.abs(surface[:, 0] - b["mid_r"]) / b["half_r"]).max()) * 1.12)
+    b["tubes"] = _vessels(heart, axes, b[0])
     clearance = [p[2] - _dome(p[0], p[1], b[0]) for p in surface]
     b["dome_s"] = min(clearance) + rng.uniform(12, 24)  # the heart rests in a dent of the diaphragm
     return b[0]
@@ -64,18 +70,37 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
 
 def _surface(heart: Heart) -> np.ndarray:
     """Points (n, 3) of the ventricles' outer surface at ED, heart coordinates."""
-    g = heart.geometry(0.0)[0]
-    points = []
-    for z in np.linspace(0, g["zc"] + g["ce"] + 2, 14):
-        for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False):
-            x, y, v = np.cos(angle), np.sin(angle), (z - g["zt"]) / (g["zr"] - g["zt"])
-            radius = outer_radius(x, y, z, g) + g["fat_lv"]
-            if 0 <= v <= 1:
-                towards, across = x * g["rv_cos"] + y * g["rv_sin"], y * g["rv_cos"] - x * g["rv_sin"]
-                height = g["rv_h"] * rv_taper(v) * rv_window(towards, across, v)
-                radius += height + (RV_WALL_MM + g["fat_rv"] if height else 0)
-            points.append((x * radius + g["ox"], y * radius + g["oy"], z))
-    return np.array(points)
+    g = heart.at_ed[0]
+    outer = np.sqrt(g["lv"][::4, :, 2]) + g["fat_lv"]
+    inner = np.sqrt(g["lv"][LEVELS // 4, :, 2])
+    beyond = np.sqrt(inner**2 + g["rv"][OUTFLOW_ROWS::4, :, 0]) + RV_WALL_MM + g["fat_rv"]
+    z = [g["zb"] + g["reach"] * np.linspace(0, 1, LEVELS)[::4],
+         np.linspace(g["zt"], g["zr"], len(g["rv"]) - OUTFLOW_ROWS)[::4]]
+    points = [np.stack([r * np.cos(THETA), r * np.sin(THETA), np.broadcast_to(level[:, None], r.shape)], -1)
+              for r, level in zip((outer, beyond), z)]
+    return np.concatenate([p.reshape(-1, 3) for p in points])
+
+
+def _vessels(heart: Heart, axes, b) -> np.ndarray:
+    """(TUBES, 7): ends (right, anterior, superior) and radius of what joins the heart, from its own positions."""
+    g = heart.at_ed[0]
+    ends = (g["tubes"].reshape(3, 2 + 5)[:2, 3:6]) @ axes.T
+    size = g["tubes"].reshape(3, 7)[:, 6]
+    la_size = 0.62 * (1000 * heart.subject.la_min_ml) ** (1 / 3)
+    la = axes @ np.array([g["la_shift"], 0, -0.62 * g["la_length"]])
+    ra = axes @ np.array([g["ra_x"] + g["ra_shift"], g["ra_y"], -0.5 * g["ra_length"]])
+    root, trunk = ends
+    arch = root + [2.0, -8.0, 42.0]
+    back = np.array([b["mid_r"] - 25.0, b["mid_a"] - b["half_a"] + 38.0, arch[2] + 4])
+    aorta = float(b["aorta_mm"])
+    lines = [(root, arch, size[0]), (arch, back, 1.05 * aorta),
+             (trunk, [root[0] + 30, root[1] - 22, trunk[2] + 6], 9.5), (trunk, trunk + [-24, -34, 8], 10.5),
+             (ra, [ra[0] + 6, ra[1] - 2, ra[2] + 110], 9.0), (ra, [ra[0] + 2, ra[1] - 12, ra[2] - 110], 11.5)]
+    for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        start = la + [side * 0.45 * la_size, -0.3 * la_size, up * 0.4 * la_size]
+        lines.append((start, start + [side * 34.0, -16.0 if side > 0 else -22.0, 9.0 * up - 2], 5.0 + 0.6 * (up > 0)))
+    lines.append((back, [back[0], back[1], back[2] - 1], 1.05 * aorta))
+    return np.array([np.r_[start, end, radius] for start, end, radius in lines])
 
 
 @njit(cache=True)
@@ -109,7 +134,26 @@ def _wall(depth, r, a, s, b):
         return kind.FAT if depth < 2.0 and b.fat > 14.0 else kind.MUSCLE
     if depth < muscle + fat:
         return kind.FAT
-    return kind.SKIN if depth < muscle + fat + 1.5 else kind.AIR
+    if depth < muscle + fat + 1.5:
+        return kind.SKIN
+    return _arm(r, a, b)
+
+
+@njit(cache=True)
+def _arm(r, a, b):
+    """Upper arms beside the chest: marrow, cortex (black), muscle, fat."""
+    side = abs(r - b.mid_r) - b.half_r - b.muscle - b.fat - 1.5 - b.arm_gap - b.arm_mm
+    away = np.sqrt(side * side + ((a - b.arm_a) * 0.85) ** 2)
+    if away > b.arm_mm:
+        return kind.AIR
+    if away > b.arm_mm - 1.5:
+        return kind.SKIN
+    if away > b.arm_mm - 1.5 - 0.6 * b.fat:
+        return kind.FAT
+    bone = np.sqrt((side + 4.0) ** 2 + (a - b.arm_a - 5.0) ** 2)
+    if bone < 11.0:
+        return kind.FAT if bone < 6.5 else kind.AIR
+    return kind.FAT if abs(side - 0.5 * (a - b.arm_a)) < 1.0 and away > 14.0 else kind.MUSCLE
 
 
 @njit(cache=True)
@@ -144,14 +188,22 @@ def _centre(r, a, s, b):
         return kind.AORTA
     if aorta < (b.aorta_mm + 1.5) ** 2:
         return kind.MUSCLE
-    if s > 22.0:
-        for vr, va, size in ((14.0, 18.0, 15.0), (-8.0, 30.0, 12.5), (36.0, 10.0, 9.0)):
-            d2 = (r - vr) ** 2 + (a - va + 0.15 * s) ** 2
-            if d2 < size * size:
-                return kind.AORTA
-            if d2 < (size + 1.5) ** 2:
-                return kind.MUSCLE
     return kind.AIR
+
+
+@njit(cache=True)
+def _tube(r, a, s, tubes):
+    """Blood or wall of the vessels that do not move; AIR elsewhere."""
+    wall = False
+    for k in range(len(tubes)):
+        dr, da, ds = tubes[k, 3] - tubes[k, 0], tubes[k, 4] - tubes[k, 1], tubes[k, 5] - tubes[k, 2]
+        pr, pa, ps = r - tubes[k, 0], a - tubes[k, 1], s - tubes[k, 2]
+        along = min(max((pr * dr + pa * da + ps * ds) / (dr * dr + da * da + ds * ds), 0.0), 1.0)
+        d2 = (pr - along * dr) ** 2 + (pa - along * da) ** 2 + (ps - along * ds) ** 2
+        if d2 < tubes[k, 6] ** 2:
+            return kind.AORTA
+        wall = wall or d2 < (tubes[k, 6] + 1.3) ** 2
+    return kind.MUSCLE if wall else kind.AIR
 
 
 @njit(cache=True)
@@ -165,6 +217,10 @@ def body_at(r, a, s, b):
         return code
     if depth > 0.0:
         return _wall(depth, r, a, s, b)
+    if abs(r - 10.0) < 85.0:
+        code = _tube(r, a, s, b.tubes)
+        if code != kind.AIR:
+            return code
     below = b.dome_s + _dome(r, a, b) - s
     if below > 0.0:
         return _abdomen(below, r, a, s, b)
@@ -173,7 +229,9 @@ def body_at(r, a, s, b):
         return kind.MEDIASTINUM if np.sin(r / 5.0 + s / 9.0) + np.sin(a / 5.0 + b.phase_2) < 1.1 else kind.FAT
     if s > 15.0 and ((r - 12.0) / (34.0 + 0.1 * s)) ** 2 + ((a - 22.0) / 48.0) ** 2 < 1.0:
         return kind.MEDIASTINUM
-    if depth > -14.0 - 5.0 * np.sin(s / 12.0 + b.phase_1) and a > 0.0 and abs(r - 10.0) < 26.0 + 6.0 * np.sin(s / 9.0):
+    # fat between sternum and heart, thinning out to both sides
+    pad = 1.0 - ((r - 8.0 - 5.0 * np.sin(s / 14.0)) / 44.0) ** 2
+    if a > 0.0 and pad > 0.0 and depth > -b.pad * pad * (1.0 + 0.25 * np.sin(s / 12.0 + b.phase_1 + r / 23.0)):
         return kind.FAT
     # vessels are peaks of three waves, bent by slower ones so that no lattice shows
     wr, wa = r + 9.0 * np.sin(s / 19.0 + b.phase_1), a + 9.0 * np.sin(r / 16.0 + b.phase_2)

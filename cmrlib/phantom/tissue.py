@@ -1,195 +1,322 @@
-"""Which tissue is at a point of the heart: compiled functions over one instant's geometry.
+"""Which tissue is at a point of the heart: compiled look-ups in one instant's tables.
 
-Codes 1 to 5 equal the labels of `cmrlib.anatomy`; `LABEL_OF` says which label the other tissues carry.
+Codes 1 to 5 equal the labels of `cmrlib.anatomy`; `LABEL_OF` says which label the other tissues carry. AORTA is blood
+of all vessels at the heart: aorta, pulmonary artery, veins, appendage; it carries no label.
 """
 
 import numpy as np
 from numba import njit
 
+from cmrlib.phantom.atria import BEND_MM, ROWS
+from cmrlib.phantom.ventricles import ANGLES, INFLOW_ROWS, LEVELS, OUTFLOW_ROWS
+
 AIR, LV, MYO, RV, LA, RA, PAPILLARY, LEAFLET_LV, TRABECULA_RV, HEART_WALL, FAT = range(11)
 LUNG, VESSEL, MUSCLE, BONE, LIVER, STOMACH, MEDIASTINUM, AORTA, FLUID, SKIN = range(11, 21)
-TISSUES = 21
+JET_LA, INFLOW_LV = 21, 22
+TISSUES = 23
 
 LABEL_OF = np.zeros(TISSUES, np.uint8)
 LABEL_OF[[LV, MYO, RV, LA, RA]] = [1, 2, 3, 4, 5]
 LABEL_OF[[PAPILLARY, LEAFLET_LV, TRABECULA_RV]] = [1, 1, 3]  # convention: muscle inside a cavity is cavity
+LABEL_OF[[JET_LA, INFLOW_LV]] = [4, 1]
 
-_FIELDS = ("zb length a c zc ring ae ce ex ey ox oy eta mitral_open zt zr rv_h rv_cos rv_sin rv_wall "
-           "la_a la_c la_z ra_a ra_c ra_z ra_x ra_y ra_deep_x ra_depth ra_ring atrial_wall "
-           "twist_cos twist_sin papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 trabecula_mm "
-           "fat_lv fat_rv phase_1 phase_2")
-FRAME = np.dtype([(name, "f8") for name in _FIELDS.split()])
-"""One instant. zb, zt: mitral and tricuspid plane. a, c, zc (ae, ce): half axes and centre of the cavity (outer
-surface). ring: mitral radius. ex, ey: bend of the apex; ox, oy: offset of the outer surface; eta: flattening.
-rv_h, zr, rv_cos/sin, rv_wall: crescent's height, apical end, direction, wall. la_*, ra_*: atria. All mm."""
+_SCALARS = ("zb length reach ring mitral_open tricuspid_open aortic_open jet inflow "
+            "zt zpv zr rv_h rv_cos rv_sin rv_wall ra_x ra_y mouth la_length ra_length la_shift ra_shift atrial_wall "
+            "papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 outlet_cos outlet_sin fat_lv fat_rv phase_1 phase_2")
+TABLES = {"tubes": (21,), "lv": (LEVELS, ANGLES + 1, 3), "rv": (OUTFLOW_ROWS + INFLOW_ROWS, ANGLES + 1, 2),
+          "la": (ROWS, ANGLES + 1), "ra": (ROWS, ANGLES + 1)}
+SCALARS = np.dtype([(name, "f8") for name in _SCALARS.split()])
+FRAME = np.dtype([(name, SCALARS[name]) for name in SCALARS.names] + [(n, "f4", size) for n, size in TABLES.items()])
+"""One instant. zb, zt: mitral and tricuspid plane; zpv: pulmonary valve; length, reach: mitral plane to the apex of
+cavity and of wall; ring, mouth: mitral and tricuspid radius. Tables of squared radii (mm²), see `ventricles` and
+`atria`: lv = blood, cavity, outer surface; rv = beyond the LV's outer surface, with and without trabeculae. tubes:
+aortic root, pulmonary trunk, appendage (ends and radius). All mm; *_open, jet, inflow: 0 … 1."""
+
+_compiled = njit(cache=True, fastmath=True, error_model="numpy")
+_inlined = njit(cache=True, fastmath=True, error_model="numpy", inline="always")
+_LV_ROWS, _AT_ROWS, _BEND = LEVELS - 1.0, ROWS - 1.0, BEND_MM
 
 
-@njit(cache=True)
-def rise(x):
+@_compiled
+def _rise(x):
     """Smooth step of a scalar."""
     x = min(max(x, 0.0), 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 
-@njit(cache=True)
-def rv_window(cosine, sine, v):
-    """Crescent's height against the angle from the RV's direction, v = 0 at its base, 1 at its apex.
-
-    Fuller in front at the base (outflow tract) and below towards the apex (acute margin); sine > 0 is inferior.
-    """
-    edge = -0.12 + 0.45 * v
-    w = (cosine - edge) / (1.0 - edge)
-    if w <= 0.0:
-        return 0.0
-    return w**0.6 * (1.0 + (0.9 * v - 0.22 if v < 0.6 else 0.32) * sine)
+@_inlined
+def _mix3(table, t, row, angle, channel):
+    """Bilinear look-up at instant t; row and angle in nodes, row at most the last."""
+    i, j = min(int(row), table.shape[1] - 2), int(angle)
+    a, b = row - i, angle - j
+    low = table[t, i, j, channel] + b * (table[t, i, j + 1, channel] - table[t, i, j, channel])
+    high = table[t, i + 1, j, channel] + b * (table[t, i + 1, j + 1, channel] - table[t, i + 1, j, channel])
+    return low + a * (high - low)
 
 
-@njit(cache=True)
-def rv_taper(v):
-    """Crescent's height from the tricuspid plane (v = 0) to the RV's apex (v = 1)."""
-    return (1.0 - v * v) * (0.85 + 0.9 * v)
+@_inlined
+def _mix2(table, t, row, angle):
+    i, j = min(int(row), table.shape[1] - 2), int(angle)
+    a, b = row - i, angle - j
+    low = table[t, i, j] + b * (table[t, i, j + 1] - table[t, i, j])
+    high = table[t, i + 1, j] + b * (table[t, i + 1, j + 1] - table[t, i + 1, j])
+    return low + a * (high - low)
 
 
-@njit(cache=True)
-def outer_radius(cosine, sine, z, g):
-    """Distance of the LV's outer surface from its axis in a direction, 0 beyond the apex."""
-    section = 1.0 - ((z - g.zc) / g.ce) ** 2
-    if section <= 0.0:
-        return 0.0
-    return g.ae * np.sqrt(section / ((cosine * g.eta) ** 2 + (sine / g.eta) ** 2))
+@_compiled
+def _tube2(x, y, z, tubes, t, k):
+    """Squared distance to the axis of tube k."""
+    k = 7 * k
+    dx, dy, dz = tubes[t, k + 3] - tubes[t, k], tubes[t, k + 4] - tubes[t, k + 1], tubes[t, k + 5] - tubes[t, k + 2]
+    px, py, pz = x - tubes[t, k], y - tubes[t, k + 1], z - tubes[t, k + 2]
+    along = min(max((px * dx + py * dy + pz * dz) / (dx * dx + dy * dy + dz * dz), 0.0), 1.0)
+    return (px - along * dx) ** 2 + (py - along * dy) ** 2 + (pz - along * dz) ** 2
 
 
-@njit(cache=True)
-def rv_moments(g, nodes, weights, cosines, sines):
-    """Coefficients of the RV's volume: V = A H + B H², both in mm² and mm, by quadrature over z and angle.
-
-    nodes, weights: Gauss-Legendre on 0…1. cosines, sines: equally spaced angles, measured from the RV's direction.
-    """
-    first, second = 0.0, 0.0
-    for v, weight in zip(nodes, weights):
-        z, taper = g.zt + v * (g.zr - g.zt), rv_taper(v)
-        for cosine, sine in zip(cosines, sines):
-            k = taper * rv_window(cosine, sine, v)
-            if k > 0.0:
-                x, y = cosine * g.rv_cos - sine * g.rv_sin, cosine * g.rv_sin + sine * g.rv_cos
-                first += weight * outer_radius(x, y, z, g) * k
-                second += weight * 0.5 * k * k
-    scale = 2.0 * np.pi / len(cosines) * (g.zr - g.zt)
-    return first * scale, second * scale
+@_compiled
+def _segment2(p, z, p0, p1, z1):
+    """Squared distance in a plane to the segment from (p0, 0) to (p1, z1)."""
+    dp = p1 - p0
+    along = min(max(((p - p0) * dp + z * z1) / (dp * dp + z1 * z1), 0.0), 1.0)
+    return (p - p0 - along * dp) ** 2 + (z - along * z1) ** 2
 
 
-@njit(cache=True)
-def _cavity(x, y, z, u, g):
-    """Inside the LV: blood, papillary muscle, trabecula or leaflet. x, y from the cavity's axis."""
-    rho = np.sqrt(x * x + y * y)
-    if g.ring > 0.0 and z - g.zb < g.ring:  # two leaflets from the ring, closed to a shallow cone or open to a funnel
-        tip_r, tip_z = g.ring * (0.04 + 0.62 * g.mitral_open), g.ring * (0.16 + 0.55 * g.mitral_open)
-        dr, dz = tip_r - g.ring, tip_z
-        along = min(max(((rho - g.ring) * dr + (z - g.zb) * dz) / (dr * dr + dz * dz), 0.0), 1.0)
-        if (rho - g.ring - along * dr) ** 2 + (z - g.zb - along * dz) ** 2 < 0.5:
-            return LEAFLET_LV
-    section = 1.0 - ((z - g.zc) / g.c) ** 2
-    radius = g.a * np.sqrt(max(section, 0.0))
-    if u > 0.22 and u < 0.8:
-        size = g.papillary * np.sqrt(max(0.0, 1.0 - ((u - 0.5) / 0.29) ** 2))
-        middle = radius - 0.8 * size
-        for cosine, sine in ((g.pap_cos_1, g.pap_sin_1), (g.pap_cos_2, g.pap_sin_2)):
-            px, py = cosine * g.twist_cos - sine * g.twist_sin, cosine * g.twist_sin + sine * g.twist_cos
-            if (x - middle * px) ** 2 + (y - middle * py) ** 2 < size * size:
-                return PAPILLARY
-    if u > 0.2 and radius - rho < 1.9 * g.trabecula_mm:
-        nx, ny = x / max(rho, 1e-6), y / max(rho, 1e-6)
-        wave = np.sin(9 * nx + 4 * u + g.phase_1) * np.sin(10 * ny - 5 * u + g.phase_2)
-        wave += 0.5 * np.sin(17 * nx - 13 * ny + 9 * u)
-        if radius - rho < g.trabecula_mm * (0.4 + u) * wave:
+@_compiled
+def _mitral_leaflet(x, y, depth, g):
+    """Two leaflets from the ring: the anterior one, beside the outlet, is twice as long as the posterior one."""
+    p, q = x * g.outlet_cos + y * g.outlet_sin, y * g.outlet_cos - x * g.outlet_sin
+    chord2 = g.ring * g.ring - q * q
+    if chord2 <= 1.0:
+        return False
+    chord = np.sqrt(chord2)
+    narrow, opened = chord / g.ring, g.mitral_open
+    front_p, front_z = chord * (-0.25 + 0.85 * opened), narrow * g.ring * (0.30 + 0.95 * opened)
+    back_p, back_z = chord * (-0.25 - 0.50 * opened), narrow * g.ring * (0.30 + 0.30 * opened)
+    return min(_segment2(p, depth, chord, front_p, front_z), _segment2(p, depth, -chord, back_p, back_z)) < 0.6
+
+
+@_compiled
+def _cavity(x, y, z, rho2, endo2, blood2, g):
+    """Inside the LV: blood, papillary muscle, trabecula, leaflet or the inflow jet."""
+    depth = z - g.zb
+    if depth < 1.4 * g.ring and rho2 < g.ring * g.ring and _mitral_leaflet(x, y, depth, g):
+        return LEAFLET_LV
+    u = depth / g.length
+    if 0.27 < u < 0.82:
+        # heads stand free towards the valve, feet join the wall
+        size = g.papillary * np.sqrt(max(0.0, 1.0 - ((u - 0.56) / 0.3) ** 2))
+        middle = np.sqrt(endo2) - 0.7 * size - 4.0 * _rise((0.66 - u) / 0.25)
+        px, py = middle * g.pap_cos_1, middle * g.pap_sin_1
+        if (x - px) ** 2 + (y - py) ** 2 < size * size:
             return PAPILLARY
+        px, py = middle * g.pap_cos_2, middle * g.pap_sin_2
+        if (x - px) ** 2 + (y - py) ** 2 < size * size:
+            return PAPILLARY
+    if rho2 > blood2:
+        return PAPILLARY
+    if g.inflow > 0.25 and depth < 50.0 * g.inflow and rho2 < (0.7 * g.ring) ** 2:
+        return INFLOW_LV
     return LV
 
 
-@njit(cache=True)
-def _atria(x, y, z, g):
-    """Behind the valve planes: blood, wall, the fat around them, or nothing of the heart."""
-    code = AIR
-    wall = g.atrial_wall
-    if z < g.zb:
-        rho2, dz = x * x + y * y, z - g.la_z
-        if rho2 / g.la_a**2 + (dz / g.la_c) ** 2 <= 1.0:
-            return LA
-        if rho2 / (g.la_a + wall) ** 2 + (dz / (g.la_c + wall)) ** 2 <= 1.0:
-            code = HEART_WALL
-        elif rho2 / (g.la_a + wall + 3.0) ** 2 + (dz / (g.la_c + wall + 1.0)) ** 2 <= 1.0:
-            code = FAT
-    if z < g.zt:
-        rx = x - g.ra_x - (g.ra_deep_x - g.ra_x) * rise((g.zt - z) / g.ra_depth)
-        rho2, dz = rx * rx + (y - g.ra_y) ** 2, z - g.ra_z
-        if rho2 / g.ra_a**2 + (dz / g.ra_c) ** 2 <= 1.0:
-            return RA
-        if code != HEART_WALL and rho2 / (g.ra_a + wall) ** 2 + (dz / (g.ra_c + wall)) ** 2 <= 1.0:
-            code = HEART_WALL
-        elif code == AIR and rho2 / (g.ra_a + wall + 3.0) ** 2 + (dz / (g.ra_c + wall + 3.0)) ** 2 <= 1.0:
-            code = FAT
-    return code
+@_compiled
+def _right(z, rho2, inner2, row, angle, ra_rho2, t, rv, g):
+    """Inside the RV: blood, trabeculae, moderator band or a tricuspid leaflet."""
+    depth = z - g.zt
+    if 0.0 <= depth < 1.1 * g.mouth and ra_rho2 < g.mouth * g.mouth:
+        rho, opened = np.sqrt(ra_rho2), g.tricuspid_open
+        if _segment2(rho, depth, g.mouth, g.mouth * (0.04 + 0.66 * opened), g.mouth * (0.26 + 0.6 * opened)) < 0.5:
+            return TRABECULA_RV
+    if rho2 > inner2 + _mix3(rv, t, row, angle, 1):
+        return TRABECULA_RV
+    return RV
 
 
-@njit(cache=True)
-def _right_ventricle(x, y, z, g):
-    """The crescent, its wall and the fat on it; x, y from the axis of the LV's outer surface."""
-    rho = np.sqrt(x * x + y * y)
-    cosine, sine = x / max(rho, 1e-6), y / max(rho, 1e-6)
-    v = (z - g.zt) / (g.zr - g.zt)
-    inner = outer_radius(cosine, sine, z, g)
-    towards = cosine * g.rv_cos + sine * g.rv_sin
-    across = sine * g.rv_cos - cosine * g.rv_sin
-    height = g.rv_h * rv_taper(v) * rv_window(towards, across, v)
-    if height > 0.0 and rho < inner + height:
-        if v > 0.25 and inner + height - rho < 5.0:
-            wave = np.sin(0.55 * x + 0.35 * z + g.phase_2) + np.sin(0.5 * y - 0.4 * z + g.phase_1)
-            if inner + height - rho < 2.2 * v * g.trabecula_mm * wave:
-                return TRABECULA_RV
-        return RV
-    if towards > 0.02 and rho < inner + height + g.rv_wall:
+@_compiled
+def _left_atrium(x, y, z, la_rho2, g):
+    """Blood, or the jet of a leaking mitral valve: a cone from the ring that leans to the posterior wall."""
+    if g.jet > 0.05:
+        depth = g.zb - z
+        lean = 0.25 * depth
+        jx, jy = x + lean * g.outlet_cos, y + lean * g.outlet_sin
+        if depth < 38.0 * g.jet and jx * jx + jy * jy < (2.5 + 0.22 * depth) ** 2:
+            return JET_LA
+    return LA
+
+
+@_inlined
+def _vessels(x, y, z, g, t, tubes):
+    """Aortic root with its cusps, pulmonary trunk, appendage, coronary vessels in the grooves; AIR elsewhere."""
+    if z > 16.0 + g.zb or y < -10.0:
+        return AIR
+    aorta2, radius = _tube2(x, y, z, tubes, t, 0), tubes[t, 6]
+    if aorta2 < radius * radius:
+        # closed cusps: a shallow cup above the valve
+        cup = g.zb - z - 1.0 - 5.0 * aorta2 / (radius * radius)
+        return HEART_WALL if g.aortic_open < 0.5 and abs(cup) < 0.8 else AORTA
+    trunk2, wide = _tube2(x, y, z, tubes, t, 1), tubes[t, 13]
+    if trunk2 < wide * wide:
+        return AORTA
+    if aorta2 < (radius + 1.6) ** 2 or trunk2 < (wide + 1.4) ** 2:
         return HEART_WALL
-    uneven = 0.55 + 0.45 * np.sin(0.09 * y + 0.05 * z + g.phase_1)
-    if towards > -0.1 and rho < inner + height + g.rv_wall + g.fat_rv * uneven * rise(towards * 2 + 0.2):
+    finger2, thin = _tube2(x, y, z, tubes, t, 2), tubes[t, 20]
+    if finger2 < thin * thin:
+        return AORTA
+    return HEART_WALL if finger2 < (thin + 1.2) ** 2 else AIR
+
+
+@_inlined
+def _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, t, la, ra):
+    """Walls of atria and RV, then fat in the grooves and on the heart; AIR beyond."""
+    reach = np.sqrt(inner2 + room)
+    if z > g.zt + 4.0 and rho > reach + g.rv_wall + g.fat_rv + g.fat_lv + 5.0:
+        return AIR
+    wall = g.rv_wall * min(1.0, room * 0.006)
+    if room > 0.0 and rho < reach + wall and rho > np.sqrt(inner2):
+        return HEART_WALL
+    groove = False
+    # looked up a wall's width nearer to the valve, so that the roof has its wall too
+    behind_la, behind_ra = g.zb - z, g.zt - z
+    w = max(behind_la - g.atrial_wall, 0.0) / g.la_length * _AT_ROWS
+    if behind_la > 0.0 and w < _AT_ROWS:
+        away = la_rho - np.sqrt(_mix2(la, t, w, la_angle))
+        if away < g.atrial_wall * 0.8:
+            return HEART_WALL
+        groove = away < 2.0 + 7.0 * np.exp(-((behind_la / 11.0) ** 2))
+    w = max(behind_ra - g.atrial_wall, 0.0) / g.ra_length * _AT_ROWS
+    if behind_ra > 0.0 and w < _AT_ROWS:
+        away = ra_rho - np.sqrt(_mix2(ra, t, w, ra_angle))
+        if away < g.atrial_wall * 0.8:
+            return HEART_WALL
+        groove = groove or away < 2.0 + 7.0 * np.exp(-((behind_ra / 11.0) ** 2))
+    # vessels of the atrioventricular grooves, in fat
+    if abs(z - g.zb + 3.0) < 4.0 and (rho - g.ring - 7.0) ** 2 + (z - g.zb + 3.0) ** 2 < 5.0 and x > -0.5 * rho:
+        return AORTA
+    if abs(z - g.zt + 1.0) < 4.0 and (ra_rho - g.mouth - 7.0) ** 2 + (z - g.zt + 1.0) ** 2 < 4.5:
+        return AORTA
+    if groove:
         return FAT
-    return AIR
+    behind = g.zb - z
+    if behind > 9.0:
+        return AIR
+    towards = (x * g.rv_cos + y * g.rv_sin) / max(rho, 1e-3)
+    uneven = 0.45 + 0.55 * np.sin(0.09 * y + 0.05 * z + g.phase_1)
+    fat = g.fat_lv * _rise(1.0 - towards) + g.fat_rv * uneven * _rise(2.0 * towards + 0.2)
+    fat += 5.0 * np.exp(-((behind / 11.0) ** 2))
+    return FAT if rho < reach + wall + fat else AIR
 
 
-@njit(cache=True)
-def tissue_at(x, y, z, g):
-    """Tissue code at one point in heart coordinates (mm); AIR (0) where there is no heart."""
-    u = (z - g.zb) / g.length
-    bend = rise(u)
-    x, y = x - g.ex * bend, y - g.ey * bend
-    xo, yo = x - g.ox, y - g.oy
-    if z >= g.zb:
-        flat = (x * g.eta) ** 2 + (y / g.eta) ** 2
-        if flat / g.a**2 + ((z - g.zc) / g.c) ** 2 <= 1.0:
-            return _cavity(x, y, z, u, g)
-        flat = (xo * g.eta) ** 2 + (yo / g.eta) ** 2
-        if flat / g.ae**2 + ((z - g.zc) / g.ce) ** 2 <= 1.0:
-            return MYO
-    if z >= g.zt and z < g.zr:
-        code = _right_ventricle(xo, yo, z, g)
-        if code != AIR:
-            return code
-    if z < max(g.zb, g.zt):
-        code = _atria(x, y, z, g)
-        if code != AIR:
-            return code
-    groove = 5.0 * np.exp(-((u / 0.12) ** 2))  # fat gathers in the groove between atrium and ventricle
-    lateral = xo / max(np.sqrt(xo * xo + yo * yo), 1e-6)
-    fat = g.fat_lv * rise(0.9 - lateral) + groove
-    if z > g.zb - 9.0 and (xo * xo + yo * yo) / (g.ae + fat) ** 2 + ((z - g.zc) / (g.ce + fat)) ** 2 <= 1.0:
-        return FAT
-    return AIR
+@_inlined
+def _tissue_at(x, y, z, rho, angle, la_rho, la_angle, ra_rho, ra_angle, g, t, tubes, lv, rv, la, ra):
+    """Tissue code at one point, given by distance and angle round the axis and the centre lines of LA and RA too."""
+    rho2, inner2, room = rho * rho, 0.0, 0.0
+    level = (z - g.zb) / g.reach * _LV_ROWS
+    if level < _LV_ROWS:
+        inner2 = _mix3(lv, t, max(level, 0.0), angle, 2)
+        if level >= 0.0 and rho2 < inner2:
+            endo2 = _mix3(lv, t, level, angle, 1)
+            if rho2 >= endo2:
+                return MYO
+            return _cavity(x, y, z, rho2, endo2, _mix3(lv, t, level, angle, 0), g)
+    if z < g.zb:
+        w = (g.zb - z) / g.la_length * _AT_ROWS
+        if w < _AT_ROWS and la_rho * la_rho < _mix2(la, t, w, la_angle):
+            return _left_atrium(x, y, z, la_rho * la_rho, g)
+    if z < g.zt:
+        w = (g.zt - z) / g.ra_length * _AT_ROWS
+        if w < _AT_ROWS and ra_rho * ra_rho < _mix2(ra, t, w, ra_angle):
+            return RA
+    if g.zpv <= z < g.zr:
+        if z < g.zt:
+            row = (z - g.zpv) / (g.zt - g.zpv) * (OUTFLOW_ROWS - 1.0)
+        else:
+            row = OUTFLOW_ROWS + (z - g.zt) / (g.zr - g.zt) * (INFLOW_ROWS - 1.0)
+        room = _mix3(rv, t, row, angle, 0)
+        if room > 0.0 and inner2 <= rho2 < inner2 + room:
+            return _right(z, rho2, inner2, row, angle, ra_rho * ra_rho, t, rv, g)
+        if g.zt - g.rv_wall < z < g.zt:  # the RV's base, beside the tricuspid ring
+            room = max(room, _mix3(rv, t, float(OUTFLOW_ROWS), angle, 0))
+    code = _vessels(x, y, z, g, t, tubes)
+    return code if code != AIR else _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho,
+                                                 ra_angle, g, t, la, ra)
 
 
-@njit(cache=True)
+@_compiled
+def _polar(points, g, out):
+    """Distance and angle (in nodes) round the LV's axis and the centre lines of LA and RA; these never move."""
+    scale = ANGLES / (2.0 * np.pi)
+    for n in range(len(points)):
+        x, y = points[n, 0], points[n, 1]
+        bend = _rise(-points[n, 2] / _BEND)
+        out[n, 0], out[n, 1] = np.sqrt(x * x + y * y), (np.arctan2(y, x) * scale) % ANGLES
+        x = points[n, 0] - g.la_shift * bend
+        out[n, 2], out[n, 3] = np.sqrt(x * x + y * y), (np.arctan2(y, x) * scale) % ANGLES
+        x, y = points[n, 0] - g.ra_x - g.ra_shift * bend, y - g.ra_y
+        out[n, 4], out[n, 5] = np.sqrt(x * x + y * y), (np.arctan2(y, x) * scale) % ANGLES
+        for k in (1, 3, 5):
+            out[n, k] = min(out[n, k], ANGLES - 1e-9)
+
+
+@_compiled
+def _paint(points, polar, frames, tubes, lv, rv, la, ra, static, codes):
+    for t in range(len(frames)):
+        for n in range(len(points)):
+            x, y, z = points[n, 0], points[n, 1], points[n, 2]
+            code = _tissue_at(x, y, z, polar[n, 0], polar[n, 1], polar[n, 2], polar[n, 3], polar[n, 4], polar[n, 5],
+                              frames[t], t, tubes, lv, rv, la, ra)
+            codes[t, n] = code if code != AIR else static[n]
+
+
+@_compiled
+def _reached(points, polar, reach, behind, boxes, out):
+    for n in range(len(points)):
+        z = points[n, 2]
+        hit = boxes[3, 0] < z < boxes[3, 1] and polar[n, 0] < reach[int(polar[n, 1])]
+        hit = hit or (z < boxes[0, 0] and z > boxes[0, 1] and polar[n, 2] < behind[0])
+        hit = hit or (z < boxes[1, 0] and z > boxes[1, 1] and polar[n, 4] < behind[1])
+        if not hit and boxes[2, 4] < z < boxes[2, 5]:
+            hit = boxes[2, 0] < points[n, 0] < boxes[2, 1] and boxes[2, 2] < points[n, 1] < boxes[2, 3]
+        out[n] = hit
+
+
+def _round(points, frame):
+    polar, scalars = np.empty((len(points), 6)), np.empty(1, SCALARS)
+    for name in SCALARS.names:
+        scalars[name] = frame[name]
+    _polar(points, scalars[0], polar)
+    return polar
+
+
+def reached(points, frames) -> np.ndarray:
+    """Which heart-coordinate points (n, 3) the heart or its vessels come to in any of the frames, (n,) bool."""
+    g, points = frames, np.ascontiguousarray(points, np.float64)
+    fat = g["fat_lv"][0] + g["fat_rv"][0] + 6.0
+    lv, rv = g["lv"][..., 2].max((0, 1)), g["rv"][..., 0].max((0, 1))
+    reach = np.sqrt(lv + rv) + fat + g["rv_wall"][0]
+    reach = np.maximum(reach[:-1], reach[1:])
+    behind = np.sqrt(np.array([g["la"].max(), g["ra"].max()])) + 10.0
+    tubes = g["tubes"].reshape(-1, 3, 7)
+    ends, size = tubes[..., :6].reshape(-1, 2, 3), tubes[..., 6].reshape(-1, 1, 1) + 2.0
+    boxes = np.zeros((4, 6))
+    boxes[0, :2] = g["zb"].max(), (g["zb"] - g["la_length"]).min() - 3
+    boxes[1, :2] = g["zt"].max(), (g["zt"] - g["ra_length"]).min() - 3
+    boxes[2] = np.stack([(ends - size).min((0, 1)), (ends + size).max((0, 1))], 1).ravel()
+    boxes[3, :2] = g["zpv"].min() - 4, (g["zb"] + g["reach"]).max() + fat
+    low = np.minimum(boxes[2, [0, 2]], -reach.max()) - [abs(g["ra_x"][0]) + abs(g["ra_shift"][0]), 0]
+    high = np.maximum(boxes[2, [1, 3]], reach.max() + abs(g["la_shift"][0]))
+    inside = ((points[:, :2] > low - 10) & (points[:, :2] < high + 10)).all(1)
+    inside &= (points[:, 2] > min(boxes[0, 1], boxes[1, 1], boxes[2, 4])) & (points[:, 2] < boxes[3, 1])
+    some = np.flatnonzero(inside)
+    hit = np.empty(len(some), np.bool_)
+    _reached(points[some], _round(points[some], g[0]), reach, behind, boxes, hit)
+    inside[some] = hit
+    return inside
+
+
 def paint(points, frames, static, codes):
     """Fill `codes` (frames, n) uint8 for heart-coordinate points (n, 3); `static` (n,) where there is no heart."""
-    for t in range(len(frames)):
-        g = frames[t]
-        for n in range(len(points)):
-            code = tissue_at(points[n, 0], points[n, 1], points[n, 2], g)
-            codes[t, n] = code if code != AIR else static[n]
+    scalars = np.empty(len(frames), SCALARS)
+    for name in SCALARS.names:
+        scalars[name] = frames[name]
+    tables = [np.ascontiguousarray(frames[name]) for name in TABLES]
+    _paint(points, _round(points, frames[0]), scalars, *tables, static, codes)
