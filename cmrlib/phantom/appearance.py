@@ -2,7 +2,7 @@
 
 Signal of a tissue at flip angle α (steady state, TR much shorter than T1 and T2):
 S = ρ sin α / (1 + cos α + (1 - cos α) T1 / T2). Relaxation times after MRXCAT's cine defaults; the T2 of blood is
-drawn between 110 and 260 ms because flow and oxygen change it. At TE = TR/2 fat is out of phase with water, so it
+drawn between 140 and 280 ms because flow and oxygen change it. At TE = TR/2 fat is out of phase with water, so it
 enters with a minus sign: that draws the dark lines between fat and muscle. Spreads, textures, coils: by eye.
 """
 
@@ -18,7 +18,7 @@ LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA), (kind.RV, kind.RA)
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
 PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
-    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (10, 1100, 40),
+    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (32, 1100, 40),
     kind.BONE: (40, 450, 45), kind.LIVER: (90, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
     kind.MEDIASTINUM: (58, 600, 55), kind.FLUID: (100, 3000, 900),
 }
@@ -26,8 +26,8 @@ PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
 
 LIKE_MYOCARDIUM = (kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL)
 OUT_OF_PHASE = (kind.FAT, kind.BONE)
-TEXTURE = {kind.LUNG: 0.55, kind.MEDIASTINUM: 0.3, kind.STOMACH: 0.35, kind.MUSCLE: 0.2, kind.BONE: 0.2,
-           kind.LIVER: 0.08, kind.FAT: 0.1, kind.MYO: 0.04, kind.VESSEL: 0.15, kind.SKIN: 0.1}
+TEXTURE = {kind.LUNG: 0.35, kind.MEDIASTINUM: 0.3, kind.STOMACH: 0.35, kind.MUSCLE: 0.2, kind.BONE: 0.2,
+           kind.LIVER: 0.12, kind.FAT: 0.15, kind.MYO: 0.07, kind.VESSEL: 0.15, kind.SKIN: 0.1}
 """Standard deviation of a tissue's log signal from place to place."""
 
 
@@ -84,7 +84,7 @@ def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -
     appearance "random": every second subject (a draw of its own) gets `_random_signal`. Half, because a network then
     meets contrasts of every kind, yet spends half its time near what all bSSFP shares (bright blood, dark lung).
     """
-    flip, blood_t2 = draw(rng, scanner.flip_deg), rng.uniform(110, 260)
+    flip, blood_t2 = draw(rng, scanner.flip_deg), rng.uniform(140, 280)
     signal = _tissue_signal(rng, flip, blood_t2)
     texture = np.zeros(kind.TISSUES, np.float32)
     texture[list(TEXTURE)] = list(TEXTURE.values())
@@ -95,9 +95,9 @@ def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -
     if random:
         signal, texture = _random_signal(rng), rng.uniform(0, 0.25, kind.TISSUES).astype(np.float32)
     return Look(name, "random" if random else "real", signal, texture, moves,
-                flicker=rng.uniform(0.03, 0.1), inflow=rng.uniform(0.0, 0.3),
-                noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(25, 80),
-                blur_mm=rng.uniform(0.4, 2.0 if random else 0.9), sharpen=draw(rng, scanner.sharpened),
+                flicker=rng.uniform(0.01, 0.05), inflow=rng.uniform(0.0, 0.3),
+                noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(18, 60),
+                blur_mm=rng.uniform(0.6, 2.0 if random else 1.3), sharpen=draw(rng, scanner.sharpened),
                 evened=draw(rng, scanner.evened), grey=draw(rng, scanner.grey), flip_deg=flip,
                 tr_ms=draw(rng, scanner.tr_ms), field_t=scanner.field_t,
                 blood_k=float(np.tan(np.deg2rad(flip / 2)) ** 2 * 1200 / blood_t2), coils=_draw_coils(rng),
@@ -112,10 +112,11 @@ def _tissue_signal(rng, flip, blood_t2):
     signal[list(LIKE_MYOCARDIUM)] = signal[kind.MYO]
     signal[list(RIGHT_BLOOD)] *= rng.uniform(0.75, 1.02)  # venous blood: less oxygen, shorter T2
     signal[kind.VESSEL] *= rng.uniform(0.7, 1.2)
-    signal[kind.LUNG] *= rng.uniform(0.5, 2.2)
+    signal[kind.LUNG] *= rng.uniform(0.5, 1.7)
     signal[kind.FAT] *= rng.uniform(0.8, 1.5)
+    fresh = rng.uniform(1.0, 1.4)  # spins that flow in are not yet in the steady state
     ratio = signal[kind.LV] / signal[kind.MYO]
-    signal[list(BLOOD)] *= np.clip(ratio, 1.6, 3.5) / ratio
+    signal[list(BLOOD)] *= np.clip(fresh * ratio, 1.7, 4.2) / ratio
     signal[list(OUT_OF_PHASE)] *= -1
     return signal / signal[kind.LV]
 
@@ -185,7 +186,7 @@ def smooth(rng, shape, sigma_px) -> np.ndarray:
 
 def texture_fields(look: Look, size, step_mm: float, rng) -> list[np.ndarray]:
     """Fine, coarse and (random appearance only) very coarse fields (rows, columns) for `texture_map`."""
-    sigmas = (1.6, 6.0, 45.0) if look.shading else (1.6, 6.0)
+    sigmas = (2.0, 6.0, 45.0) if look.shading else (2.0, 6.0)
     return [smooth(rng, size, sigma / step_mm) for sigma in sigmas]
 
 

@@ -70,7 +70,7 @@ def draw_trouble(rng, effects, look: Look, protocol, slices: int, rr_ms: float, 
     along, read = (draw(rng, limits) for limits in SCANNERS[look.scanner].acquired)
     acquired = (along, read) if phase == 0 else (read, along)
     wrap = int(rng.uniform(0.03, 0.2) * protocol.size[phase]) * int(rng.random() < 0.3)
-    ghosts = rng.uniform(0, [0.10, 0.25]) * (rng.random(2) < [0.5, 0.4])
+    ghosts = rng.uniform(0, [0.08, 0.12]) * (rng.random(2) < [0.5, 0.4])
     fraction, breath, shared = 1 / rng.integers(2, 9), rng.uniform(1, 5), rng.uniform(0, 0.3)
     banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * look.field_t / 1.5, 2)
     bad = (rng.random(slices) < 0.06) * on["mistrigger"]
@@ -174,6 +174,7 @@ def _ghosts(signal, trouble: Trouble, front_px, rng):
     if trouble.ghosts[1]:
         matrix = np.float32([[1, 0, front_px[0]], [0, 1, front_px[1]]])
         edge = cv2.warpAffine(mean, matrix, mean.shape[::-1], borderMode=cv2.BORDER_REPLICATE) - mean
+        edge = cv2.GaussianBlur(edge, (0, 0), 1.5)
         static = np.zeros_like(mean)
         _shifted_add(static, edge, pixels, axis, trouble.ghosts[1])
         signal += static
@@ -219,7 +220,7 @@ class Imager:
         self.noise = [look.noise * _filtered(rng.standard_normal(size, np.float32), self.kept)
                       for _ in range(4 if "noise" in protocol.effects else 0)]
         self.texture = texture_fields(look, size, step, rng)
-        self.streaks = look.flicker * smooth(rng, size, 2.8 / step)
+        self.streaks = look.flicker * smooth(rng, size, 4.0 / step)
 
     def __call__(self, k, codes, sensitivity, band, margin, front_px, speed) -> np.ndarray:
         """Tissue codes (subslices, frames, rows, columns) of slice k → pixels uint16 (frames, rows, columns).
