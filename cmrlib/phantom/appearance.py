@@ -14,7 +14,7 @@ import numpy as np
 from cmrlib.phantom import tissue as kind
 from cmrlib.phantom.protocol import Scanner, draw
 
-LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA), (kind.RV, kind.RA)
+LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLOW_LV), (kind.RV, kind.RA)
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
 PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
@@ -112,6 +112,8 @@ def _tissue_signal(rng, flip, blood_t2):
     signal[list(LIKE_MYOCARDIUM)] = signal[kind.MYO]
     signal[list(RIGHT_BLOOD)] *= rng.uniform(0.75, 1.02)  # venous blood: less oxygen, shorter T2
     signal[kind.VESSEL] *= rng.uniform(0.7, 1.2)
+    # turbulence dephases: a regurgitant jet is a void, the stream through an open valve at most a shadow
+    signal[[kind.JET_LA, kind.INFLOW_LV]] *= rng.uniform([0.2, 0.75], [0.7, 1.05])
     signal[kind.LUNG] *= rng.uniform(0.5, 1.7)
     signal[kind.FAT] *= rng.uniform(0.8, 1.5)
     fresh = rng.uniform(1.0, 1.4)  # spins that flow in are not yet in the steady state

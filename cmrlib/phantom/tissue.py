@@ -8,11 +8,13 @@ from numba import njit
 
 AIR, LV, MYO, RV, LA, RA, PAPILLARY, LEAFLET_LV, TRABECULA_RV, HEART_WALL, FAT = range(11)
 LUNG, VESSEL, MUSCLE, BONE, LIVER, STOMACH, MEDIASTINUM, AORTA, FLUID, SKIN = range(11, 21)
-TISSUES = 21
+JET_LA, INFLOW_LV = 21, 22
+TISSUES = 23
 
 LABEL_OF = np.zeros(TISSUES, np.uint8)
 LABEL_OF[[LV, MYO, RV, LA, RA]] = [1, 2, 3, 4, 5]
 LABEL_OF[[PAPILLARY, LEAFLET_LV, TRABECULA_RV]] = [1, 1, 3]  # convention: muscle inside a cavity is cavity
+LABEL_OF[[JET_LA, INFLOW_LV]] = [4, 1]
 
 _FIELDS = ("zb length a c zc ring ae ce ex ey ox oy eta mitral_open zt zr rv_h rv_cos rv_sin rv_wall "
            "la_a la_c la_z ra_a ra_c ra_z ra_x ra_y ra_deep_x ra_depth ra_ring atrial_wall "
