@@ -12,13 +12,14 @@ from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
 from cmrlib.phantom.anatomy import Heart
 from cmrlib.phantom.observers import PEOPLE, look
 from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, draw_subject
+from cmrlib.phantom.protocol import EFFECTS
 from cmrlib.study import Study
 
 GENERATOR_VERSION = "1"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
-__all__ = ["ACDC_GROUPS", "DIAGNOSES", "DESCRIPTION", "PEOPLE", "Heart", "Order", "Protocol", "Scan", "Subject",
-           "draw_subject", "make_cohort", "make_study"]
+__all__ = ["ACDC_GROUPS", "DIAGNOSES", "DESCRIPTION", "EFFECTS", "PEOPLE", "Heart", "Order", "Protocol", "Scan",
+           "Subject", "draw_subject", "make_cohort", "make_study"]
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,19 @@ def make_study(label: str, order: Order) -> Study:
 
 def make_cohort(dest, subjects: int = 40, seed: int = 1, frames: int = 20, views=VIEWS[:3], size=(128, 128),
                 spacing_mm: float = 2.0, slices: int | None = None, subslices: int = 3, workers: int | None = None,
-                diagnoses=None, people=(), visits: int = 1, progress: bool = True) -> Cohort:
+                diagnoses=None, people=(), visits: int = 1, effects=EFFECTS, domain: str = "many",
+                appearance: str = "real", progress: bool = True) -> Cohort:
     """Make, or open, a phantom cohort with subjects P0001 … in `dest`.
 
     size: one number or (rows, columns). slices: of the SAX stack; None for as many as each heart needs.
+    size, spacing_mm: None for what each subject's scanner uses. effects, domain, appearance: see `Protocol`.
     diagnoses: names from `DIAGNOSES` that take turns; None for ACDC's five groups. people: names from `PEOPLE` who look
     at every cine, as observers beside the truth. visits: how often every heart is imaged, as sessions 1, 2, …
     Raises ValueError for impossible settings, FileExistsError where `dest` holds something else.
     """
-    size = (size, size) if isinstance(size, int) else tuple(int(n) for n in size)
-    protocol = Protocol(int(frames), tuple(views), size, float(spacing_mm), slices, int(subslices))
+    size = (size, size) if isinstance(size, int) else size and tuple(int(n) for n in size)
+    protocol = Protocol(int(frames), tuple(views), size, spacing_mm and float(spacing_mm), slices, int(subslices),
+                        tuple(effects), domain, appearance)
     _check(subjects, protocol, diagnoses, people)
     groups = tuple(diagnoses or ACDC_GROUPS)
     orders = {f"P{k:04d}" + (f"-{visit}" if visit else ""): Order(int(seed), k, protocol, groups, tuple(people), visit)
@@ -73,9 +77,11 @@ def _check(subjects, protocol, diagnoses, people):
                                ("people", people, PEOPLE)):
         if unknown := [name for name in given if name not in known]:
             raise ValueError(f"the phantom does not know the {kind} {unknown}; there are {', '.join(known)}")
-    if subjects < 1 or protocol.frames < 2 or min(protocol.size) < 16 or protocol.subslices < 1 or not protocol.views:
+    side = min(protocol.size or (16,))
+    if subjects < 1 or protocol.frames < 2 or side < 16 or protocol.subslices < 1 or not protocol.views:
         raise ValueError(f"expected at least 1 subject, 2 frames, 16×16 pixels, 1 sub-slice and 1 view; got {subjects} "
                          f"subjects and {protocol}")
-    if not 0.3 <= protocol.spacing_mm <= 6 or (protocol.slices is not None and protocol.slices < 3):
+    spacing_mm = 1.5 if protocol.spacing_mm is None else protocol.spacing_mm
+    if not 0.3 <= spacing_mm <= 6 or (protocol.slices is not None and protocol.slices < 3):
         raise ValueError(f"expected spacing of 0.3 to 6 mm and at least 3 SAX slices; got {protocol.spacing_mm} mm and "
                          f"{protocol.slices} slices")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -9,9 +10,11 @@ from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.cohort import POINT_COLUMNS, Annotation
 from cmrlib.phantom.anatomy import Heart
-from cmrlib.phantom.appearance import coil, draw_look, image
+from cmrlib.phantom.appearance import coil, draw_look
+from cmrlib.phantom.artefacts import Imager, bands, draw_trouble, off_resonance_hz, tissue_signal
 from cmrlib.phantom.body import draw_axes, draw_body, paint_body
 from cmrlib.phantom.physiology import streams
+from cmrlib.phantom.protocol import SCANNERS, Protocol, draw, settle
 from cmrlib.phantom.tissue import LABEL_OF, paint, reached
 from cmrlib.phantom.ventricles import OUTLET_RAD
 
@@ -21,90 +24,105 @@ TURN_2CH_DEG = 10.0
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """What the scanner is told. size: (rows, columns). slices None: as many as the heart needs, 8-10 mm apart."""
-
-    frames: int = 20
-    views: tuple[str, ...] = VIEWS[:3]
-    size: tuple[int, int] = (128, 128)
-    spacing_mm: float = 2.0
-    slices: int | None = None
-    subslices: int = 3
-
-
-@dataclass(frozen=True)
 class Plan:
-    """One view's planes. affine: pixel (i, j, k) to RAS mm; to_heart: the same to heart coordinates; both (4, 4)."""
+    """One view's planes. affine: pixel (i, j, k) to RAS mm; to_heart: the same to heart coordinates; both (4, 4).
+
+    breath_mm: (slices, 3), where breath-holds moved the heart (RAS), in each slice its own; the planes stay.
+    """
 
     view: str
     affine: np.ndarray
     to_heart: np.ndarray
     slices: int
     thickness_mm: float
+    breath_mm: np.ndarray
 
 
 class Scan:
     """A subject on the table: where the heart lies, what surrounds it, how the scanner is tuned.
 
-    rescan: 0 for the first visit; other numbers find the same heart and body under new planes, coil and noise.
+    rescan: 0 for the first visit; other numbers find the same heart and body under new planes, coil and noise, on the
+    same scanner. Every view has random numbers of its own: it does not depend on which views are made before.
     """
 
     def __init__(self, heart: Heart, protocol: Protocol, rescan: int = 0):
         s = heart.subject
-        self.heart, self.protocol = heart, protocol
+        self.heart, self.rescan = heart, rescan
         body_rng = streams(s.seed, s.number)["acquisition"]
         self.axes = draw_axes(body_rng)
         self.body = draw_body(body_rng, heart, self.axes)
-        self.rng = np.random.default_rng([s.seed, s.number, rescan])
-        self.isocentre_mm = self.rng.normal(0, 15, 3)
-        self.look = draw_look(self.rng, protocol.spacing_mm)
+        self.protocol, self.scanner = settle(protocol, np.random.default_rng([s.seed, s.number, 0, 1]))
+        rng = np.random.default_rng([s.seed, s.number, rescan])
+        self.isocentre_mm = rng.normal(0, 15, 3)
+        self.look = draw_look(rng, SCANNERS[self.scanner], self.scanner, protocol.appearance)
         phases = np.arange(protocol.frames) / protocol.frames + s.trigger_delay
         self.times_ms = np.mod(phases, 1.0) * s.rr_ms
         self.geometry = heart.geometry(self.times_ms)
         lv = heart.volumes(self.times_ms)["lv"]
         self.ed, self.es = int(lv.argmax()), int(lv.argmin())
 
+    def _stream(self, view: str, part: int):
+        s = self.heart.subject
+        return np.random.default_rng([s.seed, s.number, self.rescan, part, *view.encode()])
+
     def plan(self, view: str) -> Plan:
-        """Planes of a view, with an error of placement and a turn in the plane that differ every time."""
-        tilt = np.deg2rad(self.rng.normal(0, [2.0, 2.0, 9.0]))
-        column, row, normal = _turned(_directions(view, self.axes), tilt)
+        """Planes of a view, with an error of placement and a turn in the plane; the same at every call."""
+        rng, scanner = self._stream(view, 2), SCANNERS[self.scanner]
+        turn = draw(rng, scanner.turn_deg) if view == "sax" else rng.normal(0, 9)
+        column, row, normal = _turned(_directions(view, self.axes), np.deg2rad([*rng.normal(0, 2, 2), turn]))
         s, step = self.heart.subject, self.protocol.spacing_mm
-        thickness, distance, slices = self.rng.uniform(6, 8), self.rng.uniform(8, 10), 1
+        thickness, gap, slices = draw(rng, scanner.thickness_mm), draw(rng, scanner.gap_mm), 1
         centre = self.axes @ np.array([-12.0, 0, 0.28 * s.lv_length_mm])
         if view == "sax":
             # the first slice lies anywhere within one distance behind the valve (ED), the last at the apex
             depth, slices = s.lv_length_mm + 0.75 * self.heart.wall_ed_mm, self.protocol.slices
-            start = self.rng.random()
+            start, distance = rng.random(), float(np.clip(thickness + gap, 8, 10))
             distance = max(6.0, depth / (slices - 1)) if slices else distance
-            slices = slices or int(np.ceil(depth / distance + start + 0.5)) + int(self.rng.integers(0, 2))
+            slices = slices or int(np.ceil(depth / distance + start + 0.5)) + int(rng.integers(0, 2))
             centre = self.axes @ np.array([-12.0, 0, -start * distance])
         else:
             distance = thickness
-            centre = centre - normal * (centre @ normal - self.rng.normal(0, 1.0))
+            centre = centre - normal * (centre @ normal - rng.normal(0, 1.0))
         rows, columns = self.protocol.size
-        shift = self.rng.normal(0, 5, 2)
+        shift = rng.normal(0, 5, 2)
         corner = centre - column * (step * (columns - 1) / 2 + shift[0]) - row * (step * (rows - 1) / 2 + shift[1])
         affine, to_heart = np.eye(4), np.eye(4)
         affine[:3] = np.stack([column * step, row * step, normal * distance, corner + self.isocentre_mm], axis=1)
         to_heart[:3] = self.axes.T @ np.c_[affine[:3, :3], corner]
-        return Plan(view, affine, to_heart, slices, float(min(thickness, distance)))
+        # end-expiratory breath-holds differ most along the body's axis (the spread is ours)
+        breath = rng.normal(0, [0.5, 0.8, 2.0], (slices, 3)) * ("breath_hold" in self.protocol.effects)
+        return Plan(view, affine, to_heart, slices, float(min(thickness, distance)), breath)
 
     def cine(self, view: str, label: str) -> tuple[Cine, Annotation]:
         """One view through the cycle: pixels uint16, and the truth for every frame."""
-        plan = self.plan(view)
-        shape = (self.protocol.frames, plan.slices, *self.protocol.size)
+        plan, p, rr_ms = self.plan(view), self.protocol, self.heart.subject.rr_ms
+        rng = self._stream(view, 3)
+        trouble = draw_trouble(rng, p.effects, self.look, p, plan.slices, rr_ms, view == "sax")
+        imager = Imager(self.look, trouble, p, rng)
+        shape = (p.frames, plan.slices, *p.size)
         pixels, mask = np.empty(shape, np.uint16), np.empty(shape, np.uint8)
         for k in range(plan.slices):
-            tissue = self.tissue(plan, k)
-            pixels[:, k] = image(self.look, tissue, self._coil(plan, k), self.rng)
+            tissue = self.tissue(plan, k, trouble.late_ms[k])
+            pixels[:, k] = self._image(plan, imager, k, tissue)
             mask[:, k] = _majority(tissue, view)
-        rr = self.heart.subject.rr_ms * (1 + 0.015 * self.rng.standard_normal(plan.slices))
-        times = np.arange(self.protocol.frames) / self.protocol.frames * rr[:, None]
+        rr = rr_ms * (1 + 0.015 * rng.standard_normal(plan.slices))
+        times = np.arange(p.frames) / p.frames * rr[:, None]
+        bad = np.flatnonzero(trouble.mixed)
         cine = Cine(pixels, plan.affine, view, label, frame_times_ms=times, rr_ms=rr, ed=self.ed, es=self.es,
                     slice_position_mm=np.arange(plan.slices) * float(np.linalg.norm(plan.affine[:3, 2])),
-                    meta={"slice_thickness_mm": round(plan.thickness_mm, 3), "synthetic": True})
-        annotated = dict.fromkeys(range(self.protocol.frames), VIEW_STRUCTURES[view])
+                    flags=("mistriggered",) if len(bad) else (), meta=self._record(plan, trouble))
+        annotated = dict.fromkeys(range(p.frames), VIEW_STRUCTURES[view])
         return cine, Annotation(mask, annotated, self.mitral_points(plan), self.key_frames())
+
+    def _record(self, plan, trouble) -> dict:
+        """What was done, as plain numbers and names."""
+        look = self.look
+        numbers = {"flip_deg": look.flip_deg, "tr_ms": look.tr_ms, "field_t": look.field_t, "noise": look.noise,
+                   "blur_mm": look.blur_mm, "slice_thickness_mm": plan.thickness_mm}
+        return {key: round(float(value), 3) for key, value in numbers.items()} | {
+            "synthetic": True, "scanner": self.scanner, "appearance": look.appearance,
+            "effects": list(self.protocol.effects), "breath_hold_mm": np.round(plan.breath_mm, 2).tolist(),
+            "mistriggered_slices": np.flatnonzero(trouble.mixed).tolist()} | trouble.record()
 
     def key_frames(self) -> dict:
         """ED and ES as whole (0-based) and as fractional frame numbers."""
@@ -112,8 +130,12 @@ class Scan:
         return {"ed": self.ed, "es": self.es, "ed_frac": n * ((-s.trigger_delay) % 1.0),
                 "es_frac": n * ((s.es_ms / s.rr_ms - s.trigger_delay) % 1.0), "confidence": 1.0}
 
-    def tissue(self, plan: Plan, k: int) -> np.ndarray:
-        """Tissue codes (subslices, frames, rows, columns); sub-slices are offset in the plane too, against jaggies."""
+    def tissue(self, plan: Plan, k: int, late_ms: float = 0.0) -> np.ndarray:
+        """Tissue codes (subslices, frames, rows, columns); sub-slices are offset in the plane too, against jaggies.
+
+        late_ms: the heart is shown so much later than the frames' times say.
+        """
+        geometry = self.heart.geometry(self.times_ms + late_ms) if late_ms else self.geometry
         rows, columns = self.protocol.size
         n = self.protocol.subslices
         codes = np.empty((n, self.protocol.frames, rows * columns), np.uint8)
@@ -122,35 +144,79 @@ class Scan:
         for i in range(n):
             part = (i + 0.5) / n - 0.5
             pixels = grid + np.array([part, -part if i % 2 else part])
-            points = pixels @ plan.to_heart[:3, :2].T + plan.to_heart[:3, 3]
-            points = np.ascontiguousarray(points + plan.to_heart[:3, 2] * k + normal * part * plan.thickness_mm)
+            points = np.ascontiguousarray(self._points(plan, k, pixels) + normal * part * plan.thickness_mm)
             near = np.flatnonzero(reached(points, self.geometry))
             static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
             paint_body(points, self.axes, self.body, at_ed, static)
             moving = np.empty((self.protocol.frames, len(near)), np.uint8)
-            paint(points[near], self.geometry, static[near], moving)
+            paint(points[near], geometry, static[near], moving)
             codes[i] = static
             codes[i][:, near] = moving
         return codes.reshape(n, self.protocol.frames, rows, columns)
 
-    def _coil(self, plan, k):
-        rows, columns = self.protocol.size
-        points = _grid(rows, columns) @ plan.to_heart[:3, :2].T + plan.to_heart[:3, 3] + plan.to_heart[:3, 2] * k
-        front = float(self.body["mid_a"] + self.body["half_a"] + self.body["muscle"] + 30)
-        return coil(self.look, points @ self.axes.T, front).reshape(rows, columns)
+    def _points(self, plan, k, pixels):
+        """Heart coordinates (n, 3) of pixels (n, 2) in slice k, where its breath-hold left the heart."""
+        breath = plan.breath_mm[k] @ self.axes
+        return pixels @ plan.to_heart[:3, :2].T + (plan.to_heart[:3, 3] + plan.to_heart[:3, 2] * k - breath)
+
+    def _image(self, plan, imager, k, tissue):
+        """Pixels uint16 (frames, rows, columns) of slice k from its tissue codes."""
+        p, trouble, codes = self.protocol, imager.trouble, tissue[len(tissue) // 2, 0]
+        band = sensitivity = np.ones(p.size, np.float32)
+        if "coil" in p.effects:
+            sensitivity = self._coil(plan, k, 0, 0, *p.size)
+        _, front, head = plan.affine[:3, :2] / p.spacing_mm  # directions in (columns, rows)
+        if trouble.banding:
+            band = bands(codes, off_resonance_hz(codes, self.look, trouble, p.spacing_mm, head), self.look)
+        margin = self._margin(plan, trouble, k) if trouble.wrap_px else None
+        lv = self.heart.volumes(self.times_ms)["lv"]
+        speed = np.abs(lv - np.roll(lv, 1))
+        return imager(k, tissue, sensitivity, band, margin, front * trouble.breath_mm / p.spacing_mm,
+                      speed / max(speed.max(), 1e-6))
+
+    def _coil(self, plan, k, top, left, rows, columns):
+        """Sensitivity (rows, columns) of a rectangle whose first pixel is (top, left), from every eighth pixel."""
+        few = (max(2, rows // 8), max(2, columns // 8))
+        pixels = (_grid(*few) + 0.5) * [columns / few[1], rows / few[0]] - 0.5 + [left, top]
+        b = self.body
+        wall = float(b["half_a"] + b["muscle"] + b["fat"])
+        field = coil(self.look, self._points(plan, k, pixels) @ self.axes.T, b["mid_a"] + wall, b["mid_a"] - wall)
+        return cv2.resize(field.reshape(few), (columns, rows), interpolation=cv2.INTER_LINEAR)
+
+    def _margin(self, plan, trouble, k):
+        """Signed signal (rows, columns) of the body outside the field of view, folded in along the phase direction."""
+        size, width, axis = list(self.protocol.size), trouble.wrap_px, trouble.phase_axis
+        folded = np.zeros(size, np.float32)
+        for start in (-width, size[axis]):
+            part = size.copy()
+            part[axis] = width
+            first = [0, 0]
+            first[axis] = start
+            points = self._points(plan, k, _grid(*part) + np.array(first[::-1]))
+            codes = np.empty(len(points), np.uint8)
+            paint_body(np.ascontiguousarray(points), self.axes, self.body, np.zeros(len(points), np.uint8), codes)
+            signal = tissue_signal(self.look, codes.reshape(1, *part))
+            if "coil" in self.protocol.effects:
+                signal *= self._coil(plan, k, *first, *part)
+            place = [slice(None), slice(None)]
+            place[axis] = slice(start % size[axis], start % size[axis] + width)
+            folded[tuple(place)] += signal
+        return folded
 
     def mitral_points(self, plan: Plan) -> pd.DataFrame | None:
         """Where the plane cuts the mitral ring in every frame: POINT_COLUMNS, or None in views without the valve."""
         if plan.view not in MITRAL_POINTS:
             return None
-        rows, inverse = [], np.linalg.inv(plan.to_heart)
+        to_heart = plan.to_heart.copy()
+        to_heart[:3, 3] -= plan.breath_mm[0] @ self.axes
+        rows, inverse = [], np.linalg.inv(to_heart)
         normal = np.cross(plan.to_heart[:3, 0], plan.to_heart[:3, 1])
         flat2 = float(normal[:2] @ normal[:2])
         # the point with the larger x is lateral, that with the larger y anterior; the partner's name comes second
         key = 1 if plan.view == "2ch" else 0
         for t, g in enumerate(self.geometry):
-            nearest = normal[:2] * (normal @ plan.to_heart[:3, 3] - normal[2] * g["zb"]) / flat2
+            nearest = normal[:2] * (normal @ to_heart[:3, 3] - normal[2] * g["zb"]) / flat2
             half = np.sqrt(max(float(g["ring"] ** 2 - nearest @ nearest), 0.0)) / np.sqrt(flat2)
             pair = [np.r_[nearest + sign * half * np.array([-normal[1], normal[0]]), g["zb"], 1] for sign in (-1, 1)]
             for name, point in zip(MITRAL_POINTS[plan.view], sorted(pair, key=lambda p: -p[key])):
@@ -204,7 +270,9 @@ def _turned(directions, angles):
 def _majority(tissue, view):
     """Label of most sub-slices, ties to the middle one: (subslices, …) tissue codes → (…) labels of the view."""
     table = np.where(np.isin(LABEL_OF, [STRUCTURES[s] for s in VIEW_STRUCTURES[view]]), LABEL_OF, 0).astype(np.uint8)
-    labels = table[tissue]
+    whole = np.zeros(256, np.uint8)
+    whole[:len(table)] = table
+    labels = cv2.LUT(tissue.reshape(1, -1), whole).reshape(tissue.shape)
     middle = labels[len(labels) // 2]
     if len(labels) == 3:  # if the outer two agree they win, else the middle is the majority or breaks the tie
         return np.where(labels[0] == labels[2], labels[0], middle)

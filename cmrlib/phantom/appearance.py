@@ -1,9 +1,9 @@
-"""From tissues to grey values: bSSFP signal, texture, coil, point spread, Rician noise, the vendor's grey scale.
+"""From tissues to signal: bSSFP, in-flow, texture, several coils; or, for training, grey values beyond realism.
 
 Signal of a tissue at flip angle α (steady state, TR much shorter than T1 and T2):
 S = ρ sin α / (1 + cos α + (1 - cos α) T1 / T2). Relaxation times after MRXCAT's cine defaults; the T2 of blood is
-drawn between 100 and 280 ms because flow changes it, which spans blood : myocardium = 1.6 … 3 at 54°. At TE = TR/2
-fat is out of phase with water, so it enters with a minus sign: that draws the dark lines between fat and muscle.
+drawn between 140 and 280 ms because flow and oxygen change it. At TE = TR/2 fat is out of phase with water, so it
+enters with a minus sign: that draws the dark lines between fat and muscle. Spreads, textures, coils: by eye.
 """
 
 from dataclasses import dataclass
@@ -12,96 +12,196 @@ import cv2
 import numpy as np
 
 from cmrlib.phantom import tissue as kind
+from cmrlib.phantom.protocol import Scanner, draw
 
+LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLOW_LV), (kind.RV, kind.RA)
+BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
-PROPERTIES = dict.fromkeys((kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL, kind.JET_LA, kind.INFLOW_LV), _BLOOD) | {
-    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (6, 1100, 40),
+PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
+    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (32, 1100, 40),
     kind.BONE: (40, 450, 45), kind.LIVER: (90, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
     kind.MEDIASTINUM: (58, 600, 55), kind.FLUID: (100, 3000, 900),
 }
 """Tissue → (proton density, T1 ms, T2 ms); blood's T2 is drawn. Fat's T2 is longer than MRXCAT's (fat is bright)."""
 
+LIKE_MYOCARDIUM = (kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL)
 OUT_OF_PHASE = (kind.FAT, kind.BONE)
+TEXTURE = {kind.LUNG: 0.35, kind.MEDIASTINUM: 0.3, kind.STOMACH: 0.35, kind.MUSCLE: 0.2, kind.BONE: 0.2,
+           kind.LIVER: 0.12, kind.FAT: 0.15, kind.MYO: 0.07, kind.VESSEL: 0.15, kind.SKIN: 0.1}
+"""Standard deviation of a tissue's log signal from place to place."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One scan's appearance. signal: (tissues,) float32, LV blood = 1, fat negative. Blur in pixels."""
+    """One scan's appearance: signal and texture (tissues,) float32, the brightest blood = 1, fat negative.
 
+    moves: (tissues,) 1 for blood, 0 for what rests. flicker: how far moving blood varies from place to place; inflow:
+    from slowest to fastest. coils: (n, 5) of right, anterior, superior mm, radius mm, gain.
+    noise: of a coil-weighted signal of 1. blood_k: tan²(α/2) T1/T2 of blood, shapes the bands.
+    shading: log amplitude of an unphysical smooth field (random appearance only).
+    """
+
+    scanner: str
+    appearance: str
     signal: np.ndarray
+    texture: np.ndarray
+    moves: np.ndarray
+    flicker: float
+    inflow: float
     noise: float
-    blur_px: float
-    texture: float
-    flow: float
-    coil_mm: float
-    coil_floor: float
+    blur_mm: float
+    sharpen: float
+    evened: float
     grey: float
+    flip_deg: float
+    tr_ms: float
+    field_t: float
+    blood_k: float
+    coils: np.ndarray
+    shading: float
 
 
 def steady_state(density, t1_ms, t2_ms, flip_deg):
-    """bSSFP signal for TR much shorter than T1 and T2 (all broadcast)."""
+    """bSSFP signal on resonance for TR much shorter than T1 and T2 (all broadcast)."""
     cosine = np.cos(np.deg2rad(flip_deg))
     return density * np.sin(np.deg2rad(flip_deg)) / (1 + cosine + (1 - cosine) * np.asarray(t1_ms) / t2_ms)
 
 
-def draw_look(rng, spacing_mm: float) -> Look:
-    """Tune the scanner: flip angle, blood's T2, small deviations of every tissue, coil, noise, grey scale.
+def passband(theta, k):
+    """bSSFP signal off resonance relative to on resonance, at phase `theta` (rad) gained in one TR.
 
-    The next stage's switch for appearance far beyond realism belongs here: another draw of `signal`.
+    The magnetisation is locked along an axis whose tilt φ obeys tan φ = tan(α/2) / cos(θ/2); with
+    S ∝ tan φ / (1 + tan² φ T1/T2) and k = tan²(α/2) T1/T2 this is c (1 + k) / (c² + k), c = cos(θ/2). The sign
+    turns in every dark band (θ = π, 3π, …).
     """
-    flip, blood_t2 = rng.uniform(48, 65), rng.uniform(110, 260)
+    c = np.cos(theta / 2)
+    return c * (1 + k) / (c * c + k)
+
+
+def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -> Look:
+    """Tune the scanner: flip angle, blood's T2, deviations of every tissue, coils, noise, grey scale.
+
+    appearance "random": every second subject (a draw of its own) gets `_random_signal`. Half, because a network then
+    meets contrasts of every kind, yet spends half its time near what all bSSFP shares (bright blood, dark lung).
+    """
+    flip, blood_t2 = draw(rng, scanner.flip_deg), rng.uniform(140, 280)
+    signal = _tissue_signal(rng, flip, blood_t2)
+    texture = np.zeros(kind.TISSUES, np.float32)
+    texture[list(TEXTURE)] = list(TEXTURE.values())
+    texture *= rng.uniform(0.5, 1.4)
+    moves = np.zeros(kind.TISSUES, np.float32)
+    moves[list(BLOOD)] = 1.0
+    random = appearance == "random" and rng.random() < 0.5
+    if random:
+        signal, texture = _random_signal(rng), rng.uniform(0, 0.25, kind.TISSUES).astype(np.float32)
+    return Look(name, "random" if random else "real", signal, texture, moves,
+                flicker=rng.uniform(0.01, 0.05), inflow=rng.uniform(0.0, 0.3),
+                noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(18, 60),
+                blur_mm=rng.uniform(0.6, 2.0 if random else 1.3), sharpen=draw(rng, scanner.sharpened),
+                evened=draw(rng, scanner.evened), grey=draw(rng, scanner.grey), flip_deg=flip,
+                tr_ms=draw(rng, scanner.tr_ms), field_t=scanner.field_t,
+                blood_k=float(np.tan(np.deg2rad(flip / 2)) ** 2 * 1200 / blood_t2), coils=_draw_coils(rng),
+                shading=rng.uniform(0.1, 0.5) if random else 0.0)
+
+
+def _tissue_signal(rng, flip, blood_t2):
     signal = np.zeros(kind.TISSUES, np.float32)
     for tissue, (density, t1, t2) in PROPERTIES.items():
-        spread = 0.02 if t2 is None or t2 == 50 else 0.10
+        spread = 0.02 if t2 is None or t2 == 50 else 0.15
         signal[tissue] = steady_state(density, t1, t2 or blood_t2, flip) * np.exp(rng.normal(0, spread))
-    signal[[kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL]] = signal[kind.MYO]
-    signal[kind.RV] *= rng.uniform(0.9, 1.02)
+    signal[list(LIKE_MYOCARDIUM)] = signal[kind.MYO]
+    signal[list(RIGHT_BLOOD)] *= rng.uniform(0.75, 1.02)  # venous blood: less oxygen, shorter T2
     signal[kind.VESSEL] *= rng.uniform(0.7, 1.2)
-    ratio = np.clip(signal[kind.LV] / signal[kind.MYO], 1.6, 3.0)
-    signal[[kind.LV, kind.RV, kind.LA, kind.RA, kind.AORTA, kind.VESSEL, kind.JET_LA, kind.INFLOW_LV]] *= ratio * signal[kind.MYO] / signal[kind.LV]
+    # turbulence dephases: a regurgitant jet is a void, the stream through an open valve at most a shadow
+    signal[[kind.JET_LA, kind.INFLOW_LV]] *= rng.uniform([0.2, 0.75], [0.7, 1.05])
+    signal[kind.LUNG] *= rng.uniform(0.5, 1.7)
+    signal[kind.FAT] *= rng.uniform(0.8, 1.5)
+    fresh = rng.uniform(1.0, 1.4)  # spins that flow in are not yet in the steady state
+    ratio = signal[kind.LV] / signal[kind.MYO]
+    signal[list(BLOOD)] *= np.clip(fresh * ratio, 1.7, 4.2) / ratio
     signal[list(OUT_OF_PHASE)] *= -1
-    return Look(signal / signal[kind.LV], noise=1 / rng.uniform(14, 40), blur_px=rng.uniform(0.9, 1.5) / spacing_mm,
-                texture=rng.uniform(0.03, 0.08), flow=rng.uniform(0.02, 0.06), coil_mm=rng.uniform(65, 140),
-                coil_floor=rng.uniform(0.12, 0.5), grey=rng.uniform(180, 900))
+    return signal / signal[kind.LV]
 
 
-def coil(look: Look, body_mm, front_mm: float) -> np.ndarray:
-    """Sensitivity of a chest coil `front_mm` before the heart at body coordinates (n, 3); about 1 at the heart."""
+def _random_signal(rng):
+    """Grey values from nowhere, in the spirit of SynthSeg (Billot et al., Med Image Anal 2023).
 
-    def field(r, a, s):
-        distance2 = (r + 15) ** 2 + (a - front_mm) ** 2 + (s + 5) ** 2
-        return look.coil_floor + 1 / (1 + distance2 / look.coil_mm**2)
-    return (field(*np.asarray(body_mm, np.float32).T) / field(0, 20, -20)).astype(np.float32)
-
-
-def _smooth(rng, shape, sigma_px):
-    """Standardised Gaussian random field."""
-    field = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), sigma_px)
-    return field / max(float(field.std()), 1e-6)
-
-
-def image(look: Look, tissue, sensitivity, rng) -> np.ndarray:
-    """Tissue codes (subslices, frames, rows, columns) → pixels uint16 (frames, rows, columns).
-
-    sensitivity: (rows, columns). Sub-slices are averaged with their sign, which is partial volume.
+    Tissues of the background are merged into a few groups at random. Blood and myocardium may swap, but differ.
     """
-    _, frames, rows, columns = tissue.shape
-    signal = look.signal[tissue[0]]
-    for part in tissue[1:]:
-        signal += look.signal[part]
-    signal /= len(tissue)
-    texture = 1 + look.texture * (0.6 * _smooth(rng, (rows, columns), 1.2) + 0.6 * _smooth(rng, (rows, columns), 5.0))
-    signal *= texture * sensitivity
-    flow = 1 + look.flow * _smooth(rng, (rows + 32, columns + 32), 2.5)
-    noise = rng.standard_normal((frames, rows, columns, 2), np.float32)
-    # blur averages noise too: standard deviation 1 / (2 √π σ) for σ well above half a pixel
-    noise *= look.noise * max(1.0, 2 * np.sqrt(np.pi) * look.blur_px * 0.9)
-    pixels = np.empty((frames, rows, columns), np.uint16)
-    for t in range(frames):
-        dy, dx = rng.integers(0, 33, 2)
-        both = noise[t]
-        both[..., 0] += signal[t] * flow[dy:dy + rows, dx:dx + columns]
-        both = cv2.GaussianBlur(both, (0, 0), look.blur_px)
-        magnitude = cv2.magnitude(both[..., 0], both[..., 1])
-        pixels[t] = np.minimum(magnitude * look.grey + 0.5, 4095)
-    return pixels
+    background = [c for c in range(kind.TISSUES) if c not in (kind.MYO, *LIKE_MYOCARDIUM, *LEFT_BLOOD, *RIGHT_BLOOD)]
+    signal = np.zeros(kind.TISSUES, np.float32)
+    groups = rng.uniform(0.02, 1.0, int(rng.integers(3, len(background))))
+    signal[background] = groups[rng.integers(0, len(groups), len(background))]
+    if rng.random() < 0.6:
+        signal[[kind.AIR, kind.LUNG]] = rng.uniform(0, 0.1, 2)
+    blood, muscle = rng.uniform(0.1, 1.0, 2)
+    while abs(blood - muscle) < 0.2:
+        blood, muscle = rng.uniform(0.1, 1.0, 2)
+    signal[[kind.MYO, *LIKE_MYOCARDIUM]] = muscle
+    signal[list(LEFT_BLOOD)] = blood
+    signal[list(RIGHT_BLOOD)] = blood + (rng.uniform(0.0, 0.5) * (muscle - blood) if rng.random() < 0.5 else 0.0)
+    if rng.random() < 0.5:
+        signal[kind.HEART_WALL] = signal[kind.MEDIASTINUM]
+    return signal / max(blood, muscle)
+
+
+def _draw_coils(rng):
+    """Loops on the chest (3 × 2) and under the back (2 × 2), a little misplaced: (10, 5).
+
+    anterior is counted from the chest's front (upper six) and from its back (last four).
+    """
+    middle = rng.normal([0, 0], [20, 15])
+    front = [(r, 10.0, s) for r in (-85, 0, 85) for s in (-55, 55)]
+    back = [(r, -10.0, s) for r in (-60, 60) for s in (-60, 60)]
+    place = np.array(front + back) + rng.normal(0, 8, (10, 3))
+    place[:, [0, 2]] += middle
+    radius = np.full(10, rng.uniform(55, 85))
+    gain = np.r_[np.ones(6), np.full(4, rng.uniform(0.3, 1.0))] * rng.uniform(0.7, 1.3, 10)
+    return np.c_[place, radius, gain]
+
+
+def coil(look: Look, body_mm, front_mm: float, back_mm: float) -> np.ndarray:
+    """Root of the coils' summed squares at body coordinates (n, 3), 1 at the heart, (n,) float32.
+
+    Each loop is seen from its axis: B1 falls off as (1 + d²/r²)^-3/2. front_mm, back_mm: the skin's anterior mm.
+    """
+    centre = look.coils[:, :3].copy()
+    centre[:6, 1] += front_mm
+    centre[6:, 1] += back_mm
+    points = np.vstack([np.asarray(body_mm, np.float32), np.array([[0, 15, -15]], np.float32)])
+    power = np.zeros(len(points), np.float32)
+    for place, (radius, gain) in zip(centre.astype(np.float32), look.coils[:, 3:].astype(np.float32)):
+        distance2 = ((points - place) ** 2).sum(1)
+        power += (gain / (1 + distance2 / radius**2) ** 1.5) ** 2
+    field = np.sqrt(power)
+    return field[:-1] / field[-1]
+
+
+def smooth(rng, shape, sigma_px) -> np.ndarray:
+    """Standardised Gaussian random field (rows, columns) that continues itself across its edges, float32."""
+    wide = int(4 * sigma_px) + 1
+    field = rng.standard_normal(shape, np.float32)
+    field = cv2.GaussianBlur(cv2.copyMakeBorder(field, wide, wide, wide, wide, cv2.BORDER_WRAP), (0, 0), sigma_px)
+    field = field[wide:-wide, wide:-wide]
+    return (field - field.mean()) / max(float(field.std()), 1e-6)
+
+
+def texture_fields(look: Look, size, step_mm: float, rng) -> list[np.ndarray]:
+    """Fine, coarse and (random appearance only) very coarse fields (rows, columns) for `texture_map`."""
+    sigmas = (2.0, 6.0, 45.0) if look.shading else (2.0, 6.0)
+    return [smooth(rng, size, sigma / step_mm) for sigma in sigmas]
+
+
+def texture_map(look: Look, codes, fields) -> np.ndarray:
+    """Factors (rows, columns) of resting tissue, codes (rows, columns): fields on the log scale, and any shading."""
+    field = cv2.LUT(codes, table(look.texture)) * (0.75 * fields[0] + 0.65 * fields[1])
+    for extra in fields[2:]:
+        field += look.shading * extra
+    return np.exp(field)
+
+
+def table(values) -> np.ndarray:
+    """Values by tissue (tissues,) → a look-up table of 256 float32 for cv2.LUT."""
+    whole = np.zeros(256, np.float32)
+    whole[:len(values)] = values
+    return whole

@@ -1,0 +1,279 @@
+"""What the acquisition does to the signal: from signed tissue signal to grey values, through k-space.
+
+Order: texture, coil and bands multiply the signal; moving blood flickers; what lies outside the field of view folds
+in; breathing and pulsation send ghosts along the phase direction; neighbouring frames share views; k-space is
+truncated, filtered and zero-filled; complex noise makes the magnitude Rician; the vendor evens the shading and scales.
+All strengths are ours, by eye, within what textbooks call usual.
+"""
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+
+from cmrlib.phantom import tissue as kind
+from cmrlib.phantom.appearance import Look, passband, smooth, table, texture_fields, texture_map
+from cmrlib.phantom.protocol import SCANNERS, draw
+
+GYROMAGNETIC_MHZ_PER_T = 42.577
+TISSUE_AIR_PPM = 9.0
+"""Difference of susceptibility between tissue and air (Schenck, Med Phys 1996: 9.4 ppm at 37 °C)."""
+
+FAT_PPM = 3.5
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What goes wrong in one cine; lengths of (slices,) where slices differ, neutral values where nothing does.
+
+    phase_axis: 0 rows, 1 columns. acquired: share of k-space along (rows, columns). wrap_px: what folds in on each
+    side. ghosts: (pulsation, breathing) amplitudes; ghost_fraction: their distance as a share of the field of view.
+    breath_mm: how far breathing moved the chest wall. shared: weight of each neighbouring frame. banding: strength.
+    shim_hz: off-resonance left over at the image's edges (columns, rows). late_ms: the slice shows the heart so much
+    later than its times say. mixed: share of views from another instant, `mixed_frames` away.
+    """
+
+    phase_axis: int
+    acquired: tuple[float, float]
+    wrap_px: int
+    ghosts: tuple[float, float]
+    ghost_fraction: float
+    breath_mm: float
+    shared: float
+    banding: float
+    shim_hz: tuple[float, float]
+    late_ms: tuple[float, ...]
+    mixed: tuple[float, ...]
+    mixed_frames: int
+
+    def record(self) -> dict:
+        """Plain numbers for `Cine.meta`."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def _plain(value):
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, int) else round(float(value), 4)
+
+
+def draw_trouble(rng, effects, look: Look, protocol, slices: int, rr_ms: float, may_be_late: bool) -> Trouble:
+    """Draw every effect's strength; those that are not in `effects` get their neutral value (the draws stay the same).
+
+    may_be_late: mis-triggered slices may show another instant (a SAX stack); else they only blur.
+    """
+    on = {name: float(name in effects) for name in ("gibbs", "wrap", "ghost", "respiration", "view_sharing",
+                                                    "banding", "mistrigger")}
+    # the phase direction is the image's shorter side, or any one of two
+    rows, columns = protocol.size
+    phase = int(rng.integers(2)) if rows == columns else int(columns < rows)
+    along, read = (draw(rng, limits) for limits in SCANNERS[look.scanner].acquired)
+    acquired = (along, read) if phase == 0 else (read, along)
+    wrap = int(rng.uniform(0.03, 0.2) * protocol.size[phase]) * int(rng.random() < 0.3)
+    ghosts = rng.uniform(0, [0.08, 0.12]) * (rng.random(2) < [0.5, 0.4])
+    fraction, breath, shared = 1 / rng.integers(2, 9), rng.uniform(1, 5), rng.uniform(0, 0.3)
+    banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * look.field_t / 1.5, 2)
+    bad = (rng.random(slices) < 0.06) * on["mistrigger"]
+    late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * rr_ms * may_be_late
+    mixed = bad * rng.uniform(0.15, 0.4, slices)
+    return Trouble(phase, acquired if on["gibbs"] else (1.0, 1.0), wrap * int(on["wrap"]),
+                   (ghosts[0] * on["ghost"], ghosts[1] * on["respiration"]), float(fraction), float(breath),
+                   float(shared) * on["view_sharing"], banding * on["banding"], tuple(shim * on["banding"]),
+                   tuple(late), tuple(mixed), int(rng.integers(1, 4)))
+
+
+def off_resonance_hz(codes, look: Look, trouble: Trouble, step_mm: float, field_px) -> np.ndarray:
+    """Field error (rows, columns) in Hz after shimming, from where the air is: (rows, columns) tissue codes.
+
+    The dipole kernel 1/3 - (b·k)²/k² of a body that goes on unchanged through the plane (b: `field_px`, the main
+    field's direction in pixels of columns and rows); `Trouble.banding` scales it, since bodies do not go on for ever.
+    The shim removes a constant and slopes around the image's centre.
+    """
+    rows, columns = codes.shape
+    small = (max(8, round(rows * step_mm / 6)), max(8, round(columns * step_mm / 6)))
+    air = np.isin(codes, (kind.AIR, kind.LUNG)).astype(np.float32)
+    air = cv2.resize(air, small[::-1], interpolation=cv2.INTER_AREA)
+    pad = max(small) // 2
+    padded = cv2.GaussianBlur(cv2.copyMakeBorder(air, pad, pad, pad, pad, cv2.BORDER_REPLICATE), (0, 0), 0.8)
+    ky, kx = np.meshgrid(np.fft.fftfreq(padded.shape[0]), np.fft.fftfreq(padded.shape[1]), indexing="ij")
+    k2 = np.maximum(kx**2 + ky**2, 1e-9)
+    kernel = 1 / 3 - (kx * field_px[0] + ky * field_px[1]) ** 2 / k2
+    field = np.fft.ifft2(np.fft.fft2(padded) * kernel).real[pad:pad + small[0], pad:pad + small[1]]
+    field *= -TISSUE_AIR_PPM * GYROMAGNETIC_MHZ_PER_T * look.field_t * trouble.banding
+    y, x = np.meshgrid(np.linspace(-1, 1, small[0]), np.linspace(-1, 1, small[1]), indexing="ij")
+    basis = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
+    near = np.exp(-4 * (x**2 + y**2)).ravel()
+    fit = np.linalg.lstsq(basis * near[:, None], field.ravel() * near, rcond=None)[0]
+    field = field - (basis @ fit).reshape(small) + trouble.shim_hz[0] * x + trouble.shim_hz[1] * y
+    return cv2.resize(field.astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
+
+
+def bands(codes, field_hz, look: Look) -> np.ndarray:
+    """Factors (rows, columns) of the bSSFP pass band; fat has its own, 3.5 ppm away."""
+    turn = 2 * np.pi * look.tr_ms / 1000
+    factor = passband(turn * field_hz, look.blood_k)
+    fat = codes == kind.FAT
+    if fat.any():
+        own = turn * FAT_PPM * GYROMAGNETIC_MHZ_PER_T * look.field_t
+        middle = passband(own, 1.0)
+        factor[fat] = np.clip(passband(own - turn * field_hz[fat], 1.0) / np.copysign(max(abs(middle), 0.3), middle),
+                              -1.5, 1.5)
+    return factor.astype(np.float32)
+
+
+# --- k-space ---------------------------------------------------------------------------------------------------------
+
+
+def transfer(size, acquired, blur_px: float, sharpen: float) -> np.ndarray:
+    """What k-space keeps, for `_filtered`: (rows, columns) float32 in the packed order of cv2.dft.
+
+    acquired: share of k-space sampled along (rows, columns), the rest is zero-filled. blur_px: point spread (σ).
+    sharpen: how much the vendor's filter raises the middle frequencies.
+    """
+    sides = []
+    for n, share in zip(size, acquired):
+        k = np.arange(n // 2 + 1) / n
+        sides.append(np.where(k <= share / 2 + 1e-9, np.exp(-2 * (np.pi * blur_px * k) ** 2), 0.0))
+    # a centre of k-space that is slightly lower than a ring around it
+    ky, kx = np.meshgrid(*(np.arange(n // 2 + 1) / n for n in size), indexing="ij")
+    whole = np.outer(*sides) * (1 + sharpen * (1 - np.exp(-(kx**2 + ky**2) / (2 * 0.12**2))))
+    rows, columns = size
+    fold = np.minimum(np.arange(rows), rows - np.arange(rows))
+    real_imaginary = (np.arange(columns) + 1) // 2
+    packed = whole[fold][:, real_imaginary]
+    packed_rows = (np.arange(rows) + 1) // 2
+    packed[:, 0] = whole[packed_rows, 0]
+    if columns % 2 == 0:
+        packed[:, -1] = whole[packed_rows, columns // 2]
+    return packed.astype(np.float32)
+
+
+def _filtered(image, kept):
+    """A real image (rows, columns) seen through `transfer`."""
+    k = cv2.dft(image)
+    k *= kept
+    return cv2.dft(k, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
+
+
+def _shifted_add(target, image, pixels: int, axis: int, weight):
+    """target += weight · image moved cyclically by `pixels` along `axis`; in place."""
+    cut = [slice(None)] * image.ndim
+    for to, of in _wrapped(image.shape[axis], pixels):
+        left, right = list(cut), list(cut)
+        left[axis], right[axis] = to, of
+        target[tuple(left)] += weight * image[tuple(right)]
+
+
+def _ghosts(signal, trouble: Trouble, front_px, rng):
+    """Pulsation repeats what moves, breathing repeats the edges of what rests, along the phase direction."""
+    axis = trouble.phase_axis
+    pixels = max(1, round(trouble.ghost_fraction * signal.shape[1 + axis]))
+    if not any(trouble.ghosts):
+        return
+    mean = signal.mean(0)
+    if trouble.ghosts[1]:
+        matrix = np.float32([[1, 0, front_px[0]], [0, 1, front_px[1]]])
+        edge = cv2.warpAffine(mean, matrix, mean.shape[::-1], borderMode=cv2.BORDER_REPLICATE) - mean
+        edge = cv2.GaussianBlur(edge, (0, 0), 1.5)
+        static = np.zeros_like(mean)
+        _shifted_add(static, edge, pixels, axis, trouble.ghosts[1])
+        signal += static
+    if trouble.ghosts[0]:
+        beat = np.cos(2 * np.pi * (np.arange(len(signal)) / len(signal) + rng.random())).astype(np.float32)
+        moving = signal - mean
+        _shifted_add(signal, moving, pixels, 1 + axis, trouble.ghosts[0] * beat[:, None, None])
+
+
+def _mix_frames(signal, weight: float, mixed: float, away: int):
+    """View sharing between neighbouring frames, and views from `away` frames in a mis-triggered slice."""
+    if weight:
+        alone = signal.copy()
+        for t in range(len(signal)):
+            both = cv2.addWeighted(alone[t - 1], weight / 3, alone[(t + 1) % len(signal)], weight / 3, 0)
+            cv2.addWeighted(alone[t], 1 - 2 * weight / 3, both, 1, 0, dst=signal[t])
+    if mixed:
+        signal[:] = np.float32(1 - mixed) * signal + np.float32(mixed) * np.roll(signal, away, 0)
+
+
+def tissue_signal(look: Look, codes) -> np.ndarray:
+    """Tissue codes (subslices, …, rows, columns) → signed signal (…, rows, columns); partial volume is their mean."""
+    shape, values = codes.shape[1:], table(look.signal / len(codes))
+    flat = codes.reshape(len(codes), -1, shape[-1])
+    signal = cv2.LUT(flat[0], values)
+    for part in flat[1:]:
+        signal += cv2.LUT(part, values)
+    return signal.reshape(shape)
+
+
+class Imager:
+    """Makes the slices of one cine: what does not change from slice to slice is prepared once.
+
+    Random fields are drawn once too; each slice and each frame sees them moved to another place.
+    """
+
+    def __init__(self, look: Look, trouble: Trouble, protocol, rng):
+        self.look, self.trouble, self.effects, self.rng = look, trouble, protocol.effects, rng
+        size, step = protocol.size, protocol.spacing_mm
+        blur = "blur" in protocol.effects
+        self.kept = transfer(size, trouble.acquired, blur * look.blur_mm / step, blur * look.sharpen)
+        # thermal noise passes the same filter as the signal
+        self.noise = [look.noise * _filtered(rng.standard_normal(size, np.float32), self.kept)
+                      for _ in range(4 if "noise" in protocol.effects else 0)]
+        self.texture = texture_fields(look, size, step, rng)
+        self.streaks = look.flicker * smooth(rng, size, 4.0 / step)
+
+    def __call__(self, k, codes, sensitivity, band, margin, front_px, speed) -> np.ndarray:
+        """Tissue codes (subslices, frames, rows, columns) of slice k → pixels uint16 (frames, rows, columns).
+
+        sensitivity, band: factors (rows, columns) of coil and off-resonance. margin: signed signal from outside the
+        field of view, already folded to (rows, columns), or None. front_px: how far breathing moves the chest wall,
+        (columns, rows). speed: (frames,) of the blood, 0 … 1.
+        """
+        look, trouble, rng = self.look, self.trouble, self.rng
+        signal, resting = tissue_signal(look, codes), codes[len(codes) // 2]
+        shade = sensitivity * band * texture_map(look, resting[0], [_moved(f, rng) for f in self.texture])
+        for t, image in enumerate(signal):
+            if "flow" in self.effects:
+                self._flow(image, resting[t], speed[t])
+            image *= shade
+            if margin is not None:
+                image += margin
+        _mix_frames(signal, trouble.shared, trouble.mixed[k], trouble.mixed_frames)
+        _ghosts(signal, trouble, front_px, rng)
+        # the noise is that of the coils; evening out the shading makes it uneven
+        scale = (look.grey / np.maximum(sensitivity, 0.05) ** look.evened).astype(np.float32)
+        pixels = np.empty(signal.shape, np.uint16)
+        for t, image in enumerate(signal):
+            pixels[t] = np.minimum(self._magnitude(_filtered(image, self.kept)) * scale + np.float32(0.5), 4095)
+        return pixels
+
+    def _magnitude(self, real):
+        """Of the complex image with noise in both parts: Rician."""
+        if not self.noise:
+            return np.abs(real)
+        one, other = (self.noise[int(n)] for n in self.rng.integers(0, len(self.noise), 2))
+        real = real + _moved(one, self.rng) if self.rng.random() < 0.5 else real - _moved(one, self.rng)
+        return cv2.magnitude(real, _moved(other, self.rng))
+
+    def _flow(self, image, codes, speed):
+        """In place: blood brightens with its speed (fresh spins) and flickers in streaks."""
+        vary = _moved(self.streaks, self.rng)
+        vary += np.float32(self.look.inflow * (speed - 0.5))
+        vary *= cv2.LUT(codes, table(self.look.moves))
+        vary += 1
+        image *= vary
+
+
+def _moved(field, rng):
+    """A copy of the field (rows, columns), moved cyclically to another place."""
+    dy, dx = (int(rng.integers(n)) for n in field.shape)
+    out = np.empty_like(field)
+    for to_y, of_y in _wrapped(field.shape[0], dy):
+        for to_x, of_x in _wrapped(field.shape[1], dx):
+            out[to_y, to_x] = field[of_y, of_x]
+    return out
+
+
+def _wrapped(n, shift):
+    """Pairs of slices (to, of) that move n samples cyclically by 0 ≤ shift < n."""
+    return (slice(shift, n), slice(0, n - shift)), (slice(0, shift), slice(n - shift, n))
