@@ -1,0 +1,124 @@
+"""Whether a reader found what is there: its cines against the truth that was written beside the files."""
+
+import numpy as np
+
+from cmrlib.cine import Cine
+from cmrlib.phantom.formats.source import sha
+from cmrlib.study import Study
+
+POSITION_MM, SPACING_MM, TIME_MS, RR_SHARE = 0.1, 0.01, 0.5, 0.01
+"""How far a reader's numbers may lie from the truth (rounding of headers; ours)."""
+
+
+def judge(truth: dict, study: Study) -> list[dict]:
+    """One row a true cine: cine, expectation, outcome, met, problems; one row more a file that is to be refused.
+
+    truth: one subject's of `write_source`. study: what the reader made of it (after a refusal of the whole subject: no
+    cines, one rejected row with the reason). outcome: `read` (pixels and numbers right), `flagged` (right, and a
+    flag names the trouble), `refused`, or `wrong`: right neither in pixels nor in numbers, or silent where it must not
+    be. met: the outcome is the one expected; for flags and refusals with one of the expected words in the reason.
+    """
+    found = [_fingerprint(cine) for cine in study.cines]
+    reasons = [row["reason"] for row in study.rejected]
+    rows = [_judged(name, true, found, reasons, study) for name, true in truth["cines"].items()]
+    known = {image for true in truth["cines"].values() for one in true["slices"] for image in one["sha256"]}
+    for mine in found:
+        if not known & {image for row in mine["sha256"] for image in row}:
+            rows.append(_row(mine["cine"].name, "nothing", "wrong", False, ["a cine that nobody made"]))
+    by_digest = {row["digest"]: row["reason"] for row in study.rejected}
+    for file in truth["refused"]:
+        reason = by_digest.get(file["digest"])
+        rows.append(_row(file["path"], "refuse", "refused" if reason else "not listed",
+                         _says(file["word"].split("|"), [reason or ""]), [reason or "no reason"]))
+    return rows
+
+
+def _row(name, expectation, outcome, met, problems):
+    return {"cine": name, "expectation": expectation, "outcome": outcome, "met": met, "problems": problems}
+
+
+def _says(words, texts):
+    return any(word in text for word in words for text in texts)
+
+
+def _fingerprint(cine: Cine) -> dict:
+    positions = [cine.affine[:3] @ [0, 0, k, 1] for k in range(cine.slices)]
+    return {"cine": cine, "positions": positions,
+            "sha256": [[sha(image) for image in cine.pixels[:, k]] for k in range(cine.slices)]}
+
+
+def _judged(name, true, found, reasons, study):
+    images = {image for one in true["slices"] for image in one["sha256"]} - {None}
+    mine = [one for one in found if images & {image for row in one["sha256"] for image in row}]
+    expected = true["expectation"]
+    if not mine:
+        right = expected == "refuse" and _says(true["words"], reasons)
+        return _row(name, expected, "refused", right, sorted(set(reasons)))
+    flags = [flag for one in mine for flag in one["cine"].flags]
+    problems = [text for one in mine for text in _numbers_wrong(true, one["cine"])] + _pixels_wrong(true, mine)
+    problems += _masks_wrong(true, mine, study)
+    flagged = _says(true["words"], flags)
+    if problems or expected == "refuse" or (expected == "flag" and not flagged):
+        return _row(name, expected, "wrong", False, problems or ["silent"])
+    return _row(name, expected, "flagged" if expected == "flag" else "read", True, [])
+
+
+def _pixels_wrong(true, mine) -> list[str]:
+    """Slices that are missing, in the wrong order, hold other pixels, or are too many."""
+    slices = [(one["cine"], k, one["positions"][k], one["sha256"][k]) for one in mine
+              for k in range(one["cine"].slices)]
+    if len(slices) != len(true["slices"]):
+        return [f"{len(slices)} slices for {len(true['slices'])}"]
+    problems = []
+    for n, one in enumerate(true["slices"]):
+        cine, k, _, images = slices[n]
+        if true["oriented"]:
+            distances = [np.linalg.norm(np.subtract(one["position_mm"], other[2])) for other in slices]
+            cine, k, _, images = slices[int(np.argmin(distances))]
+            if min(distances) > POSITION_MM:
+                problems.append(f"slice {one['slice']} lies {min(distances):.2f} mm away")
+        if len(images) != len(one["sha256"]):
+            problems.append(f"slice {one['slice']}: {len(images)} frames for {len(one['sha256'])}")
+        elif any(a is not None and a != b for a, b in zip(one["sha256"], images)):
+            problems.append(f"slice {one['slice']}: other pixels")
+        problems += _times_wrong(one, cine, k)
+    return problems
+
+
+def _times_wrong(one, cine, k) -> list[str]:
+    """Unknown times are never wrong; known ones must be those of the frames that are there."""
+    problems = []
+    if cine.frame_times_ms is not None and one["frame_times_ms"] is not None:
+        there = [image is not None for image in one["sha256"]]
+        if len(there) == cine.frames:
+            error = (cine.frame_times_ms[k] - np.array(one["frame_times_ms"]))[there]
+            if (abs(error[np.isfinite(error)]) > TIME_MS).any():
+                problems.append(f"slice {one['slice']}: other times")
+    rr = float("nan") if cine.rr_ms is None else float(cine.rr_ms[k])
+    if one["rr_ms"] and abs(rr - one["rr_ms"]) > RR_SHARE * one["rr_ms"]:
+        problems.append(f"slice {one['slice']}: RR {rr:.0f} ms for {one['rr_ms']:.0f}")
+    return problems
+
+
+def _numbers_wrong(true, cine) -> list[str]:
+    problems = []
+    if cine.view not in (true["view"], "unknown"):
+        problems.append(f"view {cine.view} for {true['view']}")
+    if cine.spacing_known:
+        distance, row, column = cine.spacing_mm
+        if true["spacing_mm"] is None or np.abs(np.subtract([row, column], true["spacing_mm"])).max() > SPACING_MM:
+            problems.append(f"spacing {row:.3f}×{column:.3f} mm for {true['spacing_mm']}")
+        if true["slice_distance_mm"] and cine.slices > 1 and abs(distance - true["slice_distance_mm"]) > POSITION_MM:
+            problems.append(f"slice distance {distance:.2f} mm for {true['slice_distance_mm']:.2f}")
+    if cine.ed is not None and cine.frames_of is None and (cine.ed, cine.es) != (true["ed"], true["es"]):
+        problems.append(f"ED and ES {cine.ed}, {cine.es} for {true['ed']}, {true['es']}")
+    return problems
+
+
+def _masks_wrong(true, mine, study) -> list[str]:
+    if "masks" not in true or "manual" not in study.observers:
+        return []
+    cine = mine[0]["cine"]
+    mask = study.observers["manual"][cine.name].mask
+    return [f"{phase.upper()} mask differs" for phase, t in (("ed", cine.ed), ("es", cine.es))
+            if sha(mask[t]) != true["masks"][phase]]
