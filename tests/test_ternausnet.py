@@ -6,6 +6,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,12 +17,15 @@ from cmrlib.blocks import NOT_DRAWN, TensorLabels
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.overlap import dice, score_observers
+from cmrlib.splits import split_subjects
 from cmrlib.ternausnet import (
     Preprocessing,
     SegmentationLoss,
     Segmenter,
     TernausNet,
     build,
+    from_few_labels,
+    gains,
     load_imagenet_encoder,
     segment_cohort,
     segmentation_learner,
@@ -464,3 +468,28 @@ def test_results_show_themselves(cohort, samples):
     shown = [ax for ax in plt.gcf().axes if ax.images]
     assert len(shown) == 4 and all(len(ax.images) == 2 for ax in shown)  # truth and prediction, over the slice
     plt.close("all")
+
+
+def test_few_labels_with_and_without_a_start(cohort, tmp_path, monkeypatch):
+    saved(tmp_path)
+    split = split_subjects(cohort.subjects)
+    split[:] = ["test", "validation", "train", "train", "train", "test"]
+    order = (cohort, "truth", split, [1, 2], [1, 2], tmp_path / "sax", Preprocessing("sax", 3.2, 64))
+    seen = {}
+
+    def spy(cohort, observer, samples, preprocessing, epochs, seed, *rest, **learner):
+        subjects = set(samples.loc[samples["split"] == "train", "cine"])
+        seen[len(subjects), seed, "start_from" in learner] = subjects, (samples["split"] == "validation").sum()
+        return train_segmenter(cohort, observer, samples, preprocessing, epochs, seed, *rest, **learner)
+
+    monkeypatch.setattr("cmrlib.ternausnet.few.train_segmenter", spy)
+    table = from_few_labels(*order, steps=2, batch_size=4, state=tmp_path)
+    assert len(table) == 2 * 2 * 2 * 2 * 2 * 3 and set(table["participant_id"]) == set(split.index[split == "test"])
+    assert len(seen) == 8 and all(seen[n, seed, True] == seen[n, seed, False] for n in (1, 2) for seed in (1, 2))
+    worth = gains(table)
+    assert list(worth["labelled"]) == [1, 2] and list(worth["n_seeds"]) == [2, 2]
+    assert worth["gain"] == pytest.approx(worth["pretrained"] - worth["scratch"])
+    monkeypatch.setattr(Segmenter, "predict", None)  # found again, nothing is segmented twice
+    pd.testing.assert_frame_equal(from_few_labels(*order, steps=2, batch_size=4, state=tmp_path), table)
+    with pytest.raises(ValueError, match="9 labelled subjects were asked for, but only 3 train"):
+        from_few_labels(cohort, "truth", split, [9], *order[4:], state=tmp_path)

@@ -7,6 +7,7 @@ from cmrlib.plots.statistics import (
     bland_altman,
     confidence,
     curve_panels,
+    few_labels,
     loss_curves,
     overlap_figure,
     overlap_strips,
@@ -18,6 +19,6 @@ from cmrlib.plots.style import mark_synthetic, use_style
 
 __all__ = [
     "agreement_figure", "animate", "base_mid_apex", "bland_altman", "confidence", "curve_panels", "cycle_figure",
-    "heart_box", "loss_curves", "mark_synthetic", "overlap_figure", "overlap_strips", "phase_sheet", "published_figure",
-    "regression", "segment_heatmap", "show_slice", "stack_picture", "use_style", "volume_curves",
+    "few_labels", "heart_box", "loss_curves", "mark_synthetic", "overlap_figure", "overlap_strips", "phase_sheet",
+    "published_figure", "regression", "segment_heatmap", "show_slice", "stack_picture", "use_style", "volume_curves",
 ]

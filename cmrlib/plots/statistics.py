@@ -135,3 +135,18 @@ def segment_heatmap(table):
     ax.set(ylabel="AHA segment", xlabel="")
     ax.tick_params(axis="y", rotation=0)
     return figure
+
+
+def few_labels(table, synthetic: bool):
+    """Mean Dice over the number of labelled subjects, both starts with intervals; of `ternausnet.gains`."""
+    figure, ax = plt.subplots(figsize=(4.6, 3.2))
+    for shift, name in ((-0.01, "scratch"), (0.01, "pretrained")):
+        errors = np.abs(table[[f"{name}_low", f"{name}_high"]].T.to_numpy() - table[name].to_numpy())
+        ax.errorbar(table["labelled"] * (1 + shift), table[name], errors, marker="o", capsize=3, label=name)
+    for row in table.itertuples():
+        ax.annotate(f"{row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f})", (row.labelled, row.scratch),
+                    textcoords="offset points", xytext=(4, -14), fontsize=8)
+    ax.set(xlabel="labelled subjects", ylabel="mean Dice", xscale="log", xticks=table["labelled"])
+    ax.set_xticks(table["labelled"], [str(n) for n in table["labelled"]])
+    ax.legend(frameon=False)
+    return mark_synthetic(figure, synthetic)
