@@ -331,7 +331,7 @@ def test_nobody_reads_some_kinds_of_files_yet():
 
 
 def test_defects_repeat_themselves():
-    (order,) = make_orders(1, **TINY | {"size": 16, "frames": 4, "slices": 3}, views=("sax", "4ch")).values()
+    (order,) = make_orders(1, **TINY | {"frames": 4, "slices": 3}, views=("sax", "4ch")).values()
     small = make_study(LABEL, order)
     for name, one in DEFECTS.items():
         form = next(form for form, layout in FORMATS.items() if layout.kind == one.kinds[0])
