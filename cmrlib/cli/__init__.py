@@ -58,9 +58,17 @@ def _words(given):
     return [word for part in given or [] for word in part.split(",") if word] or None
 
 
+def _list_defects(asked: bool):
+    if asked:
+        from cmrlib.cli import phantoms
+
+        phantoms.list_defects()
+        raise typer.Exit()
+
+
 @app.command()
 def phantom(
-    dest: Annotated[Path, typer.Argument(help="Where the cohort goes.")],
+    dest: Annotated[Path, typer.Argument(help="Where the cohort or the files go.")],
     subjects: int = 40,
     seed: int = 1,
     frames: Annotated[int, typer.Option(help="Frames a cycle.")] = 20,
@@ -70,13 +78,20 @@ def phantom(
     spacing_mm: Annotated[float, typer.Option(help="Pixel size.")] = 2.0,
     slices: Annotated[int | None, typer.Option(help="Of the SAX stack; default as many as a heart needs.")] = None,
     workers: Workers = None,
+    form: Annotated[str, typer.Option("--as", help="cohort, or files as others write them: dicom, dicom-flat, "
+                    "dicom-big-endian, dicom-enhanced, ukbb, nifti, nifti-3d, bids, acdc.")] = "cohort",
+    defect: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A named trouble of such files, in every "
+                      "subject; repeat for more.")] = None,
+    list_defects: Annotated[bool, typer.Option("--list-defects", is_eager=True, callback=_list_defects,
+                                               help="Name all defects and end.")] = False,
 ):
-    """Make a cohort of hearts by formulas, with truth for everything."""
-    from cmrlib.cli import shown
-    from cmrlib.phantom import VIEWS, make_cohort
+    """Make hearts by formulas, with truth for everything: a cohort, or files with their truth in DEST.truth.json."""
+    from cmrlib.cli import phantoms
 
-    shown.cohort(make_cohort(dest, subjects, seed, frames, _words(views) or VIEWS, size, spacing_mm, slices,
-                             workers=workers, diagnoses=_words(diagnoses)))
+    settings = {"subjects": subjects, "seed": seed, "frames": frames, "size": size, "spacing_mm": spacing_mm,
+                "slices": slices, "diagnoses": _words(diagnoses)}
+    settings |= {"views": _words(views)} if views else {}
+    phantoms.make(dest, form, _words(defect) or [], workers, settings)
 
 
 @app.command()

@@ -19,7 +19,7 @@ GENERATOR_VERSION = "1"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
 __all__ = ["ACDC_GROUPS", "DIAGNOSES", "DESCRIPTION", "EFFECTS", "PEOPLE", "Heart", "Order", "Protocol", "Scan",
-           "Subject", "draw_subject", "make_cohort", "make_study"]
+           "Subject", "draw_subject", "make_cohort", "make_orders", "make_study"]
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,34 @@ def make_study(label: str, order: Order) -> Study:
     return Study(participant, [cine for cine, _ in made], {"truth": truth} | seen, {"truth": subject.measures()})
 
 
-def make_cohort(dest, subjects: int = 40, seed: int = 1, frames: int = 20, views=VIEWS[:3], size=(128, 128),
-                spacing_mm: float = 2.0, slices: int | None = None, subslices: int = 3, workers: int | None = None,
-                diagnoses=None, people=(), visits: int = 1, effects=EFFECTS, domain: str = "many",
-                appearance: str = "real", progress: bool = True) -> Cohort:
-    """Make, or open, a phantom cohort with subjects P0001 … in `dest`.
+def make_cohort(dest, subjects: int = 40, seed: int = 1, workers: int | None = None, progress: bool = True,
+                **settings) -> Cohort:
+    """Make, or open, a phantom cohort with subjects P0001 … in `dest`. settings: those of `make_orders`.
+
+    Raises ValueError for impossible settings, FileExistsError where `dest` holds something else.
+    """
+    orders = make_orders(subjects, seed, **settings)
+    return build_cohort(orders, make_study, dest, DESCRIPTION | {"Seed": int(seed)}, workers, progress)
+
+
+def make_orders(subjects: int = 40, seed: int = 1, frames: int = 20, views=VIEWS[:3], size=(128, 128),
+                spacing_mm: float = 2.0, slices: int | None = None, subslices: int = 3, diagnoses=None, people=(),
+                visits: int = 1, effects=EFFECTS, domain: str = "many", appearance: str = "real") -> dict[str, Order]:
+    """Label (P0001 …, with several visits P0001-1 …) → what `make_study` needs.
 
     size: one number or (rows, columns). slices: of the SAX stack; None for as many as each heart needs.
     size, spacing_mm: None for what each subject's scanner uses. effects, domain, appearance: see `Protocol`.
     diagnoses: names from `DIAGNOSES` that take turns; None for ACDC's five groups. people: names from `PEOPLE` who look
     at every cine, as observers beside the truth. visits: how often every heart is imaged, as sessions 1, 2, …
-    Raises ValueError for impossible settings, FileExistsError where `dest` holds something else.
+    Raises ValueError for impossible settings.
     """
     size = (size, size) if isinstance(size, int) else size and tuple(int(n) for n in size)
     protocol = Protocol(int(frames), tuple(views), size, spacing_mm and float(spacing_mm), slices, int(subslices),
                         tuple(effects), domain, appearance)
     _check(subjects, protocol, diagnoses, people)
     groups = tuple(diagnoses or ACDC_GROUPS)
-    orders = {f"P{k:04d}" + (f"-{visit}" if visit else ""): Order(int(seed), k, protocol, groups, tuple(people), visit)
-              for k in range(1, subjects + 1) for visit in (range(1, visits + 1) if visits > 1 else [0])}
-    return build_cohort(orders, make_study, dest, DESCRIPTION | {"Seed": int(seed)}, workers, progress)
+    return {f"P{k:04d}" + (f"-{visit}" if visit else ""): Order(int(seed), k, protocol, groups, tuple(people), visit)
+            for k in range(1, subjects + 1) for visit in (range(1, visits + 1) if visits > 1 else [0])}
 
 
 def _check(subjects, protocol, diagnoses, people):

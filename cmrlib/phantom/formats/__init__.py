@@ -18,8 +18,8 @@ from cmrlib.phantom.formats.judge import judge
 from cmrlib.phantom.formats.source import EXPECTATIONS, File, Source, cine_truth, write_files
 from cmrlib.study import Study
 
-__all__ = ["DEFECTS", "EXPECTATIONS", "FORMATS", "File", "Format", "Source", "build", "judge", "truth_path",
-           "write_source"]
+__all__ = ["DEFECTS", "EXPECTATIONS", "FORMATS", "File", "Format", "Source", "build", "check_defects", "judge",
+           "truth_path", "write_source"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,8 @@ def build(study: Study, seed: int, form: str = "dicom", defects=()) -> Source:
     study: as `phantom.make_study` makes it. seed: makes UIDs and the defects' random choices.
     Raises ValueError for an unknown format or defect, or one that does not suit the format.
     """
-    if form not in FORMATS:
-        raise ValueError(f"unknown format {form!r}; known are cohort, {', '.join(FORMATS)}")
+    check_defects(defects, form)
     layout = FORMATS[form]
-    _check(defects, layout, form)
     files = layout.files(study, seed) if layout.seeded else layout.files(study)
     shown = {file.cine for file in files if file.cine}
     cines = {}
@@ -74,13 +72,16 @@ def build(study: Study, seed: int, form: str = "dicom", defects=()) -> Source:
     return source
 
 
-def _check(defects, layout, form):
-    for name in defects:
+def check_defects(names, form: str):
+    """Raise ValueError where a format or a defect is unknown, or one does not suit the other."""
+    if form not in FORMATS:
+        raise ValueError(f"unknown format {form!r}; known are cohort, {', '.join(FORMATS)}")
+    for name in names:
         if name not in DEFECTS:
             raise ValueError(f"unknown defect {name!r}; `cmr phantom --list-defects` names all")
-        if layout.kind not in DEFECTS[name].kinds:
+        if FORMATS[form].kind not in DEFECTS[name].kinds:
             raise ValueError(f"the defect {name!r} belongs to {' and '.join(DEFECTS[name].kinds)} files, "
-                             f"the format {form!r} is {layout.kind}")
+                             f"the format {form!r} is {FORMATS[form].kind}")
 
 
 def truth_path(dest) -> Path:

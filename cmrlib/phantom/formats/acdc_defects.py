@@ -131,7 +131,7 @@ def acdc_no_ed(source, rng):
     return _change_info(source, "ED", "")
 
 
-@defect("acdc", "refuse", "missing", rows="1c-3")
+@defect("acdc", "refuse", "missing|has no mask", rows="1c-3")
 def acdc_frame_that_is_not_there(source, rng):
     """Info.cfg names a frame behind the cine's end."""
     return _change_info(source, "ES", "ES: 99")
@@ -203,7 +203,7 @@ def acdc_cine_of_another_shape(source, rng):
 @defect("acdc", "refuse", "two folders", rows="r-28")
 def acdc_patient_there_twice(source, rng):
     """A patient lies in training and in testing."""
-    copies = [File(f"testing/{file.path}", file.content, refuse="two folders") for file in source.files]
+    copies = [File(f"testing/{file.path}", file.content) for file in source.files]
     for file in source.files:
         file.path = f"training/{file.path}"
     source.files += copies

@@ -136,7 +136,7 @@ def view_missing(source, rng):
 
 @defect("dicom", "read", rows="1a-8")
 def fewer_frames_in_one_view(source, rng):
-    """A long-axis cine has every second frame only, and says so."""
+    """A long-axis cine has half the frames, evenly over the cycle, and says so."""
     cine = other(source, rng)
     _thin_out(source, cine, source.images(cine))
     source.cines[cine]["frames"] = (source.cines[cine]["frames"] + 1) // 2
@@ -145,7 +145,7 @@ def fewer_frames_in_one_view(source, rng):
 
 @defect("dicom", "flag", "frame_counts_differ", rows="1a-8")
 def fewer_frames_in_one_slice(source, rng):
-    """The last slice of the stack has every second frame only, and says so."""
+    """The last slice of the stack has half the frames, evenly over the cycle, and says so."""
     cine = short_axis(source)
     _thin_out(source, cine, source.images(cine, source.cines[cine]["slices"][-1]["slice"]))
     return [cine]
@@ -156,11 +156,13 @@ def _thin_out(source, cine, files):
     kept = [file for file in files if not file.t % 2]
     for k in {file.k for file in files}:
         one = slice_of(source.cines[cine], k)
-        one["sha256"], one["frame_times_ms"] = one["sha256"][::2], one["frame_times_ms"][::2]
-    for file in kept:
-        file.t //= 2
-        file.content.InstanceNumber = file.t + 1
-        file.content.CardiacNumberOfImages = len({other.t for other in kept})
+        one["sha256"] = one["sha256"][::2]
+        frames = len(one["sha256"])
+        one["frame_times_ms"] = [round(t * one["rr_ms"] / frames, 2) for t in range(frames)]
+        for file in (file for file in kept if file.k == k):
+            file.t //= 2
+            file.content.InstanceNumber, file.content.CardiacNumberOfImages = file.t + 1, frames
+            file.content.TriggerTime = one["frame_times_ms"][file.t]
 
 
 @defect("dicom", "flag", "constant_images", rows="1a-8")

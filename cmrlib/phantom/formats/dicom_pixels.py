@@ -74,11 +74,15 @@ def overlay_in_high_bits(source, rng):
 
 
 def _compress(source, syntax, files=None):
+    """Compress what is plain and not smaller than the JPEG 2000 encoder takes."""
+    done = []
     for file in files or source.images():
-        plain = file.content.file_meta.TransferSyntaxUID
-        if plain.is_compressed:
-            continue
-        file.content.compress(syntax, generate_instance_uid=False)
+        data = file.content
+        if not data.file_meta.TransferSyntaxUID.is_compressed and min(data.Rows, data.Columns) >= 32:
+            data.compress(syntax, generate_instance_uid=False)
+            done.append(file)
+    if not done:
+        raise ValueError("nothing to compress: expected plain images of at least 32×32 pixels")
     return source.cines
 
 

@@ -70,7 +70,7 @@ def _pixels_wrong(true, mine) -> list[str]:
     if len(slices) != len(true["slices"]):
         return [f"{len(slices)} slices for {len(true['slices'])}"]
     problems = []
-    for n, one in enumerate(true["slices"]):
+    for n, one in enumerate(true["slices"] if true["oriented"] else sorted(true["slices"], key=lambda s: s["slice"])):
         cine, k, _, images = slices[n]
         if true["oriented"]:
             distances = [np.linalg.norm(np.subtract(one["position_mm"], other[2])) for other in slices]

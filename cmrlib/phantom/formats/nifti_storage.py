@@ -68,13 +68,17 @@ def not_compressed(source, rng):
     return source.cines
 
 
+def _cine_file(source, rng):
+    return some(rng, [file for file in source.images() if file.t < 0])
+
+
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 
 @defect("nifti acdc", "refuse", "damaged|cut short", rows="r-21", late=True)
 def gzip_cut_short(source, rng):
     """A compressed file ends in its middle."""
-    file = some(rng, source.images())
+    file = _cine_file(source, rng)
     content = as_bytes(file)
     file.content = content[:len(content) // 2]
     return [file.cine]
@@ -83,7 +87,7 @@ def gzip_cut_short(source, rng):
 @defect("nifti acdc", "refuse", "damaged|cut short", rows="r-21", late=True)
 def gzip_damaged(source, rng):
     """A compressed file has a wrong byte in its middle."""
-    file = some(rng, source.images())
+    file = _cine_file(source, rng)
     content = bytearray(as_bytes(file))
     for n in range(len(content) // 2, len(content) // 2 + 8):
         content[n] ^= 0xFF
@@ -94,7 +98,7 @@ def gzip_damaged(source, rng):
 @defect("nifti acdc", "refuse", "damaged|empty", rows="r-8", late=True)
 def image_file_empty(source, rng):
     """An image file has no byte."""
-    file = some(rng, source.images())
+    file = _cine_file(source, rng)
     file.content = b""
     return [file.cine]
 
@@ -102,7 +106,7 @@ def image_file_empty(source, rng):
 @defect("nifti acdc", "refuse", "NaN", rows="r-15")
 def not_a_number(source, rng):
     """An image holds NaN pixels."""
-    file = some(rng, source.images())
+    file = _cine_file(source, rng)
     array = np.asarray(file.content.dataobj).T.astype(np.float32)
     array.flat[array.size // 2] = np.nan
     file.content = image_of(array, file.content.affine)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmrlib.phantom.formats.source import EXPECTATIONS, Source, encode
+from cmrlib.phantom.formats.source import EXPECTATIONS, Source, encode, quiet
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def apply(name: str, source: Source):
     one = DEFECTS[name]
     text = f"{source.seed}/{source.label}/{name}".encode()
     rng = np.random.default_rng(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()))
-    for cine in tuple(one.change(source, rng) or ()):
+    with quiet():
+        touched = tuple(one.change(source, rng) or ())
+    for cine in touched:
         truth = source.cines[cine]
         grave = EXPECTATIONS.index(one.expectation) - EXPECTATIONS.index(truth["expectation"])
         if grave > 0:

@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import io
+import warnings
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -102,6 +104,14 @@ def cine_truth(cine: Cine, timed: bool = True) -> dict:
             "expectation": "read", "words": [], "slices": slices}
 
 
+@contextmanager
+def quiet():
+    """Odd values are the purpose here: pydicom need not warn of them."""
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def encode(file: File) -> bytes:
     """A file's bytes; NIfTI is compressed where the path says so. The same content gives the same bytes."""
     content = file.content
@@ -119,7 +129,7 @@ def _dicom_bytes(data) -> bytes:
     if swap and stored:
         data.PixelData = np.frombuffer(stored, "<u2").astype(">u2").tobytes()
     buffer = io.BytesIO()
-    with pydicom.config.disable_value_validation():
+    with quiet():
         data.save_as(buffer, enforce_file_format=True)
     if swap and stored:
         data.PixelData = stored
@@ -127,7 +137,7 @@ def _dicom_bytes(data) -> bytes:
 
 
 def write_files(dest, files: list[File]) -> dict[str, str]:
-    """Write all files below `dest`, archives as one file each; returns path → digest as readers give it.
+    """Write all files below `dest`, archives as one file each; returns path → digest of those to be refused.
 
     Raises FileExistsError where a file is there already.
     """
@@ -144,9 +154,9 @@ def write_files(dest, files: list[File]) -> dict[str, str]:
         if isinstance(file.content, PurePosixPath):
             path.symlink_to(file.content)
             continue
-        with atomic(path) as part:
-            part.write_bytes(encode(file))
-        digests[file.path] = digest(path)[:16]
+        path.write_bytes(encode(file))
+        if file.refuse:
+            digests[file.path] = digest(path)[:16]
     for name, members in archives.items():
         with atomic(Path(dest, name)) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for member, content in members:

@@ -1,0 +1,449 @@
+"""The phantom in other people's formats: what is written is what the truth says, and what readers make of defects."""
+
+import json
+import zipfile
+from pathlib import PurePath
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from typer.testing import CliRunner
+
+from cmrlib import datasets
+from cmrlib.cine import Cine
+from cmrlib.cli import app
+from cmrlib.datasets import acdc, dicom, ingest
+from cmrlib.datasets.geometry import affine_ras
+from cmrlib.files import read_json
+from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom.formats import DEFECTS, FORMATS, build, check_defects, judge, truth_path, write_source
+from cmrlib.phantom.formats.dicom import MARKS
+from cmrlib.phantom.formats.notes import BY_FORMAT, NOT_COVERED, ROWS, coverage
+from cmrlib.phantom.formats.source import encode, sha, write_files
+from cmrlib.study import Study
+
+TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
+LABEL = "P0001"
+
+TODAY = {
+    # other images of the examination: recognised by ImageType alone
+    "flow_magnitude_beside": "a flow measurement's magnitude is read as a slice of the nearest cine",
+    "perfusion_beside": "perfusion is read as a cine, and mixed with slices of the stack",
+    "late_enhancement_beside": "refused as a slice acquired again, not for what it is",
+    "t1_map_beside": "refused as a slice acquired again, not for what it is",
+    "derived_cine_beside": "the later, derived cine is read in place of the original",
+    # repeats
+    "repeat_told_by_file_name": "frames of both takes cannot be ordered: the slice is lost, with that reason",
+    "instance_there_twice": "frames of both copies cannot be ordered: the cine is lost, with that reason",
+    "view_repeated_elsewhere": "two parallel long-axis planes become a stack of two slices",
+    # flags and formats that nobody looks for yet
+    "three_slices_only": "nothing says that the heart is not covered",
+    "no_preamble": "refused as no DICOM file",
+    # ACDC
+    "acdc_labels_lv_first": "LV and RV are exchanged, silently",
+    "acdc_frames_from_zero": "ED becomes frame -1, silently",
+    "acdc_masks_empty": "read as hearts without volume, silently",
+    "acdc_mask_lies_elsewhere": "nobody compares the affines of mask and image",
+    "gzip_damaged": "the damaged pixels are read: nobody compares gzip's own checksum",
+    "acdc_info_from_windows": "refused: the byte order mark hides the first key",
+}
+"""Defects that the present readers do not meet, and what happens: the work of whoever improves them."""
+
+WITHOUT_READER = ("enhanced", "ukbb", "nifti", "nifti-3d")
+"""Kinds of files that no reader of `cmr ingest` takes yet: pydicom and nibabel check them here by hand."""
+
+
+@pytest.fixture(scope="module")
+def three_views():
+    (order,) = make_orders(1, **TINY).values()
+    return make_study(LABEL, order)
+
+
+@pytest.fixture(scope="module")
+def study(three_views):
+    cines = [cine for cine in three_views.cines if cine.view != "2ch"]
+    return Study(three_views.participant, cines, three_views.observers)
+
+
+def written(study, folder, form="dicom", *defects):
+    """One subject's truth as it stands beside the files."""
+    write_source(folder, [build(study, 1, form, defects)], form)
+    return read_json(truth_path(folder))["subjects"][LABEL]
+
+
+def read(reader, folder):
+    """A reader's study; a refusal of the whole subject is a rejected row."""
+    try:
+        ((label, source),) = reader.find(folder).items()
+        return reader.read(label, source)
+    except ValueError as error:
+        return Study({}, [], rejected=[{"digest": "n/a", "reason": str(error)}])
+
+
+def of_kind(*kinds):
+    return sorted(name for name, one in DEFECTS.items() if set(kinds) & set(one.kinds))
+
+
+# --- readers by hand: pydicom and nibabel, no more -------------------------------------------------------------------
+
+
+def enhanced_by_hand(folder) -> Study:
+    """Enhanced files by their per-frame groups, in order of position and trigger delay (or temporal index)."""
+    cines = []
+    for path in sorted(folder.rglob("*.dcm")):
+        data = pydicom.dcmread(path)
+        shared, frames = data.SharedFunctionalGroupsSequence[0], {}
+        for group, image in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array):
+            def tag(sequence, keyword, group=group, shared=shared):
+                return getattr(getattr(group if sequence in group else shared, sequence)[0], keyword)
+            orientation = np.reshape(tag("PlaneOrientationSequence", "ImageOrientationPatient"), (2, 3)).astype(float)
+            position = np.array(tag("PlanePositionSequence", "ImagePositionPatient"), float)
+            timed = "CardiacSynchronizationSequence" in group
+            time = (tag("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime") if timed
+                    else tag("FrameContentSequence", "TemporalPositionIndex"))
+            rr = tag("CardiacSynchronizationSequence", "RRIntervalTimeNominal") if timed else np.nan
+            place = round(float(position @ np.cross(*orientation)), 1)
+            frames.setdefault(place, []).append((time, rr, position, image))
+        stack = [sorted(frames[place], key=lambda frame: frame[0]) for place in sorted(frames)]
+        first, last = stack[0][0][2], stack[-1][0][2]
+        step = (last - first) / (len(stack) - 1) if len(stack) > 1 else np.cross(*orientation) * 8
+        spacing = [float(x) for x in tag("PixelMeasuresSequence", "PixelSpacing")]
+        pixels = np.stack([[frame[3] for frame in row] for row in stack], axis=1)
+        times = np.array([[frame[0] for frame in row] for row in stack], float) if timed else None
+        view = data.SeriesDescription.split("_")[1]
+        cines.append(Cine(pixels, affine_ras(first, orientation, spacing, step), view, LABEL, frame_times_ms=times,
+                          rr_ms=np.array([row[0][1] for row in stack]) if timed else None))
+    return Study({}, cines)
+
+
+def nifti_by_hand(folder) -> Study:
+    """4-D files by nibabel; times by the header's unit, or by the sidecar."""
+    cines = []
+    for path in sorted(folder.rglob("*.nii.gz")):
+        image = nib.load(path)
+        step = float(image.header["pixdim"][4]) * {"sec": 1000, "msec": 1}[image.header.get_xyzt_units()[1]]
+        pixels = np.asanyarray(image.dataobj).T
+        times = np.tile(np.arange(len(pixels)) * step, (pixels.shape[1], 1))
+        rr = np.full(pixels.shape[1], len(pixels) * step)
+        beside = path.with_name(path.name.replace(".nii.gz", ".json"))
+        if beside.exists():
+            side = read_json(beside)
+            times, rr = np.array(side["FrameTimes"]) * 1000, np.array(side["RRInterval"]) * 1000
+        view = next(view for view in ("sax", "4ch", "2ch") if view in path.name)
+        cines.append(Cine(pixels, image.affine, view, LABEL, frame_times_ms=times, rr_ms=rr))
+    return Study({}, cines)
+
+
+def pixels_by_hand(path) -> list[str]:
+    """SHA-256 of every image of a NIfTI file, frames first."""
+    array = np.asanyarray(nib.load(path).dataobj).T
+    return [sha(image) for image in array.reshape(-1, *array.shape[-2:])]
+
+
+def unzipped(folder, dest):
+    """The zips' members in one folder, but none that climbs out or is no image."""
+    for path in folder.glob("*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".dcm") and ".." not in name and archive.getinfo(name).file_size < 1_000_000:
+                    archive.extract(name, dest / LABEL)
+    return dest
+
+
+# --- clean files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["dicom", "dicom-flat", "dicom-big-endian", "acdc"])
+def test_clean_files_are_read_as_the_truth_says(three_views, tmp_path, form):
+    truth = written(three_views, tmp_path / "src", form)
+    found = read(acdc if form == "acdc" else dicom, tmp_path / "src")
+    rows = judge(truth, found)
+    assert [row["outcome"] for row in rows] == ["read"] * (1 if form == "acdc" else 3), rows
+    assert not found.rejected and {cine.view for cine in found.cines} == {cine.rpartition("-")[2] for cine in
+                                                                          truth["cines"]}
+
+
+@pytest.mark.parametrize(("form", "by_hand"), [("dicom-enhanced", enhanced_by_hand), ("nifti", nifti_by_hand),
+                                               ("bids", nifti_by_hand)])
+def test_clean_files_hold_the_truth_by_hand(three_views, tmp_path, form, by_hand):
+    rows = judge(written(three_views, tmp_path / "src", form), by_hand(tmp_path / "src"))
+    assert [row["outcome"] for row in rows] == ["read"] * 3, rows
+
+
+def test_classic_files_hold_the_truth_by_hand(study, tmp_path):
+    truth = written(study, tmp_path / "src")
+    files = {}
+    for path in (tmp_path / "src").rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        place = tuple(np.round(np.array(data.ImagePositionPatient, float) * [-1, -1, 1], 2) + 0.0)
+        files[place, float(data.TriggerTime)] = data
+    for true in truth["cines"].values():
+        for one in true["slices"]:
+            for time, image in zip(one["frame_times_ms"], one["sha256"]):
+                data = files.pop((tuple(np.round(one["position_mm"], 2) + 0.0), time))
+                assert sha(data.pixel_array) == image and data.CardiacNumberOfImages == 5
+                assert [float(x) for x in data.PixelSpacing] == pytest.approx(true["spacing_mm"])
+                assert data.NominalInterval == pytest.approx(one["rr_ms"], abs=0.51)
+                assert abs(float(data.RepetitionTime) - one["rr_ms"] / 5) > 50  # no frame step
+    assert not files
+
+
+def test_every_uid_is_its_own_and_nothing_names_a_machine(study):
+    files = build(study, 1, "dicom").files
+    assert len({file.content.SOPInstanceUID for file in files}) == len(files)
+    assert len({file.content.SeriesInstanceUID for file in files}) == 6  # a series a slice, and one
+    assert len({file.content.StudyInstanceUID for file in files}) == 1
+    other = build(study, 2, "dicom").files
+    assert not {f.content.SOPInstanceUID for f in files} & {f.content.SOPInstanceUID for f in other}
+
+
+def test_frames_of_3d_files_are_numbered_in_time(study, tmp_path):
+    truth = written(study, tmp_path / "src", "nifti-3d")
+    for t in range(5):
+        shas = pixels_by_hand(tmp_path / "src" / LABEL / "sax" / f"frame{t:02d}.nii")
+        slices = sorted(truth["cines"]["sub-P0001_view-sax"]["slices"], key=lambda one: one["slice"])
+        assert shas == [one["sha256"][t] for one in slices] and slices[0]["frame_times_ms"] is None
+
+
+def test_bids_trees_say_times_and_people(study, tmp_path):
+    truth = written(study, tmp_path / "src", "bids")
+    side = read_json(tmp_path / "src" / "sub-P0001" / "cine" / "sub-P0001_view-sax_cine.json")
+    cine = study.cines[0]
+    np.testing.assert_allclose(np.array(side["FrameTimes"]) * 1000, cine.frame_times_ms, atol=0.01)
+    lines = (tmp_path / "src" / "participants.tsv").read_text().splitlines()
+    assert lines[1].split("\t")[:2] == ["sub-P0001", truth["participant"]["sex"]]
+    assert read_json(tmp_path / "src" / "dataset_description.json")["Name"] == "phantom"
+
+
+def test_acdc_counts_frames_from_1_and_codes_the_rv_as_1(study, tmp_path):
+    truth = written(study, tmp_path / "src", "acdc")["cines"]["sub-P0001_view-sax"]
+    folder = tmp_path / "src" / "patient001"
+    info = (folder / "Info.cfg").read_text()
+    assert f"ED: {truth['ed'] + 1}\n" in info and f"ES: {truth['es'] + 1}\n" in info and "NbFrame: 5\n" in info
+    mask = np.asarray(nib.load(folder / f"patient001_frame{truth['ed'] + 1:02d}_gt.nii.gz").dataobj).T
+    ours = study.observers["truth"]["sub-P0001_view-sax"].mask[truth["ed"]]
+    assert ((mask == 1) == (ours == 3)).all() and ((mask == 3) == (ours == 1)).all() and (mask == 1).any()
+
+
+def test_ukbb_zips_hold_short_and_long_axis_apart(study, tmp_path):
+    truth = written(study, tmp_path / "src", "ukbb")
+    names = sorted(path.name for path in (tmp_path / "src").iterdir())
+    assert names == ["9000001_20208_2_0.zip", "9000001_20209_2_0.zip"]
+    rows = judge(truth, read(dicom, unzipped(tmp_path / "src", tmp_path / "out")))
+    assert [row["outcome"] for row in rows] == ["read", "read"], rows
+    with zipfile.ZipFile(tmp_path / "src" / names[1]) as archive:
+        lines = archive.read("manifest.csv").decode().splitlines()
+        assert "series discription" in lines[0] and len(lines) == 26
+        assert all(line.split(",")[0] in archive.namelist() for line in lines[1:])
+
+
+def test_no_mark_reaches_a_cohort(tmp_path):
+    orders = make_orders(2, **TINY | {"slices": 3}, views=("sax",))
+    sources = (build(make_study(label, order), 1, "dicom", ["letter_beside"]) for label, order in orders.items())
+    write_source(tmp_path / "src", sources, "dicom")
+    raw = b"".join(path.read_bytes() for path in (tmp_path / "src").rglob("*.dcm"))
+    assert all(mark.encode() in raw for mark in MARKS)
+    cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    found = b"".join(str(path).encode() + path.read_bytes() for path in cohort.path.rglob("*") if path.is_file())
+    assert len(cohort.subjects) == 2 and not [mark for mark in MARKS if mark.encode() in found]
+
+
+# --- defects ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_of_the_notes_is_covered_or_says_why_not():
+    table = coverage()
+    given = table[["defects", "format", "not_covered"]] != ""
+    assert given.any(axis=1).all(), table[~given.any(axis=1)]
+    assert not (given["not_covered"] & (given["defects"] | given["format"])).any()
+    assert {row for one in DEFECTS.values() for row in one.rows} <= set(ROWS)
+    assert set(BY_FORMAT) | set(NOT_COVERED) <= set(ROWS) and set(BY_FORMAT.values()) <= set(FORMATS)
+
+
+def test_defects_are_many_and_say_what_they_are():
+    assert len(DEFECTS) >= 40
+    for one in DEFECTS.values():
+        assert one.rows and one.text.endswith(".") and (one.words or one.expectation == "read"), one.name
+        assert set(one.kinds) <= {layout.kind for layout in FORMATS.values()}
+    assert set(TODAY) <= set(DEFECTS)
+
+
+@pytest.mark.parametrize("name", of_kind("dicom"))
+def test_the_dicom_reader_meets_a_defect_or_is_known_not_to(study, three_views, tmp_path, name):
+    mixed = name in ("long_axes_in_one_series", "description_of_another_view")
+    truth = written(three_views if mixed else study, tmp_path / "src", "dicom", name)
+    _compare(judge(truth, read(dicom, tmp_path / "src")), name)
+
+
+@pytest.mark.parametrize("name", of_kind("acdc"))
+def test_the_acdc_reader_meets_a_defect_or_is_known_not_to(study, tmp_path, name):
+    truth = written(study, tmp_path / "src", "acdc", name)
+    _compare(judge(truth, read(acdc, tmp_path / "src")), name)
+
+
+def _compare(rows, name):
+    unmet = [row for row in rows if not row["met"]]
+    assert bool(unmet) == (name in TODAY), unmet or f"{name} is met now: take it off the list"
+
+
+@pytest.mark.parametrize("name", of_kind("ukbb"))
+def test_what_is_in_a_zip_is_right_whatever_the_manifest_says(study, tmp_path, name):
+    truth = written(study, tmp_path / "src", "ukbb", name)
+    rows = judge(truth | {"refused": []}, read(dicom, unzipped(tmp_path / "src", tmp_path / "out")))
+    silent = name == "manifest_lists_more"  # who does not read manifests cannot flag it
+    assert [row["met"] for row in rows] == [not silent] * 2, rows
+
+
+@pytest.mark.parametrize("name", of_kind("enhanced"))
+def test_functional_groups_tell_the_truth(study, tmp_path, name):
+    truth = written(study, tmp_path / "src", "dicom-enhanced", name)
+    if DEFECTS[name].expectation == "read":
+        rows = judge(truth, enhanced_by_hand(tmp_path / "src"))
+        assert [row["outcome"] for row in rows] == ["read", "read"], rows
+    else:
+        assert any(true["expectation"] == DEFECTS[name].expectation for true in truth["cines"].values())
+    refused = read(dicom, tmp_path / "src").rejected
+    assert refused and all("multi-frame" in row["reason"] for row in refused)  # today's answer to all of them
+
+
+@pytest.mark.parametrize("name", of_kind("nifti"))
+def test_pixels_of_nifti_files_are_the_truth_or_nibabel_fails(study, tmp_path, name):
+    truth = written(study, tmp_path / "src", "nifti", name)
+    fails = {"gzip_cut_short", "gzip_damaged", "image_file_empty", "not_compressed", "singular_affine"}
+    for cine, true in truth["cines"].items():
+        path = tmp_path / "src" / LABEL / f"{cine[-3:]}.nii.gz"
+        slices = sorted(true["slices"], key=lambda one: one["slice"])
+        expected = [one["sha256"][t] for t in range(5) for one in slices]
+        changed = true["expectation"] == "refuse"
+        try:
+            assert (pixels_by_hand(path) == expected) or changed, cine
+        except Exception as error:
+            if isinstance(error, AssertionError):
+                raise
+            assert name in fails
+    assert any(true["expectation"] == DEFECTS[name].expectation for true in truth["cines"].values())
+
+
+def test_nobody_reads_some_kinds_of_files_yet():
+    assert not {"ukbb", "nifti", "bids"} & set(datasets.KINDS), "judge their defects with the reader"
+    assert set(WITHOUT_READER) == {layout.kind for layout in FORMATS.values()} - {"dicom", "acdc"}
+
+
+def test_defects_repeat_themselves():
+    (order,) = make_orders(1, **TINY | {"frames": 4, "slices": 3}, views=("sax", "4ch")).values()
+    small = make_study(LABEL, order)
+    for name, one in DEFECTS.items():
+        form = next(form for form, layout in FORMATS.items() if layout.kind == one.kinds[0])
+        first, second = (build(small, 1, form, [name]) for _ in range(2))
+        assert [file.path for file in first.files] == [file.path for file in second.files], name
+        assert first.cines == second.cines and first.participant == second.participant, name
+        for n in {0, len(first.files) // 2, len(first.files) - 1}:
+            if not isinstance(first.files[n].content, PurePath):
+                assert encode(first.files[n]) == encode(second.files[n]), name
+
+
+def test_another_subject_or_seed_has_the_defect_elsewhere(study):
+    places = {tuple((one["slice"], tuple(one["sha256"]).index(None)) for one in
+                    build(study, seed, "dicom", ["frame_missing"]).cines["sub-P0001_view-sax"]["slices"]
+                    if None in one["sha256"]) for seed in range(12)}
+    assert len(places) > 3
+
+
+def test_of_two_defects_the_graver_expectation_stays(study):
+    cine = build(study, 1, "dicom", ["frame_missing", "nothing_orders_frames"]).cines["sub-P0001_view-sax"]
+    assert (cine["expectation"], cine["words"]) == ("refuse", ["cannot be ordered"])
+    cine = build(study, 1, "dicom", ["spacing_zero", "frame_missing"]).cines["sub-P0001_view-sax"]
+    assert (cine["expectation"], cine["words"]) == ("flag", ["spacing_unknown", "missing_frames"])
+
+
+def test_defects_that_do_not_suit_are_refused(study, tmp_path):
+    with pytest.raises(ValueError, match="belongs to nifti files, the format 'dicom' is dicom"):
+        check_defects(["time_zero"], "dicom")
+    with pytest.raises(ValueError, match="unknown defect 'nosuch'"):
+        build(study, 1, "nifti", ["nosuch"])
+    with pytest.raises(ValueError, match="unknown format 'jpeg'"):
+        build(study, 1, "jpeg")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "mine").write_text("")
+    with pytest.raises(FileExistsError, match="not empty"):
+        write_source(tmp_path / "src", [], "dicom")
+    with pytest.raises(FileExistsError, match="is there already"):
+        write_files(tmp_path / "other", build(study, 1, "nifti").files * 2)
+
+
+# --- the judge -------------------------------------------------------------------------------------------------------
+
+
+def _changed(cine, **new):
+    return Cine(**{name: getattr(cine, name) for name in cine.__dataclass_fields__} | new)
+
+
+@pytest.mark.parametrize(("change", "problem"), [
+    (lambda c: {"pixels": np.roll(c.pixels, 1, axis=0)}, "other pixels"),
+    (lambda c: {"pixels": c.pixels[:, ::-1]}, "other pixels"),
+    (lambda c: {"affine": c.affine * [1.1, 1, 1, 1]}, "spacing"),
+    (lambda c: {"affine": np.c_[c.affine[:, :3], c.affine[:, 3] + [5, 0, 0, 0]]}, "mm away"),
+    (lambda c: {"frame_times_ms": c.frame_times_ms * 1.1}, "other times"),
+    (lambda c: {"rr_ms": c.rr_ms * 1.1}, "RR"), (lambda c: {"view": "2ch"}, "view 2ch for sax"),
+    (lambda c: {"pixels": c.pixels[1:], "frame_times_ms": c.frame_times_ms[:, 1:]}, "4 frames for 5"),
+    (lambda c: {"pixels": c.pixels[:, 1:], "frame_times_ms": None, "rr_ms": None}, "4 slices for 5"),
+])
+def test_the_judge_sees_what_is_wrong(study, tmp_path, change, problem):
+    truth = written(study, tmp_path / "src")
+    right = judge(truth, Study({}, study.cines))
+    assert [row["outcome"] for row in right] == ["read", "read"], right
+    wrong = judge(truth, Study({}, [_changed(study.cines[0], **change(study.cines[0])), study.cines[1]]))
+    assert wrong[0]["outcome"] == "wrong" and not wrong[0]["met"] and wrong[1]["met"]
+    assert any(problem in text for text in wrong[0]["problems"]), wrong[0]["problems"]
+
+
+def test_the_judge_tells_flagged_refused_and_silent_apart(study, tmp_path):
+    truth = written(study, tmp_path / "src")
+    sax, other = study.cines
+    truth["cines"][sax.name] |= {"expectation": "flag", "words": ["missing_frames"]}
+    assert judge(truth, Study({}, [sax, other]))[0]["problems"] == ["silent"]
+    assert judge(truth, Study({}, [_changed(sax, flags=("missing_frames",)), other]))[0]["outcome"] == "flagged"
+    row = judge(truth, Study({}, [other], rejected=[{"digest": "x", "reason": "broken"}]))[0]
+    assert (row["outcome"], row["met"]) == ("refused", False)
+    truth["cines"][sax.name]["expectation"] = "refuse"
+    row = judge(truth, Study({}, [other], rejected=[{"digest": "x", "reason": "has missing_frames"}]))[0]
+    assert (row["outcome"], row["met"]) == ("refused", True)
+    strange = _changed(other, pixels=other.pixels + 1, subject="other")
+    assert judge(truth, Study({}, [sax, other, strange]))[-1]["problems"] == ["a cine that nobody made"]
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def cmr(*words):
+    return CliRunner().invoke(app, ["phantom", *map(str, words)])
+
+
+def test_the_command_writes_files_and_their_truth_beside_them(tmp_path):
+    small = ("--subjects", 2, "--frames", 4, "--size", 32, "--spacing-mm", 6, "--slices", 3, "--views", "sax")
+    done = cmr(tmp_path / "src", "--as", "dicom-flat", "--defect", "frame_missing,letter_beside", *small)
+    assert done.exit_code == 0, done.output
+    assert "2 subjects as dicom-flat" in done.output
+    truth = json.loads((tmp_path / "src.truth.json").read_text())
+    assert sorted(path.name for path in (tmp_path / "src").iterdir()) == ["P0001", "P0002"]
+    for subject in truth["subjects"].values():
+        assert subject["defects"] == ["frame_missing", "letter_beside"]
+        (cine,) = subject["cines"].values()
+        assert sum(one["sha256"].count(None) for one in cine["slices"]) == 1
+
+
+@pytest.mark.parametrize(("words", "reason"), [
+    (("--defect", "frame_missing"), "a cohort has no defects"), (("--as", "jpeg"), "unknown format 'jpeg'"),
+    (("--as", "nifti", "--defect", "frame_missing"), "belongs to dicom files"),
+    (("--as", "dicom", "--views", "5ch"), "does not know"),
+])
+def test_the_command_refuses_in_one_line(tmp_path, words, reason):
+    done = cmr(tmp_path / "src", *words)
+    assert done.exit_code == 2 and reason in done.output and len(done.output.splitlines()) == 1
+    assert not (tmp_path / "src").exists()
+
+
+def test_the_command_lists_defects():
+    done = cmr("--list-defects")
+    assert done.exit_code == 0 and all(name in done.output for name in DEFECTS)
