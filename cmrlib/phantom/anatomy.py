@@ -126,8 +126,11 @@ class Heart:
         g["mouth"] = self.mouth_mm
         room = atria.limits(0.0, self.shift_x[0], g["zb"], g["la_length"], self.septum_x, 1)
         g["la"] = atria.fill(volume["la"], g["ring"], g["la_length"], room, self.shape["la_section"])
-        room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"],
-                            self.septum_x - atria.SEPTUM_MM, -1)
+        # below the mitral plane the LV's wall is its neighbour, behind it the LA
+        beside = (np.sqrt(g["lv"][:, :LEVELS // 6, :, 2]) * np.cos(THETA)).min((1, 2))[:, None] - 0.5
+        level = atria.heights(g["zt"], g["ra_length"]) > g["zb"][:, None] - 1
+        septum = np.where(level, np.minimum(beside, self.septum_x), self.septum_x - atria.SEPTUM_MM)
+        room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"], septum, -1)
         g["ra"] = atria.fill(volume["ra"], ra_mouth, g["ra_length"], room, self.shape["ra_section"])
 
 
