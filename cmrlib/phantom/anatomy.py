@@ -126,8 +126,11 @@ class Heart:
         g["mouth"] = self.mouth_mm
         room = atria.limits(0.0, self.shift_x[0], g["zb"], g["la_length"], self.septum_x, 1)
         g["la"] = atria.fill(volume["la"], g["ring"], g["la_length"], room, self.shape["la_section"])
-        room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"],
-                            self.septum_x - atria.SEPTUM_MM, -1)
+        # below the mitral plane the LV's wall is its neighbour, behind it the LA
+        beside = (np.sqrt(g["lv"][:, :LEVELS // 6, :, 2]) * np.cos(THETA)).min((1, 2))[:, None] - 0.5
+        level = atria.heights(g["zt"], g["ra_length"]) > g["zb"][:, None] - 1
+        septum = np.where(level, np.minimum(beside, self.septum_x), self.septum_x - atria.SEPTUM_MM)
+        room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"], septum, -1)
         g["ra"] = atria.fill(volume["ra"], ra_mouth, g["ra_length"], room, self.shape["ra_section"])
 
 
@@ -155,7 +158,7 @@ def _draw_shape(rng, subject: Subject) -> dict:
         "flattening": 0.16 if dilated else rng.normal(0.02, 0.015), "skew": rng.uniform(0.2, 0.9),
         "stay": rng.uniform(0.75, 1.0), "twist": np.deg2rad(rng.uniform(6, 14)),
         "rv_rad": rv, "tricuspid_rad": rv + np.deg2rad(rng.normal(10, 3)), "rv_apex_gap": rng.uniform(0.08, 0.18),
-        "pulmonary_rad": np.deg2rad(rng.normal(106, 4)), "aortic_mm": rng.normal(11.5, 0.8) * (s.height_m / 1.7),
+        "pulmonary_rad": np.deg2rad(rng.normal(108, 4)), "aortic_mm": rng.normal(11.5, 0.8) * (s.height_m / 1.7),
         "tricuspid_apical_mm": rng.uniform(3, 7), "papillary_mm": rng.uniform(3.6, 5.0) * scale,
         "pap_1": first, "pap_2": second, "appendage_mm": rng.uniform(6, 9),
         "trabecula_mm": rng.uniform(2.0, 4.5), "fat_lv": rng.uniform(0.2, 1.6), "fat_rv": rng.uniform(3, 10),

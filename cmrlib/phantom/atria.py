@@ -53,10 +53,15 @@ def lengths(volume_ml, mouth_mm, depth_mm):
     return np.minimum(np.maximum(rest + depth_mm - np.max(depth_mm), 0.6 * rest), longest)
 
 
+def heights(plane, length):
+    """z of the rows (n, ROWS)."""
+    return plane[:, None] - length[:, None] * _W[:, 0]
+
+
 def limits(centre_x, shift_x, plane, length, wall_x, side):
-    """Distance (n, ROWS, angles + 1) from the centre line to the plane x = wall_x along each direction; inf away from
-    it. side: +1 for an atrium that lies at larger x (left), -1 for one at smaller x (right)."""
-    z = plane[:, None] - length[:, None] * _W[:, 0]
+    """Distance (n, ROWS, angles + 1) from the centre line to the plane x = wall_x (a number or (n, ROWS)) along each
+    direction; large away from it. side: +1 for an atrium at larger x (left), -1 for one at smaller x (right)."""
+    z = heights(plane, length)
     gap = np.maximum(side * (centre_x + shift_x * rise(-z / BEND_MM) - wall_x), 4.0)
     towards = -side * np.cos(THETA)
     return np.where(towards > 0.05, gap[:, :, None] / np.maximum(towards, 0.05), 1e3)

@@ -15,9 +15,9 @@ _FIELDS = ("mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_rig
            "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral pad "
            "arm_a arm_gap arm_mm")
 TUBES = 11
-BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (TUBES, 7))])
+BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (TUBES, 8))])
 """One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm.
-tubes: great vessels and veins that do not move, both ends and radius."""
+tubes: great vessels and veins that do not move, both ends and both radii."""
 
 
 def draw_axes(rng) -> np.ndarray:
@@ -82,7 +82,7 @@ def _surface(heart: Heart) -> np.ndarray:
 
 
 def _vessels(heart: Heart, axes, b) -> np.ndarray:
-    """(TUBES, 7): ends (right, anterior, superior) and radius of what joins the heart, from its own positions."""
+    """(TUBES, 8): ends (right, anterior, superior) and radii of what joins the heart, from its own positions."""
     g = heart.at_ed[0]
     ends = (g["tubes"].reshape(3, 2 + 5)[:2, 3:6]) @ axes.T
     size = g["tubes"].reshape(3, 7)[:, 6]
@@ -98,9 +98,9 @@ def _vessels(heart: Heart, axes, b) -> np.ndarray:
              (ra, [ra[0] + 6, ra[1] - 2, ra[2] + 110], 9.0), (ra, [ra[0] + 2, ra[1] - 12, ra[2] - 110], 11.5)]
     for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
         start = la + [side * 0.45 * la_size, -0.3 * la_size, up * 0.4 * la_size]
-        lines.append((start, start + [side * 34.0, -16.0 if side > 0 else -22.0, 9.0 * up - 2], 5.0 + 0.6 * (up > 0)))
+        lines.append((start, start + [side * 38.0, -14.0 if side > 0 else -20.0, 9.0 * up - 2], 7.5, 2.5))
     lines.append((back, [back[0], back[1], back[2] - 1], 1.05 * aorta))
-    return np.array([np.r_[start, end, radius] for start, end, radius in lines])
+    return np.array([np.r_[start, end, radii, radii[-1:]][:8] for start, end, *radii in lines])
 
 
 @njit(cache=True)
@@ -200,9 +200,10 @@ def _tube(r, a, s, tubes):
         pr, pa, ps = r - tubes[k, 0], a - tubes[k, 1], s - tubes[k, 2]
         along = min(max((pr * dr + pa * da + ps * ds) / (dr * dr + da * da + ds * ds), 0.0), 1.0)
         d2 = (pr - along * dr) ** 2 + (pa - along * da) ** 2 + (ps - along * ds) ** 2
-        if d2 < tubes[k, 6] ** 2:
+        radius = tubes[k, 6] + along * (tubes[k, 7] - tubes[k, 6])
+        if d2 < radius * radius:
             return kind.AORTA
-        wall = wall or d2 < (tubes[k, 6] + 1.3) ** 2
+        wall = wall or d2 < (radius + 1.3) ** 2
     return kind.MUSCLE if wall else kind.AIR
 
 

@@ -169,6 +169,8 @@ def _vessels(x, y, z, g, t, tubes):
 def _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, t, la, ra):
     """Walls of atria and RV, then fat in the grooves and on the heart; AIR beyond."""
     reach = np.sqrt(inner2 + room)
+    if z > g.zb + g.reach + g.fat_lv:
+        return AIR
     if z > g.zt + 4.0 and rho > reach + g.rv_wall + g.fat_rv + g.fat_lv + 5.0:
         return AIR
     wall = g.rv_wall * min(1.0, room * 0.006)

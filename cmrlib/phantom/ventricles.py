@@ -22,6 +22,9 @@ THETA = np.arange(ANGLES + 1) * 2 * np.pi / ANGLES
 OUTLET_RAD = np.deg2rad(140.0)
 """The aortic valve lies between septum and anterior wall; the 3CH plane passes through it."""
 
+TRACT_RAD = np.deg2rad(40.0)
+"""Half width of the RV's outflow tract seen from the LV's axis."""
+
 APEX_WALL_SHARE = 0.75
 """The apex is thinner than the walls."""
 
@@ -136,7 +139,9 @@ class LeftVentricle:
         grown = rise(self.u / 0.3)[:, None]
         shift = 0.24 * np.cos(THETA - OUTLET_RAD)
         flat = -shape["flattening"] * np.cos(2 * (THETA - shape["rv_rad"]))
-        return 1 + grown * (shift + flat)
+        uneven = sum(size * np.cos(m * THETA + shape[f"phase_{m % 2 + 1}"] + 3 * self.u[:, None])
+                     for m, size in ((3, 0.03), (4, 0.025), (5, 0.02)))
+        return 1 + grown * (shift + flat + uneven)
 
     def _outlet_size(self, shape):
         radius = min(shape["aortic_mm"], 0.8 * self.ring_ed)
@@ -188,7 +193,7 @@ def trabeculae(endo2, u, shape, depth_mm):
     wave = sum(size * np.sin(m * angle + slant * v + shape["phase_2"] * m)
                for m, slant, size in ((4, 3, 0.6), (7, -5, 0.8), (11, 6, 0.7), (18, -8, 0.4)))
     smooth = 0.25 + 0.75 * rise(0.6 + 0.8 * np.cos(THETA))
-    depth = depth_mm * smooth * rise((v - 0.15) / 0.35) * (0.3 + 0.8 * v) * np.clip(wave - 0.1, 0, 1.3)
+    depth = depth_mm * smooth * rise((v - 0.15) / 0.35) * (0.3 + 0.8 * v) * np.clip(wave, 0, 1.3)
     radius = np.sqrt(endo2)
     return np.clip(radius - np.minimum(depth, 0.45 * radius), 0, None) ** 2
 
@@ -202,10 +207,14 @@ def crescent(shape):
     # fuller in front at the base, below towards the apex (acute margin); across > 0 is inferior
     window = window * (1 + np.where(v < 0.6, 0.9 * v - 0.22, 0.32) * across)
     body = window * (1 - v) ** 0.75 * (1 + 1.1 * v)
-    near = np.cos(THETA - shape["pulmonary_rad"]) - np.cos(np.deg2rad(34))
-    tract = 0.8 * np.sqrt(np.clip(near / (1 - np.cos(np.deg2rad(34))), 0, 1))
-    body = np.maximum(body, tract * np.clip(1 - v / 0.35, 0, 1))
-    return np.concatenate([np.repeat(tract[None], OUTFLOW_ROWS, 0), body])
+    # the tract narrows towards the pulmonary valve and turns to the left
+    r = np.r_[np.linspace(0, 1, OUTFLOW_ROWS), np.ones(INFLOW_ROWS)][:, None]
+    rim = np.cos(TRACT_RAD * (0.55 + 0.45 * r))
+    near = np.cos(THETA - shape["pulmonary_rad"] - np.deg2rad(10) * r) - rim
+    tract = 0.75 * np.sqrt(np.clip(near / (1 - rim), 0, 1))
+    body = np.maximum(body, tract[OUTFLOW_ROWS:] * np.clip(1 - v / 0.35, 0, 1))
+    body = body * (1 + 0.06 * np.sin(5 * THETA + 4 * v + shape["phase_1"]))
+    return np.concatenate([tract[:OUTFLOW_ROWS], body])
 
 
 def right_ventricle(epi2, shape, planes, volume_mm3):
