@@ -10,6 +10,7 @@ from cmrlib.cohort import Cohort
 from cmrlib.ingest import build_cohort
 from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
 from cmrlib.phantom.anatomy import Heart
+from cmrlib.phantom.cohorts import COHORTS, draw_member
 from cmrlib.phantom.observers import PEOPLE, look
 from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, draw_subject
 from cmrlib.phantom.protocol import EFFECTS
@@ -18,8 +19,8 @@ from cmrlib.study import Study
 GENERATOR_VERSION = "1"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
-__all__ = ["ACDC_GROUPS", "DIAGNOSES", "DESCRIPTION", "EFFECTS", "PEOPLE", "Heart", "Order", "Protocol", "Scan",
-           "Subject", "draw_subject", "make_cohort", "make_orders", "make_study"]
+__all__ = ["ACDC_GROUPS", "COHORTS", "DESCRIPTION", "DIAGNOSES", "EFFECTS", "PEOPLE", "Heart", "Order", "Protocol",
+           "Scan", "Subject", "draw_member", "draw_subject", "make_cohort", "make_orders", "make_study"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,20 @@ class Order:
     protocol: Protocol
     diagnoses: tuple[str, ...] = ACDC_GROUPS
     people: tuple[str, ...] = ()
+    cohort: str = ""  # a key of COHORTS, which then draws the person
     visit: int = 0  # 0: the only one; else the same heart under new planes, breath-holds, coil and noise
 
 
 def make_study(label: str, order: Order) -> Study:
     """One phantom subject on one visit: cines of all views, observer `truth` and the people who look."""
-    subject = draw_subject(order.seed, order.number, order.diagnoses)
+    subject = draw_member(order.cohort, order.seed, order.number) if order.cohort else draw_subject(
+        order.seed, order.number, order.diagnoses)
     label, visit = f"P{order.number:04d}", str(order.visit or "")
     scan = Scan(Heart(subject), order.protocol, rescan=order.visit)
     made = [(replace(cine, session=visit), annotation) for view in order.protocol.views
             for cine, annotation in [scan.cine(view, label)]]
     participant = {"participant_id": label, "sex": subject.sex, "age": subject.age_years, "height_m": subject.height_m,
-                   "weight_kg": subject.weight_kg, "group": subject.group, "heart_rate_bpm": subject.heart_rate_bpm}
+                   "weight_kg": subject.weight_kg, "heart_rate_bpm": subject.heart_rate_bpm} | subject.labels()
     truth = {cine.name: annotation for cine, annotation in made}
     seeds = (order.seed, order.number, order.visit)
     seen = {name: {cine.name: look(name, cine, annotation, seeds) for cine, annotation in made}
@@ -62,29 +65,34 @@ def make_cohort(dest, subjects: int = 40, seed: int = 1, workers: int | None = N
 
 def make_orders(subjects: int = 40, seed: int = 1, frames: int = 20, views=VIEWS[:3], size=(128, 128),
                 spacing_mm: float = 2.0, slices: int | None = None, subslices: int = 3, diagnoses=None, people=(),
-                visits: int = 1, effects=EFFECTS, domain: str = "many", appearance: str = "real") -> dict[str, Order]:
+                visits: int = 1, effects=EFFECTS, domain: str = "many", appearance: str = "real",
+                cohort: str = "") -> dict[str, Order]:
     """Label (P0001 …, with several visits P0001-1 …) → what `make_study` needs.
 
     size: one number or (rows, columns). slices: of the SAX stack; None for as many as each heart needs.
     size, spacing_mm: None for what each subject's scanner uses. effects, domain, appearance: see `Protocol`.
-    diagnoses: names from `DIAGNOSES` that take turns; None for ACDC's five groups. people: names from `PEOPLE` who look
-    at every cine, as observers beside the truth. visits: how often every heart is imaged, as sessions 1, 2, …
+    diagnoses: names from `DIAGNOSES` that take turns; None for ACDC's five groups. cohort: in their place a named mix
+    of patients from `COHORTS` (mr, hf, population). people: names from `PEOPLE` who look at every cine, as observers
+    beside the truth. visits: how often every heart is imaged, as sessions 1, 2, …
     Raises ValueError for impossible settings.
     """
     size = (size, size) if isinstance(size, int) else size and tuple(int(n) for n in size)
     protocol = Protocol(int(frames), tuple(views), size, spacing_mm and float(spacing_mm), slices, int(subslices),
                         tuple(effects), domain, appearance)
-    _check(subjects, protocol, diagnoses, people)
+    _check(subjects, protocol, diagnoses, people, cohort)
     groups = tuple(diagnoses or ACDC_GROUPS)
-    return {f"P{k:04d}" + (f"-{visit}" if visit else ""): Order(int(seed), k, protocol, groups, tuple(people), visit)
-            for k in range(1, subjects + 1) for visit in (range(1, visits + 1) if visits > 1 else [0])}
+    scans = [(k, visit) for k in range(1, subjects + 1) for visit in (range(1, visits + 1) if visits > 1 else [0])]
+    return {f"P{k:04d}" + (f"-{visit}" if visit else ""):
+            Order(int(seed), k, protocol, groups, tuple(people), cohort, visit) for k, visit in scans}
 
 
-def _check(subjects, protocol, diagnoses, people):
+def _check(subjects, protocol, diagnoses, people, cohort):
     for kind, given, known in (("views", protocol.views, VIEWS), ("diagnoses", diagnoses or (), DIAGNOSES),
-                               ("people", people, PEOPLE)):
+                               ("people", people, PEOPLE), ("cohort", [cohort] if cohort else (), COHORTS)):
         if unknown := [name for name in given if name not in known]:
             raise ValueError(f"the phantom does not know the {kind} {unknown}; there are {', '.join(known)}")
+    if cohort and diagnoses:
+        raise ValueError(f"the cohort {cohort!r} decides who has which diagnosis: give one of cohort and diagnoses")
     side = min(protocol.size or (16,))
     if subjects < 1 or protocol.frames < 2 or side < 16 or protocol.subslices < 1 or not protocol.views:
         raise ValueError(f"expected at least 1 subject, 2 frames, 16×16 pixels, 1 sub-slice and 1 view; got {subjects} "
