@@ -22,15 +22,15 @@ from cmrlib.phantom.diagnoses import BODY, DIAGNOSES, MAPSE_MM, MR_GRADES, RANGE
 from cmrlib.phantom.physiology import draw_patient, streams
 from cmrlib.phantom.subject import Subject
 
-SEVERITIES = {"mild": (0.08, 0.30), "moderate": (0.30, 0.50), "severe": (0.50, 0.66)}
-"""Mitral regurgitant fractions within a grade (flat); the gap from a trace (.04) to mild (.08) is ours."""
+SEVERITIES = {"mild": (0.06, 0.30), "moderate": (0.30, 0.50), "severe": (0.50, 0.66)}
+"""Mitral regurgitant fractions within a grade (flat); the gap from a trace (.04) to mild (.06) is ours."""
 
 COHORTS = {
     "acdc": {"turns": ["NOR", "DCM", "HCM", "MINF", "RV"]},
     "mr": {
         "shares": {"NOR": 0.55, "HTN": 0.2, "AF": 0.08, "ATHLETE": 0.06, "MINF": 0.04, "HFPEF": 0.04, "DCM": 0.03},
-        "mitral": {"prevalence": 98 / 704, "odds": {"AF": 2.5, "HTN": 1.3, "DCM": 3.0, "HFPEF": 2.0, "MINF": 2.0},
-                   "severity": {"mild": 0.85, "moderate": 0.12, "severe": 0.03}},
+        "mitral": {"prevalence": 98 / 704, "odds": {"AF": 1.8, "HTN": 1.2, "DCM": 2.0, "HFPEF": 1.5, "MINF": 1.5},
+                   "severity": {"mild": 0.87, "moderate": 0.105, "severe": 0.025}},
         "aortic": {"prevalence": 0.3, "fraction": [0.04, 0.3]},
         "tricuspid": {"prevalence": 0.75, "fraction": [0.02, 0.32], "with_mitral": [0.1, 0.4]},
     },

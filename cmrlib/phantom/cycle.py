@@ -30,14 +30,19 @@ def _bump(x):
     return 4 * x * (1 - x)
 
 
+def _push(x):
+    """Smooth step that is fastest in its first half: ejection, and the descent of the plane."""
+    return 0.5 * _rise(x) + 0.5 * _rise(x / 0.7)
+
+
 def wave_ms(subject) -> dict[str, float]:
     """When things happen, ms after the trigger: ejection, openings, and the lengths of the filling waves."""
     s, rr = subject, subject.rr_ms
     opening = s.es_ms + ISOVOLUMIC_RELAXATION_MS
-    room = rr - opening
+    room, most = rr - opening, 0.85 if s.rhythm == "af" else 0.6
     return {"ejection": max(25.0, s.es_ms - s.lvet_ms), "opening": opening, "room": room,
-            "early": min(s.filling_early_ms, 0.6 * room), "late": min(s.filling_late_ms, 0.4 * room),
-            "plane_early": min(s.plane_early_ms, 0.6 * room), "plane_late": min(s.plane_late_ms, 0.4 * room)}
+            "early": min(s.filling_early_ms, most * room), "late": min(s.filling_late_ms, 0.4 * room),
+            "plane_early": min(s.plane_early_ms, most * room), "plane_late": min(s.plane_late_ms, 0.4 * room)}
 
 
 def cycle(subject, times_ms) -> dict[str, np.ndarray]:
@@ -51,8 +56,9 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
     t = np.mod(np.asarray(times_ms, float), s.rr_ms)
     kick = s.rhythm != "af"
     lv_early = s.early_filling if kick else 1.0
-    curves = {"emptied": _ventricle(s, w, t, lv_early, w["early"], w["late"]),
-              "rv_emptied": _ventricle(s, w, t, 0.9 * lv_early if kick else 1.0, 1.15 * w["early"], w["late"]),
+    rv_early = 0.9 * lv_early if kick else 1.0  # the right side fills later and more by its atrium
+    curves = {"emptied": _ventricle(s, w, t, lv_early, w["early"]),
+              "rv_emptied": _ventricle(s, w, t, rv_early, min(1.15 * w["early"], w["room"] - (kick and w["late"]))),
               "plane": _plane(s, w, t, kick)}
     curves |= _atria(s, w, t, kick) | _valves(s, w, t, kick)
     curves["jet"] = _jet(s, w, t)
@@ -63,7 +69,7 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
 
 
 def peaks(subject) -> dict[str, float]:
-    """Fastest motion of the mitral plane (s', e', a', all positive) and filling of the LV; late ones NaN without a kick.
+    """Fastest motion of the mitral plane (s', e', a', all positive) and filling of the LV; late ones NaN in AF.
 
     Early and late meet where atrial contraction begins.
     """
@@ -81,11 +87,11 @@ def peaks(subject) -> dict[str, float]:
             "pfr_late_ml_s": float(filling[late].max()) if kick else float("nan")}
 
 
-def _ventricle(s, w, t, share, early_ms, late_ms):
+def _ventricle(s, w, t, share, early_ms):
     start = max(10.0, w["ejection"] - PLANE_LEADS_MS)
-    systole = SLACK * _rise(t / s.es_ms) + (1 - SLACK) * _rise((t - start) / (s.es_ms - start))
+    systole = SLACK * _rise(t / s.es_ms) + (1 - SLACK) * _push((t - start) / (s.es_ms - start))
     opening, room = w["opening"], w["room"]
-    early, late = _rise((t - opening) / min(early_ms, 0.6 * room)), _rise((t - (s.rr_ms - late_ms)) / late_ms)
+    early, late = _rise((t - opening) / early_ms), _rise((t - (s.rr_ms - w["late"])) / w["late"])
     filled = (1 - SLOW) * (share * early + (1 - share) * late) + SLOW * _rise((t - opening) / room)
     filled = SLACK * _rise((t - s.es_ms) / (opening - s.es_ms)) + (1 - SLACK) * filled
     return np.where(t <= s.es_ms, systole, 1 - filled)
@@ -94,7 +100,7 @@ def _ventricle(s, w, t, share, early_ms, late_ms):
 def _plane(s, w, t, kick):
     """Descends with ejection, recoils early, rests, and is pulled up by the atrium."""
     start = max(10.0, w["ejection"] - PLANE_LEADS_MS)
-    down = _rise((t - start) / (s.es_ms - start))
+    down = _push((t - start) / (s.es_ms - start))
     share = s.plane_early if kick else 1.0
     begin = w["opening"] - 20.0  # recoil precedes the opening of the valve
     early, late = _rise((t - begin) / w["plane_early"]), _rise((t - (s.rr_ms - w["plane_late"])) / w["plane_late"])

@@ -28,7 +28,7 @@ RANGES_95 = {
 """95 % ranges of healthy people: Petersen 2017, annulus Ricci 2020, LV length Aquaro 2017."""
 
 BODY = {"M": {"height_m": (1.765, 0.066), "bmi": (24.9, 2.7), "heart_rate_bpm": (64, 8.5)},
-        "F": {"height_m": (1.635, 0.062), "bmi": (23.1, 2.8), "heart_rate_bpm": (66, 9)}}
+        "F": {"height_m": (1.635, 0.062), "bmi": (22.7, 2.8), "heart_rate_bpm": (66, 9)}}
 """Mean and SD of people like Petersen's (BMI below 30); recalled, and checked against the mass index they print."""
 
 FILLING_MS = {"M": {"early": (252, 22), "late": (206, 45)}, "F": {"early": (224, 14), "late": (183, 42)}}
@@ -89,7 +89,7 @@ DIAGNOSES = {
     "HFREF": Diagnosis((118, 24, 75, 200), (33, 7, 12, 49), rvef=0.85, mass=1.4, atria=1.5, atrial_emptying=0.6,
                        mapse=0.8, heart_rate=1.15, sphericity=0.95, relaxation=1.3, heart_failure=True,
                        age_years=(65, 10, 35, 88), bmi=1.1, ef_labelled=(0, 50)),
-    "HFPEF": Diagnosis((68, 11, 45, 96), (61, 5, 50.5, 75), mass=1.22, atria=1.38, atrial_emptying=0.75, mapse=0.78,
+    "HFPEF": Diagnosis((68, 11, 45, 96), (61, 5, 50.5, 75), mass=1.2, atria=1.32, atrial_emptying=0.82, mapse=0.8,
                        heart_rate=1.08, relaxation=1.35, heart_failure=True, age_years=(70, 8, 48, 90), bmi=1.2,
                        ef_labelled=(50, 100)),
     "AF": Diagnosis(lvef_pct=(56, 5, 50.5, 66), atria=1.6, atrial_emptying=0.5, mapse=0.8, heart_rate=1.2,

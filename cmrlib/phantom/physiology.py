@@ -28,7 +28,7 @@ Q_TO_TRIGGER_MS = 40.0
 ENLARGED_LV_ML = 190.0
 """LVs larger than this widen the mitral ring."""
 
-SHIFT_PCT = {"M": {"rvef": -0.45, "laef": 0.0}, "F": {"rvef": 0.7, "laef": -0.9}}
+SHIFT_PCT = {"M": {"rvef": -0.45, "laef": 0.0}, "F": {"rvef": 0.7, "laef": -0.5}}
 """Petersen's middles of volumes and fractions do not quite fit together; so they all come out (see `RV_OVER_LV`)."""
 
 LARGEST_GROWTH = 2.2
@@ -36,6 +36,9 @@ LARGEST_GROWTH = 2.2
 
 LEAST_FORWARD_ML_M2 = 18.0
 """Forward stroke volume for which a failing LV dilates (ours)."""
+
+ONLY_WAVE = 1.45
+"""Without atrial contraction the early wave does all the filling and lasts longer (ours)."""
 
 NO_LEAKS = {"mitral": 0.0, "aortic": 0.0, "tricuspid": 0.0}
 
@@ -133,6 +136,7 @@ def _draw_ventricles(rng, disease, body, leaks):
     else:  # a bad one only until the body survives
         growth = np.clip(LEAST_FORWARD_ML_M2 * bsa / (lvedv * lvef * (1 - left)), 1, 1 + left)
     lvedv, lvm = lvedv * growth, lvm * (1 + 0.5 * (growth - 1))
+    lvedv *= min(1.0, LARGEST_GROWTH * (1 - leaks["tricuspid"]))  # torrential: less arrives on the left
     lvsv = lvedv * lvef
     net = lvsv * (1 - left)  # what reaches the body passes both ventricles
     rvsv = RV_OVER_LV[sex] * net * (1 + 0.03 * np.clip(rng.standard_normal(), -2.5, 2.5)) / (1 - leaks["tricuspid"])
@@ -178,11 +182,12 @@ def _draw_plane(rng, disease, body, heart, leaks):
     annulus *= max(1.0, heart["lvedv_ml"] / ENLARGED_LV_ML) ** 0.25 * (1 + 0.6 * leaks["mitral"] ** 2)
     right = 0.85 if disease.rvedv_index or disease.rvef < 1 else 1.0
     share = 0.62 - 0.07 * z_age - 0.3 * slow + 0.05 * rng.standard_normal()
+    kick = disease.rhythm != "af"
     return {"mapse_mm": mapse, "tapse_mm": float(np.clip(mapse * rng.uniform(1.25, 1.5) * right, 3, 32)),
-            "apex_motion_mm": float(rng.uniform(0.5, 2.0)), "annulus_mm": float(annulus),
-            "annulus_es_ratio": _normal(rng, 0.98 if disease.rhythm == "af" else 1.03, 0.04, 0.85, 1.15),
-            "plane_early": float(np.clip(share, 0.3, 0.85)),
-            "plane_early_ms": _normal(rng, 138 * (1 + 0.4 * slow) + 6 * z_age, 12, 90, 230),
+            "apex_motion_mm": float(rng.uniform(0.5, 2.0)), "annulus_mm": float(min(annulus, 60.0)),
+            "annulus_es_ratio": _normal(rng, 1.03 if kick else 0.98, 0.04, 0.85, 1.15),
+            "plane_early": float(np.clip(share, 0.3, 0.85)) if kick else 1.0,
+            "plane_early_ms": (138 * (1 + 0.4 * slow) + 6 * z_age + _normal(rng, 0, 12)) * (1 if kick else ONLY_WAVE),
             "plane_late_ms": _normal(rng, 105, 8)}
 
 
@@ -192,9 +197,10 @@ def _draw_timing(rng, disease, body):
     qs2 = (541 - 2.2 * rate if sex == "M" else 540 - 2.0 * rate) + 12 * np.clip(rng.standard_normal(), -2, 2)
     early = np.clip(0.675 - 0.05 * body["z_age"] - 0.4 * slow + 0.045 * rng.standard_normal(), 0.4, 0.85)
     delay = rng.uniform(-0.12, 0.12) if rng.random() < 0.35 else 0.0
-    waves = FILLING_MS[sex]
-    return {"es_ms": float(qs2 - Q_TO_TRIGGER_MS), "lvet_ms": float(379 - 1.8 * rate), "early_filling": float(early),
-            "filling_early_ms": _normal(rng, waves["early"][0] * (1 + 0.4 * slow), waves["early"][1], 120, 330),
+    waves, kick = FILLING_MS[sex], disease.rhythm != "af"
+    length = _normal(rng, waves["early"][0] * (1 + 0.4 * slow), waves["early"][1], 120, 330)
+    return {"es_ms": float(qs2 - Q_TO_TRIGGER_MS), "lvet_ms": float(379 - 1.8 * rate),
+            "early_filling": float(early) if kick else 1.0, "filling_early_ms": length * (1 if kick else ONLY_WAVE),
             "filling_late_ms": _normal(rng, *waves["late"], 90, 260), "trigger_delay": float(delay)}
 
 

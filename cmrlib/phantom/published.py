@@ -16,7 +16,7 @@ from cmrlib.phantom.subject import Subject
 PETERSEN = "Petersen 2017, J Cardiovasc Magn Reson 19:18, middle and width of the 95 % range"
 RUIJSINK = "Ruijsink 2020, JACC Cardiovasc Imaging 13:684, three age groups of the UK Biobank pooled"
 KAWEL_BOEHM = "Kawel-Boehm 2020, J Cardiovasc Magn Reson 22:87"
-DALEN = "Dalen 2010, Circ Cardiovasc Imaging 3:614, colour tissue Doppler, four sites: echo, ages 19-89"
+DALEN = "Dalen 2010, Circ Cardiovasc Imaging 3:614, pulsed tissue Doppler: echo, all adult ages"
 SOURCES = {"annulus_mm": "Ricci 2020, J Cardiovasc Magn Reson 23:5, 4CH at ED, middle and width of the 95 % range",
            "lv_length_mm": "Aquaro 2017, 4CH at ED, middle and width of the 95 % range"}
 
@@ -25,17 +25,17 @@ MEANS = [  # quantity, men (mean, SD), women (mean, SD), source, does it count
     ("lvco_l_min", (6.1, 1.1), (4.9, 1.0), f"{KAWEL_BOEHM}, table 5 (papillary muscles in the volume)", True),
     ("la_min_ml", (30, 10), (26, 8), "Petersen 2017, LA maximum less LA stroke volume; SD of Kawel-Boehm 2020", True),
     ("mapse_mm", MAPSE_MM, MAPSE_MM, "Seemann 2017, atrioventricular plane displacement, both sexes", True),
-    ("lv_pfr_early_ml_s", (375, 93), (329, 67), f"{RUIJSINK}; Kawel-Boehm's 527 and 477 are of 120 people from 20", True),
+    ("lv_pfr_early_ml_s", (375, 93), (329, 67), f"{RUIJSINK}; not Kawel-Boehm's 527 and 477 (from 20 years)", True),
     ("lv_pfr_late_ml_s", (252, 88), (219, 78), RUIJSINK, True),
     ("age_years", (59, 8.5), (59, 8.5), "Petersen 2017: 45-74 years in even groups, SD of a flat distribution", True),
     ("wall_mm", (6.3, 1.1), (5.3, 0.9), "Kawel 2012, Circ Cardiovasc Imaging 5:500, mid cavity: MESA, sectors", False),
     ("height_m", BODY["M"]["height_m"], BODY["F"]["height_m"], "UK Biobank, recalled", False),
     ("bmi", BODY["M"]["bmi"], BODY["F"]["bmi"], "UK Biobank below 30, recalled", False),
-    ("heart_rate_bpm", BODY["M"]["heart_rate_bpm"], BODY["F"]["heart_rate_bpm"], "UK Biobank imaging visit, recalled", False),
+    ("heart_rate_bpm", BODY["M"]["heart_rate_bpm"], BODY["F"]["heart_rate_bpm"], "UK Biobank imaging, recalled", False),
     ("weight_kg", (78, 10), (62, 9), "UK Biobank with a BMI below 30, recalled", False),
     ("bsa_m2", (1.93, 0.15), (1.65, 0.14), "Petersen 2017, mass over mass index; SD ours", False),
     ("ra_min_ml", (55, 18), (37, 10), "Petersen 2017, RA maximum × (1 - RAEF); SD ours", False),
-    ("sprime_cm_s", (6.9, 1.3), (6.6, 1.1), DALEN, False),
+    ("sprime_cm_s", (8.6, 1.4), (8.2, 1.3), DALEN, False),
     ("eprime_cm_s", (9.5, 3.0), (9.5, 3.0), "no CMR table found: broad, ours (Dalen 2010 by pulsed Doppler 10.8 and "
      "11.8; MVnet 2021 in patients 6.6±3.7)", False),
     ("aprime_cm_s", (7.5, 2.5), (7.5, 2.5), "no CMR table found: broad, ours", False),
@@ -48,7 +48,7 @@ CORRELATIONS = [  # first, second, sign, source
     ("age_years", "rvedv_ml", -1, "Petersen 2017, J Cardiovasc Magn Reson 19:18"),
     ("age_years", "eprime_cm_s", -1, "PMC4924872, r = -.53; Dalen 2010"),
     ("age_years", "early_over_late", -1, "Dalen 2010; textbook"),
-    ("age_years", "mapse_mm", -1, "Wang 2023, Eur Heart J Cardiovasc Imaging 24:1384; Støylen 2020, Open Heart 7:e001243"),
+    ("age_years", "mapse_mm", -1, "Wang 2023, Eur Heart J Cardiovasc Imaging 24:1384; Støylen 2020, Open Heart 7"),
     ("age_years", "lv_pfr_early_ml_s", -1, "Ruijsink 2020, JACC Cardiovasc Imaging 13:684"),
     ("heart_rate_bpm", "lvedv_ml", -1, "Ma 2023, Front Cardiovasc Med, UK Biobank"),
     ("heart_rate_bpm", "systole_share", 1, "QS2 against RR: Lance; textbook"),
@@ -79,9 +79,9 @@ def quantities(subjects: Sequence[Subject]) -> pd.DataFrame:
     for s in subjects:
         rows.append(s.measures() | {
             "sex": s.sex, "age_years": s.age_years, "height_m": s.height_m, "weight_kg": s.weight_kg,
-            "bmi": s.weight_kg / s.height_m**2, "lvm_index_g_m2": s.lvm_g / s.bsa_m2, "systole_share": s.es_ms / s.rr_ms,
-            "lv_pfr_early_ml_s": s.peaks["pfr_early_ml_s"],
-            "lv_pfr_late_ml_s": s.peaks["pfr_late_ml_s"], "wall_mm": Heart(s).wall_ed_mm,
+            "bmi": s.weight_kg / s.height_m**2, "lvm_index_g_m2": s.lvm_g / s.bsa_m2,
+            "systole_share": s.es_ms / s.rr_ms, "wall_mm": Heart(s).wall_ed_mm,
+            "lv_pfr_early_ml_s": s.peaks["pfr_early_ml_s"], "lv_pfr_late_ml_s": s.peaks["pfr_late_ml_s"],
             "early_over_late": s.e_prime_cm_s / s.a_prime_cm_s})
     return pd.DataFrame(rows)
 
@@ -99,8 +99,8 @@ def compare(subjects: Sequence[Subject]) -> pd.DataFrame:
         mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
         rows.append((row.quantity, row.sex, len(values), mean, sd, row.published_mean, row.published_sd,
                      (mean - row.published_mean) / row.published_sd, sd / row.published_sd, row.source, row.counts))
-    names = ["quantity", "sex", "n", "mean", "sd", "published_mean", "published_sd", "z", "sd_ratio", "source", "counts"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=["quantity", "sex", "n", "mean", "sd", "published_mean", "published_sd", "z",
+                                       "sd_ratio", "source", "counts"])
 
 
 def correlations(subjects: Sequence[Subject]) -> pd.DataFrame:

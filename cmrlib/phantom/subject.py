@@ -71,7 +71,7 @@ class Subject:
             (35 <= s.heart_rate_bpm <= 160, "35 to 160 beats a minute", s.heart_rate_bpm),
             (0.08 <= 1 - s.lvesv_ml / s.lvedv_ml <= 0.88, "an LVEF of 8 to 88 %", (s.lvedv_ml, s.lvesv_ml)),
             (0.05 <= 1 - s.rvesv_ml / s.rvedv_ml <= 0.85, "an RVEF of 5 to 85 %", (s.rvedv_ml, s.rvesv_ml)),
-            (40 <= s.lvedv_ml <= 600 and 40 <= s.rvedv_ml <= 600, "ventricles of 40 to 600 mL",
+            (30 <= s.lvedv_ml <= 800 and 30 <= s.rvedv_ml <= 800, "ventricles of 30 to 800 mL",
              (s.lvedv_ml, s.rvedv_ml)),
             (20 <= s.lvm_g <= 500, "an LV mass of 20 to 500 g", s.lvm_g),
             (4 <= s.la_min_ml < s.la_max_ml <= 400, "an LA of 4 to 400 mL that empties", (s.la_max_ml, s.la_min_ml)),
@@ -79,7 +79,7 @@ class Subject:
             (55 <= s.lv_length_mm <= 150, "an LV length of 55 to 150 mm", s.lv_length_mm),
             (1 <= s.mapse_mm <= 0.26 * s.lv_length_mm, "MAPSE from 1 mm to 26 % of the LV's length", s.mapse_mm),
             (14 <= s.annulus_mm <= 65, "an annulus of 14 to 65 mm", s.annulus_mm),
-            (120 <= s.es_ms and s.es_ms + ISOVOLUMIC_RELAXATION_MS + 60 <= s.rr_ms,
+            (s.es_ms >= 120 and s.es_ms + ISOVOLUMIC_RELAXATION_MS + 60 <= s.rr_ms,
              "systole from 120 ms to one that leaves 60 ms of filling", (s.es_ms, s.rr_ms)),
             (s.regurgitant_fraction >= 0 and s.aortic_fraction >= 0
              and s.regurgitant_fraction + s.aortic_fraction <= LARGEST_LEAK and

@@ -1,0 +1,248 @@
+"""Who the phantom's people are: published distributions, diagnoses, the cycle, named cohorts, extremes."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cmrlib.measures import FEATURES, MEASURES
+from cmrlib.phantom import ACDC_GROUPS, DIAGNOSES, Heart, draw_subject
+from cmrlib.phantom.cohorts import COHORTS, digest, draw_member
+from cmrlib.phantom.cycle import cycle, wave_ms
+from cmrlib.phantom.diagnoses import MR_GRADES
+from cmrlib.phantom.physiology import draw_patient
+from cmrlib.phantom.published import compare, correlations
+from cmrlib.phantom.published import table as published_table
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    return [draw_subject(1, k, ("NOR",)) for k in range(500)]
+
+
+@pytest.fixture(scope="module")
+def groups():
+    """Diagnosis → measures of 120 people."""
+    more = ("rr_sd", "regurgitant_fraction", "annulus_es_ratio", "early_filling")
+    people = {name: [draw_subject(3, k, (name,)) for k in range(120)] for name in DIAGNOSES}
+    return {name: pd.DataFrame([s.measures() | {key: getattr(s, key) for key in more} for s in drawn])
+            for name, drawn in people.items()}
+
+
+def test_generated_people_have_published_distributions(healthy):
+    result = compare(healthy)
+    assert set(result.n.groupby(result.sex).first()) and result.n.min() > 220
+    counted = result[result.counts]
+    near = (counted.z.abs() < 0.2) & counted.sd_ratio.between(0.8, 1.25)
+    both = near.groupby(counted.quantity).all()
+    assert both.sum() >= 20, list(both[~both].index)
+    chambers = [name for name in FEATURES if name in both.index]
+    assert len(chambers) >= 15 and both[chambers].all()
+
+
+def test_published_rows_have_sources_and_say_what_is_recalled():
+    rows = published_table()
+    assert rows.source.str.len().min() > 10 and not rows.duplicated(["quantity", "sex"]).any()
+    assert not rows[rows.counts].source.str.contains("recalled|ours", case=False).any()
+    assert rows[rows.counts].quantity.nunique() >= 20
+
+
+def test_correlations_have_the_published_sign(healthy):
+    result = correlations(healthy)
+    assert len(result) >= 10 and (result.r * result.sign > 0.1).all(), result[result.r * result.sign <= 0.1]
+
+
+# (diagnosis, quantity, sign and least Cohen's d against NOR); the bounds are ours, well below what is drawn
+MOVES = [
+    *[("DCM", *m) for m in (("lvedv_ml", 2), ("lvef_pct", -3), ("lvm_g", 0.8), ("la_max_ml", 0.8), ("laef_pct", -2),
+                            ("mapse_mm", -1.5), ("sprime_cm_s", -1.2), ("rvef_pct", -1))],
+    *[("HCM", *m) for m in (("lvm_g", 2.5), ("lvef_pct", 0.8), ("la_max_ml", 0.7), ("laef_pct", -1), ("mapse_mm", -0.7),
+                            ("eprime_cm_s", -0.5))],
+    *[("MINF", *m) for m in (("lvedv_ml", 1), ("lvef_pct", -3), ("mapse_mm", -1.5), ("laef_pct", -1))],
+    *[("RV", *m) for m in (("rvedv_ml", 1.8), ("rvesv_ml", 2), ("rvef_pct", -1.5))],
+    *[("HFREF", *m) for m in (("lvedv_ml", 1.5), ("lvef_pct", -3), ("la_max_ml", 1), ("eprime_cm_s", -1.5),
+                              ("heart_rate_bpm", 0.5))],
+    *[("HFPEF", *m) for m in (("la_max_ml", 0.8), ("laef_pct", -1), ("eprime_cm_s", -1.4), ("mapse_mm", -0.8),
+                              ("early_filling", -1))],
+    *[("AF", *m) for m in (("la_max_ml", 1.2), ("laef_pct", -3), ("la_min_ml", 2), ("ra_max_ml", 0.6), ("rr_sd", 3),
+                           ("mapse_mm", -0.8), ("heart_rate_bpm", 0.7))],
+    *[("MR", *m) for m in (("lvedv_ml", 0.9), ("lvsv_ml", 0.9), ("la_max_ml", 0.8), ("regurgitant_ml", 2),
+                           ("annulus_mm", 0.4))],
+    *[("ATHLETE", *m) for m in (("lvedv_ml", 1.2), ("rvedv_ml", 0.8), ("lvm_g", 0.8), ("heart_rate_bpm", -0.9))],
+    *[("HTN", *m) for m in (("lvm_g", 0.3), ("eprime_cm_s", -0.7), ("laef_pct", -0.5))],
+]
+
+
+@pytest.mark.parametrize(("diagnosis", "quantity", "least"), MOVES)
+def test_a_diagnosis_moves_its_quantities(groups, diagnosis, quantity, least):
+    ill, well = groups[diagnosis][quantity], groups["NOR"][quantity]
+    effect = (ill.mean() - well.mean()) / np.sqrt((ill.var() + well.var()) / 2)
+    assert effect * np.sign(least) > abs(least), f"Cohen's d is {effect:.2f}"
+
+
+def test_what_a_diagnosis_leaves_alone(groups):
+    assert groups["HFPEF"].lvef_pct.min() > 50 and groups["AF"].lvef_pct.min() > 50
+    mr, nor = groups["MR"], groups["NOR"]
+    assert mr.forward_sv_ml.mean() < nor.forward_sv_ml.mean() < mr.lvsv_ml.mean()
+    assert np.allclose(mr.forward_sv_ml + mr.regurgitant_ml, mr.lvsv_ml)
+    assert groups["AF"].aprime_cm_s.isna().all() and groups["NOR"].notna().all(axis=None)
+    assert (groups["HCM"].lvef_pct > 55).all() and (groups["DCM"].lvef_pct < 50).all()
+
+
+def test_hypertrophic_septa_are_thicker_than_15_mm():
+    hearts = [Heart(draw_subject(3, k, ("HCM",))) for k in range(60)]
+    assert min(h.wall_ed_mm + h.wall_offset_mm for h in hearts) > 15
+
+
+def test_larger_leaks_make_larger_hearts():
+    steps = [draw_patient(5, 8, "NOR", mitral=fraction) for fraction in (0.0, 0.2, 0.4, 0.6)]
+    for name in ("lvedv_ml", "lvsv_ml", "la_max_ml", "annulus_mm"):
+        values = [s.measures()[name] for s in steps]
+        assert values == sorted(values) and values[-1] > 1.15 * values[0], name
+    graded = [s.labels()["mr_severity"] for s in steps]
+    assert graded == ["none", "mild", "moderate", "severe"]
+    leaking = draw_patient(5, 8, "NOR", tricuspid=0.4)
+    assert leaking.ra_max_ml > steps[0].ra_max_ml
+    assert leaking.measures()["rvsv_ml"] > 1.5 * steps[0].measures()["rvsv_ml"]
+
+
+def test_labels():
+    assert draw_subject(1, 1, ("NOR",)).labels() == {"group": "NOR", "mr": 0, "mr_severity": "none", "hf": 0,
+                                                     "hf_type": None, "af": 0}
+    reduced, preserved = (draw_subject(1, 2, (name,)).labels() for name in ("HFREF", "HFPEF"))
+    assert reduced["hf"] == preserved["hf"] == 1 and (reduced["hf_type"], preserved["hf_type"]) == ("HFrEF", "HFpEF")
+    assert draw_subject(1, 3, ("AF",)).labels()["af"] == 1
+    assert [bound for bound, _ in MR_GRADES] == sorted(bound for bound, _ in MR_GRADES)
+
+
+def test_between_40_and_50_nobody_is_labelled():
+    people = [draw_subject(11, k) for k in range(300)]
+    between = [s.group for s in people if 40 < s.lvef_pct < 50]
+    assert between and set(between) == {None} and {s.group for s in people} == {*ACDC_GROUPS, None}
+
+
+@pytest.mark.parametrize("diagnosis", DIAGNOSES)
+def test_the_cycle_is_periodic_bounded_and_smooth(diagnosis):
+    for number in range(6):
+        s = draw_subject(2, number, (diagnosis,))
+        t = np.linspace(0, s.rr_ms, 4001)
+        curves = cycle(s, t)
+        for name, curve in curves.items():
+            assert curve.min() >= -1e-9 and curve.max() <= 1 + 1e-9, name
+            assert abs(np.diff(curve)).max() < 0.05 and curve[0] == pytest.approx(curve[-2], abs=0.05), name
+            assert np.allclose(cycle(s, t[:99] + 3 * s.rr_ms)[name], curve[:99], atol=1e-6), name
+        assert t[curves["emptied"].argmax()] == pytest.approx(s.es_ms, abs=0.5)
+        assert t[curves["rv_emptied"].argmax()] == pytest.approx(s.es_ms, abs=0.5)
+        assert curves["emptied"][0] == curves["plane"][0] == 0 and (curves["emptied"][5:-5] > 0).all()
+        assert (curves["mitral_open"] * curves["aortic_open"] == 0).all()
+        assert (curves["jet"] > 0).any() == (s.regurgitant_fraction > 0)
+
+
+def test_the_plane_rests_in_diastasis_and_is_kicked():
+    s = replace(draw_subject(1, 3, ("NOR",)), heart_rate_bpm=50)
+    w = wave_ms(s)
+    rest = np.linspace(w["opening"] + w["plane_early"], s.rr_ms - w["plane_late"], 200)
+    speed = abs(np.diff(cycle(s, rest)["plane"])) / np.diff(rest) * s.mapse_mm * 100
+    assert speed.max() < 0.15 * min(s.e_prime_cm_s, s.a_prime_cm_s)
+    early = 1.5 * (1 - 0.06) * s.plane_early * s.mapse_mm / w["plane_early"] * 100  # the step's closed form
+    assert s.e_prime_cm_s == pytest.approx(early, rel=0.06)
+    before = np.array([s.rr_ms - w["late"] - 1, s.rr_ms - 1e-6])
+    still = replace(s, rhythm="af")
+    for name in ("emptied", "plane", "atrial", "ra_fullness"):
+        kick, none = (-np.diff(cycle(who, before)[name])[0] for who in (s, still))
+        assert kick > 0.15 and none < 0.05, name
+
+
+def test_peaks_are_what_the_curves_do():
+    s = draw_subject(1, 4, ("MR",))
+    t = np.arange(0, s.rr_ms, 0.05)
+    volume = s.lvedv_ml - cycle(s, t)["emptied"] * (s.lvedv_ml - s.lvesv_ml)
+    assert s.measures()["lv_pfr_ml_s"] == pytest.approx(np.gradient(volume, t).max() * 1000, rel=0.01)
+    depth = s.mapse_mm * cycle(s, t)["plane"]
+    assert s.s_prime_cm_s == pytest.approx(np.gradient(depth, t).max() * 100, rel=0.01)
+    assert set(s.measures()) <= set(MEASURES)
+
+
+def test_end_systole_depends_on_heart_rate(healthy):
+    rate, share = np.array([[s.heart_rate_bpm, s.es_ms / s.rr_ms] for s in healthy]).T
+    assert np.corrcoef(rate, share)[0, 1] > 0.9
+    assert 0.34 < share[abs(rate - 60) < 2].mean() < 0.41  # QS2 less the delay of the trigger
+    assert 0.42 < share[abs(rate - 85) < 4].mean() < 0.50
+
+
+DIGESTS = {
+    "acdc": "9f352a3554690c502c1b1dff98bb73dee6f8a7b5f056461cff551ce0bbdc374e",
+    "mr": "065060dffe4ccc93fb003eae13d99d8a21f6f68e8774286857317f4dc88fd00f",
+    "hf": "0591d52bf0aeb6edab659fb79ea3972f9e4af346d7f7044eadd889243dc1e541",
+    "population": "032246f1f5eaf36b783572cde9e3be29012b78f195073a85a8b76745d470c54b",
+}
+
+
+@pytest.mark.parametrize("name", COHORTS)
+def test_difficulty_was_fixed_before_any_classifier(name):
+    assert digest(name) == DIGESTS[name], f"the parameters of cohort {name!r} changed"
+    shares = COHORTS[name].get("shares")
+    assert shares is None or sum(shares.values()) == pytest.approx(1)
+
+
+def test_a_member_depends_on_cohort_seed_and_number_alone():
+    again = [draw_member("mr", 4, k) for k in (3, 2)]
+    assert again == [draw_member("mr", 4, 3), draw_member("mr", 4, 2)] and again[0] != draw_member("mr", 5, 3)
+    assert [draw_member("acdc", 1, k).diagnosis for k in range(5)] == list(ACDC_GROUPS)
+    with pytest.raises(ValueError, match="unknown cohort"):
+        draw_member("flu", 1, 1)
+
+
+def _aucs(cohort, label):
+    """Cross-validated AUC of a random forest on the 18 true features, of logistic regression on all true parameters."""
+    people = [draw_member(cohort, 1, k) for k in range(1000)]
+    truth = np.array([s.labels()[label] for s in people])
+    numbers = [f.name for f in fields(people[0]) if f.type is float and f.name not in FEATURES]
+    features = pd.DataFrame([s.measures() for s in people])[list(FEATURES)]
+    parameters = features.join(pd.DataFrame([{n: getattr(s, n) for n in numbers} for s in people]))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    models = ((RandomForestClassifier(random_state=0), features),
+              (make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), parameters))
+    return [roc_auc_score(truth, cross_val_predict(m, x, truth, cv=folds, method="predict_proba")[:, 1])
+            for m, x in models], truth.mean()
+
+
+def test_mitral_regurgitation_hides_from_the_18_features():
+    (forest, ceiling), share = _aucs("mr", "mr")
+    assert 0.60 < forest < 0.75 and ceiling > 0.95
+    assert share == pytest.approx(98 / 704, abs=0.03)
+
+
+def test_heart_failure_overlaps():
+    (forest, ceiling), share = _aucs("hf", "hf")
+    assert 0.75 < forest < 0.92 and ceiling > 0.95 and share == pytest.approx(0.5, abs=0.05)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from(list(DIAGNOSES)), st.floats(0, 0.75), st.floats(0, 0.75),
+       st.floats(0, 0.75))
+def test_every_leaking_heart_can_be_built(number, diagnosis, mitral, aortic, tricuspid):
+    subject = draw_patient(77, number, diagnosis, mitral=mitral, aortic=aortic, tricuspid=tricuspid)
+    g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 25))
+    assert all(np.isfinite(g[name]).all() for name in g.dtype.names)
+
+
+@pytest.mark.parametrize(("wrong", "reason"), [
+    ({"lvesv_ml": 400}, "LVEF"), ({"lvedv_ml": float("nan")}, "LVEF"), ({"rvesv_ml": -5}, "RVEF"),
+    ({"la_min_ml": 200}, "LA"), ({"ra_max_ml": 3}, "RA"), ({"heart_rate_bpm": 300}, "beats"),
+    ({"es_ms": 2000}, "systole"), ({"mapse_mm": 60}, "MAPSE"), ({"mapse_mm": 0}, "MAPSE"),
+    ({"lv_length_mm": 30}, "length"), ({"lvm_g": 0}, "mass"), ({"regurgitant_fraction": 0.9}, "leaks"),
+    ({"tricuspid_fraction": -0.1}, "leaks"), ({"rhythm": "flutter"}, "rhythm"),
+    ({"infarct_territory": "lm"}, "territory"), ({"annulus_mm": 90}, "annulus"), ({"height_m": 17.0}, "2.2 m")])
+def test_what_cannot_live_is_refused_with_the_reason(wrong, reason):
+    with pytest.raises(ValueError, match=reason):
+        replace(draw_subject(1, 1), **wrong)
