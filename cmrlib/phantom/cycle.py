@@ -110,10 +110,10 @@ def _plane(s, w, t, kick):
 
 
 def _atria(s, w, t, kick):
-    """Reservoir, conduit, booster."""
+    """Reservoir, conduit, booster; the booster's share goes with the ventricle's late filling (about .37 of the LA)."""
     curves = {}
-    for name, opening, kick_share in (("atrial", w["opening"], 0.33), ("ra_fullness", w["opening"] - 15, 0.38)):
-        booster = kick_share if kick else 0.0
+    for name, opening, gain in (("atrial", w["opening"], 1.15), ("ra_fullness", w["opening"] - 15, 1.25)):
+        booster = min(0.7, gain * (1 - s.early_filling)) if kick else 0.0
         early, late = _rise((t - opening) / w["early"]), _rise((t - (s.rr_ms - w["late"])) / w["late"])
         conduit = _rise((t - opening) / (s.rr_ms - opening))
         emptied = (0.95 - booster) * early + 0.05 * conduit + booster * late
