@@ -25,7 +25,8 @@ def test_subject_k_depends_on_seed_and_k_alone(tmp_path):
 def test_cohort_has_what_every_cohort_has(tmp_path):
     cohort = make_cohort(tmp_path / "c", subjects=2, seed=1, workers=1, views=("sax", "4ch"), **SMALL)
     assert cohort.synthetic and cohort.description["Seed"] == 1 and len(cohort.cines) == 4
-    assert list(cohort.subjects) == ["participant_id", "sex", "age", "height_m", "weight_kg", "group", "heart_rate_bpm"]
+    assert list(cohort.subjects) == ["participant_id", "sex", "age", "height_m", "weight_kg", "heart_rate_bpm", "group",
+                                     "mr", "mr_severity", "hf", "hf_type", "af"]
     measures = cohort.observer("truth").measures()
     assert len(measures.columns) == 31 and measures.notna().all(axis=None)
     cine = cohort.cine("sub-P0001_view-sax")
