@@ -175,10 +175,10 @@ def test_end_systole_depends_on_heart_rate(healthy):
 
 
 DIGESTS = {
-    "acdc": "9f352a3554690c502c1b1dff98bb73dee6f8a7b5f056461cff551ce0bbdc374e",
-    "mr": "065060dffe4ccc93fb003eae13d99d8a21f6f68e8774286857317f4dc88fd00f",
-    "hf": "0591d52bf0aeb6edab659fb79ea3972f9e4af346d7f7044eadd889243dc1e541",
-    "population": "032246f1f5eaf36b783572cde9e3be29012b78f195073a85a8b76745d470c54b",
+    "acdc": "99bf419ea1697b09587661d8ed5e3155d46491be8304ccadc8094954d26f710f",
+    "mr": "b3c5f2231c2b7839b4a6fd5b83fa1b7111f9a65507b96db084201494604a8a2f",
+    "hf": "1eb3892884dcdc45cd5ac9f4bef2e9d2a09fc84e8f4f2217b3f9d406910e624e",
+    "population": "274dc9827de104c93f32aa1d23c1c83f15f38e412d562d7220b511e431a96d9e",
 }
 
 

@@ -27,8 +27,8 @@ RANGES_95 = {
 }
 """95 % ranges of healthy people: Petersen 2017, annulus Ricci 2020, LV length Aquaro 2017."""
 
-BODY = {"M": {"height_m": (1.765, 0.066), "bmi": (24.9, 2.7), "heart_rate_bpm": (64, 8.5)},
-        "F": {"height_m": (1.635, 0.062), "bmi": (22.7, 2.8), "heart_rate_bpm": (66, 9)}}
+BODY = {"M": {"height_m": (1.765, 0.066), "bmi": (24.9, 2.7), "heart_rate_bpm": (64, 8.2)},
+        "F": {"height_m": (1.635, 0.062), "bmi": (22.7, 2.8), "heart_rate_bpm": (66, 8.5)}}
 """Mean and SD of people like Petersen's (BMI below 30); recalled, and checked against the mass index they print."""
 
 FILLING_MS = {"M": {"early": (252, 22), "late": (206, 45)}, "F": {"early": (224, 14), "late": (183, 42)}}

@@ -119,7 +119,7 @@ def _draw_body(rng, disease):
 def _draw_ventricles(rng, disease, body, leaks):
     """Volumes, mass and length; bodies that are larger, younger and slower have larger hearts."""
     sex, bsa = body["sex"], np.sqrt(body["height_m"] * 100 * body["weight_kg"] / 3600)
-    z_edv = _mix(rng, (0.5, body["z_size"]), (-0.25, body["z_age"]), (-0.25, body["z_rate"]))
+    z_edv = _mix(rng, (0.5, body["z_size"]), (-0.25, body["z_age"]), (-0.3, body["z_rate"]))
     z_ef, z_mass = _mix(rng, (0.1, body["z_age"])), _mix(rng, (0.3, body["z_size"]), (0.4, z_edv))
     lvedv, lvef = _from_range(sex, "lvedv_ml", z_edv), _from_range(sex, "lvef_pct", z_ef) / 100
     if disease.lvedv_index:
