@@ -32,7 +32,6 @@ class Heart:
 
     def __init__(self, subject: Subject):
         self.subject = s = subject
-        _check(s)
         self.shape = shape = _draw_shape(streams(s.seed, s.number)["anatomy"], s)
         self.myocardium_ml = s.lvm_g / MYOCARDIAL_DENSITY_G_PER_ML
         # the ring is as wide as prescribed unless so little blood is left that only a narrower one fits
@@ -137,14 +136,6 @@ class Heart:
 def _ring(volume_ml, length_mm, q):
     """Ring radius in mm that gives the shape number q."""
     return float(np.sqrt(3000 * volume_ml / (np.pi * length_mm * q)))
-
-
-def _check(s):
-    if not (0 < s.lvesv_ml < s.lvedv_ml and 0 < s.rvesv_ml < s.rvedv_ml and s.lvm_g > 0):
-        raise ValueError(f"expected positive volumes that shrink in systole and a mass; got LV {s.lvedv_ml:.0f} to "
-                         f"{s.lvesv_ml:.0f} mL, RV {s.rvedv_ml:.0f} to {s.rvesv_ml:.0f} mL, {s.lvm_g:.0f} g")
-    if s.lv_length_mm - s.mapse_mm - s.apex_motion_mm < 0.4 * s.lv_length_mm:
-        raise ValueError(f"a ventricle of {s.lv_length_mm:.0f} mm cannot shorten by {s.mapse_mm:.0f} mm")
 
 
 def _draw_shape(rng, subject: Subject) -> dict:
