@@ -10,7 +10,8 @@ from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
 from cmrlib.phantom.atria import fill, lengths, limits, oval
 from cmrlib.phantom.body import draw_axes, draw_body, paint_body
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.tissue import AIR, AORTA, FRAME, INFLOW_LV, JET_LA, LA, LABEL_OF, LEAFLET_LV, LV, MYO, RV, reached
+from cmrlib.phantom.reach import reached
+from cmrlib.phantom.tissue import AIR, AORTA, FRAME, INFLOW_LV, JET_LA, LA, LABEL_OF, LEAFLET_LV, LV, MYO, RV
 from cmrlib.phantom.ventricles import ANGLES, LEVELS, OUTLET_RAD, THETA, base_and_belly, belly_of, solve_wall, weighted
 
 STEP_MM = 1.5

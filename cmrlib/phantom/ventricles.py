@@ -207,7 +207,7 @@ def crescent(shape):
     window = np.clip((towards - edge) / (1 - edge), 0, None) ** 0.75
     # fuller in front at the base, below towards the apex (acute margin); across > 0 is inferior
     window = window * (1 + np.where(v < 0.6, 0.9 * v - 0.22, 0.32) * across)
-    body = window * (1 - v) ** 0.75 * (1 + 1.1 * v)
+    body = window * (1 - v) ** 0.75 * (1 + 1.1 * v) * (1 - 0.3 * np.clip(1 - v / 0.16, 0, 1) ** 2)
     # the tract narrows towards the pulmonary valve and turns to the left
     r = np.r_[np.linspace(0, 1, OUTFLOW_ROWS), np.ones(INFLOW_ROWS)][:, None]
     rim = np.cos(TRACT_RAD * (0.55 + 0.45 * r))
