@@ -132,12 +132,12 @@ def _right(z, rho2, inner2, row, angle, ra_rho2, t, rv, g):
 
 @_compiled
 def _left_atrium(x, y, z, la_rho2, g):
-    """Blood, or the jet of a leaking mitral valve: a cone from the ring that leans to the posterior wall."""
+    """Blood, or the jet of a leaking mitral valve: a plume from the ring that leans to the posterior wall."""
     if g.jet > 0.05:
         depth = g.zb - z
-        lean = 0.25 * depth
-        jx, jy = x + lean * g.outlet_cos, y + lean * g.outlet_sin
-        if depth < 38.0 * g.jet and jx * jx + jy * jy < (2.5 + 0.22 * depth) ** 2:
+        lean, along = 0.25 * depth, depth / (40.0 * g.jet)
+        jx, jy = x + lean * g.outlet_cos + 0.8 * np.sin(0.7 * depth), y + lean * g.outlet_sin
+        if jx * jx + jy * jy < (2.0 + 0.24 * depth) ** 2 * (1.0 - along * along):
             return JET_LA
     return LA
 
@@ -194,8 +194,10 @@ def _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, 
         return AORTA
     if x < g.ra_x and abs(z - g.zt + 1.0) < 4.0 and (ra_rho - g.mouth - 7.0) ** 2 + (z - g.zt + 1.0) ** 2 < 4.5:
         return AORTA
-    if groove:  # between the valves lies the fibrous skeleton instead
-        return HEART_WALL if g.ra_x < x < -0.5 * g.ring and z > g.zb - 10.0 else FAT
+    if g.ra_x < x < -0.5 * g.ring and g.zb - 8.0 < z < g.zt and abs(y) < g.ring:
+        return HEART_WALL  # fibrous skeleton between the valves
+    if groove:
+        return FAT
     behind = g.zb - z
     if behind > 9.0:
         return AIR
