@@ -269,19 +269,11 @@ def _paint(points, polar, frames, tubes, lv, rv, la, ra, static, codes):
             codes[t, n] = code if code != AIR else static[n]
 
 
-def polar(points, frame) -> np.ndarray:
-    """(n, 6): distance (mm) and angle (nodes) of points (n, 3) round the axis, then the centre lines of LA and RA."""
-    out, scalars = np.empty((len(points), 6)), np.empty(1, SCALARS)
-    for name in SCALARS.names:
-        scalars[name] = frame[name]
-    _polar(points, scalars[0], out)
-    return out
-
-
 def paint(points, frames, static, codes):
     """Fill `codes` (frames, n) uint8 for heart-coordinate points (n, 3); `static` (n,) where there is no heart."""
-    scalars = np.empty(len(frames), SCALARS)
+    around, scalars = np.empty((len(points), 6)), np.empty(len(frames), SCALARS)
     for name in SCALARS.names:
         scalars[name] = frames[name]
+    _polar(points, scalars[0], around)
     tables = [np.ascontiguousarray(frames[name]) for name in TABLES]
-    _paint(points, polar(points, frames[0]), scalars, *tables, static, codes)
+    _paint(points, around, scalars, *tables, static, codes)
