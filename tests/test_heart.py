@@ -5,21 +5,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmrlib.phantom import DIAGNOSES, Heart, draw_subject
+from cmrlib.phantom import DIAGNOSES, Heart, draw_subject, ventricles
 from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
 from cmrlib.phantom.atria import fill, lengths, limits, oval
 from cmrlib.phantom.body import draw_axes, draw_body, paint_body
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.tissue import AIR, AORTA, FRAME, INFLOW_LV, JET_LA, LA, LABEL_OF, LEAFLET_LV, LV, MYO, RV, reached
-from cmrlib.phantom.ventricles import (ANGLES, LEVELS, THETA, base_and_belly, belly_of, right_ventricle, solve_wall,
-                                       weighted)
+from cmrlib.phantom.reach import reached
+from cmrlib.phantom.tissue import AIR, AORTA, FRAME, INFLOW_LV, JET_LA, LA, LABEL_OF, LEAFLET_LV, LV, MYO, RV
+from cmrlib.phantom.ventricles import ANGLES, LEVELS, OUTLET_RAD, THETA, base_and_belly, belly_of, solve_wall, weighted
 
 STEP_MM = 1.5
 
 
 def _grid(step_mm, low=(-115, -75, -75), high=(60, 85, 130)):
-    axes = (np.arange(a, b, step_mm) + step_mm / 2 for a, b in zip(low, high))
-    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    """One point in each voxel, anywhere in it: valve planes lie between two layers of a regular grid."""
+    axes = (np.arange(a, b, step_mm) for a, b in zip(low, high))
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    return points + step_mm * np.random.default_rng(0).random(points.shape)
 
 
 def _counted_ml(heart, time_ms, step_mm):
@@ -76,7 +78,7 @@ def test_crescent_holds_the_volume_it_was_asked_for():
     heart = Heart(draw_subject(1, 5))
     g = heart.geometry([0.0, 300.0])
     epi = heart.left.tables(np.array([0.0, 0.9]), np.array([0.0, 0.8]))[1]
-    cavity, free, k = right_ventricle(epi, heart.shape, g, np.array([150e3, 80e3]))
+    cavity, free, k = ventricles.right_ventricle(epi, heart.shape, g, np.array([150e3, 80e3]))
     outflow, body = np.pi * (g["zt"] - g["zpv"]), np.pi * (g["zr"] - g["zt"])
     counted = outflow * weighted(cavity[:, :8]) + body * weighted(cavity[:, 8:])
     assert counted == pytest.approx([150e3, 80e3]) and (free <= cavity).all() and k[0] > k[1]
@@ -100,7 +102,7 @@ def test_label_maps_converge_as_voxels_shrink():
     for step in (9.0, 3.0, 1.0):
         counted = _counted_ml(heart, 0.0, step)
         errors.append([abs(counted[i] / truth[n][0] - 1) for i, n in ((0, "lv"), (2, "rv"), (3, "la"), (4, "ra"))])
-    assert max(errors[2]) < 0.004 and np.mean(errors[2]) < np.mean(errors[0])
+    assert max(errors[2]) < 0.003 and np.mean(errors[2]) < np.mean(errors[0])
 
 
 def test_every_element_of_the_wall_keeps_its_volume():
@@ -121,7 +123,7 @@ def _thickening(heart):
 def test_an_infarct_stays_thin_and_still_where_its_artery_runs(territory, angle_deg, remote_deg):
     subject = replace(draw_subject(1, 3, ("MINF",)), infarct_territory=territory)
     heart = Heart(subject)
-    columns = [int(round(angle % 360 / 360 * ANGLES)) for angle in (angle_deg, remote_deg)]
+    columns = [round(angle % 360 / 360 * ANGLES) for angle in (angle_deg, remote_deg)]
     ed, es = _thickening(heart)[:, columns]
     assert ed[0] < 0.8 * ed[1]  # scar is thin
     assert es[0] / ed[0] < 1.2 < es[1] / ed[1]  # and does not thicken
@@ -135,7 +137,7 @@ def test_septum_of_hypertrophic_hearts_is_thick_and_the_rest_is_less():
     for number in range(12):
         heart = Heart(draw_subject(3, number, ("HCM",)))
         thickness = _thickening(heart)[0]
-        septum = thickness[int(round(165 / 360 * ANGLES))]
+        septum = thickness[round(165 / 360 * ANGLES)]
         assert septum > 15 and septum > 1.15 * thickness[0]
 
 
@@ -182,15 +184,8 @@ def test_extremes_make_a_heart_whose_volumes_hold(number):
         counted = np.bincount(heart.labels(inside, time), minlength=6)[1:] * 0.027
         for column, name in ((0, "lv"), (2, "rv"), (3, "la"), (4, "ra")):
             truth = heart.volumes([time])[name][0]
-            assert counted[column] == pytest.approx(truth, rel=0.05, abs=2.5), (name, time)
-        assert counted[1] == pytest.approx(heart.myocardium_ml, rel=0.05)
-
-
-@pytest.mark.parametrize(("wrong", "why"), [({"lvesv_ml": 900.0}, "volumes that shrink"), ({"lvm_g": 0.0}, "a mass"),
-                                            ({"mapse_mm": 90.0}, "cannot shorten by 90 mm")])
-def test_impossible_hearts_are_refused(wrong, why):
-    with pytest.raises(ValueError, match=why):
-        Heart(replace(draw_subject(1, 1), **wrong))
+            assert counted[column] == pytest.approx(truth, rel=0.03, abs=1.0), (name, time)
+        assert counted[1] == pytest.approx(heart.myocardium_ml, rel=0.03)
 
 
 def test_nothing_of_the_heart_lies_where_it_is_said_not_to_reach():
@@ -229,7 +224,7 @@ def test_jet_and_inflow_lie_where_blood_runs():
     for subject, expected in ((leaking, JET_LA), (tight, LA)):
         heart = Heart(subject)
         time = 0.5 * subject.es_ms
-        moved = systole + [0, 0, heart.geometry(time)[0]["zb"]]
+        moved = systole + np.array([0, 0, heart.geometry(time)[0]["zb"]])
         assert heart.tissue(moved, time).tolist() == [expected] and heart.labels(moved, time).tolist() == [4]
     heart = Heart(tight)
     times = np.linspace(0, tight.rr_ms, 100)
@@ -243,12 +238,12 @@ def test_jet_and_inflow_lie_where_blood_runs():
 def test_aorta_leaves_the_ventricle_beside_the_mitral_ring_and_has_no_label():
     heart = Heart(draw_subject(1, 5))
     g = heart.at_ed[0]
-    direction = np.array([np.cos(np.deg2rad(140)), np.sin(np.deg2rad(140)), 0])
+    direction = np.array([np.cos(OUTLET_RAD), np.sin(OUTLET_RAD), 0])
     valve = heart.left.outlet_centre_mm * direction
-    below, above = valve + [0, 0, 3.0], valve + [0, 0, -9.0]
+    below, above = valve + np.array([0, 0, 3.0]), valve + np.array([0, 0, -9.0])
     assert heart.labels(below[None], 0.0)[0] == 1 and heart.tissue(above[None], 0.0)[0] == AORTA
     assert heart.labels(above[None], 0.0)[0] == 0
-    outside = (np.sqrt(np.interp(np.deg2rad(140), THETA, g["lv"][2, :, 1])) + 3) * direction + [0, 0, 4.0]
+    outside = (np.sqrt(np.interp(OUTLET_RAD, THETA, g["lv"][2, :, 1])) + 3) * direction + np.array([0, 0, 4.0])
     assert heart.labels(outside[None], 0.0)[0] == MYO
 
 

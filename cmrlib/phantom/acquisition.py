@@ -15,7 +15,8 @@ from cmrlib.phantom.artefacts import Imager, bands, draw_trouble, off_resonance_
 from cmrlib.phantom.body import draw_axes, draw_body, paint_body
 from cmrlib.phantom.physiology import streams
 from cmrlib.phantom.protocol import SCANNERS, Protocol, draw, settle
-from cmrlib.phantom.tissue import LABEL_OF, paint, reached
+from cmrlib.phantom.reach import reached
+from cmrlib.phantom.tissue import LABEL_OF, paint
 from cmrlib.phantom.ventricles import OUTLET_RAD
 
 VIEWS = ("sax", "4ch", "2ch", "3ch")

@@ -16,7 +16,7 @@ BEND_MM = 26.0
 
 SEPTUM_MM = 3.0
 _W = np.linspace(0, 1, ROWS)[:, None]
-_BASE, _BELLY = 1 - _W, _W**0.6 * np.clip(1 - _W, 0, None) ** 0.42
+_BASE, _BELLY = 1 - _W, _W**0.66 * np.clip(1 - _W, 0, None) ** 0.52
 
 
 def oval(ratio, axis_rad):
@@ -65,6 +65,14 @@ def limits(centre_x, shift_x, plane, length, wall_x, side):
     gap = np.maximum(side * (centre_x + shift_x * rise(-z / BEND_MM) - wall_x), 4.0)
     towards = -side * np.cos(THETA)
     return np.where(towards > 0.05, gap[:, :, None] / np.maximum(towards, 0.05), 1e3)
+
+
+def beside(centre_xy, radius_mm):
+    """Distance (n, angles + 1) from a centre to the circles (n,) round the LV's axis along each direction."""
+    along = centre_xy[0] * np.cos(THETA) + centre_xy[1] * np.sin(THETA)
+    gap = centre_xy @ centre_xy - radius_mm[:, None] ** 2
+    meets = (along < 0) & (along**2 > gap)
+    return np.where(meets, -along - np.sqrt(np.where(meets, along**2 - gap, 0)), 1e3)
 
 
 def tubes(left, shape, planes):

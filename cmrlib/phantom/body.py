@@ -55,7 +55,8 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
     b["vessel_level"], b["pectoral"] = rng.uniform(1.75, 2.05), rng.uniform(4, 14)
     b["phase_1"], b["phase_2"] = rng.uniform(0, 6.28, 2)
     b["pad"] = rng.uniform(8, 16) + 0.4 * max(0.0, bmi - 24)
-    b["arm_a"], b["arm_gap"], b["arm_mm"] = rng.normal(-25, 12), rng.uniform(2, 14), rng.normal(40, 3) + 0.5 * (bmi - 26)
+    b["arm_a"], b["arm_gap"] = rng.normal(-25, 12), rng.uniform(2, 14)
+    b["arm_mm"] = rng.normal(40, 3) + 0.5 * (bmi - 26)
     surface = _surface(heart) @ axes.T
     over = (np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
             + np.abs((surface[:, 1] - b["mid_a"]) / b["half_a"]) ** b["power"]) ** (1 / b["power"])
@@ -90,15 +91,15 @@ def _vessels(heart: Heart, axes, b) -> np.ndarray:
     la = axes @ np.array([g["la_shift"], 0, -0.62 * g["la_length"]])
     ra = axes @ np.array([g["ra_x"] + g["ra_shift"], g["ra_y"], -0.5 * g["ra_length"]])
     root, trunk = ends
-    arch = root + [2.0, -8.0, 42.0]
+    arch = root + np.array([2.0, -8.0, 42.0])
     back = np.array([b["mid_r"] - 25.0, b["mid_a"] - b["half_a"] + 38.0, arch[2] + 4])
     aorta = float(b["aorta_mm"])
     lines = [(root, arch, size[0]), (arch, back, 1.05 * aorta),
-             (trunk, [root[0] + 30, root[1] - 22, trunk[2] + 6], 9.5), (trunk, trunk + [-24, -34, 8], 10.5),
+             (trunk, [root[0] + 30, root[1] - 22, trunk[2] + 6], 9.5), (trunk, trunk + np.array([-24, -34, 8]), 10.5),
              (ra, [ra[0] + 6, ra[1] - 2, ra[2] + 110], 9.0), (ra, [ra[0] + 2, ra[1] - 12, ra[2] - 110], 11.5)]
     for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-        start = la + [side * 0.45 * la_size, -0.3 * la_size, up * 0.4 * la_size]
-        lines.append((start, start + [side * 38.0, -14.0 if side > 0 else -20.0, 9.0 * up - 2], 7.5, 2.5))
+        start = la + la_size * np.array([0.45 * side, -0.3, 0.4 * up])
+        lines.append((start, start + np.array([side * 38.0, -17.0 + 3 * side, 9.0 * up - 2]), 7.5, 2.5))
     lines.append((back, [back[0], back[1], back[2] - 1], 1.05 * aorta))
     return np.array([np.r_[start, end, radii, radii[-1:]][:8] for start, end, *radii in lines])
 

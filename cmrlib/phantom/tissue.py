@@ -106,12 +106,10 @@ def _cavity(x, y, z, rho2, endo2, blood2, g):
         # heads stand free towards the valve, feet join the wall
         size = g.papillary * np.sqrt(max(0.0, 1.0 - ((u - 0.56) / 0.3) ** 2))
         middle = np.sqrt(endo2) - 0.7 * size - 4.0 * _rise((0.66 - u) / 0.25)
-        px, py = middle * g.pap_cos_1, middle * g.pap_sin_1
-        if (x - px) ** 2 + (y - py) ** 2 < size * size:
-            return PAPILLARY
-        px, py = middle * g.pap_cos_2, middle * g.pap_sin_2
-        if (x - px) ** 2 + (y - py) ** 2 < size * size:
-            return PAPILLARY
+        for cosine, sine in ((g.pap_cos_1, g.pap_sin_1), (g.pap_cos_2, g.pap_sin_2)):
+            out, aside = x * cosine + y * sine - middle, y * cosine - x * sine
+            if 1.3 * out * out + 0.8 * aside * aside + 0.35 * out * aside < size * size:
+                return PAPILLARY
     if rho2 > blood2:
         return PAPILLARY
     if g.inflow > 0.25 and depth < 50.0 * g.inflow and rho2 < (0.7 * g.ring) ** 2:
@@ -134,12 +132,12 @@ def _right(z, rho2, inner2, row, angle, ra_rho2, t, rv, g):
 
 @_compiled
 def _left_atrium(x, y, z, la_rho2, g):
-    """Blood, or the jet of a leaking mitral valve: a cone from the ring that leans to the posterior wall."""
+    """Blood, or the jet of a leaking mitral valve: a plume from the ring that leans to the posterior wall."""
     if g.jet > 0.05:
         depth = g.zb - z
-        lean = 0.25 * depth
-        jx, jy = x + lean * g.outlet_cos, y + lean * g.outlet_sin
-        if depth < 38.0 * g.jet and jx * jx + jy * jy < (2.5 + 0.22 * depth) ** 2:
+        lean, along = 0.25 * depth, depth / (40.0 * g.jet)
+        jx, jy = x + lean * g.outlet_cos + 0.8 * np.sin(0.7 * depth), y + lean * g.outlet_sin
+        if jx * jx + jy * jy < (2.0 + 0.24 * depth) ** 2 * (1.0 - along * along):
             return JET_LA
     return LA
 
@@ -194,8 +192,10 @@ def _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, 
     # vessels of the atrioventricular grooves, in fat
     if abs(z - g.zb + 3.0) < 4.0 and (rho - g.ring - 7.0) ** 2 + (z - g.zb + 3.0) ** 2 < 5.0 and x > -0.5 * rho:
         return AORTA
-    if abs(z - g.zt + 1.0) < 4.0 and (ra_rho - g.mouth - 7.0) ** 2 + (z - g.zt + 1.0) ** 2 < 4.5:
+    if x < g.ra_x and abs(z - g.zt + 1.0) < 4.0 and (ra_rho - g.mouth - 7.0) ** 2 + (z - g.zt + 1.0) ** 2 < 4.5:
         return AORTA
+    if g.ra_x < x < -0.5 * g.ring and g.zb - 8.0 < z < g.zt and abs(y) < g.ring:
+        return HEART_WALL  # fibrous skeleton between the valves
     if groove:
         return FAT
     behind = g.zb - z
@@ -269,56 +269,11 @@ def _paint(points, polar, frames, tubes, lv, rv, la, ra, static, codes):
             codes[t, n] = code if code != AIR else static[n]
 
 
-@_compiled
-def _reached(points, polar, reach, behind, boxes, out):
-    for n in range(len(points)):
-        z = points[n, 2]
-        hit = boxes[3, 0] < z < boxes[3, 1] and polar[n, 0] < reach[int(polar[n, 1])]
-        hit = hit or (z < boxes[0, 0] and z > boxes[0, 1] and polar[n, 2] < behind[0])
-        hit = hit or (z < boxes[1, 0] and z > boxes[1, 1] and polar[n, 4] < behind[1])
-        if not hit and boxes[2, 4] < z < boxes[2, 5]:
-            hit = boxes[2, 0] < points[n, 0] < boxes[2, 1] and boxes[2, 2] < points[n, 1] < boxes[2, 3]
-        out[n] = hit
-
-
-def _round(points, frame):
-    polar, scalars = np.empty((len(points), 6)), np.empty(1, SCALARS)
-    for name in SCALARS.names:
-        scalars[name] = frame[name]
-    _polar(points, scalars[0], polar)
-    return polar
-
-
-def reached(points, frames) -> np.ndarray:
-    """Which heart-coordinate points (n, 3) the heart or its vessels come to in any of the frames, (n,) bool."""
-    g, points = frames, np.ascontiguousarray(points, np.float64)
-    fat = g["fat_lv"][0] + g["fat_rv"][0] + 6.0
-    lv, rv = g["lv"][..., 2].max((0, 1)), g["rv"][..., 0].max((0, 1))
-    reach = np.sqrt(lv + rv) + fat + g["rv_wall"][0]
-    reach = np.maximum(reach[:-1], reach[1:])
-    behind = np.sqrt(np.array([g["la"].max(), g["ra"].max()])) + 10.0
-    tubes = g["tubes"].reshape(-1, 3, 7)
-    ends, size = tubes[..., :6].reshape(-1, 2, 3), tubes[..., 6].reshape(-1, 1, 1) + 2.0
-    boxes = np.zeros((4, 6))
-    boxes[0, :2] = g["zb"].max(), (g["zb"] - g["la_length"]).min() - 3
-    boxes[1, :2] = g["zt"].max(), (g["zt"] - g["ra_length"]).min() - 3
-    boxes[2] = np.stack([(ends - size).min((0, 1)), (ends + size).max((0, 1))], 1).ravel()
-    boxes[3, :2] = g["zpv"].min() - 4, (g["zb"] + g["reach"]).max() + fat
-    low = np.minimum(boxes[2, [0, 2]], -reach.max()) - [abs(g["ra_x"][0]) + abs(g["ra_shift"][0]), 0]
-    high = np.maximum(boxes[2, [1, 3]], reach.max() + abs(g["la_shift"][0]))
-    inside = ((points[:, :2] > low - 10) & (points[:, :2] < high + 10)).all(1)
-    inside &= (points[:, 2] > min(boxes[0, 1], boxes[1, 1], boxes[2, 4])) & (points[:, 2] < boxes[3, 1])
-    some = np.flatnonzero(inside)
-    hit = np.empty(len(some), np.bool_)
-    _reached(points[some], _round(points[some], g[0]), reach, behind, boxes, hit)
-    inside[some] = hit
-    return inside
-
-
 def paint(points, frames, static, codes):
     """Fill `codes` (frames, n) uint8 for heart-coordinate points (n, 3); `static` (n,) where there is no heart."""
-    scalars = np.empty(len(frames), SCALARS)
+    around, scalars = np.empty((len(points), 6)), np.empty(len(frames), SCALARS)
     for name in SCALARS.names:
         scalars[name] = frames[name]
+    _polar(points, scalars[0], around)
     tables = [np.ascontiguousarray(frames[name]) for name in TABLES]
-    _paint(points, _round(points, frames[0]), scalars, *tables, static, codes)
+    _paint(points, around, scalars, *tables, static, codes)

@@ -19,7 +19,7 @@ LEVELS, ANGLES, OUTFLOW_ROWS, INFLOW_ROWS = 56, 96, 8, 40
 THETA = np.arange(ANGLES + 1) * 2 * np.pi / ANGLES
 """The last column repeats the first one."""
 
-OUTLET_RAD = np.deg2rad(140.0)
+OUTLET_RAD = np.deg2rad(135.0)
 """The aortic valve lies between septum and anterior wall; the 3CH plane passes through it."""
 
 TRACT_RAD = np.deg2rad(40.0)
@@ -85,8 +85,8 @@ class LeftVentricle:
         inside = ring_ed_mm**2 * self.base + belly_of(edv, ring_ed_mm, s.lv_length_mm) * self.belly
         wall = outer_ring**2 * outer_base + outer_kappa * outer_belly - inside
         if wall.min() < -1e-6:
-            raise ValueError(f"{s.lvm_g:.0f} g of muscle do not cover a cavity of {s.lvedv_ml:.0f} mL: choose more mass "
-                             "or a smaller ring")
+            raise ValueError(f"{s.lvm_g:.0f} g of muscle do not cover a cavity of {s.lvedv_ml:.0f} mL: choose more "
+                             "mass or a smaller ring")
         self.harmonics = self._harmonics(shape)
         self.outlet_mm, self.outlet_centre_mm = self._outlet_size(shape)
         self.stay = self._territory(shape["stay"])
@@ -177,9 +177,10 @@ class LeftVentricle:
         if septal_mm > self.wall_mm:
             middle = 0.45 * self.wall_mm + 0.55 * septal_mm  # the area grows with the square of the thickness
             amount = max(amount, (septal_mm / self.wall_mm * middle / self.wall_mm - 1) / bump.max() * 1.15)
-        amount = min(amount, 0.75 / -bump.min())
+        amount = min(max(amount, 0.5 * (septal_mm > 0)), 0.75 / -bump.min())
         thin = 1 - 0.45 * self.stay
-        share = (1 + amount * grown * bump) * thin
+        even = np.sqrt(self.before) + self.wall_mm / 2  # the same thickness takes more area where the cavity is wide
+        share = (1 + amount * grown * bump) * thin * even
         return share / share[:, :-1].mean(1, keepdims=True)
 
 
@@ -206,7 +207,7 @@ def crescent(shape):
     window = np.clip((towards - edge) / (1 - edge), 0, None) ** 0.75
     # fuller in front at the base, below towards the apex (acute margin); across > 0 is inferior
     window = window * (1 + np.where(v < 0.6, 0.9 * v - 0.22, 0.32) * across)
-    body = window * (1 - v) ** 0.75 * (1 + 1.1 * v)
+    body = window * (1 - v) ** 0.75 * (1 + 1.1 * v) * (1 - 0.3 * np.clip(1 - v / 0.16, 0, 1) ** 2)
     # the tract narrows towards the pulmonary valve and turns to the left
     r = np.r_[np.linspace(0, 1, OUTFLOW_ROWS), np.ones(INFLOW_ROWS)][:, None]
     rim = np.cos(TRACT_RAD * (0.55 + 0.45 * r))
