@@ -145,7 +145,7 @@ class Scan:
             part = (i + 0.5) / n - 0.5
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = np.ascontiguousarray(self._points(plan, k, pixels) + normal * part * plan.thickness_mm)
-            near = np.flatnonzero(reached(points, self.geometry))
+            near = np.flatnonzero(reached(points, geometry))
             static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
             paint_body(points, self.axes, self.body, at_ed, static)

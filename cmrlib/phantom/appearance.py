@@ -18,8 +18,8 @@ LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLO
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
 PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
-    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (20, 1100, 40),
-    kind.BONE: (40, 450, 45), kind.LIVER: (75, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
+    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (22, 1100, 40),
+    kind.BONE: (40, 450, 45), kind.LIVER: (65, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
     kind.MEDIASTINUM: (58, 600, 55), kind.FLUID: (100, 3000, 900),
 }
 """Tissue → (proton density, T1 ms, T2 ms); blood's T2 is drawn. Fat's T2 is longer than MRXCAT's (fat is bright)."""
@@ -27,7 +27,7 @@ PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
 LIKE_MYOCARDIUM = (kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL)
 OUT_OF_PHASE = (kind.FAT, kind.BONE)
 TEXTURE = {kind.LUNG: 0.3, kind.MEDIASTINUM: 0.45, kind.STOMACH: 0.5, kind.MUSCLE: 0.25, kind.BONE: 0.25,
-           kind.LIVER: 0.1, kind.FAT: 0.12, kind.MYO: 0.05, kind.VESSEL: 0.15, kind.SKIN: 0.1}
+           kind.LIVER: 0.15, kind.FAT: 0.12, kind.MYO: 0.08, kind.VESSEL: 0.15, kind.SKIN: 0.1}
 """Standard deviation of a tissue's log signal from place to place."""
 
 
@@ -99,7 +99,7 @@ def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -
     return Look(name, "random" if random else "real", signal, texture, moves,
                 flicker=rng.uniform(0.01, 0.05), inflow=rng.uniform(0.0, 0.3),
                 noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(35, 130),
-                blur_mm=rng.uniform(0.7, 2.0 if random else 1.4), sharpen=draw(rng, scanner.sharpened),
+                blur_mm=rng.uniform(0.6, 2.0 if random else 1.3), sharpen=draw(rng, scanner.sharpened),
                 evened=draw(rng, scanner.evened), grey=draw(rng, scanner.grey), gamma=draw(rng, scanner.gamma),
                 flip_deg=flip,
                 tr_ms=draw(rng, scanner.tr_ms), field_t=scanner.field_t,
@@ -117,8 +117,8 @@ def _tissue_signal(rng, flip, blood_t2):
     signal[kind.VESSEL] *= rng.uniform(0.7, 1.2)
     # turbulence dephases: a regurgitant jet is a void, the stream through an open valve at most a shadow
     signal[[kind.JET_LA, kind.INFLOW_LV]] *= rng.uniform([0.2, 0.75], [0.7, 1.05])
-    signal[kind.LUNG] *= rng.uniform(0.3, 1.9)
-    signal[kind.FAT] *= rng.uniform(0.8, 1.5)
+    signal[kind.LUNG] *= rng.uniform(0.5, 1.4)
+    signal[kind.FAT] *= rng.uniform(0.6, 1.2)
     fresh = rng.uniform(1.0, 1.4)  # spins that flow in are not yet in the steady state
     ratio = signal[kind.LV] / signal[kind.MYO]
     signal[list(BLOOD)] *= np.clip(fresh * ratio, 1.7, 4.2) / ratio
