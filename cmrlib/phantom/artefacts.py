@@ -60,10 +60,11 @@ def _plain(value):
     return value if isinstance(value, int) else round(float(value), 4)
 
 
-def draw_trouble(rng, effects, look: Look, protocol, slices: int, rr_ms: float, may_be_late: bool) -> Trouble:
+def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_be_late: bool) -> Trouble:
     """Draw every effect's strength; those that are not in `effects` get their neutral value (the draws stay the same).
 
-    may_be_late: mis-triggered slices may show another instant (a SAX stack); else they only blur.
+    subject: its RR interval, and how irregular it is: every 16th slice is mis-triggered in a steady rhythm, every third
+    or so in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
     """
     on = {name: float(name in effects) for name in ("gibbs", "wrap", "ghost", "respiration", "view_sharing",
                                                     "banding", "mistrigger")}
@@ -77,8 +78,8 @@ def draw_trouble(rng, effects, look: Look, protocol, slices: int, rr_ms: float, 
     streaks = rng.uniform(0, 0.06)
     fraction, breath, shared = 1 / rng.integers(2, 9), rng.uniform(1, 5), rng.uniform(0, 0.3)
     banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * look.field_t / 1.5, 2)
-    bad = (rng.random(slices) < 0.06) * on["mistrigger"]
-    late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * rr_ms * may_be_late
+    bad = (rng.random(slices) < min(0.03 + 1.2 * subject.rr_sd, 0.5)) * on["mistrigger"]
+    late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * subject.rr_ms * may_be_late
     mixed = bad * rng.uniform(0.15, 0.4, slices)
     return Trouble(phase, acquired if on["gibbs"] else (1.0, 1.0), wrap * int(on["wrap"]),
                    (ghosts[0] * on["ghost"], ghosts[1] * on["respiration"]), streaks * on["ghost"],
