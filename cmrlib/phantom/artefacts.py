@@ -63,8 +63,8 @@ def _plain(value):
 def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_be_late: bool) -> Trouble:
     """Draw every effect's strength; those that are not in `effects` get their neutral value (the draws stay the same).
 
-    subject: its RR interval, and how irregular it is: every 16th slice is mis-triggered in a steady rhythm, every third
-    or so in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
+    subject: its RR interval, and how irregular it is: about every 15th slice is mis-triggered in a steady rhythm, every
+    fourth in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
     """
     on = {name: float(name in effects) for name in ("gibbs", "wrap", "ghost", "respiration", "view_sharing",
                                                     "banding", "mistrigger")}
