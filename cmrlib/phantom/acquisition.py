@@ -96,9 +96,9 @@ class Scan:
 
     def cine(self, view: str, label: str) -> tuple[Cine, Annotation]:
         """One view through the cycle: pixels uint16, and the truth for every frame."""
-        plan, p, rr_ms = self.plan(view), self.protocol, self.heart.subject.rr_ms
+        plan, p, subject = self.plan(view), self.protocol, self.heart.subject
         rng = self._stream(view, 3)
-        trouble = draw_trouble(rng, p.effects, self.look, p, plan.slices, rr_ms, view == "sax")
+        trouble = draw_trouble(rng, p.effects, self.look, p, plan.slices, subject, view == "sax")
         imager = Imager(self.look, trouble, p, rng)
         shape = (p.frames, plan.slices, *p.size)
         pixels, mask = np.empty(shape, np.uint16), np.empty(shape, np.uint8)
@@ -106,7 +106,8 @@ class Scan:
             tissue = self.tissue(plan, k, trouble.late_ms[k])
             pixels[:, k] = self._image(plan, imager, k, tissue)
             mask[:, k] = _majority(tissue, view)
-        rr = rr_ms * (1 + 0.015 * rng.standard_normal(plan.slices))
+        # a slice takes some eight beats, whose mean counts
+        rr = subject.rr_ms * (1 + subject.rr_sd / np.sqrt(8) * rng.standard_normal(plan.slices))
         times = np.arange(p.frames) / p.frames * rr[:, None]
         bad = np.flatnonzero(trouble.mixed)
         cine = Cine(pixels, plan.affine, view, label, frame_times_ms=times, rr_ms=rr, ed=self.ed, es=self.es,
@@ -146,7 +147,7 @@ class Scan:
             part = (i + 0.5) / n - 0.5
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = np.ascontiguousarray(self._points(plan, k, pixels) + normal * part * plan.thickness_mm)
-            near = np.flatnonzero(reached(points, self.geometry))
+            near = np.flatnonzero(reached(points, geometry))
             static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
             paint_body(points, self.axes, self.body, at_ed, static)

@@ -18,16 +18,16 @@ LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLO
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
 PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
-    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (32, 1100, 40),
-    kind.BONE: (40, 450, 45), kind.LIVER: (90, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
+    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (22, 1100, 40),
+    kind.BONE: (40, 450, 45), kind.LIVER: (65, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
     kind.MEDIASTINUM: (58, 600, 55), kind.FLUID: (100, 3000, 900),
 }
 """Tissue → (proton density, T1 ms, T2 ms); blood's T2 is drawn. Fat's T2 is longer than MRXCAT's (fat is bright)."""
 
 LIKE_MYOCARDIUM = (kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL)
 OUT_OF_PHASE = (kind.FAT, kind.BONE)
-TEXTURE = {kind.LUNG: 0.35, kind.MEDIASTINUM: 0.3, kind.STOMACH: 0.35, kind.MUSCLE: 0.2, kind.BONE: 0.2,
-           kind.LIVER: 0.12, kind.FAT: 0.15, kind.MYO: 0.07, kind.VESSEL: 0.15, kind.SKIN: 0.1}
+TEXTURE = {kind.LUNG: 0.3, kind.MEDIASTINUM: 0.45, kind.STOMACH: 0.5, kind.MUSCLE: 0.25, kind.BONE: 0.25,
+           kind.LIVER: 0.15, kind.FAT: 0.12, kind.MYO: 0.08, kind.VESSEL: 0.15, kind.SKIN: 0.1}
 """Standard deviation of a tissue's log signal from place to place."""
 
 
@@ -38,6 +38,7 @@ class Look:
     moves: (tissues,) 1 for blood, 0 for what rests. flicker: how far moving blood varies from place to place; inflow:
     from slowest to fastest. coils: (n, 5) of right, anterior, superior mm, radius mm, gain.
     noise: of a coil-weighted signal of 1. blood_k: tan²(α/2) T1/T2 of blood, shapes the bands.
+    gamma: power of the grey scale, 1 where the vendor keeps it linear.
     shading: log amplitude of an unphysical smooth field (random appearance only).
     """
 
@@ -53,6 +54,7 @@ class Look:
     sharpen: float
     evened: float
     grey: float
+    gamma: float
     flip_deg: float
     tr_ms: float
     field_t: float
@@ -96,9 +98,10 @@ def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -
         signal, texture = _random_signal(rng), rng.uniform(0, 0.25, kind.TISSUES).astype(np.float32)
     return Look(name, "random" if random else "real", signal, texture, moves,
                 flicker=rng.uniform(0.01, 0.05), inflow=rng.uniform(0.0, 0.3),
-                noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(18, 60),
+                noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(35, 130),
                 blur_mm=rng.uniform(0.6, 2.0 if random else 1.3), sharpen=draw(rng, scanner.sharpened),
-                evened=draw(rng, scanner.evened), grey=draw(rng, scanner.grey), flip_deg=flip,
+                evened=draw(rng, scanner.evened), grey=draw(rng, scanner.grey), gamma=draw(rng, scanner.gamma),
+                flip_deg=flip,
                 tr_ms=draw(rng, scanner.tr_ms), field_t=scanner.field_t,
                 blood_k=float(np.tan(np.deg2rad(flip / 2)) ** 2 * 1200 / blood_t2), coils=_draw_coils(rng),
                 shading=rng.uniform(0.1, 0.5) if random else 0.0)
@@ -114,8 +117,8 @@ def _tissue_signal(rng, flip, blood_t2):
     signal[kind.VESSEL] *= rng.uniform(0.7, 1.2)
     # turbulence dephases: a regurgitant jet is a void, the stream through an open valve at most a shadow
     signal[[kind.JET_LA, kind.INFLOW_LV]] *= rng.uniform([0.2, 0.75], [0.7, 1.05])
-    signal[kind.LUNG] *= rng.uniform(0.5, 1.7)
-    signal[kind.FAT] *= rng.uniform(0.8, 1.5)
+    signal[kind.LUNG] *= rng.uniform(0.5, 1.4)
+    signal[kind.FAT] *= rng.uniform(0.6, 1.2)
     fresh = rng.uniform(1.0, 1.4)  # spins that flow in are not yet in the steady state
     ratio = signal[kind.LV] / signal[kind.MYO]
     signal[list(BLOOD)] *= np.clip(fresh * ratio, 1.7, 4.2) / ratio
@@ -151,11 +154,11 @@ def _draw_coils(rng):
     anterior is counted from the chest's front (upper six) and from its back (last four).
     """
     middle = rng.normal([0, 0], [20, 15])
-    front = [(r, 10.0, s) for r in (-85, 0, 85) for s in (-55, 55)]
+    front = [(r, 20.0, s) for r in (-85, 0, 85) for s in (-55, 55)]
     back = [(r, -10.0, s) for r in (-60, 60) for s in (-60, 60)]
     place = np.array(front + back) + rng.normal(0, 8, (10, 3))
     place[:, [0, 2]] += middle
-    radius = np.full(10, rng.uniform(55, 85))
+    radius = np.full(10, rng.uniform(70, 110))
     gain = np.r_[np.ones(6), np.full(4, rng.uniform(0.3, 1.0))] * rng.uniform(0.7, 1.3, 10)
     return np.c_[place, radius, gain]
 
@@ -187,15 +190,19 @@ def smooth(rng, shape, sigma_px) -> np.ndarray:
 
 
 def texture_fields(look: Look, size, step_mm: float, rng) -> list[np.ndarray]:
-    """Fine, coarse and (random appearance only) very coarse fields (rows, columns) for `texture_map`."""
-    sigmas = (2.0, 6.0, 45.0) if look.shading else (2.0, 6.0)
-    return [smooth(rng, size, sigma / step_mm) for sigma in sigmas]
+    """Fields (rows, columns) for `texture_map`: fine, middle, coarse and, in random appearance only, very coarse."""
+    sigmas_mm = (1.2, 3.0, 8.0, 45.0) if look.shading else (1.2, 3.0, 8.0)
+    fields = [smooth(rng, size, sigma / step_mm) for sigma in sigmas_mm]
+    fields[1] = np.tanh(3 * fields[1])  # patches with edges: strands of fat, lobules, small vessels
+    return fields
 
 
 def texture_map(look: Look, codes, fields) -> np.ndarray:
     """Factors (rows, columns) of resting tissue, codes (rows, columns): fields on the log scale, and any shading."""
-    field = cv2.LUT(codes, table(look.texture)) * (0.75 * fields[0] + 0.65 * fields[1])
-    for extra in fields[2:]:
+    fine, patches, coarse = fields[:3]
+    clumps = np.maximum(0.5 + 0.6 * coarse, 0)  # some places are crowded, others smooth
+    field = cv2.LUT(codes, table(look.texture)) * np.minimum(clumps * (fine + patches) + 0.4 * coarse, 2)
+    for extra in fields[3:]:
         field += look.shading * extra
     return np.exp(field)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from cmrlib.phantom import tissue as kind
 from cmrlib.phantom.appearance import Look, passband, smooth, table, texture_fields, texture_map
+from cmrlib.phantom.kspace import add_moved, filtered, moved, transfer
 from cmrlib.phantom.protocol import SCANNERS, draw
 
 GYROMAGNETIC_MHZ_PER_T = 42.577
@@ -28,15 +29,17 @@ class Trouble:
 
     phase_axis: 0 rows, 1 columns. acquired: share of k-space along (rows, columns). wrap_px: what folds in on each
     side. ghosts: (pulsation, breathing) amplitudes; ghost_fraction: their distance as a share of the field of view.
-    breath_mm: how far breathing moved the chest wall. shared: weight of each neighbouring frame. banding: strength.
-    shim_hz: off-resonance left over at the image's edges (columns, rows). late_ms: the slice shows the heart so much
-    later than its times say. mixed: share of views from another instant, `mixed_frames` away.
+    streaks: how far the phase-encoding lines deviate. breath_mm: how far breathing moved the chest wall. shared: weight
+    of the two neighbouring frames. banding: strength. shim_hz: off-resonance left over at the image's edges (columns,
+    rows). late_ms: the slice shows the heart so much later than its times say. mixed: share of views from another
+    instant, `mixed_frames` away.
     """
 
     phase_axis: int
     acquired: tuple[float, float]
     wrap_px: int
     ghosts: tuple[float, float]
+    streaks: float
     ghost_fraction: float
     breath_mm: float
     shared: float
@@ -57,10 +60,11 @@ def _plain(value):
     return value if isinstance(value, int) else round(float(value), 4)
 
 
-def draw_trouble(rng, effects, look: Look, protocol, slices: int, rr_ms: float, may_be_late: bool) -> Trouble:
+def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_be_late: bool) -> Trouble:
     """Draw every effect's strength; those that are not in `effects` get their neutral value (the draws stay the same).
 
-    may_be_late: mis-triggered slices may show another instant (a SAX stack); else they only blur.
+    subject: its RR interval, and how irregular it is: about every 15th slice is mis-triggered in a steady rhythm, every
+    fourth in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
     """
     on = {name: float(name in effects) for name in ("gibbs", "wrap", "ghost", "respiration", "view_sharing",
                                                     "banding", "mistrigger")}
@@ -71,15 +75,16 @@ def draw_trouble(rng, effects, look: Look, protocol, slices: int, rr_ms: float, 
     acquired = (along, read) if phase == 0 else (read, along)
     wrap = int(rng.uniform(0.03, 0.2) * protocol.size[phase]) * int(rng.random() < 0.3)
     ghosts = rng.uniform(0, [0.08, 0.12]) * (rng.random(2) < [0.5, 0.4])
+    streaks = rng.uniform(0, 0.06)
     fraction, breath, shared = 1 / rng.integers(2, 9), rng.uniform(1, 5), rng.uniform(0, 0.3)
     banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * look.field_t / 1.5, 2)
-    bad = (rng.random(slices) < 0.06) * on["mistrigger"]
-    late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * rr_ms * may_be_late
+    bad = (rng.random(slices) < min(0.03 + 1.2 * subject.rr_sd, 0.5)) * on["mistrigger"]
+    late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * subject.rr_ms * may_be_late
     mixed = bad * rng.uniform(0.15, 0.4, slices)
     return Trouble(phase, acquired if on["gibbs"] else (1.0, 1.0), wrap * int(on["wrap"]),
-                   (ghosts[0] * on["ghost"], ghosts[1] * on["respiration"]), float(fraction), float(breath),
-                   float(shared) * on["view_sharing"], banding * on["banding"], tuple(shim * on["banding"]),
-                   tuple(late), tuple(mixed), int(rng.integers(1, 4)))
+                   (ghosts[0] * on["ghost"], ghosts[1] * on["respiration"]), streaks * on["ghost"],
+                   float(fraction), float(breath), float(shared) * on["view_sharing"], banding * on["banding"],
+                   tuple(shim * on["banding"]), tuple(late), tuple(mixed), int(rng.integers(1, 4)))
 
 
 def off_resonance_hz(codes, look: Look, trouble: Trouble, step_mm: float, field_px) -> np.ndarray:
@@ -121,49 +126,6 @@ def bands(codes, field_hz, look: Look) -> np.ndarray:
     return factor.astype(np.float32)
 
 
-# --- k-space ---------------------------------------------------------------------------------------------------------
-
-
-def transfer(size, acquired, blur_px: float, sharpen: float) -> np.ndarray:
-    """What k-space keeps, for `_filtered`: (rows, columns) float32 in the packed order of cv2.dft.
-
-    acquired: share of k-space sampled along (rows, columns), the rest is zero-filled. blur_px: point spread (σ).
-    sharpen: how much the vendor's filter raises the middle frequencies.
-    """
-    sides = []
-    for n, share in zip(size, acquired):
-        k = np.arange(n // 2 + 1) / n
-        sides.append(np.where(k <= share / 2 + 1e-9, np.exp(-2 * (np.pi * blur_px * k) ** 2), 0.0))
-    # a centre of k-space that is slightly lower than a ring around it
-    ky, kx = np.meshgrid(*(np.arange(n // 2 + 1) / n for n in size), indexing="ij")
-    whole = np.outer(*sides) * (1 + sharpen * (1 - np.exp(-(kx**2 + ky**2) / (2 * 0.12**2))))
-    rows, columns = size
-    fold = np.minimum(np.arange(rows), rows - np.arange(rows))
-    real_imaginary = (np.arange(columns) + 1) // 2
-    packed = whole[fold][:, real_imaginary]
-    packed_rows = (np.arange(rows) + 1) // 2
-    packed[:, 0] = whole[packed_rows, 0]
-    if columns % 2 == 0:
-        packed[:, -1] = whole[packed_rows, columns // 2]
-    return packed.astype(np.float32)
-
-
-def _filtered(image, kept):
-    """A real image (rows, columns) seen through `transfer`."""
-    k = cv2.dft(image)
-    k *= kept
-    return cv2.dft(k, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
-
-
-def _shifted_add(target, image, pixels: int, axis: int, weight):
-    """target += weight · image moved cyclically by `pixels` along `axis`; in place."""
-    cut = [slice(None)] * image.ndim
-    for to, of in _wrapped(image.shape[axis], pixels):
-        left, right = list(cut), list(cut)
-        left[axis], right[axis] = to, of
-        target[tuple(left)] += weight * image[tuple(right)]
-
-
 def _ghosts(signal, trouble: Trouble, front_px, rng):
     """Pulsation repeats what moves, breathing repeats the edges of what rests, along the phase direction."""
     axis = trouble.phase_axis
@@ -176,12 +138,13 @@ def _ghosts(signal, trouble: Trouble, front_px, rng):
         edge = cv2.warpAffine(mean, matrix, mean.shape[::-1], borderMode=cv2.BORDER_REPLICATE) - mean
         edge = cv2.GaussianBlur(edge, (0, 0), 1.5)
         static = np.zeros_like(mean)
-        _shifted_add(static, edge, pixels, axis, trouble.ghosts[1])
+        add_moved(static, edge, pixels, axis, trouble.ghosts[1])
         signal += static
     if trouble.ghosts[0]:
         beat = np.cos(2 * np.pi * (np.arange(len(signal)) / len(signal) + rng.random())).astype(np.float32)
         moving = signal - mean
-        _shifted_add(signal, moving, pixels, 1 + axis, trouble.ghosts[0] * beat[:, None, None])
+        for way in (pixels, signal.shape[1 + axis] - pixels):
+            add_moved(signal, moving, way, 1 + axis, trouble.ghosts[0] * beat[:, None, None])
 
 
 def _mix_frames(signal, weight: float, mixed: float, away: int):
@@ -217,7 +180,7 @@ class Imager:
         blur = "blur" in protocol.effects
         self.kept = transfer(size, trouble.acquired, blur * look.blur_mm / step, blur * look.sharpen)
         # thermal noise passes the same filter as the signal
-        self.noise = [look.noise * _filtered(rng.standard_normal(size, np.float32), self.kept)
+        self.noise = [look.noise * filtered(rng.standard_normal(size, np.float32), self.kept)
                       for _ in range(4 if "noise" in protocol.effects else 0)]
         self.texture = texture_fields(look, size, step, rng)
         self.streaks = look.flicker * smooth(rng, size, 4.0 / step)
@@ -231,7 +194,7 @@ class Imager:
         """
         look, trouble, rng = self.look, self.trouble, self.rng
         signal, resting = tissue_signal(look, codes), codes[len(codes) // 2]
-        shade = sensitivity * band * texture_map(look, resting[0], [_moved(f, rng) for f in self.texture])
+        shade = sensitivity * band * texture_map(look, resting[0], [moved(f, rng) for f in self.texture])
         for t, image in enumerate(signal):
             if "flow" in self.effects:
                 self._flow(image, resting[t], speed[t])
@@ -241,39 +204,35 @@ class Imager:
         _mix_frames(signal, trouble.shared, trouble.mixed[k], trouble.mixed_frames)
         _ghosts(signal, trouble, front_px, rng)
         # the noise is that of the coils; evening out the shading makes it uneven
-        scale = (look.grey / np.maximum(sensitivity, 0.05) ** look.evened).astype(np.float32)
+        even = (1 / np.maximum(sensitivity, 0.05) ** look.evened).astype(np.float32)
         pixels = np.empty(signal.shape, np.uint16)
         for t, image in enumerate(signal):
-            pixels[t] = np.minimum(self._magnitude(_filtered(image, self.kept)) * scale + np.float32(0.5), 4095)
+            seen = filtered(image, self.kept, self._lines())
+            grey = cv2.pow(self._magnitude(seen) * even, look.gamma) * np.float32(look.grey)
+            pixels[t] = np.minimum(grey + np.float32(0.5), 4095)
         return pixels
+
+    def _lines(self):
+        """Flow, pulsation and breathing leave every line of k-space a little too strong or weak: a haze of streaks."""
+        if not self.trouble.streaks:
+            return None
+        axis = self.trouble.phase_axis
+        factors = 1 + self.trouble.streaks * self.rng.standard_normal(self.kept.shape[axis] // 2 + 1, np.float32)
+        factors[:2] = 1  # the centre of k-space is the image's brightness
+        return axis, factors
 
     def _magnitude(self, real):
         """Of the complex image with noise in both parts: Rician."""
         if not self.noise:
             return np.abs(real)
         one, other = (self.noise[int(n)] for n in self.rng.integers(0, len(self.noise), 2))
-        real = real + _moved(one, self.rng) if self.rng.random() < 0.5 else real - _moved(one, self.rng)
-        return cv2.magnitude(real, _moved(other, self.rng))
+        real = real + moved(one, self.rng) if self.rng.random() < 0.5 else real - moved(one, self.rng)
+        return cv2.magnitude(real, moved(other, self.rng))
 
     def _flow(self, image, codes, speed):
         """In place: blood brightens with its speed (fresh spins) and flickers in streaks."""
-        vary = _moved(self.streaks, self.rng)
+        vary = moved(self.streaks, self.rng)
         vary += np.float32(self.look.inflow * (speed - 0.5))
         vary *= cv2.LUT(codes, table(self.look.moves))
         vary += 1
         image *= vary
-
-
-def _moved(field, rng):
-    """A copy of the field (rows, columns), moved cyclically to another place."""
-    dy, dx = (int(rng.integers(n)) for n in field.shape)
-    out = np.empty_like(field)
-    for to_y, of_y in _wrapped(field.shape[0], dy):
-        for to_x, of_x in _wrapped(field.shape[1], dx):
-            out[to_y, to_x] = field[of_y, of_x]
-    return out
-
-
-def _wrapped(n, shift):
-    """Pairs of slices (to, of) that move n samples cyclically by 0 ≤ shift < n."""
-    return (slice(shift, n), slice(0, n - shift)), (slice(0, shift), slice(n - shift, n))
