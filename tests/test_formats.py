@@ -173,15 +173,14 @@ def test_clean_files_hold_the_truth_by_hand(three_views, tmp_path, form, by_hand
 
 def test_classic_files_hold_the_truth_by_hand(study, tmp_path):
     truth = written(study, tmp_path / "src")
-    files = {}
-    for path in (tmp_path / "src").rglob("*.dcm"):
-        data = pydicom.dcmread(path)
-        place = tuple(np.round(np.array(data.ImagePositionPatient, float) * [-1, -1, 1], 2) + 0.0)
-        files[place, float(data.TriggerTime)] = data
+    files = [pydicom.dcmread(path) for path in (tmp_path / "src").rglob("*.dcm")]
     for true in truth["cines"].values():
         for one in true["slices"]:
-            for time, image in zip(one["frame_times_ms"], one["sha256"]):
-                data = files.pop((tuple(np.round(one["position_mm"], 2) + 0.0), time))
+            there = [data for data in files if np.allclose(np.array(data.ImagePositionPatient, float) * [-1, -1, 1],
+                                                           one["position_mm"], atol=1e-3)]
+            assert sorted(float(data.TriggerTime) for data in there) == one["frame_times_ms"]
+            files = [data for data in files if data not in there]
+            for data, image in zip(sorted(there, key=lambda data: data.TriggerTime), one["sha256"]):
                 assert sha(data.pixel_array) == image and data.CardiacNumberOfImages == 5
                 assert [float(x) for x in data.PixelSpacing] == pytest.approx(true["spacing_mm"])
                 assert data.NominalInterval == pytest.approx(one["rr_ms"], abs=0.51)
@@ -331,16 +330,15 @@ def test_nobody_reads_some_kinds_of_files_yet():
 
 
 def test_defects_repeat_themselves():
-    (order,) = make_orders(1, **TINY | {"frames": 4, "slices": 3}, views=("sax", "4ch")).values()
+    (order,) = make_orders(1, **TINY | {"frames": 3, "slices": 3}, views=("sax", "4ch")).values()
     small = make_study(LABEL, order)
     for name, one in DEFECTS.items():
         form = next(form for form, layout in FORMATS.items() if layout.kind == one.kinds[0])
         first, second = (build(small, 1, form, [name]) for _ in range(2))
         assert [file.path for file in first.files] == [file.path for file in second.files], name
         assert first.cines == second.cines and first.participant == second.participant, name
-        for n in {0, len(first.files) // 2, len(first.files) - 1}:
-            if not isinstance(first.files[n].content, PurePath):
-                assert encode(first.files[n]) == encode(second.files[n]), name
+        if not isinstance(first.files[-1].content, PurePath):
+            assert encode(first.files[-1]) == encode(second.files[-1]), name
 
 
 def test_another_subject_or_seed_has_the_defect_elsewhere(study):
