@@ -8,6 +8,12 @@ from cmrlib.phantom.formats.dicom import decimal, get_pixels, set_pixels, uid
 from cmrlib.phantom.formats.source import File, slice_of
 
 
+def again(path: str, mark: str) -> str:
+    """The path of another file beside this one."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{mark}{name}"
+
+
 def twin(file: File, path: str, refuse: str = "", **tags) -> File:
     """A copy of a file under another path and instance UID."""
     new = File(path, copy.deepcopy(file.content), file.cine, file.k, file.t, refuse)
