@@ -96,6 +96,8 @@ def _common(study, seed, number, description, storage, key, syntax) -> Dataset:
     data.MRAcquisitionType, data.ScanningSequence, data.SequenceVariant = "2D", "GR", "SS"
     data.MagneticFieldStrength, data.PatientPosition, data.BodyPartExamined = 1.5, "HFS", "HEART"
     data.EchoTime, data.RepetitionTime, data.FlipAngle = 1.16, REPETITION_TIME_MS, 54.0
+    data.EchoTrainLength, data.ScanOptions, data.PositionReferenceIndicator = 1, "CG", ""
+    data.BurnedInAnnotation, data.LossyImageCompression = "NO", "00"
     _patient(data, study.participant, label)
     return data
 
@@ -139,11 +141,15 @@ def enhanced(study: Study, seed: int, syntax=ExplicitVRLittleEndian) -> list[Fil
     for number, cine in enumerate(study.cines, 3):
         name = f"cine_{cine.view}"
         data = _common(study, seed, number, name, EnhancedMRImageStorage, (seed, label, number), syntax)
-        for keyword in ("EchoTime", "RepetitionTime", "FlipAngle", "ScanningSequence", "SequenceVariant"):
+        for keyword in ("EchoTime", "RepetitionTime", "FlipAngle", "ScanningSequence", "SequenceVariant", "ScanOptions",
+                        "EchoTrainLength", "MRAcquisitionType"):
             delattr(data, keyword)  # they belong to the functional groups
         data.InstanceNumber, data.NumberOfFrames = 1, cine.frames * cine.slices
         data.CardiacSynchronizationTechnique, data.AcquisitionDateTime = "RETROSPECTIVE", "19000101100000"
         data.AcquisitionContrast, data.VolumetricProperties = "UNKNOWN", "VOLUME"
+        data.PixelPresentation, data.VolumeBasedCalculationTechnique = "MONOCHROME", "NONE"
+        data.ComplexImageComponent, data.ContentQualification = "MAGNITUDE", "RESEARCH"
+        data.ResonantNucleus, data.PresentationLUTShape = "1H", "IDENTITY"
         _dimensions(data)
         data.SharedFunctionalGroupsSequence = [_shared(cine)]
         data.PerFrameFunctionalGroupsSequence = [_frame(cine, k, t) for k in range(cine.slices)
