@@ -77,6 +77,8 @@ def phantom(
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 128,
     spacing_mm: Annotated[float, typer.Option(help="Pixel size.")] = 2.0,
     slices: Annotated[int | None, typer.Option(help="Of the SAX stack; default as many as a heart needs.")] = None,
+    domain: Annotated[str, typer.Option(help="Scanners: one vendor and centre, or many.")] = "many",
+    appearance: Annotated[str, typer.Option(help="real, or random for grey values beyond realism.")] = "real",
     workers: Workers = None,
     form: Annotated[str, typer.Option("--as", help="cohort, or files as others write them: dicom, dicom-flat, "
                     "dicom-big-endian, dicom-enhanced, ukbb, nifti, nifti-3d, bids, acdc.")] = "cohort",
@@ -89,7 +91,7 @@ def phantom(
     from cmrlib.cli import phantoms
 
     settings = {"subjects": subjects, "seed": seed, "frames": frames, "size": size, "spacing_mm": spacing_mm,
-                "slices": slices, "diagnoses": _words(diagnoses)}
+                "slices": slices, "diagnoses": _words(diagnoses), "domain": domain, "appearance": appearance}
     settings |= {"views": _words(views)} if views else {}
     phantoms.make(dest, form, _words(defect) or [], workers, settings)
 

@@ -35,7 +35,7 @@ def _array(file) -> np.ndarray:
     return np.asarray(file.content.dataobj).T.copy()
 
 
-@defect("acdc", "read", rows="1c-1", late=True)
+@defect("acdc", "read", rows="1c-1", late=1)
 def acdc_sform_of_the_release(source, rng):
     """The sform is diag(-1, -1, 1) and the qform carries no direction, as the release has it; pixdim has the size."""
     _truth(source)["oriented"] = False

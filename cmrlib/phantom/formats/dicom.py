@@ -50,6 +50,7 @@ def classic(study: Study, seed: int, flat: bool = False, syntax=ExplicitVRLittle
     files, label, number = [], study.participant["participant_id"], 2
     for cine in study.cines:
         orientation, positions, spacing, along = geometry(cine)
+        bits = 12 if cine.pixels.max() < 4096 else 16
         for k in range(cine.slices):
             number += 1 if k == 0 or not flat else 0
             name = f"cine_{cine.view}" + (f"_b{k + 1}" if cine.slices > 1 and not flat else "")
@@ -61,6 +62,7 @@ def classic(study: Study, seed: int, flat: bool = False, syntax=ExplicitVRLittle
                 data.PixelSpacing, data.SliceLocation = decimal(spacing), decimal(along[k])[0]
                 data.SliceThickness = decimal(cine.meta["slice_thickness_mm"])[0]
                 data.SpacingBetweenSlices = decimal(cine.spacing_mm[0])[0]
+                data.BitsStored = bits
                 set_pixels(data, cine.pixels[t, k])
                 folder = label if flat else f"{label}/{number:02d}_{name}"
                 files.append(File(f"{folder}/IM-{number:04d}-{instance:04d}.dcm", data, cine.name, k, t))
@@ -94,6 +96,8 @@ def _common(study, seed, number, description, storage, key, syntax) -> Dataset:
     data.MRAcquisitionType, data.ScanningSequence, data.SequenceVariant = "2D", "GR", "SS"
     data.MagneticFieldStrength, data.PatientPosition, data.BodyPartExamined = 1.5, "HFS", "HEART"
     data.EchoTime, data.RepetitionTime, data.FlipAngle = 1.16, REPETITION_TIME_MS, 54.0
+    data.EchoTrainLength, data.ScanOptions, data.PositionReferenceIndicator = 1, "CG", ""
+    data.BurnedInAnnotation, data.LossyImageCompression = "NO", "00"
     _patient(data, study.participant, label)
     return data
 
@@ -114,9 +118,10 @@ def _patient(data, person, label):
 
 
 def set_pixels(data: Dataset, image, signed: bool = False):
-    """Store an image (rows, columns) or (frames, rows, columns) as 16-bit integers, 12 of them used where they do."""
+    """Store an image (rows, columns) or (frames, rows, columns) in 16 bits; as many are in use as before, or 12, or 16
+    where these do not do."""
     image = np.asarray(image)
-    bits = 12 if not signed and image.max() < 4096 else 16
+    bits = data.get("BitsStored", 12) if not signed and image.max() < 4096 else 16
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", int(signed)
     data.Rows, data.Columns = image.shape[-2:]
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, bits, bits - 1
@@ -136,11 +141,15 @@ def enhanced(study: Study, seed: int, syntax=ExplicitVRLittleEndian) -> list[Fil
     for number, cine in enumerate(study.cines, 3):
         name = f"cine_{cine.view}"
         data = _common(study, seed, number, name, EnhancedMRImageStorage, (seed, label, number), syntax)
-        for keyword in ("EchoTime", "RepetitionTime", "FlipAngle", "ScanningSequence", "SequenceVariant"):
+        for keyword in ("EchoTime", "RepetitionTime", "FlipAngle", "ScanningSequence", "SequenceVariant", "ScanOptions",
+                        "EchoTrainLength", "MRAcquisitionType"):
             delattr(data, keyword)  # they belong to the functional groups
         data.InstanceNumber, data.NumberOfFrames = 1, cine.frames * cine.slices
         data.CardiacSynchronizationTechnique, data.AcquisitionDateTime = "RETROSPECTIVE", "19000101100000"
         data.AcquisitionContrast, data.VolumetricProperties = "UNKNOWN", "VOLUME"
+        data.PixelPresentation, data.VolumeBasedCalculationTechnique = "MONOCHROME", "NONE"
+        data.ComplexImageComponent, data.ContentQualification = "MAGNITUDE", "RESEARCH"
+        data.ResonantNucleus, data.PresentationLUTShape = "1H", "IDENTITY"
         _dimensions(data)
         data.SharedFunctionalGroupsSequence = [_shared(cine)]
         data.PerFrameFunctionalGroupsSequence = [_frame(cine, k, t) for k in range(cine.slices)

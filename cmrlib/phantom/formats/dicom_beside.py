@@ -37,7 +37,7 @@ def localiser_beside(source, rng):
     def change(file, data):
         data.ImageOrientationPatient = planes[files.index(file)]
         for keyword in ("TriggerTime", "CardiacNumberOfImages", "NominalInterval"):
-            delattr(data, keyword)
+            data.pop(keyword, None)
         return _noise(rng, file)
     _beside(source, "localizer", files, 1, "localiser", change, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     return source.cines
@@ -71,7 +71,7 @@ def late_enhancement_beside(source, rng):
     files = [file for file in source.images(short_axis(source)) if file.t == 0]
 
     def change(file, data):
-        del data.CardiacNumberOfImages
+        data.pop("CardiacNumberOfImages", None)
         return _noise(rng, file)
     _beside(source, "lge_psir", files, 62, "late enhancement|inversion", change, TriggerTime=640.0, InversionTime=280.0,
             ScanningSequence=["GR", "IR"])
@@ -88,7 +88,7 @@ def perfusion_beside(source, rng):
     def change(file, data):
         data.TemporalPositionIdentifier = file.t + 1
         data.ContentTime = f"1130{file.t:02d}.000000"
-        del data.CardiacNumberOfImages
+        data.pop("CardiacNumberOfImages", None)
         data.ImagePositionPatient = [float(x) + 2 for x in data.ImagePositionPatient]
         return _noise(rng, file)
     _beside(source, "perfusion_stress", files, 63, "perfusion", change, TriggerTime=120.0, InversionTime=100.0,

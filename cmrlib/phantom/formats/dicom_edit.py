@@ -7,6 +7,15 @@ import numpy as np
 from cmrlib.phantom.formats.dicom import decimal, get_pixels, set_pixels, uid
 from cmrlib.phantom.formats.source import File, slice_of
 
+OF_STACKS = ("missing_frames", "irregular_slices", "frame_counts_differ", "coverage")
+"""Flags of a stack that a slice taken out of it need not have."""
+
+
+def again(path: str, mark: str) -> str:
+    """The path of another file beside this one."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{mark}{name}"
+
 
 def twin(file: File, path: str, refuse: str = "", **tags) -> File:
     """A copy of a file under another path and instance UID."""
@@ -28,7 +37,10 @@ def split_off(source, cine: str, k: int) -> dict:
     """A slice that is no part of its stack becomes a cine of its own in the truth."""
     truth = source.cines[cine]
     name, one = f"{cine}_run-{k + 2}", slice_of(truth, k)
-    source.cines[name] = copy.deepcopy(truth) | {"slices": [one], "slice_distance_mm": None}
+    words = [word for word in truth["words"] if word not in OF_STACKS or (word == "missing_frames"
+                                                                           and None in one["sha256"])]
+    source.cines[name] = copy.deepcopy(truth) | {"slices": [one], "slice_distance_mm": None, "words": words,
+                                                 "expectation": truth["expectation"] if words else "read"}
     source.drop_slice(cine, k)
     for file in source.images(cine, k):
         file.cine = name

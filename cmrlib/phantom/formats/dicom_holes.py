@@ -198,7 +198,7 @@ def pixels_absent(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-8 r-8", late=True)
+@defect("dicom", "flag", "missing_frames", rows="1a-8 r-8", late=2)
 def file_cut_in_pixels(source, rng):
     """One file ends within its pixels."""
     cine, file = one_frame(source, rng)
@@ -206,7 +206,7 @@ def file_cut_in_pixels(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-8 r-8", late=True)
+@defect("dicom", "flag", "missing_frames", rows="1a-8 r-8", late=2)
 def file_cut_in_header(source, rng):
     """One file ends within its header."""
     cine, file = one_frame(source, rng)
@@ -214,7 +214,7 @@ def file_cut_in_header(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="r-8", late=True)
+@defect("dicom", "flag", "missing_frames", rows="r-8", late=2)
 def file_empty(source, rng):
     """One file has no byte."""
     cine, file = one_frame(source, rng)
@@ -222,7 +222,7 @@ def file_empty(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="r-8", late=True)
+@defect("dicom", "flag", "missing_frames", rows="r-8", late=2)
 def file_overwritten(source, rng):
     """One file's bytes are random, its name and size are as before."""
     cine, file = one_frame(source, rng)
@@ -230,7 +230,7 @@ def file_overwritten(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-22 r-16", late=True)
+@defect("dicom", "flag", "missing_frames", rows="1a-22 r-16", late=2)
 def sequences_nested_300_deep(source, rng):
     """One file holds 300 sequences within each other."""
     cine, file = one_frame(source, rng)

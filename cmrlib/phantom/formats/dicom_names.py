@@ -82,7 +82,7 @@ def link_to_itself(source, rng):
     return source.cines
 
 
-@defect("dicom", "read", rows="r-8", late=True)
+@defect("dicom", "read", rows="r-8", late=2)
 def no_preamble(source, rng):
     """A long-axis cine's files lack preamble and meta header, as old archives wrote them."""
     cine = other(source, rng)
@@ -93,7 +93,7 @@ def no_preamble(source, rng):
     return [cine]
 
 
-@defect("dicom", "read", rows="r-8", late=True)
+@defect("dicom", "read", rows="r-8", late=2)
 def bytes_behind_the_end(source, rng):
     """A long-axis cine's files are padded with zeros to whole blocks of 512 bytes."""
     cine = other(source, rng)

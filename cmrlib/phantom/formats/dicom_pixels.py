@@ -86,19 +86,19 @@ def _compress(source, syntax, files=None):
     return source.cines
 
 
-@defect("dicom", "read", rows="1a-20 r-10", late=True)
+@defect("dicom", "read", rows="1a-20 r-10", late=1)
 def compressed_rle(source, rng):
     """Pixels are compressed as RLE."""
     return _compress(source, RLELossless)
 
 
-@defect("dicom", "read", rows="1a-20 r-10", late=True)
+@defect("dicom", "read", rows="1a-20 r-10", late=1)
 def compressed_jpeg2000(source, rng):
     """Pixels are compressed as lossless JPEG 2000."""
     return _compress(source, JPEG2000Lossless)
 
 
-@defect("dicom", "read", rows="1a-20", late=True)
+@defect("dicom", "read", rows="1a-20", late=1)
 def deflated(source, rng):
     """Whole files are deflated."""
     for file in source.images():
@@ -106,7 +106,7 @@ def deflated(source, rng):
     return source.cines
 
 
-@defect("dicom", "refuse", "compressed as", rows="1a-20 r-10", late=True)
+@defect("dicom", "refuse", "compressed as", rows="1a-20 r-10", late=1)
 def no_decoder(source, rng):
     """A long-axis cine is compressed in a syntax for which no decoder is installed."""
     cine = other(source, rng)
@@ -117,7 +117,7 @@ def no_decoder(source, rng):
     return [cine]
 
 
-@defect("dicom", "read", rows="1a-22", late=True)
+@defect("dicom", "read", rows="1a-22", late=1)
 def icon_with_pixels(source, rng):
     """Compressed files hold a small compressed picture in a sequence before the pixels."""
     files = source.images(other(source, rng))

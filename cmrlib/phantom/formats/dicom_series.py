@@ -6,7 +6,7 @@ import numpy as np
 from pydicom.uid import ImplicitVRLittleEndian
 
 from cmrlib.phantom.formats.dicom import decimal, get_pixels, set_pixels, uid
-from cmrlib.phantom.formats.dicom_edit import move, split_off, twin, worse
+from cmrlib.phantom.formats.dicom_edit import again, move, split_off, twin, worse
 from cmrlib.phantom.formats.registry import as_bytes, defect, inner_slice, other, short_axis, some
 from cmrlib.phantom.formats.source import File, sha, slice_of
 
@@ -63,7 +63,7 @@ def slice_repeated(source, rng):
     cine = short_axis(source)
     k = inner_slice(source, cine, rng)
     for file in source.images(cine, k):
-        first = twin(file, file.path.replace("IM-", "IM-0-"), "acquired again",
+        first = twin(file, again(file.path, "first "), "acquired again",
                      SeriesInstanceUID=uid(source.seed, source.label, "first try"), AcquisitionTime="095900.000000",
                      SeriesTime="095900.000000")
         worse(first)
@@ -77,11 +77,11 @@ def repeat_broken_off(source, rng):
     cine = short_axis(source)
     k = inner_slice(source, cine, rng)
     for file in source.images(cine, k)[:2]:
-        again = twin(file, file.path.replace("IM-", "IM-9-"), "acquired again",
-                     SeriesInstanceUID=uid(source.seed, source.label, "again"), AcquisitionTime="115900.000000",
-                     SeriesTime="115900.000000")
-        worse(again)
-        source.files.append(again)
+        second = twin(file, again(file.path, "second "), "acquired again",
+                      SeriesInstanceUID=uid(source.seed, source.label, "again"), AcquisitionTime="115900.000000",
+                      SeriesTime="115900.000000")
+        worse(second)
+        source.files.append(second)
     return [cine]
 
 
@@ -92,7 +92,8 @@ def repeat_told_by_file_name(source, rng):
     for file in source.images(cine, inner_slice(source, cine, rng)):
         first = twin(file, file.path, "acquired again")
         worse(first)
-        file.path = file.path.replace(".dcm", "-0002.dcm")
+        name = file.path.removesuffix(".dcm")
+        file.path = f"{name}-0002{file.path[len(name):]}"
         source.files.append(first)
     return [cine]
 
@@ -104,12 +105,12 @@ def view_repeated_elsewhere(source, rng):
     name = f"{cine}_run-2"
     source.cines[name] = copy.deepcopy(source.cines[cine])
     for file in source.images(cine):
-        again = twin(file, file.path.replace("IM-", "IM-9-"), AcquisitionTime="115900.000000", SeriesNumber=90,
-                     SeriesInstanceUID=uid(source.seed, source.label, "elsewhere"))
-        again.cine, image = name, get_pixels(file.content)[:, ::-1]
-        set_pixels(again.content, image)
+        second = twin(file, again(file.path, "second "), AcquisitionTime="115900.000000", SeriesNumber=90,
+                      SeriesInstanceUID=uid(source.seed, source.label, "elsewhere"))
+        second.cine, image = name, get_pixels(file.content)[:, ::-1]
+        set_pixels(second.content, image)
         slice_of(source.cines[name], file.k)["sha256"][file.t] = sha(image)
-        source.files.append(again)
+        source.files.append(second)
     for one in source.cines[name]["slices"]:
         move(source, name, one["slice"], 12.0)
     return [cine, name]
@@ -237,13 +238,13 @@ def two_studies_side_by_side(source, rng):
         source.cines[name] = copy.deepcopy(source.cines[cine])
         for file in source.images(cine):
             data = file.content
-            again = twin(file, file.path.replace("IM-", "IM-2-"), StudyInstanceUID=uid(source.seed, source.label, 2),
-                         SeriesInstanceUID=uid(data.SeriesInstanceUID, 2), StudyDate="19000102",
-                         AcquisitionDate="19000102", SeriesDate="19000102")
-            again.cine, image = name, get_pixels(data)[:, ::-1]
-            set_pixels(again.content, image)
+            second = twin(file, again(file.path, "second "), StudyInstanceUID=uid(source.seed, source.label, 2),
+                          SeriesInstanceUID=uid(data.SeriesInstanceUID, 2), StudyDate="19000102",
+                          AcquisitionDate="19000102", SeriesDate="19000102")
+            second.cine, image = name, get_pixels(data)[:, ::-1]
+            set_pixels(second.content, image)
             slice_of(source.cines[name], file.k)["sha256"][file.t] = sha(image)
-            source.files.append(again)
+            source.files.append(second)
         for one in source.cines[name]["slices"]:
             move(source, name, one["slice"], 1.0)
     return source.cines
@@ -254,7 +255,7 @@ def file_there_twice(source, rng):
     """Some files lie there a second time, byte for byte."""
     cine = other(source, rng)
     for file in source.images(cine)[::2]:
-        source.files.append(File(file.path.replace(".dcm", " copy.dcm"), file.content, refuse="twice"))
+        source.files.append(File(again(file.path, "copy of "), file.content, refuse="twice"))
     return [cine]
 
 
@@ -263,15 +264,14 @@ def instance_there_twice(source, rng):
     """A series was sent twice: the same instances in another transfer syntax."""
     cine = other(source, rng)
     for file in source.images(cine):
-        again = File(file.path.replace(".dcm", "-sent-again.dcm"), copy.deepcopy(file.content), file.cine, file.k,
-                     file.t, "twice")
-        again.content.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-        again.content.PatientComments = "MARKED sent again"
-        source.files.append(again)
+        second = File(again(file.path, "sent again "), copy.deepcopy(file.content), file.cine, file.k, file.t, "twice")
+        second.content.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        second.content.PatientComments = "MARKED sent again"
+        source.files.append(second)
     return [cine]
 
 
-@defect("dicom", "read", rows="r-28", late=True)
+@defect("dicom", "read", rows="r-28", late=3)
 def subject_there_twice(source, rng):
     """The subject's folder lies there twice, under names that make one label: nobody is counted twice."""
     name = f"{source.folder[:1]}-{source.folder[1:]}"

@@ -122,7 +122,7 @@ def enhanced_position_repeated(source, rng):
     return [cine]
 
 
-@defect("enhanced", "read", rows="1a-20", late=True)
+@defect("enhanced", "read", rows="1a-20", late=1)
 def enhanced_compressed(source, rng):
     """Multi-frame pixels are compressed as RLE."""
     for file in source.images():

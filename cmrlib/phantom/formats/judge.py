@@ -6,12 +6,13 @@ from cmrlib.cine import Cine
 from cmrlib.phantom.formats.source import sha
 from cmrlib.study import Study
 
-POSITION_MM, SPACING_MM, TIME_MS, RR_SHARE = 0.1, 0.01, 0.5, 0.01
+POSITION_MM, SPACING_MM, TIME_MS, RR_SHARE, PERSON_SHARE = 0.1, 0.01, 0.5, 0.01, 0.02
 """How far a reader's numbers may lie from the truth (rounding of headers; ours)."""
 
 
 def judge(truth: dict, study: Study) -> list[dict]:
-    """One row a true cine: cine, expectation, outcome, met, problems; one row more a file that is to be refused.
+    """One row a true cine: cine, expectation, outcome, met, problems; one more a file that is to be refused, and one
+    where the person is described wrongly.
 
     truth: one subject's of `write_source`. study: what the reader made of it (after a refusal of the whole subject: no
     cines, one rejected row with the reason). outcome: `read` (pixels and numbers right), `flagged` (right, and a
@@ -25,8 +26,11 @@ def judge(truth: dict, study: Study) -> list[dict]:
     for mine in found:
         if not known & {image for row in mine["sha256"] for image in row}:
             rows.append(_row(mine["cine"].name, "nothing", "wrong", False, ["a cine that nobody made"]))
+    if wrong := _person_wrong(truth["participant"], study.participant):
+        rows.append(_row("participant", "read", "wrong", False, wrong))
     by_digest = {row["digest"]: row["reason"] for row in study.rejected}
-    for file in truth["refused"]:
+    whole = not study.cines and set(by_digest) == {"n/a"}  # the subject was refused: nobody lists its files
+    for file in truth["refused"] if not whole else []:
         reason = by_digest.get(file["digest"])
         rows.append(_row(file["path"], "refuse", "refused" if reason else "not listed",
                          _says(file["word"].split("|"), [reason or ""]), [reason or "no reason"]))
@@ -61,6 +65,18 @@ def _judged(name, true, found, reasons, study):
     if problems or expected == "refuse" or (expected == "flag" and not flagged):
         return _row(name, expected, "wrong", False, problems or ["silent"])
     return _row(name, expected, "flagged" if expected == "flag" else "read", True, [])
+
+
+def _person_wrong(true: dict, found: dict) -> list[str]:
+    """What is said of the person and not so; nothing said is not wrong."""
+    wrong = []
+    for key in ("sex", "age", "height_m", "weight_kg", "group"):
+        mine, other = found.get(key), true.get(key)
+        if mine is None or mine == other:
+            continue
+        if other is None or isinstance(mine, str) or abs(mine - other) > PERSON_SHARE * other:
+            wrong.append(f"{key} {mine} for {other}")
+    return wrong
 
 
 def _pixels_wrong(true, mine) -> list[str]:

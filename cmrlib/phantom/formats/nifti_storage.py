@@ -6,17 +6,17 @@ import nibabel as nib
 import numpy as np
 
 from cmrlib.phantom.formats.nifti import image_of
-from cmrlib.phantom.formats.nifti_defects import edit, step_s
+from cmrlib.phantom.formats.nifti_defects import edit, header_of, step_s
 from cmrlib.phantom.formats.registry import as_bytes, defect, other, some
 
 # --- how it is stored ------------------------------------------------------------------------------------------------
 
 
-@defect("nifti", "read", rows="1c-11", late=True)
+@defect("nifti", "read", rows="1c-11", late=1)
 def five_dimensions(source, rng):
     """Time is the fifth axis, the fourth has length 1."""
     for file in source.images():
-        i, j, k, t = file.content.shape
+        i, j, k, t = header_of(file)["dim"][1:5]
         step = step_s(file)
         edit(file, dim=[5, i, j, k, 1, t, 1, 1], pixdim={4: 1, 5: step})
     return source.cines
@@ -40,13 +40,13 @@ def float_pixels(source, rng):
     return source.cines
 
 
-@defect("nifti", "read", rows="r-13", late=True)
+@defect("nifti", "read", rows="r-13")
 def scaled_pixels(source, rng):
     """Pixels are doubled, with a slope of one half and no intercept."""
     for file in source.images():
         step, array = step_s(file), np.asarray(file.content.dataobj).T * 2
         file.content = image_of(array.astype(np.uint16), file.content.affine, step)
-        edit(file, scl_slope=0.5, scl_inter=0)
+        file.content.header.set_slope_inter(0.5, 0)
     return source.cines
 
 
@@ -60,7 +60,7 @@ def bytes_swapped(source, rng):
     return source.cines
 
 
-@defect("nifti", "read", rows="r-30", late=True)
+@defect("nifti", "read", rows="r-30", late=2)
 def not_compressed(source, rng):
     """A file called .nii.gz is not compressed."""
     for file in source.images():
@@ -75,7 +75,7 @@ def _cine_file(source, rng):
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 
-@defect("nifti acdc", "refuse", "damaged|cut short", rows="r-21", late=True)
+@defect("nifti acdc", "refuse", "damaged|cut short", rows="r-21", late=2)
 def gzip_cut_short(source, rng):
     """A compressed file ends in its middle."""
     file = _cine_file(source, rng)
@@ -84,7 +84,7 @@ def gzip_cut_short(source, rng):
     return [file.cine]
 
 
-@defect("nifti acdc", "refuse", "damaged|cut short", rows="r-21", late=True)
+@defect("nifti acdc", "refuse", "damaged|cut short", rows="r-21", late=2)
 def gzip_damaged(source, rng):
     """A compressed file has a wrong byte in its middle."""
     file = _cine_file(source, rng)
@@ -95,7 +95,7 @@ def gzip_damaged(source, rng):
     return [file.cine]
 
 
-@defect("nifti acdc", "refuse", "damaged|empty", rows="r-8", late=True)
+@defect("nifti acdc", "refuse", "damaged|empty", rows="r-8", late=2)
 def image_file_empty(source, rng):
     """An image file has no byte."""
     file = _cine_file(source, rng)

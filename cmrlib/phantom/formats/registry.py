@@ -15,7 +15,8 @@ class Defect:
 
     kinds: files that can have it. expectation, words: what a correct reader does with the cines it touches; one of the
     words stands in the flag or the reason. rows: of `notes.ROWS`. change: (source, generator) → names of the cines
-    touched. late: works on bytes, after all others.
+    touched. late: 0 works on data sets and images, 1 on their bytes, 2 damages
+    whole files, 3 copies folders: in this order.
     """
 
     name: str
@@ -25,13 +26,13 @@ class Defect:
     words: tuple[str, ...]
     rows: tuple[str, ...]
     change: Callable
-    late: bool
+    late: int
 
 
 DEFECTS: dict[str, Defect] = {}
 
 
-def defect(kinds: str, expectation: str, words: str = "", rows: str = "", late: bool = False):
+def defect(kinds: str, expectation: str, words: str = "", rows: str = "", late: int = 0):
     """Register the function under its own name; its docstring's first line describes it. Lists are words in a string,
     alternatives of `words` are separated by |."""
     if expectation not in EXPECTATIONS:
@@ -48,13 +49,20 @@ def defect(kinds: str, expectation: str, words: str = "", rows: str = "", late: 
 def apply(name: str, source: Source):
     """Change a source by one defect; the same seed, subject and name make the same choices.
 
+    Raises ValueError where an earlier defect took away what this one changes.
     Of several expectations for one cine the gravest stays: a correct reader of two defects at once meets it.
     """
     one = DEFECTS[name]
     text = f"{source.seed}/{source.label}/{name}".encode()
     rng = np.random.default_rng(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()))
-    with quiet():
-        touched = tuple(one.change(source, rng) or ())
+    try:
+        with quiet():
+            touched = tuple(one.change(source, rng) or ())
+    except Exception as error:
+        if not source.defects:
+            raise
+        raise ValueError(f"the defect {name!r} cannot follow {', '.join(source.defects)}: what it changes is gone, or "
+                         f"is no longer what it was ({type(error).__name__})") from error
     for cine in touched:
         truth = source.cines[cine]
         grave = EXPECTATIONS.index(one.expectation) - EXPECTATIONS.index(truth["expectation"])
