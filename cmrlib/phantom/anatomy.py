@@ -20,7 +20,7 @@ RV_WALL_MM, ATRIAL_WALL_MM = 3.0, 2.0
 PULMONARY_BEHIND_MM = 12.0
 """The pulmonary valve lies this far behind the tricuspid plane at ED and descends half as much as the mitral one."""
 
-SLIMMEST, WIDEST_AT_ED = 1.95, 2.6
+SLIMMEST, WIDEST_AT_ED = 1.78, 2.6
 """Bounds of 3 V / (π ring² length): 1.5 is a paraboloid on the mitral ring, 2 a half ellipsoid, more an egg."""
 
 
