@@ -94,7 +94,7 @@ def test_phantom_makes_a_cohort_once(place, tmp_path):
     output = cmr("phantom", place / "hearts", "--subjects", 6, "--frames", 4, *TINY)
     assert "6 subjects, 6 cines, observers truth" in output
     assert "holds another cohort" in refused("phantom", place / "hearts", "--subjects", 7, "--frames", 4, *TINY)
-    assert "does not know ['5ch']" in refused("phantom", tmp_path / "x", "--views", "sax,5ch")
+    assert "does not know the views ['5ch']" in refused("phantom", tmp_path / "x", "--views", "sax,5ch")
     (tmp_path / "file").touch()
     assert "cannot write" in refused("phantom", tmp_path / "file" / "hearts", "--subjects", 1, "--frames", 2, *TINY)
 

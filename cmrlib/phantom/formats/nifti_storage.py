@@ -1,6 +1,8 @@
 """Defects of NIfTI files in how pixels are stored, damage, and cines of a file a frame."""
 
 import gzip
+import struct
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -86,12 +88,13 @@ def gzip_cut_short(source, rng):
 
 @defect("nifti acdc", "refuse", "damaged|cut short", rows="r-21", late=2)
 def gzip_damaged(source, rng):
-    """A compressed file has a wrong byte in its middle."""
+    """Pixels in the middle of a compressed file are wrong, and its checksum tells so."""
     file = _cine_file(source, rng)
-    content = bytearray(as_bytes(file))
-    for n in range(len(content) // 2, len(content) // 2 + 8):
-        content[n] ^= 0xFF
-    file.content = bytes(content)
+    content = gzip.decompress(as_bytes(file))
+    middle = len(content) // 2
+    wrong = content[:middle] + bytes(value ^ 0xFF for value in content[middle:middle + 8]) + content[middle + 8:]
+    packed = gzip.compress(wrong, 4, mtime=0)
+    file.content = packed[:-8] + struct.pack("<L", zlib.crc32(content)) + packed[-4:]  # the checksum of what was
     return [file.cine]
 
 
