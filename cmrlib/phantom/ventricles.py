@@ -22,7 +22,7 @@ THETA = np.arange(ANGLES + 1) * 2 * np.pi / ANGLES
 OUTLET_RAD = np.deg2rad(135.0)
 """The aortic valve lies between septum and anterior wall; the 3CH plane passes through it."""
 
-TRACT_RAD = np.deg2rad(40.0)
+TRACT_RAD = np.deg2rad(32.0)
 """Half width of the RV's outflow tract seen from the LV's axis."""
 
 APEX_WALL_SHARE = 0.75
@@ -91,7 +91,10 @@ class LeftVentricle:
         self.outlet_mm, self.outlet_centre_mm = self._outlet_size(shape)
         self.stay = self._territory(shape["stay"])
         self._fit()
-        self.wall = wall * self._thickness(shape, septal_mm)
+        taper = 1.35 - 0.7 * np.clip(self.u, 0, 1)[:, None]  # walls thin out towards the apex
+        whole = weighted(wall * self._thickness(shape, septal_mm))
+        self.wall = wall * taper * self._thickness(shape, septal_mm)
+        self.wall *= whole / weighted(self.wall)
         self.at_ed = [table[0] for table in self.tables(np.zeros(1), np.zeros(1))]
 
     def length_mm(self, emptied, plane):
@@ -203,11 +206,11 @@ def crescent(shape):
     """Shape s (OUTFLOW_ROWS + INFLOW_ROWS, ANGLES + 1) of the RV's height: outflow tract, then body to the apex."""
     towards, across = np.cos(THETA - shape["rv_rad"]), np.sin(THETA - shape["rv_rad"])
     v = np.linspace(0, 1, INFLOW_ROWS)[:, None]
-    edge = 0.02 + 0.35 * v
+    edge = 0.42 + 0.24 * v  # spans about 120° of the LV at the base, 90° near the apex
     window = np.clip((towards - edge) / (1 - edge), 0, None) ** 0.75
     # fuller in front at the base, below towards the apex (acute margin); across > 0 is inferior
     window = window * (1 + np.where(v < 0.6, 0.9 * v - 0.22, 0.32) * across)
-    body = window * (1 - v) ** 0.75 * (1 + 1.1 * v) * (1 - 0.3 * np.clip(1 - v / 0.16, 0, 1) ** 2)
+    body = window * (1 - v) ** 0.75 * (1 + 0.6 * v) * (1 - 0.12 * np.clip(1 - v / 0.16, 0, 1) ** 2)
     # the tract narrows towards the pulmonary valve and turns to the left
     r = np.r_[np.linspace(0, 1, OUTFLOW_ROWS), np.ones(INFLOW_ROWS)][:, None]
     rim = np.cos(TRACT_RAD * (0.55 + 0.45 * r))
