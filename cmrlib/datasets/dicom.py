@@ -106,7 +106,7 @@ def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
         cines, left_out = cines_of(label, frames, views or {}, min_frames)
         person = participant(frames[0].source.header if frames else pydicom.Dataset())
-    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(refused + left_out)]
+    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted({*refused, *left_out})]
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
 
 
