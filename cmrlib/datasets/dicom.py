@@ -12,14 +12,13 @@ Names, UIDs, dates, descriptions and paths are read for sorting only and never w
 folder names (hashed where seven digits): rename folders that are called after people.
 """
 
-import os
-import re
 from pathlib import Path
 
 import numpy as np
 import pydicom
 
 from cmrlib.cine import Cine
+from cmrlib.datasets.finding import Part, files_of, find
 from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.images import (
     Refused,
@@ -29,72 +28,23 @@ from cmrlib.datasets.images import (
     quiet,
     reason,
     scanner,
-    starts_as_dicom,
     text,
 )
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
 from cmrlib.datasets.quality import coverage_flags
 from cmrlib.datasets.repeats import DERIVED, without_copies
-from cmrlib.datasets.views import check_views, name_views, repeated_beside, view_in
+from cmrlib.datasets.views import check_views, name_views, repeated_beside
 from cmrlib.files import digest
-from cmrlib.study import Study, label_folders
+from cmrlib.study import Study
+
+__all__ = ["DESCRIPTION", "find", "read"]
 
 DESCRIPTION = {"Name": "DICOM", "License": "the source's own"}
-_SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
 
 
-def find(src) -> dict[str, Path]:
-    """Subject label → folder; see the module's docstring for what makes a subject.
-
-    Raises ValueError where two folders give one label, NotADirectoryError where `src` is a file.
-    """
-    src = Path(src).resolve()
-    loose = any(_is_dicom(path) for path in src.iterdir())
-    folders = [path for path in sorted(src.iterdir()) if path.is_dir() and next(_files(path), None)]
-    if loose or (len(folders) > 1 and _series_of_one_study(folders)):
-        folders = [src]
-    return label_folders(folders, salt=lambda folder: next(_files(folder)).read_bytes())
-
-
-def _files(folder):
-    """Files below a folder in a fixed order; hidden ones and links to folders are passed by."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
-
-
-def _is_dicom(path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return starts_as_dicom(file.read(132))
-
-
-def _series_of_one_study(folders) -> bool:
-    """Whether folders side by side belong to one person: all named like series, or all of one study."""
-    if all(view_in(path.name) or re.fullmatch(_SERIES_NAME, path.name.lower()) for path in folders):
-        return True
-    study = None
-    for folder in folders:
-        path = next(filter(_is_dicom, _files(folder)), None)
-        found = _study(path) if path else ""
-        if not found or (study or found) != found:
-            return False
-        study = found
-    return True
-
-
-def _study(path) -> str:
-    with quiet():
-        try:
-            return text(pydicom.dcmread(path, specific_tags=["StudyInstanceUID"]), "StudyInstanceUID")
-        except Exception:
-            return ""
-
-
-def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 2) -> Study:
-    """One folder → its cines, whatever its files are called.
+def read(label: str, folder: Path | Part, views: dict | None = None, min_frames: int = 2) -> Study:
+    """One folder, or one patient's part of it → the cines, whatever the files are called.
 
     views: {series description or folder name: view}. min_frames: what has fewer frames is no cine.
     """
@@ -113,15 +63,15 @@ def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 
 def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]:
     """Frames, (digest, reason) of refused files, and digest → path; pixels stay on disk until they are asked for."""
     frames, refused, sources = [], [], {}
-    named = {name.lower() for name in views}
-    for path in _files(folder):
+    named, root = {name.lower() for name in views}, getattr(folder, "folder", folder)
+    for path in files_of(folder):
         mark = digest(path)[:16]
         if mark in sources:
             refused.append((mark, "the same file twice"))
             continue
         sources[mark] = str(path)
         try:
-            where = str(path.parent.relative_to(folder.parent))
+            where = str(path.parent.relative_to(root.parent))
             good, bad = frames_of(header_of(path), mark, where, path.name, named)
             frames += good
             refused += [(mark, why) for why in bad]
@@ -151,7 +101,7 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2):
     Several studies of the subject become sessions 1, 2, … in the order of their dates.
     """
     refused, named = [], []
-    for study in _studies(frames):
+    for study in studies_of(frames):
         stacks, images = decoded_stacks(study, min_frames, refused)
         parts, left_out = named_stacks(stacks, views)
         refused += [(frame.source.mark, why) for frame, why in left_out]
@@ -180,7 +130,7 @@ def named_stacks(stacks, views: dict) -> tuple[list[tuple[Stack, str, tuple[str,
     return named, left_out
 
 
-def _studies(frames) -> list[list[Frame]]:
+def studies_of(frames) -> list[list[Frame]]:
     """Frames by StudyInstanceUID in the order of dates; all together where that UID differs in (nearly) every file."""
     studies = {}
     for frame in frames:

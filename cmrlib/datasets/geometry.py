@@ -227,12 +227,14 @@ def _grid(slices, count):
 
 
 def _rr(slices, count):
-    """RR per slice = frames × step, else the header's; flags where the two disagree by more than 5 %."""
+    """RR per slice = frames × step, else the header's; flags where the two, or the header with itself, disagree."""
     counted = np.array([count * one.step_ms for one in slices])
     header = np.array([shared(one.frames, "rr_ms") for one in slices])
-    flags = ["rr_disagrees_with_header"] if (abs(counted - header) > 0.05 * header).any() else []
-    if (np.isnan(counted) & np.isfinite(header)).any():
+    doubtful = np.array([shared(one.frames, "rr_doubtful") > 0 for one in slices])
+    flags = ["rr_disagrees_with_header"] if (abs(counted - header) > 0.05 * header).any() or doubtful.any() else []
+    usable = np.where(doubtful, NAN, header)
+    if (np.isnan(counted) & np.isfinite(usable)).any():
         flags.append("rr_from_header")
-    rr = np.where(np.isfinite(counted), counted, header)
+    rr = np.where(np.isfinite(counted), counted, usable)
     median = float(np.nanmedian(header)) if np.isfinite(header).any() else None
     return rr if np.isfinite(rr).any() else None, flags, median

@@ -102,13 +102,13 @@ def frame_of(data: pydicom.Dataset, mark: str, folder: str = "", name: str = "",
     if not abs(rows @ columns) < 0.01:
         raise Refused("image directions in the header are not at right angles")
     spacing = _numbers(data, "PixelSpacing", 2)
-    expected = number(data, "CardiacNumberOfImages")
+    expected, (rr_ms, doubtful) = number(data, "CardiacNumberOfImages"), _header_rr_ms(data)
     return Frame(
         source=Source(data, mark, whole, index), shape=(int(data.Rows), int(data.Columns)), position=position,
         orientation=np.stack([rows, columns]), thickness_mm=number(data, "SliceThickness"),
         spacing_mm=tuple(spacing.tolist()) if spacing is not None and plausible_mm(spacing) else None,
         trigger_ms=number(data, "TriggerTime"), temporal=number(data, "TemporalPositionIdentifier"),
-        instance=number(data, "InstanceNumber"), rr_ms=_header_rr_ms(data),
+        instance=number(data, "InstanceNumber"), rr_ms=rr_ms, rr_doubtful=doubtful,
         expected=int(expected) if 0 < expected < 1000 else 0, series=text(data, "SeriesInstanceUID"),
         acquired=(text(data, "AcquisitionDate"), text(data, "AcquisitionTime"), text(data, "SeriesTime")),
         description=text(data, "SeriesDescription"), folder=folder, derived="DERIVED" in words(data, "ImageType"),
@@ -168,10 +168,13 @@ def _numbers(data, keyword, count):
     return values if values.shape == (count,) and np.isfinite(values).all() else None
 
 
-def _header_rr_ms(data) -> float:
-    """RR interval that the header states: NominalInterval, else from HeartRate; NaN where neither is positive."""
+def _header_rr_ms(data) -> tuple[float, bool]:
+    """RR interval that the header states, NominalInterval, else from HeartRate (NaN where neither is positive), and
+    whether both are there and differ by more than a tenth."""
     interval, rate = number(data, "NominalInterval"), number(data, "HeartRate")
-    return interval if interval > 0 else 60_000 / rate if rate > 0 else NAN
+    if not interval > 0:
+        return (60_000 / rate if rate > 0 else NAN), False
+    return interval, bool(rate > 0 and abs(interval - 60_000 / rate) > 0.1 * interval)
 
 
 def participant(data: pydicom.Dataset) -> dict:

@@ -16,10 +16,10 @@ class Frame:
     """One image: its place, its time, and what tells it from others. Unknown numbers are NaN.
 
     source: what the reader finds the pixels by. orientation: (2, 3) LPS, along a row, along a column. spacing_mm:
-    (row, column) or None. rr_ms, expected: the header's own RR interval and frame count (0: not given). derived: a
-    computed image. place: number in its stack, of multi-frame files. series, description, folder, version (of a
-    repeat, from the file's name): private, for grouping and naming only, never written. acquired: sorts repeats in
-    time.
+    (row, column) or None. rr_ms, expected: the header's own RR interval and frame count (0: not given). rr_doubtful:
+    the header's heart rate says another RR. derived: a computed image. place: number in its stack, of multi-frame
+    files. series, description, folder, version (of a repeat, from the file's name): private, for grouping and naming
+    only, never written. acquired: sorts repeats in time.
     """
 
     source: object
@@ -31,6 +31,7 @@ class Frame:
     temporal: float = NAN
     instance: float = NAN
     rr_ms: float = NAN
+    rr_doubtful: bool = False
     expected: int = 0
     thickness_mm: float = NAN
     series: str = ""
@@ -57,13 +58,14 @@ def shared(frames, attribute: str) -> float:
 def frame_order(frames) -> tuple[list[int], str]:
     """Indices of one location's frames in time order, and the header field that gave it.
 
-    TriggerTime if complete, distinct and plausible, else TemporalPositionIdentifier, else InstanceNumber, if
-    complete and distinct. Raises ValueError where none is.
+    TriggerTime, else TemporalPositionIdentifier, else InstanceNumber: the first that is complete, distinct and
+    plausible (even steps; times within 0…RR). Raises ValueError where none is.
     """
     for key, attribute in ORDER_KEYS.items():
         values = values_of(frames, attribute)
         distinct = np.isfinite(values).all() and len(np.unique(values)) == len(values)
-        if distinct and (key != "TriggerTime" or plausible_times(values, shared(frames, "rr_ms"))):
+        timed = key == "TriggerTime"
+        if distinct and (plausible_times(values, shared(frames, "rr_ms")) if timed else _step(np.sort(values))):
             return np.argsort(values).tolist(), key
     raise ValueError("frames cannot be ordered: trigger times, temporal positions and instance numbers are each "
                      "incomplete, repeated or implausible")
@@ -77,9 +79,20 @@ def plausible_times(times_ms, rr_ms=NAN) -> bool:
     times = np.sort(np.asarray(times_ms, float))
     if times[0] < 0 or times[-1] > (1.1 * rr_ms if rr_ms > 0 else 3000):
         return False
-    steps = np.diff(times)
-    relative = steps / np.median(steps) if len(steps) else steps
-    return bool((abs(relative - np.round(relative)) <= 0.25).all() and (relative > 0.5).all())
+    return bool(_step(times))
+
+
+def _step(values) -> float:
+    """Step of sorted numbers that lie evenly, holes of whole steps allowed; 0 where they do not.
+
+    It is the median of the steps, or the one below it: of three frames' steps, one may hold a hole.
+    """
+    steps = np.diff(values)
+    for step in (np.median(steps), np.sort(steps)[(len(steps) - 1) // 2]) if len(steps) else ():
+        relative = steps / step
+        if (abs(relative - np.round(relative)) <= 0.25).all() and (relative > 0.5).all():
+            return float(step)
+    return 0.0 if len(steps) else 1.0
 
 
 def slots(ordered, key, usual) -> tuple[list[int], int, float]:
@@ -94,8 +107,7 @@ def slots(ordered, key, usual) -> tuple[list[int], int, float]:
     if len(values) < 2 or (not timed and len(values) >= expected):
         return list(range(len(values))), len(values), NAN
     # step by step, for rounded times would drift away from multiples of their median step
-    steps = np.diff(values)
-    places = np.r_[0, np.cumsum(np.maximum(1, np.round(steps / np.median(steps))))].astype(int)
+    places = np.r_[0, np.cumsum(np.maximum(1, np.round(np.diff(values) / _step(values))))].astype(int)
     span, step = int(places[-1]) + 1, float((values[-1] - values[0]) / places[-1])
     fills_cycle = timed and len(values) >= 5 and round(np.nan_to_num(rr_ms) / step) == span
     if expected > span and not fills_cycle:
