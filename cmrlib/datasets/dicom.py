@@ -41,6 +41,7 @@ from cmrlib.study import Study
 __all__ = ["DESCRIPTION", "find", "read"]
 
 DESCRIPTION = {"Name": "DICOM", "License": "the source's own"}
+TWICE = "the same file twice"
 
 
 def read(label: str, folder: Path | Part, views: dict | None = None, min_frames: int = 2) -> Study:
@@ -56,7 +57,8 @@ def read(label: str, folder: Path | Part, views: dict | None = None, min_frames:
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
         cines, left_out = cines_of(label, frames, views or {}, min_frames)
         person = participant(frames[0].source.header if frames else pydicom.Dataset())
-    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted({*refused, *left_out})]
+    refused = sorted([*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
+    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in refused]
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
 
 
@@ -67,7 +69,7 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
     for path in files_of(folder):
         mark = digest(path)[:16]
         if mark in sources:
-            refused.append((mark, "the same file twice"))
+            refused.append((mark, TWICE))
             continue
         sources[mark] = str(path)
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmrlib.datasets.dicom import headers, named_stacks, studies_of
+from cmrlib.datasets.dicom import TWICE, headers, named_stacks, studies_of
 from cmrlib.datasets.finding import files_of, find
 from cmrlib.datasets.geometry import Stack, assemble
 from cmrlib.datasets.images import pixels, quiet
@@ -43,7 +43,7 @@ def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: boo
 def _subject(label, item, views, thumbnails) -> list[dict]:
     frames, refused, sources = headers(item, views)
     patients = len({str(frame.source.header.get("PatientID")) for frame in frames})
-    rows, left, refused = [], {}, dict(refused)
+    rows, left, refused = [], {}, {mark: why for mark, why in refused if why != TWICE}
     studies = studies_of(frames)
     for number, study in enumerate(studies, 1):
         stacks, gone = assemble(study)
@@ -57,8 +57,7 @@ def _subject(label, item, views, thumbnails) -> list[dict]:
         folder = str(paths[mark].relative_to(root.parent))
         left.setdefault((why, folder), set()).add(mark)
     n_copies = sum(1 for _ in files_of(item)) - len(sources)
-    rows += [{"subject": label, "content": "left out", "reason": "the same file twice", "files": n_copies}] * (
-        n_copies > 0)
+    rows += [{"subject": label, "content": "left out", "reason": TWICE, "files": n_copies}] * (n_copies > 0)
     for (why, folder), marks in sorted(left.items()):
         rows.append({"subject": label, "content": "left out", "reason": why, "files": len(marks), "folder": folder})
     if patients > 1:
