@@ -170,7 +170,8 @@ def test_files_without_preamble_say_their_own_byte_order(tmp_path, syntax):
         del data.preamble
         bare = Dataset(data)
         bare.save_as(path, implicit_vr=syntax.endswith(".2"), little_endian=True, enforce_file_format=False)
-        assert path.read_bytes()[:2] == b"\x08\x00" and header_of(path).file_meta.TransferSyntaxUID == syntax
+        content = path.read_bytes()
+        assert content[:2] == b"\x08\x00" and header_of(content).file_meta.TransferSyntaxUID == syntax
     np.testing.assert_array_equal(corners(read_folder(tmp_path).cines[0]), [np.arange(6) + 1])
 
 

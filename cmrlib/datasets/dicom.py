@@ -15,6 +15,7 @@ Names, UIDs, dates, descriptions and paths are read for sorting only and never w
 folder names (hashed where seven digits): rename folders that are called after people.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from cmrlib.datasets.images import (
     quiet,
     reason,
     scanner,
+    starts_as_dicom,
     text,
 )
 from cmrlib.datasets.multiframe import frames_of
@@ -66,18 +68,22 @@ def read(label: str, folder: Path | Part, views: dict | None = None, min_frames:
 
 
 def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]:
-    """Frames, (digest, reason) of refused files, and digest → path; pixels stay on disk until they are asked for."""
+    """Frames with their bytes, (digest, reason) of refused files, and digest → path."""
     frames, refused, sources = [], [], {}
     named, root = {name.lower() for name in views}, getattr(folder, "folder", folder)
     for path in files_of(folder):
-        mark = digest(path)[:16]
+        try:
+            content, mark = _content(path)
+        except OSError as error:
+            refused.append(("n/a", f"file cannot be opened ({type(error).__name__})"))
+            continue
         if mark in sources:
             refused.append((mark, TWICE))
             continue
         sources[mark] = str(path)
         try:
             where = str(path.parent.relative_to(root.parent))
-            good, bad = frames_of(header_of(path), mark, where, path.name, named)
+            good, bad = frames_of(header_of(content), mark, where, path.name, named)
             frames += good
             refused += [(mark, why) for why in bad]
         except Exception as error:
@@ -85,6 +91,18 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
     copies = []
     frames = without_copies(frames, _instance, _same_pixels, copies)
     return frames, refused + [(frame.source.mark, why) for frame, why in copies], sources
+
+
+def _content(path) -> tuple[bytes, str]:
+    """A file's bytes and digest; of what cannot be DICOM, and may be of any size, the first bytes only."""
+    if not path.is_file():
+        raise FileNotFoundError  # a link to nothing, or what is no file at all
+    with path.open("rb") as file:
+        first = file.read(132)
+        if first and not starts_as_dicom(first):
+            return first, digest(path)[:16]
+        content = first + file.read()
+    return content, hashlib.blake2b(content, digest_size=16).hexdigest()[:16]
 
 
 def _instance(frame) -> str:

@@ -40,7 +40,7 @@ def find(src) -> dict[str, Path | Part]:
         if parts := _patients(src):
             return parts
         folders = [src]
-    return label_folders(folders, salt=lambda folder: next(files_of(folder)).read_bytes())
+    return label_folders(folders, salt=_first_bytes)
 
 
 def files_of(item: Path | Part):
@@ -51,6 +51,11 @@ def files_of(item: Path | Part):
     for root, folders, names in os.walk(item):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _first_bytes(folder) -> bytes:
+    """The first file's, to salt a label with."""
+    return next((path.read_bytes() for path in files_of(folder) if path.is_file()), b"")
 
 
 def _is_dicom(path) -> bool:

@@ -1,9 +1,9 @@
 """One DICOM image: its header as a `Frame`, its pixels as an array. With multiframe.py all that knows DICOM's rules."""
 
+import io
 import re
 import warnings
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -61,19 +61,16 @@ def starts_as_dicom(first: bytes) -> bool:
     return len(first) >= 132 and (little in (2, 8) or big == 8) and int.from_bytes(first[2:4], order) <= 0x60
 
 
-def header_of(file) -> pydicom.Dataset:
-    """The data set of a path or an open file; pixels of paths stay on disk until they are asked for.
+def header_of(content: bytes) -> pydicom.Dataset:
+    """The data set of a file's bytes. Files without preamble and meta header, as old archives wrote them, say their
+    byte order themselves.
 
-    Files without preamble and meta header, as old archives wrote them, say their byte order themselves.
-    Raises pydicom's errors, and Refused where a file begins like DICOM by chance.
+    Raises pydicom's errors, and Refused where the bytes are empty or begin like DICOM by chance.
     """
-    with Path(file).open("rb") if isinstance(file, str | Path) else nullcontext(file) as opened:
-        first = opened.read(132)
-        opened.seek(0)
-        if not first:
-            raise Refused("empty file, not a DICOM file")
-        bare = starts_as_dicom(first) and first[128:132] != b"DICM"
-        data = pydicom.dcmread(opened, defer_size=4096 if hasattr(opened, "name") else None, force=bare)
+    if not content:
+        raise Refused("empty file, not a DICOM file")
+    bare = starts_as_dicom(content[:132]) and content[128:132] != b"DICM"
+    data = pydicom.dcmread(io.BytesIO(content), force=bare)
     if bare and "TransferSyntaxUID" not in data.file_meta:
         if "SOPClassUID" not in data:
             raise Refused("not a DICOM file")
@@ -162,7 +159,7 @@ def number(data, keyword) -> float:
 def _numbers(data, keyword, count):
     """Header vector (count,), None where it is absent, of another length, or not finite."""
     try:
-        values = np.array([float(value) for value in data.get(keyword)])
+        values = np.array([float(part) for part in data.get(keyword)])
     except Exception:
         return None
     return values if values.shape == (count,) and np.isfinite(values).all() else None

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.datasets.dicom import TWICE, headers, named_stacks, studies_of
-from cmrlib.datasets.finding import files_of, find
+from cmrlib.datasets.finding import find
 from cmrlib.datasets.geometry import Stack, assemble
 from cmrlib.datasets.images import pixels, quiet
 from cmrlib.datasets.views import check_views
@@ -43,7 +43,9 @@ def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: boo
 def _subject(label, item, views, thumbnails) -> list[dict]:
     frames, refused, sources = headers(item, views)
     patients = len({str(frame.source.header.get("PatientID")) for frame in frames})
-    rows, left, refused = [], {}, {mark: why for mark, why in refused if why != TWICE}
+    closed, twice = ([why for mark, why in refused if test(mark, why)] for test in (
+        lambda mark, why: mark == "n/a", lambda mark, why: why == TWICE))
+    rows, left, refused = [], {}, {mark: why for mark, why in refused if why != TWICE and mark != "n/a"}
     studies = studies_of(frames)
     for number, study in enumerate(studies, 1):
         stacks, gone = assemble(study)
@@ -56,8 +58,8 @@ def _subject(label, item, views, thumbnails) -> list[dict]:
     for mark, why in refused.items():
         folder = str(paths[mark].relative_to(root.parent))
         left.setdefault((why, folder), set()).add(mark)
-    n_copies = sum(1 for _ in files_of(item)) - len(sources)
-    rows += [{"subject": label, "content": "left out", "reason": TWICE, "files": n_copies}] * (n_copies > 0)
+    rows += [{"subject": label, "content": "left out", "reason": found[0], "files": len(found)}
+             for found in (twice, closed) if found]
     for (why, folder), marks in sorted(left.items()):
         rows.append({"subject": label, "content": "left out", "reason": why, "files": len(marks), "folder": folder})
     if patients > 1:
