@@ -1,5 +1,6 @@
 # make run                   the phantom, quick settings: notebooks executed into runs/quick/
 # make run PROFILE=acdc      the same notebooks with profiles/acdc.yaml
+# make fuzz MINUTES=30       damaged DICOM and NIfTI for half an hour
 # make test                  all tests; real data too, where CMR_DATA_DIR names a folder
 # make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
 # make readme, make gallery  the README's numbers and pictures from the runs
@@ -18,7 +19,9 @@ UV      := uv==0.13.8
 PY      := .venv/bin/python
 READY   := .venv/.ready
 
-.PHONY: run test lab lint lock readme gallery
+MINUTES ?= 30
+
+.PHONY: run test fuzz lab lint lock readme gallery
 .DELETE_ON_ERROR:
 
 # `exec`: the run must see when make itself is killed, and end with it.
@@ -27,6 +30,9 @@ run: $(READY)
 
 test: $(READY)
 	@$(PY) -m pytest $(TESTS)
+
+fuzz: $(READY)
+	@FUZZ_MINUTES="$(MINUTES)" $(PY) -m pytest -q tests/test_fuzz.py
 
 lab: $(READY)
 	@$(PY) -m jupyterlab $(LAB) notebooks

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -21,8 +22,8 @@ def build_cohort(items: dict, read, dest, description: dict, workers: int | None
     """Read every item and write it below `dest` as one cohort.
 
     items: subject label → whatever `read(label, item)` needs (picklable); `read` returns a `Study`. A complete
-    cohort of the same description and items is opened as it is; an interrupted one continues. Subjects that raise
-    are listed in rejected.tsv with the reason.
+    cohort of the same description and items is opened as it is; an interrupted one continues. Subjects that raise,
+    or whose process dies, are listed in rejected.tsv with the reason.
     Raises FileExistsError where `dest` holds something else, ValueError where no subject could be read.
     """
     dest = Path(dest)
@@ -37,11 +38,11 @@ def build_cohort(items: dict, read, dest, description: dict, workers: int | None
                               "choose another folder or delete it")
     state = dest / ".ingest"
     _claim(dest, state, description)
-    todo = [label for label in items if not (state / f"{label}.json").exists()]
+    todo = [label for label in items if not _rows(dest, label).exists()]
     for label in tqdm(_run(todo, items, read, dest, workers), total=len(items), initial=len(items) - len(todo),
                       desc=f"ingest {description['Name']}", unit="subject", disable=not progress):
         del label  # the bar is all we want; rows wait on disk
-    results = [read_json(state / f"{label}.json") for label in items]
+    results = [read_json(_rows(dest, label)) for label in items]
     if not any(result["cines"] for result in results):
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})
         shutil.rmtree(dest)
@@ -80,24 +81,75 @@ def _claim(dest, state, description):
 
 
 def _run(todo, items, read, dest, workers):
-    """Yield labels as their rows reach the disk."""
-    workers = min(workers or os.cpu_count() or 1, max(1, len(todo)))
+    """Yield labels as their rows reach the disk. Whom an earlier run was reading when it ended has a process alone."""
+    waiting = [label for label in todo if not _started(dest, label).exists()]
+    for label in (label for label in todo if label not in set(waiting)):
+        yield _alone(label, items[label], read, dest)
+    workers = min(workers or os.cpu_count() or 1, max(1, len(waiting)))
     if workers == 1:
-        for label in todo:
+        for label in waiting:
             _one(label, items[label], read, dest)
             yield label
         return
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, getattr(read, "func", read).__module__])  # imported once, not per worker
-    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
-        futures = {pool.submit(_one, label, items[label], read, dest): label for label in todo}
+    while waiting:
+        done = set()
+        for label in _pool(waiting, items, read, dest, workers):
+            done.add(label)
+            yield label
+        waiting = [label for label in waiting if label not in done]  # where a process died and took the pool with it
+        suspects = [label for label in waiting if _started(dest, label).exists()] or waiting[:1]
+        for label in waiting:
+            if label in suspects and not _rows(dest, label).exists():
+                _alone(label, items[label], read, dest)
+            if _rows(dest, label).exists():
+                yield label
+        waiting = [label for label in waiting if not _rows(dest, label).exists()]
+
+
+def _pool(waiting, items, read, dest, workers):
+    """Yield labels as their rows reach the disk; ends early where a process dies."""
+    with _executor(workers, read) as pool:
+        futures = {pool.submit(_one, label, items[label], read, dest): label for label in waiting}
         try:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool:
+            return
         except BaseException:  # a full disk: the other subjects would only fail too
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _executor(workers, read):
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, getattr(read, "func", read).__module__])  # imported once, not per worker
+    return ProcessPoolExecutor(workers, context, _end_with_parent)
+
+
+def _alone(label, item, read, dest) -> str:
+    """Read one subject in a process of its own; where that dies (a decoder's crash, no memory left), refuse it."""
+    with _executor(1, read) as pool:
+        try:
+            pool.submit(_one, label, item, read, dest).result()
+        except BrokenProcessPool:
+            for folder in (dest, *(dest / "derivatives").glob("*")):
+                shutil.rmtree(folder / f"sub-{label}", ignore_errors=True)  # what it wrote before
+            why = "reading it ended the process, alone too: too little memory, or a file that crashes its decoder"
+            rows = {"participant": {"participant_id": label}, "cines": [], "measures": {}, "sources": {},
+                    "rejected": [{"participant_id": label, "digest": "n/a", "reason": f"sub-{label}: {why}"}]}
+            write_json(rows, _rows(dest, label))
+    return label
+
+
+def _rows(dest, label) -> Path:
+    """What is known of a finished subject until the tables are written."""
+    return Path(dest) / ".ingest" / f"{label}.json"
+
+
+def _started(dest, label) -> Path:
+    """There while a subject is being read."""
+    return Path(dest) / ".ingest" / f"{label}.started"
 
 
 def _end_with_parent():
@@ -110,6 +162,7 @@ def _end_with_parent():
 
 def _one(label, item, read, dest):
     """Read and write one subject; what fails in reading becomes a rejected row, what fails in writing stops the run."""
+    _started(dest, label).touch()
     try:
         study = read(label, item)
         check_study(study)
@@ -117,7 +170,8 @@ def _one(label, item, read, dest):
         study = Study({"participant_id": label}, [], rejected=[
             {"participant_id": label, "digest": "n/a", "reason": _reason(error)}])
     rows = write_study(dest, study) | {"sources": study.sources}
-    write_json(rows, Path(dest) / ".ingest" / f"{label}.json")
+    write_json(rows, _rows(dest, label))
+    _started(dest, label).unlink()
 
 
 def _reason(error: Exception) -> str:

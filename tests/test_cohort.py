@@ -16,7 +16,7 @@ import trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrlib import files, splits
+from cmrlib import files, splits, summary
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer
 from cmrlib.datasets import ingest
@@ -200,6 +200,22 @@ def test_a_full_disk_stops_the_ingest_and_a_rerun_completes_it(tmp_path, monkeyp
     build_cohort(items, read_made, dest, DESCRIPTION, workers=1, progress=False)
     build_cohort(items, read_made, tmp_path / "undisturbed", DESCRIPTION, workers=1, progress=False)
     assert contents(dest) == contents(tmp_path / "undisturbed")
+
+
+def read_or_die(label, item):
+    """The subject `item` names ends its process as a crashing decoder does."""
+    if label == item:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return read_made(label, "")
+
+
+def test_a_process_that_dies_costs_its_subject_only(tmp_path):
+    items = dict.fromkeys(["a1", "b2", "c3", "d4"], "b2")
+    cohort = build_cohort(items, read_or_die, tmp_path / "cohort", DESCRIPTION, workers=2, progress=False)
+    assert list(cohort.cines["participant_id"]) == ["a1", "c3", "d4"]
+    rejected = summary.rejected(cohort)
+    assert list(rejected["participant_id"]) == ["b2"] and "ended the process" in rejected["reason"][0]
+    assert not (cohort.path / ".ingest").exists()
 
 
 SLOW = """

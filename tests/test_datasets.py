@@ -15,7 +15,8 @@ from cmrlib import splits
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.datasets import acdc, dicom, images, ingest, sunnybrook
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
-from cmrlib.datasets.geometry import affine_ras, frame_order, normal, plausible_times
+from cmrlib.datasets.geometry import affine_ras, normal
+from cmrlib.datasets.order import frame_order, plausible_times
 from cmrlib.files import read_json, read_tsv
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")

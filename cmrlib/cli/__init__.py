@@ -117,6 +117,23 @@ def ingest(
 
 
 @app.command()
+def inspect(
+    src: Annotated[Path, typer.Argument(help="A folder of DICOM files, any nesting; it is only read.")],
+    view: Annotated[list[str] | None, typer.Option(metavar="NAME=VIEW", help="As for ingest.")] = None,
+    paths: Annotated[bool, typer.Option("--paths", help="Folders and descriptions too; they may name people.")] = False,
+):
+    """What is in a folder before anything is converted: a row a series; exit code 1 where no cine is found."""
+    from cmrlib.cli import shown
+    from cmrlib.cli.reading import named_views
+    from cmrlib.datasets import inspect
+
+    table = inspect(src, named_views("dicom", view or []).get("views"), paths)
+    shown.series(table)
+    if not (table["content"] == "cine").any():
+        raise typer.Exit(1)
+
+
+@app.command()
 def check(cohort: Folder):
     """Compare every array of a cohort with its digest; exit code 1 where one is missing or changed."""
     from cmrlib.cohort import Cohort

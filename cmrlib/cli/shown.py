@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cmrlib.summary import rejected as rejected_table
 
@@ -15,7 +15,8 @@ MOST = 20
 
 def show(table: pd.DataFrame, title: str = ""):
     """Print a DataFrame of text and numbers; undefined is n/a."""
-    drawn = Table(*map(str, table.columns), title=title or None, title_justify="left")
+    columns = [Column(str(name), overflow="fold") for name in table.columns]
+    drawn = Table(*columns, title=title or None, title_justify="left")
     for row in table.itertuples(index=False):
         drawn.add_row(*map(_text, row))
     Console(width=None if sys.stdout.isatty() else 160, markup=False).print(drawn)
@@ -25,6 +26,28 @@ def _text(value):
     if isinstance(value, str):
         return value
     return "n/a" if pd.isna(value) else f"{value:.1f}" if isinstance(value, float | np.floating) else str(value)
+
+
+def series(table: pd.DataFrame):
+    """What `datasets.inspect` found: cines, and below them what is left out and why."""
+    def joined(row, names, form):
+        return " × ".join(n for name in names if (n := "" if pd.isna(row[name]) else form.format(row[name])))
+
+    cines, left = table[table["content"] == "cine"], table[table["content"] != "cine"]
+    private = [name for name in ("description", "folder") if name in table]
+    rows = [{"subject": row["subject"] + (f" ses-{row['session']}" if row["session"] else ""), "view": row["view"],
+             "slices × frames": joined(row, ["slices", "frames"], "{}"), "files": str(row["files"]),
+             "pixels": joined(row, ["rows", "columns"], "{}"),
+             "mm": joined(row, ["row_spacing_mm", "column_spacing_mm", "slice_distance_mm"], "{:.2f}"),
+             "step (ms)": row["frame_step_ms"], "RR (ms)": row["rr_ms"], "ordered by": row["ordered_by"],
+             "flags": row["flags"].replace(";", " ")} | {name: row[name] for name in private}
+            for _, row in cines.iterrows()]
+    if rows:
+        show(pd.DataFrame(rows), "cines")
+    if len(left):
+        show(left[["subject", "files", "reason", *[name for name in private if name == "folder"]]].astype(
+            {"files": str}).fillna(""), "left out")
+    print(f"cines: {len(cines)}, subjects: {table['subject'].nunique()}, files left out: {int(left['files'].sum())}")
 
 
 def cohort(opened):

@@ -5,8 +5,11 @@ from importlib import import_module
 from pathlib import Path
 
 from cmrlib.cohort import Cohort
+from cmrlib.datasets.overview import inspect
 from cmrlib.ingest import build_cohort
 from cmrlib.splits import committed_list, split_subjects
+
+__all__ = ["KINDS", "ingest", "inspect", "test_cohorts"]
 
 KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom")
 """Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""

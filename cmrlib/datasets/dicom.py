@@ -1,137 +1,167 @@
-"""A folder of DICOM files as it leaves a scanner or PACS: classic 2-D MR cines, any nesting, any file names.
+"""A folder of DICOM files as it leaves a scanner or PACS: MR cines, any nesting, any file names.
 
-Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source whose first-level folders are series of one
-study (named after views, or sharing a StudyInstanceUID) is one subject. Licence: the source's own. Labels: none. Fills
-participants (sex, age, height, weight) and, in each cine's sidecar, vendor, field strength and the header fields that
-ordered its frames. Views are named as views.py says; `views={series or folder: view}` is the user's word.
+Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source that is one folder of files, or of series
+of one study, is one subject, or one a patient where headers name several (see finding.py). Several studies of a subject
+become sessions. Classic images, a file a frame, and enhanced multi-frame files (see multiframe.py), with or without
+preamble. Licence: the source's own. Labels: none. Fills participants (sex, age, height, weight) and, in each cine's
+sidecar, vendor, field strength and the header fields that ordered its frames. Views are named as views.py says;
+`views={series or folder: view}` is the user's word.
 
 Known to be wrong with such data: UIDs that differ in every file, absent instance numbers, file order that is not time
-order, trigger times that are none, SliceLocation that is no distance, the same slice twice, images missing. Files that
-are no image, or cannot be decoded, are listed as rejected; a hole in a cine stays black, without time, and flagged.
+order, trigger times that are none, SliceLocation that is no distance, the same slice twice (repeats.py has the rule),
+other images of the examination (purpose.py), images missing. Files that are no image of a cine, or cannot be decoded,
+are listed as rejected; a hole in a cine stays black, without time, and flagged.
 Names, UIDs, dates, descriptions and paths are read for sorting only and never written; but subject labels come from
 folder names (hashed where seven digits): rename folders that are called after people.
 """
 
-import os
-import re
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pydicom
 
 from cmrlib.cine import Cine
-from cmrlib.datasets.geometry import Frame, Stack, assemble
-from cmrlib.datasets.images import Refused, frame_of, participant, pixels, quiet, reason, scanner, text
-from cmrlib.datasets.views import check_views, name_views, view_in
+from cmrlib.datasets.finding import Part, files_of, find
+from cmrlib.datasets.geometry import Stack, assemble, superseded
+from cmrlib.datasets.images import (
+    Refused,
+    header_of,
+    participant,
+    pixels,
+    quiet,
+    reason,
+    scanner,
+    starts_as_dicom,
+    text,
+)
+from cmrlib.datasets.multiframe import frames_of
+from cmrlib.datasets.order import Frame
+from cmrlib.datasets.quality import coverage_flags
+from cmrlib.datasets.repeats import DERIVED, without_copies
+from cmrlib.datasets.views import check_views, name_views, repeated_beside
 from cmrlib.files import digest
-from cmrlib.study import Study, label_folders
+from cmrlib.study import Study
+
+__all__ = ["DESCRIPTION", "find", "read"]
 
 DESCRIPTION = {"Name": "DICOM", "License": "the source's own"}
-_SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
+TWICE = "the same file twice"
 
 
-def find(src) -> dict[str, Path]:
-    """Subject label → folder; see the module's docstring for what makes a subject.
-
-    Raises ValueError where two folders give one label, NotADirectoryError where `src` is a file.
-    """
-    src = Path(src).resolve()
-    loose = any(_is_dicom(path) for path in src.iterdir())
-    folders = [path for path in sorted(src.iterdir()) if path.is_dir() and next(_files(path), None)]
-    if loose or (len(folders) > 1 and _series_of_one_study(folders)):
-        folders = [src]
-    return label_folders(folders, salt=lambda folder: next(_files(folder)).read_bytes())
-
-
-def _files(folder):
-    """Files below a folder in a fixed order; hidden ones and links to folders are passed by."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
-
-
-def _is_dicom(path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _series_of_one_study(folders) -> bool:
-    """Whether folders side by side belong to one person: all named like series, or all of one study."""
-    if all(view_in(path.name) or re.fullmatch(_SERIES_NAME, path.name.lower()) for path in folders):
-        return True
-    study = None
-    for folder in folders:
-        path = next(filter(_is_dicom, _files(folder)), None)
-        found = _study(path) if path else ""
-        if not found or (study or found) != found:
-            return False
-        study = found
-    return True
-
-
-def _study(path) -> str:
-    with quiet():
-        try:
-            return text(pydicom.dcmread(path, specific_tags=["StudyInstanceUID"]), "StudyInstanceUID")
-        except Exception:
-            return ""
-
-
-def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 2) -> Study:
-    """One folder → its cines, whatever its files are called.
+def read(label: str, folder: Path | Part, views: dict | None = None, min_frames: int = 2) -> Study:
+    """One folder, or one patient's part of it → the cines, whatever the files are called.
 
     views: {series description or folder name: view}. min_frames: what has fewer frames is no cine.
     """
     check_views(label, views or {})
     with quiet():
-        frames, refused, sources = headers(folder)
-        patients = {text(frame.source[0], "PatientID") for frame in frames}
+        frames, refused, sources = headers(folder, views or {})
+        patients = {text(frame.source.header, "PatientID") for frame in frames}
         if len(patients) > 1:
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
         cines, left_out = cines_of(label, frames, views or {}, min_frames)
-        person = participant(frames[0].source[0] if frames else pydicom.Dataset())
-    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(refused + left_out)]
+        person = participant(frames[0].source.header if frames else pydicom.Dataset())
+    refused = sorted([*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
+    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in refused]
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
 
 
-def headers(folder) -> tuple[list[Frame], list[tuple[str, str]], dict]:
-    """Frames, (digest, reason) of refused files, and digest → path; pixels stay on disk until they are asked for."""
+def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]:
+    """Frames with their bytes, (digest, reason) of refused files, and digest → path."""
     frames, refused, sources = [], [], {}
-    for path in _files(folder):
-        mark = digest(path)[:16]
+    named, root = {name.lower() for name in views}, getattr(folder, "folder", folder)
+    for path in files_of(folder):
+        try:
+            content, mark = _content(path)
+        except OSError as error:
+            refused.append(("n/a", f"file cannot be opened ({type(error).__name__})"))
+            continue
         if mark in sources:
-            refused.append((mark, "the same file twice"))
+            refused.append((mark, TWICE))
             continue
         sources[mark] = str(path)
         try:
-            data = pydicom.dcmread(path, defer_size=4096)
-            frames.append(frame_of(data, mark, str(path.parent.relative_to(folder.parent))))
+            where = str(path.parent.relative_to(root.parent))
+            good, bad = frames_of(header_of(content), mark, where, path.name, named)
+            frames += good
+            refused += [(mark, why) for why in bad]
         except Exception as error:
             refused.append((mark, reason(error)))
-    return frames, refused, sources
+    copies = []
+    frames = without_copies(frames, _instance, _same_pixels, copies)
+    return frames, refused + [(frame.source.mark, why) for frame, why in copies], sources
+
+
+def _content(path) -> tuple[bytes, str]:
+    """A file's bytes and digest; of what cannot be DICOM, and may be of any size, the first bytes only."""
+    if not path.is_file():
+        raise FileNotFoundError  # a link to nothing, or what is no file at all
+    with path.open("rb") as file:
+        first = file.read(132)
+        if first and not starts_as_dicom(first):
+            return first, digest(path)[:16]
+        content = first + file.read()
+    return content, hashlib.blake2b(content, digest_size=16).hexdigest()[:16]
+
+
+def _instance(frame) -> str:
+    """Instance UID of a frame, with its number in a multi-frame file."""
+    uid, index = text(frame.source.header, "SOPInstanceUID"), frame.source.index
+    return uid if index is None or not uid else f"{uid}/{index}"
+
+
+def _same_pixels(frame, like) -> bool:
+    try:
+        return np.array_equal(pixels(frame, keep=True), pixels(like, keep=True))
+    except Refused:
+        return False
 
 
 def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2):
-    """All cines in one subject's frames, and (digest, reason) of the frames that went into none."""
-    refused, named, runs = [], [], {}
-    for study in _studies(frames):
+    """All cines in one subject's frames, and (digest, reason) of the frames that went into none.
+
+    Several studies of the subject become sessions 1, 2, … in the order of their dates.
+    """
+    refused, named = [], []
+    for study in studies_of(frames):
         stacks, images = decoded_stacks(study, min_frames, refused)
-        named += [(stack, images, *view) for stack, view in zip(stacks, name_views(stacks, views))]
-    cines = []
-    for stack, images, view, flags in named:
-        runs[view] = runs.get(view, 0) + 1
-        cines.append(cine_of(label, stack, images, view, flags, runs[view]))
+        parts, left_out = named_stacks(stacks, views)
+        refused += [(frame.source.mark, why) for frame, why in left_out]
+        named += [[(stack, images, view, flags) for stack, view, flags in parts]] if parts else []
+    cines, runs = [], {}
+    for number, parts in enumerate(named, 1):
+        session = str(number) if len(named) > 1 else ""
+        for stack, images, view, flags in parts:
+            runs[session, view] = runs.get((session, view), 0) + 1
+            cines.append(cine_of(label, stack, images, view, flags, runs[session, view], session))
     return cines, refused
 
 
-def _studies(frames) -> list[list[Frame]]:
-    """Frames by StudyInstanceUID, all together where that is another one in (nearly) every file."""
+def named_stacks(stacks, views: dict) -> tuple[list[tuple[Stack, str, tuple[str, ...]]], list[tuple[Frame, str]]]:
+    """(stack, view, flags) of one study, long-axis views that were repeated beside each other as cines of their own,
+    and the frames of computed stacks for which there is an original."""
+    named, left_out = [], []
+    for stack, (view, flags) in zip(stacks, name_views(stacks, views)):
+        if superseded(stack, stacks):
+            left_out += [(frame, DERIVED) for frame in stack.frames]
+            continue
+        parts = [stack]
+        if repeated_beside(stack, view):
+            parts = [part for row in stack.grid for part in assemble([f for f in row if f is not None])[0]]
+        named += [(part, view, flags + coverage_flags(part, view)) for part in parts]
+    return named, left_out
+
+
+def studies_of(frames) -> list[list[Frame]]:
+    """Frames by StudyInstanceUID in the order of dates; all together where that UID differs in (nearly) every file."""
     studies = {}
     for frame in frames:
-        studies.setdefault(text(frame.source[0], "StudyInstanceUID"), []).append(frame)
-    return list(studies.values()) if 2 * len(studies) <= len(frames) else [frames]
+        studies.setdefault(text(frame.source.header, "StudyInstanceUID"), []).append(frame)
+    if 2 * len(studies) > len(frames):
+        return [frames]
+    return sorted(studies.values(), key=lambda study: tuple(
+        text(study[0].source.header, keyword) for keyword in ("StudyDate", "StudyTime", "StudyInstanceUID")))
 
 
 def decoded_stacks(frames, min_frames, refused):
@@ -145,14 +175,14 @@ def decoded_stacks(frames, min_frames, refused):
                 images[frame] = pixels(frame)
             except Refused as error:
                 failures[frame] = str(error)
-        refused += [(frame.source[1], why) for frame, why in failures.items()]
+        refused += [(frame.source.mark, why) for frame, why in failures.items()]
         if not failures:
-            refused += [(frame.source[1], why) for frame, why in left_out]
+            refused += [(frame.source.mark, why) for frame, why in left_out]
             return stacks, images
         frames = [frame for frame in frames if frame not in failures]
 
 
-def cine_of(label, stack: Stack, images: dict, view: str, flags=(), run: int = 1) -> Cine:
+def cine_of(label, stack: Stack, images: dict, view: str, flags=(), run: int = 1, session: str = "") -> Cine:
     """The Cine of one assembled stack, emptying `images` on the way; holes are zero."""
     kinds = {images[frame].dtype for frame in stack.frames}
     kind = kinds.pop() if len(kinds) == 1 else np.float32
@@ -163,7 +193,7 @@ def cine_of(label, stack: Stack, images: dict, view: str, flags=(), run: int = 1
             if frame is not None:
                 array[t, k] = images.pop(frame)
                 constant |= bool((array[t, k] == array[t, k, 0, 0]).all())
-    return Cine(array, stack.affine, view, label, run=run, frame_times_ms=stack.frame_times_ms, rr_ms=stack.rr_ms,
+    return Cine(array, stack.affine, view, label, session, run, frame_times_ms=stack.frame_times_ms, rr_ms=stack.rr_ms,
                 slice_position_mm=stack.slice_position_mm, spacing_known=stack.first.spacing_mm is not None,
                 flags=(*stack.flags, *flags, *["constant_images"] * constant),
-                meta=stack.meta | scanner(stack.first.source[0]))
+                meta=stack.meta | scanner(stack.first.source.header))

@@ -10,36 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cmrlib.datasets.order import NAN, Frame, frame_order, shared, slots
+from cmrlib.datasets.repeats import choose
+
 TOLERANCE_MM = 0.5
 TOLERANCE_DEG = 1.0
-ORDER_KEYS = {"TriggerTime": "trigger_ms", "TemporalPositionIdentifier": "temporal", "InstanceNumber": "instance"}
-NAN = float("nan")
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One image: its place, its time, and what tells it from others. Unknown numbers are NaN.
-
-    source: what the reader finds the pixels by. orientation: (2, 3) LPS, along a row, along a column. spacing_mm:
-    (row, column) or None. rr_ms, expected: the header's own RR interval and frame count (0: not given). series,
-    description, folder: private, for grouping and naming only, never written. acquired: sorts repeats in time.
-    """
-
-    source: object
-    shape: tuple[int, int]
-    position: np.ndarray
-    orientation: np.ndarray
-    spacing_mm: tuple[float, float] | None = None
-    trigger_ms: float = NAN
-    temporal: float = NAN
-    instance: float = NAN
-    rr_ms: float = NAN
-    expected: int = 0
-    thickness_mm: float = NAN
-    series: str = ""
-    acquired: tuple = ()
-    description: str = ""
-    folder: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +54,14 @@ class _Slice:
 
     @property
     def position(self):
-        return self.frames[0].position
+        """Median over frames: one odd header moves no slice."""
+        return np.median([frame.position for frame in self.frames], axis=0)
+
+    @property
+    def shifted(self) -> bool:
+        """Whether a frame lies elsewhere than the others, though not so far that it were another acquisition."""
+        away = np.linalg.norm([frame.position - self.position for frame in self.frames], axis=1)
+        return bool((away > TOLERANCE_MM).any())
 
 
 def normal(orientation) -> np.ndarray:
@@ -107,9 +89,9 @@ def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame
     stacks, refused = [], []
     for planes in _parallel(frames):
         slices = []
-        locations = [_choose(location, refused) for location in _locations(planes)]
+        locations = [chosen for location in _locations(planes) if (chosen := choose(location, refused))]
         counts = Counter(len(chosen) for chosen in locations)
-        usual = max(counts, key=lambda count: (counts[count], count))
+        usual = max(counts, key=lambda count: (counts[count], count), default=0)
         for chosen in locations:
             one = _in_time(chosen, usual, min_frames, refused)
             slices += [one] if one else []
@@ -119,6 +101,22 @@ def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame
             flags = ["irregular_slices"] * (len(runs) > 1) + ["frame_counts_differ"] * (len(same) < len(slices))
             stacks += [_stack(run, count, flags) for run in runs]
     return sorted(stacks, key=lambda s: (-len(s.frames), tuple(np.round(s.affine[:3, 3], 2)))), refused
+
+
+def superseded(stack: Stack, stacks: list[Stack]) -> bool:
+    """Whether a computed stack lies where an original one (of another matrix) with as many frames is."""
+    if not stack.first.derived:
+        return False
+    along = normal(stack.first.orientation)
+    for other in stacks:
+        parallel = normal(other.first.orientation) @ along > np.cos(np.deg2rad(TOLERANCE_DEG))
+        if other.first.derived or not parallel or len(other.grid[0]) < len(stack.grid[0]):
+            continue
+        places, there = (np.array([row[0].position @ along for row in (list(filter(None, row)) for row in one.grid)])
+                         for one in (stack, other))
+        if (abs(places[:, None] - there).min(1) <= TOLERANCE_MM).all():
+            return True
+    return False
 
 
 def _parallel(frames) -> list[list[Frame]]:
@@ -140,7 +138,7 @@ def _parallel(frames) -> list[list[Frame]]:
 
 def _locations(planes) -> list[list[Frame]]:
     """Frames grouped by their place along the common normal, in its order."""
-    along = normal(planes[0].orientation)
+    along = normal(_orientation(planes))
     ordered = sorted(planes, key=lambda frame: float(frame.position @ along))
     groups = [[ordered[0]]]
     for frame in ordered[1:]:
@@ -150,29 +148,12 @@ def _locations(planes) -> list[list[Frame]]:
     return groups
 
 
-def _choose(location, refused) -> list[Frame]:
-    """One acquisition of a location: the one with most frames, of equals the last; the others are refused.
-
-    Series UIDs tell acquisitions apart unless every file has its own; a shifted field of view does so always.
-    """
-    useful = 2 * len({frame.series for frame in location}) <= len(location)
-    acquisitions = {}
-    for frame in location:
-        shift = tuple(np.round((frame.position - location[0].position) / (4 * TOLERANCE_MM)))
-        acquisitions.setdefault((frame.series if useful else "", shift), []).append(frame)
-    best = max(acquisitions.values(), key=lambda group: (len(group), max(frame.acquired for frame in group)))
-    for group in acquisitions.values():
-        if group is not best:
-            refused += [(frame, "slice acquired again: the last complete acquisition was kept") for frame in group]
-    return best
-
-
 def _in_time(frames, usual, min_frames, refused) -> _Slice | None:
     """Frames of one location in time order, each in its slot; None and refusals where that cannot be told."""
     try:
         order, key = frame_order(frames)
         ordered = [frames[n] for n in order]
-        slots, count, step = _slots(ordered, key, ordered[0].expected or usual)
+        places, count, step = slots(ordered, key, usual)
         if count < min_frames:
             raise ValueError("a single image at its place, no cine")
         if 2 * len(frames) <= count:
@@ -180,57 +161,7 @@ def _in_time(frames, usual, min_frames, refused) -> _Slice | None:
     except ValueError as error:
         refused += [(frame, str(error)) for frame in frames]
         return None
-    return _Slice(ordered, slots, count, key, step)
-
-
-def frame_order(frames) -> tuple[list[int], str]:
-    """Indices of one location's frames in time order, and the header field that gave it.
-
-    TriggerTime if complete, distinct and plausible, else TemporalPositionIdentifier, else InstanceNumber, if
-    complete and distinct. Raises ValueError where none is.
-    """
-    for key, attribute in ORDER_KEYS.items():
-        values = np.array([getattr(frame, attribute) for frame in frames], float)
-        distinct = np.isfinite(values).all() and len(np.unique(values)) == len(values)
-        if distinct and (key != "TriggerTime" or plausible_times(values, frames[0].rr_ms)):
-            return np.argsort(values).tolist(), key
-    raise ValueError("frames cannot be ordered: trigger times, temporal positions and instance numbers are each "
-                     "incomplete, repeated or implausible")
-
-
-def plausible_times(times_ms, rr_ms=NAN) -> bool:
-    """Whether distinct times can be one cycle's: within 0…RR and at even steps (holes of whole steps allowed).
-
-    Some vendors store the start of the scan, an inversion time or a constant in TriggerTime.
-    """
-    times = np.sort(np.asarray(times_ms, float))
-    if times[0] < 0 or times[-1] > (1.1 * rr_ms if rr_ms > 0 else 3000):
-        return False
-    steps = np.diff(times)
-    relative = steps / np.median(steps) if len(steps) else steps
-    return bool((abs(relative - np.round(relative)) <= 0.25).all() and (relative > 0.5).all())
-
-
-def _slots(ordered, key, expected) -> tuple[list[int], int, float]:
-    """Slot of each ordered frame, the number of slots, the time step (NaN unless trigger times gave it).
-
-    `expected` is believed over the frames that are there unless they already fill the header's RR interval.
-    """
-    values = np.array([getattr(frame, ORDER_KEYS[key]) for frame in ordered], float)
-    timed = key == "TriggerTime"
-    if len(values) < 2 or (not timed and len(values) >= expected):
-        return list(range(len(values))), len(values), NAN
-    # step by step, for rounded times would drift away from multiples of their median step
-    steps = np.diff(values)
-    slots = np.r_[0, np.cumsum(np.maximum(1, np.round(steps / np.median(steps))))].astype(int)
-    span, step = int(slots[-1]) + 1, float((values[-1] - values[0]) / slots[-1])
-    fills_cycle = timed and len(values) >= 5 and round(np.nan_to_num(ordered[0].rr_ms) / step) == span
-    if expected > span and not fills_cycle:
-        if not timed:  # without times nobody knows whether the first or the last ones are gone
-            raise ValueError(f"only {len(values)} of {expected} frames are there and no trigger times place them")
-        slots += min(int(values[0] / step + 0.05), expected - span)
-        span = expected
-    return slots.tolist(), span, step if timed else NAN
+    return _Slice(ordered, places, count, key, step)
 
 
 def _regular_runs(slices) -> list[list[_Slice]]:
@@ -253,7 +184,8 @@ def _regular_runs(slices) -> list[list[_Slice]]:
 
 def _stack(slices, count, flags) -> Stack:
     first = slices[0].frames[0]
-    along = normal(first.orientation)
+    orientation = _orientation([frame for one in slices for frame in one.frames])
+    along = normal(orientation)
     positions = np.array([one.position for one in slices])
     if len(slices) > 1:
         step = (positions[-1] - positions[0]) / (len(slices) - 1)
@@ -267,9 +199,18 @@ def _stack(slices, count, flags) -> Stack:
     meta = {"ordered_by": "+".join(keys), "header_rr_ms": header_rr} | ({"missing": missing} if missing else {})
     flags = [*flags, *rr_flags, *(["missing_frames"] if missing else []),
              *[f"ordered_by_{key}" for key in keys if key != "TriggerTime"],
-             *([] if first.spacing_mm else ["spacing_unknown"])]
-    affine = affine_ras(positions[0], first.orientation, first.spacing_mm or (1.0, 1.0), step)
+             *([] if first.spacing_mm else ["spacing_unknown"]),
+             *(["frames_shifted"] if any(one.shifted for one in slices) else []),
+             *(["derived_images"] if first.derived else [])]
+    affine = affine_ras(positions[0], orientation, first.spacing_mm or (1.0, 1.0), step)
     return Stack(grid, affine, times, rr, (positions - positions[0]) @ along, tuple(flags), meta)
+
+
+def _orientation(frames) -> np.ndarray:
+    """Directions (2, 3) of the median frame: one that is tilted within the tolerance turns no stack."""
+    every = np.array([frame.orientation for frame in frames])
+    middle = np.median(every, axis=0)
+    return every[np.abs(every - middle).sum((1, 2)).argmin()]
 
 
 def _grid(slices, count):
@@ -286,12 +227,14 @@ def _grid(slices, count):
 
 
 def _rr(slices, count):
-    """RR per slice = frames × step, else the header's; flags where the two disagree by more than 5 %."""
+    """RR per slice = frames × step, else the header's; flags where the two, or the header with itself, disagree."""
     counted = np.array([count * one.step_ms for one in slices])
-    header = np.array([one.frames[0].rr_ms for one in slices])
-    flags = ["rr_disagrees_with_header"] if (abs(counted - header) > 0.05 * header).any() else []
-    if (np.isnan(counted) & np.isfinite(header)).any():
+    header = np.array([shared(one.frames, "rr_ms") for one in slices])
+    doubtful = np.array([shared(one.frames, "rr_doubtful") > 0 for one in slices])
+    flags = ["rr_disagrees_with_header"] if (abs(counted - header) > 0.05 * header).any() or doubtful.any() else []
+    usable = np.where(doubtful, NAN, header)
+    if (np.isnan(counted) & np.isfinite(usable)).any():
         flags.append("rr_from_header")
-    rr = np.where(np.isfinite(counted), counted, header)
+    rr = np.where(np.isfinite(counted), counted, usable)
     median = float(np.nanmedian(header)) if np.isfinite(header).any() else None
     return rr if np.isfinite(rr).any() else None, flags, median

@@ -40,6 +40,17 @@ def name_views(stacks: list[Stack], views: dict) -> list[tuple[str, tuple[str, .
     return [_name(stack, short_axis, {key.lower(): view for key, view in views.items()}) for stack in stacks]
 
 
+def repeated_beside(stack: Stack, view: str) -> bool:
+    """Whether parallel long-axis planes are one view taken again beside the first, rather than a stack.
+
+    So where each slice is a series of its own, or where they are but two.
+    """
+    if len(stack.grid) < 2 or view not in ("2ch", "3ch", "4ch", "lax"):
+        return False
+    series = [{frame.series for frame in row if frame is not None} for row in stack.grid]
+    return len(stack.grid) == 2 or sum(map(len, series)) == len(set().union(*series))
+
+
 def _name(stack, short_axis, views):
     first = stack.first
     *_, innermost = ["", *first.folder.split("/")]

@@ -2,6 +2,7 @@
 
 from cmrlib.plots.cines import animate, base_mid_apex, heart_box, phase_sheet, show_slice, stack_picture
 from cmrlib.plots.phantom import cycle_figure, published_figure
+from cmrlib.plots.series import thumbnails
 from cmrlib.plots.statistics import (
     agreement_figure,
     bland_altman,
@@ -20,5 +21,6 @@ from cmrlib.plots.style import mark_synthetic, use_style
 __all__ = [
     "agreement_figure", "animate", "base_mid_apex", "bland_altman", "confidence", "curve_panels", "cycle_figure",
     "few_labels", "heart_box", "loss_curves", "mark_synthetic", "overlap_figure", "overlap_strips", "phase_sheet",
-    "published_figure", "regression", "segment_heatmap", "show_slice", "stack_picture", "use_style", "volume_curves",
+    "published_figure", "regression", "segment_heatmap", "show_slice", "stack_picture", "thumbnails", "use_style",
+    "volume_curves",
 ]

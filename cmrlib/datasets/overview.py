@@ -1,0 +1,96 @@
+"""What is in a folder of DICOM files before anything is converted: a row a series, cine or left out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.datasets.dicom import TWICE, headers, named_stacks, studies_of
+from cmrlib.datasets.finding import find
+from cmrlib.datasets.geometry import Stack, assemble
+from cmrlib.datasets.images import pixels, quiet
+from cmrlib.datasets.views import check_views
+
+COLUMNS = ["subject", "session", "content", "view", "slices", "frames", "files", "rows", "columns", "row_spacing_mm",
+           "column_spacing_mm", "slice_distance_mm", "frame_step_ms", "rr_ms", "ordered_by", "flags", "reason"]
+PRIVATE = ["description", "folder"]
+THUMBNAIL_PX = 96
+
+
+def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: bool = False) -> pd.DataFrame:
+    """One row a series of a DICOM source, read and never written: COLUMNS, of which unknown ones are missing.
+
+    content: cine, or left out, with the reason and the number of files. views: the user's words for descriptions and
+    folders, as for ingest. paths: PRIVATE columns too, which may name people. thumbnails: a column of small images
+    (rows, columns) uint8, of the middle slice's first frame, None where it cannot be decoded.
+    Raises FileNotFoundError where there is no such folder, ValueError where it holds no file.
+    """
+    if not Path(src).is_dir():
+        raise FileNotFoundError(f"the source {src} is no folder; name the one that holds DICOM files")
+    check_views("all", views or {})
+    rows = []
+    with quiet():
+        for label, item in find(src).items():
+            rows += _subject(label, item, views or {}, thumbnails)
+    if not rows:
+        raise ValueError(f"{src} holds no file below its first-level folders: nothing to inspect")
+    wanted = COLUMNS + PRIVATE * paths + ["thumbnail"] * thumbnails
+    text = ("session", "view", "ordered_by", "flags", *PRIVATE * paths)
+    return pd.DataFrame(rows, columns=wanted).fillna(dict.fromkeys(text, "")).astype(
+        dict.fromkeys(("slices", "frames", "rows", "columns", "files"), "Int64"))
+
+
+def _subject(label, item, views, thumbnails) -> list[dict]:
+    frames, refused, sources = headers(item, views)
+    patients = len({str(frame.source.header.get("PatientID")) for frame in frames})
+    closed, twice = ([why for mark, why in refused if test(mark, why)] for test in (
+        lambda mark, why: mark == "n/a", lambda mark, why: why == TWICE))
+    rows, left, refused = [], {}, {mark: why for mark, why in refused if why != TWICE and mark != "n/a"}
+    studies = studies_of(frames)
+    for number, study in enumerate(studies, 1):
+        stacks, gone = assemble(study)
+        parts, computed = named_stacks(stacks, views)
+        refused |= {frame.source.mark: why for frame, why in gone + computed}
+        session = str(number) if len(studies) > 1 else ""
+        rows += [_row(label, session, *part, thumbnails) for part in parts]
+    root = getattr(item, "folder", item)
+    paths = {mark: Path(path).parent for mark, path in sources.items()}
+    for mark, why in refused.items():
+        folder = str(paths[mark].relative_to(root.parent))
+        left.setdefault((why, folder), set()).add(mark)
+    rows += [{"subject": label, "content": "left out", "reason": found[0], "files": len(found)}
+             for found in (twice, closed) if found]
+    for (why, folder), marks in sorted(left.items()):
+        rows.append({"subject": label, "content": "left out", "reason": why, "files": len(marks), "folder": folder})
+    if patients > 1:
+        for row in rows:
+            row["flags"] = ";".join(filter(None, [row.get("flags", ""), "several_patients"]))
+    return rows
+
+
+def _row(label, session, stack: Stack, view, flags, thumbnails) -> dict:
+    first, affine = stack.first, stack.affine
+    spacing = dict.fromkeys(("row_spacing_mm", "column_spacing_mm", "slice_distance_mm"))
+    if first.spacing_mm:
+        distance = abs(np.linalg.det(affine[:3, :3])) / np.prod(first.spacing_mm) if len(stack.grid) > 1 else None
+        spacing = dict(zip(spacing, (*first.spacing_mm, distance)))
+    times = stack.frame_times_ms
+    return spacing | {
+        "subject": label, "session": session, "content": "cine", "view": view, "slices": len(stack.grid),
+        "frames": len(stack.grid[0]), "files": len({frame.source.mark for frame in stack.frames}),
+        "rows": first.shape[0], "columns": first.shape[1], "ordered_by": stack.meta["ordered_by"],
+        "frame_step_ms": None if times is None else float(np.nanmedian(np.diff(times, axis=1))),
+        "rr_ms": None if stack.rr_ms is None else float(np.nanmedian(stack.rr_ms)),
+        "flags": ";".join([*stack.flags, *flags]), "reason": "", "description": first.description,
+        "folder": first.folder, "thumbnail": _thumbnail(stack) if thumbnails else None}
+
+
+def _thumbnail(stack):
+    row = stack.grid[len(stack.grid) // 2]
+    try:
+        image = pixels(next(frame for frame in row if frame is not None), keep=True).astype(np.float32)
+    except ValueError:
+        return None
+    stride = max(1, max(image.shape) // THUMBNAIL_PX)
+    low, high = np.percentile(image, [1, 99.5])
+    return (np.clip((image[::stride, ::stride] - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,32 @@
+"""Thumbnails of what was found in a folder."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+COLUMNS = 6
+
+
+def thumbnails(table: pd.DataFrame):
+    """One small picture a cine of `datasets.inspect(src, thumbnails=True)`: its row, view, slices × frames; a figure.
+
+    A series that cannot be decoded is an empty field that says so. Raises ValueError where the table has no cines.
+    """
+    cines = table[table["content"] == "cine"]
+    if cines.empty or "thumbnail" not in table:
+        raise ValueError("no thumbnail to draw: the table needs cines, and thumbnails=True when it was made")
+    columns = min(COLUMNS, len(cines))
+    lines = -(-len(cines) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(1.9 * columns, 2.25 * lines), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (number, row) in zip(axes.flat, cines.iterrows()):
+        title = f"{number} · {row['view']} · {row['slices']} × {row['frames']}"
+        ax.set_title(title + (" ⚑" if row["flags"] else ""), fontsize=8)
+        if row["thumbnail"] is None:
+            ax.text(0.5, 0.5, "cannot be\ndecoded", ha="center", va="center", transform=ax.transAxes, fontsize=8)
+            continue
+        known = pd.notna(row["row_spacing_mm"])
+        ax.imshow(row["thumbnail"], cmap="gray", vmin=0, vmax=255,
+                  aspect=row["row_spacing_mm"] / row["column_spacing_mm"] if known else 1)
+    figure.suptitle("row · view · slices × frames; ⚑ has flags", fontsize=8)
+    return figure

@@ -1,0 +1,236 @@
+"""DICOM by rule: what an image is for, which of two takes counts, whose files are whose, multi-frame files."""
+
+import numpy as np
+import pydicom
+import pytest
+import trees
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage
+from trees import long_axis, write_cine
+
+from cmrlib.datasets import dicom, ingest
+from cmrlib.datasets.finding import Part
+from cmrlib.datasets.images import header_of, starts_as_dicom
+from cmrlib.datasets.purpose import no_cine
+
+
+def read_folder(folder, **options):
+    return dicom.read("s1", folder, **options)
+
+
+def reasons(study):
+    return sorted({row["reason"] for row in study.rejected})
+
+
+def corners(cine):
+    return cine.pixels[:, :, 0, 0].T
+
+
+# --- what for --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("header", "word"), [
+    ({"image_type": ["ORIGINAL", "PRIMARY", "M", "NORM", "DIS2D"]}, ""),
+    ({"image_type": ["DERIVED", "PRIMARY", "M", "DIS2D"]}, ""),
+    ({"description": "cine_trufi_retro_SA"}, ""), ({"description": "imperfect trigger"}, ""),
+    ({"sequence_name": "*tfi2d1_14"}, ""), ({"inversion_ms": 0.0}, ""),
+    ({"image_type": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localiser"), ({"description": "3-plane scout"}, "locali"),
+    ({"image_type": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "phase image"), ({"velocity": True}, "flow"),
+    ({"sequence_name": "*fl2d1_v150in"}, "flow"), ({"description": "Flow_AO_venc150"}, "flow"),
+    ({"image_type": ["DERIVED", "PRIMARY", "T1 MAP"]}, "map"), ({"description": "MOLLI_5b3s"}, "map"),
+    ({"scanning_sequence": ["GR", "IR"]}, "inversion"), ({"inversion_ms": 280.0, "description": "PSIR_sa"}, "late enh"),
+    ({"inversion_ms": 100.0, "description": "stress perfusion"}, "perfusion"), ({"description": "SPAMM"}, "tagged"),
+    ({"image_type": ["DERIVED", "SECONDARY", "MPR"]}, "derived"),
+])
+def test_what_an_image_was_taken_for(header, word):
+    given = {"image_type": ["ORIGINAL"], "sequence_name": "", "scanning_sequence": ["GR"], "inversion_ms": float("nan"),
+             "velocity": False, "description": ""} | header
+    assert word in no_cine(**given) and bool(word) == bool(no_cine(**given))
+
+
+def test_a_cine_that_the_scanner_corrected_is_read_and_flagged(tmp_path):
+    write_cine(tmp_path, ImageType=["DERIVED", "PRIMARY", "M", "DIS2D"])
+    (cine,) = read_folder(tmp_path).cines
+    assert "derived_images" in cine.flags
+
+
+def test_a_computed_cine_of_another_matrix_gives_way_to_its_original(tmp_path):
+    write_cine(tmp_path / "4ch", orientation=long_axis(118), SeriesInstanceUID="1.2.1")
+    write_cine(tmp_path / "fine", orientation=long_axis(118), SeriesInstanceUID="1.2.2", spacing=(0.75, 0.625),
+               ImageType=["DERIVED", "SECONDARY"], pixels=lambda k, t: trees.image(k, t, (24, 20)))
+    study = read_folder(tmp_path)
+    assert [cine.pixels.shape[2:] for cine in study.cines] == [(12, 10)]
+    assert reasons(study) == ["derived image: the original of the same place was kept"] and len(study.rejected) == 6
+
+
+# --- which take ------------------------------------------------------------------------------------------------------
+
+
+def two_takes(folder, **tags):
+    """A slice taken twice, the second take 100 brighter in a corner; only `tags`, functions of take and frame, tell."""
+    for take in range(2):
+        own = {name: (lambda k, t, value=value, take=take: value(take, t)) for name, value in tags.items()}
+        write_cine(folder / f"take{take}", SeriesInstanceUID="1.2.1", StudyInstanceUID="1.2.9",
+                   pixels=lambda k, t, take=take: trees.image(take, t), **own)
+
+
+def test_takes_of_one_series_are_told_apart_by_time(tmp_path):
+    two_takes(tmp_path, AcquisitionTime=lambda take, t: f"10{take}000", InstanceNumber=lambda take, t: t + 1)
+    study = read_folder(tmp_path)
+    np.testing.assert_array_equal(corners(study.cines[0]), [100 + np.arange(6) + 1])
+    assert len(study.rejected) == 6 and "acquired again" in reasons(study)[0]
+
+
+def test_takes_that_nothing_tells_apart_are_no_cine_of_twice_as_many_frames(tmp_path):
+    two_takes(tmp_path, InstanceNumber=lambda take, t: 6 * take + t + 1)
+    study = read_folder(tmp_path)
+    assert not study.cines and "nothing in the headers tells apart" in reasons(study)[0] and len(study.rejected) == 12
+
+
+def test_takes_are_told_apart_by_the_number_in_the_file_name(tmp_path):
+    two_takes(tmp_path)
+    for take in range(2):
+        for path in (tmp_path / f"take{take}").iterdir():
+            t = int(pydicom.dcmread(path).TriggerTime / 40)
+            path.rename(tmp_path / f"IM-0001-{t + 1:04d}{'-0002' * take}.dcm")
+    study = read_folder(tmp_path)
+    np.testing.assert_array_equal(corners(study.cines[0]), [100 + np.arange(6) + 1])
+
+
+def test_one_shifted_header_moves_no_slice(tmp_path):
+    along = np.cross(*trees.SHORT_AXIS)
+    write_cine(tmp_path, slices=3, position=lambda k, t: 8.0 * k * along + (t == 0) * 0.9 * trees.SHORT_AXIS[0])
+    (cine,) = read_folder(tmp_path).cines
+    np.testing.assert_allclose(cine.to_world([(0, 0)], 1)[0], 8.0 * along * [-1, -1, 1], atol=1e-9)
+    assert "frames_shifted" in cine.flags
+
+
+def test_instance_numbers_at_odd_steps_order_nothing(tmp_path):
+    numbers = [3, 9, 14, 20, 28, 41]
+    write_cine(tmp_path, TriggerTime=None, InstanceNumber=lambda k, t: numbers[t])
+    assert "cannot be ordered" in reasons(read_folder(tmp_path))[0]
+
+
+def test_a_short_stack_is_flagged(tmp_path):
+    write_cine(tmp_path / "sax short", slices=3, SeriesDescription="sax")
+    write_cine(tmp_path / "full" / "sax", slices=8, SeriesDescription="sax")
+    flags = {cine.slices: cine.flags for cine in read_folder(tmp_path / "sax short").cines}
+    flags |= {cine.slices: cine.flags for cine in read_folder(tmp_path / "full").cines}
+    assert "coverage_short" in flags[3] and "coverage_short" not in flags[8]
+
+
+# --- whose -----------------------------------------------------------------------------------------------------------
+
+
+def test_patients_who_lie_in_one_folder_become_subjects(tmp_path):
+    for name, corner in (("anna", 1), ("bert", 2)):
+        write_cine(tmp_path / "src" / name, PatientID=f"MARKED{name}", pixels=lambda k, t, c=corner: trees.image(c, t))
+    for n, path in enumerate(sorted((tmp_path / "src").rglob("IM*"))):
+        path.rename(tmp_path / "src" / f"{n:03d}")
+    (tmp_path / "src" / "letter.txt").write_text("Dear colleague")
+    items = dicom.find(tmp_path / "src")
+    assert len(items) == 2 and all(isinstance(item, Part) for item in items.values())
+    assert items == dicom.find(tmp_path / "src") and not any("anna" in label or "MARK" in label for label in items)
+    cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    assert sorted(int(cohort.cine(name).pixels[0, 0, 0, 0]) for name in cohort.cines["cine"]) == [101, 201]
+    assert "MARKED" not in (cohort.path / "participants.tsv").read_text()
+    assert len((cohort.path / "rejected.tsv").read_text().splitlines()) == 2
+
+
+def test_a_number_of_its_own_in_every_file_makes_no_patients(tmp_path):
+    write_cine(tmp_path / "src", PatientID=lambda k, t: f"P{t}")
+    assert list(dicom.find(tmp_path / "src")) == ["src"]
+
+
+def test_a_directory_file_beside_patients_joins_nobody(tmp_path):
+    for name in ("anna", "bert"):
+        write_cine(tmp_path / name)
+    (tmp_path / "DICOMDIR").write_bytes(next((tmp_path / "anna").iterdir()).read_bytes())
+    assert list(dicom.find(tmp_path)) == ["anna", "bert"]
+
+
+def test_studies_of_a_patient_become_sessions_in_order_of_date(tmp_path):
+    for name, date, corner in (("b", "20190102", 1), ("a", "20210304", 2)):
+        write_cine(tmp_path / "src" / "p1" / name, StudyInstanceUID=f"1.2.{date}", StudyDate=date,
+                   SeriesDescription="cine 4ch", pixels=lambda k, t, c=corner: trees.image(c, t))
+    cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    assert list(cohort.cines["cine"]) == ["sub-p1_ses-1_view-4ch", "sub-p1_ses-2_view-4ch"]
+    assert [int(cohort.cine(name).pixels[0, 0, 0, 0]) for name in cohort.cines["cine"]] == [101, 201]
+    assert (cohort.path / "sub-p1" / "ses-2" / "sub-p1_ses-2_view-4ch_cine.nii").exists() and len(cohort.subjects) == 1
+
+
+# --- wrappings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_files_without_preamble_say_their_own_byte_order(tmp_path, syntax):
+    write_cine(tmp_path)
+    for path in tmp_path.iterdir():
+        data = pydicom.dcmread(path)
+        del data.preamble
+        bare = Dataset(data)
+        bare.save_as(path, implicit_vr=syntax.endswith(".2"), little_endian=True, enforce_file_format=False)
+        content = path.read_bytes()
+        assert content[:2] == b"\x08\x00" and header_of(content).file_meta.TransferSyntaxUID == syntax
+    np.testing.assert_array_equal(corners(read_folder(tmp_path).cines[0]), [np.arange(6) + 1])
+
+
+@pytest.mark.parametrize("text", [b"", b"short", b"\x08\x00", b"Dear Dr. Marked, " * 20, b"PK\x03\x04" + b"\0" * 200,
+                                  b"\x5c\x01\x00\x00" + b"\0" * 400])
+def test_other_files_do_not_start_as_dicom(text):
+    assert not starts_as_dicom(text[:132])
+
+
+def enhanced(path, frames=4, **groups):
+    """A multi-frame file; groups: sequence name → function of the frame, giving its item's tags."""
+    pixels = np.stack([trees.image(0, t) for t in range(frames)])
+    data = trees.write_dicom(path, pixels[0], ImagePositionPatient=None, ImageOrientationPatient=None, spacing=None,
+                             SliceThickness=None, SOPClassUID=EnhancedMRImageStorage, NumberOfFrames=frames)
+    default = {
+        "PlanePositionSequence": lambda t: {"ImagePositionPatient": [1.0, 2.0, 3.0]},
+        "PlaneOrientationSequence": lambda t: {"ImageOrientationPatient": [1.0, 0, 0, 0, 1, 0]},
+        "PixelMeasuresSequence": lambda t: {"PixelSpacing": [1.5, 1.25], "SliceThickness": 8.0},
+        "CardiacSynchronizationSequence": lambda t: {"NominalCardiacTriggerDelayTime": 40.0 * t,
+                                                     "RRIntervalTimeNominal": 40.0 * frames}}
+    data.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(frames)]
+    for t, group in enumerate(data.PerFrameFunctionalGroupsSequence):
+        for sequence, tags in (default | groups).items():
+            item = Dataset()
+            for keyword, value in tags(t).items():
+                setattr(item, keyword, value)
+            setattr(group, sequence, [item])
+    data.SharedFunctionalGroupsSequence = [Dataset()]
+    data.PixelData = pixels.tobytes()
+    data.save_as(path)
+
+
+def test_multi_frame_files_rescale_frame_by_frame(tmp_path):
+    enhanced(tmp_path / "one", PixelValueTransformationSequence=lambda t: {"RescaleSlope": 1 + t,
+                                                                           "RescaleIntercept": -3})
+    (cine,) = read_folder(tmp_path).cines
+    np.testing.assert_allclose(corners(cine)[0], [(t + 1) ** 2 - 3 for t in range(4)])
+    np.testing.assert_allclose(cine.frame_times_ms, [[0, 40, 80, 120]])
+    assert cine.rr_ms == pytest.approx([160]) and cine.spacing_mm == pytest.approx((8.0, 1.5, 1.25))
+    np.testing.assert_allclose(cine.affine[:3, 3], [-1, -2, 3])
+
+
+@pytest.mark.parametrize(("groups", "word"), [
+    ({"MRImageFrameTypeSequence": lambda t: {"FrameType": ["ORIGINAL", "PRIMARY", "VELOCITY", "NONE"]}}, "phase image"),
+    ({"MRModifierSequence": lambda t: {"PhaseContrast": "YES"}}, "flow"),
+    ({"MRModifierSequence": lambda t: {"InversionRecovery": "YES"}}, "inversion"),
+    ({"PlanePositionSequence": lambda t: {}}, "no position"),
+])
+def test_multi_frame_files_that_are_no_cine(tmp_path, groups, word):
+    enhanced(tmp_path / "one", **groups)
+    study = read_folder(tmp_path)
+    assert not study.cines and len(study.rejected) == 1 and word in reasons(study)[0]
+
+
+def test_some_frames_of_a_file_may_be_left_out(tmp_path):
+    def kind(t):
+        return {"FrameType": ["ORIGINAL", "PRIMARY", "VELOCITY" if t > 3 else "CARDIAC", "NONE"]}
+    enhanced(tmp_path / "one", frames=8, MRImageFrameTypeSequence=kind, CardiacSynchronizationSequence=lambda t: {
+        "NominalCardiacTriggerDelayTime": 40.0 * (t % 4), "RRIntervalTimeNominal": 160.0})
+    study = read_folder(tmp_path)
+    np.testing.assert_array_equal(corners(study.cines[0]), [[1, 2, 3, 4]])
+    assert [row["reason"] for row in study.rejected] == ["phase image of a flow measurement, no cine"]

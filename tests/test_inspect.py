@@ -1,0 +1,186 @@
+"""cmr inspect: what is in a folder, before anything is converted and without a name of anyone."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pydicom
+import pytest
+import trees
+from typer.testing import CliRunner
+
+from cmrlib import datasets, plots
+from cmrlib.cli import app
+from cmrlib.cohort import Cohort
+from cmrlib.datasets import dicom, ingest
+from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom.formats import build, write_source
+
+
+def cmr(*words):
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def contents(folder):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Two subjects: one with a flow measurement and a letter, one with a hole and a damaged file."""
+    folder = tmp_path_factory.mktemp("inspect") / "src"
+    orders = make_orders(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax", "4ch"))
+    defects = (["flow_magnitude_beside", "letter_beside"], ["frame_missing", "file_cut_in_header", "file_there_twice"])
+    write_source(folder, [build(make_study(label, order), 1, "dicom", names)
+                          for (label, order), names in zip(orders.items(), defects)], "dicom")
+    return folder
+
+
+def test_the_table_says_what_ingest_will_make(source, tmp_path):
+    before = contents(source)
+    table = datasets.inspect(source)
+    assert contents(source) == before
+    cines = table[table["content"] == "cine"]
+    cohort = ingest("dicom", source, tmp_path / "cohort", workers=1, progress=False)
+    made = cohort.cines.rename(columns={"participant_id": "subject"})
+    for name in ("frames", "slices", "rows", "columns", "row_spacing_mm", "rr_ms", "frame_step_ms"):
+        ours, theirs = (frame.sort_values(["subject", "view"])[name].astype(float) for frame in (cines, made))
+        np.testing.assert_allclose(ours, theirs, atol=0.01, err_msg=name)
+    stack = cines[(cines["subject"] == "P0002") & (cines["view"] == "sax")].iloc[0]
+    assert "missing_frames" in stack["flags"] and stack["files"] == 23 and stack["ordered_by"] == "TriggerTime"
+
+
+def test_every_file_is_counted_once(source):
+    table = datasets.inspect(source)
+    assert table["files"].sum() == sum(1 for path in source.rglob("*") if path.is_file())
+    left = table[table["content"] == "left out"]
+    assert (left["reason"].str.len() > 5).all()
+    for word, files in (("flow", 5), ("not a DICOM", 1), ("twice", 3)):
+        assert left.loc[left["reason"].str.contains(word), "files"].sum() == files, word
+
+
+def test_paths_and_descriptions_only_on_request(source):
+    assert not {"folder", "description"} & set(datasets.inspect(source).columns)
+    shown, asked = cmr("inspect", source), cmr("inspect", source, "--paths")
+    assert shown.exit_code == asked.exit_code == 0, shown.output
+    assert "cines: 4, subjects: 2, files left out:" in shown.output and "missing_frames" in shown.output
+    for name in ("flow_aorta", "cine_4ch", str(source)):
+        assert name not in shown.output
+    assert "flow_aorta" in "".join(asked.output.split())  # wrapped in its column
+
+
+def test_no_cine_is_exit_code_1_no_folder_is_2(tmp_path):
+    (tmp_path / "src" / "anna").mkdir(parents=True)
+    assert cmr("inspect", tmp_path / "src").exit_code == 2
+    (tmp_path / "src" / "anna" / "letter.txt").write_text("Dear Dr. Marked, many lines")
+    done = cmr("inspect", tmp_path / "src")
+    assert done.exit_code == 1 and "not a DICOM file" in done.output and "cines: 0" in done.output
+    done = cmr("inspect", tmp_path / "nowhere")
+    assert done.exit_code == 2 and "is no folder" in done.output
+
+
+def test_the_users_word_names_views_and_keeps_a_series(tmp_path):
+    trees.write_cine(tmp_path / "anna" / "x", SeriesDescription="flow void cine")
+    assert "flow measurement" in datasets.inspect(tmp_path)["reason"][0]
+    table = datasets.inspect(tmp_path, views={"flow void cine": "3ch"})
+    assert table["view"].tolist() == ["3ch"] and table["flags"][0] == "view_as_named"
+
+
+def test_several_patients_in_a_subjects_folder_are_seen(tmp_path):
+    trees.write_cine(tmp_path / "anna", slices=2, PatientID=lambda k, t: f"MARKED{k}")
+    assert "several_patients" in datasets.inspect(tmp_path)["flags"][0]
+
+
+def test_thumbnails_are_the_middle_slices(tmp_path):
+    bright = {1: 3000}
+    trees.write_cine(tmp_path / "anna" / "sax", slices=3, pixels=lambda k, t: np.pad(
+        np.full((60, 180), bright.get(k, 500), np.uint16), ((20, 20), (10, 10))))
+    trees.write_cine(tmp_path / "anna" / "4ch", orientation=trees.long_axis(118))
+    for path in (tmp_path / "anna" / "4ch").iterdir():
+        data = pydicom.dcmread(path)
+        data.PixelData = data.PixelData[:-40]
+        data.save_as(path)
+    table = datasets.inspect(tmp_path, thumbnails=True).set_index("view")
+    small = table.loc["sax", "thumbnail"]
+    assert small.dtype == np.uint8 and small.shape == (50, 100) and table.loc["4ch", "thumbnail"] is None
+    assert small[25, 50] == 255 and small[0, 0] == 0
+    figure = plots.thumbnails(datasets.inspect(tmp_path, thumbnails=True))
+    drawn = [ax for ax in figure.axes if ax.get_title()]
+    assert [ax.get_title().split(" · ")[1] for ax in drawn] == ["sax", "4ch"]
+    assert len(drawn[0].images) == 1 and not drawn[1].images and "cannot be" in drawn[1].texts[0].get_text()
+    with pytest.raises(ValueError, match="no thumbnail"):
+        plots.thumbnails(table.reset_index().iloc[:0])
+
+
+# --- privacy ---------------------------------------------------------------------------------------------------------
+
+MARK = "ZZMARKED"
+TEXT_VRS = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT", "UR"}
+NEEDED = {"SeriesDescription"}  # names the view: marked beside its word
+
+
+def mark_everything(data):
+    """A mark in every text element of the dictionary, in private tags and in sequences within sequences."""
+    with pydicom.config.disable_value_validation():
+        for tag, (vr, *_, keyword) in pydicom.datadict.DicomDictionary.items():
+            if vr in TEXT_VRS and 0x0008 <= tag >> 16 < 0x7000 and keyword not in NEEDED:
+                data.add_new(tag, vr, MARK)
+        for name in ("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+            setattr(data, name, "19590714")
+        data.SeriesDescription = f"cine_4ch {MARK}"
+        inner, outer = pydicom.Dataset(), pydicom.Dataset()
+        inner.PatientName = inner.PatientComments = MARK
+        block = inner.private_block(0x0031, MARK, create=True)
+        block.add_new(1, "LO", MARK)
+        block.add_new(2, "UN", MARK.encode())
+        outer.RequestAttributesSequence = [inner]
+        data.ReferencedStudySequence = [outer]
+        data.private_block(0x0029, MARK, create=True).add_new(1, "OB", MARK.encode())
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """A subject whose every name is marked, with files that break in many places."""
+    folder = tmp_path_factory.mktemp("privacy") / "src" / "p1" / f"{MARK}folder"
+    trees.write_cine(folder, frames=8, StudyInstanceUID="1.2.77123", PatientSex="F")
+    for n, path in enumerate(sorted(folder.iterdir())):
+        data = pydicom.dcmread(path)
+        mark_everything(data)
+        path.unlink()
+        with pydicom.config.disable_value_validation():
+            data.save_as(folder / f"{MARK}{n}.dcm")
+    names = sorted(folder.iterdir())
+    for n, keyword in enumerate(("InstanceNumber", "ImagePositionPatient", "Rows", "PixelSpacing", "WindowCenter")):
+        data = names[0].read_bytes()
+        damaged = pydicom.dcmread(names[0])
+        with pydicom.config.disable_value_validation():
+            damaged.add_new(keyword, "LO", MARK)
+            damaged.save_as(folder / f"{MARK}broken{n}.dcm")
+        (folder / f"{MARK}cut{n}.dcm").write_bytes(data[: (n + 1) * len(data) // 7])
+    (folder / f"{MARK}.txt").write_text(f"{MARK} was seen today")
+    (folder.parent / f"{MARK}.zip").write_bytes(b"PK" + MARK.encode() * 50)
+    return folder.parents[1]
+
+
+def test_nothing_that_names_a_patient_is_written_or_said(marked, tmp_path, capfd, caplog):
+    raw = b"".join(path.read_bytes() for path in marked.rglob("*") if path.is_file())
+    assert raw.count(MARK.encode()) > 5000
+    caplog.set_level(0)
+    dest = tmp_path / "cohort"
+    said = [cmr("--debug", "ingest", "dicom", marked, dest, "--workers", 2).output, cmr("inspect", marked).output,
+            cmr("check", dest).output, repr(datasets.inspect(marked)), caplog.text, *capfd.readouterr()]
+    assert len(Cohort.open(dest).cines) == 1 and "rejected: 1" in said[0]
+    written = "".join(f"{path}{path.read_bytes().decode('latin1')}" for path in dest.rglob("*") if path.is_file())
+    for secret in (MARK, "19590714", "1.2.77123", str(marked)):
+        for n, text in enumerate([written, *said]):
+            assert secret not in text, (secret, n)
+    private = tmp_path / ".cohort.sources.tsv"
+    assert private.stat().st_mode & 0o777 == 0o600 and MARK in private.read_text()
+
+
+def test_errors_name_no_patient(tmp_path):
+    trees.write_cine(tmp_path / "p2", PatientID=lambda k, t: f"{MARK}{t % 2}")
+    with pytest.raises(ValueError, match="images of 2 patients in one folder") as error:
+        dicom.read("p2", tmp_path / "p2")
+    assert MARK not in str(error.value)
