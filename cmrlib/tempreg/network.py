@@ -43,16 +43,8 @@ class Design:
                              f"{self}")
 
 
-class GreyConvolution(nn.Conv2d):
-    """A convolution of three channels for a grey image (n, 1, rows, columns): the sum of its weights over channels is
-    what three copies of the image would meet."""
-
-    def forward(self, x):
-        return self._conv_forward(x, self.weight.sum(1, keepdim=True), self.bias)
-
-
 class ZeilerFergus(nn.Module):
-    """Frames (n, 1 or 3, size, size) → (n, features): five convolutions, pooling of 3×3 and stride 2 after the first,
+    """Frames (n, 3, size, size) → (n, features): five convolutions, pooling of 3×3 and stride 2 after the first,
     second and fifth, one fully connected layer. Padded, so that every stride halves exactly."""
 
     def __init__(self, design: Design):
@@ -62,8 +54,7 @@ class ZeilerFergus(nn.Module):
         def stage(channels_in, channels_out, kernel, stride, norm):
             after = {"batch": [nn.BatchNorm2d(channels_out), nn.ReLU()], "none": [nn.ReLU()],
                      "local": [nn.ReLU(), nn.LocalResponseNorm(3, 5e-5)]}[norm]
-            kind = GreyConvolution if kernel == 7 and design.channels == "copies" else nn.Conv2d
-            return nn.Sequential(kind(channels_in, channels_out, kernel, stride, kernel // 2), *after)
+            return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2), *after)
 
         later = "batch" if design.norm == "batch" else "none"
         pool = nn.MaxPool2d(3, 2, 1)
@@ -113,10 +104,11 @@ class TempRegNet(nn.Module):
     def forward(self, clips):
         b, t = clips.shape[:2]
         grey = (clips - GREY_MEAN) / GREY_SD
-        seen = [grey]
+        seen = [grey] * 3
         if self.design.channels == "motion":  # twice, as these are small
-            seen += [2 * (grey - grey.mean(1, keepdim=True)), 2 * (grey.roll(-1, 1) - grey.roll(1, 1))]
-        features = self.encoder(torch.stack(seen, 2).flatten(0, 1)).float().reshape(b, t, -1)
+            seen[1:] = 2 * (grey - grey.mean(1, keepdim=True)), 2 * (grey.roll(-1, 1) - grey.roll(1, 1))
+        seen = torch.stack(seen, -1).flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory
+        features = self.encoder(seen.to(self.encoder.full.weight.dtype)).float().reshape(b, t, -1)
         with torch.autocast(clips.device.type, enabled=False):  # differences between frames are small: fp32 from here
             return self.read(features)
 

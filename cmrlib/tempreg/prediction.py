@@ -28,6 +28,8 @@ class FrameFinder:
     def __init__(self, model: TempRegNet, preprocessing: Preprocessing, precision: str = "bf16",
                  target: str = "cyclic", decoding: str = "fit"):
         self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
+        if precision == "bf16":
+            self.network.encoder.bfloat16()  # LSTM and read-out stay in fp32
         self.preprocessing, self.precision = preprocessing, precision
         self.target, self.decoding = target, decoding  # see targets.decode
 
@@ -57,9 +59,9 @@ class FrameFinder:
 
     def infer(self, clip) -> np.ndarray:
         """Clip (frames, size, size) 0 to 255 → curve (frames,); a batch is one section, never more."""
-        clip = torch.from_numpy(np.ascontiguousarray(clip))[None]
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.network(clip)[0].numpy()
+        clip = torch.from_numpy(np.ascontiguousarray(clip))[None].to(self.network.readout.weight.device)
+        with torch.inference_mode():
+            return self.network(clip)[0].cpu().numpy()
 
     def predict(self, cine: Cine, offsets=None) -> pd.DataFrame:
         """ED and ES of every slice, and of the whole cine: a row each, COLUMNS.

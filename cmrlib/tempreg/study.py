@@ -168,16 +168,19 @@ def paired_gain(errors: pd.DataFrame, better: str, worse: str, error: str) -> di
 
 
 def afd_metrics(errors: pd.DataFrame) -> dict:
-    """afd_ed, …, of TempReg-Net, `_without_tsc` without the structured loss, the best constant answer's and the gain
-    over it, each with its interval over subjects."""
+    """afd_ed, …, of TempReg-Net, each with its interval over subjects; `_without_tsc` without the structured loss,
+    `_METHOD` of others, `_cine_cyclic` of whole cines; the best constant answer's (cyclic) and the gain over it."""
     table, metrics = afd_table(errors).set_index("method"), {}
     others = [method for method in table.index if method not in ("tempreg", "without_tsc", "constant")]
     for method in ("tempreg", "without_tsc", *others):
         suffix = "" if method == "tempreg" else f"_{method}"
         for name, end in product(ERRORS, ("", "_low", "_high")):
             metrics[name + suffix + end] = table.loc[method, name + end] if method in table.index else np.nan
+    whole = errors[(errors["slice"] < 0) & (errors["method"] == "tempreg")]
+    cines = afd_table(whole.assign(slice=0)).iloc[0]
     for phase in ("ed", "es"):
         name = f"afd_{phase}_cyclic"
+        metrics |= {f"afd_{phase}_cine_cyclic{end}": cines[name + end] for end in ("", "_low", "_high")}
         for end in ("", "_low", "_high"):
             metrics[f"afd_{phase}_constant{end}"] = table.loc["constant", f"{name}{end}"]
         gain = paired_gain(errors, "tempreg", "constant", name)
