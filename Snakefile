@@ -14,6 +14,7 @@ NEEDS = {
     "00_cohort": [],
     "01_segmentation": ["00_cohort"],
     "02_measurements": ["00_cohort", "01_segmentation"],
+    "03_tempreg": ["00_cohort", "01_segmentation"],
     "09_agreement": ["02_measurements"],
 }
 

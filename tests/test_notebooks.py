@@ -11,6 +11,8 @@ from cmrlib.cohort import Cohort
 METRICS = {"00_cohort": ["n"],
            "01_segmentation": ["dice_lv", "dice_myo", "dice_rv", "hd95_lv_mm", "confidence_rho", "n"],
            "02_measurements": ["n"],
+           "03_tempreg": ["afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic", "afd_ed_ms", "afd_es_ms",
+                          "afd_es_without_tsc", "afd_es_constant", "seconds_per_sequence", "n"],
            "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
                             "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
 

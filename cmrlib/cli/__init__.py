@@ -170,6 +170,29 @@ def segment(
 
 
 @app.command()
+def frames(
+    cohort: Folder,
+    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 03_tempreg, its folder of weights, or one "
+                                          "weights file.")],
+    out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
+    observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "tempreg",
+    subjects: Subjects = None,
+    threads: Threads = 2,
+):
+    """Find ED and ES of every cine with TempReg-Net: an observer, and frames.csv with a row a slice."""
+    from cmrlib.cli import finding
+    from cmrlib.cli.observers import observer_folder
+    from cmrlib.cohort import Cohort
+    from cmrlib.training import set_threads_and_seed
+
+    set_threads_and_seed(0, threads)  # nothing is drawn at random
+    folder = out or observer_folder(cohort, observer)
+    table, skipped = finding.find(Cohort.open(cohort), weights, folder, _words(subjects))
+    typer.echo(f"ED and ES of {table['cine'].nunique()} cines"
+               + (f" ({skipped} of fewer than 8 frames left out)" if skipped else "") + f": frames.csv is in {folder}")
+
+
+@app.command()
 def measure(
     cohort: Folder,
     observer: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Whose masks: an observer that came with the "

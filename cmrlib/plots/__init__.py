@@ -1,6 +1,7 @@
 """Pictures: a table (or a cine) in, an ax or a figure out. Nothing is computed here that a table should hold."""
 
 from cmrlib.plots.cines import animate, base_mid_apex, heart_box, phase_sheet, show_slice, stack_picture
+from cmrlib.plots.frames import confidence_error, frame_curves, frame_errors_by, seed_pairs
 from cmrlib.plots.phantom import cycle_figure, published_figure
 from cmrlib.plots.series import thumbnails
 from cmrlib.plots.statistics import (
@@ -19,8 +20,8 @@ from cmrlib.plots.statistics import (
 from cmrlib.plots.style import mark_synthetic, use_style
 
 __all__ = [
-    "agreement_figure", "animate", "base_mid_apex", "bland_altman", "confidence", "curve_panels", "cycle_figure",
-    "few_labels", "heart_box", "loss_curves", "mark_synthetic", "overlap_figure", "overlap_strips", "phase_sheet",
-    "published_figure", "regression", "segment_heatmap", "show_slice", "stack_picture", "thumbnails", "use_style",
-    "volume_curves",
+    "agreement_figure", "animate", "base_mid_apex", "bland_altman", "confidence", "confidence_error", "curve_panels",
+    "cycle_figure", "few_labels", "frame_curves", "frame_errors_by", "heart_box", "loss_curves", "mark_synthetic",
+    "overlap_figure", "overlap_strips", "phase_sheet", "published_figure", "regression", "seed_pairs",
+    "segment_heatmap", "show_slice", "stack_picture", "thumbnails", "use_style", "volume_curves",
 ]
