@@ -68,7 +68,8 @@ def test_contents_of_a_cohort(cohort):
     table = summary.contents(cohort)
     assert table.index.tolist() == ["sax"]
     row = table.loc["sax"]
-    assert row[["cines", "subjects", "frames", "slices", "flagged"]].tolist() == ["6", "6", "4 (4–4)", "5 (5–5)", "0"]
+    assert row[["cines", "subjects", "frames", "slices", "flagged"]].tolist() == ["6", "6", "4 (4–4)", "5 (5–5)", "1"]
+    assert list(cohort.cines["flags"][cohort.cines["flags"] != ""]) == ["mistriggered"]
     assert row["pixel (mm)"] == "3.2 (3.2–3.2)" and row["RR (ms)"] != "n/a"
     unknown = Cohort(cohort.path, cohort.description, cohort.subjects,
                      cohort.cines.assign(row_spacing_mm=np.nan, flags="dark"), {})
