@@ -24,8 +24,11 @@ from cmrlib.tempreg import (
     afd_table,
     decode,
     find_frames,
+    found_by_areas,
+    found_by_constant,
     frame_difference,
     frame_errors,
+    leave_one_out,
     paired_gain,
     section_table,
     structured_loss,
@@ -476,6 +479,35 @@ def test_it_becomes_an_observer(hearts, sections, tmp_path):
 def test_nobody_to_validate_on_is_said(hearts, sections):
     with pytest.raises(ValueError, match="no section of a validation subject"):
         train_method(hearts, sections[sections["split"] != "validation"], "tempreg", TINY, 1)
+
+
+def test_fine_tuning_leaves_each_subject_out_once(hearts, sections, tmp_path):
+    torch.manual_seed(0)
+    FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8), "fp32").save(tmp_path / "w")
+    few = sections[sections["participant_id"].isin(["P0001", "P0002", "P0003"])]
+    setup = replace(TINY, recipe=replace(TINY.recipe, epochs=1, batch_size=2))
+    found = leave_one_out(hearts, few, setup, tmp_path / "w", 1)
+    assert found.groupby("participant_id")["cine"].nunique().to_dict() == {"P0001": 2, "P0002": 2, "P0003": 2}
+    with pytest.raises(ValueError, match="leaves nobody to learn from"):
+        leave_one_out(hearts, few[few["participant_id"] == "P0001"], setup, tmp_path / "w", 1)
+
+
+def test_the_best_constant_knows_where_recordings_begin_or_does_not(hearts, sections):
+    told = frame_errors(found_by_constant(hearts, sections), sections)
+    blind = frame_errors(found_by_constant(hearts, sections, sections, offset_seed=1), sections)
+    known = frame_errors(found_by_constant(hearts, sections, sections), sections)
+    assert known["afd_ed_cyclic"].mean() <= told["afd_ed_cyclic"].mean() < blind["afd_ed_cyclic"].mean()
+    truth = sections["ed"].to_numpy()
+    errors = [frame_difference(c, truth, 8).mean() for c in range(8)]
+    assert known["afd_ed_cyclic"].mean() == min(errors)
+
+
+def test_true_areas_are_largest_at_ed_and_smallest_at_es(hearts, sections):
+    found = found_by_areas(hearts, sections, "area", "truth")
+    errors = frame_errors(found, sections)
+    assert len(errors) == len(sections) and errors[["afd_ed_cyclic", "afd_es_cyclic"]].mean().max() <= 1
+    partly = found_by_areas(hearts, sections, "level_set")
+    assert len(partly) == len(sections) and (partly["seconds"] > 0).all()
 
 
 def test_cmr_frames_writes_an_observer_and_a_table(hearts, tmp_path):
