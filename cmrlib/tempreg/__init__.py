@@ -45,7 +45,7 @@ from cmrlib.tempreg.study import (
     leave_one_out,
     offset_spread,
     paired_gain,
-    section_kinds,
+    showing_lv,
     train_method,
 )
 from cmrlib.tempreg.targets import decode, frame_difference, target_curve
@@ -54,6 +54,6 @@ __all__ = [
     "AREAS", "LEARNED", "METHODS", "Design", "FrameFinder", "Objective", "Preprocessing", "Recipe", "Setup",
     "TempRegLoss", "TempRegNet", "afd_metrics", "afd_table", "curve_case", "decode", "find_frames", "found_by_areas",
     "found_by_constant", "frame_difference", "frame_errors", "leave_one_out", "offset_spread", "paired_gain",
-    "section_kinds", "section_table", "structured_loss", "target_curve", "tempreg_learner", "train_method",
+    "section_table", "showing_lv", "structured_loss", "target_curve", "tempreg_learner", "train_method",
     "train_tempreg",
 ]

@@ -12,6 +12,7 @@ from fastai.data.transforms import IndexSplitter
 from fastai.torch_core import TensorBase
 from fasttransform import ItemTransform
 
+from cmrlib.anatomy import STRUCTURES
 from cmrlib.blocks import CentrePlane, RandomPlane, SliceRef, TensorClip, intensity_window
 from cmrlib.cine import Cine, Plane
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -31,9 +32,11 @@ class Preprocessing:
 
 
 def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.DataFrame:
-    """One row a section whose ED and ES an observer knows: participant_id, cine, view, k, frames, ed, es, split.
+    """One row a section whose ED and ES an observer knows: participant_id, cine, view, k, kind, frames, ed, es, split.
 
-    split: participant_id → train, validation, test; subjects who are not in it are left out. views: default all.
+    kind: the view; of a short-axis slice whether the observer drew the LV there at ED, `sax with LV` or `sax without
+    LV`: beyond base and apex its phases show only in what lies around it. split: participant_id → train, validation,
+    test; subjects who are not in it are left out. views: default all.
     Cines of fewer than 8 frames are no cycle and are left out. Raises ValueError where nothing is left.
     """
     looked, rows = cohort.observer(observer), []
@@ -41,13 +44,22 @@ def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.Dat
         wanted = row.participant_id in split.index and (views is None or row.view in views)
         if not wanted or not looked.has(row.cine, "frames.tsv"):
             continue
-        seen = looked.frames(row.cine)
-        rows += [(row.participant_id, row.cine, row.view, k, row.frames, int(seen["ed"]), int(seen["es"]),
-                  split[row.participant_id]) for k in range(row.slices)]
+        ed, es = (int(looked.frames(row.cine)[phase]) for phase in ("ed", "es"))
+        kinds = _kinds(row, looked, ed)
+        rows += [(row.participant_id, row.cine, row.view, k, kinds[k], row.frames, ed, es, split[row.participant_id])
+                 for k in range(row.slices)]
     if not rows:
         raise ValueError(f"observer {observer!r} knows ED and ES of no cine with {FEWEST_FRAMES} or more frames in "
                          f"{cohort.path.name}; choose another observer, views or cohort")
-    return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "frames", "ed", "es", "split"])
+    return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "kind", "frames", "ed", "es", "split"])
+
+
+def _kinds(row, looked, ed) -> list[str]:
+    """Of every slice of a cine, see `section_table`."""
+    if row.view != "sax" or not looked.has(row.cine):
+        return [row.view] * row.slices
+    drawn = (looked.mask(row.cine).mask[ed] == STRUCTURES["lv"]).any((1, 2))
+    return ["sax with LV" if there else "sax without LV" for there in drawn]
 
 
 def cycle_positions(cine: Cine, k: int) -> np.ndarray:

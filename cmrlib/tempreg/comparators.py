@@ -18,11 +18,14 @@ LEVEL_SET_STEPS = 40
 MARGIN = 1.5
 """Half the side of the square that is looked at, in radii of the moving region."""
 
+GRID = 64
+"""Pixels a side of that square at most: larger ones are averaged down, for speed; areas stay in the image's pixels."""
+
 
 def level_set_areas(cine: Cine, k: int) -> np.ndarray:
     """(frames,) area in pixels inside a level set, bright against dark (Chan and Vese, IEEE TIP 2001;10:266), kept
     smooth by a Gaussian in every step. The first frame starts from a disc, every other one from the one before."""
-    clip, start = _looked_at(cine, k)
+    clip, start, pixels = _looked_at(cine, k)
     inside, areas = start, []
     for t, image in enumerate(clip):
         phi = np.where(inside, 1.0, -1.0).astype(np.float32)
@@ -37,13 +40,13 @@ def level_set_areas(cine: Cine, k: int) -> np.ndarray:
         inside = _piece_at(phi > 0, start)
         areas.append(inside.sum())
         inside = inside if inside.any() else start
-    return np.array(areas, float)
+    return pixels * np.array(areas, float)
 
 
 def graph_cut_areas(cine: Cine, k: int) -> np.ndarray:
     """(frames,) area in pixels of a graph cut: grey-value mixtures of heart's blood and surroundings, refined three
     times (Rother et al., ACM TOG 2004;23:309; OpenCV's implementation)."""
-    clip, start = _looked_at(cine, k)
+    clip, start, pixels = _looked_at(cine, k)
     seed = np.full(start.shape, cv2.GC_PR_BGD, np.uint8)
     seed[start] = cv2.GC_PR_FGD
     core = cv2.erode(start.astype(np.uint8), np.ones((3, 3)), iterations=max(1, int(_radius(start)) // 2))
@@ -55,7 +58,7 @@ def graph_cut_areas(cine: Cine, k: int) -> np.ndarray:
         colour, mask = cv2.merge([(255 * image).astype(np.uint8)] * 3), seed.copy()
         cv2.grabCut(colour, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
         areas.append(_piece_at((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD), start).sum())
-    return np.array(areas, float)
+    return pixels * np.array(areas, float)
 
 
 def mask_areas(annotation: Annotation, k: int, structure: str = "lv") -> np.ndarray:
@@ -75,7 +78,7 @@ def frames_of_areas(areas) -> tuple[float, float]:
 
 
 def _looked_at(cine, k):
-    """((frames, side, side) float32 0 to 1, (side, side) bool start) around the moving region.
+    """((frames, side, side) float32 0 to 1, (side, side) bool start, image pixels a pixel) around the moving region.
 
     The start is a disc in its middle, half as wide as it."""
     region = moving_region(cine)
@@ -88,7 +91,12 @@ def _looked_at(cine, k):
     clip = np.clip((np.asarray(cine.pixels[(slice(None), k, *window)], np.float32) - low) / (high - low), 0, 1)
     grid = np.indices(clip.shape[1:])
     distance = np.hypot(grid[0] + top - centre[0], grid[1] + left - centre[1])
-    return clip, distance <= max(1.5, _radius(region) / 2)
+    start = distance <= max(1.5, _radius(region) / 2)
+    if max(start.shape) <= GRID:
+        return clip, start, 1.0
+    small = np.stack([cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA) for image in clip])
+    start = cv2.resize(start.astype(np.uint8), (GRID, GRID), interpolation=cv2.INTER_NEAREST) > 0
+    return small, start, clip[0].size / GRID**2
 
 
 def _radius(region) -> float:

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement import bootstrap
-from cmrlib.anatomy import STRUCTURES
 from cmrlib.summary import with_intervals
 from cmrlib.tempreg.clips import Preprocessing, cycle_positions, to_grid
 from cmrlib.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas, mask_areas
 from cmrlib.tempreg.learning import Objective, Recipe, train_tempreg
 from cmrlib.tempreg.network import Design
-from cmrlib.tempreg.prediction import find_frames
+from cmrlib.tempreg.prediction import find_frames, random_offsets
 from cmrlib.tempreg.targets import DECODINGS, best_constant, frame_difference, target_curve
 
 METHODS = {"level_set": "level set", "graph_cut": "graph cut", "area": "segmented area (TernausNet)",
            "cnn_regression": "CNN + regression", "without_tsc": "TempReg-Net without L_temp", "tempreg": "TempReg-Net",
-           "tuned": "TempReg-Net, fine-tuned on the others", "constant": "best constant answer"}
+           "tuned": "TempReg-Net, fine-tuned on the others", "constant": "best constant answer",
+           "blind": "the same, not told where recordings begin"}
 """Rows of table 1, in its order."""
 
 LEARNED = ("cnn_regression", "without_tsc", "tempreg")
@@ -101,17 +101,24 @@ def found_by_areas(cohort, sections, method: str, observer: str = "") -> pd.Data
                                        "seconds"])
 
 
-def found_by_constant(cohort, sections, learned_from=None) -> pd.DataFrame:
+def found_by_constant(cohort, sections, learned_from=None, offset_seed=None) -> pd.DataFrame:
     """One answer for all `sections`: the one with the smallest cyclic aFD on the sections `learned_from`, or, where
-    they are not given, on all other subjects' sections. It knows where recordings begin; networks are not told."""
+    they are not given, on all other subjects' sections.
+
+    It knows where recordings begin, which networks are not told; with an `offset_seed` neither is it told, and the same
+    frame is its answer for sections shown as `find_frames` shows them with this seed.
+    """
     if learned_from is None:
-        return pd.concat([found_by_constant(cohort, part, sections.drop(part.index))
+        return pd.concat([found_by_constant(cohort, part, sections.drop(part.index), offset_seed)
                           for _, part in sections.groupby("participant_id")], ignore_index=True)
     share = {phase: best_constant(learned_from[phase], learned_from["frames"]) for phase in ("ed", "es")}
     steps = cohort.cines.set_index("cine")["frame_step_ms"]
+    offsets = 0 if offset_seed is None else [
+        random_offsets(cohort.cine(row.cine), offset_seed, row.frames)[row.k] for row in sections.itertuples()]
     found = sections[["participant_id", "cine", "view"]].assign(
         slice=sections["k"], frame_step_ms=sections["cine"].map(steps).astype(float), seconds=0.0)
-    return found.assign(**{p: np.round(share[p] * sections["frames"]) % sections["frames"] for p in share})
+    return found.assign(**{phase: (np.round(share[phase] * sections["frames"]) - offsets) % sections["frames"]
+                           for phase in ("ed", "es")})
 
 
 def frame_errors(found: pd.DataFrame, sections: pd.DataFrame, **keys) -> pd.DataFrame:
@@ -121,7 +128,7 @@ def frame_errors(found: pd.DataFrame, sections: pd.DataFrame, **keys) -> pd.Data
     which counts as half a cycle, the worst there is. sections: of `section_table`. keys: further columns.
     """
     whole = sections.drop_duplicates("cine").assign(k=-1)
-    truth = pd.concat([sections, whole])[["cine", "k", "frames", "ed", "es"]]
+    truth = pd.concat([sections, whole.assign(kind="cine")])[["cine", "k", "kind", "frames", "ed", "es"]]
     truth = truth.rename(columns={"k": "slice", "ed": "ed_true", "es": "es_true"})
     table = found.drop(columns="frames", errors="ignore").merge(truth, on=["cine", "slice"])
     for phase in ("ed", "es"):
@@ -138,10 +145,11 @@ def frame_errors(found: pd.DataFrame, sections: pd.DataFrame, **keys) -> pd.Data
 def afd_table(errors: pd.DataFrame, by=("method",)) -> pd.DataFrame:
     """Table 1: a row a group with aFD, its interval over subjects, SD over sections, and seconds a sequence.
 
-    Sections only; `afd_ed_subject_cyclic` and the like are means of subjects' means. n: subjects, n_sections.
+    Sections only, and without those of the short axis that do not show the LV, unless they are grouped `by` kind.
+    `afd_ed_subject_cyclic` and the like are means of subjects' means. n: subjects, n_sections.
     """
     by, rows = list(by), []
-    sections = errors[errors["slice"] >= 0]
+    sections = errors[(errors["slice"] >= 0) & (("kind" in by) | showing_lv(errors))]
     for key, part in sections.groupby(by, sort=False):
         row = dict(zip(by, key, strict=True))
         row |= with_intervals(part.assign(_all=0), ERRORS, ["_all"]).iloc[0].drop("_all").to_dict()
@@ -153,13 +161,18 @@ def afd_table(errors: pd.DataFrame, by=("method",)) -> pd.DataFrame:
     return table[[c for c in table if not c.startswith("n_afd") and not c.startswith("n_undefined")]]
 
 
+def showing_lv(errors) -> pd.Series:
+    """Which rows of `frame_errors` are sections that show the LV, as far as the observer drew it."""
+    return errors["kind"] != "sax without LV"
+
+
 def paired_gain(errors: pd.DataFrame, better: str, worse: str, error: str) -> dict:
     """Mean over subjects of how much smaller `better`'s error is than `worse`'s, with its interval.
 
     Paired: the same sections of the same subjects, averaged over sections and seeds. Returns gain, gain_low, gain_high,
     n; NaN where one of the two was not run.
     """
-    sections = errors[errors["slice"] >= 0]
+    sections = errors[(errors["slice"] >= 0) & showing_lv(errors)]
     means = sections.groupby(["participant_id", "method"])[error].mean().unstack("method")
     if not {better, worse} <= set(means):
         return {"gain": np.nan, "gain_low": np.nan, "gain_high": np.nan, "n": 0}
@@ -169,37 +182,24 @@ def paired_gain(errors: pd.DataFrame, better: str, worse: str, error: str) -> di
 
 def afd_metrics(errors: pd.DataFrame) -> dict:
     """afd_ed, …, of TempReg-Net, each with its interval over subjects; `_without_tsc` without the structured loss,
-    `_METHOD` of others, `_cine_cyclic` of whole cines; the best constant answer's (cyclic) and the gain over it."""
+    `_METHOD` of others. Cyclic ones: `_constant` of the best constant answer, `_gain_constant` over it, `_gain_blind`
+    over one that is not told where recordings begin, `_cine` of whole cines, `_all` with sections without LV."""
     table, metrics = afd_table(errors).set_index("method"), {}
-    others = [method for method in table.index if method not in ("tempreg", "without_tsc", "constant")]
+    others = [method for method in table.index if method not in ("tempreg", "without_tsc", "constant", "blind")]
     for method in ("tempreg", "without_tsc", *others):
         suffix = "" if method == "tempreg" else f"_{method}"
         for name, end in product(ERRORS, ("", "_low", "_high")):
             metrics[name + suffix + end] = table.loc[method, name + end] if method in table.index else np.nan
-    whole = errors[(errors["slice"] < 0) & (errors["method"] == "tempreg")]
-    cines = afd_table(whole.assign(slice=0)).iloc[0]
+    own = errors[errors["method"] == "tempreg"]
+    parts = {"constant": table.loc["constant"], "all": afd_table(own.assign(kind="any")).iloc[0],
+             "cine": afd_table(own[own["slice"] < 0].assign(slice=0)).iloc[0]}
     for phase in ("ed", "es"):
-        name = f"afd_{phase}_cyclic"
-        metrics |= {f"afd_{phase}_cine_cyclic{end}": cines[name + end] for end in ("", "_low", "_high")}
-        for end in ("", "_low", "_high"):
-            metrics[f"afd_{phase}_constant{end}"] = table.loc["constant", f"{name}{end}"]
-        gain = paired_gain(errors, "tempreg", "constant", name)
-        metrics |= {key.replace("gain", f"afd_{phase}_gain_constant"): gain[key] for key in
-                    ("gain", "gain_low", "gain_high")}
+        for (part, row), end in product(parts.items(), ("", "_low", "_high")):
+            metrics[f"afd_{phase}_{part}{end}"] = row[f"afd_{phase}_cyclic{end}"]
+        for other in ("constant", "blind"):
+            gain = paired_gain(errors, "tempreg", other, f"afd_{phase}_cyclic")
+            metrics |= {f"afd_{phase}_gain_{other}{key[4:]}": value for key, value in gain.items() if key != "n"}
     return metrics | {"n": int(errors["participant_id"].nunique())}
-
-
-def section_kinds(cohort, sections, observer: str) -> pd.Series:
-    """What each section of `section_table` shows: its view, and of the short axis whether the observer drew LV there at
-    ED; beyond base and apex the LV's phases show only in what lies around it."""
-    looked, kinds = cohort.observer(observer), []
-    for row in sections.itertuples():
-        if row.view != "sax" or not looked.has(row.cine):
-            kinds.append(row.view)
-            continue
-        drawn = (looked.mask(row.cine).mask[row.ed, row.k] == STRUCTURES["lv"]).any()
-        kinds.append("sax with LV" if drawn else "sax without LV")
-    return pd.Series(kinds, sections.index, name="kind")
 
 
 def curve_case(cohort, finder, row) -> dict:

@@ -36,8 +36,11 @@ def target_curve(ed: float, es: float, frames: int, kind: str = "cyclic") -> np.
 
 @dataclass(frozen=True)
 class Phases:
-    """ED and ES in frames from 0, fractional. confidence: how much the curve looks like a cycle with this ED and ES, 0
-    to 1 (correlation with their target, 0 where it is negative)."""
+    """ED and ES in frames from 0, fractional.
+
+    confidence: how much the curve looks like a cycle with this ED and ES, 0 to 1: correlation with their target × share
+    of the target's height that it reaches. A network that learned by squared error says little where it is unsure.
+    """
 
     ed: float
     es: float
@@ -59,14 +62,18 @@ def decode(curve, how: str = "fit", kind: str = "cyclic") -> Phases:
     if how not in DECODINGS:
         raise ValueError(f"unknown decoding {how!r}; expected one of {', '.join(DECODINGS)}")
     centred = curve - curve.mean()
-    fits = _unit_targets(len(curve), kind) @ (centred / np.linalg.norm(centred))  # (frames of ED, frames of ES)
+    units, height = _unit_targets(len(curve), kind), np.linalg.norm(centred)
+    fits = units @ (centred / height)  # (frames of ED, frames of ES)
     if how == "extremes":
         ed, es = int(curve.argmax()), int(curve.argmin())
         around_ed = around_es = curve
     else:
         ed, es = map(int, np.unravel_index(fits.argmax(), fits.shape))
         around_ed, around_es = fits[:, es], fits[ed]
-    return Phases(_vertex(around_ed, ed), _vertex(around_es, es), float(max(fits[ed, es], 0.0)))
+    target = target_curve(ed, es, len(curve), kind)
+    reached = min(1.0, fits[ed, es] * height / np.linalg.norm(target - target.mean()))
+    confidence = max(0.0, fits[ed, es]) * max(0.0, reached)
+    return Phases(_vertex(around_ed, ed), _vertex(around_es, es), float(confidence))
 
 
 @lru_cache(maxsize=64)
