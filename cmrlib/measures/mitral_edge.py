@@ -1,0 +1,179 @@
+"""The mitral points of a drawn LV cavity: its outline ends in a straight edge at the valve.
+
+Hand-drawn long-axis cavities close at the mitral plane with a line, whose ends are the insertion points. Of the straight
+edges across the two ends of the long axis, the base is the one beyond which blood goes on into the atrium; beyond the
+apex lies muscle. Whatever is doubtful is refused with a reason.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+STRAIGHT_PX = 1.6
+"""So near to the line a point of the outline belongs to the edge: lines on a pixel grid, through JPEG, bend by one."""
+FEWEST_PIXELS = 150
+ACROSS = 0.5
+"""Least cosine between the edge's outward normal and the long axis: valves lie across, and up to 60° oblique."""
+SHORTEST = 0.55
+"""Least length of the edge as a share of the cavity's mean width: shorter ones are a rounded apex or a slip of the pen."""
+BLOOD = 0.5
+"""Least brightness beyond the edge as a share of the way from the wall's to the cavity's."""
+BESIDE_PX = (3.0, 9.0)
+
+
+@dataclass(frozen=True)
+class MitralEdge:
+    """points_px: (2, 2) as (column, row), first the one that lies left when the apex is turned down (lateral, in an
+    image that is not mirrored); NaN where refused. residual_px: RMS distance of the outline from the edge. blood:
+    brightness beyond it between wall (0) and cavity (1). refused: why there are no points, else empty."""
+
+    points_px: np.ndarray
+    residual_px: float = float("nan")
+    blood: float = float("nan")
+    refused: str = ""
+
+    @property
+    def length_px(self) -> float:
+        return float(np.hypot(*(self.points_px[1] - self.points_px[0])))
+
+
+def mitral_edge(cavity, image=None, straight_px: float = STRAIGHT_PX) -> MitralEdge:
+    """Points of the valve from one drawn cavity.
+
+    cavity: (rows, columns) bool. image: (rows, columns) of any grey scale; without it the longer of the two ends'
+    edges is the base.
+    """
+    outline, why = _outline(cavity)
+    if why:
+        return _refuse(why)
+    middle = outline.mean(0)
+    axis = _long_axis(cavity)
+    width = np.count_nonzero(cavity) / np.ptp((outline - middle) @ axis)
+    edges = [edge for side in (axis, -axis) if (edge := _longest_edge(outline, middle, side, straight_px)) is not None]
+    edges = [edge for edge in edges if edge[3] >= SHORTEST * width]
+    if not edges:
+        return _refuse("no straight edge across an end of the long axis")
+    blood = [_blood_beyond(image, cavity, ends, side) for ends, side, *_ in edges]
+    best = int(np.argmax([edge[3] for edge in edges] if image is None else blood))
+    if image is not None and not blood[best] >= BLOOD:
+        return _refuse("no blood beyond the edge")
+    ends, side, residual, _ = edges[best]
+    along = ends[1] - ends[0]
+    # `side` points to the atrium, so the apex lies the other way; apex down puts the first point left
+    if along[0] * -side[1] - along[1] * -side[0] < 0:
+        ends = ends[::-1]
+    return MitralEdge(ends, residual, blood[best])
+
+
+def _refuse(why):
+    return MitralEdge(np.full((2, 2), np.nan), refused=why)
+
+
+def _outline(cavity):
+    """(n, 2) points (column, row) of the outer outline at steps of half a pixel, and why there is none."""
+    cavity = np.asarray(cavity, np.uint8)
+    count, regions, stats, _ = cv2.connectedComponentsWithStats(cavity)
+    if count < 2 or stats[1:, cv2.CC_STAT_AREA].max() < FEWEST_PIXELS:
+        return None, f"the cavity has fewer than {FEWEST_PIXELS} pixels"
+    largest = (regions == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
+    border = np.r_[largest[0], largest[-1], largest[:, 0], largest[:, -1]]
+    if border.any():
+        return None, "the cavity touches the image's border"
+    # the outline runs where a softened mask crosses one half, so that it does not follow the pixels' stairs
+    soft = cv2.GaussianBlur(cv2.resize(largest.astype(np.float32), None, fx=2, fy=2), (0, 0), 1.2)
+    contours, _ = cv2.findContours((soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = max(contours, key=len)[:, 0].astype(float)
+    return (points + 0.5) / 2 - 0.5, ""
+
+
+def _long_axis(cavity):
+    rows, columns = np.nonzero(cavity)
+    _, vectors = np.linalg.eigh(np.cov(np.stack([columns, rows]).astype(float)))
+    return vectors[:, 1]
+
+
+def _longest_edge(outline, middle, side, straight_px):
+    """(ends, outward normal, residual, length) of the longest straight run at the end of the axis that `side` points
+    to, None where there is none. The runs start anywhere; a run ends where a point leaves the line."""
+    best = None
+    n = len(outline)
+    doubled = np.r_[outline, outline]
+    for start in range(0, n, 3):
+        stop = _run(doubled, start, n, straight_px)
+        chord = doubled[stop] - doubled[start]
+        length = np.hypot(*chord)
+        if best is not None and length <= best[3]:
+            continue
+        centre = doubled[start:stop + 1].mean(0)
+        normal = np.array([-chord[1], chord[0]]) / max(length, 1e-9)
+        normal = normal if normal @ (centre - middle) > 0 else -normal
+        if normal @ side >= ACROSS and (centre - middle) @ side > 0:
+            best = (*_fitted(doubled[start:stop + 1], normal), length)
+    return best
+
+
+def _run(points, start, n, straight_px):
+    """Last index such that all points from `start` lie within `straight_px` of their chord; found by halving."""
+    low, high = start + 4, start + n // 2
+    while low < high:
+        stop = (low + high + 1) // 2
+        chord = points[stop] - points[start]
+        inner = points[start:stop + 1] - points[start]
+        away = np.abs(inner[:, 0] * chord[1] - inner[:, 1] * chord[0]) / max(np.hypot(*chord), 1e-9)
+        low, high = (stop, high) if away.max() <= straight_px else (low, stop - 1)
+    return low
+
+
+def _fitted(run, normal):
+    """(ends on the line of least squares through the run's inner part, normal, residual) of a straight run."""
+    cut = len(run) // 8  # the corners are round
+    inner = run[cut:len(run) - cut]
+    centre = inner.mean(0)
+    _, _, vectors = np.linalg.svd(inner - centre, full_matrices=False)
+    along = vectors[0]
+    place = (run - centre) @ along
+    ends = centre + np.outer([place.min(), place.max()], along)
+    residual = float(np.sqrt((((inner - centre) @ vectors[1]) ** 2).mean()))
+    fitted = np.array([-along[1], along[0]])
+    return ends, fitted if fitted @ normal > 0 else -fitted, residual
+
+
+def _blood_beyond(image, cavity, ends, normal):
+    """Median brightness a little beyond the edge's middle half: 0 the wall's, 1 the cavity's; NaN without an image."""
+    if image is None:
+        return float("nan")
+    image, inside = np.asarray(image, np.float32), np.asarray(cavity, bool)
+    near = cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~inside
+    blood, wall = np.median(image[inside]), np.percentile(image[near], 15)
+    places = ends[0] + np.outer(np.linspace(0.25, 0.75, 15), ends[1] - ends[0])
+    beyond = (places[:, None] + normal * np.linspace(*BESIDE_PX, 7)[:, None]).astype(np.float32)
+    grey = cv2.remap(image, beyond[..., 0], beyond[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return float((np.median(grey) - wall) / max(blood - wall, 1e-6))
+
+
+def edge_repeatability_pct(cavity, image=None, turns_deg=(-20.0, -11.0, 7.0, 16.0, 33.0)) -> float:
+    """How far the fitted ends move when the same drawing lies otherwise on the pixel grid: mean distance from the plain
+    fit in percent of the edge's length, over turned copies of mask and image; NaN where a fit is refused."""
+    plain = mitral_edge(cavity, image)
+    if plain.refused:
+        return float("nan")
+    rows, columns = np.shape(cavity)
+    moved = []
+    for angle in turns_deg:
+        turn = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), angle, 1.0)
+        turned = cv2.warpAffine(np.asarray(cavity, np.float32), turn, (columns, rows)) > 0.5
+        grey = None if image is None else cv2.warpAffine(np.asarray(image, np.float32), turn, (columns, rows))
+        edge = mitral_edge(turned, grey)
+        if edge.refused:
+            continue
+        back = cv2.invertAffineTransform(turn)
+        moved.append(swapped_distance(edge.points_px @ back[:, :2].T + back[:, 2], plain.points_px).mean())
+    return 100 * float(np.mean(moved)) / plain.length_px if moved else float("nan")
+
+
+def swapped_distance(points, reference) -> np.ndarray:
+    """Distances (2,) of two points from two reference points, whichever way round is nearer: where an image may be
+    mirrored nobody can say which end is lateral. points, reference: (2, 2)."""
+    ways = [np.hypot(*(np.asarray(points)[order] - reference).T) for order in ([0, 1], [1, 0])]
+    return min(ways, key=np.mean)

@@ -1,0 +1,31 @@
+"""MVnet: mitral points in every frame of 2CH and 4CH cines, by two residual networks a view.
+
+Gonzales et al., J Cardiovasc Magn Reson 2021;23:137. Stage 1 looks at the whole frame, 160×160; stage 2 at the valve set
+upright, .75 mm, 118×162, and may be repeated on its own output (1+2+2 is the paper's choice).
+
+Where we leave the paper, and why:
+
+* the image is first set upright by the affine, in quarter turns and a mirror (`geometry.stage1_plane`): stored in any
+  of eight ways, a heart gives the same picture. Which side the apex is follows from that; where the affine is lost,
+  from the motion of the frames, as in the paper; where there is no motion either, from the names of the points;
+* head "maps" reads points from heat maps (cross-entropy and MSE) where the paper's head "points" has four numbers and
+  MSE: without ImageNet weights it learns from far fewer hearts;
+* augmentation is drawn anew each time in place of ten fixed copies, and grey values vary too;
+* one-cycle rates around the given one, averaged weights and weight decay (`training.fit`), as all learners here;
+* displacement has a sign (apical positive) and smoothing is stated: see `measures.valve`;
+* 118 training subjects for Lund in the text contradict table 2 (442): the table is right. 118×162 are rows×columns.
+"""
+
+from cmrlib.mvnet.blocks import Look, frame_table, points_block, standard_look
+from cmrlib.mvnet.evaluation import by_stage, displacement_errors, inter_observer, point_errors, stage_metrics
+from cmrlib.mvnet.geometry import apical_side, is_mirrored, stage1_plane, stage2_plane
+from cmrlib.mvnet.learning import points_learner, train_network
+from cmrlib.mvnet.network import MVNet, PointLoss, build, decode, load_imagenet
+from cmrlib.mvnet.tracking import STAGES, ViewTracker, load_trackers, save_trackers, track_cohort
+
+__all__ = [
+    "STAGES", "Look", "MVNet", "PointLoss", "ViewTracker", "apical_side", "build", "by_stage", "decode",
+    "displacement_errors", "frame_table", "inter_observer", "is_mirrored", "load_imagenet", "load_trackers",
+    "point_errors", "points_block", "points_learner", "save_trackers", "stage1_plane", "stage2_plane",
+    "stage_metrics", "standard_look", "track_cohort", "train_network",
+]

@@ -1,0 +1,111 @@
+"""Where MVnet looks: the whole image made small (stage 1), the valve made upright (stage 2), and the way back.
+
+Both are one `Plane` each, so points stay floating-point numbers from the network to the native image. Points are
+(…, 2, 2): two points as (column, row), first the one that stands left in stage 2 (anterior or lateral).
+"""
+
+import numpy as np
+
+from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.cine import Cine, Plane
+
+STAGE1_SHAPE = (160, 160)
+STAGE2_SHAPE, STAGE2_MM = (118, 162), 0.75
+"""118×162 is taken as rows×columns: the valve lies across, and its plane must fit more than its motion."""
+
+_STANDING = {
+    # columns to the patient's left, rows to the back (and the feet): how scanners show a four-chamber view
+    "4ch": (np.array([-1.0, 0.2, -0.2]), np.array([-0.2, -1.0, -0.4])),
+    # columns to the back (and the right), rows to the feet: apex on the left, anterior wall above
+    "2ch": (np.array([0.6, -1.0, 0.2]), np.array([0.0, 0.0, -1.0])),
+}
+"""RAS directions of columns and rows of an image as it is usually shown."""
+
+
+def require_valve_view(cine: Cine):
+    if cine.view not in MITRAL_POINTS:
+        raise ValueError(f"{cine.name}: view {cine.view!r} has no mitral points; MVnet tracks {list(MITRAL_POINTS)}")
+
+
+def knows_orientation(cine: Cine) -> bool:
+    """Whether the affine says how the patient lies: images that lost their spacing lost that too."""
+    return cine.spacing_known and bool(np.isfinite(cine.affine).all())
+
+
+def is_mirrored(cine: Cine) -> bool:
+    """Whether the image shows the heart as in a mirror, by the affine; False where that is unknown."""
+    if not knows_orientation(cine):
+        return False
+    column, row = np.asarray(cine.affine, float)[:3, :2].T
+    return float(np.cross(column, row) @ np.cross(*_STANDING[cine.view])) < 0
+
+
+def stage1_plane(cine: Cine, shape=STAGE1_SHAPE) -> Plane:
+    """The whole image resized to `shape`, so pixels become anisotropic, as the paper has it.
+
+    Where the affine is known the image is first set upright by quarter turns and a mirror: the same heart, stored in
+    any of the eight ways, reaches the network as the same picture.
+    """
+    rows, columns = cine.pixels.shape[2:]
+    across, down = _upright(cine)  # output axes in input pixels: each (column, row), one entry ±1
+    size = np.array([columns, rows], float)
+    linear = np.stack([across * (np.abs(across) @ size) / shape[1], down * (np.abs(down) @ size) / shape[0]], 1)
+    middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
+    return Plane(np.c_[linear, (size - 1) / 2 - linear @ middle], tuple(shape), (rows, columns))
+
+
+def _upright(cine):
+    """Of the eight ways to lay an image, the one nearest to how its view is usually shown."""
+    across, down = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    if not knows_orientation(cine):
+        return across, down
+    column, row = (axis / np.linalg.norm(axis) for axis in np.asarray(cine.affine, float)[:3, :2].T)
+    wanted_across, wanted_down = _STANDING[cine.view]
+    if is_mirrored(cine):
+        across = -across
+    turns = [(across, down), (down, -across), (-across, -down), (-down, across)]
+    fits = [np.r_[a @ [column, row], d @ [column, row]] @ np.r_[wanted_across, wanted_down] for a, d in turns]
+    return turns[int(np.argmax(fits))]
+
+
+def spacing_or_one(cine: Cine) -> np.ndarray:
+    """Pixel size (column, row) in mm; 1 where it was lost, so that relative sizes still hold."""
+    return np.array(cine.spacing_mm[:0:-1] if cine.spacing_known else (1.0, 1.0))
+
+
+def apical_side(points_px, spacing_mm, ed: int = 0) -> float:
+    """Which way the valve moves from frame `ed`, seen along the line from the first point to the second: +1 where the
+    apex lies a quarter turn from that direction towards (−row, column), −1 on the other side, 0 where nothing moves.
+
+    points_px: (frames, 2, 2). The motion of the other frames decides, as in the paper.
+    """
+    mm = np.asarray(points_px, float) * spacing_mm
+    along = mm[ed, 1] - mm[ed, 0]
+    apical = np.array([-along[1], along[0]])
+    return float(np.sign(np.round((mm - mm[ed]).mean((0, 1)) @ apical, 9)))
+
+
+def stage2_plane(points_px, spacing_mm, source_shape, mirrored: bool = False, shape=STAGE2_SHAPE,
+                 step_mm: float = STAGE2_MM) -> Plane:
+    """The standardised picture: isotropic `step_mm`, valve across and in the middle, apex down, first point left.
+
+    points_px: (2, 2) of the frame that gives orientation and centre. spacing_mm: (column, row). mirrored: turned over
+    too (see `is_mirrored` and `apical_side`). Raises ValueError for points that coincide or are not finite.
+    """
+    mm = np.asarray(points_px, float) * spacing_mm
+    along = mm[1] - mm[0]
+    if not np.isfinite(mm).all() or np.hypot(*along) < 1e-6:
+        raise ValueError(f"two different mitral points are needed to set a valve upright, got {np.asarray(points_px)}")
+    angle = np.degrees(np.arctan2(along[1], along[0])) + (180.0 if mirrored else 0.0)
+    step_px = step_mm / np.asarray(spacing_mm, float)[::-1]  # input pixels an output pixel, (row, column)
+    return Plane.around(source_shape, step_px, shape, (mm.mean(0) / spacing_mm), angle, mirrored)
+
+
+def jittered(plane: Plane, scale: float, rotation_deg: float, shift_px) -> Plane:
+    """A plane whose grid is scaled, turned and shifted (output pixels): augmentation in the network's own pixels."""
+    angle = np.deg2rad(rotation_deg)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([(plane.shape[1] - 1) / 2, (plane.shape[0] - 1) / 2])
+    linear = plane.matrix[:, :2] @ turn
+    offset = plane.matrix[:, :2] @ (middle + shift_px - turn @ middle) + plane.matrix[:, 2]
+    return Plane(np.c_[linear, offset], plane.shape, plane.source_shape)

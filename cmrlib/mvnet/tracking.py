@@ -1,0 +1,162 @@
+"""Prediction: a cine in, its mitral points in every frame out, stage by stage, with a confidence."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.cine import Cine
+from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer
+from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.mvnet.blocks import Look, picture
+from cmrlib.mvnet.geometry import apical_side, knows_orientation, require_valve_view, spacing_or_one
+from cmrlib.mvnet.network import build, decode, fold_batch_norm
+from cmrlib.weights import load_weights, save_weights
+
+STAGES = ("stage1", "stage12", "stage122")
+"""After stage 1, 1+2 and 1+2+2."""
+BATCH = 32
+FAR = 0.25
+"""Passes that differ by this share of the annulus have nothing in common: a confidence of 0."""
+
+
+class ViewTracker:
+    """The two networks of one view with the way each sees. `second` None: stage 1 alone."""
+
+    def __init__(self, first, first_look: Look, second=None, second_look: Look | None = None, precision: str = "bf16",
+                 least_confidence: float = 0.0):
+        self.view, self.looks = first_look.view, (first_look, second_look)
+        self.models = (first.eval(), None if second is None else second.eval())
+        self.networks = tuple(None if m is None else fold_batch_norm(m) for m in self.models)
+        self.precision, self.least_confidence = precision, least_confidence
+
+    def stages(self, cine: Cine, passes: int = 2) -> dict[str, np.ndarray]:
+        """Stage → points (frames, 2, 2) as (column, row) of the native image. passes: how often stage 2 runs."""
+        require_valve_view(cine)
+        if cine.view != self.view:
+            raise ValueError(f"{cine.name}: these networks are for view {self.view}, the cine is {cine.view}")
+        points = self._pass(0, cine, [self.looks[0].plane(cine)] * cine.frames)
+        found = {STAGES[0]: points}
+        for n in range(passes if self.networks[1] is not None else 0):
+            points = self._pass(1, cine, self._upright(cine, points))
+            found[STAGES[n + 1] if n < 2 else f"stage1{'2' * (n + 1)}"] = points
+        return found
+
+    def _upright(self, cine, points):
+        """A plane a frame: all share the first frame's, unless a cohort kept single frames of unknown geometry."""
+        look, mirrored = self.looks[1], None
+        if not knows_orientation(cine) and cine.frames >= FEWEST_FRAMES:
+            ed = cine.ed or 0
+            mirrored = apical_side(points, spacing_or_one(cine), ed) < 0
+        if cine.spacing_known:
+            return [look.plane(cine, points[0], mirrored)] * cine.frames
+        return [look.plane(cine, pair, mirrored) for pair in points]
+
+    def _pass(self, stage, cine, planes):
+        shape, found = self.looks[stage].shape, []
+        pictures = np.stack([picture(cine.pixels[t, 0], plane) for t, plane in enumerate(planes)])
+        for start in range(0, len(pictures), BATCH):
+            batch = torch.from_numpy(pictures[start:start + BATCH, None].astype(np.float32))
+            found.append(self.infer(stage, batch.contiguous(memory_format=torch.channels_last), shape))
+        points = np.concatenate(found)
+        return np.stack([plane.back_points(pair) for plane, pair in zip(planes, points)])
+
+    def infer(self, stage: int, batch, shape) -> np.ndarray:
+        """Pictures (b, 1, rows, columns) → points (b, 2, 2) in their pixels, fp32."""
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+            return decode(self.networks[stage](batch).float(), shape).double().numpy()
+
+    def predict(self, cine: Cine, passes: int = 2) -> tuple[pd.DataFrame, list[str]]:
+        """(points table (POINT_COLUMNS) of every frame, flags). The confidence of a frame is how little the last pass
+        moved the points; `valve_not_found` where its median is below what validation hearts had."""
+        found = list(self.stages(cine, passes).values())
+        confidence = agreement(found, spacing_or_one(cine))
+        flags = [] if np.median(confidence) >= self.least_confidence else ["valve_not_found"]
+        rows, columns = cine.pixels.shape[2:]
+        if not ((found[-1] > -1) & (found[-1] < [columns, rows])).all():
+            flags.append("points_outside")
+        return points_table(cine, found[-1], confidence), flags
+
+
+def agreement(passes, spacing_mm) -> np.ndarray:
+    """(frames,) 0 to 1: 1 where the last two passes agree, 0 where they differ by `FAR` of the annulus or more."""
+    if len(passes) < 2:
+        return np.ones(len(passes[-1]))
+    before, after = (np.asarray(points) * spacing_mm for points in passes[-2:])
+    annulus = np.hypot(*np.moveaxis(after[:, 1] - after[:, 0], -1, 0))
+    moved = np.hypot(*np.moveaxis(after - before, -1, 0)).mean(1)
+    return np.clip(1 - moved / (FAR * np.maximum(annulus, 1e-6)), 0, 1)
+
+
+def points_table(cine: Cine, points, confidence) -> pd.DataFrame:
+    """Points (frames, 2, 2) and confidence (frames,) → POINT_COLUMNS, two rows a frame; never rounded."""
+    rows = []
+    for t, pair in enumerate(points):
+        world = cine.to_world(pair, 0)
+        rows += [(t, 0, name, *pair[i], *world[i], confidence[t]) for i, name in enumerate(MITRAL_POINTS[cine.view])]
+    return pd.DataFrame(rows, columns=POINT_COLUMNS)
+
+
+def save_trackers(trackers: dict[str, ViewTracker], folder, **card):
+    """Weights of each view and stage as VIEW_stageN in a folder, each with its card."""
+    for view, tracker in trackers.items():
+        for n, (model, look) in enumerate(zip(tracker.models, tracker.looks), 1):
+            if model is not None:
+                own = {"architecture": model.architecture, "preprocessing": asdict(look)}
+                confidence = {"least_confidence": tracker.least_confidence}
+                save_weights(model, Path(folder) / f"{view}_stage{n}", own | confidence | card)
+
+
+def load_trackers(folder, precision: str = "bf16") -> dict[str, ViewTracker]:
+    """View → its tracker, of a run's folder or its folder of weights. Raises FileNotFoundError where there is none."""
+    folder = Path(folder)
+    folder = folder / "weights" if (folder / "weights").is_dir() else folder
+    trackers = {}
+    for view in MITRAL_POINTS:
+        if not (folder / f"{view}_stage1.json").exists():
+            continue
+        found = [load_weights(folder / f"{view}_stage{n}", build) for n in (1, 2)
+                 if n == 1 or (folder / f"{view}_stage2.json").exists()]
+        parts = [part for model, card in found for part in (model, _look(card["preprocessing"]))]
+        trackers[view] = ViewTracker(*parts, precision=precision, least_confidence=found[0][1]["least_confidence"])
+    if not trackers:
+        raise FileNotFoundError(f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run of "
+                                "04_mvnet, or its folder of weights")
+    return trackers
+
+
+def _look(preprocessing):
+    return Look(**(preprocessing | {"shape": tuple(preprocessing["shape"])}))
+
+
+def track_cohort(cohort, trackers: dict[str, ViewTracker], folders: dict, subjects=None, passes: int = 2) -> pd.DataFrame:
+    """Track every cine of the views that have a tracker, and lay the points over the cohort as observers.
+
+    folders: stage (of STAGES) → the folder of an observer that gets its points. Returns a row a cine: participant_id,
+    session, cine, view, frames, confidence (median over frames), seconds, flags.
+    """
+    wanted = cohort.cines[cohort.cines["view"].isin(list(trackers))]
+    wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(list(subjects))]
+    if wanted.empty:
+        raise ValueError(f"no cine of the views {', '.join(trackers)} among these subjects of {cohort.path.name}")
+    rows = []
+    for row in tqdm(list(wanted.itertuples()), desc="track", unit="cine", disable=None):
+        cine, start, tracker = cohort.cine(row.cine), time.monotonic(), trackers[row.view]
+        found = tracker.stages(cine, passes)
+        names, confidence = list(found), agreement(list(found.values()), spacing_or_one(cine))
+        seconds = time.monotonic() - start
+        for stage, folder in folders.items():
+            if stage in found:
+                so_far = [found[name] for name in names[:names.index(stage) + 1]]
+                table = points_table(cine, found[stage], agreement(so_far, spacing_or_one(cine)))
+                Observer(folder).write(cine, Annotation(points=table))
+        low = np.median(confidence) < tracker.least_confidence
+        rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
+                     "frames": cine.frames, "confidence": float(np.median(confidence)), "seconds": round(seconds, 3),
+                     "flags": "valve_not_found" if low else ""})
+    return pd.DataFrame(rows)
