@@ -193,6 +193,31 @@ def frames(
 
 
 @app.command()
+def valve(
+    cohort: Folder,
+    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 04_mvnet, or its folder of weights.")],
+    out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
+    observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "mvnet",
+    smooth_ms: Annotated[float | None, typer.Option(min=0, help="Smoothing; default as the run chose it.")] = None,
+    subjects: Subjects = None,
+    threads: Threads = 2,
+):
+    """Track the mitral valve in 2CH and 4CH cines: points, MAPSE, s', e', a'."""
+    from cmrlib.cli import shown
+    from cmrlib.cli.observers import observer_folder
+    from cmrlib.cli.valves import track
+    from cmrlib.cohort import Cohort
+    from cmrlib.training import set_threads_and_seed
+
+    set_threads_and_seed(0, threads)  # nothing is drawn at random
+    folder = out or observer_folder(cohort, observer)
+    table, new = track(Cohort.open(cohort), weights, folder, _words(subjects), smooth_ms)
+    names = ["participant_id", "views", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "flags"]
+    shown.show(table[names].head(shown.MOST), "mitral valve")
+    typer.echo(f"{new} cines tracked now; points, valve_motion.csv and valve_metrics.csv are in {folder}")
+
+
+@app.command()
 def measure(
     cohort: Folder,
     observer: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Whose masks: an observer that came with the "

@@ -1,8 +1,8 @@
 """The mitral points of a drawn LV cavity: its outline ends in a straight edge at the valve.
 
-Hand-drawn long-axis cavities close at the mitral plane with a line, whose ends are the insertion points. Of the straight
-edges across the two ends of the long axis, the base is the one beyond which blood goes on into the atrium; beyond the
-apex lies muscle. Whatever is doubtful is refused with a reason.
+Hand-drawn long-axis cavities close at the mitral plane with a line, whose ends are the insertion points. Of the
+straight edges across the two ends of the long axis, the base is the one beyond which blood goes on into the atrium;
+beyond the apex lies muscle. Whatever is doubtful is refused with a reason.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ FEWEST_PIXELS = 150
 ACROSS = 0.5
 """Least cosine between the edge's outward normal and the long axis: valves lie across, and up to 60° oblique."""
 SHORTEST = 0.55
-"""Least length of the edge as a share of the cavity's mean width: shorter ones are a rounded apex or a slip of the pen."""
+"""Least length of the edge as a share of the cavity's mean width: shorter ones are an apex or a slip of the pen."""
 BLOOD = 0.5
 """Least brightness beyond the edge as a share of the way from the wall's to the cavity's."""
 BESIDE_PX = (3.0, 9.0)

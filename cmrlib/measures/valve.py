@@ -81,8 +81,8 @@ class HeartMotion:
 
 
 def diastolic_waves(speed_cm_s, es: int, rr_ms: float) -> dict[str, int]:
-    """Where e' and a' are on the grid PHASES: of the waves of the recoil (positive) after `es`, the last one late in the
-    cycle is a', if another comes before it; e' is the fastest of the others. One wave alone is e'."""
+    """Where e' and a' are on the grid PHASES: of the waves of the recoil (positive) after `es`, the last one late in
+    the cycle is a', if another comes before it; e' is the fastest of the others. One wave alone is e'."""
     diastole = speed_cm_s[es:]
     waves, _ = find_peaks(np.r_[diastole, 0.0], prominence=PROMINENCE * max(float(diastole.max()), 1e-9))
     waves = [es + int(at) for at in waves if diastole[at] > 0]
@@ -132,8 +132,8 @@ def smooth_periodic(values, phase, smooth_share: float) -> np.ndarray:
     """Fourier coefficients (1 + 2h, m) of the periodic smoothing spline through values (n, m) at phases (n,).
 
     Least squares plus smooth_share⁴ times the mean squared second derivative; evenly spaced, a wave of angular
-    frequency ω per cycle keeps 1 / (1 + (ω · smooth_share)⁴) of its height. A little is always smoothed (.15 of a frame),
-    so that uneven times cannot make the curve swing between frames.
+    frequency ω per cycle keeps 1 / (1 + (ω · smooth_share)⁴) of its height. A little is always smoothed (.15 of a
+    frame), so that uneven times cannot make the curve swing between frames.
     """
     values, phase = np.asarray(values, float), np.asarray(phase, float)
     harmonics = (len(phase) - 1) // 2

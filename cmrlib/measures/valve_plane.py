@@ -15,7 +15,7 @@ from cmrlib.measures.studies import cycle_ms, frame_times_ms
 from cmrlib.measures.volumes import slice_widths_mm
 
 FURTHEST = 1.0
-"""The most basal slice is extended by at most so many slice distances: further, plane and stack contradict each other."""
+"""The most basal slice is extended by at most so many slice distances: further, plane and stack contradict."""
 
 
 def plane_through(points_mm, apex_mm) -> tuple[np.ndarray, np.ndarray]:

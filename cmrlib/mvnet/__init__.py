@@ -1,7 +1,7 @@
 """MVnet: mitral points in every frame of 2CH and 4CH cines, by two residual networks a view.
 
-Gonzales et al., J Cardiovasc Magn Reson 2021;23:137. Stage 1 looks at the whole frame, 160×160; stage 2 at the valve set
-upright, .75 mm, 118×162, and may be repeated on its own output (1+2+2 is the paper's choice).
+Gonzales et al., J Cardiovasc Magn Reson 2021;23:137. Stage 1 looks at the whole frame, 160×160; stage 2 at the valve
+set upright, .75 mm, 118×162, and may be repeated on its own output (1+2+2 is the paper's choice).
 
 Where we leave the paper, and why:
 

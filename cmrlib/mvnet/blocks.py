@@ -109,14 +109,18 @@ def frame_table(cohort, observers, view: str, split: pd.Series, frames: int = 0,
         if side == "test" or name is None or not cohort.observer(name).has(row.cine, "points.tsv"):
             continue
         pointed = sorted(cohort.observer(name).points(row.cine)["frame"].unique())
-        kept = pointed if not frames else [pointed[i * len(pointed) // frames] for i in range(min(frames, len(pointed)))]
         repeats = copies if side == "train" else 1
-        rows += [(row.cine, int(frame), side, name) for frame in dict.fromkeys(kept) for _ in range(repeats)]
+        rows += [(row.cine, int(frame), side, name) for frame in _spread(pointed, frames) for _ in range(repeats)]
     table = pd.DataFrame(rows, columns=["cine", "frame", "split", "observer"])
     if absent := {"train", "validation"} - set(table["split"]):
         raise ValueError(f"no {view} points of a {' or '.join(sorted(absent))} subject in {cohort.path.name}; choose "
                          "another observer, view or split")
     return table
+
+
+def _spread(frames, most):
+    """At most `most` of a list, evenly spaced; all for 0."""
+    return frames if not 0 < most < len(frames) else [frames[i * len(frames) // most] for i in range(most)]
 
 
 class _Reader:
@@ -144,7 +148,8 @@ class StandardFrame(ItemTransform):
     """(FrameRef, points) → (TensorFrame, TensorPoints) by one plane for both, random in training only."""
 
     def __init__(self, look: Look, scale=0.1, rotation_deg=10.0, shift_px=3.0):
-        self.look, self.scale, self.rotation_deg, self.shift_px, self.training = look, scale, rotation_deg, shift_px, False
+        self.look, self.scale, self.rotation_deg, self.shift_px = look, scale, rotation_deg, shift_px
+        self.training = False
 
     def __call__(self, pair, split_idx=None, **kwargs):
         self.training = split_idx == 0  # see blocks.StandardSlice

@@ -66,10 +66,10 @@ def inter_observer(cohort, reference: str, test: str, smooth_ms: float, referenc
     both = set(displacement["participant_id"])
     metrics = metrics[metrics["participant_id"].isin(both)].reset_index(drop=True)
     compared = [agreement.compare(metrics, reference, test, list(CLINICAL))]
-    frames = pd.concat([displacement[["participant_id", "session", "frame"]].assign(
-        observer=name, displacement_mm=displacement[side]) for name, side in ((reference, "reference"), (test, "test"))])
-    compared.append(agreement.compare(frames, reference, test, ["displacement_mm"],
-                                      on=("participant_id", "session", "frame")))
+    keys = ["participant_id", "session", "frame"]
+    frames = pd.concat([displacement[keys].assign(observer=name, displacement_mm=displacement[side])
+                        for name, side in ((reference, "reference"), (test, "test"))])
+    compared.append(agreement.compare(frames, reference, test, ["displacement_mm"], on=keys))
     points = point_errors(cohort, reference, test, sorted(both))
     return points, displacement, metrics, pd.concat(compared, ignore_index=True)
 

@@ -83,7 +83,8 @@ def map_points(logits, reach: int = 3) -> torch.Tensor:
     peak = logits.flatten(2).argmax(2)
     row, column = peak // w, peak % w
     rows, columns = torch.arange(h, device=logits.device), torch.arange(w, device=logits.device)
-    near = ((rows - row[..., None]).abs() <= reach)[..., None] & ((columns - column[..., None]).abs() <= reach)[:, :, None]
+    near = ((rows - row[..., None]).abs() <= reach)[..., None]
+    near = near & ((columns - column[..., None]).abs() <= reach)[:, :, None]
     p = logits.masked_fill(~near, -torch.inf).flatten(2).softmax(2).view(b, n, h, w)
     return torch.stack([(p.sum(2) * columns).sum(2), (p.sum(3) * rows).sum(2)], -1)
 
@@ -151,8 +152,8 @@ def load_imagenet(model: MVNet, path):
     expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("head.")}
     strange = [k for k, shape in expected.items() if k not in ours or ours[k].shape != shape]
     if strange:
-        raise ValueError(f"{Path(path).name} does not hold ImageNet weights of {model.architecture['backbone']}: "
-                         f"{len(strange)} of {len(expected)} tensors are missing or of another shape, e.g. {strange[0]}")
+        raise ValueError(f"{Path(path).name} holds no ImageNet weights of {model.architecture['backbone']}: "
+                         f"{len(strange)} of {len(expected)} tensors are missing or of another shape, as {strange[0]}")
     model.load_state_dict(ours | {k: v for k, v in model.state_dict().items() if k.startswith("head.")})
 
 

@@ -125,8 +125,8 @@ def load_trackers(folder, precision: str = "bf16") -> dict[str, ViewTracker]:
         parts = [part for model, card in found for part in (model, _look(card["preprocessing"]))]
         trackers[view] = ViewTracker(*parts, precision=precision, least_confidence=found[0][1]["least_confidence"])
     if not trackers:
-        raise FileNotFoundError(f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run of "
-                                "04_mvnet, or its folder of weights")
+        raise FileNotFoundError(f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run "
+                                "of 04_mvnet, or its folder of weights")
     return trackers
 
 
@@ -134,7 +134,8 @@ def _look(preprocessing):
     return Look(**(preprocessing | {"shape": tuple(preprocessing["shape"])}))
 
 
-def track_cohort(cohort, trackers: dict[str, ViewTracker], folders: dict, subjects=None, passes: int = 2) -> pd.DataFrame:
+def track_cohort(cohort, trackers: dict[str, ViewTracker], folders: dict, subjects=None,
+                 passes: int = 2) -> pd.DataFrame:
     """Track every cine of the views that have a tracker, and lay the points over the cohort as observers.
 
     folders: stage (of STAGES) → the folder of an observer that gets its points. Returns a row a cine: participant_id,

@@ -18,10 +18,22 @@ from cmrlib.plots.statistics import (
     volume_curves,
 )
 from cmrlib.plots.style import mark_synthetic, use_style
+from cmrlib.plots.valve import (
+    animate_points,
+    clinical_figure,
+    edge_sheet,
+    motion_curves,
+    points_sheet,
+    stage_figure,
+    stage_points_figure,
+    variability_figure,
+)
 
 __all__ = [
-    "agreement_figure", "animate", "base_mid_apex", "bland_altman", "confidence", "confidence_error", "curve_panels",
-    "cycle_figure", "few_labels", "frame_curves", "frame_errors_by", "heart_box", "loss_curves", "mark_synthetic",
-    "overlap_figure", "overlap_strips", "phase_sheet", "published_figure", "regression", "seed_pairs",
-    "segment_heatmap", "show_slice", "stack_picture", "thumbnails", "use_style", "volume_curves",
+    "agreement_figure", "animate", "animate_points", "base_mid_apex", "bland_altman", "clinical_figure",
+    "confidence", "confidence_error", "curve_panels", "cycle_figure", "edge_sheet", "few_labels", "frame_curves",
+    "frame_errors_by", "heart_box", "loss_curves", "mark_synthetic", "motion_curves", "overlap_figure",
+    "overlap_strips", "phase_sheet", "points_sheet", "published_figure", "regression", "seed_pairs",
+    "segment_heatmap", "show_slice", "stack_picture", "stage_figure", "stage_points_figure", "thumbnails",
+    "use_style", "variability_figure", "volume_curves",
 ]

@@ -1,0 +1,172 @@
+"""Mitral points on hearts, the valve's motion, and MVnet's figures 4 to 8."""
+
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from PIL import Image
+
+from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.plots.cines import show_slice
+from cmrlib.plots.statistics import bland_altman, regression
+from cmrlib.plots.style import mark_synthetic
+
+COLOURS = ("#E69F00", "#56B4E9")
+STAGE_NAMES = {"stage1": "1", "stage12": "1+2", "stage122": "1+2+2"}
+
+
+def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm: float = 45.0):
+    """Frames side by side with the two points and the line between; the reference's as crosses. points, reference:
+    (frames, 2, 2) as (column, row). Returns the figure."""
+    frames = np.linspace(0, cine.frames, 5)[:4].astype(int) if frames is None else frames
+    figure, axes = plt.subplots(1, len(frames), figsize=(2.8 * len(frames), 3), squeeze=False)
+    for ax, t in zip(axes[0], frames):
+        show_slice(ax, cine, t, 0, box=_box(cine, points, margin_mm), title=f"frame {t}")
+        draw_points(ax, points[t], MITRAL_POINTS[cine.view])
+        if reference is not None and np.isfinite(reference[t]).all():
+            ax.plot(*reference[t].T, "x", color="white", ms=6, mew=1.2, label="reference")
+    axes[0, -1].legend(loc="lower right", fontsize=7, framealpha=0.6)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def draw_points(ax, pair, names):
+    ax.plot(*pair.T, color="white", lw=0.9)
+    for point, name, colour, marker in zip(pair, names, COLOURS, "os"):
+        ax.plot(*point, marker, color=colour, ms=5, mec="black", mew=0.6, label=name)
+
+
+def _box(cine, points, margin_mm):
+    rows, columns = cine.pixels.shape[2:]
+    margin = margin_mm / np.array(cine.spacing_mm[:0:-1]) if cine.spacing_known else np.array([60.0, 60.0])
+    low, high = np.nanmin(points, axis=(0, 1)) - margin, np.nanmax(points, axis=(0, 1)) + margin
+    return max(0, low[1]), min(rows - 1, high[1]), max(0, low[0]), min(columns - 1, high[0])
+
+
+def motion_curves(table, title="", reference=None):
+    """Displacement and velocity over time: views thin, their mean thick, the reference's mean dashed. table, reference:
+    rows of valve_motion of one heart. Returns the figure."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3))
+    for ax, value, label in zip(axes, ("displacement_mm", "velocity_cm_s"),
+                                ("displacement (mm, apical +)", "velocity (cm/s, apical +)")):
+        for view, part in table.groupby("view"):
+            part = part.sort_values("time_ms")
+            ax.plot(part["time_ms"], part[value], lw=2.2 if view == "mean" else 1, marker=".", ms=3, label=view)
+        if reference is not None:
+            part = reference[reference["view"] == "mean"].sort_values("time_ms")
+            ax.plot(part["time_ms"], part[value], "k--", lw=1, label="reference")
+        ax.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
+        ax.set(xlabel="time from ED (ms)", ylabel=label)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def stage_figure(stages, synthetic: bool):
+    """Figure 4: Euclidean and angular error and three ICCs after each stage; rows of `mvnet.by_stage`."""
+    panels = {"euclid_mm": "Euclidean distance (mm)", "angle_deg": "angle (°)", "mapse_icc": "ICC MAPSE",
+              "eprime_icc": "ICC e'", "displacement_icc": "ICC displacement"}
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.5 * len(panels), 3))
+    for ax, (name, label) in zip(axes, panels.items()):
+        _bars(ax, stages, name, label)
+    return mark_synthetic(figure, synthetic)
+
+
+def stage_points_figure(stages, synthetic: bool):
+    """Figure 5: the same by point and view."""
+    panels = {f"{view}_{point}_mm": f"{view} {point} (mm)" for view, names in MITRAL_POINTS.items() for point in names}
+    panels |= {f"{view}_angle_deg": f"{view} angle (°)" for view in MITRAL_POINTS}
+    panels = {name: label for name, label in panels.items() if name in stages}
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.1 * len(panels), 2.8), squeeze=False)
+    for ax, (name, label) in zip(axes[0], panels.items()):
+        _bars(ax, stages, name, label)
+    return mark_synthetic(figure, synthetic)
+
+
+def _bars(ax, stages, name, label):
+    errors = np.abs(stages[[f"{name}_low", f"{name}_high"]].T.to_numpy() - stages[name].to_numpy())
+    names = [STAGE_NAMES.get(stage, stage) for stage in stages["stage"]]
+    ax.bar(names, stages[name], yerr=errors, color=sns.color_palette("colorblind", len(stages)), capsize=3)
+    low = float(np.nanmin(stages[f"{name}_low"])) if name.endswith("icc") else 0
+    ax.set(xlabel="stage", ylabel=label, ylim=(min(0.0, low), 1) if name.endswith("icc") else (0, None))
+
+
+def variability_figure(table, synthetic: bool):
+    """Figure 6: rows trained on, columns tested on, a heat map a measure; best blue, worst red. table: columns trained,
+    tested and the measures."""
+    panels = {"euclid_mm": "Euclidean distance (mm)", "angle_deg": "angle (°)", "displacement_icc": "ICC displacement",
+              "mapse_icc": "ICC MAPSE", "eprime_icc": "ICC e'"}
+    panels = {name: label for name, label in panels.items() if name in table}
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.9), squeeze=False)
+    order = list(dict.fromkeys(table["trained"]))
+    for ax, (name, label) in zip(axes[0], panels.items()):
+        wide = table.pivot(index="trained", columns="tested", values=name).reindex(index=order, columns=order)
+        sns.heatmap(wide, annot=True, fmt=".2f", cmap="RdBu" if name.endswith("icc") else "RdBu_r", cbar=False, ax=ax,
+                    linewidths=1)
+        ax.set(title=label, xlabel="tested on", ylabel="trained on" if ax is axes[0, 0] else "")
+        ax.tick_params(axis="y", rotation=0)
+    return mark_synthetic(figure, synthetic)
+
+
+def clinical_figure(panels, title: str, synthetic: bool):
+    """Figures 7 and 8: regression above Bland–Altman, a column a measure. panels: label → (pairs, row, unit), pairs and
+    row as `plots.agreement_figure` takes them."""
+    figure, axes = plt.subplots(2, len(panels), figsize=(3.9 * len(panels), 6.4), squeeze=False)
+    for column, (label, (pairs, row, unit)) in zip(axes.T, panels.items()):
+        regression(pairs, row, column[0], unit)
+        column[0].set_title(f"{label} · ICC(A,1) {row['icc_a1']:.3f}\n({row['icc_a1_low']:.3f} to "
+                            f"{row['icc_a1_high']:.3f}), r = {row['r']:.3f}", fontsize=9)
+        bland_altman(pairs, row, column[1], unit)
+    figure.suptitle(title, fontsize=10)
+    return mark_synthetic(figure, synthetic)
+
+
+def animate_points(cine, points, plane, path, height: int = 256, synthetic: bool = False):
+    """The cine with its tracked points, the standardised stage-2 picture beside it, as a GIF in real time.
+
+    plane: the stage-2 `Plane`. points: (frames, 2, 2). Returns the path.
+    """
+    low, high = cine.intensity_window(1, 99.5)
+    rows, columns = cine.pixels.shape[2:]
+    aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
+    width, frames = round(columns / aspect * height / rows), []
+    for t in range(cine.frames):
+        native = _coloured(cine.pixels[t, 0], points[t], low, high, (width, height))
+        wide = (round(plane.shape[1] * height / plane.shape[0]), height)
+        upright = _coloured(plane.pixels(cine.pixels[t, 0]), plane.points(points[t]), low, high, wide)
+        picture = np.concatenate([native, np.full((height, 4, 3), 255, np.uint8), upright], 1)
+        if synthetic:
+            cv2.putText(picture, "phantom", (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 200, 200), 1)
+        frames.append(Image.fromarray(picture))
+    step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=max(20, round(step)), loop=0)
+    return path
+
+
+def _coloured(image, pair, low, high, size):
+    grey = np.clip((np.asarray(image, np.float32) - low) / (high - low), 0, 1)
+    rgb = np.repeat((255 * cv2.resize(grey, size))[..., None], 3, 2).astype(np.uint8)
+    scale = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
+    places = np.round((pair + 0.5) * scale - 0.5).astype(int)
+    cv2.line(rgb, *map(tuple, places.tolist()), (255, 255, 255), 1, cv2.LINE_AA)
+    for place, colour in zip(places.tolist(), COLOURS):
+        cv2.circle(rgb, tuple(place), 4, [int(colour[i:i + 2], 16) for i in (1, 3, 5)], -1, cv2.LINE_AA)
+    return rgb
+
+
+def edge_sheet(cases, title=""):
+    """Drawn cavities with the ends of their straight edge; cases: (label, image, cavity, points (2, 2))."""
+    figure, axes = plt.subplots(1, len(cases), figsize=(2.6 * len(cases), 2.9), squeeze=False)
+    for ax, (label, image, cavity, pair) in zip(axes[0], cases):
+        ax.imshow(image, cmap="gray")
+        ax.contour(cavity, levels=[0.5], colors=["#009E73"], linewidths=0.8)
+        draw_points(ax, pair, ("first", "second"))
+        rows, columns = np.nonzero(cavity)
+        ax.set(xlim=(columns.min() - 30, columns.max() + 30), ylim=(rows.max() + 30, rows.min() - 30), xticks=[],
+               yticks=[])
+        ax.set_title(label, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
