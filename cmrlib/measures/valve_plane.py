@@ -8,10 +8,12 @@ the plane's apical side, and the most basal slice reaches up to the plane.
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import STRUCTURES
+from cmrlib.agreement import bootstrap
+from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit
 from cmrlib.measures.studies import cycle_ms, frame_times_ms
+from cmrlib.measures.valve import point_array
 from cmrlib.measures.volumes import slice_widths_mm
 
 FURTHEST = 1.0
@@ -88,14 +90,54 @@ def _phases(cine):
     return ((times - times[cine.ed or 0]) / rr) % 1
 
 
-def with_and_without(sax: Cine, mask, views, apex_mm) -> pd.DataFrame:
-    """EDV, ESV and EF of one heart by discs and by discs cut at the valve: one row, `_cut` the latter."""
-    area = sax.spacing_mm[1] * sax.spacing_mm[2] / 1000
-    plain = (np.asarray(mask) == STRUCTURES["lv"]).sum((2, 3)) @ slice_widths_mm(sax) * area
-    cut = cut_volumes_ml(sax, mask, stack_planes(sax, views, apex_mm))
-    ed, es = int(plain.argmax()), int(plain.argmin())
-    row = {}
+def with_and_without(cohort, masks: str, points: str, subjects=None) -> pd.DataFrame:
+    """EDV, ESV and EF by discs, and by discs cut at the valve (`_cut`): a row a heart that has a whole SAX cycle drawn
+    by observer `masks` and points of both views by observer `points`. ED and ES are those of the plain volumes."""
+    drew, pointed, rows = cohort.observer(masks), cohort.observer(points), []
+    wanted = cohort.cines if subjects is None else cohort.cines[cohort.cines["participant_id"].isin(list(subjects))]
+    for (participant, session), cines in wanted.groupby(["participant_id", "session"], sort=True):
+        names = cines.drop_duplicates("view").set_index("view")["cine"]
+        views = {v: names[v] for v in MITRAL_POINTS if v in names and pointed.has(names[v], "points.tsv")}
+        if "sax" not in names or not drew.has(names["sax"]) or len(views) < 2:
+            continue
+        sax, drawn = cohort.cine(names["sax"]), drew.mask(names["sax"])
+        if len(drawn.annotated) < sax.frames:
+            continue
+        opened = {v: cohort.cine(name) for v, name in views.items()}
+        found = {v: (c, point_array(pointed.points(c.name), v, c.frames)) for v, c in opened.items()}
+        rows.append({"participant_id": participant, "session": session} | _volumes(sax, drawn.mask, found))
+    if not rows:
+        raise ValueError(f"no heart has a whole short-axis cycle drawn by {masks!r} and points in two views of {points!r}")
+    return pd.DataFrame(rows)
+
+
+def _volumes(sax, mask, views):
+    cavity = np.asarray(mask) == STRUCTURES["lv"]
+    k, row, column = np.argwhere(cavity.any(0)).mean(0)
+    centre_mm = sax.to_world([[column, row]], k)[0]  # the cavity's middle lies on the apical side of its valve
+    plain = cavity.sum((2, 3)) @ slice_widths_mm(sax) * sax.spacing_mm[1] * sax.spacing_mm[2] / 1000
+    cut = cut_volumes_ml(sax, mask, stack_planes(sax, views, centre_mm))
+    ed, es, result = int(plain.argmax()), int(plain.argmin()), {}
     for name, curve in (("", plain), ("_cut", cut)):
         edv, esv = curve[ed], curve[es]
-        row |= {f"lvedv{name}_ml": edv, f"lvesv{name}_ml": esv, f"lvef{name}_pct": 100 * (1 - esv / edv)}
-    return pd.DataFrame([row])
+        result |= {f"lvedv{name}_ml": edv, f"lvesv{name}_ml": esv, f"lvef{name}_pct": 100 * (1 - esv / edv)}
+    return result
+
+
+def cut_summary(volumes: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Mean absolute error and bias against true volumes, with and without the plane, and the change that it makes: a
+    row a measure. truth: an observer's measures."""
+    both, rows = volumes.merge(truth, on=["participant_id", "session"], suffixes=("", "_true")), []
+    for name, unit in (("lvedv", "ml"), ("lvesv", "ml"), ("lvef", "pct")):
+        true = both[f"{name}_{unit}_true"]
+        row = {"measure": f"{name}_{unit}"}
+        for way in ("", "_cut"):
+            error = both[f"{name}{way}_{unit}"] - true
+            for what, values in (("mae", error.abs()), ("bias", error)):
+                one = bootstrap(values, np.mean).iloc[0]
+                row |= {f"{what}{way}": one["estimate"], f"{what}{way}_low": one["low"],
+                        f"{what}{way}_high": one["high"]}
+        change = bootstrap(both[f"{name}_cut_{unit}"] - both[f"{name}_{unit}"], np.mean).iloc[0]
+        rows.append(row | {"change": change["estimate"], "change_low": change["low"], "change_high": change["high"],
+                           "n": len(both)})
+    return pd.DataFrame(rows)

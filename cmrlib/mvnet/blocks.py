@@ -18,6 +18,7 @@ from cmrlib.mvnet.geometry import (
     STAGE1_SHAPE,
     STAGE2_MM,
     STAGE2_SHAPE,
+    flipped,
     is_mirrored,
     jittered,
     spacing_or_one,
@@ -144,12 +145,28 @@ class _Reader:
         return point_array(self.cohort.observer(observer).points(cine), self.view, self.cohort.cine(cine).frames)
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """Random scale ±, rotation ±°, shift ± pixels of the picture: the paper's by default. mirror: every second picture
+    is turned over too, and its two points change names, so that the first still lies left when the apex is down: for
+    images that lost their orientation."""
+
+    scale: float = 0.1
+    rotation_deg: float = 10.0
+    shift_px: float = 3.0
+    mirror: bool = False
+
+    def __call__(self, plane: Plane, points) -> tuple[Plane, np.ndarray]:
+        draw = np.random.uniform(-1, 1, 5)
+        plane = jittered(plane, 1 + self.scale * draw[0], self.rotation_deg * draw[1], self.shift_px * draw[2:4])
+        return (flipped(plane), points[::-1]) if self.mirror and draw[4] < 0 else (plane, points)
+
+
 class StandardFrame(ItemTransform):
     """(FrameRef, points) → (TensorFrame, TensorPoints) by one plane for both, random in training only."""
 
-    def __init__(self, look: Look, scale=0.1, rotation_deg=10.0, shift_px=3.0):
-        self.look, self.scale, self.rotation_deg, self.shift_px = look, scale, rotation_deg, shift_px
-        self.training = False
+    def __init__(self, look: Look, augmentation: "Augmentation"):
+        self.look, self.augmentation, self.training = look, augmentation, False
 
     def __call__(self, pair, split_idx=None, **kwargs):
         self.training = split_idx == 0  # see blocks.StandardSlice
@@ -159,8 +176,7 @@ class StandardFrame(ItemTransform):
         reference, points = pair
         plane = self.look.plane(reference.cine, reference.reference_px)
         if self.training:
-            draw = np.random.uniform(-1, 1, 4)
-            plane = jittered(plane, 1 + self.scale * draw[0], self.rotation_deg * draw[1], self.shift_px * draw[2:])
+            plane, points = self.augmentation(plane, points)
         image = picture(reference.cine.pixels[reference.frame, 0], plane)
         if self.training:
             image = varied(image)
@@ -181,7 +197,7 @@ def varied(image):
     return image
 
 
-def points_block(cohort, look: Look, scale=0.1, rotation_deg=10.0, shift_px=3.0) -> DataBlock:
+def points_block(cohort, look: Look, augmentation: Augmentation | None = None) -> DataBlock:
     """DataBlock from rows of `frame_table` to (TensorFrame, TensorPoints)."""
     reader = _Reader(cohort, look.view)
     return DataBlock(
@@ -190,5 +206,5 @@ def points_block(cohort, look: Look, scale=0.1, rotation_deg=10.0, shift_px=3.0)
         get_x=lambda row: reader.x(row),
         get_y=lambda row: reader.y(row),
         splitter=lambda rows: IndexSplitter([i for i, r in enumerate(rows) if r["split"] == "validation"])(rows),
-        item_tfms=StandardFrame(look, scale, rotation_deg, shift_px),
+        item_tfms=StandardFrame(look, augmentation or Augmentation()),
     )

@@ -55,8 +55,7 @@ def inter_observer(cohort, reference: str, test: str, smooth_ms: float, referenc
                    subjects=None, least_confidence: float = 0.0):
     """(points, displacement, metrics, compared) of two observers: tables 3 to 5 and figures 7 and 8 in one call.
 
-    metrics: both observers' valve_metrics with a column observer. compared: `agreement.compare` of MAPSE, s', e', a'
-    and, with repeats within a heart, of displacement.
+    metrics: both observers' valve_metrics with a column observer. compared: see `compare_motion`.
     """
     own = smooth_ms if reference_smooth_ms is None else reference_smooth_ms
     motion_a, metrics_a = valve_tables(cohort, reference, own, subjects)
@@ -65,13 +64,26 @@ def inter_observer(cohort, reference: str, test: str, smooth_ms: float, referenc
     displacement = displacement_errors(motion_a, motion_b)
     both = set(displacement["participant_id"])
     metrics = metrics[metrics["participant_id"].isin(both)].reset_index(drop=True)
-    compared = [agreement.compare(metrics, reference, test, list(CLINICAL))]
+    points = point_errors(cohort, reference, test, sorted(both))
+    return points, displacement, metrics, compare_motion(metrics, displacement, reference, test)
+
+
+def compare_motion(metrics, displacement, reference: str, test: str) -> pd.DataFrame:
+    """`agreement.compare` of MAPSE, s', e', a' and, with repeats within a heart, of displacement: a row a measure."""
     keys = ["participant_id", "session", "frame"]
     frames = pd.concat([displacement[keys].assign(observer=name, displacement_mm=displacement[side])
                         for name, side in ((reference, "reference"), (test, "test"))])
-    compared.append(agreement.compare(frames, reference, test, ["displacement_mm"], on=keys))
-    points = point_errors(cohort, reference, test, sorted(both))
-    return points, displacement, metrics, pd.concat(compared, ignore_index=True)
+    return pd.concat([agreement.compare(metrics, reference, test, list(CLINICAL)),
+                      agreement.compare(frames, reference, test, ["displacement_mm"], on=keys)], ignore_index=True)
+
+
+def panels(metrics, displacement, compared, reference: str, test: str) -> dict:
+    """label → (pairs, row, unit) of figures 7 and 8: displacement, MAPSE, e'."""
+    rows, found = compared.set_index("measure"), {"displacement": (displacement, rows.loc["displacement_mm"], "mm")}
+    for label, measure, unit in (("MAPSE", "mapse_mm", "mm"), ("e'", "eprime_cm_s", "cm/s")):
+        pairs = agreement.observer_pairs(metrics, reference, test, measure).dropna(subset=["reference", "test"])
+        found[label] = pairs, rows.loc[measure], unit
+    return found
 
 
 def by_stage(cohort, reference: str, tests: dict[str, str], smooth_ms: float, reference_smooth_ms: float,
@@ -84,12 +96,24 @@ def by_stage(cohort, reference: str, tests: dict[str, str], smooth_ms: float, re
         row = {"stage": stage}
         for name, part, column in _spatial(points):
             row |= _mean(name, part[column], part["participant_id"]) | {f"{name}_sd": part[column].std()}
-        for measure in ("displacement_mm", "mapse_mm", "eprime_cm_s"):
-            one = compared.set_index("measure").loc[measure]
-            row |= {f"{measure.rsplit('_', 2 if measure.endswith('cm_s') else 1)[0]}_icc{end}": one[f"icc_a1{end}"]
-                    for end in ("", "_low", "_high")}
+        row |= iccs(compared)
         rows.append(row | {"n": points["participant_id"].nunique(), "n_images": len(points)})
     return pd.DataFrame(rows)
+
+
+def iccs(compared) -> dict:
+    """displacement_icc, mapse_icc, eprime_icc with _low and _high."""
+    rows = compared.set_index("measure")
+    return {f"{name}_icc{end}": rows.loc[measure, f"icc_a1{end}"] for end in ("", "_low", "_high")
+            for name, measure in (("displacement", "displacement_mm"), ("mapse", "mapse_mm"),
+                                  ("eprime", "eprime_cm_s"))}
+
+
+def gain_over(points_baseline, points_test) -> dict:
+    """euclid_gain_mm: how much nearer a test is than a baseline on the same images, with its interval over subjects."""
+    keys = ["participant_id", "session", "cine", "frame"]
+    both = points_baseline[[*keys, "euclid_mm"]].merge(points_test[[*keys, "euclid_mm"]], on=keys, suffixes=("_a", "_b"))
+    return _mean("euclid_gain_mm", both["euclid_mm_a"] - both["euclid_mm_b"], both["participant_id"])
 
 
 def _spatial(points):

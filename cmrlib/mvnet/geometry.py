@@ -16,10 +16,11 @@ STAGE2_SHAPE, STAGE2_MM = (118, 162), 0.75
 _STANDING = {
     # columns to the patient's left, rows to the back (and the feet): how scanners show a four-chamber view
     "4ch": (np.array([-1.0, 0.2, -0.2]), np.array([-0.2, -1.0, -0.4])),
-    # columns to the back (and the right), rows to the feet: apex on the left, anterior wall above
+    # columns to the back (and the right), rows to the feet: apex on the left, anterior wall above. Scanners often show
+    # the other side; only from this one does the anterior wall stand left when the apex is turned down
     "2ch": (np.array([0.6, -1.0, 0.2]), np.array([0.0, 0.0, -1.0])),
 }
-"""RAS directions of columns and rows of an image as it is usually shown."""
+"""RAS directions of columns and rows of an upright image."""
 
 
 def require_valve_view(cine: Cine):
@@ -109,3 +110,11 @@ def jittered(plane: Plane, scale: float, rotation_deg: float, shift_px) -> Plane
     linear = plane.matrix[:, :2] @ turn
     offset = plane.matrix[:, :2] @ (middle + shift_px - turn @ middle) + plane.matrix[:, 2]
     return Plane(np.c_[linear, offset], plane.shape, plane.source_shape)
+
+
+def flipped(plane: Plane) -> Plane:
+    """The same picture as in a mirror."""
+    turned = plane.matrix.copy()
+    turned[:, 2] += turned[:, 0] * (plane.shape[1] - 1)
+    turned[:, 0] *= -1
+    return Plane(turned, plane.shape, plane.source_shape)
