@@ -15,6 +15,7 @@ NEEDS = {
     "01_segmentation": ["00_cohort"],
     "02_measurements": ["00_cohort", "01_segmentation"],
     "03_tempreg": ["00_cohort", "01_segmentation"],
+    "04_mvnet": ["00_cohort"],
     "09_agreement": ["02_measurements"],
 }
 

@@ -8,7 +8,6 @@ the plane's apical side, and the most basal slice reaches up to the plane.
 import numpy as np
 import pandas as pd
 
-from cmrlib.agreement import bootstrap
 from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit
@@ -107,7 +106,8 @@ def with_and_without(cohort, masks: str, points: str, subjects=None) -> pd.DataF
         found = {v: (c, point_array(pointed.points(c.name), v, c.frames)) for v, c in opened.items()}
         rows.append({"participant_id": participant, "session": session} | _volumes(sax, drawn.mask, found))
     if not rows:
-        raise ValueError(f"no heart has a whole short-axis cycle drawn by {masks!r} and points in two views of {points!r}")
+        raise ValueError(f"no heart has a whole short-axis cycle drawn by {masks!r} and points in two views by "
+                         f"{points!r}")
     return pd.DataFrame(rows)
 
 
@@ -122,22 +122,3 @@ def _volumes(sax, mask, views):
         edv, esv = curve[ed], curve[es]
         result |= {f"lvedv{name}_ml": edv, f"lvesv{name}_ml": esv, f"lvef{name}_pct": 100 * (1 - esv / edv)}
     return result
-
-
-def cut_summary(volumes: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Mean absolute error and bias against true volumes, with and without the plane, and the change that it makes: a
-    row a measure. truth: an observer's measures."""
-    both, rows = volumes.merge(truth, on=["participant_id", "session"], suffixes=("", "_true")), []
-    for name, unit in (("lvedv", "ml"), ("lvesv", "ml"), ("lvef", "pct")):
-        true = both[f"{name}_{unit}_true"]
-        row = {"measure": f"{name}_{unit}"}
-        for way in ("", "_cut"):
-            error = both[f"{name}{way}_{unit}"] - true
-            for what, values in (("mae", error.abs()), ("bias", error)):
-                one = bootstrap(values, np.mean).iloc[0]
-                row |= {f"{what}{way}": one["estimate"], f"{what}{way}_low": one["low"],
-                        f"{what}{way}_high": one["high"]}
-        change = bootstrap(both[f"{name}_cut_{unit}"] - both[f"{name}_{unit}"], np.mean).iloc[0]
-        rows.append(row | {"change": change["estimate"], "change_low": change["low"], "change_high": change["high"],
-                           "n": len(both)})
-    return pd.DataFrame(rows)

@@ -20,6 +20,7 @@ from cmrlib.mvnet.blocks import Augmentation, Look, frame_table, points_block, s
 from cmrlib.mvnet.drawn import annulus_errors, annulus_metrics, mean_position, points_from_edges, refusals
 from cmrlib.mvnet.evaluation import (
     by_stage,
+    cut_summary,
     displacement_errors,
     gain_over,
     inter_observer,
@@ -30,14 +31,14 @@ from cmrlib.mvnet.evaluation import (
 from cmrlib.mvnet.geometry import apical_side, is_mirrored, stage1_plane, stage2_plane
 from cmrlib.mvnet.learning import Recipe, points_learner, train_network, train_tracker
 from cmrlib.mvnet.network import MVNet, PointLoss, build, decode, load_imagenet
-from cmrlib.mvnet.tracking import STAGES, ViewTracker, load_trackers, save_trackers, track_cohort
+from cmrlib.mvnet.tracking import STAGES, ViewTracker, load_trackers, save_smoothing, save_trackers, track_cohort
 from cmrlib.mvnet.variability import Source, pipelines, variability
 
 __all__ = [
     "STAGES", "Augmentation", "Look", "MVNet", "PointLoss", "Recipe", "Source", "ViewTracker", "annulus_errors",
-    "annulus_metrics", "apical_side", "build", "by_stage", "decode", "displacement_errors", "frame_table",
-    "gain_over", "inter_observer", "is_mirrored", "load_imagenet", "load_trackers", "mean_position", "panels",
-    "pipelines", "point_errors", "points_block", "points_from_edges", "points_learner", "refusals", "save_trackers",
-    "stage1_plane", "stage2_plane", "stage_metrics", "standard_look", "track_cohort", "train_network",
-    "train_tracker", "variability",
+    "annulus_metrics", "apical_side", "build", "by_stage", "cut_summary", "decode", "displacement_errors",
+    "frame_table", "gain_over", "inter_observer", "is_mirrored", "load_imagenet", "load_trackers",
+    "mean_position", "panels", "pipelines", "point_errors", "points_block", "points_from_edges",
+    "points_learner", "refusals", "save_smoothing", "save_trackers", "stage1_plane", "stage2_plane", "stage_metrics",
+    "standard_look", "track_cohort", "train_network", "train_tracker", "variability",
 ]

@@ -79,7 +79,8 @@ def compare_motion(metrics, displacement, reference: str, test: str) -> pd.DataF
 
 def panels(metrics, displacement, compared, reference: str, test: str) -> dict:
     """label → (pairs, row, unit) of figures 7 and 8: displacement, MAPSE, e'."""
-    rows, found = compared.set_index("measure"), {"displacement": (displacement, rows.loc["displacement_mm"], "mm")}
+    rows = compared.set_index("measure")
+    found = {"displacement": (displacement, rows.loc["displacement_mm"], "mm")}
     for label, measure, unit in (("MAPSE", "mapse_mm", "mm"), ("e'", "eprime_cm_s", "cm/s")):
         pairs = agreement.observer_pairs(metrics, reference, test, measure).dropna(subset=["reference", "test"])
         found[label] = pairs, rows.loc[measure], unit
@@ -112,7 +113,8 @@ def iccs(compared) -> dict:
 def gain_over(points_baseline, points_test) -> dict:
     """euclid_gain_mm: how much nearer a test is than a baseline on the same images, with its interval over subjects."""
     keys = ["participant_id", "session", "cine", "frame"]
-    both = points_baseline[[*keys, "euclid_mm"]].merge(points_test[[*keys, "euclid_mm"]], on=keys, suffixes=("_a", "_b"))
+    a, b = (table[[*keys, "euclid_mm"]] for table in (points_baseline, points_test))
+    both = a.merge(b, on=keys, suffixes=("_a", "_b"))
     return _mean("euclid_gain_mm", both["euclid_mm_a"] - both["euclid_mm_b"], both["participant_id"])
 
 
@@ -153,3 +155,21 @@ def stage_metrics(stages: pd.DataFrame, compared: pd.DataFrame, displacement: pd
             metrics |= {f"euclid_mm_{stage}{end}": by.loc[stage, f"euclid_mm{end}"] for end in ends}
     metrics |= {f"angle_deg{end}": stages.iloc[-1][f"angle_deg{end}"] for end in ends}
     return metrics | {"n": int(stages["n"].iloc[-1])}
+
+def cut_summary(volumes: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Mean absolute error and bias against true volumes, with and without the plane, and the change that it makes: a
+    row a measure. truth: an observer's measures."""
+    both, rows = volumes.merge(truth, on=["participant_id", "session"], suffixes=("", "_true")), []
+    for name, unit in (("lvedv", "ml"), ("lvesv", "ml"), ("lvef", "pct")):
+        true = both[f"{name}_{unit}_true"]
+        row = {"measure": f"{name}_{unit}"}
+        for way in ("", "_cut"):
+            error = both[f"{name}{way}_{unit}"] - true
+            for what, values in (("mae", error.abs()), ("bias", error)):
+                one = agreement.bootstrap(values, np.mean).iloc[0]
+                row |= {f"{what}{way}": one["estimate"], f"{what}{way}_low": one["low"],
+                        f"{what}{way}_high": one["high"]}
+        change = agreement.bootstrap(both[f"{name}_cut_{unit}"] - both[f"{name}_{unit}"], np.mean).iloc[0]
+        rows.append(row | {"change": change["estimate"], "change_low": change["low"], "change_high": change["high"],
+                           "n": len(both)})
+    return pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cmrlib.anatomy import MITRAL_POINTS
 from cmrlib.cine import Cine
 from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer
+from cmrlib.files import write_json
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.mvnet.blocks import Look, picture
 from cmrlib.mvnet.geometry import apical_side, knows_orientation, require_valve_view, spacing_or_one
@@ -110,6 +111,11 @@ def save_trackers(trackers: dict[str, ViewTracker], folder, **card):
                 own = {"architecture": model.architecture, "preprocessing": asdict(look)}
                 confidence = {"least_confidence": tracker.least_confidence}
                 save_weights(model, Path(folder) / f"{view}_stage{n}", own | confidence | card)
+
+
+def save_smoothing(folder, smooth_ms: float):
+    """The smoothing that validation hearts chose, beside the weights: who tracks later uses the same."""
+    write_json({"smooth_ms": smooth_ms}, Path(folder) / "smoothing.json")
 
 
 def load_trackers(folder, precision: str = "bf16") -> dict[str, ViewTracker]:
