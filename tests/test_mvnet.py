@@ -56,7 +56,7 @@ from cmrlib.mvnet.tracking import agreement, points_table
 from cmrlib.phantom import make_cohort
 from cmrlib.splits import split_subjects
 
-RECIPE = Recipe("resnet10", "maps", 0.4, epochs=4, frames=3, copies=1, batch_size=8, learning_rate=3e-3)
+RECIPE = Recipe("resnet10", "maps", 0.4, epochs=10, frames=4, copies=2, batch_size=8, learning_rate=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +375,7 @@ def test_points_keep_their_decimals_and_lie_in_the_patient(hearts):
     assert list(table["name"].unique()) == ["lateral", "septal"]
     truth = hearts.observer("truth").points(cine.name).sort_values(["frame", "name"]).reset_index(drop=True)
     for column in ("column_px", "row_px", "x_mm", "y_mm", "z_mm"):
-        assert (table[column] - truth[column]).abs().max() < 1e-6
+        assert (table[column] - truth[column]).abs().max() < 1e-5
 
 
 def test_the_inner_angle_of_two_planes():
@@ -407,7 +407,7 @@ def test_pipelines_of_two_sources_and_their_mix(hearts, tmp_path):
     sides = pd.Series({"P0001": "train", "P0002": "train", "P0003": "validation", "P0004": "test", "P0005": "test",
                        "P0006": "test"})
     sources = {"yale": Source(hearts, "yale", sides), "other": Source(hearts, "yale2", sides)}
-    quick = replace(RECIPE, epochs=1, scale=0.25, frames=2)
+    quick = replace(RECIPE, epochs=1, scale=0.25, frames=2, copies=1)
     trained = pipelines(sources, ["4ch"], quick, 1, None)
     assert set(trained) == {"yale", "other", "mixed"}
     grid = variability(sources, trained, tmp_path, 20.0)

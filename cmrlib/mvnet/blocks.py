@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
+import fastai.vision.learner  # noqa: F401  registers grids of images for show_batch
 import numpy as np
 import pandas as pd
 import torch
