@@ -299,8 +299,8 @@ def test_stages_get_better_and_beat_the_mean_position(hearts, split, trackers, t
     errors = {name: point_errors(laid, "truth", name, test) for name in (*STAGES, "mean")}
     means = {name: table["euclid_mm"].mean() for name, table in errors.items()}
     assert means["stage122"] < means["stage1"] < means["mean"], means
-    gain = gain_over(errors["mean"], errors["stage122"])
-    assert gain["euclid_gain_mm_low"] > 0
+    gain = gain_over(errors["mean"], errors["stage122"], "meanpos")
+    assert gain["euclid_gain_over_meanpos_mm_low"] > 0
     stages = by_stage(laid, "truth", {stage: stage for stage in STAGES}, 10.0, 0.0, test)
     assert stages["euclid_mm"].tolist() == pytest.approx([means[stage] for stage in STAGES])
     _, displacement, metrics, compared = inter_observer(laid, "truth", "stage122", 10.0, 0.0, test)

@@ -110,12 +110,12 @@ def iccs(compared) -> dict:
                                   ("eprime", "eprime_cm_s"))}
 
 
-def gain_over(points_baseline, points_test) -> dict:
-    """euclid_gain_mm: how much nearer a test is than a baseline on the same images, with its interval over subjects."""
+def gain_over(points_baseline, points_test, baseline: str) -> dict:
+    """euclid_gain_over_BASELINE_mm: how much nearer a test is than a baseline on the same images, with its interval over subjects."""
     keys = ["participant_id", "session", "cine", "frame"]
     a, b = (table[[*keys, "euclid_mm"]] for table in (points_baseline, points_test))
     both = a.merge(b, on=keys, suffixes=("_a", "_b"))
-    return _mean("euclid_gain_mm", both["euclid_mm_a"] - both["euclid_mm_b"], both["participant_id"])
+    return _mean(f"euclid_gain_over_{baseline}_mm", both["euclid_mm_a"] - both["euclid_mm_b"], both["participant_id"])
 
 
 def _spatial(points):
