@@ -8,8 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from cmrlib.cine import Cine, Plane
+from cmrlib.cli import app
+from cmrlib.cli.valves import track
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.measures.valve import heart_motion, point_array
 from cmrlib.mvnet import (
@@ -322,6 +325,9 @@ def test_weights_come_back_as_the_same_tracker(hearts, trackers, tmp_path):
     assert again["4ch"].least_confidence == trackers["4ch"].least_confidence
     with pytest.raises(FileNotFoundError, match="no weights of MVnet"):
         load_trackers(tmp_path / "elsewhere")
+    save_trackers({"4ch": trackers["2ch"]}, tmp_path / "mixed_up")
+    with pytest.raises(ValueError, match="weights of another view"):
+        load_trackers(tmp_path / "mixed_up")
     with pytest.raises(ValueError, match="for view 4ch"):
         again["4ch"].stages(hearts.cine("sub-P0001_view-2ch"))
 
@@ -415,6 +421,27 @@ def test_pipelines_of_two_sources_and_their_mix(hearts, tmp_path):
     mixed = grid[grid["tested"] == "mixed"].set_index("trained")
     parts = grid[grid["tested"] != "mixed"].groupby("trained")["euclid_mm"].mean()
     assert (mixed["euclid_mm"] - parts).abs().max() < 1e-9 and (mixed["n"] == 6).all()
+
+
+# -- the command line -------------------------------------------------------------------------------------------
+
+
+def test_cmr_valve_tracks_once_and_writes_points_and_metrics(hearts, trackers, tmp_path):
+    save_trackers(trackers, tmp_path / "weights")
+    save_smoothing(tmp_path / "weights", 10.0)
+    words = ["valve", str(hearts.path), "--weights", str(tmp_path), "--out", str(tmp_path / "valves"), "--subjects",
+             "P0001,P0002", "--threads", "1"]
+    first, second = (CliRunner().invoke(app, words) for _ in range(2))
+    assert first.exit_code == 0 and "4 cines tracked now" in first.output, first.output
+    assert second.exit_code == 0 and "0 cines tracked now" in second.output, second.output
+    metrics = pd.read_csv(tmp_path / "valves" / "valve_metrics.csv")
+    assert list(metrics["participant_id"]) == ["P0001", "P0002"]
+    assert (tmp_path / "valves" / "sub-P0001" / "sub-P0001_view-4ch_points.tsv").exists()
+    unknown = CliRunner().invoke(app, [*words[:6], "--subjects", "P9"])
+    assert unknown.exit_code == 2 and "P9" in unknown.output
+    save_trackers({"2ch": trackers["2ch"]}, tmp_path / "others")
+    with pytest.raises(FileExistsError, match="other weights"):
+        track(hearts, tmp_path / "others", tmp_path / "valves", smooth_ms=0.0)
 
 
 # -- drawn cavities ---------------------------------------------------------------------------------------------

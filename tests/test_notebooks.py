@@ -13,6 +13,8 @@ METRICS = {"00_cohort": ["n"],
            "02_measurements": ["n"],
            "03_tempreg": ["afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic", "afd_ed_ms", "afd_es_ms",
                           "afd_es_without_tsc", "afd_es_constant", "seconds_per_sequence", "n"],
+           "04_mvnet": ["euclid_mm_stage1", "euclid_mm_stage122", "euclid_gain_over_meanpos_mm", "disp_err_sd_mm",
+                        "mapse_icc", "eprime_icc", "lvef_cut_mae_pct", "smooth_ms", "n"],
            "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
                             "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
 

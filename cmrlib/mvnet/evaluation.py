@@ -111,7 +111,8 @@ def iccs(compared) -> dict:
 
 
 def gain_over(points_baseline, points_test, baseline: str) -> dict:
-    """euclid_gain_over_BASELINE_mm: how much nearer a test is than a baseline on the same images, with its interval over subjects."""
+    """euclid_gain_over_BASELINE_mm: how much nearer a test is than a baseline on the same images, with its interval
+    over subjects."""
     keys = ["participant_id", "session", "cine", "frame"]
     a, b = (table[[*keys, "euclid_mm"]] for table in (points_baseline, points_test))
     both = a.merge(b, on=keys, suffixes=("_a", "_b"))

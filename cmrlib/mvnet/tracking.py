@@ -129,6 +129,8 @@ def load_trackers(folder, precision: str = "bf16") -> dict[str, ViewTracker]:
         found = [load_weights(folder / f"{view}_stage{n}", build) for n in (1, 2)
                  if n == 1 or (folder / f"{view}_stage2.json").exists()]
         parts = [part for model, card in found for part in (model, _look(card["preprocessing"]))]
+        if {look.view for look in parts[1::2]} != {view}:
+            raise ValueError(f"{view}_stage1 and {view}_stage2 in {folder} are weights of another view; name them after it")
         trackers[view] = ViewTracker(*parts, precision=precision, least_confidence=found[0][1]["least_confidence"])
     if not trackers:
         raise FileNotFoundError(f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run "
