@@ -375,6 +375,16 @@ def test_a_cine_without_a_valve_gets_a_flag(hearts, trackers):
     assert trackers["4ch"].predict(cine)[1] == []
 
 
+def test_points_that_coincide_are_no_valve_and_no_crash():
+    torch.manual_seed(0)
+    model, cine = MVNet("resnet10", "points"), Cine(np.zeros((9, 1, 40, 40), np.uint8), np.eye(4), "4ch", "X")
+    torch.nn.init.zeros_(model.head.weight)
+    torch.nn.init.zeros_(model.head.bias)
+    tracker = ViewTracker(model, standard_look("4ch", 1, 0.25), model, standard_look("4ch", 2, 0.25), "fp32", 0.4)
+    table, flags = tracker.predict(cine)
+    assert (table["confidence"] == 0).all() and "valve_not_found" in flags and len(table) == 18
+
+
 def test_points_keep_their_decimals_and_lie_in_the_patient(hearts):
     cine, points = truth_of(hearts)
     table = points_table(cine, points, np.ones(cine.frames))

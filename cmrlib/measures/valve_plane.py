@@ -91,7 +91,8 @@ def _phases(cine):
 
 def with_and_without(cohort, masks: str, points: str, subjects=None) -> pd.DataFrame:
     """EDV, ESV and EF by discs, and by discs cut at the valve (`_cut`): a row a heart that has a whole SAX cycle drawn
-    by observer `masks` and points of both views by observer `points`. ED and ES are those of the plain volumes."""
+    by observer `masks` and points of both views by observer `points`. ED and ES are those of the plain volumes.
+    Where the points make no plane, `_cut` is NaN and `note` says why."""
     drew, pointed, rows = cohort.observer(masks), cohort.observer(points), []
     wanted = cohort.cines if subjects is None else cohort.cines[cohort.cines["participant_id"].isin(list(subjects))]
     for (participant, session), cines in wanted.groupby(["participant_id", "session"], sort=True):
@@ -116,8 +117,12 @@ def _volumes(sax, mask, views):
     k, row, column = np.argwhere(cavity.any(0)).mean(0)
     centre_mm = sax.to_world([[column, row]], k)[0]  # the cavity's middle lies on the apical side of its valve
     plain = cavity.sum((2, 3)) @ slice_widths_mm(sax) * sax.spacing_mm[1] * sax.spacing_mm[2] / 1000
-    cut = cut_volumes_ml(sax, mask, stack_planes(sax, views, centre_mm))
-    ed, es, result = int(plain.argmax()), int(plain.argmin()), {}
+    note = ""
+    try:
+        cut = cut_volumes_ml(sax, mask, stack_planes(sax, views, centre_mm))
+    except ValueError as error:
+        cut, note = np.full(sax.frames, np.nan), str(error)
+    ed, es, result = int(plain.argmax()), int(plain.argmin()), {"note": note}
     for name, curve in (("", plain), ("_cut", cut)):
         edv, esv = curve[ed], curve[es]
         result |= {f"lvedv{name}_ml": edv, f"lvesv{name}_ml": esv, f"lvef{name}_pct": 100 * (1 - esv / edv)}

@@ -22,6 +22,8 @@ from cmrlib.weights import load_weights, save_weights
 STAGES = ("stage1", "stage12", "stage122")
 """After stage 1, 1+2 and 1+2+2."""
 BATCH = 32
+SHORTEST_MM = 2.0
+"""Two points nearer than this are no annulus: there is no valve in what the network saw."""
 FAR = 0.25
 """Passes that differ by this share of the annulus have nothing in common: a confidence of 0."""
 
@@ -44,7 +46,8 @@ class ViewTracker:
         points = self._pass(0, cine, [self.looks[0].plane(cine)] * cine.frames)
         found = {STAGES[0]: points}
         for n in range(passes if self.networks[1] is not None else 0):
-            points = self._pass(1, cine, self._upright(cine, points))
+            if _lengths(points, spacing_or_one(cine)).min() > SHORTEST_MM:  # else nothing can be set upright
+                points = self._pass(1, cine, self._upright(cine, points))
             found[STAGES[n + 1] if n < 2 else f"stage1{'2' * (n + 1)}"] = points
         return found
 
@@ -89,9 +92,15 @@ def agreement(passes, spacing_mm) -> np.ndarray:
     if len(passes) < 2:
         return np.ones(len(passes[-1]))
     before, after = (np.asarray(points) * spacing_mm for points in passes[-2:])
-    annulus = np.hypot(*np.moveaxis(after[:, 1] - after[:, 0], -1, 0))
+    annulus = _lengths(after, 1.0)
     moved = np.hypot(*np.moveaxis(after - before, -1, 0)).mean(1)
-    return np.clip(1 - moved / (FAR * np.maximum(annulus, 1e-6)), 0, 1)
+    agree = np.clip(1 - moved / (FAR * np.maximum(annulus, SHORTEST_MM)), 0, 1)
+    return np.where(annulus > SHORTEST_MM, agree, 0.0)
+
+
+def _lengths(points, spacing_mm):
+    """Distance (frames,) between the two points."""
+    return np.hypot(*np.moveaxis((points[:, 1] - points[:, 0]) * spacing_mm, -1, 0))
 
 
 def points_table(cine: Cine, points, confidence) -> pd.DataFrame:
@@ -130,7 +139,7 @@ def load_trackers(folder, precision: str = "bf16") -> dict[str, ViewTracker]:
                  if n == 1 or (folder / f"{view}_stage2.json").exists()]
         parts = [part for model, card in found for part in (model, _look(card["preprocessing"]))]
         if {look.view for look in parts[1::2]} != {view}:
-            raise ValueError(f"{view}_stage1 and {view}_stage2 in {folder} are weights of another view; name them after it")
+            raise ValueError(f"{view}_stage1 and {view}_stage2 in {folder} are weights of another view; name them so")
         trackers[view] = ViewTracker(*parts, precision=precision, least_confidence=found[0][1]["least_confidence"])
     if not trackers:
         raise FileNotFoundError(f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run "
