@@ -17,9 +17,9 @@ ACROSS = 0.5
 """Least cosine between the edge's outward normal and the long axis: valves lie across, and up to 60° oblique."""
 SHORTEST = 0.55
 """Least length of the edge as a share of the cavity's mean width: shorter ones are an apex or a slip of the pen."""
-BLOOD = 0.5
-"""Least brightness beyond the edge as a share of the way from the wall's to the cavity's."""
-BESIDE_PX = (3.0, 9.0)
+BLOOD = 0.3
+"""Least brightness beyond the edge as a share of the way from the wall's to the cavity's: leaflets are darker."""
+BESIDE_PX = (2.0, 9.0)
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,11 @@ def _blood_beyond(image, cavity, ends, normal):
     image, inside = np.asarray(image, np.float32), np.asarray(cavity, bool)
     near = cv2.dilate(inside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~inside
     blood, wall = np.median(image[inside]), np.percentile(image[near], 15)
-    places = ends[0] + np.outer(np.linspace(0.25, 0.75, 15), ends[1] - ends[0])
-    beyond = (places[:, None] + normal * np.linspace(*BESIDE_PX, 7)[:, None]).astype(np.float32)
+    places = ends[0] + np.outer(np.linspace(0.2, 0.8, 19), ends[1] - ends[0])
+    beyond = (places + np.linspace(*BESIDE_PX, 9)[:, None, None] * normal).astype(np.float32)  # (distances, places, 2)
     grey = cv2.remap(image, beyond[..., 0], beyond[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return float((np.median(grey) - wall) / max(blood - wall, 1e-6))
+    # a dark line anywhere between is a wall, however bright the fat behind it
+    return float((np.median(grey, axis=1).min() - wall) / max(blood - wall, 1e-6))
 
 
 def edge_repeatability_pct(cavity, image=None, turns_deg=(-20.0, -11.0, 7.0, 16.0, 33.0)) -> float:
