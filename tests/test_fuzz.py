@@ -26,7 +26,7 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 HANG_S = 60
 STARTED = {}
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it speaks of every odd header
-FEW = settings(max_examples=int(MINUTES * 750) or 20, derandomize=not MINUTES, deadline=None, database=None,
+FEW = settings(max_examples=int(MINUTES * 150) or 20, derandomize=not MINUTES, deadline=None, database=None,
                suppress_health_check=list(HealthCheck))
 """With minutes given these are more examples than fit; what comes after a test's share of the time is passed by."""
 
