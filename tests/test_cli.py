@@ -77,7 +77,7 @@ def test_help_needs_nothing_heavy():
     code = "import sys, cmrlib.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "fastai", "numpy", "pandas", "cv2", "matplotlib"} & set(done.stdout.split())
-    for name in ("phantom", "ingest", "check", "segment", "measure", "finetune", "compare"):
+    for name in ("phantom", "inspect", "ingest", "check", "segment", "measure", "finetune", "compare"):
         assert name in cmr("--help") and "Usage" in cmr(name, "--help")
 
 

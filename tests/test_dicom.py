@@ -204,6 +204,11 @@ def enhanced(path, frames=4, **groups):
     data.save_as(path)
 
 
+def test_classic_files_made_of_enhanced_ones_keep_empty_groups(tmp_path):
+    write_cine(tmp_path, PerFrameFunctionalGroupsSequence=[Dataset()])  # as in Sunnybrook's
+    np.testing.assert_array_equal(corners(read_folder(tmp_path).cines[0]), [np.arange(6) + 1])
+
+
 def test_multi_frame_files_rescale_frame_by_frame(tmp_path):
     enhanced(tmp_path / "one", PixelValueTransformationSequence=lambda t: {"RescaleSlope": 1 + t,
                                                                            "RescaleIntercept": -3})

@@ -26,7 +26,7 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 HANG_S = 60
 STARTED = {}
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it speaks of every odd header
-FEW = settings(max_examples=int(MINUTES * 750) or 20, derandomize=not MINUTES, deadline=None, database=None,
+FEW = settings(max_examples=int(MINUTES * 150) or 20, derandomize=not MINUTES, deadline=None, database=None,
                suppress_health_check=list(HealthCheck))
 """With minutes given these are more examples than fit; what comes after a test's share of the time is passed by."""
 
@@ -72,6 +72,11 @@ class Place:
         self.files = [(folder / file.path, encode(file), file) for file in self.source.files]
         self.root = folder / self.source.folder
 
+    def pick(self, n: int) -> int:
+        """A file's number; every other time one of a first frame, which stands for its slice."""
+        first = [number for number, (*_, file) in enumerate(self.files) if file.t <= 0]
+        return first[n // 2 % len(first)] if n % 2 else n // 2 % len(self.files)
+
     @contextmanager
     def damaged(self, changes: dict):
         """changes: file number → bytes; afterwards all is as it was."""
@@ -96,6 +101,9 @@ def edited(content: bytes, keyword: str, text: str) -> bytes | None:
         try:
             where = data.file_meta if keyword == "TransferSyntaxUID" else data
             element = where.get(keyword) if keyword in where else None
+            if text.startswith("*"):  # of what stands there
+                numbers = np.ravel(np.array(element, float)) * float(text[1:])
+                text = "\\".join(f"{number:.6g}" for number in numbers)
             if element is None:
                 setattr(where, keyword, text)
             elif isinstance(element, int):
@@ -126,7 +134,8 @@ def bitten(content: bytes, bites) -> bytes:
 
 BITES = st.lists(st.tuples(st.sampled_from(["set", "set", "set", "insert", "delete", "cut"]), st.floats(0, 1),
                            st.integers(0, 255)), min_size=1, max_size=4)
-VALUES = st.one_of(st.sampled_from(TEXTS), st.floats(-1e4, 1e4, width=32).map(str),
+SCALES = ["*0.5", "*0.98", "*1.02", "*1.2", "*2", "*-1"]
+VALUES = st.one_of(st.sampled_from(SCALES), st.sampled_from(TEXTS), st.floats(-1e4, 1e4, width=32).map(str),
                    st.lists(st.floats(-500, 500, width=32), min_size=2, max_size=6).map(
                        lambda numbers: "\\".join(map(str, numbers))))
 
@@ -149,7 +158,7 @@ def check(place, study, changed: set[int]):
     used = sum(cine.frames * cine.slices - len(cine.meta.get("missing", ())) for cine in study.cines)
     if place.source.files[0].t >= 0:  # classic: a file a frame
         assert used + len(study.rejected) == len(place.files), (used, study.rejected)
-    if study.rejected or any(cine.flags for cine in study.cines):
+    if study.rejected or {flag for cine in study.cines for flag in cine.flags} - {"coverage_short"}:  # of three slices
         return
     strange = {(place.files[n][2].cine, place.files[n][2].k, place.files[n][2].t) for n in changed}
     found = {cine.view: cine for cine in study.cines}
@@ -172,13 +181,13 @@ def _check_cine(cine, name, true, strange):
 
 
 NUMBER = st.integers(0, 999)
-KEYWORD = st.sampled_from(GEOMETRY)
+KEYWORD = st.one_of(st.sampled_from(GEOMETRY[:6]), st.sampled_from(GEOMETRY))
 
 
 @FEW
 @given(n=NUMBER, keyword=KEYWORD, value=VALUES)
 def test_damaged_headers_of_one_file(place, n, keyword, value):
-    n %= len(place.files)
+    n = place.pick(n)
     new = None if over(("one", place.root)) else edited(place.files[n][1], keyword, value)
     if new is not None:
         with place.damaged({n: new}) as root:

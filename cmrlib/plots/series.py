@@ -28,5 +28,6 @@ def thumbnails(table: pd.DataFrame):
         known = pd.notna(row["row_spacing_mm"])
         ax.imshow(row["thumbnail"], cmap="gray", vmin=0, vmax=255,
                   aspect=row["row_spacing_mm"] / row["column_spacing_mm"] if known else 1)
-    figure.suptitle("row · view · slices × frames; ⚑ has flags", fontsize=8)
+    if (cines["flags"] != "").any():
+        figure.suptitle("⚑ has flags", fontsize=8)
     return figure
