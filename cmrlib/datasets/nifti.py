@@ -120,7 +120,7 @@ def _session(path) -> str:
 def _volumes(files, rejected, sources):
     """4-D files, and single frames; what is neither goes to `rejected` as (digest, reason)."""
     whole, single = [], []
-    for path in files:
+    for path in sorted(files, key=lambda path: (not view_in(_stem(path)), path)):  # of copies, one with a view
         if path.suffix.lower() in (".json", ".tsv"):
             continue
         mark = digest(path)[:16]
@@ -235,7 +235,7 @@ def _times(one: _Found, slices, frames):
     flags = list(one.volume.flags)
     if "FrameTimes" in one.side:
         times = _row_a_slice(one.side["FrameTimes"], (slices, frames))
-        if times is not None and times.min() >= 0 and (np.diff(times, axis=1) > 0).all() and times.max() < 3000:
+        if times is not None and (np.diff(times, axis=1) > 0).all() and times.max() < 3000:
             rr = _row_a_slice(one.side.get("RRInterval"), (slices,))
             step = np.median(np.diff(times, axis=1), axis=1)
             flags = [flag for flag in flags if not flag.startswith("time_")]
@@ -250,6 +250,7 @@ def _times(one: _Found, slices, frames):
 def _row_a_slice(value, shape):
     """Seconds of a sidecar → ms of the shape given, one row standing for all slices; None where it does not fit."""
     try:
-        return np.broadcast_to(1000 * np.array(value, float), shape).copy()
+        ms = np.broadcast_to(1000 * np.array(value, float), shape).copy()
     except (TypeError, ValueError):
         return None
+    return ms if (ms >= 0).all() else None  # None and NaN are not

@@ -144,8 +144,10 @@ def geometry(head) -> tuple[np.ndarray, bool, tuple[str, ...]]:
     if int(head["dim"][0]) < 3:
         sizes[2] = sizes[2] if sizes[2] > 0 else 1.0
     sform = head.get_sform() if head["sform_code"] > 0 else None
-    if sform is not None and not (np.isfinite(sform).all() and abs(np.linalg.det(sform[:3, :3])) > 1e-6):
-        raise Damaged("the affine (sform) is singular; repair the header")
+    if sform is not None:
+        lengths = np.linalg.norm(sform[:3, :3], axis=0)
+        if not (np.isfinite(sform).all() and abs(np.linalg.det(sform[:3, :3])) > 1e-3 * np.prod(lengths) > 0):
+            raise Damaged("the affine (sform) is singular; repair the header")
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise Damaged(f"voxel size {sizes.tolist()} in the header; expected three positive numbers of mm")
     qform = _qform(head, sizes) if head["qform_code"] > 0 else None
