@@ -24,7 +24,8 @@ import pydicom
 
 from cmrlib.cine import Cine
 from cmrlib.datasets.dicom import cines_of
-from cmrlib.datasets.images import Refused, frame_of, participant, quiet, reason
+from cmrlib.datasets.images import Refused, header_of, participant, quiet, reason
+from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.views import check_views
 from cmrlib.study import Study
 
@@ -74,13 +75,22 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
             archives = [_Archive(path, sources) for path in mine]
             frames = [frame for archive in archives for frame in archive.frames]
             found, left_out = cines_of(label, frames, views or {}, min_frames)
-            cines += [replace(_flagged(cine, archives), session=visit) for cine in found]
+            cines += _of_visit(visit, [_flagged(cine, archives) for cine in found])
             rejected += [*left_out, *(row for archive in archives for row in archive.refused)]
             if frames and not person:
-                person = participant(frames[0].source[0])
+                person = participant(frames[0].source.header)
     rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
     return Study({"participant_id": label} | (person or participant(pydicom.Dataset())), cines, rejected=rows,
                  sources=sources)
+
+
+def _of_visit(visit, cines) -> list[Cine]:
+    """The cines under their visit's number, views that were repeated numbered by runs."""
+    runs, named = {}, []
+    for cine in cines:
+        runs[cine.view] = runs.get(cine.view, 0) + 1
+        named.append(replace(cine, session=visit, run=runs[cine.view]))
+    return named
 
 
 def _flagged(cine: Cine, archives) -> Cine:
@@ -122,9 +132,10 @@ class _Archive:
             mark = _mark(content)
             if mark in sources:
                 raise Refused("the same file twice")
-            frame = frame_of(pydicom.dcmread(io.BytesIO(content)), mark)
-            told = frame.description or listed.get(info.filename, "")
-            self.frames.append(replace(frame, description=told))
+            good, bad = frames_of(header_of(io.BytesIO(content)), mark, name=Path(info.filename).name)
+            told = listed.get(info.filename, "")
+            self.frames += [frame if frame.description else replace(frame, description=told) for frame in good]
+            self.refused += [(mark, why) for why in bad]
         except Exception as error:
             self.refused.append((mark, _why(error)))
         sources[mark] = f"{path}/{info.filename}"
