@@ -9,11 +9,12 @@ import zipfile
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from trees import SHORT_AXIS, cut_short, image, long_axis, write_cine
 
 from cmrlib.anatomy import STRUCTURES
-from cmrlib.datasets import dsb2015_dicom, ingest, mnms, mnms2, nifti, ukbb
+from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, ukbb
 from cmrlib.files import read_json
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, build, judge, truth_path, write_source
@@ -52,6 +53,12 @@ def check(truth, found):
     rows = judge(truth, found)
     assert all(row["met"] for row in rows), rows
     return rows
+
+
+def test_classic_files_with_an_empty_functional_group(tmp_path):
+    write_cine(tmp_path / "src" / "SCD", PerFrameFunctionalGroupsSequence=[pydicom.Dataset()])  # as Sunnybrook's have
+    found = read(dicom, tmp_path / "src")
+    assert len(found.cines) == 1 and not found.rejected
 
 
 # --- NIfTI -----------------------------------------------------------------------------------------------------------

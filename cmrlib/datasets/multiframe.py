@@ -34,7 +34,8 @@ def frames_of(data: pydicom.Dataset, mark: str, folder: str = "", name: str = ""
 
     Arguments as of `images.frame_of`; raises Refused where the file holds no frame at all.
     """
-    if "PerFrameFunctionalGroupsSequence" not in data:
+    one = not number(data, "NumberOfFrames") > 0  # Sunnybrook's classic files have groups of one empty item
+    if one or "PerFrameFunctionalGroupsSequence" not in data:
         return [frame_of(data, mark, folder, name, named)], []
     groups, shared = data.PerFrameFunctionalGroupsSequence, _first(data, "SharedFunctionalGroupsSequence")
     if len(groups) != number(data, "NumberOfFrames"):

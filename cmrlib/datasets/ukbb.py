@@ -14,7 +14,6 @@ paths that climb out, encrypted members and zip bombs are refused.
 """
 
 import hashlib
-import io
 import re
 import zipfile
 from dataclasses import replace
@@ -132,7 +131,7 @@ class _Archive:
             mark = _mark(content)
             if mark in sources:
                 raise Refused("the same file twice")
-            good, bad = frames_of(header_of(io.BytesIO(content)), mark, name=Path(info.filename).name)
+            good, bad = frames_of(header_of(content), mark, name=Path(info.filename).name)
             told = listed.get(info.filename, "")
             self.frames += [frame if frame.description else replace(frame, description=told) for frame in good]
             self.refused += [(mark, why) for why in bad]
