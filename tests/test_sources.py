@@ -61,6 +61,13 @@ def test_classic_files_with_an_empty_functional_group(tmp_path):
     assert len(found.cines) == 1 and not found.rejected
 
 
+def test_a_folder_and_a_description_of_different_views_make_none(tmp_path):
+    write_cine(tmp_path / "src" / "p" / "4ch", orientation=long_axis(118), SeriesDescription="cine_2ch")
+    write_cine(tmp_path / "src" / "p" / "lax_1", orientation=long_axis(0), SeriesDescription="cine_2ch", seed=1)
+    views = {(cine.view, cine.flags) for cine in read(dicom, tmp_path / "src").cines}
+    assert views == {("unknown", ("view_disagrees_with_description",)), ("2ch", ("view_from_description",))}
+
+
 # --- NIfTI -----------------------------------------------------------------------------------------------------------
 
 
