@@ -47,8 +47,13 @@ ON_REAL = {("mvnet", name): UNORDERED for name in ("first_trigger_absent", "trig
                                                    "trigger_is_scan_begin", "trigger_is_zero")}
 """What a correct reader does where it is something else than with the phantom: MVnet's files have no instance numbers,
 so that nothing orders their frames once trigger times are gone."""
-UNFIT = {("mvnet", "folder_numbers_shuffled")}
-"""Defects of stacks that would rename single slices: nothing could tell."""
+UNFIT = {("mvnet", "folder_numbers_shuffled"), ("sunnybrook", "slice_repeated"),
+         ("sunnybrook", "two_slices_at_one_place")}
+"""Defects whose truth holds for the phantom only: stacks' folder names on single slices, and repeats that are told by the
+phantom's clock (it scans at ten o'clock, from its first slice on; Sunnybrook's patient was scanned before nine)."""
+NAMING = {"description_of_another_view", "descriptions_absent", "folder_numbers_shuffled", "long_axes_in_one_series",
+          "stack_in_one_series", "uids_per_file"}
+"""Defects of names: of two the second undoes the first, so they make no pair."""
 
 SAX_SLICES = slice(3, 7)  # four of twelve: enough for every defect of a stack
 
@@ -96,7 +101,7 @@ def real_source(label, views, in_time) -> Source:
         rows = [sorted(places[place], key=in_time) for place in sorted(places)]
         rows = rows[SAX_SLICES] if len(rows) > 8 else rows
         for k, row in enumerate(rows):
-            files += [File(f"{label}/{view}/{k * len(row) + t:04d}.dcm", contents[id(data)], name, k, t)
+            files += [File(f"{label}/{view}/IM-0001-{k * len(row) + t:04d}.dcm", contents[id(data)], name, k, t)
                       for t, data in enumerate(row)]
         cines[name] = _truth(view, rows)
     person = images[0]
@@ -132,8 +137,8 @@ def cases(origins, pairs, rng) -> list[Case]:
     for origin, kind in origins:
         names = sorted(name for name, one in DEFECTS.items() if kind in one.kinds and (origin, name) not in UNFIT)
         made += [Case(origin, kind, ()), *(Case(origin, kind, (name,)) for name in names)]
-        for _ in range(pairs if len(names) > 1 else 0):
-            made.append(Case(origin, kind, tuple(str(name) for name in rng.choice(names, 2, replace=False))))
+        drawn = [tuple(str(name) for name in rng.choice(names, 2, replace=False)) for _ in range(pairs)]
+        made += [Case(origin, kind, pair) for pair in drawn if not set(pair) <= NAMING]
     return made
 
 
