@@ -49,8 +49,8 @@ ON_REAL = {("mvnet", name): UNORDERED for name in ("first_trigger_absent", "trig
 so that nothing orders their frames once trigger times are gone."""
 UNFIT = {("mvnet", "folder_numbers_shuffled"), ("sunnybrook", "slice_repeated"),
          ("sunnybrook", "two_slices_at_one_place")}
-"""Defects whose truth holds for the phantom only: stacks' folder names on single slices, and repeats that are told by the
-phantom's clock (it scans at ten o'clock, from its first slice on; Sunnybrook's patient was scanned before nine)."""
+"""Defects whose truth holds for the phantom only: stacks' folder names on single slices, and repeats that are told by
+the phantom's clock (it scans at ten o'clock, from its first slice on; Sunnybrook's patient was scanned before nine)."""
 NAMING = {"description_of_another_view", "descriptions_absent", "folder_numbers_shuffled", "long_axes_in_one_series",
           "stack_in_one_series", "uids_per_file"}
 """Defects of names: of two the second undoes the first, so they make no pair."""
