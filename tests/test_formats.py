@@ -10,7 +10,6 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
-from cmrlib import datasets
 from cmrlib.cine import Cine
 from cmrlib.cli import app
 from cmrlib.datasets import acdc, dicom, ingest
@@ -25,21 +24,6 @@ from cmrlib.study import Study
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 LABEL = "P0001"
-
-TODAY = {
-    # ACDC
-    "acdc_labels_lv_first": "LV and RV are exchanged, silently",
-    "acdc_frames_from_zero": "ED becomes frame -1, silently",
-    "acdc_masks_empty": "read as hearts without volume, silently",
-    "acdc_mask_lies_elsewhere": "nobody compares the affines of mask and image",
-    "acdc_group_arv": "the group stays ARV",
-    "gzip_damaged": "the damaged pixels are read: nobody compares gzip's own checksum",
-    "acdc_info_from_windows": "refused: the byte order mark hides the first key",
-}
-"""Defects that the present readers do not meet, and what happens: the work of whoever improves them."""
-
-WITHOUT_READER = ("ukbb", "nifti", "nifti-3d")
-"""Kinds of files that no reader of `cmr ingest` takes yet: pydicom and nibabel check them here by hand."""
 
 
 @pytest.fixture(scope="module")
@@ -253,25 +237,23 @@ def test_defects_are_many_and_say_what_they_are():
     for one in DEFECTS.values():
         assert one.rows and one.text.endswith(".") and (one.words or one.expectation == "read"), one.name
         assert set(one.kinds) <= {layout.kind for layout in FORMATS.values()}
-    assert set(TODAY) <= set(DEFECTS)
 
 
 @pytest.mark.parametrize("name", of_kind("dicom"))
-def test_the_dicom_reader_meets_a_defect_or_is_known_not_to(study, three_views, tmp_path, name):
+def test_the_dicom_reader_meets_a_defect(study, three_views, tmp_path, name):
     mixed = name in ("long_axes_in_one_series", "description_of_another_view")
     truth = written(three_views if mixed else study, tmp_path / "src", "dicom", name)
     _compare(judge(truth, read(dicom, tmp_path / "src")), name)
 
 
 @pytest.mark.parametrize("name", of_kind("acdc"))
-def test_the_acdc_reader_meets_a_defect_or_is_known_not_to(study, tmp_path, name):
+def test_the_acdc_reader_meets_a_defect(study, tmp_path, name):
     truth = written(study, tmp_path / "src", "acdc", name)
     _compare(judge(truth, read(acdc, tmp_path / "src")), name)
 
 
 def _compare(rows, name):
-    unmet = [row for row in rows if not row["met"]]
-    assert bool(unmet) == (name in TODAY), unmet or f"{name} is met now: take it off the list"
+    assert all(row["met"] for row in rows), (name, rows)
 
 
 @pytest.mark.parametrize("name", of_kind("ukbb"))
@@ -309,11 +291,6 @@ def test_pixels_of_nifti_files_are_the_truth_or_nibabel_fails(study, tmp_path, n
     assert any(true["expectation"] == DEFECTS[name].expectation for true in truth["cines"].values())
 
 
-def test_nobody_reads_some_kinds_of_files_yet():
-    assert not {"ukbb", "nifti", "bids"} & set(datasets.KINDS), "judge their defects with the reader"
-    assert set(WITHOUT_READER) == {layout.kind for layout in FORMATS.values()} - {"dicom", "enhanced", "acdc"}
-
-
 def test_defects_repeat_themselves():
     (order,) = make_orders(1, **TINY | {"frames": 3, "slices": 3}, views=("sax",)).values()
     small = make_study(LABEL, order)
@@ -335,9 +312,8 @@ def test_another_subject_or_seed_has_the_defect_elsewhere(study):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_pairs_of_defects_that_are_met_alone_are_met_together(study, tmp_path, seed):
-    met = [name for name in of_kind("dicom") if name not in TODAY]
-    pair = [str(name) for name in np.random.default_rng(seed).choice(met, 2, replace=False)]
+def test_pairs_of_defects_are_met_together(study, tmp_path, seed):
+    pair = [str(name) for name in np.random.default_rng(seed).choice(of_kind("dicom"), 2, replace=False)]
     rows = judge(written(study, tmp_path / "src", "dicom", *pair), read(dicom, tmp_path / "src"))
     assert all(row["met"] for row in rows), (pair, rows)
 

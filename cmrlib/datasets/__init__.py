@@ -11,7 +11,7 @@ from cmrlib.splits import committed_list, split_subjects
 
 __all__ = ["KINDS", "ingest", "inspect", "test_cohorts"]
 
-KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom")
+KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom")
 """Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""
 
 

@@ -6,22 +6,42 @@ Labels there: 1 RV, 2 myocardium, 3 LV. Fills participants (group, height, weigh
 
 Known to be wrong with it: frame numbers count from 1; the sform of the original files says 1 mm while the qform
 carries the spacing, so the spacing is taken from `pixdim`; ED is not always frame 1 (patient090: 4); sex and age are
-missing; the affine's orientation is nominal in some copies.
+missing; the affine's orientation is nominal in some copies. Copies with exchanged ventricles, frames from 0, empty or
+displaced masks are noticed by anatomy and by the pictures, put right where that is possible, and flagged.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
-from cmrlib.anatomy import BACKGROUND, STRUCTURES
+from cmrlib.anatomy import NOT_ANNOTATED
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
+from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricles_exchanged
+from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere, read_volume
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "ACDC", "License": "research only; cite Bernard et al., IEEE TMI 2018"}
+CODES = {"rv": 1, "myo": 2, "lv": 3}
+GROUPS = {"ARV": "RV"}
+"""Other spellings of the groups NOR, MINF, DCM, HCM, RV."""
+
 _STRUCTURES = ("lv", "myo", "rv")
-_RECODE = np.array([BACKGROUND, STRUCTURES["rv"], STRUCTURES["myo"], STRUCTURES["lv"]], np.uint8)
+
+
+@dataclass
+class _Phases:
+    """ED and ES as the files give them; numbers count from 0 once `frames_from_zero` is settled."""
+
+    numbers: dict[str, int]
+    images: dict[str, Volume]
+    masks: dict[str, np.ndarray]
+    flags: list[str] = field(default_factory=list)
+
+    def exchange(self):
+        for one in (self.numbers, self.images, self.masks):
+            one["ED"], one["ES"] = one["ES"], one["ED"]
 
 
 def find(src) -> dict[str, Path]:
@@ -34,43 +54,96 @@ def find(src) -> dict[str, Path]:
 def read(label: str, folder: Path) -> Study:
     """One patient: the whole cine where the 4-D file exists, else the two annotated frames."""
     info = _info(label, folder)
-    one_based = {phase: int(info[phase]) for phase in ("ED", "ES")}
-    masks = {phase: _mask(label, folder, number) for phase, number in one_based.items()}
-    pair = [_volume(label, folder / f"{folder.name}_frame{number:02d}.nii.gz") for number in one_based.values()]
-    for (phase, mask), (pixels, _) in zip(masks.items(), pair):
-        if not mask.shape == pixels.shape == pair[0][0].shape:
-            raise ValueError(f"sub-{label}: the {phase} mask has shape {mask.shape}, its image {pixels.shape}, the ED "
-                             f"image {pair[0][0].shape}; expected one shape")
-    total = int(info.get("NbFrame", 0))
-    flags = _phase_flags(masks)
-    if "ed_es_swapped" in flags:  # patient090 and its like: volumes decide
-        masks["ED"], masks["ES"] = masks["ES"], masks["ED"]
-        pair.reverse()
-        one_based["ED"], one_based["ES"] = one_based["ES"], one_based["ED"]
+    phases = _phases(label, folder, info)
     four_d = folder / f"{folder.name}_4d.nii.gz"
-    if four_d.exists():
-        pixels, affine = _volume(label, four_d)
-        ed, es, of = one_based["ED"] - 1, one_based["ES"] - 1, None
-        if pixels.shape[1:] != pair[0][0].shape or max(ed, es) >= len(pixels):
-            raise ValueError(f"sub-{label}: the 4-D file has shape {pixels.shape}; expected more than {max(ed, es)} "
-                             f"frames of {pair[0][0].shape}")
+    whole = _volume(label, four_d, "the 4-D file") if four_d.exists() else None
+    _settle_numbers(label, phases, whole)
+    _settle_masks(phases)
+    if whole:
+        pixels, affine, of = whole.pixels, whole.affine, None
+        ed, es = phases.numbers["ED"], phases.numbers["ES"]
     else:
-        pixels, affine = np.stack([p for p, _ in pair]), pair[0][1]
-        ed, es, of = 0, 1, ((one_based["ED"] - 1, one_based["ES"] - 1), total)
-    cine = Cine(pixels, affine, "sax", label, ed=ed, es=es, frames_of=of, flags=flags,
-                slice_position_mm=np.arange(pixels.shape[1]) * float(np.linalg.norm(affine[:3, 2])))
-    mask = np.full(pixels.shape, 255, np.uint8)
-    mask[ed], mask[es] = masks["ED"], masks["ES"]
-    manual = Annotation(mask, {ed: _STRUCTURES, es: _STRUCTURES}, frames={"ed": ed, "es": es})
+        first = phases.images["ED"]
+        pixels, affine = np.concatenate([phases.images["ED"].pixels, phases.images["ES"].pixels]), first.affine
+        ed, es, of = 0, 1, ((phases.numbers["ED"], phases.numbers["ES"]), int(info.get("NbFrame", 0)))
+    known = all(volume.spacing_known for volume in phases.images.values())
+    positions = np.arange(pixels.shape[1]) * float(np.linalg.norm(affine[:3, 2]))
+    cine = Cine(pixels, affine, "sax", label, ed=ed, es=es, frames_of=of, flags=tuple(phases.flags),
+                spacing_known=known, slice_position_mm=positions)
     participant = {"participant_id": label, "sex": None, "age": None, "height_m": _number(info, "Height", 100),
-                   "weight_kg": _number(info, "Weight", 1), "group": info.get("Group")}
-    return Study(participant, [cine], {"manual": {cine.name: manual}})
+                   "weight_kg": _number(info, "Weight", 1), "group": GROUPS.get(info.get("Group"), info.get("Group"))}
+    return Study(participant, [cine], _manual(cine, phases.masks))
+
+
+def _manual(cine, masks):
+    """Observer `manual` from the phases that hold a mask; nobody looked where it is empty."""
+    mask, drawn = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8), {}
+    for phase, t in (("ED", cine.ed), ("ES", cine.es)):
+        if masks[phase].any():
+            mask[t], drawn[t] = masks[phase], _STRUCTURES
+    return {"manual": {cine.name: Annotation(mask, drawn, frames={"ed": cine.ed, "es": cine.es})}} if drawn else {}
+
+
+def _phases(label, folder, info) -> _Phases:
+    """Both labelled frames with their masks; raises ValueError where one is missing or shapes differ."""
+    numbers = {phase: int(info[phase]) for phase in ("ED", "ES")}
+    phases = _Phases(numbers, {}, {})
+    for phase, number in numbers.items():
+        stem = f"{folder.name}_frame{number:02d}"
+        image = _volume(label, folder / f"{stem}.nii.gz", f"the image of frame {number}")
+        drawn = _volume(label, folder / f"{stem}_gt.nii.gz", f"the mask of frame {number} (…_gt.nii.gz)")
+        first = phases.images.get("ED", image).pixels.shape
+        if not drawn.pixels.shape == image.pixels.shape == first:
+            raise ValueError(f"sub-{label}: the {phase} mask has shape {drawn.pixels.shape}, its image "
+                             f"{image.pixels.shape}, the ED image {first}; expected one shape")
+        if lies_elsewhere(image.affine, drawn.affine, image.pixels.shape[:0:-1]):
+            phases.flags.append("mask_position_differs_from_image")
+        phases.images[phase] = image
+        phases.masks[phase] = recoded(label, drawn.pixels[0], CODES, f"frame {number}")
+    found = [flag for volume in phases.images.values() for flag in volume.flags if flag != "sform_of_1mm"]
+    phases.flags = sorted({*phases.flags, *found})
+    return phases
+
+
+def _settle_numbers(label, phases: _Phases, whole: Volume | None):
+    """Frame numbers from 0; whether files count from 0 or 1 is told by a frame 0, else by the cine's own pictures."""
+    numbers, from_zero = phases.numbers, 0 in phases.numbers.values()
+    if whole is not None:
+        shape = phases.images["ED"].pixels.shape[1:]
+        if whole.pixels.shape[1:] != shape or max(numbers.values()) > len(whole.pixels):
+            raise ValueError(f"sub-{label}: the 4-D file has shape {whole.pixels.shape}; expected at least "
+                             f"{max(numbers.values())} frames of {shape}")
+        agree = {shift: all(0 <= n - shift < len(whole.pixels) and
+                            np.array_equal(whole.pixels[n - shift], phases.images[phase].pixels[0])
+                            for phase, n in numbers.items()) for shift in (0, 1)}
+        from_zero |= agree[0] and not agree[1]
+        if not any(agree.values()):
+            phases.flags.append("labelled_frames_differ_from_cine")
+        if not from_zero and max(numbers.values()) - 1 >= len(whole.pixels):
+            raise ValueError(f"sub-{label}: Info.cfg names frame {max(numbers.values())} of {len(whole.pixels)}")
+    if from_zero:
+        phases.flags.append("frames_from_zero")
+    else:
+        phases.numbers = {phase: n - 1 for phase, n in numbers.items()}
+
+
+def _settle_masks(phases: _Phases):
+    """The LV is what the myocardium surrounds; ED is the phase with the larger LV; an empty mask says nothing."""
+    if ventricles_exchanged(phases.masks.values()):
+        phases.masks = {phase: exchange_ventricles(mask) for phase, mask in phases.masks.items()}
+        phases.flags.append("labels_exchanged")
+    if not all(mask.any() for mask in phases.masks.values()):
+        phases.flags.append("masks_empty")
+    elif cavity(phases.masks["ED"]) < cavity(phases.masks["ES"]):  # patient090 and its like
+        phases.exchange()
+        phases.flags.append("ed_es_swapped")
 
 
 def _info(label, folder):
     if not (folder / "Info.cfg").exists():
         raise ValueError(f"sub-{label}: Info.cfg is missing, and with it which frames are ED and ES")
-    lines = (line.split(":", 1) for line in (folder / "Info.cfg").read_text().splitlines() if ":" in line)
+    text = (folder / "Info.cfg").read_text(encoding="utf-8-sig", errors="replace")
+    lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     info = {key.strip(): value.strip() for key, value in lines}
     missing = [key for key in ("ED", "ES") if not info.get(key, "").isdigit()]
     if missing:
@@ -85,45 +158,10 @@ def _number(info, key, divisor):
         return None
 
 
-def _volume(label, path):
-    """(t,) k, j, i array and an affine whose scale is `pixdim` (the sform of the release says 1 mm)."""
+def _volume(label, path, what) -> Volume:
     if not path.exists():
-        raise ValueError(f"sub-{label}: the image of a labelled frame is missing")
-    image, pixels = _nifti(label, path)
-    with nib.openers.ImageOpener(path) as file:  # unchecked: nib.load turns a spacing of zero into 1 mm
-        zooms = np.array(nib.Nifti1Header.from_fileobj(file, check=False)["pixdim"][1:4], float)
-    if (zooms <= 0).any() or not np.isfinite(zooms).all():
-        raise ValueError(f"sub-{label}: voxel size {zooms.tolist()} in the header; expected three positive mm")
-    affine = np.array(image.affine, float)
-    if not abs(np.linalg.det(affine[:3, :3])) > 1e-9:
-        raise ValueError(f"sub-{label}: an image's affine is singular; repair its header")
-    affine[:3, :3] *= zooms / np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(pixels).all():
-        raise ValueError(f"sub-{label}: an image holds NaN or infinite pixels; restore the file")
-    return np.ascontiguousarray(pixels), affine
-
-
-def _nifti(label, path):
-    """Header and (t,) k, j, i array; a file cut short says so."""
+        raise ValueError(f"sub-{label}: {what} is missing")
     try:
-        image = nib.load(path)
-        return image, np.asanyarray(image.dataobj).T
-    except Exception as error:
-        raise ValueError(f"sub-{label}: a NIfTI file cannot be read ({type(error).__name__}); it is damaged") from error
-
-
-def _mask(label, folder, number):
-    path = folder / f"{folder.name}_frame{number:02d}_gt.nii.gz"
-    if not path.exists():
-        raise ValueError(f"sub-{label}: frame {number} has no mask (…_gt.nii.gz)")
-    _, mask = _nifti(label, path)
-    strange = sorted(set(np.unique(mask).tolist()) - {0, 1, 2, 3})
-    if strange:
-        raise ValueError(f"sub-{label}: mask values {strange} in frame {number}; ACDC uses 0 to 3")
-    return _RECODE[mask.astype(np.uint8)]
-
-
-def _phase_flags(masks):
-    """ED is the phase with the larger LV; a file that says otherwise is corrected and flagged."""
-    volumes = {phase: int((mask == STRUCTURES["lv"]).sum()) for phase, mask in masks.items()}
-    return ("ed_es_swapped",) if volumes["ED"] < volumes["ES"] else ()
+        return read_volume(path)
+    except Damaged as error:
+        raise ValueError(f"sub-{label}: {what}: {error}") from error

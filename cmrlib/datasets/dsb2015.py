@@ -9,7 +9,7 @@ Known to be wrong with it: JPEG, resampled, so pixel size and orientation are lo
 outflow tract (five chambers); the two frames of a patient are not reliably ED and ES, so the larger cavity is called ED
 and the cine flagged `phases_by_area`.
 
-The challenge's own DICOM tree is read by kind `dicom`.
+The challenge's own DICOM tree is read by kind `dsb2015_dicom`.
 """
 
 import re
@@ -64,7 +64,7 @@ def read(label: str, item: tuple) -> Study:
     ed, es = int(areas.argmax()), int(np.where(areas > 0, areas, areas.max() + 1).argmin())
     cine = Cine(pixels[:, None], np.eye(4), "4ch", label, spacing_known=False, ed=ed, es=es if es != ed else None,
                 frames_of=(frames, 0), flags=("phases_by_area",))
-    volumes = _volumes(path.parent, number)
+    volumes = volumes_of(path.parent, number)
     measures = {"kaggle": volumes} if volumes else {}
     return Study({"participant_id": label} | _person(path.parent, number), [cine],
                  {"manual": {cine.name: Annotation(mask, drawn)}}, measures)
@@ -93,7 +93,7 @@ def _person(folder, number):
             "age": float(row["PatientsAgeYears"]) if pd.notna(row["PatientsAgeYears"]) else None}
 
 
-def _volumes(folder, number):
+def volumes_of(folder, number):
     """EDV, ESV and EF that the challenge published, empty where its tables are not there."""
     for name in ("train.csv", "validate.csv"):
         row = _row(folder / name, "Id", number)

@@ -4,10 +4,12 @@ import io
 import re
 import warnings
 from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 
 from cmrlib.datasets.order import NAN, Frame
 from cmrlib.datasets.purpose import no_cine
@@ -15,6 +17,7 @@ from cmrlib.datasets.purpose import no_cine
 _DECODERS = {"1.2.840.10008.1.2.4.9": "pylibjpeg-openjpeg", "1.2.840.10008.1.2.4": "pylibjpeg-libjpeg",
              "1.2.840.10008.1.2.5": "pylibjpeg-rle"}
 _VENDORS = {"siemens": "Siemens", "ge ": "GE", "philips": "Philips", "canon": "Canon", "toshiba": "Canon"}
+_TEXTS = {"AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"}
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
@@ -131,10 +134,30 @@ def _check_image(data, named):
         raise Refused(why)
 
 
+@cache
+def _known(keyword):
+    return pydicom.datadict.tag_for_keyword(keyword), pydicom.datadict.dictionary_VR(keyword)
+
+
+def _value(data, keyword):
+    """A field's value; short ASCII text as it stands in the file, for pydicom takes ten times as long to convert it.
+
+    Several values are a list.
+    """
+    tag, kind = _known(keyword)
+    element = data.get_item(tag)
+    if isinstance(element, RawDataElement) and (element.VR or kind) in _TEXTS:
+        stored = element.value or b""
+        if stored.isascii():
+            values = [part.strip(" \0") for part in stored.decode("ascii").split("\\")]
+            return values if len(values) > 1 else values[0]
+    return data.get(keyword)
+
+
 def words(data, keyword) -> list[str]:
     """Header values in upper case, none where the field is absent or damaged."""
     try:
-        values = data.get(keyword) or ()
+        values = _value(data, keyword) or ()
         return [str(part).upper() for part in ([values] if isinstance(values, str) else values)]
     except Exception:
         return []
@@ -143,7 +166,7 @@ def words(data, keyword) -> list[str]:
 def text(data, keyword) -> str:
     """Header text, empty where it is absent or damaged."""
     try:
-        return str(data.get(keyword) or "")
+        return str(_value(data, keyword) or "")
     except Exception:
         return ""
 
@@ -151,7 +174,7 @@ def text(data, keyword) -> str:
 def number(data, keyword) -> float:
     """Header number, NaN where it is absent, empty or no number."""
     try:
-        return float(data.get(keyword))
+        return float(_value(data, keyword))
     except Exception:
         return NAN
 
@@ -159,7 +182,7 @@ def number(data, keyword) -> float:
 def _numbers(data, keyword, count):
     """Header vector (count,), None where it is absent, of another length, or not finite."""
     try:
-        values = np.array([float(part) for part in data.get(keyword)])
+        values = np.array([float(part) for part in _value(data, keyword)])
     except Exception:
         return None
     return values if values.shape == (count,) and np.isfinite(values).all() else None
@@ -206,7 +229,7 @@ def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
         raise Refused(_decoder_reason(stored, error)) from error
     if image.shape != frame.shape:
         raise Refused("decoded image has another size than its header says")
-    if not np.isfinite(image).all():
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise Refused("pixels are NaN or infinite")
     if whole is None and not keep and "PixelData" in data:
         del data.PixelData

@@ -34,7 +34,8 @@ def frames_of(data: pydicom.Dataset, mark: str, folder: str = "", name: str = ""
 
     Arguments as of `images.frame_of`; raises Refused where the file holds no frame at all.
     """
-    single = not number(data, "NumberOfFrames") > 1 and "ImagePositionPatient" in data  # made of an enhanced file
+    count = number(data, "NumberOfFrames")  # Sunnybrook's classic files have groups of one empty item
+    single = not count > 0 or (not count > 1 and "ImagePositionPatient" in data)
     if single or "PerFrameFunctionalGroupsSequence" not in data:
         return [frame_of(data, mark, folder, name, named)], []
     groups, shared = data.PerFrameFunctionalGroupsSequence, _first(data, "SharedFunctionalGroupsSequence")

@@ -34,7 +34,8 @@ def name_views(stacks: list[Stack], views: dict) -> list[tuple[str, tuple[str, .
     """(view, flags) of every stack of one study.
 
     views: {series description or folder name: view}, the user's word. Else geometry where there is a short-axis
-    stack (flagged where the description says otherwise), else the description, else the innermost folder's name.
+    stack (flagged where the description says otherwise), else the description, else the innermost folder's name; where
+    these two name different views it is unknown.
     """
     short_axis = next((s for s in stacks if _is_short_axis(s)), None)
     return [_name(stack, short_axis, {key.lower(): view for key, view in views.items()}) for stack in stacks]
@@ -61,9 +62,12 @@ def _name(stack, short_axis, views):
     if seen:
         agree = not told or told == seen or (told == "lax" and seen != "sax")
         return seen, () if agree else ("view_disagrees_with_description",)
+    named = view_in(innermost)
+    if told and named and told != named and "lax" not in (told, named):  # nothing tells which of the two is wrong
+        return "unknown", ("view_disagrees_with_description",)
     if told:
         return told, ("view_from_description",)
-    return (view_in(innermost), ("view_from_folder_name",)) if view_in(innermost) else ("unknown", ("view_unknown",))
+    return (named, ("view_from_folder_name",)) if named else ("unknown", ("view_unknown",))
 
 
 def _is_short_axis(stack) -> bool:

@@ -31,9 +31,11 @@ def judge(truth: dict, study: Study) -> list[dict]:
     by_digest = {row["digest"]: row["reason"] for row in study.rejected}
     whole = not study.cines and set(by_digest) == {"n/a"}  # the subject was refused: nobody lists its files
     for file in truth["refused"] if not whole else []:
-        reason = by_digest.get(file["digest"])
+        words = file["word"].split("|")
+        inside = [text for text in reasons if file["digest"] is None and _says(words, [text])]  # a member of an archive
+        reason = inside[0] if inside else by_digest.get(file["digest"])
         rows.append(_row(file["path"], "refuse", "refused" if reason else "not listed",
-                         _says(file["word"].split("|"), [reason or ""]), [reason or "no reason"]))
+                         _says(words, [reason or ""]), [reason or "no reason"]))
     return rows
 
 

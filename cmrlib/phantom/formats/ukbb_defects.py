@@ -8,7 +8,7 @@ BOMB_BYTES = 20_000_000
 
 
 def _manifests(source) -> list[File]:
-    return [file for file in source.files if file.path.endswith("manifest.csv")]
+    return [file for file in source.files if file.path.endswith(("manifest.csv", "manifest.cvs"))]
 
 
 @defect("ukbb", "read", rows="1b-1 r-34")

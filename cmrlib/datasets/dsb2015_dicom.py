@@ -1,0 +1,43 @@
+"""Kaggle Data Science Bowl 2015, the challenge's DICOM tree: SAX, 2CH and 4CH cines of 1,140 patients, no masks.
+
+Source: https://www.kaggle.com/c/second-annual-data-science-bowl (Kaggle's rules: research only). Layout:
+`train|validate|test/…/NNN/study/sax_5/IM-4562-0001.dcm`, `2ch_21`, `4ch_22`; `train.csv`, `validate.csv` (Id, Systole,
+Diastole in mL) anywhere above or beside. Labels: none. Fills participants (sex, age), measures of observer `kaggle`.
+Subjects are called DSBNNN, as those of the hand-drawn images (`dsb2015`).
+
+No whole patient was read here: layout and quirks follow public solutions. Known to be wrong with it: no file has a
+SeriesInstanceUID; folder numbers are no slice order; slices were repeated (a third number in the file name); patients
+761 (black), 595 and 599 (damaged), 416 (30 frames in SAX, 21 in long axis), 643, 579, 277, 341 (slices far out or at
+one place), some without 4CH or with three slices only. All of it goes through the reader of `dicom`.
+"""
+
+from pathlib import Path
+
+from cmrlib.datasets import dicom
+from cmrlib.datasets.dsb2015 import volumes_of
+from cmrlib.study import Study
+
+DESCRIPTION = {"Name": "DSB2015 DICOM", "License": "research only; Kaggle Data Science Bowl 2015"}
+
+
+def find(src) -> dict[str, Path]:
+    """Subject label → patient's folder, wherever `NNN/study` stands below the source.
+
+    Raises ValueError where one number stands in two places.
+    """
+    items = {}
+    for folder in sorted(path.parent for path in Path(src).rglob("study") if path.is_dir()):
+        if folder.name.isdigit():
+            label = f"DSB{int(folder.name)}"
+            if label in items:
+                raise ValueError(f"patient {folder.name} lies there twice; keep one copy")
+            items[label] = folder
+    return dict(sorted(items.items(), key=lambda item: int(item[0][3:])))
+
+
+def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 2) -> Study:
+    """One patient's cines and, where the challenge's tables are there, its volumes."""
+    study = dicom.read(label, folder, views, min_frames)
+    volumes = next(filter(None, (volumes_of(parent, int(folder.name)) for parent in list(folder.parents)[:4])), None)
+    study.measures = {"kaggle": volumes} if volumes else {}
+    return study

@@ -1,0 +1,106 @@
+"""M&Ms-2 (Multi-Disease, Multi-View & Multi-Centre challenge, MICCAI 2021): SAX and 4CH cines, ED and ES with masks.
+
+Source: https://www.ub.edu/mnms-2 (Martín-Isla et al., IEEE JBHI 2023). Licence: research only, see the challenge's
+site. Layout: `dataset/NNN/NNN_{SA,LA}_{CINE,ED,ES}.nii.gz`, masks `NNN_{SA,LA}_{ED,ES}_gt.nii.gz`, and
+`dataset_information.csv` (SUBJECT_CODE, DISEASE, VENDOR, SCANNER, FIELD). Labels there: 1 LV, 2 myocardium, 3 RV.
+Fills participants (group), observer `manual` for the views sax (SA) and 4ch (LA).
+
+No real sample was read: layout and quirks follow public code. Known to be wrong with it: no file says which frame of
+the cine ED and ES are, so they are found by their pictures, and where no frame is the same ED and ES alone make a cine
+of two frames, flagged; the table ends in about a million empty rows; the groups RV and TRI are absent from the first
+160 subjects, and subjects are split by order, 160, 40, 160; single cines cannot be opened and cost that view only.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.datasets.masks import recoded
+from cmrlib.datasets.mnms import CODES, cine_of, manual, phases, placed, volume_of
+from cmrlib.datasets.volumes import Volume
+from cmrlib.study import Study, label_folders
+
+DESCRIPTION = {"Name": "M&Ms-2", "License": "research only; cite Martín-Isla et al., IEEE JBHI 2023"}
+VIEWS = {"SA": "sax", "LA": "4ch"}
+
+
+def find(src) -> dict[str, dict]:
+    """Subject label → {folder, row: of dataset_information.csv}."""
+    src = Path(src)
+    folders = sorted({path.parent for path in src.rglob("*_*_*.nii.gz") if re.match(r"\w+_(SA|LA)_", path.name)})
+    tables = [root / "dataset_information.csv" for root in (src, src.parent)]
+    items = label_folders(folders)
+    rows = _rows(next((table for table in tables if table.exists()), None), items.values())
+    return {label: {"folder": folder, "row": row} for (label, folder), row in zip(items.items(), rows)}
+
+
+def _rows(table, folders):
+    """The table's row of every folder, {} where it has none; codes may have lost their leading zeros."""
+    known = {}
+    if table:
+        listed = pd.read_csv(table, dtype=str, skip_blank_lines=True).dropna(how="all")
+        for row in listed.fillna("").to_dict("records"):
+            code = str(row.get("SUBJECT_CODE", "")).removesuffix(".0").strip()
+            known[code.lstrip("0")] = row
+    return [known.get(folder.name.lstrip("0"), {}) for folder in folders]
+
+
+def read(label: str, item: dict) -> Study:
+    """One patient: the short-axis and the four-chamber cine; what is wrong with one view costs that view only."""
+    folder, row = item["folder"], item["row"]
+    drawn, rejected = [], []
+    for word in VIEWS:
+        if not any(folder.glob(f"{folder.name}_{word}_*.nii.gz")):
+            continue
+        try:
+            drawn.append(_view(label, folder, word, {"vendor": row.get("VENDOR"), "field_t": row.get("FIELD")}))
+        except ValueError as error:
+            rejected.append({"participant_id": label, "digest": "n/a", "reason": str(error)})
+    if not drawn:
+        raise ValueError(rejected[0]["reason"])
+    person = {"participant_id": label, "sex": None, "age": None, "group": row.get("DISEASE") or None}
+    return Study(person, [cine for cine, _ in drawn], manual(drawn), rejected=rejected)
+
+
+def _view(label, folder, word, meta):
+    """Cine and {frame: mask} of one view, SA or LA."""
+    images, masks, flags = {}, {}, []
+    for phase in ("ED", "ES"):
+        stem = f"{folder.name}_{word}_{phase}"
+        if (folder / f"{stem}.nii.gz").exists():
+            images[phase] = volume_of(label, folder / f"{stem}.nii.gz", f"the {word} {phase} image")
+            if (folder / f"{stem}_gt.nii.gz").exists():
+                mask = volume_of(label, folder / f"{stem}_gt.nii.gz", f"the {word} {phase} mask")
+                flags += placed(label, images[phase], mask)
+                masks[phase] = recoded(label, mask.pixels[0], CODES, f"the {word} {phase} mask")
+    path = folder / f"{folder.name}_{word}_CINE.nii.gz"
+    whole = volume_of(label, path, f"the {word} cine") if path.exists() else None
+    frames = {phase: _same_picture(whole, image) for phase, image in images.items()} if whole else {}
+    if whole is None or None in frames.values():
+        flags.append("labelled_frames_differ_from_cine" if whole else "cine_missing")
+        if len(images) < 2:
+            raise ValueError(f"sub-{label}: of the {word} view there are neither a cine nor both ED and ES")
+        whole, frames = _pair(label, images, word), {"ED": 0, "ES": 1}
+    empty = [phase for phase, mask in masks.items() if not mask.any()]
+    flags += [*whole.flags, *["masks_empty"] * bool(empty)]
+    drawn = {frames[phase]: mask for phase, mask in masks.items() if phase not in empty}
+    ed, es, drawn, more = phases(drawn, frames.get("ED"), frames.get("ES"), len(whole.pixels))
+    return cine_of(label, whole, VIEWS[word], ed, es, (*flags, *more), meta), drawn
+
+
+def _same_picture(whole: Volume, image: Volume):
+    """The frame of a cine that is this picture, None where there is none, or several (a still heart)."""
+    if whole.pixels.shape[1:] != image.pixels.shape[1:]:
+        return None
+    same = [t for t in range(len(whole.pixels)) if np.array_equal(whole.pixels[t], image.pixels[0])]
+    return same[0] if len(same) == 1 else None
+
+
+def _pair(label, images, word) -> Volume:
+    first, second = images["ED"], images["ES"]
+    if first.pixels.shape != second.pixels.shape:
+        raise ValueError(f"sub-{label}: {word} ED has shape {first.pixels.shape}, ES {second.pixels.shape}")
+    return Volume(np.concatenate([first.pixels, second.pixels]), first.affine, float("nan"),
+                  first.spacing_known and second.spacing_known, (*first.flags, "time_unknown"))

@@ -1,0 +1,256 @@
+"""Cines as NIfTI files in any folders: 4-D files, a 3-D file a frame, plain trees and trees in the manner of BIDS.
+
+Source and licence: yours. Layout: `SRC/SUBJECT/…/any.nii[.gz]`, `sub-X/[ses-Y/]…` as in BIDS, or files side by side
+named `SUBJECT_VIEW.nii.gz`; 3-D files of one folder that differ in a number are frames in its order. Views come from
+geometry where a short-axis stack is there, else from file or folder names, or `views={file or folder: view}`. Times
+come from `pixdim` (the unit must make a human heart rate), or from a JSON of the same name: FrameTimes and RRInterval
+in seconds, a row a slice or one for all. Labels: none; files called gt, seg, mask or label are left out. Fills
+participants (from BIDS' participants.tsv).
+
+Known to be wrong with such files: sform against qform, units absent or wrong, spacing of zero repaired to 1 mm by
+readers, gzip's checksum never compared, dcm2niix's -m n splitting a cine into 3-D files. RepetitionTime in a sidecar
+is not the frame step of a cine and is never read.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.cine import Cine
+from cmrlib.datasets.geometry import Frame, Stack
+from cmrlib.datasets.views import check_views, name_views, view_in
+from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere, read_volume
+from cmrlib.files import digest, read_tsv
+from cmrlib.study import Study, label_folders, subject_label
+
+DESCRIPTION = {"Name": "NIfTI", "License": "the source's own"}
+_MASK = re.compile(r"(^|[^a-z])(gt|d?seg|segmentation|masks?|labels?)([^a-z]|$)")
+_HEAD = re.compile(r"[_\-. ]+(?=(?:view|cine|4d|frame|sax?|lax?|short|long|[234].?c|two|three|four))", re.IGNORECASE)
+_NAMELESS = ("orientation_unknown", "sform_of_1mm", "sform_against_qform", "sform_against_pixdim")
+
+
+@dataclass
+class _Found:
+    """One cine before it has a name. marks: digests of its files. path: of the first, for naming only."""
+
+    volume: Volume
+    path: Path
+    marks: tuple[str, ...]
+    side: dict = field(default_factory=dict)
+    missing: tuple[int, ...] = ()
+
+
+def find(src) -> dict[str, dict]:
+    """Subject label → {files, person: participants' columns}; see the module's docstring for what makes a subject."""
+    src = Path(src)
+    subjects = {}
+    files = list(_files(src))
+    heads = {path.relative_to(src).parts[0] for path in files if len(path.relative_to(src).parts) > 1}
+    alone = heads and all(view_in(head) for head in heads)  # folders named after views: one person
+    for path in files:
+        parts = path.relative_to(src).parts
+        name = next((part[4:].partition("_")[0] for part in parts if re.match(r"sub-[A-Za-z0-9]", part)), "")
+        if not name and parts[0] != "derivatives":
+            name = (src.name if alone else parts[0]) if len(parts) > 1 else _HEAD.split(_stem(path))[0]
+        if name and (len(parts) > 1 or _is_nifti(path)):
+            subjects.setdefault(name, []).append(path)
+    subjects = {name: paths for name, paths in subjects.items() if any(map(_is_nifti, paths))}
+    labels = label_folders(sorted(subjects), salt=lambda name: subjects[name.name][0].read_bytes())
+    people = _people(src)
+    return {label: {"files": tuple(subjects[name.name]), "person": people.get(name.name, {})}
+            for label, name in labels.items()}
+
+
+def _files(folder):
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _is_nifti(path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def _stem(path) -> str:
+    return re.sub(r"\.(nii(\.gz)?|json)$", "", path.name, flags=re.IGNORECASE)
+
+
+def _people(src) -> dict[str, dict]:
+    """Columns of BIDS' participants.tsv that a cohort keeps, by subject."""
+    table = src / "participants.tsv"
+    if not table.exists():
+        return {}
+    rows = read_tsv(table).to_dict("records")
+    keep = ("sex", "age", "height_m", "weight_kg", "group")
+    return {str(row["participant_id"]).removeprefix("sub-"):
+            {key: row[key] if pd.notna(row[key]) else None for key in keep if key in row}
+            for row in rows if "participant_id" in row}
+
+
+def read(label: str, item: dict, views: dict | None = None, min_frames: int = 2) -> Study:
+    """One subject's files → its cines. views: {file or folder name: view}. min_frames: what has fewer is no cine."""
+    check_views(label, views or {})
+    rejected, sources, found = [], {}, []
+    whole, single = _volumes(item["files"], rejected, sources)
+    found = [*whole, *_from_frames(single, rejected)]
+    for one in [one for one in found if len(one.volume.pixels) < min_frames]:
+        rejected += [(mark, f"only {len(one.volume.pixels)} frames, no cine") for mark in one.marks]
+        found.remove(one)
+    found.sort(key=lambda one: str(one.path))
+    cines, runs = [], {}
+    for one, (view, flags) in zip(found, _views(found, views or {})):
+        session = _session(one.path)
+        runs[session, view] = runs.get((session, view), 0) + 1
+        cines.append(replace(_cine(label, one, view, flags), session=session, run=runs[session, view]))
+    rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
+    return Study({"participant_id": label, "sex": None, "age": None, "group": None} | item["person"], cines,
+                 rejected=rows, sources=sources)
+
+
+def _session(path) -> str:
+    return next((subject_label(part[4:]) for part in path.parts if re.match(r"ses-[A-Za-z0-9]", part)), "")
+
+
+def _volumes(files, rejected, sources):
+    """4-D files, and single frames; what is neither goes to `rejected` as (digest, reason)."""
+    whole, single = [], []
+    for path in sorted(files, key=lambda path: (not view_in(_stem(path)), path)):  # of copies, one with a view
+        if path.suffix.lower() in (".json", ".tsv"):
+            continue
+        mark = digest(path)[:16]
+        if mark in sources:
+            rejected.append((mark, "the same file twice"))
+            continue
+        sources[mark] = str(path)
+        if not _is_nifti(path):
+            rejected.append((mark, "not a NIfTI file (.nii, .nii.gz)"))
+        elif _MASK.search(_stem(path).lower()):
+            rejected.append((mark, "a segmentation by its name, no image"))
+        else:
+            try:
+                one = _Found(read_volume(path), path, (mark,), _sidecar(path))
+                (whole if len(one.volume.pixels) > 1 else single).append(one)
+            except Damaged as error:
+                rejected.append((mark, str(error)))
+    return whole, single
+
+
+def _sidecar(path) -> dict:
+    beside = path.with_name(_stem(path) + ".json")
+    try:
+        side = json.loads(beside.read_text())
+        return side if isinstance(side, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+# --- a file a frame --------------------------------------------------------------------------------------------------
+
+
+def _from_frames(single, rejected) -> list[_Found]:
+    """3-D files of one folder and name, but for the last number in it → cines; the others are refused."""
+    def key(one):
+        return str(one.path.parent), re.sub(r"\d+(?=\D*$)", "#", _stem(one.path))
+    found = []
+    for _, group in groupby(sorted(single, key=key), key):
+        group = list(group)
+        try:
+            found.append(_joined(group))
+        except Damaged as error:
+            rejected += [(one.marks[0], str(error)) for one in group]
+    return found
+
+
+def _joined(group) -> _Found:
+    """Frames in the order of their numbers; a hole in the row of numbers stays black."""
+    numbers = [re.findall(r"\d+", _stem(one.path)) for one in group]
+    if len(group) == 1 or not all(numbers):
+        raise Damaged("a single 3-D frame, where a 4-D cine or numbered frames are needed")
+    order = np.array([int(found[-1]) for found in numbers])
+    first = group[0].volume
+    for one in group[1:]:
+        if one.volume.pixels.shape != first.pixels.shape:
+            raise Damaged("frames of one cine have different shapes: export them again")
+        if lies_elsewhere(first.affine, one.volume.affine, first.pixels.shape[:0:-1]):
+            raise Damaged("frames of one cine lie at different places (affine): export them again")
+    step = int(np.median(np.diff(np.sort(order))))
+    slots = (order - order.min()) // max(step, 1)
+    count = int(slots.max()) + 1
+    if step < 1 or len(set(slots)) < len(group) or 2 * len(group) <= count:
+        raise Damaged(f"only {len(group)} frames are there, numbered up to {order.max()}: they make no row")
+    kind = np.result_type(*[one.volume.pixels.dtype for one in group])
+    pixels = np.zeros((count, *first.pixels.shape[1:]), kind)
+    for slot, one in zip(slots, group):
+        pixels[slot] = one.volume.pixels[0]
+    missing = tuple(sorted(set(range(count)) - set(slots.tolist())))
+    volume = replace(first, pixels=pixels, flags=(*first.flags, "time_unknown", *["missing_frames"] * bool(missing)))
+    return _Found(volume, group[0].path, tuple(one.marks[0] for one in group), group[0].side, missing)
+
+
+# --- cines -----------------------------------------------------------------------------------------------------------
+
+
+def _views(found, views):
+    """(view, flags) of each; geometry counts among those whose orientation is believable."""
+    stacks = [_stack(one) for one in found]
+    believed = [n for n, one in enumerate(found) if not set(one.volume.flags) & set(_NAMELESS)]
+    named = dict(zip(believed, name_views([stacks[n] for n in believed], views)))
+    for n, stack in enumerate(stacks):
+        if n not in named:
+            named[n] = name_views([stack], views)[0]
+    return [named[n] for n in range(len(found))]
+
+
+def _stack(one: _Found) -> Stack:
+    """The volume as views.py looks at stacks: directions in LPS, names as description and folder."""
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ one.volume.affine
+    directions = (lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)).T
+    name, folder = re.sub(r"sub-[A-Za-z0-9]+_?", "", _stem(one.path)), one.path.parent.name
+    told = one.side.get("View") or (name if view_in(name) else folder)
+    frame = Frame(None, one.volume.pixels.shape[2:], lps[:3, 3], directions, description=str(told),
+                  folder=f"{folder}/{one.path.name}/{_stem(one.path)}")
+    slices = one.volume.pixels.shape[1]
+    return Stack(((frame,),) * slices, one.volume.affine, None, None, np.zeros(slices))
+
+
+def _cine(label, one: _Found, view, view_flags) -> Cine:
+    volume, slices, frames = one.volume, one.volume.pixels.shape[1], len(one.volume.pixels)
+    times, rr, flags = _times(one, slices, frames)
+    affine = volume.affine
+    across = np.cross(affine[:3, 0], affine[:3, 1])
+    distance = abs(affine[:3, 2] @ across) / np.linalg.norm(across)
+    meta = {"missing": [[k, t] for k in range(slices) for t in one.missing]} if one.missing else {}
+    return Cine(volume.pixels, affine, view, label, frame_times_ms=times, rr_ms=rr, spacing_known=volume.spacing_known,
+                slice_position_mm=np.arange(slices) * distance, flags=(*flags, *view_flags), meta=meta)
+
+
+def _times(one: _Found, slices, frames):
+    """Frame times (slices, frames) and RR (slices,) in ms, by the sidecar, else by the header's step; and flags."""
+    flags = list(one.volume.flags)
+    if "FrameTimes" in one.side:
+        times = _row_a_slice(one.side["FrameTimes"], (slices, frames))
+        if times is not None and (np.diff(times, axis=1) > 0).all() and times.max() < 3000:
+            rr = _row_a_slice(one.side.get("RRInterval"), (slices,))
+            step = np.median(np.diff(times, axis=1), axis=1)
+            flags = [flag for flag in flags if not flag.startswith("time_")]
+            return times, step * frames if rr is None else rr, flags
+        flags.append("sidecar_times_unusable")
+    step = one.volume.step_ms
+    if not np.isfinite(step):
+        return None, None, flags
+    return np.tile(np.arange(frames) * step, (slices, 1)), np.full(slices, frames * step), flags
+
+
+def _row_a_slice(value, shape):
+    """Seconds of a sidecar → ms of the shape given, one row standing for all slices; None where it does not fit."""
+    try:
+        ms = np.broadcast_to(1000 * np.array(value, float), shape).copy()
+    except (TypeError, ValueError):
+        return None
+    return ms if (ms >= 0).all() else None  # None and NaN are not

@@ -1,0 +1,185 @@
+"""UK Biobank's cine MRI, fields 20208 (long axis) and 20209 (short axis): zips of DICOM files, read in place.
+
+Source: https://www.ukbiobank.ac.uk, to approved researchers only; nothing made from it may name a participant.
+Layout, anywhere below the source: `EID_20208_2_0.zip`, `EID_20209_2_0.zip`; `_3_0` is the repeat visit. Inside: DICOM
+files side by side and `manifest.csv`. Labels: none. Fills participants (sex, age, height, weight where the headers say
+so); the visit is the session (2, 3). Participants' numbers are hashed with the archive's own checksums as salt: keep
+no table of them.
+
+No real sample was read: layout and quirks follow public code (ukbb_cardiac, Heart_Pipeline) and its issues. Known to be
+wrong with it: the manifest is called `manifest.cvs` at times, its column `series discription`, its dates hold commas;
+listed files are missing; a folder of one visit holds several series of one view, or all long axes in one; derived
+InlineVF series lie beside the cines. A manifest is checked against the archive and names series whose headers do not;
+paths that climb out, encrypted members and zip bombs are refused.
+"""
+
+import hashlib
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+
+from cmrlib.cine import Cine
+from cmrlib.datasets.dicom import cines_of
+from cmrlib.datasets.images import Refused, header_of, participant, quiet, reason
+from cmrlib.datasets.multiframe import frames_of
+from cmrlib.datasets.views import check_views
+from cmrlib.study import Study
+
+DESCRIPTION = {"Name": "UK Biobank", "License": "UK Biobank material transfer agreement; approved researchers only"}
+SHORT_AXIS, LONG_AXIS = "20209", "20208"
+_NAME = re.compile(rf"(\d+)_({LONG_AXIS}|{SHORT_AXIS})_(\d)_(\d)\.zip")
+_MANIFESTS = ("manifest.csv", "manifest.cvs")
+_EXPANSION, _FREE_BYTES, _LARGEST_BYTES = 50, 2**20, 2**29
+"""A member may unpack to 50 times its size and 1 MiB (black images pack well), and never to more than 512 MiB."""
+
+
+def find(src) -> dict[str, tuple[Path, ...]]:
+    """Subject label (a salted hash) → the participant's zips in order of visit and field.
+
+    Raises ValueError where two archives of one participant, field and visit are there.
+    """
+    found = {}
+    for path in sorted(Path(src).rglob("*.zip")):
+        if match := _NAME.fullmatch(path.name):
+            found.setdefault(match[1], {}).setdefault((match[3], match[4], match[2]), []).append(path)
+    items = {}
+    for number, archives in found.items():
+        if any(len(paths) > 1 for paths in archives.values()):
+            raise ValueError("a participant's archive of one field and visit lies there twice; keep one")
+        paths = tuple(archives[key][0] for key in sorted(archives))
+        items[_label(number, paths[0])] = paths
+    return dict(sorted(items.items()))
+
+
+def _label(number, path) -> str:
+    """Hash of the participant's number, salted with the checksums of all files in the first archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            salt = repr([info.CRC for info in archive.infolist()])
+    except (OSError, zipfile.BadZipFile):
+        salt = hashlib.blake2b(path.read_bytes()).hexdigest()
+    return "H" + hashlib.blake2b(f"{number}/{salt}".encode(), digest_size=6).hexdigest()
+
+
+def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_frames: int = 2) -> Study:
+    """One participant: the cines of all visits. views: {series description: view}."""
+    check_views(label, views or {})
+    cines, rejected, sources, person = [], [], {}, {}
+    with quiet():
+        for visit in sorted({_NAME.fullmatch(path.name)[3] for path in paths}):
+            mine = [path for path in paths if _NAME.fullmatch(path.name)[3] == visit]
+            archives = [_Archive(path, sources) for path in mine]
+            frames = [frame for archive in archives for frame in archive.frames]
+            found, left_out = cines_of(label, frames, views or {}, min_frames)
+            cines += _of_visit(visit, [_flagged(cine, archives) for cine in found])
+            rejected += [*left_out, *(row for archive in archives for row in archive.refused)]
+            if frames and not person:
+                person = participant(frames[0].source.header)
+    rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
+    return Study({"participant_id": label} | (person or participant(pydicom.Dataset())), cines, rejected=rows,
+                 sources=sources)
+
+
+def _of_visit(visit, cines) -> list[Cine]:
+    """The cines under their visit's number, views that were repeated numbered by runs."""
+    runs, named = {}, []
+    for cine in cines:
+        runs[cine.view] = runs.get(cine.view, 0) + 1
+        named.append(replace(cine, session=visit, run=runs[cine.view]))
+    return named
+
+
+def _flagged(cine: Cine, archives) -> Cine:
+    """Say of a view's cines that the manifest of their archive lists what is not there."""
+    short = cine.view == "sax"
+    lacking = any(archive.lacking for archive in archives if (archive.field == SHORT_AXIS) == short)
+    return replace(cine, flags=(*cine.flags, "manifest_lists_missing_files")) if lacking else cine
+
+
+class _Archive:
+    """One zip: its frames, refused members as (digest, reason), and whether its manifest lists more than there is."""
+
+    def __init__(self, path: Path, sources: dict):
+        self.field, self.frames, self.refused, self.lacking = _NAME.fullmatch(path.name)[2], [], [], False
+        try:
+            with zipfile.ZipFile(path) as archive:
+                listed = self._manifest(archive)
+                for info in archive.infolist():
+                    if not info.is_dir() and Path(info.filename).name not in _MANIFESTS:
+                        self._member(archive, info, listed or {}, path, sources)
+        except (OSError, zipfile.BadZipFile) as error:
+            self.refused.append((_mark(path.read_bytes()), f"the archive is damaged ({type(error).__name__})"))
+
+    def _manifest(self, archive):
+        """File → series description as the manifest has it; None where there is none."""
+        names = {info.filename for info in archive.infolist()}
+        for info in archive.infolist():
+            if Path(info.filename).name in _MANIFESTS and _safe(info):
+                listed = read_manifest(archive.read(info).decode(errors="replace"))
+                self.lacking = bool(set(listed) - names)
+                return listed
+        return None
+
+    def _member(self, archive, info, listed, path, sources):
+        mark = _mark(f"{info.filename}/{info.CRC}/{info.file_size}".encode())
+        try:
+            _check_member(info)
+            content = archive.read(info)
+            mark = _mark(content)
+            if mark in sources:
+                raise Refused("the same file twice")
+            good, bad = frames_of(header_of(content), mark, name=Path(info.filename).name)
+            told = listed.get(info.filename, "")
+            self.frames += [frame if frame.description else replace(frame, description=told) for frame in good]
+            self.refused += [(mark, why) for why in bad]
+        except Exception as error:
+            self.refused.append((mark, _why(error)))
+        sources[mark] = f"{path}/{info.filename}"
+
+
+def _why(error) -> str:
+    damaged = isinstance(error, zipfile.BadZipFile | EOFError | OSError)
+    return f"the member is damaged ({type(error).__name__})" if damaged else reason(error)
+
+
+def _mark(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()[:16]
+
+
+def _safe(info) -> bool:
+    return info.file_size <= min(_EXPANSION * info.compress_size + _FREE_BYTES, _LARGEST_BYTES)
+
+
+def _check_member(info):
+    """Raise Refused for members that attack or cannot be opened; nothing is ever written where they say."""
+    parts = info.filename.replace("\\", "/").split("/")
+    if ".." in parts or parts[0] == "" or ":" in parts[0]:
+        raise Refused("its path leads out of the archive")
+    if not _safe(info):
+        raise Refused("it unpacks to far more than its packed size: a damaged or hostile archive")
+    if info.flag_bits & 1:
+        raise Refused("it is encrypted; decrypt the archive first")
+
+
+def read_manifest(text: str) -> dict[str, str]:
+    """File name → series description of a manifest, whose dates may hold a comma and whose columns are misspelt.
+
+    Lines that cannot be told apart are passed by: a manifest only names what the archive holds anyhow.
+    """
+    lines = [line.split(",") for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    if not lines:
+        return {}
+    head = [name.strip().lower() for name in lines[0]]
+    file = next((n for n, name in enumerate(head) if name in ("filename", "file", "file name")), 0)
+    series = next((n for n, name in enumerate(head) if re.fullmatch(r"series ?d[ie]scription", name)), None)
+    date = next((n for n, name in enumerate(head) if "date" in name), None)
+    listed = {}
+    for line in lines[1:]:
+        if len(line) == len(head) + 1 and date is not None:  # Jan 3, 2016
+            line = [*line[:date], ",".join(line[date : date + 2]), *line[date + 2 :]]
+        if len(line) == len(head):
+            listed[line[file].strip().strip('"')] = line[series].strip().strip('"') if series is not None else ""
+    return listed

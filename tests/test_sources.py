@@ -1,0 +1,389 @@
+"""Readers of NIfTI trees, UK Biobank's zips, M&Ms, M&Ms-2 and Kaggle's DICOM tree, on files with known truth.
+
+No real sample of M&Ms' masks, of M&Ms-2 or of UK Biobank is at hand: their layouts are written here as documented.
+"""
+
+import gzip
+import re
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from trees import SHORT_AXIS, cut_short, image, long_axis, write_cine
+
+from cmrlib.anatomy import STRUCTURES
+from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, ukbb
+from cmrlib.files import read_json
+from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom.formats import DEFECTS, build, judge, truth_path, write_source
+from cmrlib.phantom.formats.nifti import image_of
+from cmrlib.study import Study
+
+LABEL = "P0001"
+TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
+
+
+@pytest.fixture(scope="module")
+def study():
+    (order,) = make_orders(1, **TINY, views=("sax", "4ch")).values()
+    return make_study(LABEL, order)
+
+
+def of_kind(kind):
+    return sorted(name for name, one in DEFECTS.items() if kind in one.kinds)
+
+
+def written(study, folder, form, *defects):
+    write_source(folder, [build(study, 1, form, defects)], form)
+    return read_json(truth_path(folder))["subjects"][LABEL]
+
+
+def read(reader, folder):
+    """A reader's study; a refusal of the whole subject is a rejected row."""
+    try:
+        ((label, source),) = reader.find(folder).items()
+        return reader.read(label, source)
+    except ValueError as error:
+        return Study({}, [], rejected=[{"digest": "n/a", "reason": str(error)}])
+
+
+def check(truth, found):
+    rows = judge(truth, found)
+    assert all(row["met"] for row in rows), rows
+    return rows
+
+
+def test_classic_files_with_an_empty_functional_group(tmp_path):
+    write_cine(tmp_path / "src" / "SCD", PerFrameFunctionalGroupsSequence=[pydicom.Dataset()])  # as Sunnybrook's have
+    found = read(dicom, tmp_path / "src")
+    assert len(found.cines) == 1 and not found.rejected
+
+
+def test_a_folder_and_a_description_of_different_views_make_none(tmp_path):
+    write_cine(tmp_path / "src" / "p" / "4ch", orientation=long_axis(118), SeriesDescription="cine_2ch")
+    write_cine(tmp_path / "src" / "p" / "lax_1", orientation=long_axis(0), SeriesDescription="cine_2ch", seed=1)
+    views = {(cine.view, cine.flags) for cine in read(dicom, tmp_path / "src").cines}
+    assert views == {("unknown", ("view_disagrees_with_description",)), ("2ch", ("view_from_description",))}
+
+
+# --- NIfTI -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["nifti", "nifti-3d", "bids"])
+def test_clean_nifti_is_read_as_the_truth_says(study, tmp_path, form):
+    rows = check(written(study, tmp_path / "src", form), found := read(nifti, tmp_path / "src"))
+    assert [row["outcome"] for row in rows] == ["read"] * 2 and not found.rejected
+    assert [cine.view for cine in found.cines] == ["4ch", "sax"]
+
+
+@pytest.mark.parametrize("name", of_kind("nifti"))
+def test_defects_of_nifti_are_met(study, tmp_path, name):
+    check(written(study, tmp_path / "src", "nifti", name), read(nifti, tmp_path / "src"))
+
+
+@pytest.mark.parametrize("name", of_kind("nifti-3d"))
+def test_defects_of_3d_files_are_met(study, tmp_path, name):
+    check(written(study, tmp_path / "src", "nifti-3d", name), read(nifti, tmp_path / "src"))
+
+
+def save(path, array, affine=None, step_s=0.16):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([1.5, 1.5, 8, 1]) if affine is None else affine
+    nib.save(image_of(array, affine, step_s if array.ndim == 4 else None), path)
+
+
+def cube(frames=5, slices=2):
+    return np.arange(frames * slices * 6 * 7, dtype=np.int16).reshape(frames, slices, 6, 7)
+
+
+def test_subjects_sessions_and_people_of_a_bids_tree(tmp_path):
+    for n, session in enumerate(("1", "b-2")):
+        save(tmp_path / "sub-A1" / f"ses-{session}" / "cine" / f"sub-A1_ses-{session}_view-4ch.nii.gz", cube() + n)
+    save(tmp_path / "sub-B2" / "sub-B2_view-2ch.nii", cube())
+    save(tmp_path / "derivatives" / "net" / "sub-B2" / "sub-B2_view-2ch_dseg.nii.gz", cube())
+    (tmp_path / "participants.tsv").write_text("participant_id\tsex\tage\tname\nsub-A1\tF\t44\tMARKED\n")
+    items = nifti.find(tmp_path)
+    assert list(items) == ["A1", "B2"]
+    first, second = (nifti.read(label, item) for label, item in items.items())
+    assert [(cine.session, cine.view) for cine in first.cines] == [("1", "4ch"), ("b2", "4ch")]
+    assert first.participant == {"participant_id": "A1", "sex": "F", "age": 44, "group": None}
+    assert [cine.view for cine in second.cines] == ["2ch"] and "segmentation" in second.rejected[0]["reason"]
+
+
+def test_files_side_by_side_and_views_by_the_users_word(tmp_path):
+    for name in ("case 1_sax", "case 1_lax A", "case2_sax"):
+        save(tmp_path / f"{name}.nii.gz", cube(slices=1 + len(name)))
+    items = nifti.find(tmp_path)
+    assert list(items) == ["case1", "case2"]
+    study = nifti.read("case1", items["case1"], views={"Case 1_LAX a": "3ch"})
+    assert {cine.view: cine.flags for cine in study.cines} == {"3ch": ("view_as_named",), "sax": ()}
+    with pytest.raises(ValueError, match="unknown views"):
+        nifti.read("case1", items["case1"], views={"x": "5ch"})
+
+
+def test_folders_of_views_are_one_person_and_seven_digits_are_hashed(tmp_path):
+    for n, view in enumerate(("sax", "4ch")):
+        for t in range(4):
+            save(tmp_path / "patient 7" / view / f"t{t}.nii", cube()[t] + n)
+    ((label, item),) = nifti.find(tmp_path / "patient 7").items()
+    assert label == "patient7" and {cine.view for cine in nifti.read(label, item).cines} == {"sax", "4ch"}
+    save(tmp_path / "many" / "1234567" / "sax.nii", cube())
+    (label,) = nifti.find(tmp_path / "many")
+    assert re.fullmatch("H[0-9a-f]{12}", label)
+
+
+def test_what_is_no_cine_is_listed_with_its_reason(tmp_path):
+    folder = tmp_path / "p1"
+    save(folder / "sax.nii.gz", cube())
+    save(folder / "copy.nii.gz", cube())
+    (folder / "copy.nii.gz").write_bytes((folder / "sax.nii.gz").read_bytes())
+    save(folder / "scout.nii", cube()[0])
+    save(folder / "sax_seg.nii.gz", cube() % 4)
+    (folder / "notes.txt").write_text("MARKED")
+    content = bytearray(gzip.decompress((folder / "sax.nii.gz").read_bytes()))
+    content[42:50] = np.array([32767] * 4, "<i2").tobytes()  # a header that promises 10¹⁸ pixels
+    (folder / "bomb.nii.gz").write_bytes(gzip.compress(bytes(content)))
+    (folder / "two.nii").write_bytes((540).to_bytes(4, "little") + bytes(content)[4:])
+    study = read(nifti, tmp_path)
+    assert [cine.view for cine in study.cines] == ["sax"]
+    reasons = sorted(row["reason"] for row in study.rejected)
+    for word in ("promises", "NIfTI-2", "not a NIfTI", "twice", "single 3-D", "segmentation"):
+        assert sum(word in text for text in reasons) == 1, (word, reasons)
+    assert len(reasons) == 6 and len(study.sources) == 6
+
+
+@pytest.mark.parametrize(("value", "unit", "step_ms", "flag"), [
+    (0.04, "sec", 40, None), (40, "msec", 40, None), (40000, "usec", 40, None),
+    (0.04, "unknown", 40, "time_unit_guessed"),
+    (40, "sec", 40, "time_unit_guessed"), (0, "sec", None, "time_unknown"), (float("nan"), "sec", None, "time_unknown"),
+    (0.001, "sec", None, "time_unknown"),
+])
+def test_a_step_must_make_a_human_heart_rate(tmp_path, value, unit, step_ms, flag):
+    img = nib.Nifti1Image(cube(frames=20).T, np.diag([1.5, 1.5, 8, 1]))
+    img.header.set_xyzt_units("mm", unit)
+    img.header["pixdim"][4] = value
+    (tmp_path / "p").mkdir()
+    nib.save(img, tmp_path / "p" / "sax.nii")
+    (cine,) = read(nifti, tmp_path).cines
+    assert cine.frame_step_ms == pytest.approx(step_ms, nan_ok=True) if step_ms else cine.frame_times_ms is None
+    assert [text for text in cine.flags if text.startswith("time")] == ([flag] if flag else [])
+    assert not step_ms or cine.rr_ms == pytest.approx([800, 800])
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 0.001), ("micron", 1000), ("meter", 1)])
+def test_lengths_in_other_units_become_millimetres(tmp_path, unit, factor):
+    img = nib.Nifti1Image(cube().T, np.diag([1.5 * factor, 1.5 * factor, 8 * factor, 1]))
+    img.header.set_xyzt_units(unit, "sec")
+    img.header["pixdim"][4] = 0.16
+    (tmp_path / "p").mkdir()
+    nib.save(img, tmp_path / "p" / "sax.nii")
+    (cine,) = read(nifti, tmp_path).cines
+    assert cine.spacing_mm == pytest.approx((8, 1.5, 1.5), rel=1e-5)
+    assert ("length_unit_disbelieved" in cine.flags) == (factor == 1)
+
+
+def test_sidecar_times_are_used_or_said_to_be_unusable(tmp_path):
+    save(tmp_path / "p" / "sax.nii.gz", cube(), step_s=0)
+    side = tmp_path / "p" / "sax.json"
+    side.write_text('{"FrameTimes": [0, 0.1, 0.25, 0.3, 0.4], "RepetitionTime": 0.0035}')
+    (cine,) = read(nifti, tmp_path).cines
+    np.testing.assert_allclose(cine.frame_times_ms, [[0, 100, 250, 300, 400]] * 2)
+    assert cine.rr_ms == pytest.approx([500, 500]) and "time_unknown" not in cine.flags
+    side.write_text('{"FrameTimes": [0, 0.2, 0.1, 0.3, 0.4]}')
+    (cine,) = read(nifti, tmp_path).cines
+    assert cine.frame_times_ms is None and {"time_unknown", "sidecar_times_unusable"} <= set(cine.flags)
+
+
+# --- UK Biobank ------------------------------------------------------------------------------------------------------
+
+
+def test_clean_zips_are_read_as_the_truth_says(study, tmp_path):
+    rows = check(written(study, tmp_path / "src", "ukbb"), found := read(ukbb, tmp_path / "src"))
+    assert [row["outcome"] for row in rows] == ["read"] * 2 and not found.rejected
+    assert {cine.session for cine in found.cines} == {"2"}
+
+
+@pytest.mark.parametrize("name", of_kind("ukbb"))
+def test_defects_of_zips_are_met(study, tmp_path, name):
+    check(written(study, tmp_path / "src", "ukbb", name), read(ukbb, tmp_path / "src"))
+    assert not list(tmp_path.rglob("climbed.dcm"))
+
+
+def test_members_that_attack_or_are_damaged_cost_themselves_only(study, tmp_path):
+    written(study, tmp_path / "src", "ukbb")
+    path = tmp_path / "src" / "9000001_20209_2_0.zip"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("/root.dcm", b"x")
+        archive.writestr("letter.txt", "seen by Dr. MARKED")
+        archive.writestr("again.dcm", archive.read(archive.namelist()[0]))
+    (tmp_path / "src" / "9000001_20208_2_0.zip").write_bytes(b"PK no zip")
+    found = read(ukbb, tmp_path / "src")
+    assert [cine.view for cine in found.cines] == ["sax"] and "missing" not in found.cines[0].meta
+    reasons = sorted(row["reason"] for row in found.rejected)
+    assert len(reasons) == 4 and not any("MARKED" in text for text in reasons)
+    for word in ("archive is damaged", "leads out", "not a DICOM", "twice"):
+        assert any(word in text for text in reasons), (word, reasons)
+
+
+def test_both_visits_are_sessions_and_no_number_is_written(study, tmp_path):
+    written(study, tmp_path / "src", "ukbb")
+    write_source(tmp_path / "src" / "deeper", [build(study, 2, "ukbb", ["repeat_visit"])], "ukbb")
+    cohort = ingest("ukbb", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    assert cohort.cines["session"].tolist() == ["2", "2", "3", "3"] and len(cohort.subjects) == 1
+    files = [path for path in cohort.path.rglob("*") if path.is_file()]
+    everything = b"".join(str(path.relative_to(cohort.path)).encode() + path.read_bytes() for path in files)
+    assert b"9000001" not in everything and b"MARKED" not in everything
+    private = tmp_path / ".cohort.sources.tsv"
+    assert private.stat().st_mode & 0o777 == 0o600 and "9000001" in private.read_text()
+
+
+def test_a_participant_keeps_the_label_when_a_later_visit_comes(study, tmp_path):
+    written(study, tmp_path / "src", "ukbb")
+    label = list(ukbb.find(tmp_path / "src"))
+    for path in list((tmp_path / "src").iterdir()):
+        path.with_name(path.name.replace("_2_0", "_3_0")).write_bytes(path.read_bytes())
+    assert list(ukbb.find(tmp_path / "src")) == label and re.fullmatch("H[0-9a-f]{12}", label[0])
+
+
+@pytest.mark.parametrize(("text", "listed"), [
+    ("filename,patientid,date,series discription\na.dcm,9,Jan 3, 2016,CINE_SAX\n", {"a.dcm": "CINE_SAX"}),
+    ("\ufefffilename,series description\r\na.dcm,x\r\nbad line\r\n\r\nb.dcm,y\r\n", {"a.dcm": "x", "b.dcm": "y"}),
+    ("filename\na.dcm\n", {"a.dcm": ""}), ("", {}),
+])
+def test_manifests_are_read_as_they_are_written(text, listed):
+    assert ukbb.read_manifest(text) == listed
+
+
+# --- M&Ms, M&Ms-2, Kaggle --------------------------------------------------------------------------------------------
+
+HEADER = ",External code,VendorName,Vendor,Centre,ED,ES,Age,Pathology,Sex,Height,Weight\n"
+
+
+def view_of(study, view):
+    cine = next(cine for cine in study.cines if cine.view == view)
+    return cine, study.observers["truth"][cine.name].mask
+
+
+def in_mnms_codes(mask):
+    return np.where(np.isin(mask, [1, 2, 3]), mask, 0).astype(np.uint8)
+
+
+def write_mnms(study, root, folder="Training/Labeled", row=None, drawn=True, exchange=False):
+    """Patient A0S9V9 with the phantom's short-axis cine; returns the cine."""
+    cine, truth = view_of(study, "sax")
+    mask = np.zeros(cine.pixels.shape, np.uint8)
+    for t in (cine.ed, cine.es) if drawn else ():
+        mask[t] = in_mnms_codes(truth[t])
+        mask[t] = np.array([0, 3, 2, 1], np.uint8)[mask[t]] if exchange else mask[t]
+    patient = root / folder / "A0S9V9"
+    patient.mkdir(parents=True)
+    nib.save(image_of(cine.pixels, cine.affine, cine.frame_step_ms / 1000), patient / "A0S9V9_sa.nii.gz")
+    nib.save(image_of(mask, cine.affine), patient / "A0S9V9_sa_gt.nii.gz")
+    row = row or f"0,A0S9V9,Siemens,A,1,{cine.ed},{cine.es},61,HCM,F,,70.0"
+    (root / "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv").write_text(HEADER + row + "\n")
+    return cine
+
+
+def same_heart(found, mask, ed, es):
+    """Whether a manual mask is the truth's LV, myocardium and RV at ED and ES."""
+    (mine,) = (annotation.mask for annotation in found.observers["manual"].values())
+    return all((mine[t] == in_mnms_codes(mask[t])).all() for t in (ed, es)) and (mine == 255).any()
+
+
+@pytest.mark.parametrize("exchange", [False, True])
+def test_mnms_masks_count_from_the_lv(study, tmp_path, exchange):
+    cine, truth = write_mnms(study, tmp_path / "src", exchange=exchange), view_of(study, "sax")[1]
+    found = read(mnms, tmp_path / "src")
+    (mine,) = found.cines
+    assert (mine.ed, mine.es) == (cine.ed, cine.es) and same_heart(found, truth, cine.ed, cine.es)
+    assert mine.flags == (("labels_exchanged",) if exchange else ())
+    assert STRUCTURES["lv"] == mnms.CODES["lv"] and mine.spacing_mm == pytest.approx(cine.spacing_mm, rel=1e-4)
+    np.testing.assert_array_equal(mine.pixels, cine.pixels)
+    person = {key: found.participant[key] for key in ("sex", "age", "height_m", "weight_kg", "group", "centre")}
+    assert person == {"sex": "F", "age": 61, "height_m": None, "weight_kg": 70, "group": "HCM", "centre": "1"}
+
+
+def test_mnms_unlabelled_patients_have_no_observer(study, tmp_path):
+    cine = write_mnms(study, tmp_path / "src", "Training/Unlabeled", drawn=False)
+    found = read(mnms, tmp_path / "src")
+    assert not found.observers and found.cines[0].flags == ("masks_empty",)
+    assert (found.cines[0].ed, found.cines[0].es) == (cine.ed, cine.es)  # as the table says, from 0
+
+
+def test_mnms_masks_go_before_the_table(study, tmp_path):
+    cine = write_mnms(study, tmp_path / "src", row="0,A0S9V9,Siemens,A,1,1,3,61,HCM,F,,70.0")
+    (mine,) = read(mnms, tmp_path / "src").cines
+    assert (mine.ed, mine.es) == (cine.ed, cine.es) and mine.flags == ("phases_differ_from_table",)
+
+
+def test_mnms_damage_is_named(study, tmp_path):
+    write_mnms(study, tmp_path / "src")
+    cut_short(next((tmp_path / "src").rglob("*_gt.nii.gz")))
+    assert "sub-A0S9V9: the mask: the file is damaged" in read(mnms, tmp_path / "src").rejected[0]["reason"]
+    nib.save(image_of(np.zeros((2, 3, 4, 5), np.uint8), np.eye(4)), next((tmp_path / "src").rglob("*_gt.nii.gz")))
+    assert "expected one shape" in read(mnms, tmp_path / "src").rejected[0]["reason"]
+
+
+def write_mnms2(study, root):
+    """Patient 001 with both views; the table has lost the zeros and ends in empty rows."""
+    folder = root / "MnM2" / "dataset" / "001"
+    folder.mkdir(parents=True)
+    for word, view in (("SA", "sax"), ("LA", "4ch")):
+        cine, truth = view_of(study, view)
+        nib.save(image_of(cine.pixels, cine.affine, cine.frame_step_ms / 1000), folder / f"001_{word}_CINE.nii.gz")
+        for phase, t in (("ED", cine.ed), ("ES", cine.es)):
+            nib.save(image_of(cine.pixels[t], cine.affine), folder / f"001_{word}_{phase}.nii.gz")
+            nib.save(image_of(in_mnms_codes(truth[t]), cine.affine), folder / f"001_{word}_{phase}_gt.nii.gz")
+    (root / "MnM2" / "dataset_information.csv").write_text(
+        "SUBJECT_CODE,DISEASE,VENDOR,SCANNER,FIELD\n1,LV,SIEMENS,Avanto,1.5\n" + ",,,,\n" * 50)
+    return folder
+
+
+def test_mnms2_has_two_views_and_finds_ed_and_es_by_picture(study, tmp_path):
+    write_mnms2(study, tmp_path)
+    found = read(mnms2, tmp_path / "MnM2")
+    assert {cine.view for cine in found.cines} == {"sax", "4ch"} and found.participant["group"] == "LV"
+    for mine in found.cines:
+        cine, truth = view_of(study, mine.view)
+        assert (mine.ed, mine.es, mine.flags) == (cine.ed, cine.es, ())
+        mask = found.observers["manual"][mine.name].mask
+        assert all((mask[t] == in_mnms_codes(truth[t])).all() for t in (cine.ed, cine.es))
+
+
+def test_mnms2_what_is_wrong_with_a_view_costs_that_view(study, tmp_path):
+    folder = write_mnms2(study, tmp_path)
+    cut_short(folder / "001_LA_CINE.nii.gz")
+    (folder / "001_SA_CINE.nii.gz").unlink()
+    found = read(mnms2, tmp_path)  # the table lies one level deeper: no group then
+    (mine,) = found.cines
+    assert mine.view == "sax" and mine.frames == 2 and {"cine_missing", "time_unknown"} <= set(mine.flags)
+    assert (mine.ed, mine.es) == (0, 1) and "LA cine: the file is damaged" in found.rejected[0]["reason"]
+
+
+def test_mnms2_frames_of_no_cine_make_a_cine_of_two(study, tmp_path):
+    folder = write_mnms2(study, tmp_path)
+    cine, _ = view_of(study, "sax")
+    nib.save(image_of(cine.pixels[cine.ed] + 1, cine.affine), folder / "001_SA_ED.nii.gz")
+    mine = next(cine for cine in read(mnms2, tmp_path / "MnM2").cines if cine.view == "sax")
+    assert mine.frames == 2 and "labelled_frames_differ_from_cine" in mine.flags
+
+
+def test_kaggles_tree_is_read_like_dicom_with_its_volumes(tmp_path):
+    root = tmp_path / "validate" / "validate" / "501" / "study"
+    for number, place in enumerate((0.0, 10.0, 20.0)):
+        along = place * np.cross(*SHORT_AXIS)
+        write_cine(root / f"sax_{9 - number}", SeriesInstanceUID=None, SeriesDescription="sax",
+                   position=lambda k, t, along=along: along, pixels=lambda k, t, n=number: image(n, t))
+    write_cine(root / "4ch_22", orientation=long_axis(118), SeriesInstanceUID=None, SeriesDescription="")
+    (tmp_path / "validate" / "validate.csv").write_text("Id,Systole,Diastole\n501,50.0,120.0\n")
+    (label, folder), = dsb2015_dicom.find(tmp_path).items()
+    found = dsb2015_dicom.read(label, folder)
+    assert label == "DSB501" and {cine.view for cine in found.cines} == {"sax", "4ch"}
+    sax = next(cine for cine in found.cines if cine.view == "sax")
+    assert sax.slices == 3 and sax.spacing_mm[0] == pytest.approx(10)
+    assert found.measures == {"kaggle": {"lvedv_ml": 120, "lvesv_ml": 50, "lvef_pct": pytest.approx(100 * 70 / 120)}}
+    (tmp_path / "train" / "501" / "study").mkdir(parents=True)
+    with pytest.raises(ValueError, match="501 lies there twice"):
+        dsb2015_dicom.find(tmp_path)
