@@ -11,17 +11,14 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from trees import SHORT_AXIS, cut_short, image, long_axis, write_cine
+from trees import LABEL, SHORT_AXIS, cut_short, image, long_axis, read, write_cine, written
 
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, ukbb
-from cmrlib.files import read_json
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.phantom.formats import DEFECTS, build, judge, truth_path, write_source
+from cmrlib.phantom.formats import DEFECTS, build, judge, write_source
 from cmrlib.phantom.formats.nifti import image_of
-from cmrlib.study import Study
 
-LABEL = "P0001"
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 
 
@@ -33,20 +30,6 @@ def study():
 
 def of_kind(kind):
     return sorted(name for name, one in DEFECTS.items() if kind in one.kinds)
-
-
-def written(study, folder, form, *defects):
-    write_source(folder, [build(study, 1, form, defects)], form)
-    return read_json(truth_path(folder))["subjects"][LABEL]
-
-
-def read(reader, folder):
-    """A reader's study; a refusal of the whole subject is a rejected row."""
-    try:
-        ((label, source),) = reader.find(folder).items()
-        return reader.read(label, source)
-    except ValueError as error:
-        return Study({}, [], rejected=[{"digest": "n/a", "reason": str(error)}])
 
 
 def check(truth, found):

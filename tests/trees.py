@@ -9,6 +9,13 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from cmrlib.files import read_json
+from cmrlib.phantom.formats import build, truth_path, write_source
+from cmrlib.study import Study
+
+LABEL = "P0001"
+"""The phantom subject that `written` writes."""
+
 AXIS = np.array([0.66, -0.53, -0.53]) / np.linalg.norm([0.66, -0.53, -0.53])
 """Long axis of the tests' heart, base to apex, LPS."""
 UP = np.array([0, 0, 1.0]) - AXIS[2] * AXIS
@@ -162,3 +169,18 @@ def gzip_file(path):
     packed.write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
     return packed
+
+
+def written(study, folder, form="dicom", *defects):
+    """One subject's truth as it stands beside the files."""
+    write_source(folder, [build(study, 1, form, defects)], form)
+    return read_json(truth_path(folder))["subjects"][LABEL]
+
+
+def read(reader, folder):
+    """A reader's study; a refusal of the whole subject is a rejected row."""
+    try:
+        ((label, source),) = reader.find(folder).items()
+        return reader.read(label, source)
+    except ValueError as error:
+        return Study({}, [], rejected=[{"digest": "n/a", "reason": str(error)}])

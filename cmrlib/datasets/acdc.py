@@ -19,7 +19,7 @@ from cmrlib.anatomy import NOT_ANNOTATED
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere, read_volume
+from cmrlib.datasets.volumes import Volume, lies_elsewhere, volume_of
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "ACDC", "License": "research only; cite Bernard et al., IEEE TMI 2018"}
@@ -56,7 +56,7 @@ def read(label: str, folder: Path) -> Study:
     info = _info(label, folder)
     phases = _phases(label, folder, info)
     four_d = folder / f"{folder.name}_4d.nii.gz"
-    whole = _volume(label, four_d, "the 4-D file") if four_d.exists() else None
+    whole = volume_of(label, four_d, "the 4-D file") if four_d.exists() else None
     _settle_numbers(label, phases, whole)
     _settle_masks(phases)
     if whole:
@@ -90,8 +90,8 @@ def _phases(label, folder, info) -> _Phases:
     phases = _Phases(numbers, {}, {})
     for phase, number in numbers.items():
         stem = f"{folder.name}_frame{number:02d}"
-        image = _volume(label, folder / f"{stem}.nii.gz", f"the image of frame {number}")
-        drawn = _volume(label, folder / f"{stem}_gt.nii.gz", f"the mask of frame {number} (…_gt.nii.gz)")
+        image = volume_of(label, folder / f"{stem}.nii.gz", f"the image of frame {number}")
+        drawn = volume_of(label, folder / f"{stem}_gt.nii.gz", f"the mask of frame {number} (…_gt.nii.gz)")
         first = phases.images.get("ED", image).pixels.shape
         if not drawn.pixels.shape == image.pixels.shape == first:
             raise ValueError(f"sub-{label}: the {phase} mask has shape {drawn.pixels.shape}, its image "
@@ -156,12 +156,3 @@ def _number(info, key, divisor):
         return float(info[key]) / divisor
     except (KeyError, ValueError):
         return None
-
-
-def _volume(label, path, what) -> Volume:
-    if not path.exists():
-        raise ValueError(f"sub-{label}: {what} is missing")
-    try:
-        return read_volume(path)
-    except Damaged as error:
-        raise ValueError(f"sub-{label}: {what}: {error}") from error

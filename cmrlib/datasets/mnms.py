@@ -20,7 +20,7 @@ from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.masks import exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere, read_volume
+from cmrlib.datasets.volumes import Volume, lies_elsewhere, volume_of
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "M&Ms", "License": "the challenge's terms, research only; cite Campello et al., IEEE TMI 2021"}
@@ -59,16 +59,6 @@ def read(label: str, item: dict) -> Study:
     ed, es, drawn, more = phases(drawn, _frame(row, "ED"), _frame(row, "ES"), len(image.pixels))
     cine = cine_of(label, image, "sax", ed, es, (*flags, *more), {"vendor": row.get("VendorName") or None})
     return Study(_person(label, row), [cine], manual([(cine, drawn)]))
-
-
-def volume_of(label, path, what) -> Volume:
-    """A file's volume; ValueError naming subject and part where it is missing or damaged."""
-    if not path.exists():
-        raise ValueError(f"sub-{label}: {what} is missing")
-    try:
-        return read_volume(path)
-    except Damaged as error:
-        raise ValueError(f"sub-{label}: {what}: {error}") from error
 
 
 def placed(label, image: Volume, mask: Volume) -> list[str]:

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.datasets.masks import recoded
-from cmrlib.datasets.mnms import CODES, cine_of, manual, phases, placed, volume_of
-from cmrlib.datasets.volumes import Volume
+from cmrlib.datasets.mnms import CODES, cine_of, manual, phases, placed
+from cmrlib.datasets.volumes import Volume, volume_of
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "M&Ms-2", "License": "research only; cite Martín-Isla et al., IEEE JBHI 2023"}

@@ -233,3 +233,13 @@ def frame_step_ms(value: float, unit: int, frames: int) -> tuple[float, tuple[st
         if np.isfinite(value) and RR_MS[0] <= frames * value * factor <= RR_MS[1]:
             return value * factor, () if factor == said else ("time_unit_guessed",)
     return float("nan"), ("time_unknown",)
+
+
+def volume_of(label, path, what) -> Volume:
+    """A file's volume; ValueError naming subject and part where it is missing or damaged."""
+    if not path.exists():
+        raise ValueError(f"sub-{label}: {what} is missing")
+    try:
+        return read_volume(path)
+    except Damaged as error:
+        raise ValueError(f"sub-{label}: {what}: {error}") from error
