@@ -23,6 +23,7 @@ from cmrlib.agreement import (
     icc_a1,
     paired_ratings,
     paired_test,
+    precision_metrics,
     rank_correlation,
     regression,
     repeatability,
@@ -573,5 +574,8 @@ def test_precision_of_two_visits():
     result = scan_rescan(table, ["lvedv_ml", "lvm_g"])
     assert list(result["measure"]) == ["lvedv_ml"] and result["n"][0] == 4
     assert result["within_sd"][0] == pytest.approx(np.sqrt(4 / 2)) == result["rc"][0] / (1.96 * np.sqrt(2))
+    metrics = precision_metrics(result, "net")
+    assert metrics["lvedv_rescan_rc_ml"] == result["rc"][0]
+    assert metrics["lvedv_rescan_cv_pct_low"] == result["cv_pct_low"][0] and "lvm_rescan_rc_g" not in metrics
     with pytest.raises(ValueError, match="needs two scans"):
         scan_rescan(table[table["session"] == "1"], ["lvedv_ml"])

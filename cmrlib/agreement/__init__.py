@@ -7,7 +7,15 @@ rating are left out and counted (`n_missing`); ratings entered twice are refused
 
 from cmrlib.agreement.classification import choose_threshold, classification, roc_pr
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
-from cmrlib.agreement.observers import comparable, compare, headline, observer_pairs, paired_ratings, scan_rescan
+from cmrlib.agreement.observers import (
+    comparable,
+    compare,
+    headline,
+    observer_pairs,
+    paired_ratings,
+    precision_metrics,
+    scan_rescan,
+)
 from cmrlib.agreement.ranks import paired_test, rank_correlation, unpaired_test
 from cmrlib.agreement.reliability import icc, icc_a1
 from cmrlib.agreement.resampling import bootstrap
@@ -25,6 +33,7 @@ __all__ = [
     "observer_pairs",
     "paired_ratings",
     "paired_test",
+    "precision_metrics",
     "rank_correlation",
     "regression",
     "repeatability",

@@ -137,3 +137,14 @@ def headline(compared: pd.DataFrame) -> dict:
         metrics |= {f"{name}_icc{end}": row[f"icc_a1{end}"] for end in ("", "_low", "_high")}
         metrics |= {f"{name}_r": row["r"], f"{name}_sd_{unit}": row["sd"], f"{name}_n": row["n"]}
     return metrics
+
+
+def precision_metrics(precision: pd.DataFrame, observer: str) -> dict:
+    """Metrics for a manifest from `scan_rescan`: lvedv_rescan_cv_pct, lvedv_rescan_rc_ml, … with their intervals."""
+    metrics = {}
+    for row in precision[precision["observer"] == observer].to_dict("records"):
+        name, unit = row["measure"].split("_", 1)
+        for end in ("", "_low", "_high"):
+            metrics[f"{name}_rescan_cv_pct{end}"] = row[f"cv_pct{end}"]
+            metrics[f"{name}_rescan_rc_{unit}{end}"] = row[f"rc{end}"]
+    return metrics

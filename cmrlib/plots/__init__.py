@@ -13,6 +13,7 @@ from cmrlib.plots.statistics import (
     loss_curves,
     overlap_figure,
     overlap_strips,
+    precision_figure,
     regression,
     segment_heatmap,
     volume_curves,
@@ -33,7 +34,7 @@ __all__ = [
     "agreement_figure", "animate", "animate_points", "base_mid_apex", "bland_altman", "clinical_figure",
     "confidence", "confidence_error", "curve_panels", "cycle_figure", "edge_sheet", "few_labels", "frame_curves",
     "frame_errors_by", "heart_box", "loss_curves", "mark_synthetic", "motion_curves", "overlap_figure",
-    "overlap_strips", "phase_sheet", "points_sheet", "published_figure", "regression", "seed_pairs",
+    "overlap_strips", "phase_sheet", "points_sheet", "precision_figure", "published_figure", "regression", "seed_pairs",
     "segment_heatmap", "show_slice", "stack_picture", "stage_figure", "stage_points_figure", "thumbnails",
     "use_style", "variability_figure", "volume_curves",
 ]

@@ -106,10 +106,12 @@ def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256
     return path
 
 
-def phase_sheet(cines: dict[str, Cine], k: int = 0):
-    """Several hearts beside each other, ED above ES; cines: title → cine, k: slice. Returns the figure."""
+def phase_sheet(cines: dict[str, Cine], k: int | None = 0):
+    """Several hearts beside each other, ED above ES; cines: title → cine, k: slice, None for the middle one. Returns
+    the figure."""
     figure, axes = plt.subplots(2, len(cines), figsize=(2.1 * len(cines), 4.4), squeeze=False)
     for column, (title, cine) in zip(axes.T, cines.items()):
         for ax, (phase, t) in zip(column, (("ED", cine.ed or 0), ("ES", cine.es or 0))):
-            show_slice(ax, cine, t, min(k, cine.slices - 1), title=f"{title}, {phase}")
+            shown = cine.slices // 2 if k is None else min(k, cine.slices - 1)
+            show_slice(ax, cine, t, shown, title=f"{title}, {phase}")
     return figure

@@ -150,3 +150,18 @@ def few_labels(table, synthetic: bool):
     ax.set_xticks(table["labelled"], [str(n) for n in table["labelled"]])
     ax.legend(frameon=False)
     return mark_synthetic(figure, synthetic)
+
+
+def precision_figure(table):
+    """Coefficient of variation of two scans with intervals: a group a measure, a colour an observer."""
+    names, observers = list(table["measure"].unique()), list(table["observer"].unique())
+    figure, ax = plt.subplots(figsize=(1.6 + 1.1 * len(names), 3.2))
+    for i, observer in enumerate(observers):
+        rows = table[table["observer"] == observer]
+        place = [names.index(name) + 0.7 * ((i + 0.5) / len(observers) - 0.5) for name in rows["measure"]]
+        errors = np.abs(rows[["cv_pct_low", "cv_pct_high"]].T.to_numpy() - rows["cv_pct"].to_numpy())
+        ax.errorbar(place, rows["cv_pct"], errors, marker="o", markersize=4, linestyle="", capsize=2, label=observer)
+    ax.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    ax.set(ylabel="coefficient of variation (%)", ylim=(0, None))
+    ax.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")
+    return figure

@@ -1,0 +1,136 @@
+"""Findings → one self-contained HTML page and its JSON. Everything is escaped: no text of a header can inject markup."""
+
+import base64
+import io
+import math
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+import cmrlib
+from cmrlib import plots
+from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.files import atomic, write_json
+from cmrlib.measures import Conventions, curves
+from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.valve import point_array
+from cmrlib.report.study import Findings, examine
+
+KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
+SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "ordered_by", "flags"]
+
+
+def make_report(source, out, weights, keep=None, title: str = "Cardiac MRI study") -> dict:
+    """Examine a study and write the page to `out` (.html) and what it says to the .json beside it; returns that dict.
+
+    source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`. keep: folder in which cohort
+    and observers stay, to be corrected or measured again; default: they are removed. title: the page's heading.
+    """
+    start, out = time.monotonic(), Path(out)
+    with tempfile.TemporaryDirectory() as folder:
+        found = examine(source, keep or folder, weights)
+        pictures = _pictures(found)
+        said = _said(found, round(time.monotonic() - start, 1), title)
+        page = render(said, pictures)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(out) as part:
+        part.write_text(page)
+    write_json(said, out.with_suffix(".json"))
+    return said
+
+
+def render(said: dict, pictures: list[dict]) -> str:
+    """The page of what a report says, and its pictures (kind, caption, data)."""
+    environment = Environment(loader=PackageLoader("cmrlib.report", "."), autoescape=select_autoescape(["html"]))
+    measures = [row | {"shown": _number(row["value"]), "error": _error(row)} for row in said["measures"]]
+    known = [row for row in measures if row["measure"] in KEY and row["shown"]]
+    columns = [name for name in SERIES if any(row.get(name) not in ("", None) for row in said["series"])]
+    return environment.get_template("page.html").render(
+        said, version=cmrlib.__version__, measures=measures, key=known, pictures=pictures, columns=columns)
+
+
+def _number(value) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}"
+
+
+def _error(row) -> str:
+    return "" if row["sd"] is None or not math.isfinite(row["sd"]) else f"{row['bias']:+.1f} ± {row['sd']:.1f}"
+
+
+def _said(found: Findings, seconds, title) -> dict:
+    """Everything that the page says, as plain values."""
+    person = found.cohort.subjects.iloc[0]
+    known = [str(person[name]) + unit for name, unit in (("sex", ""), ("age", " years"), ("height_m", " m"),
+                                                         ("weight_kg", " kg"))
+             if name in person and pd.notna(person[name])]
+    synthetic = any(card["synthetic"] for card in found.models)
+    learned = ("The networks learned from synthetic hearts only; on real hearts expect more errors than on those."
+               if synthetic else "What the networks learned from stands below.")
+    series = found.series.drop(columns=["thumbnail"], errors="ignore").astype(object)
+    frames = [{"view": row.view, "ed": row.ed, "es": row.es, "confidence": f"{row.confidence:.2f}",
+               "after": f"{(row.es_ms - row.ed_ms):.0f} ms" if math.isfinite(row.es_ms - row.ed_ms) else ""}
+              for row in found.frames.itertuples()]
+    return {"title": title, "person": ", ".join(known) or "sex, age and body size unknown", "seconds": seconds,
+            "learned": learned, "missing": found.missing, "convention": str(Conventions()),
+            "measures": found.measures.to_dict("records"), "frames": frames, "flags": found.flags,
+            "series": series.where(series.notna(), "").map(_plain).to_dict("records"), "models": found.models}
+
+
+def _plain(value):
+    """Numbers of a table as text that people read."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _pictures(found: Findings) -> list[dict]:
+    made = []
+    for row in found.cohort.cines.sort_values("view").itertuples():
+        made += _cine_pictures(found.cohort, row)
+    return made + _curve_pictures(found)
+
+
+def _cine_pictures(cohort, row) -> list[dict]:
+    """Animated outlines of one cine (base, middle and apex of a stack), and its mitral points at ED and ES."""
+    cine, mask = cohort.cine(row.cine), None
+    if "ternausnet" in cohort.observers and cohort.observer("ternausnet").has(row.cine):
+        mask = cohort.observer("ternausnet").mask(row.cine).mask
+    made, levels = [], {"": 0}
+    if cine.slices > 1:
+        shown = plots.base_mid_apex(mask[cine.ed or 0]) if mask is not None else None
+        levels = dict(zip(("base", "middle", "apex"), shown)) if shown else {"middle": cine.slices // 2}
+    for level, k in levels.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = plots.animate(cine, Path(folder) / "cine.webp", k, mask, 288)
+            made.append(_picture(path.read_bytes(), "webp", f"{cine.view} {level}".strip(), "cine"))
+    if "mvnet" in cohort.observers and cohort.observer("mvnet").has(row.cine, "points.tsv"):
+        points = point_array(cohort.observer("mvnet").points(row.cine), cine.view, cine.frames)
+        names = " and ".join(MITRAL_POINTS[cine.view])
+        made.append(_plot(plots.points_sheet(cine, points), f"{cine.view}: mitral points, {names}"))
+    return made
+
+
+def _curve_pictures(found) -> list[dict]:
+    made, cohort = [], found.cohort
+    if "ternausnet" in cohort.observers and (cohort.cines["frames"] >= FEWEST_FRAMES).any():
+        table = curves(cohort, "ternausnet")
+        if len(table):
+            figure, ax = plt.subplots(figsize=(4.6, 3))
+            plots.volume_curves(table, ax)
+            made.append(_plot(figure, "volumes through the cycle"))
+    if len(found.motion):
+        made.append(_plot(plots.motion_curves(found.motion), "motion of the mitral valve"))
+    return made
+
+
+def _plot(figure, caption) -> dict:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return _picture(file.getvalue(), "png", caption, "plot")
+
+
+def _picture(data: bytes, kind: str, caption: str, role: str) -> dict:
+    return {"kind": role, "caption": caption, "data": f"data:image/{kind};base64,{base64.b64encode(data).decode()}"}

@@ -1,0 +1,169 @@
+"""Everything the networks can say of one study: segmentations, ED and ES, valve motion, measures, and what is missing."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.cohort import Cohort
+from cmrlib.datasets import ingest, inspect
+from cmrlib.files import read_json
+from cmrlib.measures import MEASURES, features
+from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.valve import valve_tables
+from cmrlib.mvnet import load_trackers, track_cohort
+from cmrlib.report.reference import place, refused
+from cmrlib.tempreg import FrameFinder, find_frames
+from cmrlib.ternausnet import Segmenter, segment_cohort
+
+REPORTED = ("lvedv_ml", "lvesv_ml", "lvsv_ml", "lvef_pct", "lvco_l_min", "lvm_g", "rvedv_ml", "rvesv_ml", "rvsv_ml",
+            "rvef_pct", "la_max_ml", "la_min_ml", "laef_pct", "ra_max_ml", "ra_min_ml", "raef_pct", "lvedv_biplane_ml",
+            "lvef_biplane_pct", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "heart_rate_bpm")
+NEEDS = {"lvedv_biplane": "2CH and 4CH cines", "lvef_biplane": "2CH and 4CH cines", "lv": "a short-axis stack",
+         "rv": "a short-axis stack", "la": "2CH and 4CH cines", "ra": "a 4CH cine", "mapse": "a 2CH or 4CH cine", "sprime": "a 2CH or 4CH cine", "eprime": "a 2CH or 4CH cine",
+         "aprime": "a second diastolic wave in a 2CH or 4CH cine"}
+
+
+@dataclass
+class Findings:
+    """One study with what was found in it; tables are DataFrames, `measures` a row a measure."""
+
+    cohort: Cohort
+    series: pd.DataFrame
+    measures: pd.DataFrame
+    frames: pd.DataFrame
+    motion: pd.DataFrame
+    flags: list[str] = field(default_factory=list)
+    models: list[dict] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def examine(source, folder, weights) -> Findings:
+    """Read a study and let every network look that `weights` has and the study has a view for.
+
+    source: a folder of DICOM files of one person, or a cohort of one. folder: where the cohort and the observers
+    ternausnet, tempreg and mvnet are kept. weights: folder with 01_segmentation, 03_tempreg, 04_mvnet (a profile's
+    runs, or shipped ones); what is absent is named in `missing`. Raises ValueError for several people and where there
+    is no cine.
+    """
+    source, folder, weights = Path(source), Path(folder), Path(weights)
+    cohort, series = _read(source, folder)
+    found, missing, models = [], [], []
+    steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
+    for name, step in steps.items():
+        made, why, cards = step(cohort, folder, weights / name / "weights")
+        found, missing, models = [*found, made], [*missing, *why], [*models, *cards]
+    masks, frames, (motion, valve) = found
+    rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
+    values = {name: value for row in rows for name, value in row.items()}
+    flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
+    flags += [f"{row.view}: {row.flags}" for row in cohort.cines.itertuples() if row.flags]
+    return Findings(cohort, series, _measures(values, cohort, known_errors(weights)), frames, motion,
+                    sorted(set(flags)), models, missing)
+
+
+def _read(source, folder):
+    if (source / "dataset_description.json").exists():
+        cohort, series = Cohort.open(source), pd.DataFrame()
+    else:
+        series = inspect(source)
+        cohort = ingest("dicom", source, folder / "cohort", workers=1, progress=False)
+    people = cohort.subjects["participant_id"].nunique()
+    if people != 1:
+        raise ValueError(f"this folder holds {people} people, and a report is about one; name the folder of one of them")
+    if cohort.cines.empty:
+        raise ValueError("there is no cine in this folder: `cmr inspect` tells what is")
+    return cohort, series
+
+
+def _segment(cohort, folder, weights):
+    """(measures or None, what is missing, cards)."""
+    paths = {path.stem: path for path in sorted(weights.glob("*.safetensors"))}
+    cards = [_card("segmentation", path) for path in paths.values()]
+    views = set(cohort.cines["view"]) & set(paths)
+    if not views:
+        return None, ["segmentation: no weights for a view that is here"], []
+    segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
+    cohort.observers["ternausnet"] = Cohort.open(cohort.path, [folder / "ternausnet"]).observer("ternausnet")
+    cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
+    return features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True), [], cards
+
+
+def _frames(cohort, folder, weights):
+    path = weights / "tempreg.safetensors"
+    if not path.exists() or (cohort.cines["frames"] < FEWEST_FRAMES).all():
+        return pd.DataFrame(), ["ED and ES by TempReg-Net: no weights, or no whole cycle"], []
+    table = find_frames(cohort, FrameFinder.load(path), folder / "tempreg")
+    return table[table["slice"] == -1].drop(columns="slice"), [], [_card("ED and ES", path)]
+
+
+def _valve(cohort, folder, weights):
+    nothing = pd.DataFrame(), None
+    views = set(cohort.cines.loc[cohort.cines["frames"] >= FEWEST_FRAMES, "view"]) & set(MITRAL_POINTS)
+    if not views:
+        return nothing, ["valve motion: no 2CH or 4CH cine of a whole cycle"], []
+    try:
+        trackers = {view: tracker for view, tracker in load_trackers(weights).items() if view in views}
+    except FileNotFoundError:
+        return nothing, ["valve motion: no weights"], []
+    if not trackers:
+        return nothing, ["valve motion: no weights for a view that is here"], []
+    track_cohort(cohort, trackers, {"stage122": folder / "mvnet"})
+    cohort.observers["mvnet"] = Cohort.open(cohort.path, [folder / "mvnet"]).observer("mvnet")
+    smooth_ms = read_json(weights / "smoothing.json")["smooth_ms"]
+    least = min(tracker.least_confidence for tracker in trackers.values())
+    cards = [_card("valve", weights / f"{view}_stage2.safetensors") for view in trackers]
+    return valve_tables(cohort, "mvnet", smooth_ms, least_confidence=least), [], cards
+
+
+def _card(what, path) -> dict:
+    """What weights learned from, of their card."""
+    card = read_json(path.with_suffix(".json"))
+    return {"model": what, "weights": path.stem, "learned from": card.get("cohort", "not stated"),
+            "synthetic": bool(card.get("synthetic", False))}
+
+
+def _measures(values, cohort, errors) -> pd.DataFrame:
+    """A row a measure: measure, description, unit, value, range, place, error, n, checked_on, reason."""
+    person = cohort.subjects.iloc[0]
+    sex, age = person.get("sex"), pd.to_numeric(person.get("age"), errors="coerce")
+    rows = []
+    for name in REPORTED:
+        value, error = float(values.get(name, math.nan)), errors.get(name)
+        span, where = place(name, value, sex, age)
+        reason = refused(name, error) if math.isfinite(value) else _why_not(name, cohort)
+        checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
+        rows.append({"measure": name, "description": MEASURES[name].description, "unit": MEASURES[name].unit,
+                     "value": math.nan if reason else value, "range": span, "place": "" if reason else where,
+                     "bias": math.nan if error is None else error["bias"],
+                     "sd": math.nan if error is None else error["sd"], "checked_on": checked, "reason": reason})
+    return pd.DataFrame(rows)
+
+
+def _why_not(name, cohort) -> str:
+    if not cohort.cines["spacing_known"].all() and MEASURES[name].unit in ("mL", "g", "mm", "L/min"):
+        return "pixel size unknown"
+    need = next((need for start, need in NEEDS.items() if name.startswith(start)), "")
+    return f"not found; needs {need}" if need else "not found"
+
+
+def known_errors(weights) -> dict[str, dict]:
+    """Measure → bias, sd, n, real: how far these networks were from a reference on subjects they had never seen.
+
+    From `errors.csv` beside the runs (shipped weights), else from the runs' own tables of 09_agreement and 04_mvnet.
+    """
+    weights = Path(weights)
+    if (weights / "errors.csv").exists():
+        return pd.read_csv(weights / "errors.csv").set_index("measure").to_dict("index")
+    errors = {}
+    for made, table in (("01_segmentation", "09_agreement/tables/agreement.csv"),
+                        ("04_mvnet", "04_mvnet/tables/table_3.csv")):
+        cards = [read_json(path) for path in (weights / made / "weights").glob("*.json")]
+        path, real = weights / table, not any(card.get("synthetic", False) for card in cards)
+        if path.exists():
+            for row in pd.read_csv(path).to_dict("records"):
+                errors[row["measure"]] = {"bias": row["bias"], "sd": row["sd"], "n": int(row["n"]), "real": real}
+    return {name: error for name, error in errors.items() if np.isfinite(error["sd"])}
