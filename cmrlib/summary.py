@@ -192,8 +192,8 @@ def with_phases(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """Curves with a column phase: ED and ES at the frames of the measurements, else empty."""
     frames = measured[["participant_id", "session", "ed_frame", "es_frame"]]
     joined = table.merge(frames, on=["participant_id", "session"], how="left")
-    phase = np.where(joined["frame"] == joined["es_frame"], "ES", "")
-    return joined.assign(phase=np.where(joined["frame"] == joined["ed_frame"], "ED", phase))
+    at = {phase: (joined["frame"] == joined[f"{phase.lower()}_frame"]).fillna(False) for phase in ("ES", "ED")}
+    return joined.assign(phase=np.where(at["ED"], "ED", np.where(at["ES"], "ES", "")))
 
 
 def count_flags(measured: pd.DataFrame) -> pd.DataFrame:

@@ -193,6 +193,8 @@ def test_phases_are_marked_on_curves():
     table = summary.with_phases(curves, measured)
     assert table["phase"].tolist() == ["ED", "", "ES"] and table["volume_ml"].tolist() == [120, 80, 60]
     assert summary.with_phases(curves, measured.assign(participant_id="b"))["phase"].tolist() == ["", "", ""]
+    unknown = measured.assign(ed_frame=pd.array([pd.NA], "Int64"), es_frame=pd.array([2], "Int64"))  # no stack
+    assert summary.with_phases(curves, unknown)["phase"].tolist() == ["", "", "ES"]
 
 
 def test_flags_are_counted_without_their_details():

@@ -125,6 +125,15 @@ def test_views_of_different_rr_are_averaged_by_phase_and_each_has_its_own_speed(
     assert both.rr_ms == 1000 and not both.flags
 
 
+@pytest.mark.parametrize(("factor", "flags"), [(0.7, []), (0.5, ["views_disagree"])])
+def test_views_that_show_different_valves_are_flagged(factor, flags):
+    cine, other = cine_of(), cine_of(view="2ch")
+    points = points_of(other)
+    assert MAPSE_MM * 0.3 < 5 < MAPSE_MM * 0.5
+    heart = heart_motion({"4ch": (cine, points_of(cine)), "2ch": (other, points[:1] + factor * (points - points[:1]))})
+    assert heart.flags == flags
+
+
 def test_one_view_missing_is_said():
     cine = cine_of()
     heart = heart_motion({"4ch": (cine, points_of(cine)), "2ch": (cine_of(6, "2ch"), np.zeros((6, 2, 2)))})

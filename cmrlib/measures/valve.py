@@ -23,6 +23,8 @@ PROMINENCE = 0.15
 """A diastolic wave stands out by this share of the fastest recoil: less is drift or what is left of the noise."""
 LATE_MS = 260.0
 """The atrium's wave peaks within this time before the next beat; an earlier second wave is an L wave."""
+VIEWS_DIFFER_MM = 5.0
+"""MAPSE of 2CH and 4CH that differ by more do not show one valve (ours): `views_disagree` beside their mean."""
 METRICS = ("mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "mapse_time_ms", "sprime_time_ms",
            "eprime_time_ms", "aprime_time_ms")
 
@@ -159,6 +161,8 @@ def heart_motion(views, smooth_ms: float = 0.0, ed: dict | None = None) -> Heart
         raise ValueError(f"no view gives the valve's motion: {last}")
     if len(found) == 1:
         flags.append(f"only_{next(iter(found))}")
+    if np.ptp([HeartMotion({view: motion}).metrics()["mapse_mm"] for view, motion in found.items()]) > VIEWS_DIFFER_MM:
+        flags.append("views_disagree")
     return HeartMotion(found, flags)
 
 

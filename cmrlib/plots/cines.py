@@ -86,18 +86,20 @@ def _structure_legend(figure, mask, reference):
         figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8)
 
 
-def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256):
-    """One slice through the cycle as a GIF in real time (40 ms a frame where times are unknown); returns the path."""
+def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256, box=None):
+    """One slice through the cycle as a GIF or WebP in real time (40 ms a frame where times are unknown); returns the
+    path. box: (row0, row1, column0, column1) to look at, of `heart_box`."""
     k = cine.slices // 2 if k is None else k
     low, high = cine.intensity_window(1, 99.5)
-    rows, columns = cine.pixels.shape[2:]
+    window = np.s_[box[0]:box[1] + 1, box[2]:box[3] + 1] if box else np.s_[:, :]
+    rows, columns = cine.pixels[0, k][window].shape
     aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
     size, frames = (round(columns / aspect * height / rows), height), []
     for t in range(cine.frames):
-        grey = np.clip((cine.pixels[t, k].astype(np.float32) - low) / (high - low), 0, 1)
+        grey = np.clip((cine.pixels[t, k][window].astype(np.float32) - low) / (high - low), 0, 1)
         rgb = np.repeat(grey[..., None], 3, 2)
         for name, code in STRUCTURES.items() if mask is not None else ():
-            region = (mask[t, k] == code).astype(np.uint8)
+            region = (mask[t, k][window] == code).astype(np.uint8)
             rgb[cv2.morphologyEx(region, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0] = to_rgb(COLOURS[name])
         frames.append(Image.fromarray((255 * rgb).astype(np.uint8)).resize(size))
     step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40

@@ -1,4 +1,4 @@
-"""Findings → one self-contained HTML page and its JSON. Everything is escaped: no text of a header can inject markup."""
+"""Findings → one self-contained page and its JSON. Everything is escaped: no text of a header can inject markup."""
 
 import base64
 import io
@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 import cmrlib
 from cmrlib import plots
-from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.anatomy import COLOURS, MITRAL_POINTS, NAMES, VIEW_STRUCTURES
 from cmrlib.files import atomic, write_json
 from cmrlib.measures import Conventions, curves
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.valve import point_array
 from cmrlib.report.study import Findings, examine
+from cmrlib.summary import with_phases
 
 KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
 SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "ordered_by", "flags"]
@@ -47,10 +48,16 @@ def render(said: dict, pictures: list[dict]) -> str:
     """The page of what a report says, and its pictures (kind, caption, data)."""
     environment = Environment(loader=PackageLoader("cmrlib.report", "."), autoescape=select_autoescape(["html"]))
     measures = [row | {"shown": _number(row["value"]), "error": _error(row)} for row in said["measures"]]
-    known = [row for row in measures if row["measure"] in KEY and row["shown"]]
+    rows = {row["measure"]: row for row in measures}
+    known = [rows[name] for name in KEY if rows[name]["shown"]]
+    absent = {}
+    for row in measures:
+        if not row["shown"] and not row["refused"]:
+            absent.setdefault(row["reason"], []).append(row["description"])
     columns = [name for name in SERIES if any(row.get(name) not in ("", None) for row in said["series"])]
     return environment.get_template("page.html").render(
-        said, version=cmrlib.__version__, measures=measures, key=known, pictures=pictures, columns=columns)
+        said, version=cmrlib.__version__, measures=measures, absent=absent, key=known, pictures=pictures,
+        columns=columns, legend=[(NAMES[name], COLOURS[name]) for name in said["structures"]])
 
 
 def _number(value) -> str:
@@ -72,9 +79,12 @@ def _said(found: Findings, seconds, title) -> dict:
                if synthetic else "What the networks learned from stands below.")
     series = found.series.drop(columns=["thumbnail"], errors="ignore").astype(object)
     frames = [{"view": row.view, "ed": row.ed, "es": row.es, "confidence": f"{row.confidence:.2f}",
-               "after": f"{(row.es_ms - row.ed_ms):.0f} ms" if math.isfinite(row.es_ms - row.ed_ms) else ""}
+               "after": f"{(row.es_ms - row.ed_ms) % (row.frames * row.frame_step_ms):.0f} ms"
+               if math.isfinite(row.es_ms - row.ed_ms) else ""}
               for row in found.frames.itertuples()]
-    return {"title": title, "person": ", ".join(known) or "sex, age and body size unknown", "seconds": seconds,
+    seen = {name for view in found.cohort.cines["view"] for name in VIEW_STRUCTURES.get(view, ())}
+    return {"structures": [name for name in NAMES if name in seen], "title": title, "seconds": seconds,
+            "person": ", ".join(known) or "sex, age and body size unknown",
             "learned": learned, "missing": found.missing, "convention": str(Conventions()),
             "measures": found.measures.to_dict("records"), "frames": frames, "flags": found.flags,
             "series": series.where(series.notna(), "").map(_plain).to_dict("records"), "models": found.models}
@@ -97,13 +107,13 @@ def _cine_pictures(cohort, row) -> list[dict]:
     cine, mask = cohort.cine(row.cine), None
     if "ternausnet" in cohort.observers and cohort.observer("ternausnet").has(row.cine):
         mask = cohort.observer("ternausnet").mask(row.cine).mask
-    made, levels = [], {"": 0}
+    made, levels, box = [], {"": 0}, None if mask is None else plots.heart_box(mask)
     if cine.slices > 1:
         shown = plots.base_mid_apex(mask[cine.ed or 0]) if mask is not None else None
         levels = dict(zip(("base", "middle", "apex"), shown)) if shown else {"middle": cine.slices // 2}
     for level, k in levels.items():
         with tempfile.TemporaryDirectory() as folder:
-            path = plots.animate(cine, Path(folder) / "cine.webp", k, mask, 288)
+            path = plots.animate(cine, Path(folder) / "cine.webp", k, mask, 320, box)
             made.append(_picture(path.read_bytes(), "webp", f"{cine.view} {level}".strip(), "cine"))
     if "mvnet" in cohort.observers and cohort.observer("mvnet").has(row.cine, "points.tsv"):
         points = point_array(cohort.observer("mvnet").points(row.cine), cine.view, cine.frames)
@@ -114,11 +124,13 @@ def _cine_pictures(cohort, row) -> list[dict]:
 
 def _curve_pictures(found) -> list[dict]:
     made, cohort = [], found.cohort
-    if "ternausnet" in cohort.observers and (cohort.cines["frames"] >= FEWEST_FRAMES).any():
-        table = curves(cohort, "ternausnet")
+    if found.measured is not None and (cohort.cines["frames"] >= FEWEST_FRAMES).any():
+        table = curves(cohort, "ternausnet").dropna(subset=["volume_ml"])
+        table = table[(table["view"] == ("sax" if "sax" in set(table["view"]) else "2ch+4ch"))
+                      & (table["structure"] != "myo")]
         if len(table):
             figure, ax = plt.subplots(figsize=(4.6, 3))
-            plots.volume_curves(table, ax)
+            plots.volume_curves(with_phases(table, found.measured), ax).legend(frameon=False, fontsize=8)
             made.append(_plot(figure, "volumes through the cycle"))
     if len(found.motion):
         made.append(_plot(plots.motion_curves(found.motion), "motion of the mitral valve"))

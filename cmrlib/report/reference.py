@@ -18,8 +18,8 @@ RANGES = {
     "ra_max_ml": {"M": (43, 143), "F": (38, 101)},
     "mapse_mm": {"M": (8, 20), "F": (8, 20)},
 }
-"""95 % ranges: Petersen et al., JCMR 2017;19:18 (UK Biobank; papillary muscles count as cavity, as in ACDC's outlines and
-the phantom's, with which the networks learn). MAPSE: 14 ± 3 mm of healthy adults, Seemann et al. 2017."""
+"""95 % ranges: Petersen et al., JCMR 2017;19:18 (UK Biobank; papillary muscles count as cavity, as in ACDC's outlines
+and the phantom's, with which the networks learn). MAPSE: 14 ± 3 mm of healthy adults, Seemann et al. 2017."""
 
 HUMAN_SD = {"lvedv_ml": 15.2, "lvesv_ml": 14.0, "lvm_g": 20.2, "lvef_pct": 4.6, "mapse_mm": 1.2, "eprime_cm_s": 1.7}
 """How far two people differ (SD): the best pair of seven core laboratories (Suinesiaputra et al., JCMR 2015;17:63);

@@ -1,4 +1,4 @@
-"""Everything the networks can say of one study: segmentations, ED and ES, valve motion, measures, and what is missing."""
+"""What the networks say of one study: outlines, ED and ES, valve motion, measures, and what is missing."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,19 +23,23 @@ REPORTED = ("lvedv_ml", "lvesv_ml", "lvsv_ml", "lvef_pct", "lvco_l_min", "lvm_g"
             "rvef_pct", "la_max_ml", "la_min_ml", "laef_pct", "ra_max_ml", "ra_min_ml", "raef_pct", "lvedv_biplane_ml",
             "lvef_biplane_pct", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "heart_rate_bpm")
 NEEDS = {"lvedv_biplane": "2CH and 4CH cines", "lvef_biplane": "2CH and 4CH cines", "lv": "a short-axis stack",
-         "rv": "a short-axis stack", "la": "2CH and 4CH cines", "ra": "a 4CH cine", "mapse": "a 2CH or 4CH cine", "sprime": "a 2CH or 4CH cine", "eprime": "a 2CH or 4CH cine",
+         "rv": "a short-axis stack", "la": "2CH and 4CH cines", "ra": "a 4CH cine", "mapse": "a 2CH or 4CH cine",
+         "sprime": "a 2CH or 4CH cine", "eprime": "a 2CH or 4CH cine",
          "aprime": "a second diastolic wave in a 2CH or 4CH cine"}
+"""Start of a measure's name → what it needs."""
 
 
 @dataclass
 class Findings:
-    """One study with what was found in it; tables are DataFrames, `measures` a row a measure."""
+    """One study with what was found in it; tables are DataFrames, `measures` a row a measure, `measured` the
+    table of `features`, None where nothing was segmented."""
 
     cohort: Cohort
     series: pd.DataFrame
     measures: pd.DataFrame
     frames: pd.DataFrame
     motion: pd.DataFrame
+    measured: pd.DataFrame | None = None
     flags: list[str] = field(default_factory=list)
     models: list[dict] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -59,9 +63,11 @@ def examine(source, folder, weights) -> Findings:
     masks, frames, (motion, valve) = found
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
     values = {name: value for row in rows for name, value in row.items()}
+    if not values.get("heart_rate_bpm", 0) > 0:  # no short-axis stack: any view's
+        values["heart_rate_bpm"] = 60000 / cohort.cines["rr_ms"].median()
     flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
     flags += [f"{row.view}: {row.flags}" for row in cohort.cines.itertuples() if row.flags]
-    return Findings(cohort, series, _measures(values, cohort, known_errors(weights)), frames, motion,
+    return Findings(cohort, series, measured_rows(values, cohort, known_errors(weights)), frames, motion, masks,
                     sorted(set(flags)), models, missing)
 
 
@@ -73,7 +79,7 @@ def _read(source, folder):
         cohort = ingest("dicom", source, folder / "cohort", workers=1, progress=False)
     people = cohort.subjects["participant_id"].nunique()
     if people != 1:
-        raise ValueError(f"this folder holds {people} people, and a report is about one; name the folder of one of them")
+        raise ValueError(f"this folder holds {people} people, and a report is about one; name one's folder")
     if cohort.cines.empty:
         raise ValueError("there is no cine in this folder: `cmr inspect` tells what is")
     return cohort, series
@@ -82,10 +88,10 @@ def _read(source, folder):
 def _segment(cohort, folder, weights):
     """(measures or None, what is missing, cards)."""
     paths = {path.stem: path for path in sorted(weights.glob("*.safetensors"))}
-    cards = [_card("segmentation", path) for path in paths.values()]
-    views = set(cohort.cines["view"]) & set(paths)
+    views = sorted(set(cohort.cines["view"]) & set(paths))
     if not views:
         return None, ["segmentation: no weights for a view that is here"], []
+    cards = [_card("segmentation", paths[view]) for view in views]
     segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
     cohort.observers["ternausnet"] = Cohort.open(cohort.path, [folder / "ternausnet"]).observer("ternausnet")
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
@@ -126,25 +132,28 @@ def _card(what, path) -> dict:
             "synthetic": bool(card.get("synthetic", False))}
 
 
-def _measures(values, cohort, errors) -> pd.DataFrame:
-    """A row a measure: measure, description, unit, value, range, place, error, n, checked_on, reason."""
+def measured_rows(values, cohort, errors) -> pd.DataFrame:
+    """A row a measure: measure, description, unit, value, range, place, bias, sd, checked_on, reason, refused."""
     person = cohort.subjects.iloc[0]
     sex, age = person.get("sex"), pd.to_numeric(person.get("age"), errors="coerce")
     rows = []
     for name in REPORTED:
         value, error = float(values.get(name, math.nan)), errors.get(name)
         span, where = place(name, value, sex, age)
-        reason = refused(name, error) if math.isfinite(value) else _why_not(name, cohort)
+        doubt = refused(name, error) if math.isfinite(value) else ""
+        reason = doubt if math.isfinite(value) else _why_not(name, cohort)
         checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
         rows.append({"measure": name, "description": MEASURES[name].description, "unit": MEASURES[name].unit,
                      "value": math.nan if reason else value, "range": span, "place": "" if reason else where,
                      "bias": math.nan if error is None else error["bias"],
-                     "sd": math.nan if error is None else error["sd"], "checked_on": checked, "reason": reason})
+                     "sd": math.nan if error is None else error["sd"], "checked_on": checked, "reason": reason,
+                     "refused": bool(doubt)})
     return pd.DataFrame(rows)
 
 
 def _why_not(name, cohort) -> str:
-    if not cohort.cines["spacing_known"].all() and MEASURES[name].unit in ("mL", "g", "mm", "L/min"):
+    known = all(cohort.cine(cine).spacing_known for cine in cohort.cines["cine"])
+    if not known and MEASURES[name].unit in ("mL", "g", "mm", "L/min"):
         return "pixel size unknown"
     need = next((need for start, need in NEEDS.items() if name.startswith(start)), "")
     return f"not found; needs {need}" if need else "not found"

@@ -1,0 +1,153 @@
+"""The page about one study: refusals, ranges, escaping, what is missing; on a phantom and on real samples."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cmrlib.cli import app
+from cmrlib.phantom import make_cohort
+from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
+from cmrlib.report.reference import place
+from cmrlib.report.study import measured_rows
+from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+
+DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))
+SOURCE = """<script>alert(1)</script>"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A profile's runs with segmentation weights for SAX and 4CH, untrained: they see an LV everywhere."""
+    folder = tmp_path_factory.mktemp("runs")
+    torch.manual_seed(0)
+    for view, structures in (("sax", ("lv", "myo", "rv")), ("4ch", ("lv", "myo", "rv", "la", "ra"))):
+        segmenter = Segmenter(TernausNet(1 + len(structures), 4), Preprocessing(view, 3.0, 64), structures)
+        segmenter.model.head.bias.data[1] = 20
+        segmenter.save(folder / "01_segmentation" / "weights" / view, cohort=SOURCE, synthetic=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def heart(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("heart") / "cohort", 1, frames=8, size=64, spacing_mm=3.2, slices=5,
+                       views=("sax", "4ch"), workers=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def said(heart, weights, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    return make_report(heart.path, out, weights, title="A <b>heart</b>"), out
+
+
+def test_page_stands_alone_and_says_what_it_is(said):
+    text, page = said[0], said[1].read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)  # nothing from a network
+    assert "Not a medical device" in page and "synthetic hearts only" in page
+    assert page.count("data:image/webp") == 4  # base, middle and apex of the stack, and 4CH
+    kept = json.loads(said[1].with_suffix(".json").read_text())
+    assert [row["measure"] for row in kept["measures"]] == [row["measure"] for row in text["measures"]]
+
+
+def test_text_cannot_inject_markup(said):
+    page = said[1].read_text()
+    assert "<b>heart</b>" not in page and "A &lt;b&gt;heart&lt;/b&gt;" in page
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page  # where the weights learned from
+
+
+def test_what_is_missing_is_named(said):
+    missing = " ".join(said[0]["missing"])
+    assert "valve motion: no weights" in missing and "ED and ES by TempReg-Net" in missing
+    rows = {row["measure"]: row for row in said[0]["measures"]}
+    assert not np.isfinite(rows["la_max_ml"]["value"]) and "2CH and 4CH" in rows["la_max_ml"]["reason"]
+    assert rows["la_max_ml"]["reason"][1:] in said[1].read_text()
+
+
+@pytest.mark.parametrize(("sd", "real", "kept"), [(9.0, True, True), (9.3, True, False), (9.3, False, True)])
+def test_refusal_at_twice_what_people_differ_by(sd, real, kept):
+    """LVEF: people differ by 4.6 points, so an error above 9.2 on real hearts is refused; on phantoms it is not."""
+    assert HUMAN_SD["lvef_pct"] == 4.6
+    assert (refused("lvef_pct", {"bias": 0.0, "sd": sd, "n": 20, "real": real}) == "") is kept
+
+
+def test_refused_measure_is_not_shown(said, heart):
+    """A bias counts like a spread; the value stays out of page and JSON, the reason stands in its place."""
+    errors = {"lvedv_ml": {"bias": -40.0, "sd": 5.0, "n": 16, "real": True}}
+    table = measured_rows({"lvedv_ml": 151.7, "lvef_pct": 55.0}, heart, errors)
+    rows = table.set_index("measure")
+    assert np.isnan(rows.loc["lvedv_ml", "value"]) and "40.3" in rows.loc["lvedv_ml", "reason"]
+    assert "16 real hearts" in rows.loc["lvedv_ml", "reason"] and rows.loc["lvef_pct", "value"] == 55.0
+    page = render(said[0] | {"measures": table.to_dict("records")}, [])
+    assert "not reported" in page and "151.7" not in page and "152" not in page and "55.0 %" in page
+
+
+def test_errors_of_shipped_weights_stand_beside_them(tmp_path):
+    text = "measure,bias,sd,n,real\nlvedv_ml,-4.0,5.0,16,True\n"
+    (tmp_path / "errors.csv").write_text(text)
+    assert known_errors(tmp_path) == {"lvedv_ml": {"bias": -4.0, "sd": 5.0, "n": 16, "real": True}}
+
+
+def test_errors_come_from_the_runs_own_tables(tmp_path):
+    tables = tmp_path / "09_agreement" / "tables"
+    tables.mkdir(parents=True)
+    pd.DataFrame([("lvef_pct", 1.0, 2.0, 7), ("lvm_g", 1.0, np.nan, 1)], columns=["measure", "bias", "sd", "n"]).to_csv(
+        tables / "agreement.csv", index=False)
+    card = tmp_path / "01_segmentation" / "weights" / "sax.json"
+    card.parent.mkdir(parents=True)
+    card.write_text(json.dumps({"synthetic": False}))
+    assert known_errors(tmp_path) == {"lvef_pct": {"bias": 1.0, "sd": 2.0, "n": 7, "real": True}}
+
+
+def test_ranges_by_sex_and_age():
+    assert place("lvef_pct", 47.9, "M", 60) == ("48–69", "below")
+    assert place("lvef_pct", 50.0, "F", 60) == ("51–70", "below")
+    assert place("lvef_pct", 60.0, "M", 30) == ("48–69 at 45–74 years", "within")
+    assert place("lvef_pct", 60.0, None, 60) == ("sex unknown", "")
+    assert place("lvco_l_min", 5.0, "M", 60) == ("none known", "")
+    assert all(low < high for by_sex in RANGES.values() for low, high in by_sex.values())
+
+
+def test_two_people_are_refused(weights, tmp_path):
+    two = make_cohort(tmp_path / "two", 2, frames=8, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
+                      progress=False)
+    result = CliRunner().invoke(app, ["report", str(two.path), "--weights", str(weights), "-o",
+                                      str(tmp_path / "r.html")])
+    assert result.exit_code == 2 and "2 people" in result.output and not (tmp_path / "r.html").exists()
+
+
+def test_folder_without_images(weights, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "notes.txt").write_text("no image")
+    result = CliRunner().invoke(app, ["report", str(tmp_path / "s"), "--weights", str(weights), "-o",
+                                      str(tmp_path / "r.html")])
+    assert result.exit_code == 2 and not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.skipif(not (DATA / "mvnet_sample").is_dir(), reason="CMR_DATA_DIR names no folder with mvnet_sample")
+def test_real_study_without_a_stack_and_without_names(weights, tmp_path):
+    """Two long-axis cines of one person; marked header texts appear nowhere."""
+    for series in ("2ch", "4ch"):
+        for path in sorted((DATA / "mvnet_sample" / series).iterdir()):
+            image = pydicom.dcmread(path)
+            image.PatientName, image.PatientID, image.SeriesDescription = "Marked^Name", "MARKED1", "<i>MARKED</i>"
+            image.InstitutionName = "MARKED"
+            (tmp_path / "study" / series).mkdir(parents=True, exist_ok=True)
+            image.save_as(tmp_path / "study" / series / path.name)
+    (tmp_path / "study" / "broken.dcm").write_bytes(b"\x00" * 200)
+    said = make_report(tmp_path / "study", tmp_path / "r.html", weights)
+    page = (tmp_path / "r.html").read_text() + (tmp_path / "r.json").read_text()
+    assert "MARKED" not in page.upper()
+    assert {row["view"] for row in said["series"] if row["content"] == "cine"} == {"2ch", "4ch"}
+    assert any(row["content"] != "cine" for row in said["series"])  # the broken file is named
+    assert {row["measure"]: row for row in said["measures"]}["lvef_pct"]["reason"].endswith("a short-axis stack")
+
+
+def test_render_is_a_function_of_what_is_said(said):
+    assert render(said[0], []) == render(json.loads(json.dumps(said[0])), [])
