@@ -21,6 +21,7 @@ class Chooser(anywidget.AnyWidget):
     _esm = HERE / "scatter.js"
     _css = HERE / "viewer.css"
     points = traitlets.List().tag(sync=True)
+    groups = traitlets.Dict().tag(sync=True)
     lines = traitlets.List().tag(sync=True)
     x_label = traitlets.Unicode().tag(sync=True)
     y_label = traitlets.Unicode().tag(sync=True)
@@ -33,6 +34,7 @@ class Chooser(anywidget.AnyWidget):
         palette = dict(zip(sorted(groups.unique()), sns.color_palette("colorblind").as_hex() * 9))
         self.points = [{"name": str(name), "x": float(a), "y": float(b), "colour": palette[group]} for name, a, b, group
                        in zip(known["participant_id"], known[x], known[y], groups)]
+        self.groups = palette if colour else {}
         self.lines = [{"name": name, "y": float(height)} for name, height in (lines or {}).items()]
         self.x_label, self.y_label = x, y
         if link is not None:

@@ -46,7 +46,12 @@ function render({ model, el }) {
       context.fill();
       if (p.name === model.get("selected")) { context.strokeStyle = ink; context.lineWidth = 2; context.stroke(); context.lineWidth = 1; }
     });
-    said.textContent = model.get("selected") ? `chosen: ${model.get("selected")}` : "click a point";
+    said.replaceChildren(...Object.entries(model.get("groups")).flatMap(([name, colour]) => {
+      const chip = document.createElement("b");
+      chip.textContent = "● ";
+      chip.style.color = colour;
+      return [chip, `${name} `];
+    }), model.get("selected") ? `· chosen: ${model.get("selected")}` : "· click a point");
   }
   const nearest = (event) => {
     const scale = canvas.width / canvas.clientWidth;

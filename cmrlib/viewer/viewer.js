@@ -29,7 +29,7 @@ export function paintLabels(out, labels, rows, columns, palette, opacity, filled
     const c = i % columns;
     const border = (c > 0 && labels[i - 1] !== code) || (c < columns - 1 && labels[i + 1] !== code)
       || (i >= columns && labels[i - columns] !== code) || (i < n - columns && labels[i + columns] !== code);
-    const share = border ? Math.min(1, 0.35 + opacity) : filled ? opacity * 0.5 : 0;
+    const share = border ? Math.min(1, 0.35 + opacity) : filled ? opacity * 0.4 : 0;
     if (!opacity || !share) continue;
     for (let k = 0; k < 3; k++) out[4 * i + k] = out[4 * i + k] * (1 - share) + (filled ? rgb[k] : 255 - (255 - rgb[k]) / 2) * share;
   }
@@ -158,7 +158,7 @@ class Curves {
       curve.x.forEach((p, i) => curve.y[i] !== null && context[i ? "lineTo" : "moveTo"](x(p), y(curve.y[i])));
       context.stroke();
       context.fillStyle = curve.colour;
-      context.fillText(curve.name, 52 + (n % 4) * 88, 30 + 13 * Math.floor(n / 4));
+      context.fillText(curve.name, 52 + (n % 2) * 170, height - 34 - 13 * Math.floor(n / 2));
     });
     context.setLineDash([]);
     context.lineWidth = 1;

@@ -1,0 +1,59 @@
+// Opens 12_explore in JupyterLab, runs all cells, plays, changes slice, clicks a point of the plot; prints JSON.
+//   node explore.cjs URL_OF_THE_NOTEBOOK SCREENSHOT.png [CHROMIUM]
+const { chromium } = require("playwright-core");
+
+(async () => {
+  const [url, picture, executablePath = "/usr/bin/chromium"] = process.argv.slice(2);
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+  const page = await browser.newPage({ viewport: { width: 1500, height: 1400 } });
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  await page.goto(url, { timeout: 120000 });
+  await page.waitForSelector(".jp-Notebook .jp-Cell", { timeout: 120000 });
+  await page.waitForTimeout(3000);  // menus come after the notebook
+  await page.click('.lm-MenuBar-itemLabel:text-is("Run")');
+  await page.click('.lm-Menu-itemLabel:text-is("Run All Cells")');
+  await page.waitForFunction(() => document.querySelectorAll(".cmr-viewer").length === 2, null, { timeout: 150000 })
+    .catch(async (error) => { await page.screenshot({ path: picture }); throw error; });
+  await page.waitForTimeout(1500);
+  const viewer = page.locator(".cmr-viewer").first();
+  await viewer.scrollIntoViewIfNeeded();
+  const bright = () => viewer.locator("canvas.cmr-cine").first().evaluate((canvas) => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    let sum = 0;
+    for (let i = 0; i < pixels.length; i += 4) sum += pixels[i] * ((i % 1009) + 1);
+    return sum;
+  });
+  const before = await bright();
+  await viewer.locator("button[title='one frame on']").click();
+  await page.waitForTimeout(300);
+  const stepped = (await bright()) !== before;
+  await viewer.locator("button[title^='play']").click();
+  await page.waitForTimeout(4200);
+  const rate = parseInt((await viewer.locator(".cmr-rate").textContent()) || "0", 10);
+  await viewer.locator("button[title^='play']").click();
+  await page.waitForTimeout(400);
+  const still = await bright();
+  await viewer.locator("input[title='slice']").first().fill("1");
+  await page.waitForTimeout(1500);
+  const sliced = (await bright()) !== still;
+  await page.screenshot({ path: picture });
+  const chosen = page.locator(".cmr-viewer").nth(1), plot = page.locator(".cmr-scatter canvas");
+  await plot.scrollIntoViewIfNeeded();
+  const heading = await chosen.locator(".cmr-heading").textContent();
+  const box = await plot.boundingBox();
+  let clicked = heading;
+  for (let y = 30; y < box.height - 30 && clicked === heading; y += 9) {
+    for (let x = 60; x < box.width - 20 && clicked === heading; x += 9) {
+      await page.mouse.move(box.x + x, box.y + y);
+      if ((await plot.evaluate((canvas) => canvas.style.cursor)) === "pointer") {
+        await page.mouse.click(box.x + x, box.y + y);
+        await page.waitForTimeout(1200);
+        clicked = await chosen.locator(".cmr-heading").textContent();
+      }
+    }
+  }
+  await page.screenshot({ path: picture.replace(".png", "_chosen.png") });
+  console.log(JSON.stringify({ stepped, rate, sliced, heading, clicked, errors }));
+  await browser.close();
+})().catch((error) => { console.error(error); process.exit(1); });

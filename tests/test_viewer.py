@@ -1,0 +1,154 @@
+"""The player and the chooser: what they send to the browser, and the browser itself where there is one."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmrlib.cohort import Cohort
+from cmrlib.phantom import make_cohort
+from cmrlib.viewer import Chooser, CineViewer
+
+ROOT = Path(__file__).parent.parent
+BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
+
+
+@pytest.fixture(scope="module")
+def hearts(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("hearts") / "cohort", 2, frames=8, size=48, spacing_mm=4.0, slices=4,
+                       visits=2, workers=1, progress=False)
+
+
+def test_pixels_masks_and_points_are_those_of_the_cohort(hearts):
+    viewer = CineViewer(hearts, "P0002")
+    sax, four, two = viewer.views
+    assert [view["name"] for view in viewer.views] == ["SAX", "4CH", "2CH"] and viewer.slices == [2, 0, 0]
+    cine = hearts.cine("sub-P0002_ses-1_view-sax")
+    shown = np.frombuffer(sax["pixels"], np.uint8).reshape(8, 48, 48)
+    low, high = cine.intensity_window(0.1, 99.9)
+    back = shown / 255 * (high - low) + low
+    inside = (cine.pixels[:, 2] > low) & (cine.pixels[:, 2] < high)
+    assert np.abs(back - cine.pixels[:, 2])[inside].max() <= (high - low) / 255
+    labels = np.frombuffer(sax["layers"][0]["labels"], np.uint8).reshape(8, 48, 48)
+    assert (labels == hearts.observer("truth").mask(cine.name).mask[:, 2]).all()
+    table = hearts.observer("truth").points("sub-P0002_ses-1_view-4ch")
+    first = table[(table["frame"] == 0)].iloc[0]
+    assert four["layers"][1]["points"][0][0] == pytest.approx([first["column_px"], first["row_px"]])
+    assert two["slices"] == 1 and "synthetic" in viewer.title and "session 1" in viewer.title
+
+
+def test_another_slice_sends_that_view_only(hearts):
+    viewer = CineViewer(hearts)
+    before = list(viewer.views)
+    viewer.slices = [0, 0, 0]
+    assert viewer.views[0]["pixels"] != before[0]["pixels"] and viewer.views[1] is before[1]
+
+
+def test_curves_are_the_volumes_and_observers_can_be_chosen(hearts):
+    viewer = CineViewer(hearts, observers=["truth", "nobody"])
+    assert viewer.observers == ["truth"]
+    names = {curve["name"]: curve for curve in viewer.curves}
+    assert set(names) == {"LV cavity, truth", "RV cavity, truth"}
+    curve = names["LV cavity, truth"]
+    assert curve["x"] == sorted(curve["x"]) and len(curve["y"]) == 8 and min(curve["y"]) > 5 and curve["unit"] == "mL"
+
+
+def test_sessions_and_strangers(hearts):
+    viewer = CineViewer(hearts)
+    first = viewer.views[0]["pixels"]
+    viewer.show("P0001", "2")
+    assert "session 2" in viewer.title and viewer.views[0]["pixels"] != first
+    with pytest.raises(ValueError, match="no cine of 'nobody'"):
+        viewer.show("nobody")
+
+
+def test_a_cohort_without_observers_or_cycle(tmp_path):
+    cohort = make_cohort(tmp_path / "c", 1, frames=8, size=32, spacing_mm=6.0, slices=4, views=("sax",), workers=1,
+                         progress=False)
+    bare = Cohort.open(cohort.path)
+    bare.observers.clear()
+    viewer = CineViewer(bare)
+    assert viewer.observers == [] and viewer.curves == [] and viewer.views[0]["layers"] == []
+
+
+def test_a_click_shows_that_heart(hearts):
+    viewer = CineViewer(hearts)
+    table = pd.DataFrame({"participant_id": ["P0001", "P0002", "P0003"], "x": [1.0, 2.0, np.nan],
+                          "y": [0.5, -1.0, 2.0], "group": ["a", None, "b"]})
+    chooser = Chooser(table, "x", "y", "group", {"bias": 0.1}, viewer)
+    assert [point["name"] for point in chooser.points] == ["P0001", "P0002"]  # who has no place is not shown
+    assert set(chooser.groups) == {"a", "n/a"} and chooser.lines == [{"name": "bias", "y": 0.1}]
+    chooser.selected = "P0002"
+    assert viewer.title.startswith("P0002")
+
+
+def node(code):
+    run = subprocess.run(["node", "--input-type=module", "-e", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_what_the_browser_computes():
+    """The frame nearest to a phase goes round the cycle; borders are found on all four sides, the rest is tinted."""
+    path = (ROOT / "cmrlib" / "viewer" / "viewer.js").as_uri()
+    said = node(f"""
+      import {{ nearestFrame, paintLabels }} from "{path}";
+      const out = new Uint8ClampedArray(4 * 25).fill(100), labels = new Uint8Array(25);
+      for (const i of [6, 7, 8, 11, 12, 13, 16, 17, 18]) labels[i] = 1;
+      paintLabels(out, labels, 5, 5, {{ 1: [200, 0, 0] }}, 0.5, true);
+      console.log(JSON.stringify({{ near: [0.02, 0.98, 0.3, 0.49].map((p) => nearestFrame([0, 0.25, 0.5, 0.75], p)),
+        red: [0, 6, 12].map((i) => out[4 * i]) }}));""")
+    assert said["near"] == [0, 0, 1, 2]
+    assert said["red"] == [100, 185, 120]  # outside; border: 85 % of 200; inside: 20 %
+
+
+def answers(port, patience_s=120):
+    for _ in range(patience_s):
+        with socket.socket() as one:
+            if one.connect_ex(("localhost", port)) == 0:
+                return True
+        time.sleep(1)
+    return False
+
+
+def has_playwright():
+    command = ["node", "-e", "require('playwright-core')"]
+    return bool(BROWSER and shutil.which("node")) and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif("CMR_BROWSER_TEST" not in os.environ, reason="CMR_BROWSER_TEST names no profile that has "
+                    "run: needs chromium, node and playwright-core (NODE_PATH), and two minutes")
+def test_in_a_real_browser(tmp_path):
+    """JupyterLab, Run All, play, another slice, a click on the plot."""
+    assert has_playwright(), "install chromium and `npm install playwright-core`, and let NODE_PATH name its folder"
+    profile = os.environ["CMR_BROWSER_TEST"]  # a profile that has run, say quick
+    notebook = json.loads((ROOT / "notebooks" / "12_explore.ipynb").read_text())
+    for cell in notebook["cells"]:
+        cell["source"] = [line.replace('"interactive"', f'"{profile}"') for line in cell["source"]]
+    (tmp_path / "explore.ipynb").write_text(json.dumps(notebook))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", f"--port={port}",
+                            "--IdentityProvider.token=", f"--ServerApp.root_dir={tmp_path}"], cwd=ROOT,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert answers(port), "JupyterLab did not come up"
+        run = subprocess.run(["node", str(ROOT / "tests" / "browser" / "explore.cjs"),
+                              f"http://localhost:{port}/lab/tree/explore.ipynb", str(tmp_path / "seen.png"), BROWSER],
+                             capture_output=True, text=True, timeout=400)
+    finally:
+        lab.terminate()
+    assert run.returncode == 0, run.stderr
+    said = json.loads(run.stdout)
+    assert said["stepped"] and said["sliced"] and said["clicked"] != said["heading"] and not said["errors"]
+    assert said["rate"] > 0 and (tmp_path / "seen_chosen.png").exists()
