@@ -37,6 +37,18 @@ rule all:
     default_target: True
     input:
         [f"{notebook}/manifest.json" for notebook in profile.notebooks or NEEDS],
+        "index.html",
+
+
+# Pages to look at and to send: the executed notebooks, and an index with their metrics.
+rule pages:
+    input: [f"{notebook}/manifest.json" for notebook in profile.notebooks or NEEDS]
+    output: "index.html"
+    params:
+        python=sys.executable,
+        profile=profile.name,
+    shell:
+        "exec {params.python} -m cmrlib.runs pages --profile {params.profile} --runs .. --follow"
 
 
 # The manifest is the only declared output: Snakemake deletes the outputs of a failed job, and a notebook that failed

@@ -4,10 +4,12 @@ import csv
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import textwrap
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from repositories import repository, write_notebook
 
 from cmrlib import runs
 from cmrlib.runs import execution, parameters, record, run, sources
+from cmrlib.runs.pages import write_pages
 
 PARAMETERS = 'profile = "interactive"\nseed = 0\nepochs = 3\nlr = 0.001\naugment = True\nviews = ["4ch"]  # of these'
 
@@ -328,3 +331,25 @@ def test_a_disk_that_fills_up_leaves_the_old_table_whole(root):
     assert done.stdout.startswith("refused"), done.stderr
     tables = list((root / "runs/interactive/00_a/tables").iterdir())
     assert [path.name for path in tables] == ["t.csv"] and len(tables[0].read_text().splitlines()) == 11
+
+
+def test_pages_open_without_a_network_and_the_index_has_the_metrics(tmp_path):
+    """A finished notebook becomes a page, made again only where it is newer; text of metrics cannot inject markup."""
+    made = tmp_path / "smoke" / "01_segmentation"
+    made.mkdir(parents=True)
+    cell = nbformat.v4.new_markdown_cell("# Title\n\n$x^2$")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), made / "executed.ipynb")
+    metrics = {"dice_lv": 0.91234, "dice_lv_low": 0.9, "dice_lv_high": 0.95, "n": 8, "lvef_icc": None, "<b>": 1.0}
+    (made / "manifest.json").write_text(json.dumps(
+        {"metrics": metrics, "parameters": {"source": "phantom"}, "seconds": 60, "commit": "abc"}))
+    index = write_pages("smoke", tmp_path)
+    page, text = (made / "page.html").read_text(), index.read_text()
+    assert "Title" in page and not re.search(r"<(script|link)[^>]+(src|href)=.https?:", page)
+    assert "0.9123" in text and "0.9 to 0.95" in text and "dice_lv_low" not in text and "undefined" in text
+    assert "<b>" not in text and "synthetic" in text and "01_segmentation/page.html" in text
+    (made / "page.html").write_text("kept")
+    write_pages("smoke", tmp_path)
+    assert (made / "page.html").read_text() == "kept"
+    os.utime(made / "executed.ipynb", (2e9, 2e9))
+    write_pages("smoke", tmp_path)
+    assert "Title" in (made / "page.html").read_text()

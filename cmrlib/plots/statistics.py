@@ -20,12 +20,14 @@ def overlap_strips(table, ax, y="dice"):
 
 
 def overlap_figure(table, view: str):
-    """Dice and 95 % Hausdorff distance of one view side by side; returns the figure."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
-    for ax, value in zip(axes, ("dice", "hd95_mm")):
+    """Dice and 95 % Hausdorff distance (where pixel sizes are known) of one view side by side; returns the figure."""
+    values = [value for value in ("dice", "hd95_mm") if table[value].notna().any()] or ["dice"]
+    figure, axes = plt.subplots(1, len(values), figsize=(4.5 * len(values), 3.4), squeeze=False)
+    for ax, value in zip(axes[0], values):
         overlap_strips(table, ax, value)
-    axes[0].get_legend().remove()
-    axes[0].set_ylim(max(0, table["dice"].min() - 0.05), 1)
+        if ax.get_legend() and ax is not axes[0, -1]:
+            ax.get_legend().remove()
+    axes[0, 0].set_ylim(max(0, table["dice"].min() - 0.05), 1)
     figure.suptitle(f"{view}, {table['participant_id'].nunique()} test subjects")
     return figure
 

@@ -1,4 +1,4 @@
-"""python -m cmrlib.runs: one notebook, all notebooks of a profile, or the parameters that a notebook would get."""
+"""python -m cmrlib.runs: one notebook, all of a profile, its pages, or the parameters that a notebook would get."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from cmrlib.runs.execution import NotebookFailed, execute, follow_parent, snakemake
+from cmrlib.runs.pages import write_pages
 from cmrlib.runs.parameters import ROOT, UsageError, resolve
 from cmrlib.runs.record import write_gallery, write_readme
 
@@ -17,9 +18,9 @@ def arguments(words=None):
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("readme", help="put the results of figures/record/ into README.md")
     commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
-    for name in ("execute", "parameters", "all"):
+    for name in ("execute", "parameters", "all", "pages"):
         command = commands.add_parser(name)
-        if name != "all":
+        if name in ("execute", "parameters"):
             command.add_argument("notebook", help="its name without .ipynb, say 01_segmentation")
             command.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
         command.add_argument("--profile", default="quick", help="profiles/NAME.yaml (default quick)")
@@ -42,6 +43,8 @@ def main(words=None) -> int:
     try:
         if given.command == "all":
             snakemake(given.profile, given.runs, given.cores, given.follow)
+        if given.command == "pages":
+            return print(write_pages(given.profile, given.runs)) or 0
         overrides = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in given.overrides)}
         if given.command == "execute":
             execute(given.notebook, given.profile, given.runs, overrides)
