@@ -198,10 +198,10 @@ def test_a_mirrored_picture_swaps_its_points():
 # -- network, losses, decoding ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", ["points", "maps"])
-def test_a_network_answers_with_points_in_pixels(head):
+@pytest.mark.parametrize(("backbone", "head"), [("resnet10", "points"), ("resnet10", "maps"), ("resnet8", "maps")])
+def test_a_network_answers_with_points_in_pixels(backbone, head):
     torch.manual_seed(0)
-    model = MVNet("resnet10", head).eval()
+    model = MVNet(backbone, head).eval()
     x = torch.randn(2, 1, 47, 65)
     output = model(x)
     assert decode(output, (47, 65)).shape == (2, 2, 2) and output.dtype == torch.float32

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-LAYERS = {"resnet10": (BasicBlock, [1, 1, 1, 1]), "resnet18": (BasicBlock, [2, 2, 2, 2]),
-          "resnet50": (Bottleneck, [3, 4, 6, 3])}
+LAYERS = {"resnet8": (BasicBlock, [1, 1, 1]), "resnet10": (BasicBlock, [1, 1, 1, 1]),
+          "resnet18": (BasicBlock, [2, 2, 2, 2]), "resnet50": (Bottleneck, [3, 4, 6, 3])}
+"""resnet8 is resnet10 without its last stage: a quarter of the weights, small enough to travel with the package."""
 HEADS = ("points", "maps")
 SPREAD_CELLS = 1.0
 """SD of the target of a heat map, in its own cells of four pixels."""
@@ -29,11 +30,13 @@ class MVNet(nn.Module):
         if backbone not in LAYERS or head not in HEADS:
             raise ValueError(f"unknown network {backbone!r} with head {head!r}; there are {list(LAYERS)} and {HEADS}")
         self.architecture = {"name": "MVNet", "backbone": backbone, "head": head}
-        whole = ResNet(*LAYERS[backbone], num_classes=4)
+        block, layers = LAYERS[backbone]
+        whole = ResNet(block, [*layers, 1][:4], num_classes=4)
+        stages = [whole.layer1, whole.layer2, whole.layer3, whole.layer4][: len(layers)]
         widths = [stage[-1].bn3.num_features if hasattr(stage[-1], "bn3") else stage[-1].bn2.num_features
-                  for stage in (whole.layer1, whole.layer2, whole.layer3, whole.layer4)]
+                  for stage in stages]
         self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
-        self.stages = nn.ModuleList([whole.layer1, whole.layer2, whole.layer3, whole.layer4])
+        self.stages = nn.ModuleList(stages)
         self.head = nn.Linear(widths[-1], 4) if head == "points" else MapHead(widths)
 
     def forward(self, x):
@@ -59,7 +62,7 @@ def decode(output, shape) -> torch.Tensor:
 
 
 class MapHead(nn.Module):
-    """Features of four scales → (b, 2, h, w) on the finest one: each scale narrowed to 64 channels, enlarged, added."""
+    """Features of several scales → (b, 2, h, w) on the finest: each narrowed to 64 channels, enlarged, added."""
 
     def __init__(self, widths, channels: int = 64):
         super().__init__()

@@ -1,0 +1,56 @@
+"""Weights that travel with the package: half precision, small networks, trained on phantoms alone (`make weights`)."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from cmrlib.files import atomic, read_json, write_json
+from cmrlib.runs.parameters import ROOT
+
+SHIPPED = ROOT / "cmrlib" / "shipped"
+MOST_MB = 20
+NOTEBOOKS = ("01_segmentation", "03_tempreg", "04_mvnet")
+LEFT = ("without_tsc",)  # what a study compares with
+NEVER = ("cohort_digest",)  # of a card: names a folder that nobody else has
+
+
+def ship(profiles, checked: str = "", runs=ROOT / "runs", dest=SHIPPED) -> float:
+    """Copy weights of these profiles to `dest` in half precision, with what is known of their errors; returns MB.
+
+    checked: a profile that tested these weights on real hearts, whose errors go before those on phantoms. Raises
+    ValueError where they are more than MOST_MB, FileNotFoundError where a profile made none.
+    """
+    from safetensors.torch import load_file, save_file
+
+    from cmrlib.report import known_errors
+
+    runs, dest, found = Path(runs), Path(dest), {}
+    for profile in profiles:
+        folders = [runs / profile / name / "weights" for name in NOTEBOOKS]
+        made = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+        if not made:
+            raise FileNotFoundError(f"profile {profile} made no weights; `make run PROFILE={profile}` does")
+        found |= {path.relative_to(runs / profile): path for path in made if path.stem not in LEFT}
+    shutil.rmtree(dest, ignore_errors=True)
+    for place, path in found.items():
+        to = dest / place
+        to.parent.mkdir(parents=True, exist_ok=True)
+        half = {name: value.half() if value.is_floating_point() else value for name, value in load_file(path).items()}
+        with atomic(to) as part:
+            save_file(half, part)
+        card = read_json(path.with_suffix(".json"))
+        write_json({name: value for name, value in card.items() if name not in NEVER} | {"stored": "half precision"},
+                   to.with_suffix(".json"))
+        if (path.parent / "smoothing.json").exists():
+            shutil.copy(path.parent / "smoothing.json", to.parent)
+    errors = {name: error for profile in profiles for name, error in known_errors(runs / profile).items()}
+    if checked:
+        errors |= {name: error | {"real": True} for name, error in known_errors(runs / checked).items()}
+    table = pd.DataFrame([{"measure": name} | error for name, error in errors.items()],
+                         columns=["measure", "bias", "sd", "n", "real"])
+    table.round(3).to_csv(dest / "errors.csv", index=False, lineterminator="\n")
+    size = sum(path.stat().st_size for path in dest.rglob("*") if path.is_file()) / 1e6
+    if size > MOST_MB:
+        raise ValueError(f"{size:.1f} MB of weights; at most {MOST_MB} MB travel with the package: narrower networks")
+    return size
