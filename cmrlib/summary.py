@@ -113,7 +113,7 @@ def segmentation_metrics(scores: pd.DataFrame, rho) -> dict:
 def overlap_metrics(scores: pd.DataFrame) -> dict:
     """dice_lv, dice_myo, … (mean over subjects and phases), dice_mean (over structures too) and hd95_lv_mm.
 
-    Each with its interval. SAX where there is SAX, else all views; `dice_lv_4ch` and the like for the others.
+    Each with its interval and n_dice_lv, …, its subjects. SAX where there is SAX, else all views; `dice_lv_4ch` and the like for the others.
     """
     metrics = {}
     for view in scores["view"].unique():
@@ -121,6 +121,7 @@ def overlap_metrics(scores: pd.DataFrame) -> dict:
         suffix = "" if view == "sax" or "sax" not in set(scores["view"]) else f"_{view}"
         for row in with_intervals(part, ["dice"], ["structure"]).to_dict("records"):
             metrics |= {f"dice_{row['structure']}{suffix}{end}": row[f"dice{end}"] for end in ("", "_low", "_high")}
+            metrics[f"n_dice_{row['structure']}{suffix}"] = row["n"]
         mean = with_intervals(part.assign(structure="mean"), ["dice"], ["structure"]).iloc[0]
         metrics |= {f"dice_mean{suffix}{end}": mean[f"dice{end}"] for end in ("", "_low", "_high")}
         lv = part[part["structure"] == "lv"]

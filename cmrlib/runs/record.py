@@ -85,6 +85,13 @@ QUOTED = [
     ("acdc_folds_pooled", "lvef_icc", "ACDC, folds pooled, LVEF ICC(A,1)", 3),
     ("sunnybrook_01_segmentation", "dice_lv", "Sunnybrook (ACDC-trained), Dice LV cavity", 3),
     ("sunnybrook_09_agreement", "lvef_mae_pct", "Sunnybrook, LVEF mean absolute error (points)", 2),
+    *[("carryover_01_segmentation", f"dice_{s}", f"trained on phantoms alone, tested on {where}", 3)
+      for s, where in (("lv", "ACDC, Dice LV cavity"), ("myo", "ACDC, myocardium"), ("rv", "ACDC, RV cavity"),
+                       ("lv_4ch", "Kaggle 4CH, LV cavity"))],
+    *[("few_labels_01_segmentation", f"dice_gain_{n}", f"ACDC, {n} labelled patients: gain in Dice by that start", 3)
+      for n in (5, 20)],
+    *[("precision_09_agreement", f"{m}_rescan_cv_pct", f"phantom scanned twice, network: {name}, CV (%)", 1)
+      for m, name in (("lvedv", "LVEDV"), ("lvef", "LVEF"), ("lvm", "mass"))],
     ("full_01_segmentation", "dice_lv", "phantom, Dice LV cavity", 3),
     ("full_09_agreement", "lvef_bias_pct", "phantom, LVEF bias against 3-D truth (points)", 2),
     ("full_09_agreement", "lvef_icc", "phantom, LVEF ICC(A,1)", 3),
@@ -103,7 +110,7 @@ def results_table() -> str:
         value, low, high = (kept["metrics"].get(f"{metric}{end}") for end in ("", "_low", "_high"))
         shown = "undefined" if value is None else f"{value:.{digits}f}"
         shown += "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
-        lines.append(f"| {what} | {shown} | {kept['metrics'].get('n')} | {kept['commit'][:8]} |")
+        lines.append(f"| {what} | {shown} | {kept['metrics'].get(f'n_{metric}', kept['metrics'].get('n'))} | {kept['commit'][:8]} |")
     return "\n".join(lines)
 
 
