@@ -110,7 +110,8 @@ def results_table() -> str:
         value, low, high = (kept["metrics"].get(f"{metric}{end}") for end in ("", "_low", "_high"))
         shown = "undefined" if value is None else f"{value:.{digits}f}"
         shown += "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
-        lines.append(f"| {what} | {shown} | {kept['metrics'].get(f'n_{metric}', kept['metrics'].get('n'))} | {kept['commit'][:8]} |")
+        n = kept["metrics"].get(f"n_{metric}", kept["metrics"].get("n"))
+        lines.append(f"| {what} | {shown} | {n} | {kept['commit'][:8]} |")
     return "\n".join(lines)
 
 
