@@ -4,6 +4,7 @@
 # make test                  all tests; real data too, where CMR_DATA_DIR names a folder
 # make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
 # make readme, make gallery  the README's numbers and pictures from the runs
+# make weights               the networks that travel with the package, trained anew (hours; needs CMR_DATA_DIR)
 # make lint, make lock       ruff; a new requirements.lock from pyproject.toml
 #
 # A fresh machine needs Python 3.11 or newer, make and git; everything else comes into .venv.
@@ -21,7 +22,7 @@ READY   := .venv/.ready
 
 MINUTES ?= 30
 
-.PHONY: run test fuzz lab lint lock readme gallery
+.PHONY: run test fuzz lab lint lock readme gallery weights
 .DELETE_ON_ERROR:
 
 # `exec`: the run must see when make itself is killed, and end with it.
@@ -43,6 +44,12 @@ lint: $(READY)
 # The README's numbers from figures/record/, and its pictures from runs/.
 readme gallery: $(READY)
 	@$(PY) -m cmrlib.runs $@
+
+weights: $(READY)
+	@for profile in carryover weights few_labels; do \
+	    $(PY) -m cmrlib.runs all --profile "$$profile" --cores "$(CORES)" --follow || exit 1; \
+	done
+	@$(PY) -m cmrlib.runs ship
 
 # A find-links folder with CPU wheels would fork the lock into +cpu versions: hide it here.
 lock: $(READY)

@@ -113,8 +113,8 @@ def segmentation_metrics(scores: pd.DataFrame, rho) -> dict:
 def overlap_metrics(scores: pd.DataFrame) -> dict:
     """dice_lv, dice_myo, … (mean over subjects and phases), dice_mean (over structures too) and hd95_lv_mm.
 
-    Each with its interval, and n_dice_lv, …: the subjects. SAX where there is SAX, else all views; `dice_lv_4ch` and the
-    like for the others.
+    Each with its interval, and n_dice_lv, …: the subjects. SAX where there is SAX, else all views; `dice_lv_4ch` and
+    the like for the others.
     """
     metrics = {}
     for view in scores["view"].unique():

@@ -140,9 +140,10 @@ def finetune(
 @app.command()
 def report(
     study: Annotated[Path, typer.Argument(help="A folder of DICOM of one person, or a cohort of one; only read.")],
-    weights: Annotated[Path, typer.Option(metavar="RUNS", help="A profile's runs: runs/PROFILE.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The page; what it says stands as JSON beside it.")] = Path(
         "report.html"),
+    weights: Annotated[Path | None, typer.Option(metavar="RUNS", help="A profile's runs, runs/PROFILE; default those "
+                                                 "that travel with the package.")] = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "Cardiac MRI",
     keep: Annotated[Path | None, typer.Option(help="Keep cohort and observers in this folder.")] = None,
     threads: Threads = 2,

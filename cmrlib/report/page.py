@@ -21,19 +21,21 @@ from cmrlib.measures.valve import point_array
 from cmrlib.report.study import Findings, examine
 from cmrlib.summary import with_phases
 
+SHIPPED = Path(cmrlib.__file__).parent / "shipped"
 KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
 SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "ordered_by", "flags"]
 
 
-def make_report(source, out, weights, keep=None, title: str = "Cardiac MRI study") -> dict:
+def make_report(source, out, weights=None, keep=None, title: str = "Cardiac MRI study") -> dict:
     """Examine a study and write the page to `out` (.html) and what it says to the .json beside it; returns that dict.
 
-    source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`. keep: folder in which cohort
-    and observers stay, to be corrected or measured again; default: they are removed. title: the page's heading.
+    source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; default those that travel with
+    the package. keep: folder in which cohort and observers stay, to be corrected or measured again; default: they are
+    removed. title: the page's heading.
     """
     start, out = time.monotonic(), Path(out)
     with tempfile.TemporaryDirectory() as folder:
-        found = examine(source, keep or folder, weights)
+        found = examine(source, keep or folder, weights or SHIPPED)
         pictures = _pictures(found)
         said = _said(found, round(time.monotonic() - start, 1), title)
         page = render(said, pictures)

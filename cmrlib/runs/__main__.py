@@ -11,12 +11,14 @@ from cmrlib.runs.execution import NotebookFailed, execute, follow_parent, snakem
 from cmrlib.runs.pages import write_pages
 from cmrlib.runs.parameters import ROOT, UsageError, resolve
 from cmrlib.runs.record import write_gallery, write_readme
+from cmrlib.runs.shipping import CHECKED_BY, MADE_BY, ship
 
 
 def arguments(words=None):
     parser = argparse.ArgumentParser(prog="python -m cmrlib.runs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("readme", help="put the results of figures/record/ into README.md")
+    commands.add_parser("ship", help="pack the weights that travel with the package, from the runs that made them")
     commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
     for name in ("execute", "parameters", "all", "pages"):
         command = commands.add_parser(name)
@@ -34,6 +36,10 @@ def main(words=None) -> int:
     given = arguments(words)
     if given.command == "readme":
         return write_readme() or 0
+    if given.command == "ship":
+        made = [name for name in MADE_BY if (ROOT / "runs" / name).is_dir()]
+        print(f"{ship(made, CHECKED_BY):.1f} MB from {', '.join(made)} in cmrlib/shipped")
+        return 0
     if given.command == "gallery":
         missing = write_gallery()
         print("\n".join(f"not there yet: runs/{name}" for name in missing))

@@ -9,6 +9,8 @@ from cmrlib.files import atomic, read_json, write_json
 from cmrlib.runs.parameters import ROOT
 
 SHIPPED = ROOT / "cmrlib" / "shipped"
+MADE_BY, CHECKED_BY = ("carryover", "weights"), "few_labels"
+"""Profiles that train them, and the one that tests them on ACDC's test patients."""
 MOST_MB = 20
 NOTEBOOKS = ("01_segmentation", "03_tempreg", "04_mvnet")
 LEFT = ("without_tsc",)  # what a study compares with
