@@ -88,6 +88,8 @@ QUOTED = [
     *[("carryover_01_segmentation", f"dice_{s}", f"trained on phantoms alone, tested on {where}", 3)
       for s, where in (("lv", "ACDC, Dice LV cavity"), ("myo", "ACDC, myocardium"), ("rv", "ACDC, RV cavity"),
                        ("lv_4ch", "Kaggle 4CH, LV cavity"))],
+    ("carryover_sunnybrook_01_segmentation", "dice_lv", "trained on phantoms alone, Sunnybrook, Dice LV cavity", 3),
+    ("carryover_sunnybrook_09_agreement", "lvef_mae_pct", "the same, LVEF mean absolute error (points)", 2),
     *[("few_labels_01_segmentation", f"dice_gain_{n}", f"ACDC, {n} labelled patients: gain in Dice by that start", 3)
       for n in (5, 20)],
     *[("precision_09_agreement", f"{m}_rescan_cv_pct", f"phantom scanned twice, network: {name}, CV (%)", 1)
@@ -132,6 +134,8 @@ GALLERY = {
     "sunnybrook/02_measurements/figures/curves.png": "sunnybrook_curves.png",
     "acdc/09_agreement/figures/agreement_lvef_pct.png": "acdc_lvef_agreement.png",
     "quick/00_cohort/figures/view_4ch.png": "phantom_4ch.png",
+    "carryover_sunnybrook/01_segmentation/figures/case_median.png": "phantom_trained_sunnybrook.png",
+    "carryover_sunnybrook/00_cohort/figures/beside_phantom_sax.png": "real_beside_phantom.png",
 }
 
 
