@@ -30,7 +30,7 @@ LEVELS = [
     "cohort study splits ingest measures overlap agreement summary",
     "datasets phantom blocks training weights",
     "ternausnet tempreg mvnet cussp sslhf heartmae",
-    "plots viewer report runs cli",
+    "plots figures viewer report runs cli",
 ]
 ORDER = [name for level in LEVELS for name in level.split()]
 WITHOUT_TORCH = [*LEVELS[0].split(), *LEVELS[1].split(), "datasets", "phantom", "runs"]

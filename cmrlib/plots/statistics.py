@@ -11,8 +11,9 @@ from cmrlib.plots.style import mark_synthetic
 def overlap_strips(table, ax, y="dice"):
     """Per-case values by structure and phase; table columns structure, phase and `y`."""
     order = [s for s in STRUCTURES if s in set(table["structure"])]
-    sns.boxplot(table, x="structure", y=y, hue="phase", order=order, fliersize=0, boxprops={"alpha": 0.4}, ax=ax)
-    sns.stripplot(table, x="structure", y=y, hue="phase", order=order, dodge=True, size=3, ax=ax, legend=False)
+    by = {"x": "structure", "y": y, "order": order, "hue": "phase", "hue_order": sorted(table["phase"].unique())}
+    sns.boxplot(table, **by, fliersize=0, boxprops={"alpha": 0.4}, ax=ax)
+    sns.stripplot(table, **by, dodge=True, size=3, ax=ax, legend=False)
     ax.set(xlabel="", ylabel={"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)",
                               "assd_mm": "mean surface distance (mm)"}.get(y, y))
     ax.set_xticks(range(len(order)), [s if s == "myo" else s.upper() for s in order])
