@@ -16,7 +16,7 @@ def make_hearts(dest, subjects: int = 184, seed: int = 1, workers: int | None = 
     healthy. Raises ValueError for fewer than 10, who could not be dealt to five folds.
     """
     if subjects < 10:
-        raise ValueError(f"{subjects} patients cannot be dealt to five folds with both kinds in each; ask for 10 or more")
+        raise ValueError(f"{subjects} patients cannot be dealt to five folds with both kinds in each; ask for more")
     reduced = round(subjects * PATIENTS["HFrEF"] / sum(PATIENTS.values()))
     wanted, chosen, number = {"HFrEF": reduced, "HFpEF": subjects - reduced}, [], 0
     while any(wanted.values()):

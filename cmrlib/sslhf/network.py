@@ -4,6 +4,7 @@ Clips come in as (batch, frames, rows, columns); the one channel is added inside
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -31,7 +32,8 @@ class Volumes(nn.Module):
     def to(self, *args, memory_format=None, **kwargs):
         if memory_format is torch.channels_last:
             memory_format = torch.channels_last_3d
-        return super().to(*args, memory_format=memory_format, **kwargs) if memory_format else super().to(*args, **kwargs)
+        given = {} if memory_format is None else {"memory_format": memory_format}
+        return super().to(*args, **given, **kwargs)
 
 
 class Conv3d(nn.Conv3d):
@@ -69,14 +71,14 @@ class Encoder(nn.Module):
         super().__init__()
         widths, self.frames = [1, *(width * 2**level for level in range(LEVELS))], frames
         self.levels = nn.ModuleList(nn.Sequential(_convolution(a, b), _convolution(b, b))
-                                    for a, b in zip(widths[:-1], widths[1:]))
+                                    for a, b in pairwise(widths))
         self.pools = nn.ModuleList(nn.MaxPool3d((factor, 2, 2)) for factor in halved(frames))
 
     def forward(self, clips):
         _, frames, rows, columns = clips.shape
         if frames != self.frames or rows % 16 or columns % 16:
-            raise ValueError(f"expected clips of {self.frames} frames and sides of multiples of 16 pixels, got {frames} "
-                             f"frames of {rows}×{columns}")
+            raise ValueError(f"expected clips of {self.frames} frames and sides of multiples of 16 pixels, got "
+                             f"{frames} frames of {rows}×{columns}")
         found = [self.levels[0](clips[:, None].contiguous())]  # (b, width, frames, rows, columns)
         for pool, level in zip(self.pools, self.levels[1:]):
             found.append(level(pool(found[-1])))
@@ -126,7 +128,7 @@ class Classifier(Volumes):
         self.encoder = Encoder(self.design.width, self.design.frames)
         features = self.design.width * 2 ** (LEVELS - 1)
         widths = (features, *self.design.hidden)
-        self.head = nn.Sequential(*[part for a, b in zip(widths[:-1], widths[1:])
+        self.head = nn.Sequential(*[part for a, b in pairwise(widths)
                                     for part in (nn.Linear(a, b), nn.ReLU())], nn.Linear(widths[-1], 1))
         for layer in self.head:
             if isinstance(layer, nn.Linear):

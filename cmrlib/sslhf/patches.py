@@ -108,11 +108,17 @@ def labelled(subjects: pd.DataFrame, column: str, positive: str) -> pd.Series:
     return (known == positive).astype(int)
 
 
-def patient_split(subjects: pd.DataFrame, labels: pd.Series, fold: int, folds: int = 5) -> pd.Series:
+def patient_split(subjects: pd.DataFrame, labels: pd.Series, fold: int, folds: int = 5, most: int = 0) -> pd.Series:
     """`train` (three fifths), `validation` (one), `test` (one) by participant_id, stratified by label; and
-    `unlabelled` for those without a label, who may only teach restoration."""
+    `unlabelled` for those without a label, who may only teach restoration.
+
+    most: at most so many training patients keep their label, of each class its share and at least one; 0 for all.
+    """
     people = labels.rename("label").rename_axis("participant_id").reset_index()
     split = split_subjects(people, fold, folds, validation_per_group=len(people), group="label")
+    training = split.index[split == "train"]
+    for _, members in labels[training].groupby(labels[training]) if 0 < most < len(training) else ():
+        split[members.index[max(1, round(most * len(members) / len(training))):]] = "unlabelled"
     others = [one for one in subjects["participant_id"] if one not in split.index]
     return pd.concat([split, pd.Series("unlabelled", index=others)]).rename("split")
 
@@ -131,8 +137,8 @@ def patch_table(cohort, labels: pd.Series, observer: str = "", share: float = 0.
         rows += [(row.participant_id, row.cine, k, labels.get(row.participant_id, np.nan))
                  for k in lv_slices(cohort.cine(row.cine), annotation, share)]
     if not rows:
-        raise ValueError(f"no short-axis slice of {cohort.path.name} shows the LV by observer {observer or 'none'!r} in "
-                         f"a cycle of {FEWEST_FRAMES} or more frames; choose another observer or cohort")
+        raise ValueError(f"no short-axis slice of {cohort.path.name} shows the LV by observer {observer or 'none'!r} "
+                         f"in a cycle of {FEWEST_FRAMES} or more frames; choose another observer or cohort")
     table = pd.DataFrame(rows, columns=["participant_id", "cine", "k", "label"])
     return table.assign(row=range(len(table)))
 

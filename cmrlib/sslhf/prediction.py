@@ -16,6 +16,7 @@ from cmrlib.sslhf.comparators import architecture, build
 from cmrlib.sslhf.network import Restorer
 from cmrlib.sslhf.patches import Patches, Preprocessing, as_stored, from_stored, lv_slices, section_patch
 from cmrlib.sslhf.transformations import KINDS, Transformations, neighbour_average
+from cmrlib.summary import with_intervals
 from cmrlib.weights import load_weights, save_weights
 
 BATCH = 4
@@ -122,3 +123,21 @@ def restoration_errors(found: Patches, rows: pd.DataFrame, model: Restorer, task
             keys = {name: row[name] for name in ("participant_id", "cine", "k")}
             table.append(keys | {"kind": kind} | errors | {"n_pixels": int(changed.sum())})
     return pd.DataFrame(table)
+
+
+def restoration_table(errors: pd.DataFrame) -> pd.DataFrame:
+    """`restoration_errors` as means over patients with intervals: kind, what (restored, neighbours, shown), mse,
+    mse_low, mse_high, n."""
+    long = errors.melt(["participant_id", "kind"], ["restored", "neighbours", "shown"], "what", "mse")
+    return with_intervals(long, ["mse"], ["kind", "what"])
+
+
+def restoration_metrics(table: pd.DataFrame, prefix: str = "") -> dict:
+    """restoration_mse, neighbours_mse, shown_mse over all three kinds, and restoration_mse_KIND, neighbours_mse_KIND
+    with intervals, of `restoration_table`."""
+    names = {"restored": "restoration_mse", "neighbours": "neighbours_mse", "shown": "shown_mse"}
+    metrics = {f"{prefix}{name}": table.loc[table["what"] == what, "mse"].mean() for what, name in names.items()}
+    for row in table.to_dict("records"):
+        name = f"{prefix}{names[row['what']]}_{row['kind']}"
+        metrics |= {f"{name}{end}": row[f"mse{end}"] for end in ("", "_low", "_high")}
+    return metrics

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from cmrlib.agreement import bootstrap, choose_threshold
+from cmrlib.agreement import bootstrap, choose_threshold, roc_pr
 from cmrlib.sslhf.learning import Setup, classify, pretrain
 from cmrlib.sslhf.patches import Patches
 from cmrlib.sslhf.prediction import HeartFailure, by_patient, score_patches
@@ -192,3 +192,23 @@ def study_metrics(table: pd.DataFrame, gains: pd.DataFrame) -> dict:
     for row in gains[gains["level"] == "patient"].to_dict("records"):
         metrics |= {f"gain_over_{row['method']}{end}": row[f"gain{end}"] for end in ("", "_low", "_high")}
     return metrics
+
+
+def mean_roc(scores: pd.DataFrame) -> pd.DataFrame:
+    """Figure 4: method, level, fpr, recall: ROC curves averaged over folds and seeds at the same share of false alarms.
+
+    Runs with one class only have no curve and are left out.
+    """
+    grid, rows = np.linspace(0, 1, 101), []
+    for (method, level), part in scores.dropna(subset=["score"]).groupby(["method", "level"], sort=False):
+        curves = [_recall_at(grid, run) for _, run in part.groupby(_KEYS) if run["label"].nunique() == 2]
+        if curves:
+            rows.append(pd.DataFrame({"method": method, "level": level, "fpr": grid, "recall": np.mean(curves, 0)}))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["method", "level", "fpr", "recall"])
+
+
+def _recall_at(grid, run):
+    curve = roc_pr(run["label"], run["score"])
+    recall = np.interp(grid, curve["fpr"], curve["recall"])
+    recall[0] = 0.0
+    return recall

@@ -1,7 +1,7 @@
 """What restoration has to undo: local pixel shuffling, patch covering, frame covering (section III B).
 
-All three work in place on a clip (frames, rows, columns) float32. Random values are uniform with the mean 0 and the SD 1
-of a z-scored patch. Compiled: on 288×288×40 together a few hundredths of a second.
+All three work in place on a clip (frames, rows, columns) float32. Random values are uniform with the mean 0 and the SD
+1 of a z-scored patch. Compiled: on 288×288×40 together a few hundredths of a second.
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def shuffle_windows(clip, seed, window_px, share, paper):
     np.random.seed(seed)
     frames, rows, columns = clip.shape
     most = max(2, min(window_px, rows, columns))
-    windows = max(1, int(round(share * rows * columns / ((2 + most) / 2) ** 2)))
+    windows = max(1, round(share * rows * columns / ((2 + most) / 2) ** 2))
     for t in range(frames):
         for _ in range(windows):
             height, width = np.random.randint(2, most + 1), np.random.randint(2, most + 1)
@@ -122,9 +122,9 @@ def draw_rectangle(rows, columns):
     area = rows * columns
     wanted = np.random.uniform(LEAST_AREA, MOST_AREA) * area
     ratio = np.exp(np.random.uniform(-np.log(2.0), np.log(2.0)))
-    height = min(rows, max(1, int(round(np.sqrt(wanted * ratio)))))
+    height = min(rows, max(1, round(np.sqrt(wanted * ratio))))
     least, most = int(np.floor(area * LEAST_AREA / height)) + 1, int(np.ceil(area * MOST_AREA / height)) - 1
-    width = max(1, min(columns, most, max(least, int(round(wanted / height)))))
+    width = max(1, min(columns, most, max(least, round(wanted / height))))
     return np.random.randint(rows - height + 1), np.random.randint(columns - width + 1), height, width
 
 
