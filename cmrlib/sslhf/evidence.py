@@ -28,6 +28,7 @@ def pick_cases(scores: pd.DataFrame) -> dict[str, pd.Series]:
 
     scores: of `tested`, one method, fold and seed. Outcomes that nobody has are left out.
     """
+    scores = scores.reset_index(drop=True)
     patients = scores[scores["level"] == "patient"]
     cases = {}
     for (label, called), name in OUTCOMES.items():

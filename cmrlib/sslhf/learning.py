@@ -165,7 +165,7 @@ def classification_rows(found: Patches, split: pd.Series) -> pd.DataFrame:
     table = found.table.assign(split=found.table["participant_id"].map(split))
     table = table[table["split"].isin(["train", "validation"])]
     for side in ("train", "validation"):
-        classes = sorted(table.loc[table["split"] == side, "label"].unique())
+        classes = sorted(int(one) for one in table.loc[table["split"] == side, "label"].unique())
         if classes != [0, 1]:
             raise ValueError(f"{side} patients of this fold have the classes {classes}; both, 0 and 1, are needed: "
                              "choose fewer folds or another label")
