@@ -506,7 +506,7 @@ def test_the_rate_is_halved_by_epochs(found, hearts, labels, monkeypatch):
 
 
 def test_a_model_is_saved_loaded_and_scores_a_patient_by_the_mean_of_his_patches(hearts, found, trained, tmp_path):
-    split, _, model, stages = trained
+    model = trained[2]
     model.save(tmp_path / "one", cohort="phantom")
     loaded = HeartFailure.load(tmp_path / "one", "fp32")
     assert (loaded.threshold, loaded.patch_threshold) == (model.threshold, model.patch_threshold)

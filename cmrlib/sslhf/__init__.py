@@ -25,8 +25,8 @@ Where we leave the paper, and why; the profile `paper` goes back where a setting
 * rotations about time are quarter turns, which blur nothing;
 * stage one learns from training patients alone, and chooses its epoch by a tenth of them: the paper does not say
   whether its stage one saw the test folds. Averaged weights are validated and kept, as in all learners here;
-* epochs and batch size are not stated; the epoch is that of the smallest validation loss, the threshold the best of
-  sensitivity + specificity on validation patients;
+* epochs and batch size are not stated; stage one keeps the epoch of the smallest loss, stage two that of the largest
+  AUC over validation patches; the threshold is the best of sensitivity + specificity on validation patients;
 * Adam at 1e-5 in stage two is for the paper's many steps; small profiles take a larger rate, the same with and without
   stage one;
 * convolutions over fewer frames than their kernel run in fp32 on CPUs (`network.Conv3d` says why).
@@ -60,6 +60,7 @@ from cmrlib.sslhf.patches import (
 from cmrlib.sslhf.pictures import moments, restored_pictures, transformed_pictures
 from cmrlib.sslhf.prediction import (
     HeartFailure,
+    auc,
     by_patient,
     restoration_errors,
     restoration_metrics,
@@ -70,7 +71,8 @@ from cmrlib.sslhf.study import (
     LEARNED,
     METHODS,
     PAPER,
-    auc,
+    few_labels_metrics,
+    few_labels_table,
     mean_roc,
     paired_table,
     study_metrics,
@@ -85,9 +87,10 @@ __all__ = [
     "COMPARATORS", "KINDS", "LEARNED", "METHODS", "PAPER", "Classifier", "DenseNet121", "Design", "HeartFailure",
     "Patches", "Preprocessing", "Recipe", "ResNet50", "Restorer", "Setup", "Transformations", "architecture",
     "attributions", "auc", "build", "by_patient", "classification_learner", "classification_rows", "classify",
-    "ef_classes", "group_accuracy", "group_features", "known_ef", "labelled", "lv_slices", "make_hearts", "mean_roc",
-    "measured_by_network", "moments", "neighbour_average", "paired_table", "patch_table", "patient_split",
-    "pick_cases", "predict_groups", "pretrain", "restoration_errors", "restoration_learner", "restoration_metrics",
-    "restoration_rows", "restoration_table", "restored_pictures", "score_patches", "section_patch", "study_metrics",
-    "study_table", "tested", "tested_by_ef", "train_method", "transformed_pictures", "weighted_bce",
+    "ef_classes", "few_labels_metrics", "few_labels_table", "group_accuracy", "group_features", "known_ef",
+    "labelled", "lv_slices", "make_hearts", "mean_roc", "measured_by_network", "moments", "neighbour_average",
+    "paired_table", "patch_table", "patient_split", "pick_cases", "predict_groups", "pretrain", "restoration_errors",
+    "restoration_learner", "restoration_metrics", "restoration_rows", "restoration_table", "restored_pictures",
+    "score_patches", "section_patch", "study_metrics", "study_table", "tested", "tested_by_ef", "train_method",
+    "transformed_pictures", "weighted_bce",
 ]

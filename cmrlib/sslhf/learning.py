@@ -14,6 +14,7 @@ from fastai.callback.core import Callback
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.transforms import IndexSplitter
 from fastai.learner import Learner
+from fastai.metrics import AccumMetric
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import TensorBase
 from fasttransform import ItemTransform
@@ -25,6 +26,7 @@ from cmrlib.sslhf import comparators, network, patches, transformations
 from cmrlib.sslhf.comparators import COMPARATORS
 from cmrlib.sslhf.network import Classifier, Design, Restorer, weighted_bce
 from cmrlib.sslhf.patches import Patches, Preprocessing, from_stored
+from cmrlib.sslhf.prediction import auc
 from cmrlib.sslhf.transformations import Transformations
 from cmrlib.training import fit, job_file
 
@@ -69,14 +71,15 @@ class HalvedRate(Callback):
 
 
 class BestEpoch(Callback):
-    """Keep the averaged weights of the epoch with the smallest validation loss, beside the checkpoint."""
+    """Keep the averaged weights of the best epoch by validation, beside the checkpoint: that of the largest metric; of
+    equal ones, and where there is no metric, that of the smallest loss."""
 
     order = 92  # after the recorder, before ExactResume: whoever finds the checkpoint finds the best epoch, too
 
     def __init__(self, checkpoint=None):
         self.checkpoint = Path(checkpoint) if checkpoint else None
         self.path = checkpoint and self.checkpoint.with_suffix(".best.pt")
-        self.best = {"value": float("inf"), "epoch": 0, "model": None}
+        self.best = {"rank": (float("inf"), float("inf")), "epoch": 0, "model": None}
 
     def before_fit(self):
         if self.path is not None and self.checkpoint.exists() and self.path.exists():
@@ -89,9 +92,10 @@ class BestEpoch(Callback):
     def after_epoch(self):
         if self.epoch < self._skipped():
             return
-        value = float(self.recorder.values[-1][1])
-        if value < self.best["value"]:
-            self.best = {"value": value, "epoch": self.epoch + 1, "model": deepcopy(self.averaged_weights.average)}
+        _, loss, *metric = map(float, self.recorder.values[-1])
+        rank = (-metric[0] if metric else 0.0, loss)
+        if np.isfinite(rank).all() and rank < tuple(self.best["rank"]):
+            self.best = {"rank": rank, "epoch": self.epoch + 1, "model": deepcopy(self.averaged_weights.average)}
             if self.path is not None:
                 with atomic(self.path) as part:
                     torch.save(self.best, part)
@@ -221,7 +225,8 @@ def classification_learner(found: Patches, rows: pd.DataFrame, setup: Setup, mod
     labels = rows.loc[rows["split"] == "train", "label"]
     counts = np.array([(labels == c).sum() for c in (0, 1)])
     weights = torch.tensor(counts.sum() / (2 * counts), dtype=torch.float32, device=dls.device)
-    return Learner(dls, model, loss_func=partial(weighted_bce, weights=weights), opt_func=adam)
+    area = AccumMetric(lambda scores, truth: auc(truth, scores), name="auc", flatten=False, to_np=True)
+    return Learner(dls, model, loss_func=partial(weighted_bce, weights=weights), opt_func=adam, metrics=area)
 
 
 def classify(found: Patches, split: pd.Series, setup: Setup, seed: int, folder=None, start: Learner | None = None,

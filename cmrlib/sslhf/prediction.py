@@ -7,6 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import rankdata
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -93,6 +94,15 @@ def score_patches(found: Patches, rows: pd.DataFrame, model: HeartFailure) -> pd
     parts = [model.scores([found.clip(row) for row in rows["row"].iloc[n:n + BATCH]])
              for n in range(0, len(rows), BATCH)]
     return rows.assign(score=np.concatenate(parts) if parts else np.zeros(0))
+
+
+def auc(labels, scores) -> float:
+    """Area under the ROC curve, by ranks; NaN where one class lacks."""
+    positive = np.asarray(labels) > 0.5
+    p, q = int(positive.sum()), int((~positive).sum())
+    if not p or not q:
+        return float("nan")
+    return float((rankdata(scores)[positive].sum() - p * (p + 1) / 2) / (p * q))
 
 
 def by_patient(scores: pd.DataFrame) -> pd.DataFrame:

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from cmrlib.agreement import bootstrap, choose_threshold, roc_pr
 from cmrlib.sslhf.learning import Setup, classify, pretrain
 from cmrlib.sslhf.patches import Patches
-from cmrlib.sslhf.prediction import HeartFailure, by_patient, score_patches
+from cmrlib.sslhf.prediction import HeartFailure, auc, by_patient, score_patches
 
 METHODS = {
     "sslhf": "SSLHF", "scratch": "without stage one", "no_frames": "without frame covering",
@@ -81,15 +80,6 @@ def tested_by_ef(measures: pd.DataFrame, labels: pd.Series, split: pd.Series, li
     table = pd.DataFrame({"participant_id": people, "label": labels.reindex(people).to_numpy(),
                           "score": 1 - ef.to_numpy() / 100})
     return table.assign(level="patient", threshold=np.nextafter(1 - limit / 100, 1), **keys)
-
-
-def auc(labels, scores) -> float:
-    """Area under the ROC curve, by ranks; NaN where one class lacks."""
-    positive = np.asarray(labels) > 0.5
-    p, q = int(positive.sum()), int((~positive).sum())
-    if not p or not q:
-        return float("nan")
-    return float((rankdata(scores)[positive].sum() - p * (p + 1) / 2) / (p * q))
 
 
 def _mean_over_runs(values, runs):
@@ -212,3 +202,24 @@ def _recall_at(grid, run):
     recall = np.interp(grid, curve["fpr"], curve["recall"])
     recall[0] = 0.0
     return recall
+
+
+def few_labels_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
+    """What stage one is worth with fewer labelled patients: a row a number with patient AUC pretrained and scratch, and
+    their paired gain, each with `_low` and `_high`. scores: of `tested`, with a column `labelled`."""
+    rows = []
+    for labelled, part in scores.groupby("labelled"):
+        values = study_table(part, n_boot).set_index("method")
+        gains = paired_table(part, "sslhf", n_boot).set_index(["method", "level"]).loc[("scratch", "patient")]
+        row = {"labelled": labelled} | {f"gain{end}": gains[f"gain{end}"] for end in ("", "_low", "_high")}
+        for method, name in (("sslhf", "pretrained"), ("scratch", "scratch")):
+            row |= {f"{name}{end}": values.loc[method, f"patient_auc{end}"] for end in ("", "_low", "_high")}
+        rows.append(row | {"n_runs": gains["n_runs"], "n_patients": gains["n_patients"]})
+    return pd.DataFrame(rows)
+
+
+def few_labels_metrics(table: pd.DataFrame) -> dict:
+    """few12_patient_auc, few12_scratch_patient_auc, few12_gain, … of `few_labels_table`, with intervals."""
+    names = {"pretrained": "patient_auc", "scratch": "scratch_patient_auc", "gain": "gain"}
+    return {f"few{row['labelled']}_{name}{end}": row[f"{of}{end}"] for row in table.to_dict("records")
+            for of, name in names.items() for end in ("", "_low", "_high")}
