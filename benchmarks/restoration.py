@@ -1,6 +1,6 @@
 """SSLHF: what the three transformations cost, and how fast a restoration step is, in one run.
 
-    python benchmarks/restoration.py [--threads 2] [--width 8] [--size 288] [--frames 40]
+    python benchmarks/restoration.py [--threads 2] [--rounds 5] [--width 8]
 
 transform_share: all three transformations of one patch as a share of the training step that it feeds (one patch,
 bf16). transform_speedup: against the same drawn in plain numpy loops over windows, rectangles and frames.
@@ -21,25 +21,36 @@ from cmrlib.training import set_threads_and_seed
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--width", type=int, default=8)
-    parser.add_argument("--size", type=int, default=288)
-    parser.add_argument("--frames", type=int, default=40)
-    given = parser.parse_args()
-    set_threads_and_seed(0, given.threads)
-    print(" ".join(f"{name}={value:.3f}" for name, value in measured(given.width, given.size, given.frames).items()))
+    arguments = parser.parse_args()
+    set_threads_and_seed(0, arguments.threads)
+    found = transform_share(arguments) | restoration_speedup(arguments)
+    print(" ".join(f"{name}={value:.3f}" for name, value in found.items()))
 
 
-def measured(width: int = 8, size: int = 288, frames: int = 40) -> dict[str, float]:
-    """transform_share, transform_speedup, restoration_speedup."""
-    clip = np.random.default_rng(0).normal(size=(frames, size, size)).astype(np.float32)
+def transform_share(arguments) -> dict:
+    """transform_share and transform_speedup, of one patch of the paper's size."""
+    width, clip = getattr(arguments, "width", 8), _clips(1, 40, 288)
     task = Transformations()
-    fast, slow = medians(lambda: task(clip, KINDS), lambda: naive(clip, task), rounds=3)
-    (step,) = medians(training_step(Design(width, frames), clip[None], True), rounds=2)
-    small = np.random.default_rng(0).normal(size=(4, 20, 96, 96)).astype(np.float32)
-    quick, plain = medians(*(training_step(Design(width, 20), small, way) for way in (True, False)), rounds=5)
-    print(f"transformations {fast:.3f} s a patch (naive {slow:.2f} s), its training step {step:.2f} s; "
-          f"four patches of 96×96×20: {quick:.2f} s, plain fp32 {plain:.2f} s; {torch.get_num_threads()} threads")
-    return {"transform_share": fast / step, "transform_speedup": slow / fast, "restoration_speedup": plain / quick}
+    fast, slow = medians(lambda: task(clip[0], KINDS), lambda: naive(clip[0], task), rounds=3)
+    (step,) = medians(training_step(Design(width, 40), clip, True), rounds=max(1, arguments.rounds // 3))
+    print(f"288×288×40, width {width}: transformations {fast:.3f} s a patch (naive {slow:.2f} s), its training step "
+          f"{step:.2f} s; {torch.get_num_threads()} threads", flush=True)
+    return {"transform_share": fast / step, "transform_speedup": slow / fast}
+
+
+def restoration_speedup(arguments) -> dict:
+    """A restoration step, plain over ours."""
+    width, clips = getattr(arguments, "width", 8), _clips(4, 20, 96)
+    quick, plain = medians(*(training_step(Design(width, 20), clips, way) for way in (True, False)),
+                           rounds=arguments.rounds)
+    print(f"four patches of 96×96×20, width {width}: {quick:.2f} s, plain fp32 {plain:.2f} s", flush=True)
+    return {"restoration_speedup": plain / quick}
+
+
+def _clips(n, frames, size):
+    return np.random.default_rng(0).normal(size=(n, frames, size, size)).astype(np.float32)
 
 
 def medians(*ways, rounds: int) -> list[float]:

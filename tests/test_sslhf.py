@@ -27,7 +27,7 @@ from cmrlib.sslhf import (
     neighbour_average,
     section_patch,
 )
-from cmrlib.sslhf.learning import HalvedRate, augmented, patch_block
+from cmrlib.sslhf.learning import BestEpoch, HalvedRate, augmented, patch_block
 from cmrlib.sslhf.network import Conv3d, halved
 from cmrlib.sslhf.patches import STORED, as_stored, from_stored
 from cmrlib.sslhf.transformations import (
@@ -588,6 +588,38 @@ def test_tables_are_means_over_folds_and_seeds_with_the_papers_values():
     metrics = sslhf.study_metrics(sslhf.study_table(scores, 100), gains.reset_index())
     assert {"patient_auc", "patch_acc_low", "scratch_patient_auc_high", "gain_over_scratch_low"} <= set(metrics)
     assert not [name for name in metrics if name.endswith("_paper")]
+
+
+def test_few_labels_have_both_starts_and_their_paired_gain():
+    scores = pd.concat([made_scores(method, 0, seed, spread).assign(labelled=n) for n, low in ((12, 5.0), (48, 1.4))
+                        for seed in (1, 2) for method, spread in (("sslhf", 0.9), ("scratch", low))])
+    table = sslhf.few_labels_table(scores, 100).set_index("labelled")
+    whole = sslhf.study_table(scores[scores["labelled"] == 12], 100).set_index("method")["patient_auc"]
+    assert table.loc[12, "pretrained"] == pytest.approx(whole["sslhf"])
+    assert table.loc[12, "gain"] == pytest.approx(whole["sslhf"] - whole["scratch"])
+    assert table.loc[12, "gain"] > table.loc[48, "gain"] and (table["n_runs"] == 2).all()
+    metrics = sslhf.few_labels_metrics(table.reset_index())
+    assert metrics["few12_scratch_patient_auc"] == pytest.approx(whole["scratch"]) and "few48_gain_low" in metrics
+
+
+class _Recorded:
+    """What BestEpoch asks of a learner."""
+
+    def __init__(self, values):
+        self.values = values
+
+
+@pytest.mark.parametrize(("values", "best"), [([[0.5, 0.9], [0.4, 0.7], [0.3, 0.8]], 2),
+                                              ([[0.5, 0.3, 0.8], [0.4, 0.7, 0.9], [0.3, 0.6, 0.9]], 3),
+                                              ([[0.5, float("nan")], [0.4, 5.0]], 2)])
+def test_the_best_epoch_has_the_largest_metric_then_the_smallest_loss(values, best):
+    keeper = BestEpoch()
+    keeper.learn = type("L", (), {})()
+    for epoch, _ in enumerate(values):
+        keeper.epoch, keeper.recorder = epoch, _Recorded(values[: epoch + 1])
+        keeper.averaged_weights = type("A", (), {"average": {"epoch": epoch + 1}})
+        keeper.after_epoch()
+    assert keeper.best["epoch"] == best and keeper.best["model"] == {"epoch": best}
 
 
 def test_one_run_agrees_with_the_classification_table():
