@@ -14,13 +14,11 @@ OUTCOMES = {(1, True): "true positive", (0, True): "false positive", (0, False):
 def attributions(model: HeartFailure, clip, steps: int = 12) -> np.ndarray:
     """(frames, size, size): how much each pixel raises the logit, against a patch of its mean grey (integrated
     gradients). Their sum is about the logit's difference between the two."""
-    network = model.model.float().eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    inputs = torch.from_numpy(np.array(clip, np.float32))[None]
-    gradients = IntegratedGradients(network)
+    device = next(model.model.parameters()).device
+    inputs = torch.from_numpy(np.array(clip, np.float32))[None].to(device)
+    gradients = IntegratedGradients(model.model)
     found = gradients.attribute(inputs, torch.zeros_like(inputs), n_steps=steps, internal_batch_size=2)
-    return found[0].detach().numpy()
+    return found[0].detach().cpu().numpy()
 
 
 def pick_cases(scores: pd.DataFrame) -> dict[str, pd.Series]:
