@@ -35,14 +35,14 @@ def restoration_bars(table, synthetic: bool):
     """Mean squared error by transformation, restored beside its comparators, with intervals. table: kind, what, mse,
     mse_low, mse_high. Returns the figure."""
     kinds = list(dict.fromkeys(table["kind"]))
-    figure, ax = plt.subplots(figsize=(5.6, 3))
+    figure, ax = plt.subplots(figsize=(5.6, 3.3))
     for n, (what, label) in enumerate(SIDES.items()):
         part = table[table["what"] == what].set_index("kind").reindex(kinds)
         errors = np.nan_to_num(np.abs(part[["mse_low", "mse_high"]].T.to_numpy() - part["mse"].to_numpy()))
         ax.bar(np.arange(len(kinds)) + 0.27 * (n - 1), part["mse"], 0.25, yerr=errors, capsize=3, label=label)
     ax.set_xticks(range(len(kinds)), kinds)
     ax.set(ylabel="mean squared error (SD² of a patch)", xlabel="what was done to the pixels", yscale="log")
-    ax.legend(frameon=False, fontsize=8)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return mark_synthetic(figure, synthetic)
 
 

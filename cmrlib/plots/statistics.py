@@ -149,5 +149,6 @@ def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
                     textcoords="offset points", xytext=(4, -14), fontsize=8)
     ax.set(xlabel="labelled subjects", ylabel=ylabel, xscale="log", xticks=table["labelled"])
     ax.set_xticks(table["labelled"], [str(n) for n in table["labelled"]])
+    ax.minorticks_off()
     ax.legend(frameon=False)
     return mark_synthetic(figure, synthetic)
