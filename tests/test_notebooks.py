@@ -15,6 +15,8 @@ METRICS = {"00_cohort": ["n"],
                           "afd_es_without_tsc", "afd_es_constant", "seconds_per_sequence", "n"],
            "04_mvnet": ["euclid_mm_stage1", "euclid_mm_stage122", "euclid_gain_over_meanpos_mm", "disp_err_sd_mm",
                         "mapse_icc", "eprime_icc", "lvef_cut_mae_pct", "smooth_ms", "n"],
+           "06_sslhf": ["patient_auc", "patient_acc", "patch_auc", "patch_acc", "scratch_patient_auc",
+                        "restoration_mse", "neighbours_mse", "ef_segmented_patient_auc", "gain_over_scratch_low", "n"],
            "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
                             "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
 

@@ -4,6 +4,15 @@ from cmrlib.plots.cines import animate, base_mid_apex, heart_box, phase_sheet, s
 from cmrlib.plots.frames import confidence_error, frame_curves, frame_errors_by, seed_pairs
 from cmrlib.plots.phantom import cycle_figure, published_figure
 from cmrlib.plots.series import thumbnails
+from cmrlib.plots.sslhf import (
+    auc_by_method,
+    confusion,
+    evidence_sheet,
+    gains_figure,
+    restoration_bars,
+    restoration_sheet,
+    roc_by_method,
+)
 from cmrlib.plots.statistics import (
     agreement_figure,
     bland_altman,
@@ -31,10 +40,11 @@ from cmrlib.plots.valve import (
 )
 
 __all__ = [
-    "agreement_figure", "animate", "animate_points", "base_mid_apex", "bland_altman", "clinical_figure",
-    "confidence", "confidence_error", "curve_panels", "cycle_figure", "edge_sheet", "few_labels", "frame_curves",
-    "frame_errors_by", "heart_box", "loss_curves", "mark_synthetic", "motion_curves", "overlap_figure",
-    "overlap_strips", "phase_sheet", "points_sheet", "precision_figure", "published_figure", "regression", "seed_pairs",
-    "segment_heatmap", "show_slice", "stack_picture", "stage_figure", "stage_points_figure", "thumbnails",
-    "use_style", "variability_figure", "volume_curves",
+    "agreement_figure", "animate", "animate_points", "auc_by_method", "base_mid_apex", "bland_altman",
+    "clinical_figure", "confidence", "confidence_error", "confusion", "curve_panels", "cycle_figure", "edge_sheet",
+    "evidence_sheet", "few_labels", "frame_curves", "frame_errors_by", "gains_figure", "heart_box", "loss_curves",
+    "mark_synthetic", "motion_curves", "overlap_figure", "overlap_strips", "phase_sheet", "points_sheet",
+    "precision_figure", "published_figure", "regression", "restoration_bars", "restoration_sheet", "roc_by_method",
+    "seed_pairs", "segment_heatmap", "show_slice", "stack_picture", "stage_figure", "stage_points_figure",
+    "thumbnails", "use_style", "variability_figure", "volume_curves",
 ]

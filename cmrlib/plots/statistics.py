@@ -140,8 +140,9 @@ def segment_heatmap(table):
     return figure
 
 
-def few_labels(table, synthetic: bool):
-    """Mean Dice over the number of labelled subjects, both starts with intervals; of `ternausnet.gains`."""
+def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
+    """Mean Dice (or what `ylabel` says) over the number of labelled subjects, both starts with intervals; of
+    `ternausnet.gains`. Returns the figure."""
     figure, ax = plt.subplots(figsize=(4.6, 3.2))
     for shift, name in ((-0.01, "scratch"), (0.01, "pretrained")):
         errors = np.abs(table[[f"{name}_low", f"{name}_high"]].T.to_numpy() - table[name].to_numpy())
@@ -149,8 +150,9 @@ def few_labels(table, synthetic: bool):
     for row in table.itertuples():
         ax.annotate(f"{row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f})", (row.labelled, row.scratch),
                     textcoords="offset points", xytext=(4, -14), fontsize=8)
-    ax.set(xlabel="labelled subjects", ylabel="mean Dice", xscale="log", xticks=table["labelled"])
+    ax.set(xlabel="labelled subjects", ylabel=ylabel, xscale="log", xticks=table["labelled"])
     ax.set_xticks(table["labelled"], [str(n) for n in table["labelled"]])
+    ax.minorticks_off()
     ax.legend(frameon=False)
     return mark_synthetic(figure, synthetic)
 
