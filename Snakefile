@@ -16,6 +16,7 @@ NEEDS = {
     "02_measurements": ["00_cohort", "01_segmentation"],
     "03_tempreg": ["00_cohort", "01_segmentation"],
     "04_mvnet": ["00_cohort"],
+    "05_cussp": [],
     "09_agreement": ["02_measurements"],
 }
 
