@@ -12,6 +12,10 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from cmrlib.cli import judging
+from cmrlib.cli.options import RUN, Folder, Subjects, Threads, Workers
+from cmrlib.cli.options import words as _words
+
 
 class Commands(TyperGroup):
     """Errors that say what to do become one line; --debug, which may stand anywhere, shows where they came from."""
@@ -44,18 +48,6 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 class Phases(StrEnum):
     curve = "curve"
     given = "given"
-
-
-Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort's folder.")]
-Subjects = Annotated[list[str] | None, typer.Option(help="Participants (repeat, or separate by commas); default all.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
-Threads = Annotated[int, typer.Option(min=1, help="Processor threads; never taken from the machine.")]
-RUN = "A segmentation run's folder, its folder of weights, or one weights file."
-
-
-def _words(given):
-    """Values of an option that may be repeated or hold commas, None where there are none."""
-    return [word for part in given or [] for word in part.split(",") if word] or None
 
 
 def _list_defects(asked: bool):
@@ -215,6 +207,9 @@ def valve(
     names = ["participant_id", "views", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "flags"]
     shown.show(table[names].head(shown.MOST), "mitral valve")
     typer.echo(f"{new} cines tracked now; points, valve_motion.csv and valve_metrics.csv are in {folder}")
+
+
+app.command()(judging.classify)
 
 
 @app.command()

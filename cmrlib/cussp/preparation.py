@@ -148,7 +148,7 @@ def _spacing_mm(cine, lv):
     rows, columns = np.nonzero(lv)
     points = np.c_[columns, rows].astype(float)
     along = np.linalg.eigh(np.cov(points.T))[1][:, -1]
-    return np.full(2, UNKNOWN_LV_MM / max(np.ptp(points @ along), 1.0))
+    return np.full(2, UNKNOWN_LV_MM / (np.ptp(points @ along) + 1))
 
 
 def _long_axis(weights, spacing, valve_mm):

@@ -7,17 +7,19 @@ import seaborn as sns
 from cmrlib.plots.style import mark_synthetic
 
 
-def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
+def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = "", bounds=None):
     """ROC and precision–recall curves, a line a model, the point at the threshold marked; returns the figure.
 
     curves: of `agreement.roc_pr` with a column model. names: model → label. highlight: drawn thick, its point annotated
-    with (recall, precision, F1, threshold).
+    with (recall, precision, F1, threshold). bounds: models that are no competitors → their line style, in grey.
     """
+    bounds = {"floor": ":", "ceiling": "-."} if bounds is None else bounds
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.3))
     models = [name for name in names if name in set(curves["model"])]
-    for colour, model in zip(sns.color_palette("colorblind", len(models)), models):
-        part, strong = curves[curves["model"] == model], model == highlight
-        style = {"color": colour, "lw": 2.4 if strong else 1.1, "alpha": 1 if strong else 0.75}
+    colours = dict(zip([name for name in models if name not in bounds], sns.color_palette("colorblind")))
+    for model in models:
+        part, strong, colour = curves[curves["model"] == model], model == highlight, colours.get(model, "#777777")
+        style = {"color": colour, "lw": 2.6 if strong else 1.2, "ls": "-" if model in colours else bounds[model]}
         axes[0].plot(part["fpr"], part["recall"], label=names[model], **style)
         axes[1].plot(part["recall"], part["precision"], **style)
         point = part[part["chosen"]]
@@ -85,7 +87,7 @@ def loss_panels(table, synthetic: bool):
         ax.set_axis_off()
     for ax, name in zip(axes.flat, names):
         part = table[table["view"] == name].drop_duplicates("epoch", keep="last")
-        ax.plot(part["epoch"], part["train"], color="C0", label="training")
+        ax.plot(part["epoch"], part["train"], color="C0", marker=".", label="training")
         checked = part.dropna(subset=["validation"])
         ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", ms=3, label="watched subjects")
         ax.set_title(name, fontsize=8)

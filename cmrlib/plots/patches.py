@@ -85,7 +85,7 @@ def saliency_sheet(evidence, synthetic: bool, columns: int = 4):
             ax.imshow(weight, cmap="seismic", vmin=-limit, vmax=limit, alpha=np.clip(np.abs(weight) / limit, 0, 0.75))
             ax.set_axis_off()
             ax.set_title(name, fontsize=8)
-        row[0].set_title(f"{title}\n{shown[0][2]}", fontsize=8, loc="left")
+        row[0].set_title(f"{title}\n{shown[0][2]}", fontsize=8)
     return mark_synthetic(figure, synthetic)
 
 
