@@ -511,12 +511,12 @@ def test_one_class_only_makes_no_pairs(patches, sides):
         Pairs(cines)
 
 
-def test_a_last_batch_of_one_waits_and_a_smaller_one_counts(patches):
-    rows = patches.usable()
-    nine = loaders(Cines(patches, rows[:9]), Cines(patches, rows[:9]), 4)
-    assert [len(x) for x, _ in nine.train] == [4, 4] and [len(x) for x, _ in nine.valid] == [4, 4, 1]
-    ten = loaders(Cines(patches, rows[:10]), Cines(patches, rows[:9]), 4)
-    assert [len(x) for x, _ in ten.train] == [4, 4, 2]
+@pytest.mark.parametrize(("items", "size", "wanted"), [(9, 4, [5, 4]), (10, 4, [4, 4, 2]), (3, 2, [3]), (1, 4, [1]),
+                                                       (21, 4, [6, 6, 6, 3])])
+def test_no_batch_holds_one_cine_and_a_smaller_last_one_counts(patches, items, size, wanted):
+    cines = Cines(patches, patches.usable()[:items])
+    both = loaders(cines, cines, size)
+    assert [len(x) for x, _ in both.train] == [len(x) for x, _ in both.valid] == wanted
 
 
 def test_half_of_the_cycle_starts_at_ed(patches):

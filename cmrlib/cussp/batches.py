@@ -17,17 +17,18 @@ from cmrlib.cussp.preparation import window_frames
 class Distortion:
     """How views differ; Barlow Twins learns to see the same in both. Not stated in the paper.
 
-    shift: share of the side. rotation_deg, scale: SDs. contrast: SD of the logarithms of gamma and gain. noise: SD.
-    erased: chance that a random rectangle of up to a third of the side is grey in all frames. start: largest shift in
-    time as a share of the cycle. Hearts are never mirrored.
+    shift: SD as a share of the side. rotation_deg, scale: SDs. contrast: SD of the logarithms of gamma and gain. noise:
+    SD. erased: chance that a random rectangle of up to a third of the side is grey in all frames. start: largest shift
+    in time as a share of the cycle. Hearts are never mirrored. They are small on purpose: what views do not share is
+    forgotten, and a jet is a small thing.
     """
 
-    shift: float = 0.06
-    rotation_deg: float = 8.0
-    scale: float = 0.08
-    contrast: float = 0.25
-    noise: float = 0.05
-    erased: float = 0.3
+    shift: float = 0.02
+    rotation_deg: float = 3.0
+    scale: float = 0.03
+    contrast: float = 0.12
+    noise: float = 0.03
+    erased: float = 0.0
     start: float = 0.03
 
 
@@ -120,8 +121,12 @@ def distorted(x, how: Distortion) -> torch.Tensor:
 
 
 def loaders(train, valid, batch_size: int) -> DataLoaders:
-    """fastai DataLoaders. Of a training set that leaves a last batch of one, that cine waits for the next epoch: one
-    cine has no cross-correlation and no batch statistics."""
-    alone = len(train) % batch_size == 1 and len(train) > 1
-    return DataLoaders(DataLoader(train, bs=batch_size, shuffle=True, drop_last=alone, num_workers=0),
-                       DataLoader(valid, bs=batch_size, num_workers=0))
+    """fastai DataLoaders of `batch_size`, or a little more where a last batch would hold one cine only."""
+    sizes = [_batch_size(len(part), batch_size) for part in (train, valid)]
+    return DataLoaders(DataLoader(train, bs=sizes[0], shuffle=True, num_workers=0),
+                       DataLoader(valid, bs=sizes[1], num_workers=0))
+
+
+def _batch_size(items, wanted):
+    """One cine alone has no cross-correlation and no batch statistics: the smallest size that leaves none over."""
+    return next(size for size in range(wanted, max(items, wanted) + 1) if items % size != 1 or items == 1)
