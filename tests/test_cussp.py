@@ -587,8 +587,8 @@ def test_the_label_models_posterior_is_bayes_rule():
 
 def test_weak_labels_are_of_unlabelled_subjects_only(mr, sides):
     roles, labels = sides
-    weak, table = weak_labels(measured_features(mr, "truth"), roles, labels, 4)
-    assert set(roles[weak.index]) == {"unlabelled"} and len(weak) == 4 and weak.between(0, 1).all()
+    weak, table = weak_labels(measured_features(mr, "truth"), roles, labels)
+    assert set(roles[weak.index]) == {"unlabelled"} and len(weak) == 6 and weak.between(0, 1).all()
     assert {"sensitivity_train", "specificity", "votes"} <= set(table)
 
 

@@ -15,6 +15,9 @@ METRICS = {"00_cohort": ["n"],
                           "afd_es_without_tsc", "afd_es_constant", "seconds_per_sequence", "n"],
            "04_mvnet": ["euclid_mm_stage1", "euclid_mm_stage122", "euclid_gain_over_meanpos_mm", "disp_err_sd_mm",
                         "mapse_icc", "eprime_icc", "lvef_cut_mae_pct", "smooth_ms", "n"],
+           "05_cussp": ["rf_auc", "cnnlstm_auc", "cussp1_f1", "cussp2_ap", "cussp3_auc", "siam_recall", "siam25_auc",
+                        "siam25_auc_low", "siam25_precision", "siam25_pos_acc", "siam25_neg_acc_high", "ceiling_auc",
+                        "floor_auc", "gap_closed", "refused_pct", "n"],
            "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
                             "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
 

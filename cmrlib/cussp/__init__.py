@@ -37,7 +37,7 @@ from cmrlib.cussp.evaluation import (
     table_2,
     thresholds,
 )
-from cmrlib.cussp.evidence import attribution, cases
+from cmrlib.cussp.evidence import attribution, cases, systolic_shadow
 from cmrlib.cussp.learning import Design, Recipe, pretrain, pretraining_rows, weights_digest
 from cmrlib.cussp.localisation import centre_errors, centre_metrics, real_cases
 from cmrlib.cussp.network import barlow_loss, contrastive_loss, joint_loss
@@ -62,6 +62,6 @@ __all__ = [
     "attribution", "barlow_loss", "calibration", "cases", "centre_errors", "centre_metrics", "cnn_settings",
     "contrastive_loss", "curves", "embedding_table", "gap_closed", "importances", "joint_loss", "locate",
     "metrics_of", "paired_auc", "picture_scores", "prepare", "prepare_cohort", "pretrain", "pretraining_rows",
-    "real_cases", "require_no_leak", "search_table", "table_2", "tabular_scores", "thresholds",
+    "real_cases", "require_no_leak", "search_table", "systolic_shadow", "table_2", "tabular_scores", "thresholds",
     "train_cnn_lstm", "train_models", "weak_labels", "weights_digest", "window_frames",
 ]

@@ -6,6 +6,7 @@ from captum.attr import IntegratedGradients
 
 from cmrlib.cussp.batches import Cines, scaled
 from cmrlib.cussp.prediction import MitralRegurgitation
+from cmrlib.cussp.preparation import window_frames
 
 
 def attribution(model: MitralRegurgitation, patches, rows, steps: int = 24) -> tuple[np.ndarray, np.ndarray]:
@@ -34,3 +35,19 @@ def cases(scores, threshold: float, each: int = 2):
     kinds = {"true positive": test[called & positive], "false positive": test[called & ~positive],
              "false negative": test[~called & positive][::-1]}
     return {kind: part.head(each) for kind, part in kinds.items() if len(part)}
+
+
+def systolic_shadow(patches, rows) -> np.ndarray:
+    """(rows,) by how much darker the atrium above the valve is in systole than in the rest of the cycle, 0 to 1: what
+    an eye looks for, a number without training.
+
+    The middle third of the patch's columns from a tenth of its side to the valve; frames from ED to ES against others.
+    """
+    total, side = patches.pixels.shape[1:3]
+    found = []
+    for row in rows.itertuples():
+        grey = patches.pixels[row.place][:, side // 10:side // 2, side // 3:-(side // 3)].mean((1, 2)) / 255
+        length = max(1, round((row.es - row.ed) % total))
+        systole = window_frames(total, row.ed, min(length, total - 1))
+        found.append(np.delete(grey, systole).mean() - grey[systole].mean())
+    return np.array(found)

@@ -69,12 +69,14 @@ def picture_scores(trained: dict, patches: Patches, roles, labels, seed: int) ->
     return pd.concat(tables, ignore_index=True)
 
 
-def tabular_scores(cohort, observer: str, roles, labels, seeds, n_iter: int = 50, state=None):
+def tabular_scores(cohort, observer: str, roles, labels, seeds, n_iter: int = 50, state=None, weak_subjects: int = 0):
     """(rows of mr_scores.csv of the forest, and of floor and ceiling where the cohort is a phantom; the first search;
-    the features). Forest and bounds learn from training subjects only."""
+    the measurements, also of `weak_subjects` unlabelled ones, 0 for all). Forest and bounds learn from training
+    subjects only."""
     known = roles.index[roles != "unlabelled"]
+    others = list(roles.index[roles == "unlabelled"][:weak_subjects or None])
     learned = labels.reindex(roles.index[roles == "train"])
-    measured, tables, searches = measured_features(cohort, observer, list(roles.index), state), [], []
+    measured, tables, searches = measured_features(cohort, observer, [*known, *others], state), [], []
     truth = cohort.observers.get("truth")
     synthetic = cohort.synthetic and truth is not None and len(truth.measures())
     for seed in seeds:
@@ -96,10 +98,10 @@ def _rows(table, learned):
     return table[table["participant_id"].isin(learned.index)]
 
 
-def weak_labels(measured: pd.DataFrame, roles, labels, most: int = 0):
+def weak_labels(measured: pd.DataFrame, roles, labels):
     """(participant_id → probability of unlabelled subjects, accuracies of the rules): rules vote on training-side
-    measurements, the label model weighs them; `most`: so many subjects at the most, 0 for all. The prevalence is that
-    of the labelled training subjects. `sensitivity_train`, `specificity_train`: against their labels, as a check."""
+    measurements, the label model weighs them. The prevalence is that of the labelled training subjects.
+    `sensitivity_train`, `specificity_train`: against their labels, as a check."""
     seen = measured[measured["participant_id"].isin(roles.index[roles.isin(["train", "unlabelled"])])]
     said, trained = votes(seen), roles.index[roles == "train"]
     model = LabelModel(float(labels[trained].mean())).fit(said)
@@ -108,7 +110,7 @@ def weak_labels(measured: pd.DataFrame, roles, labels, most: int = 0):
         part = own[labels[own.index].to_numpy() == value]
         table[name] = [(part[rule] == value).sum() / max((part[rule] >= 0).sum(), 1) for rule in said]
     unlabelled = [name for name in said.index if roles[name] == "unlabelled"]
-    return model.predict(said.loc[unlabelled[:most or None]]), table
+    return model.predict(said.loc[unlabelled]), table
 
 
 def cnn_settings(cohort, observer: str, roles, labels, settings, recipe: CnnRecipe, seeds, folder, state=None,
