@@ -5,6 +5,11 @@ from dataclasses import replace
 from itertools import product
 
 import cv2
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +17,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from cmrlib import plots
 from cmrlib.agreement import classification, classification_over_runs
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort
@@ -34,6 +40,7 @@ from cmrlib.cussp import (
     centre_errors,
     centre_metrics,
     contrastive_loss,
+    curves,
     gap_closed,
     joint_loss,
     locate,
@@ -44,6 +51,7 @@ from cmrlib.cussp import (
     prepare_cohort,
     pretraining_rows,
     require_no_leak,
+    systolic_shadow,
     table_2,
     tabular_scores,
     thresholds,
@@ -286,6 +294,17 @@ def test_a_cine_without_atrium_is_a_row_with_a_reason(mr, tmp_path):
     assert made.table["place"].tolist()[:4] == [-1, 0, 1, -1] and len(made.usable()) == 2
     counted = made.refusals().set_index("reason")["cines"]
     assert counted["not segmented"] == 39 and counted["none: prepared"] == 2
+
+
+def test_the_systolic_shadow_is_what_darkens_in_systole_above_the_valve(patches):
+    class Drawn:
+        pixels = np.full((3, 10, 30, 30), 200, np.uint8)
+
+    Drawn.pixels[1, 2:6, 3:15, 10:20] = 100  # a jet from ED 2 to ES 6
+    Drawn.pixels[2, 2:6, 15:30] = 0  # below the valve: none of its business
+    rows = pd.DataFrame({"place": [0, 1, 2], "ed": 2.0, "es": 6.0})
+    np.testing.assert_allclose(systolic_shadow(Drawn, rows), [0, 100 / 255, 0], atol=1e-6)
+    assert np.isfinite(systolic_shadow(patches, patches.usable())).all()
 
 
 # --- roles and leaks -------------------------------------------------------------------------------------------------
@@ -843,3 +862,49 @@ def test_a_mirrored_image_gives_the_same_patch(mr):
     one, two = prepare(cine, annotation, PREP), prepare(other, replace(annotation, mask=mask), PREP)
     assert np.abs(one.cropped - two.cropped).max() <= 0.02 * np.ptp(one.cropped)
     assert cv2.norm(one.planes[0].matrix[:, :2] - two.planes[0].matrix[:, :2]) > 0.1  # by another plane
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_the_five_steps_are_pictures_with_their_geometry(mr):
+    row = mr.cines.iloc[0]
+    cine, annotation = mr.cine(row["cine"]), mr.observer("truth").mask(row["cine"])
+    patch = prepare(cine, annotation, PREP)
+    figure = plots.preparation_steps({"one": (cine, annotation.mask, 3, patch)}, True)
+    assert [ax.get_title() for ax in figure.axes][1:] == [
+        "1 segmented", "2 localised, 3 patch", "3 cropped, valve across", "4 equalised over the LA's range"]
+    np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), patch.pixels[3])
+    corners = figure.axes[2].lines[0].get_xydata()
+    np.testing.assert_allclose(np.hypot(*np.diff(corners, axis=0).T), 100.0 / 3.6, rtol=1e-6)  # 100 mm a side
+    np.testing.assert_allclose(corners[:4].mean(0), patch.valve.centre_px, atol=1e-6)
+    assert any("phantom" in text.get_text() for text in figure.texts)
+    plt.close("all")
+
+
+def test_figure_5_marks_the_chosen_point_and_names_its_numbers():
+    scores = made_scores(seeds=(1,))
+    chosen = thresholds(scores)
+    table = curves(scores, chosen, 1)
+    figure = plots.roc_pr_figure(table, {"siam25": "SIAM-25", "floor": "floor"}, True, "siam25")
+    point = table[(table["model"] == "siam25") & table["chosen"]].iloc[0]
+    dots = [line.get_xydata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert any(np.allclose(dot, (point["recall"], point["precision"])) for dot in dots)
+    assert f"{point['recall']:.2f}, {point['precision']:.2f}" in figure.axes[1].get_title()
+    assert point["threshold"] >= float(chosen.set_index("model").loc["siam25", "threshold"])
+    figure = plots.calibration_figure(calibration(scores, "siam25"), {"siam25": "SIAM-25"}, True)
+    assert "Brier" in figure.axes[0].get_title()
+    figure = plots.model_intervals(table_2(scores, chosen), True)
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "CUSSP-SIAM-25"
+    plt.close("all")
+
+
+def test_saliency_shows_the_frames_with_most_evidence():
+    weights = np.zeros((6, 8, 8))
+    weights[[1, 4]] = 1.0
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 8))
+    figure = plots.saliency_sheet({"true positive": (pixels, weights)}, False, columns=2)
+    assert [ax.get_title() for ax in figure.axes] == ["true positive\nframe 1", "frame 4", "all frames"]
+    figure = plots.patch_strips({"a": pixels, "b": pixels}, False, columns=3)
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["a\nframe 0", "frame 2", "frame 4"]
+    plt.close("all")
