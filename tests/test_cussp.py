@@ -764,7 +764,7 @@ def test_models_are_trained_scored_saved_and_found_again(mr, patches, sides, tra
     models, losses, _ = trained
     roles, labels = sides
     assert set(models) == {"cussp1", "siam", "siam25"} and models["siam25"].frames == 4 and models["siam"].frames == 0
-    assert {row["view"] for row in losses} >= {"Barlow Twins, half cycle", "Siamese, siam25", "classifier, cussp1"}
+    assert {row["view"] for row in losses} >= {"Barlow Twins, half cycle", "Siamese, siam25", "both losses, cussp1"}
     scores = picture_scores(models, patches, roles, labels, 1)
     assert len(scores) == 3 * 36 and scores["score"].between(0, 1).all() and scores["label"].notna().all()
     model = models["siam25"]

@@ -18,8 +18,9 @@ Where we leave the paper, or where it leaves us, and why:
 * the contrastive loss has Hadsell's margin form: "maximise for unlike pairs" has no bound. Embeddings have unit length;
 * "the last block" is ResNet-18's last residual block. Frozen layers keep their batch statistics too;
 * no validation set is named: a fifth of the 525 training subjects chooses thresholds and epochs;
-* weak labels of the CNN-LSTM are cited (Fries et al. 2019), not described: six rules on measurements and a label model.
-  The settings table spans input size × attention × masks. The attention layer weighs places and starts as identity;
+* weak labels of the CNN-LSTM are cited (Fries et al. 2019), not described: four rules on measurements and a label
+  model. The settings table spans input size × attention × masks. The attention layer weighs places and starts as
+  identity;
 * a cohort of 4CH cines only has no short axis: the forest's 18 features are then single-plane ones of that view.
 """
 

@@ -8,9 +8,9 @@ import pandas as pd
 from cmrlib.agreement import bootstrap, choose_threshold, classification_over_runs, roc_pr
 
 MODELS = {"rf": "RF", "cnnlstm": "CNN-LSTM", "cussp1": "CUSSP-1", "cussp2": "CUSSP-2", "cussp3": "CUSSP-3",
-          "siam": "CUSSP-SIAM", "siam25": "CUSSP-SIAM-25", "floor": "forest on the true features",
-          "ceiling": "regression on the true parameters"}
-"""Rows of table 2 in its order, then the two bounds that only a phantom has."""
+          "siam": "CUSSP-SIAM", "siam25": "CUSSP-SIAM-25", "scratch25": "no pretraining, half cycle",
+          "floor": "forest on the true features", "ceiling": "regression on the true parameters"}
+"""Rows of table 2 in its order, then what labels teach alone, and the two bounds that only a phantom has."""
 
 METRICS = {"roc_auc": "auc", "average_precision": "ap", "f1": "f1", "precision": "precision", "recall": "recall",
            "accuracy_positive": "pos_acc", "accuracy_negative": "neg_acc"}

@@ -14,7 +14,7 @@ from fastai.learner import Learner
 
 from cmrlib import training
 from cmrlib.cussp import batches, network, preparation
-from cmrlib.cussp.batches import Cines, Distortion, Pairs, Views, loaders
+from cmrlib.cussp.batches import LABELLED, Cines, Distortion, Pairs, Views, loaders
 from cmrlib.cussp.network import BarlowTwins, Classifier, Encoder, Joint, Siamese, barlow_loss, contrastive_loss
 from cmrlib.cussp.patches import Patches
 from cmrlib.cussp.roles import PRETRAINING, require_no_leak
@@ -51,7 +51,8 @@ class Recipe:
     batch_size: int = 64
     margin: float = 1.0
     precision: str = "bf16"
-    distortion: Distortion = field(default_factory=Distortion)
+    views: Distortion = field(default_factory=Distortion)
+    labelled: Distortion = LABELLED
 
 
 def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe, seed: int, state=None,
@@ -63,7 +64,7 @@ def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe,
     """
     rows = pretraining_rows(patches, roles)
     watched = rows["participant_id"].isin(sorted(rows["participant_id"].unique())[::20])
-    total, start = _frames(patches, design), recipe.distortion.start
+    total, start = _frames(patches, design), recipe.views.start
     dls = loaders(Cines(patches, rows[~watched], frames=design.frames, start=start),
                   Cines(patches, rows[watched], frames=design.frames), recipe.batch_size)
     torch.manual_seed(seed)
@@ -71,7 +72,7 @@ def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe,
     learn = _learner(dls, twins, _unlabelled(barlow_loss))
     sides = hashlib.blake2b(rows.to_csv(index=False).encode(), digest_size=8).hexdigest()
     _fit(learn, recipe.barlow_epochs, recipe.barlow_rate, seed, recipe, state, what,
-         [Views(recipe.distortion, twice=True)], {"patches": patches.digest, "design": str(design), "rows": sides})
+         [Views(recipe.views, twice=True)], {"patches": patches.digest, "design": str(design), "rows": sides})
     return twins, learn
 
 
@@ -90,7 +91,7 @@ def finetune_siamese(encoder: Encoder, patches: Patches, roles, labels, design: 
     sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
     dls = loaders(Pairs(sides["train"]), Pairs(sides["validation"], fixed=True), recipe.batch_size)
     learn = _learner(dls, Siamese(encoder), partial(_pair_loss, margin=recipe.margin))
-    _fit(learn, recipe.siamese_epochs, recipe.siamese_rate, seed, recipe, state, what, [Views(recipe.distortion)],
+    _fit(learn, recipe.siamese_epochs, recipe.siamese_rate, seed, recipe, state, what, [Views(recipe.labelled)],
          _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(encoder)})
     return learn
 
@@ -107,26 +108,27 @@ def train_classifier(encoder: Encoder, patches: Patches, roles, labels, design: 
         model = Classifier(own, design.hidden, design.dropout)
         sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
         learn = _learner(loaders(sides["train"], sides["validation"], recipe.batch_size), model, _entropy)
-        _fit(learn, epochs, recipe.classifier_rate, seed, recipe, state, what, [Views(recipe.distortion)],
+        _fit(learn, epochs, recipe.classifier_rate, seed, recipe, state, what, [Views(recipe.labelled)],
              _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(encoder)})
         best = min(best, (learn.recorder.values[-1][1], model, learn), key=lambda found: found[0])
     return best[1:]
 
 
-def train_joint(twins: BarlowTwins, share: float, patches: Patches, roles, labels, design: Design, recipe: Recipe,
-                seed: int, state=None, what: str = "CUSSP") -> tuple[Classifier, Learner]:
+def train_joint(twins: BarlowTwins | None, share: float, patches: Patches, roles, labels, design: Design,
+                recipe: Recipe, seed: int, state=None, what: str = "CUSSP") -> tuple[Classifier, Learner]:
     """CUSSP-1 to -3: cross-correlation (weight `share`) and cross-entropy together, on labelled training cines; all
-    layers learn, and there is no Siamese step."""
+    layers learn, and there is no Siamese step. twins: None for random weights, so that labels teach alone."""
     torch.manual_seed(seed)
-    own = BarlowTwins(Encoder(twins.encoder.frames, design.width), design.projector)
-    own.load_state_dict(twins.state_dict())
+    own = BarlowTwins(Encoder(_frames(patches, design), design.width), design.projector)
+    if twins is not None:
+        own.load_state_dict(twins.state_dict())
     model = Joint(own, design.hidden, design.dropout)
     sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
     learn = _learner(loaders(sides["train"], sides["validation"], recipe.batch_size), model,
                      partial(_joint_loss, share=share))
     _fit(learn, recipe.joint_epochs, recipe.joint_rate, seed, recipe, state, what,
-         [Views(recipe.distortion, twice=True)],
-         _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(twins), "share": share})
+         [Views(recipe.labelled, twice=True)],
+         _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(own), "share": share})
     return model.classifier().eval(), learn
 
 

@@ -17,7 +17,7 @@ from cmrlib.cussp.tabular import ceiling_model, forest_search, measured_features
 from cmrlib.cussp.weak import LabelModel, votes
 from cmrlib.summary import loss_rows
 
-PICTURE_MODELS = ("cussp1", "cussp2", "cussp3", "siam", "siam25")
+PICTURE_MODELS = ("cussp1", "cussp2", "cussp3", "siam", "siam25", "scratch25")
 
 
 @dataclass(frozen=True)
@@ -30,33 +30,44 @@ class Setup:
 
 
 def train_models(patches: Patches, roles, labels, setup: Setup, models, seed: int, state=None):
-    """(name → MitralRegurgitation, rows of losses, name → training seconds) of PICTURE_MODELS among `models`.
+    """(name → MitralRegurgitation, rows of losses, training → its seconds) of PICTURE_MODELS among `models`.
 
     SIAM-25 looks at half of the cycle, 25 of 50 frames, from ED on, and has its own pretraining; all others see all
-    frames. Every training is a job in `state`.
+    frames. scratch25, not in the paper, is the same classifier without any step before it, all layers learning. Every
+    training is a job in `state`.
     """
     trained, losses, seconds = {}, [], {}
     for name in [name for name in PICTURE_MODELS if name in models]:
-        frames = patches.preprocessing.frames // 2 if name == "siam25" else 0
-        design, what = replace(setup.design, frames=frames), f"half of the cycle, {seed}" if frames else f"{seed}"
-        first = seed if setup.pretraining_seed is None else setup.pretraining_seed
-        twins, learner = pretrain(patches, roles, design, setup.recipe, first, state,
-                                  f"Barlow Twins {'half' if frames else 'whole'} cycle")
-        steps = [(f"Barlow Twins, {'half' if frames else 'whole'} cycle", learner)]
-        if name in SHARES:
-            model, learner = train_joint(twins, SHARES[name], patches, roles, labels, design, setup.recipe, seed, state,
-                                         f"{name} {what}")
-        else:
-            encoder = deepcopy(twins.encoder)
-            steps.append((f"Siamese, {name}", finetune_siamese(encoder, patches, roles, labels, design, setup.recipe,
-                                                               seed, state, f"Siamese {name} {what}")))
-            model, learner = train_classifier(encoder, patches, roles, labels, design, setup.recipe, seed, state,
-                                              f"classifier {name} {what}")
-        steps.append((f"classifier, {name}", learner))
+        frames = patches.preprocessing.frames // 2 if name.endswith("25") else 0
+        own = replace(setup, design=replace(setup.design, frames=frames))
+        model, steps = _trained(name, patches, roles, labels, own, seed, state)
         trained[name] = MitralRegurgitation(model, patches.preprocessing, frames, precision=setup.recipe.precision)
         losses += [row | {"seed": seed} for step, one in steps for row in loss_rows(one, step)]
-        seconds[name] = sum(one.training_seconds() for _, one in steps if hasattr(one, "training_seconds"))
+        for step, one in steps:  # a pretraining that several rows or seeds share counts once
+            shared = step.startswith("Barlow") and setup.pretraining_seed is not None
+            if hasattr(one, "training_seconds"):
+                seconds[step if shared else f"{step}, seed {seed}"] = one.training_seconds()
     return trained, losses, seconds
+
+
+def _trained(name, patches, roles, labels, setup, seed, state):
+    """(classifier, its steps as (what, learner)) of one row of table 2."""
+    told = (patches, roles, labels, setup.design, setup.recipe, seed, state)
+    if name == "scratch25":
+        model, learner = train_joint(None, 0.0, *told, what=f"{name}, seed {seed}")
+        return model, [(name, learner)]
+    cycle = "half cycle" if setup.design.frames else "whole cycle"
+    first = seed if setup.pretraining_seed is None else setup.pretraining_seed
+    twins, learner = pretrain(patches, roles, setup.design, setup.recipe, first, state, f"Barlow Twins, {cycle}")
+    steps = [(f"Barlow Twins, {cycle}", learner)]
+    if name in SHARES:
+        model, learner = train_joint(twins, SHARES[name], *told, what=f"{name}, seed {seed}")
+        return model, [*steps, (f"both losses, {name}", learner)]
+    encoder = deepcopy(twins.encoder)
+    learner = finetune_siamese(encoder, *told, what=f"Siamese {name}, seed {seed}")
+    steps.append((f"Siamese, {name}", learner))
+    model, learner = train_classifier(encoder, *told, what=f"classifier {name}, seed {seed}")
+    return model, [*steps, (f"classifier, {name}", learner)]
 
 
 def picture_scores(trained: dict, patches: Patches, roles, labels, seed: int) -> pd.DataFrame:

@@ -23,11 +23,12 @@ class Rule:
     low: float = 0.5
 
 
-RULES = (
-    Rule("la_max_ml"), Rule("la_min_ml"), Rule("lasv_ml"), Rule("lvedv_ml"), Rule("lvsv_ml - rvsv_ml"),
-    Rule("laef_pct", sign=-1),
-)
-"""A leaking mitral valve enlarges LA and LV, and the LV pumps more than the RV (section 1); ours, fixed beforehand."""
+RULES = (Rule("la_max_ml"), Rule("lasv_ml"), Rule("lvedv_ml"), Rule("lvsv_ml - rvsv_ml"))
+"""A leaking mitral valve enlarges LA and LV, more flows into the LA, and the LV pumps more than the RV (section 1).
+
+Ours, and few: the label model takes voters to err independently, so several measures of one large atrium would outvote
+the rest.
+"""
 
 
 def votes(table: pd.DataFrame, rules=RULES) -> pd.DataFrame:

@@ -44,17 +44,18 @@ def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = "", bou
 def calibration_figure(table, names: dict, synthetic: bool):
     """Observed share over predicted probability, a line a model; table: of `cussp.calibration`. Returns the figure."""
     models = list(dict.fromkeys(table["model"]))
-    figure, axes = plt.subplots(1, len(models), figsize=(3.1 * len(models), 3.2), sharex=True, sharey=True,
-                                squeeze=False)
-    for ax, model in zip(axes[0], models):
+    lines, columns = -(-len(models) // 4), min(4, len(models))
+    figure, axes = plt.subplots(lines, columns, figsize=(3.1 * columns, 3.2 * lines), squeeze=False)
+    for ax in axes.flat[len(models):]:
+        ax.set_axis_off()
+    for ax, model in zip(axes.flat, models):
         part = table[table["model"] == model]
         errors = np.abs(part[["low", "high"]].T.to_numpy() - part["observed"].to_numpy())
         ax.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
         ax.errorbar(part["predicted"], part["observed"], errors, marker="o", capsize=3)
         ax.set_title(f"{names[model]}\nBrier {part['brier'].iloc[0]:.3f} (prevalence alone "
                      f"{part['brier_prevalence'].iloc[0]:.3f})", fontsize=8)
-        ax.set(xlabel="predicted probability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes[0, 0].set_ylabel("observed share")
+        ax.set(xlabel="predicted probability", ylabel="observed share", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return mark_synthetic(figure, synthetic)
 
 

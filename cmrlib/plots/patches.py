@@ -1,5 +1,6 @@
 """CUSSP's preparation as pictures (its figures 2, 4 and 8), and where on a patch a score comes from."""
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -70,12 +71,13 @@ def patch_strips(strips, synthetic: bool, columns: int = 7):
 def saliency_sheet(evidence, synthetic: bool, columns: int = 4):
     """What speaks for (red) and against (blue) the positive class, a row a cine; returns the figure.
 
-    evidence: title → (pixels (frames, rows, columns), attributions of the same shape). The frames shown are those in
-    which most is attributed, in their order in time; the last picture is the sum over all frames.
+    evidence: title → (pixels (frames, rows, columns), attributions of the same shape), here smoothed by a pixel. The
+    frames shown are those in which most is attributed, in their order in time; the last picture sums over all frames.
     """
     figure, axes = plt.subplots(len(evidence), columns + 1, figsize=(2.0 * (columns + 1), 2.2 * len(evidence)),
                                 squeeze=False)
     for row, (title, (pixels, weights)) in zip(axes, evidence.items()):
+        weights = np.stack([cv2.GaussianBlur(one.astype(np.float32), (0, 0), 1.0) for one in weights])
         frames = np.sort(np.argsort(-np.abs(weights).sum((1, 2)))[:columns])
         shown = [(pixels[t], weights[t], f"frame {t}") for t in frames]
         shown.append((pixels.mean(0), weights.sum(0), "all frames"))
