@@ -15,13 +15,13 @@ def attribution(model: MitralRegurgitation, patches, rows, steps: int = 24) -> t
     the two logits, up to the integral's error (Sundararajan et al. 2017)."""
     cines = Cines(patches, rows, frames=model.frames)
     pixels = torch.stack([cines[i][0] for i in range(len(cines))])
-    network = model.model.eval().float()
-    found = []
+    network, found = model.model.eval(), []
+    device = next(network.parameters()).device
     for one in pixels:  # a cine at a time: memory, and no batch that another cine could change
-        x = scaled(one[None])
+        x = scaled(one[None].to(device))
         still = x.mean(1, keepdim=True).expand_as(x).contiguous()
         integrated = IntegratedGradients(network).attribute(x, still, n_steps=steps, internal_batch_size=8)
-        found.append(integrated[0].detach().numpy())
+        found.append(integrated[0].detach().cpu().numpy())
     return pixels.numpy(), np.stack(found)
 
 

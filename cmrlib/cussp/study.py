@@ -128,10 +128,11 @@ def cnn_settings(cohort, observer: str, roles, labels, settings, recipe: CnnReci
                  weak=None, field_mm: float = 180.0, frames: int = 20):
     """(rows of mr_scores.csv of the best setting, settings table, losses): each setting once, the one with the best
     validation AUC under every seed. folder: where prepared cines lie."""
-    kinds = {setting.masks: _centre_patches(cohort, observer, setting.masks, settings, folder, field_mm, frames, roles)
-             for setting in settings}
     rows, losses, scores = [], [], {}
     subjects = roles.index[roles != "unlabelled"]
+    people, size = [*subjects, *([] if weak is None else weak.index)], max(setting.size for setting in settings)
+    kinds = {kind: prepare_cohort(cohort, observer, Preprocessing(kind, size, field_mm, frames), folder / kind, people)
+             for kind in dict.fromkeys(setting.masks for setting in settings)}
     for setting in settings:
         patches = kinds[setting.masks]
         model, learner = train_cnn_lstm(patches, roles, labels, setting, recipe, seeds[0], state, weak)
@@ -154,12 +155,6 @@ def cnn_settings(cohort, observer: str, roles, labels, settings, recipe: CnnReci
 def all_settings(sizes, attention, masks, backbone: str, hidden: int) -> list[Setting]:
     """Rows of the settings table: input size × attention × masks."""
     return [Setting(size, bool(one), mask, backbone, hidden) for size, one, mask in product(sizes, attention, masks)]
-
-
-def _centre_patches(cohort, observer, kind, settings, folder, field_mm, frames, roles):
-    size = max(setting.size for setting in settings)
-    return prepare_cohort(cohort, observer, Preprocessing(kind, size, field_mm, frames), folder / kind,
-                          list(roles.index))
 
 
 def _cnn_rows(model, patches, subjects, labels, roles, seed, precision):
