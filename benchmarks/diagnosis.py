@@ -38,7 +38,7 @@ def siamese_speedup(arguments) -> dict:
     """Siamese step, plain over ours."""
     pair = [torch.randn(BATCH, FRAMES, SIDE, SIDE) for _ in range(2)]
     unlike = (torch.arange(BATCH) % 2).float()
-    model = Siamese(Encoder(FRAMES).freeze_all_but_last_block())
+    model = Siamese(Encoder(FRAMES).freeze_all_but())
     return {"siamese_speedup": _speedup("Siamese", model, pair, lambda out: contrastive_loss(out, unlike),
                                         arguments.rounds)}
 

@@ -470,12 +470,21 @@ def test_only_the_last_block_learns_and_frozen_statistics_stay(patches, sides):
 
 
 def test_no_gradient_reaches_frozen_layers():
-    encoder = Encoder(4, 4).freeze_all_but_last_block().train()
+    encoder = Encoder(4, 4).freeze_all_but().train()
     model = Classifier(encoder, 8)
     model.train()
     model(torch.randn(3, 4, 32, 32)).sum().backward()
     assert encoder.conv1.weight.grad is None and encoder.layer4[0].conv1.weight.grad is None
     assert encoder.layer4[1].conv1.weight.grad.abs().sum() > 0 and not encoder.layer2[0].bn1.training
+
+
+def test_the_last_block_may_be_read_as_the_last_stage():
+    encoder = Encoder(4, 4).freeze_all_but("stage").train()
+    encoder(torch.randn(3, 4, 32, 32)).sum().backward()
+    assert encoder.layer3[1].conv2.weight.grad is None and encoder.layer4[0].conv1.weight.grad.abs().sum() > 0
+    assert encoder.layer4[0].bn1.training and not encoder.layer3[0].bn1.training
+    with pytest.raises(ValueError, match="unknown part 'head'"):
+        encoder.freeze_all_but("head")
 
 
 def test_the_joint_networks_classifier_is_the_one_that_was_trained():

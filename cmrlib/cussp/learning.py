@@ -26,13 +26,18 @@ SHARES = {"cussp1": 0.9, "cussp2": 0.5, "cussp3": 0.1}
 
 @dataclass(frozen=True)
 class Design:
-    """Sizes of the networks; the paper's, where it names them. frames: of the window from ED on, 0 for all."""
+    """Sizes of the networks; the paper's, where it names them.
+
+    frames: of the window from ED on, 0 for all. last: what the Siamese step and the classifier may change, "block" or
+    "stage" (two blocks): "the last block of the ResNet18" can be read as either.
+    """
 
     width: int = 64
     projector: int = 2048
     hidden: int = 256
     dropout: float = 0.2
     frames: int = 0
+    last: str = "block"
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe,
     learn = _learner(dls, twins, _unlabelled(barlow_loss))
     sides = hashlib.blake2b(rows.to_csv(index=False).encode(), digest_size=8).hexdigest()
     _fit(learn, recipe.barlow_epochs, recipe.barlow_rate, seed, recipe, state, what,
-         [Views(recipe.views, twice=True)], {"patches": patches.digest, "design": str(design), "rows": sides})
+         [Views(recipe.views, twice=True)], {"patches": patches.digest, "rows": sides,
+                                                    "design": (design.width, design.projector, design.frames)})
     return twins, learn
 
 
@@ -87,7 +93,7 @@ def finetune_siamese(encoder: Encoder, patches: Patches, roles, labels, design: 
                      state=None, what: str = "Siamese") -> Learner:
     """Step (ii): pairs of labelled training cines; everything but the encoder's last block stays as it is."""
     torch.manual_seed(seed)
-    encoder.freeze_all_but_last_block()
+    encoder.freeze_all_but(design.last)
     sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
     dls = loaders(Pairs(sides["train"]), Pairs(sides["validation"], fixed=True), recipe.batch_size)
     learn = _learner(dls, Siamese(encoder), partial(_pair_loss, margin=recipe.margin))
@@ -104,7 +110,7 @@ def train_classifier(encoder: Encoder, patches: Patches, roles, labels, design: 
         torch.manual_seed(seed)
         own = Encoder(encoder.frames, encoder.width)
         own.load_state_dict(start)
-        own.freeze_all_but_last_block()
+        own.freeze_all_but(design.last)
         model = Classifier(own, design.hidden, design.dropout)
         sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
         learn = _learner(loaders(sides["train"], sides["validation"], recipe.batch_size), model, _entropy)

@@ -11,6 +11,9 @@ BARLOW_LAMBDA = 0.0051
 """Weight of the off-diagonal terms: Zbontar et al. 2021; not stated in the paper."""
 
 
+LAST = ("block", "stage")
+
+
 class Encoder(nn.Module):
     """ResNet-18 that sees the frames of a cine as channels: (b, frames, rows, columns) → (b, 8 · width).
 
@@ -41,12 +44,16 @@ class Encoder(nn.Module):
     def forward(self, x):
         return self.features(x).mean((2, 3))
 
-    def freeze_all_but_last_block(self) -> "Encoder":
-        """Only the last residual block still learns; batch norm of all others keeps the statistics that it has."""
-        last = self.layer4[-1]
+    def freeze_all_but(self, last: str = "block") -> "Encoder":
+        """Only the last residual block still learns, or the last stage, which is two of them; batch norm of all others
+        keeps the statistics that it has."""
+        if last not in LAST:
+            raise ValueError(f"unknown part {last!r} to go on learning; there are {', '.join(LAST)}")
+        kept = self.layer4 if last == "stage" else self.layer4[-1:]
         self.requires_grad_(False)
-        last.requires_grad_(True)
-        self.frozen = (self.conv1, self.bn1, self.layer1, self.layer2, self.layer3, *self.layer4[:-1])
+        kept.requires_grad_(True)
+        still = () if last == "stage" else (self.layer4[0],)
+        self.frozen = (self.conv1, self.bn1, self.layer1, self.layer2, self.layer3, *still)
         return self.train(self.training)
 
     def train(self, mode: bool = True):
