@@ -17,6 +17,7 @@ NEEDS = {
     "03_tempreg": ["00_cohort", "01_segmentation"],
     "04_mvnet": ["00_cohort"],
     "06_sslhf": ["01_segmentation"],
+    "05_cussp": [],
     "09_agreement": ["02_measurements"],
     "11_figures": ["01_segmentation", "03_tempreg", "04_mvnet"],
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],

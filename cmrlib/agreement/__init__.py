@@ -5,7 +5,7 @@ the reason in `note`. Columns have the unit of the ratings unless their name say
 rating are left out and counted (`n_missing`); ratings entered twice are refused.
 """
 
-from cmrlib.agreement.classification import choose_threshold, classification, roc_pr
+from cmrlib.agreement.classification import choose_threshold, classification, classification_over_runs, roc_pr
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
 from cmrlib.agreement.observers import (
     comparable,
@@ -25,6 +25,7 @@ __all__ = [
     "bootstrap",
     "choose_threshold",
     "classification",
+    "classification_over_runs",
     "comparable",
     "compare",
     "headline",

@@ -43,6 +43,32 @@ def classification(y_true, score, threshold, subjects=None, n_boot=N_BOOT, seed=
     return pd.DataFrame(table)
 
 
+def classification_over_runs(y_true, scores, thresholds, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """Mean of each metric over several runs (seeds) of one model, with a bootstrap interval over subjects.
+
+    scores: (rows, runs). thresholds: (runs,), each fixed on validation data of its run. All runs see the same
+    resamples, so the interval is that of the mean. Returns metric, estimate, low, high, sd (between runs; NaN for one),
+    n, n_positive, n_runs, n_undefined, note.
+    """
+    scores, thresholds = np.asarray(scores, float), np.asarray(thresholds, float)
+    if scores.ndim != 2 or scores.shape[1] != len(thresholds) or not len(thresholds):
+        raise ValueError(f"expected scores (rows, runs) and a threshold a run, got {scores.shape}, {thresholds.shape}")
+    whole, drawn, rows = [], [], None
+    for column, threshold in zip(scores.T, thresholds):
+        rows, positive = _classes(y_true, np.where(np.isnan(scores).any(1), np.nan, column), subjects)
+        whole.append({k: v[0] for k, v in _metrics(np.ones((1, rows.n)), positive, rows.columns[1], threshold).items()})
+        drawn.append(_resampled(rows, threshold, n_boot, seed) if rows.n_subjects >= MIN_SUBJECTS else {})
+    both, table = 0 < positive.sum() < rows.n, []
+    for name in METRICS:
+        each = np.array([one[name] for one in whole])
+        low, high, n_undefined = percentiles(np.mean([d.get(name, np.empty(0)) for d in drawn], 0), rows.n_subjects)
+        table.append({"metric": name, "estimate": float(each.mean()), "low": low, "high": high,
+                      "sd": float(each.std(ddof=1)) if len(each) > 1 else np.nan, **rows.counts,
+                      "n_positive": int(positive.sum()), "n_runs": len(each), "n_undefined": n_undefined,
+                      "note": few_subjects(rows) or ("" if both else "one class only: nothing to tell apart")})
+    return pd.DataFrame(table)
+
+
 def _classes(y_true, score, subjects=None):
     rows = complete(y_true, score, subjects=subjects)
     classes = np.unique(rows.columns[0])

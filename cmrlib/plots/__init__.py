@@ -1,7 +1,9 @@
 """Pictures: a table (or a cine) in, an ax or a figure out. Nothing is computed here that a table should hold."""
 
 from cmrlib.plots.cines import animate, base_mid_apex, heart_box, phase_sheet, show_slice, stack_picture
+from cmrlib.plots.classification import calibration_figure, loss_panels, model_intervals, roc_pr_figure
 from cmrlib.plots.frames import confidence_error, frame_curves, frame_errors_by, seed_pairs
+from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet
 from cmrlib.plots.phantom import cycle_figure, published_figure
 from cmrlib.plots.series import thumbnails
 from cmrlib.plots.sslhf import (
@@ -41,10 +43,12 @@ from cmrlib.plots.valve import (
 
 __all__ = [
     "agreement_figure", "animate", "animate_points", "auc_by_method", "base_mid_apex", "bland_altman",
-    "clinical_figure", "confidence", "confidence_error", "confusion", "curve_panels", "cycle_figure", "edge_sheet",
-    "evidence_sheet", "few_labels", "frame_curves", "frame_errors_by", "gains_figure", "heart_box", "loss_curves",
-    "mark_synthetic", "motion_curves", "overlap_figure", "overlap_strips", "phase_sheet", "points_sheet",
-    "precision_figure", "published_figure", "regression", "restoration_bars", "restoration_sheet", "roc_by_method",
-    "seed_pairs", "segment_heatmap", "show_slice", "stack_picture", "stage_figure", "stage_points_figure",
-    "thumbnails", "use_style", "variability_figure", "volume_curves",
+    "calibration_figure", "clinical_figure", "confidence", "confidence_error", "confusion", "curve_panels",
+    "cycle_figure", "edge_sheet", "evidence_sheet", "few_labels", "frame_curves", "frame_errors_by", "gains_figure",
+    "heart_box", "loss_curves", "loss_panels", "mark_synthetic", "model_intervals", "motion_curves",
+    "overlap_figure", "overlap_strips", "patch_strips", "phase_sheet", "points_sheet", "precision_figure",
+    "preparation_steps", "published_figure", "real_patches", "regression", "restoration_bars", "restoration_sheet",
+    "roc_by_method", "roc_pr_figure", "saliency_sheet", "seed_pairs", "segment_heatmap", "show_slice",
+    "stack_picture", "stage_figure", "stage_points_figure", "thumbnails", "use_style", "variability_figure",
+    "volume_curves",
 ]

@@ -1,0 +1,919 @@
+"""CUSSP: a drawn heart whose valve is known, losses against loops and limits, what may and may not learn, no leaks."""
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import cv2
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import nn
+
+from cmrlib import plots
+from cmrlib.agreement import classification, classification_over_runs
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation, Cohort
+from cmrlib.cussp import (
+    CnnLstm,
+    CnnRecipe,
+    Design,
+    Distortion,
+    MitralRegurgitation,
+    Preprocessing,
+    Recipe,
+    RefusedError,
+    Setting,
+    Setup,
+    assign_roles,
+    attribution,
+    barlow_loss,
+    calibration,
+    cases,
+    centre_errors,
+    centre_metrics,
+    contrastive_loss,
+    curves,
+    gap_closed,
+    joint_loss,
+    locate,
+    metrics_of,
+    paired_auc,
+    picture_scores,
+    prepare,
+    prepare_cohort,
+    pretraining_rows,
+    require_no_leak,
+    systolic_shadow,
+    table_2,
+    tabular_scores,
+    thresholds,
+    train_cnn_lstm,
+    train_models,
+    weak_labels,
+    window_frames,
+)
+from cmrlib.cussp.batches import Cines, Pairs, distorted, loaders, scaled
+from cmrlib.cussp.cnnlstm import SpatialAttention, WeakLoss
+from cmrlib.cussp.evaluation import auc, score_rows, wilson
+from cmrlib.cussp.learning import finetune_siamese, labelled, pretrain
+from cmrlib.cussp.network import BARLOW_LAMBDA, BarlowTwins, Classifier, Encoder, Joint, cross_correlation
+from cmrlib.cussp.preparation import equalise, outside_share, patch_planes
+from cmrlib.cussp.tabular import LITERAL, forest_search, four_chamber_features, measured_features, probabilities
+from cmrlib.cussp.weak import ABSTAIN, LabelModel, Rule, votes
+from cmrlib.measures import FEATURES
+from cmrlib.measures.arealength import single_plane_curve
+from cmrlib.phantom import make_cohort
+
+PREP = Preprocessing("valve", 32, 100.0, 8)
+DESIGN = Design(width=4, projector=8, hidden=8)
+RECIPE = Recipe(1, 1, (1,), 1, batch_size=8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def mr(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("mr") / "c", subjects=42, frames=8, size=64, spacing_mm=3.6,
+                       views=["4ch"], cohort="mr", subslices=1, workers=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def sides(mr):
+    """(roles, labels) of the small cohort."""
+    return (assign_roles(mr.subjects, "mr", 24, 12, 0.25),
+            mr.subjects.set_index("participant_id")["mr"].astype(float))
+
+
+@pytest.fixture(scope="module")
+def patches(mr, tmp_path_factory):
+    return prepare_cohort(mr, "truth", PREP, tmp_path_factory.mktemp("patches"))
+
+
+@pytest.fixture(scope="module")
+def trained(patches, sides):
+    """Every model of pictures, one epoch each."""
+    return train_models(patches, *sides, Setup(DESIGN, RECIPE), ("cussp1", "siam", "siam25"), 1)
+
+
+def drawn(angle_deg=0.0, spacing_mm=(1.5, 1.5), centre=(70.0, 60.0), shape=(140, 140), frames=10, es=4):
+    """(cine, annotation): an LV of 60 × 30 mm, apex at `angle_deg` from down, above an LA of 34 mm; valve at `centre`
+    (column, row). Systole shortens the LV; the LA is brighter than the LV, and both have a ramp in them."""
+    rows, columns = np.indices(shape).astype(float)
+    x, y = (columns - centre[0]) * spacing_mm[1], (rows - centre[1]) * spacing_mm[0]
+    angle = np.deg2rad(angle_deg)
+    down, across = x * -np.sin(angle) + y * np.cos(angle), x * np.cos(angle) + y * np.sin(angle)
+    mask = np.zeros((frames, 1, *shape), np.uint8)
+    for t in range(frames):
+        length = 60 - 15 * (1 - abs(t - es) / es if t <= 2 * es else 0)
+        mask[t, 0][(down > 0) & (down < length) & (abs(across) < 15)] = 1
+        mask[t, 0][(down <= 0) & (down > -34) & (abs(across) < 15)] = 4
+    pixels = (40 + 100 * (mask == 1) + 200 * (mask == 4) + 0.4 * across + 0.4 * down).astype(np.int16)
+    affine = np.diag([-spacing_mm[1], -spacing_mm[0], 8.0, 1.0])
+    times = np.arange(frames)[None] * 80.0
+    cine = Cine(pixels, affine, "4ch", "a", frame_times_ms=times, rr_ms=np.array([80.0 * frames]))
+    return cine, Annotation(mask, dict.fromkeys(range(frames), ("lv", "la")))
+
+
+# --- where the valve lies --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("angle", "spacing"),
+                         [(0, (1.5, 1.5)), (37, (1.5, 1.5)), (-140, (1.2, 1.9)), (90, (2.0, 1.4))])
+def test_the_valve_and_the_axis_of_a_drawn_heart(angle, spacing):
+    cine, annotation = drawn(angle, spacing)
+    valve = locate(cine, annotation)
+    np.testing.assert_allclose(valve.centre_px, (70, 60), atol=1.3)
+    apex = [-np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))]
+    assert valve.apical @ apex > np.cos(np.deg2rad(3))
+
+
+@pytest.mark.parametrize("angle", [0, 37, -140])
+def test_the_patch_holds_the_valve_in_its_middle_atrium_above(angle):
+    patch = prepare(*drawn(angle), Preprocessing("valve", 50, 80.0, 10))
+    middle = (50 - 1) / 2
+    np.testing.assert_allclose(patch.planes[0].points([patch.valve.centre_px])[0], (middle, middle), atol=1e-9)
+    upright = patch.cropped[0]  # LA 240, LV 140, outside 40
+    assert abs(upright[middle.__floor__() - 8, 25] - 240) < 15 and abs(upright[middle.__ceil__() + 8, 25] - 140) < 25
+    assert abs(upright[12, 2] - 40) < 50 and abs(upright[40, 47] - 40) < 50
+
+
+def test_however_a_heart_lies_its_patch_is_the_same():
+    straight, turned = (prepare(*drawn(angle), PREP).cropped for angle in (0, 37))
+    assert np.corrcoef(straight.ravel(), turned.ravel())[0, 1] > 0.97
+
+
+def test_patch_points_invert_exactly():
+    cine, annotation = drawn(37, (1.2, 1.9))
+    for follow in (False, True):
+        for plane in patch_planes(cine, locate(cine, annotation), replace(PREP, follow=follow)):
+            points = np.array([[3.25, 91.5], [70.0, 60.0], [139.0, 0.0]])
+            np.testing.assert_allclose(plane.back_points(plane.points(points)), points, atol=1e-9)
+
+
+def test_a_patch_that_follows_the_valve_keeps_it_in_the_middle():
+    cine, annotation = drawn()
+    moved = np.stack([np.roll(frame, 3 * t, 2) for t, frame in enumerate(annotation.mask)])
+    annotation = replace(annotation, mask=moved)
+    still, follows = (patch_planes(cine, locate(cine, annotation), replace(PREP, follow=f)) for f in (False, True))
+    assert len(still) == 1 and len(follows) == cine.frames
+    shifts = np.diff([plane.back_points([[0, 0]])[0, 0] for plane in follows])
+    np.testing.assert_allclose(shifts, 3, atol=0.6)
+
+
+def refusal(cine, annotation, preprocessing=PREP):
+    with pytest.raises(RefusedError) as error:
+        prepare(cine, annotation, preprocessing)
+    assert cine.name in str(error.value) and isinstance(error.value, ValueError)
+    return error.value.reason
+
+
+def test_what_cannot_be_prepared_is_refused_with_a_reason():
+    cine, annotation = drawn()
+    without = {code: replace(annotation, mask=np.where(annotation.mask == code, 0, annotation.mask)) for code in (1, 4)}
+    assert refusal(cine, without[1]) == "no LV in the masks" and refusal(cine, without[4]) == "no LA in the masks"
+    nobody = replace(annotation, annotated=dict.fromkeys(range(10), ("lv",)))
+    assert refusal(cine, nobody) == "LV or LA not drawn"
+    apart = annotation.mask.copy()
+    apart[:, :, 45:62] = 0
+    assert refusal(cine, replace(annotation, mask=apart)) == "LA and LV never meet"
+    assert refusal(cine.select(range(7)), annotation) == "too few frames"
+
+
+def test_a_patch_that_leaves_the_image_is_filled_and_counted_and_refused_where_most_of_it_is_gone():
+    cine, annotation = drawn(centre=(12.0, 60.0))
+    patch = prepare(cine, annotation, PREP)
+    assert 0.1 < patch.outside < 0.5 and patch.cropped.min() >= min(patch.window[0], cine.pixels.min())
+    places = patch.planes[0].back_points(np.c_[np.tile(np.arange(32), 32), np.repeat(np.arange(32), 32)])
+    beyond = ((places < -0.5) | (places > 139.5)).any(1)
+    assert patch.outside == pytest.approx(beyond.mean())
+    assert refusal(cine, annotation, replace(PREP, field_mm=900.0)) == "patch outside the image"
+    plane = patch_planes(*[drawn()[0], locate(*drawn())], replace(PREP, field_mm=20.0))[0]
+    assert outside_share(plane) == 0
+
+
+def test_lost_pixel_sizes_are_guessed_from_the_lv():
+    cine, annotation = drawn()
+    known, lost = locate(cine, annotation), locate(replace(cine, spacing_known=False), annotation)
+    np.testing.assert_allclose(lost.spacing_mm / known.spacing_mm, 90 / 60, rtol=0.05)
+
+
+def test_fewer_and_uneven_frames_become_the_grid():
+    cine, annotation = drawn(frames=12, es=5)
+    patch = prepare(replace(cine, ed=11, es=5), annotation, replace(PREP, frames=50))
+    assert patch.pixels.shape == (50, 32, 32)
+    assert patch.ed == pytest.approx(11 / 12 * 50) and patch.es == pytest.approx(5 / 12 * 50)
+    own = prepare(replace(cine, ed=11, es=5), annotation, replace(PREP, frames=12))
+    np.testing.assert_allclose(patch.cropped[25], own.cropped[6], atol=1e-3)  # half a cycle in both
+
+
+def test_phases_come_from_names_or_from_the_lv_area():
+    cine, annotation = drawn(es=4)
+    assert (prepare(cine, annotation, replace(PREP, frames=10)).es) == pytest.approx(4)
+    annotation.frames = {"ed": 9, "es": 3}
+    patch = prepare(cine, annotation, replace(PREP, frames=10))
+    assert (patch.ed, patch.es) == (9, 3)
+
+
+@pytest.mark.parametrize(("total", "ed", "count", "wanted"), [
+    (50, 0, 25, list(range(25))), (50, 40, 25, [*range(40, 50), *range(15)]), (20, 18.6, 10, [19, *range(9)]),
+    (8, 3, 8, [3, 4, 5, 6, 7, 0, 1, 2])])
+def test_the_window_goes_on_with_the_first_frame(total, ed, count, wanted):
+    assert window_frames(total, ed, count).tolist() == wanted
+
+
+def test_es_at_the_start_of_the_recording_lies_in_the_window():
+    for ed, es in product(range(20), range(20)):
+        if (es - ed) % 20 < 10:
+            assert es in window_frames(20, ed, 10)
+    with pytest.raises(ValueError, match="25 frames does not fit a cycle of 20"):
+        window_frames(20, 0, 25)
+
+
+def test_equalisation_gives_equally_many_pixels_every_grey_value():
+    rng = np.random.default_rng(0)
+    cropped = rng.gamma(2.0, 50.0, (4, 40, 40)).astype(np.float32)
+    grey = equalise(cropped, (20.0, 300.0))
+    assert (grey[cropped <= 20] == 0).all() and (grey[cropped >= 300] == 255).all()
+    inside = grey[(cropped > 20) & (cropped < 300)]
+    counts = np.histogram(inside, 8, (0, 256))[0] / len(inside)
+    np.testing.assert_allclose(counts, 1 / 8, atol=0.02)
+    order = np.argsort(cropped, axis=None)
+    assert (np.diff(grey.ravel()[order].astype(int)) >= 0).all()  # one mapping, which never turns round
+
+
+def test_equalisation_against_a_naive_loop():
+    cropped = np.array([[[10, 30, 50, 70, 90, 200]]], np.float32)
+    window, values = (20.0, 100.0), [30, 50, 70, 90]
+    naive = [0, *[round(255 * sum(v < x for v in values) / 4) for x in values], 255]  # the share that is darker
+    assert equalise(cropped, window).ravel().tolist() == naive
+    np.testing.assert_array_equal(equalise(np.full((2, 3, 3), 7.0), (0.0, 1.0)), 255)
+
+
+# --- patches of a cohort ---------------------------------------------------------------------------------------------
+
+
+def test_patches_are_made_once_and_refusals_counted(mr, patches, tmp_path):
+    assert patches.table["place"].tolist() == list(range(42)) and patches.pixels.shape == (42, 8, 32, 32)
+    row = patches.table.iloc[5]
+    annotation = mr.observer("truth").mask(row["cine"])
+    annotation.frames = mr.observer("truth").frames(row["cine"])
+    np.testing.assert_array_equal(patches.pixels[5], prepare(mr.cine(row["cine"]), annotation, PREP).pixels)
+    before = (patches.folder / "patches.npy").stat().st_mtime_ns
+    assert prepare_cohort(mr, "truth", PREP, patches.folder).digest == patches.digest
+    assert (patches.folder / "patches.npy").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="could be prepared by the masks of 'truth': patch outside"):
+        prepare_cohort(mr, "truth", replace(PREP, field_mm=2000.0), tmp_path)
+    assert not list(tmp_path.glob("*.tsv"))
+
+
+def test_a_cine_without_atrium_is_a_row_with_a_reason(mr, tmp_path):
+    from cmrlib.cohort import Observer
+
+    other = Observer(tmp_path / "half")
+    for name in mr.cines["cine"][:3]:
+        annotation, cine = mr.observer("truth").mask(name), mr.cine(name)
+        mask = np.array(annotation.mask)
+        mask[(mask == 4)] = 0 if name == mr.cines["cine"][0] else 4
+        other.write(cine, Annotation(mask, annotation.annotated))
+    made = prepare_cohort(Cohort.open(mr.path, [tmp_path / "half"]), "half", PREP, tmp_path / "p")
+    assert made.table["refused"].tolist()[:4] == ["no LA in the masks", "", "", "not segmented"]
+    assert made.table["place"].tolist()[:4] == [-1, 0, 1, -1] and len(made.usable()) == 2
+    counted = made.refusals().set_index("reason")["cines"]
+    assert counted["not segmented"] == 39 and counted["none: prepared"] == 2
+
+
+def test_the_systolic_shadow_is_what_darkens_in_systole_above_the_valve(patches):
+    class Drawn:
+        pixels = np.full((3, 10, 30, 30), 200, np.uint8)
+
+    Drawn.pixels[1, 2:6, 3:15, 10:20] = 100  # a jet from ED 2 to ES 6
+    Drawn.pixels[2, 2:6, 15:30] = 0  # below the valve: none of its business
+    rows = pd.DataFrame({"place": [0, 1, 2], "ed": 2.0, "es": 6.0})
+    np.testing.assert_allclose(systolic_shadow(Drawn, rows), [0, 100 / 255, 0], atol=1e-6)
+    assert np.isfinite(systolic_shadow(patches, patches.usable())).all()
+
+
+# --- roles and leaks -------------------------------------------------------------------------------------------------
+
+
+def people(n=100, positive=20, unknown=0):
+    label = [1.0] * positive + [0.0] * (n - positive) + [np.nan] * unknown
+    return pd.DataFrame({"participant_id": [f"P{i:04d}" for i in range(n + unknown)], "valve": label})
+
+
+def test_roles_have_the_papers_counts_and_their_share_of_positives():
+    subjects = people(3704, 515)
+    roles = assign_roles(subjects, "valve", 525, 179)
+    label = subjects.set_index("participant_id")["valve"]
+    counted = pd.crosstab(roles, label)
+    assert counted.loc["test"].tolist() == [154, 25]  # as the paper's
+    assert counted.loc[["train", "validation"]].sum().tolist() == [452, 73]
+    assert counted.loc["validation"].tolist() == [90, 15] and counted.loc["unlabelled"].sum() == 3000
+    other = assign_roles(subjects, "valve", 525, 179, fold=1)
+    assert not set(roles.index[roles == "test"]) & set(other.index[other == "test"])
+    shuffled = assign_roles(subjects.sample(frac=1, random_state=3), "valve", 525, 179)
+    pd.testing.assert_series_equal(shuffled.sort_index(), roles.sort_index())
+
+
+def test_who_has_no_label_is_unlabelled_and_nobody_is_asked_for_twice():
+    roles = assign_roles(people(60, 12, unknown=40), "valve", 0, 20)
+    assert (roles[[f"P{i:04d}" for i in range(60, 100)]] == "unlabelled").all()
+    assert (roles != "unlabelled").sum() == 60
+    with pytest.raises(ValueError, match="50 \\+ 20 labelled subjects are asked for, 60 have a label"):
+        assign_roles(people(60, 12), "valve", 50, 20)
+    with pytest.raises(ValueError, match="one class only on a side"):
+        assign_roles(people(60, 1), "valve", 40, 20)
+    with pytest.raises(ValueError, match="no column 'mr'"):
+        assign_roles(people(), "mr", 40, 20)
+    with pytest.raises(ValueError, match=r"expected 0, 1 or n/a"):
+        assign_roles(people().replace({"valve": {1.0: 2.0}}), "valve", 40, 20)
+
+
+def test_pretraining_never_sees_validation_or_test_subjects(patches, sides):
+    roles, _ = sides
+    seen = set(pretraining_rows(patches, roles)["participant_id"])
+    assert seen == set(roles.index[roles.isin(["train", "unlabelled"])])
+    assert not seen & set(roles.index[roles.isin(["validation", "test"])])
+    _, learner = pretrain(patches, roles, DESIGN, RECIPE, 1)
+    places = patches.table.set_index("place")["participant_id"]
+    for part in (learner.dls.train, learner.dls.valid):  # the lists that the network was really fed from
+        assert set(roles[places[part.dataset.places].unique()]) <= {"train", "unlabelled"}
+
+
+def test_a_leak_is_refused(patches, sides):
+    roles, labels = sides
+    with pytest.raises(ValueError, match="1 subjects of validation or test in the pretraining"):
+        require_no_leak([roles.index[roles == "test"][0], roles.index[roles == "train"][0]], roles)
+    with pytest.raises(ValueError, match="in the pretraining"):
+        require_no_leak(["nobody"], roles)
+    whole = replace(patches.preprocessing, kind="whole")
+    weak = pd.Series(0.5, index=roles.index[roles == "validation"])
+    patches.preprocessing, own = whole, patches.preprocessing
+    try:
+        with pytest.raises(ValueError, match="in the pretraining"):
+            train_cnn_lstm(patches, roles, labels, Setting(32, True, "whole", "tiny", 4), CnnRecipe(1), 1, weak=weak)
+    finally:
+        patches.preprocessing = own
+
+
+# --- losses ----------------------------------------------------------------------------------------------------------
+
+
+def naive_barlow(one, other, weight):
+    n, d = one.shape
+    total = 0.0
+    for i, j in product(range(d), range(d)):
+        a, b = one[:, i] - one[:, i].mean(), other[:, j] - other[:, j].mean()
+        c = sum(x * y for x, y in zip(a, b)) / n / np.sqrt((a**2).mean() * (b**2).mean())
+        total += (1 - c) ** 2 if i == j else weight * c**2
+    return total
+
+
+@pytest.mark.parametrize("n", [24, 7])  # the smaller one as a last batch
+def test_barlow_twins_loss_against_a_loop(n):
+    z = np.random.default_rng(1).normal(size=(n, 2, 5))
+    z[:, 1] += 0.5 * z[:, 0]
+    found = barlow_loss(torch.from_numpy(z))
+    assert float(found) == pytest.approx(naive_barlow(z[:, 0], z[:, 1], BARLOW_LAMBDA), rel=1e-4)
+
+
+def test_identical_views_leave_only_the_terms_off_the_diagonal():
+    z = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
+    same = torch.stack([z, z], 1)
+    correlation = cross_correlation(z, z)
+    torch.testing.assert_close(correlation.diagonal(), torch.ones(6), rtol=1e-5, atol=1e-5)
+    off = correlation - torch.diag(correlation.diagonal())
+    assert float(barlow_loss(same, 0.3)) == pytest.approx(0.3 * float(off.square().sum()), rel=1e-4)
+    white = torch.linalg.qr(z - z.mean(0))[0]  # columns without correlation
+    assert float(barlow_loss(torch.stack([white, white], 1), 1.0)) < 0.01
+    assert float(barlow_loss(torch.stack([z, -z], 1), 0.0)) == pytest.approx(4 * 6, rel=1e-4)
+    with pytest.raises(ValueError, match="two or more"):
+        barlow_loss(same[:1])
+
+
+def test_contrastive_loss_at_its_margins():
+    pair = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])  # 5 apart
+    like, unlike = torch.tensor([0.0]), torch.tensor([1.0])
+    assert float(contrastive_loss(pair, like, 1.0)) == pytest.approx(12.5)
+    assert float(contrastive_loss(pair, unlike, 5.0)) == 0 and float(contrastive_loss(pair, unlike, 3.0)) == 0
+    assert float(contrastive_loss(pair, unlike, 7.0)) == pytest.approx(2.0)
+    together = torch.zeros(1, 2, 2, requires_grad=True)
+    loss = contrastive_loss(together, unlike, 2.0)
+    assert loss.item() == pytest.approx(2.0, rel=1e-4)
+    loss.backward()
+    assert torch.isfinite(together.grad).all()
+    both = torch.cat([pair, torch.zeros(1, 2, 2)])
+    assert float(contrastive_loss(both, torch.tensor([0.0, 1.0]), 2.0)) == pytest.approx((12.5 + 2.0) / 2, rel=1e-4)
+
+
+def test_the_joint_loss_is_the_weighted_sum():
+    torch.manual_seed(0)
+    outputs, target = torch.randn(9, 2, 5), (torch.arange(9) % 2).float()
+    barlow = barlow_loss(outputs[:, :, :4])
+    entropy = nn.functional.binary_cross_entropy_with_logits(outputs[:, :, 4], target[:, None].repeat(1, 2))
+    for share in (0.0, 0.1, 0.5, 0.9, 1.0):
+        torch.testing.assert_close(joint_loss(outputs, target, share), share * barlow + (1 - share) * entropy)
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+def test_the_encoder_is_resnet18():
+    from torchvision.models import resnet18  # after cmrlib, which lets it work beside a CPU torch
+
+    theirs, ours = resnet18(num_classes=1).eval(), Encoder(3).eval()
+    weights = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc")}
+    ours.load_state_dict(weights)
+    theirs.fc = nn.Identity()
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert ours(x).shape == (2, 512)
+    with pytest.raises(ValueError, match="takes 3 frames as channels, got 50"):
+        ours(torch.randn(1, 50, 32, 32))
+
+
+def test_barlow_twins_has_the_papers_sizes():
+    twins = BarlowTwins(Encoder(50))
+    assert [m.out_features for m in twins.projector if isinstance(m, nn.Linear)] == [2048] * 3
+    assert twins.projector[0].in_features == 512
+
+
+def test_only_the_last_block_learns_and_frozen_statistics_stay(patches, sides):
+    torch.manual_seed(3)
+    encoder = Encoder(8, 4)
+    for module in encoder.modules():  # statistics that training would change
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    finetune_siamese(encoder, patches, *sides, DESIGN, replace(RECIPE, siamese_epochs=2, siamese_rate=0.01), 1)
+    changed = {name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("layer4.1") for name in changed)
+    assert any("running_mean" in name for name in changed) and "layer4.1.conv2.weight" in changed
+    assert {name for name, p in encoder.named_parameters() if p.requires_grad} == {
+        name for name in dict(encoder.named_parameters()) if name.startswith("layer4.1")}
+    encoder.train()
+    assert not encoder.bn1.training and encoder.layer4[1].bn1.training
+
+
+def test_no_gradient_reaches_frozen_layers():
+    encoder = Encoder(4, 4).freeze_all_but().train()
+    model = Classifier(encoder, 8)
+    model.train()
+    model(torch.randn(3, 4, 32, 32)).sum().backward()
+    assert encoder.conv1.weight.grad is None and encoder.layer4[0].conv1.weight.grad is None
+    assert encoder.layer4[1].conv1.weight.grad.abs().sum() > 0 and not encoder.layer2[0].bn1.training
+
+
+def test_the_last_block_may_be_read_as_the_last_stage():
+    encoder = Encoder(4, 4).freeze_all_but("stage").train()
+    encoder(torch.randn(3, 4, 32, 32)).sum().backward()
+    assert encoder.layer3[1].conv2.weight.grad is None and encoder.layer4[0].conv1.weight.grad.abs().sum() > 0
+    assert encoder.layer4[0].bn1.training and not encoder.layer3[0].bn1.training
+    with pytest.raises(ValueError, match="unknown part 'head'"):
+        encoder.freeze_all_but("head")
+
+
+def test_the_joint_networks_classifier_is_the_one_that_was_trained():
+    model = Joint(BarlowTwins(Encoder(4, 4), 8), 8).eval()
+    x = torch.randn(3, 4, 32, 32)
+    outputs = model(x, x)
+    assert outputs.shape == (3, 2, 9)
+    torch.testing.assert_close(model.classifier().eval()(x), outputs[:, 0, -1])
+
+
+def test_attention_starts_as_identity_and_the_cnn_lstm_reads_any_size():
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(SpatialAttention(8)(x), x)
+    torch.manual_seed(0)
+    with_it, without = CnnLstm("tiny", 32, True, 4).eval(), CnnLstm("tiny", 32, False, 4).eval()
+    without.load_state_dict(with_it.state_dict(), strict=False)
+    cine = torch.randn(2, 5, 48, 48)
+    torch.testing.assert_close(with_it(cine), without(cine))
+    assert with_it(cine).shape == (2,)
+    with pytest.raises(ValueError, match="unknown backbone 'vgg'"):
+        CnnLstm("vgg")
+
+
+def test_the_papers_cnn_is_densenet_121():
+    from torchvision.models import densenet121
+
+    ours, theirs = CnnLstm("densenet121").features.state_dict(), densenet121().features.state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_of_a_pair_never_leaks_and_half_of_the_others_do(patches, sides):
+    cines = labelled(patches, *sides, "train", DESIGN)
+    pairs = Pairs(cines)
+    cines.start = 0.0
+    known = {cines[i][0].numpy().tobytes(): cines.labels[i] for i in range(len(cines))}
+    drawn_pairs = [pairs[i] for i in range(20)]
+    assert all(known[one.numpy().tobytes()] == 0 for one, _, _ in drawn_pairs)
+    assert all(known[other.numpy().tobytes()] == unlike for _, other, unlike in drawn_pairs)
+    assert sum(float(unlike) for *_, unlike in drawn_pairs) == 10
+    assert all(not torch.equal(one, other) for one, other, _ in drawn_pairs)
+    fixed = Pairs(cines, fixed=True)
+    assert torch.equal(fixed[3][1], fixed[3][1])
+
+
+def test_one_class_only_makes_no_pairs(patches, sides):
+    roles, labels = sides
+    cines = labelled(patches, roles, labels * 0, "train", DESIGN)
+    with pytest.raises(ValueError, match="pairs need two cines without MR and one with it, got 18 and 0"):
+        Pairs(cines)
+
+
+@pytest.mark.parametrize(("items", "size", "wanted"), [(9, 4, [5, 4]), (10, 4, [4, 4, 2]), (3, 2, [3]), (1, 4, [1]),
+                                                       (21, 4, [6, 6, 6, 3])])
+def test_no_batch_holds_one_cine_and_a_smaller_last_one_counts(patches, items, size, wanted):
+    cines = Cines(patches, patches.usable()[:items])
+    both = loaders(cines, cines, size)
+    assert [len(x) for x, _ in both.train] == [len(x) for x, _ in both.valid] == wanted
+
+
+def test_half_of_the_cycle_starts_at_ed(patches):
+    rows = patches.usable()
+    half, whole = Cines(patches, rows, frames=4), Cines(patches, rows)
+    for i in (0, 7):
+        start = int(np.floor(rows["ed"].iloc[i] + 0.5))
+        np.testing.assert_array_equal(half[i][0], patches.pixels[i][(start + np.arange(4)) % 8])
+        np.testing.assert_array_equal(whole[i][0], patches.pixels[i])
+
+
+def test_distortions_treat_all_frames_of_a_cine_alike():
+    torch.manual_seed(0)
+    x = torch.rand(3, 1, 24, 24).expand(3, 5, 24, 24).contiguous() * 2 - 1
+    out = distorted(x, Distortion(noise=0.0, erased=1.0))
+    torch.testing.assert_close(out, out[:, :1].expand_as(out))
+    assert not torch.allclose(out[0], out[1]) and not torch.allclose(out, x)
+    none = Distortion(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    torch.testing.assert_close(distorted(x, none), x.clamp(min=-0.998), atol=1e-4, rtol=0)
+    assert scaled(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+
+
+# --- weak labels -----------------------------------------------------------------------------------------------------
+
+
+def test_rules_vote_by_quantiles_and_abstain_between():
+    table = pd.DataFrame({"participant_id": list("abcdefghij"), "la_maxi_ml_m2": np.arange(10.0),
+                          "lvsvi_ml_m2": np.arange(10.0), "rvsvi_ml_m2": np.arange(10.0)[::-1]})
+    said = votes(table, (Rule("la_max_ml", high=0.8, low=0.5), Rule("la_max_ml", sign=-1),
+                         Rule("lvsv_ml - rvsv_ml"), Rule("laef_pct")))
+    assert said["la_max_ml"].tolist() == [0] * 5 + [ABSTAIN] * 3 + [1] * 2
+    assert said["low la_max_ml"].tolist()[:2] == [1, 1] and list(said)[-1] == "lvsv_ml - rvsv_ml"
+    table.loc[3, "la_maxi_ml_m2"] = np.nan
+    assert votes(table, (Rule("la_max_ml"),)).iloc[3, 0] == ABSTAIN
+    with pytest.raises(ValueError, match="none of the measures"):
+        votes(table, (Rule("laef_pct"),))
+
+
+def test_the_label_model_learns_whom_to_trust_without_labels():
+    rng = np.random.default_rng(0)
+    truth = rng.random(4000) < 0.2
+    said = {}
+    for name, right in (("good", 0.9), ("fair", 0.75), ("coin", 0.5)):
+        vote = np.where(rng.random(4000) < right, truth, ~truth).astype(int)
+        said[name] = np.where(rng.random(4000) < 0.7, vote, ABSTAIN)
+    said["second"] = np.where(rng.random(4000) < 0.8, truth, ~truth).astype(int)
+    said = pd.DataFrame(said)
+    model = LabelModel(0.2).fit(said)
+    table = model.accuracies().set_index("rule")
+    assert table.loc["good", "specificity"] == pytest.approx(0.9, abs=0.06)
+    assert table.loc["coin", "specificity"] == pytest.approx(0.5, abs=0.06)
+    assert table["votes"].tolist() == pytest.approx([0.7, 0.7, 0.7, 1.0], abs=0.03)
+    majority = (said == 1).sum(axis=1) - (said == 0).sum(axis=1)
+    assert auc(truth, model.predict(said)) > auc(truth, majority) + 0.005
+    assert model.predict(said).mean() == pytest.approx(0.2, abs=0.05)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        LabelModel(1.0)
+
+
+def test_the_label_models_posterior_is_bayes_rule():
+    said = pd.DataFrame({"a": [1, 0, ABSTAIN], "b": [1, 1, ABSTAIN]})
+    model = LabelModel(0.3)
+    model.names = ["a", "b"]
+    model.chances = np.array([[[0.6, 0.1, 0.3], [0.2, 0.5, 0.3]], [[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]]])
+    by_hand = [0.3 * 0.5 * 0.6 / (0.3 * 0.5 * 0.6 + 0.7 * 0.1 * 0.2), 0.3 * 0.2 * 0.6 / (0.3 * 0.12 + 0.7 * 0.12), 0.3]
+    np.testing.assert_allclose(model.predict(said), by_hand)
+
+
+def test_weak_labels_are_of_unlabelled_subjects_only(mr, sides):
+    roles, labels = sides
+    weak, table = weak_labels(measured_features(mr, "truth"), roles, labels)
+    assert set(roles[weak.index]) == {"unlabelled"} and len(weak) == 6 and weak.between(0, 1).all()
+    assert {"sensitivity_train", "specificity", "votes"} <= set(table)
+
+
+def test_weak_targets_weigh_less():
+    loss = WeakLoss(0.25)
+    output, target = torch.tensor([0.3, -1.0]), torch.tensor([1.0, 2.7])  # the second is weak, .7
+    one, two = (nn.functional.binary_cross_entropy_with_logits(o, t) for o, t in zip(output, torch.tensor([1.0, 0.7])))
+    torch.testing.assert_close(loss(output, target), (one + 0.25 * two) / 1.25)
+
+
+# --- models of numbers -----------------------------------------------------------------------------------------------
+
+
+def test_single_plane_features_are_those_of_area_and_length(mr):
+    table = four_chamber_features(mr, "truth", list(mr.subjects["participant_id"][:2]))
+    name = mr.cines["cine"][0]
+    curve = single_plane_curve(mr.cine(name), mr.observer("truth").mask(name), "ra")
+    assert table["ra_max_ml"][0] == pytest.approx(np.nanmax(curve))
+    assert list(table) == ["participant_id", "bsa_m2", *FEATURES] and table.notna().all(axis=None)
+    row = table.iloc[0]
+    assert row["lvsv_ml"] == pytest.approx(row["lvedv_ml"] - row["lvesv_ml"])
+    assert row["laef_pct"] == pytest.approx(100 * row["lasv_ml"] / row["la_max_ml"])
+    truth = mr.observer("truth").measures().set_index("participant_id")
+    assert table.set_index("participant_id")["lvedv_ml"].div(truth["lvedv_ml"]).dropna().between(0.5, 1.6).all()
+
+
+def test_measured_features_are_all_divided_by_bsa_and_found_again(mr, tmp_path):
+    table = measured_features(mr, "truth", cache=tmp_path)
+    assert list(table) == ["participant_id", *LITERAL] and len(table) == 42
+    again = measured_features(mr, "truth", cache=tmp_path)
+    pd.testing.assert_frame_equal(again, table)
+    assert len(list(tmp_path.glob("features_*.csv"))) == 1
+
+
+def test_the_forest_finds_what_is_there_and_refuses_one_class():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"participant_id": [f"P{i}" for i in range(60)], "a": rng.normal(size=60),
+                          "b": rng.normal(size=60)})
+    table.loc[4, "b"] = np.nan
+    labels = pd.Series((table["a"] > 0.5).astype(float).to_numpy(), index=table["participant_id"])
+    search = forest_search(table, labels, 0, 3, 10)
+    assert {name.split("__")[1] for name in search.best_params_} == {"n_estimators", "max_depth", "max_features",
+                                                                     "min_samples_leaf"}
+    found = probabilities(search, table, table["participant_id"])
+    assert auc(labels, found) > 0.95
+    assert np.isnan(probabilities(search, table, ["P3", "nobody"])["nobody"])
+    with pytest.raises(ValueError, match="two cases of each class, got 60 without and 0 with"):
+        forest_search(table, labels * 0, 0, 3)
+
+
+def test_floor_and_ceiling_bound_the_forest_on_a_phantom(mr, sides):
+    scores, search, measured = tabular_scores(mr, "truth", *sides, [1], 2)
+    assert set(scores["model"]) == {"rf", "floor", "ceiling"} and search.n_splits_ <= 10 and len(measured) == 42
+    assert scores.loc[scores["model"] == "ceiling", "score"].between(0, 1).all()
+    assert set(scores["split"]) == {"train", "validation", "test"}
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def made_scores(seed=0, n=120, models=("siam25", "floor", "ceiling"), shifts=(1.2, 0.6, 3.0), seeds=(1, 2)):
+    rng = np.random.default_rng(seed)
+    label = (np.arange(n) % 4 == 0).astype(float)
+    roles = pd.Series(np.where(np.arange(n) < n // 3, "validation", "test"), index=[f"P{i:03d}" for i in range(n)])
+    labels = pd.Series(label, index=roles.index)
+    return pd.concat([score_rows(model, one, pd.Series(1 / (1 + np.exp(-(shift * label + rng.normal(size=n)))),
+                                                       index=roles.index), labels, roles)
+                      for model, shift in zip(models, shifts) for one in seeds], ignore_index=True)
+
+
+def test_areas_agree_with_scikit_learn_ties_and_all():
+    label, score = np.array([0, 1, 0, 1, 1, 0]), np.array([0.1, 0.4, 0.4, 0.9, 0.1, 0.2])
+    assert auc(label, score) == pytest.approx(roc_auc_score(label, score))
+    assert np.isnan(auc(np.zeros(3), np.arange(3)))
+
+
+def test_table_2_holds_means_over_seeds_with_thresholds_from_validation():
+    scores = made_scores()
+    chosen = thresholds(scores)
+    table = table_2(scores, chosen).set_index("model")
+    part = scores[(scores["model"] == "siam25") & (scores["split"] == "test")]
+    each = [part[part["seed"] == one] for one in (1, 2)]
+    assert table.loc["siam25", "auc"] == pytest.approx(np.mean([roc_auc_score(p["label"], p["score"]) for p in each]))
+    assert table.loc["siam25", "ap"] == pytest.approx(
+        np.mean([average_precision_score(p["label"], p["score"]) for p in each]))
+    assert table.loc["siam25", "auc_paper"] == 0.88 and np.isnan(table.loc["floor", "auc_paper"])
+    assert table.loc["siam25", "n_runs"] == 2 and table.loc["siam25", "n"] == 80
+    names = {"siam25_auc", "siam25_f1_low", "siam25_pos_acc", "floor_neg_acc_high"}
+    assert set(metrics_of(table.reset_index())) >= names
+    flipped = scores.assign(label=scores["label"].where(scores["split"] == "validation", 1 - scores["label"]))
+    pd.testing.assert_frame_equal(thresholds(flipped), chosen)  # test labels choose nothing
+
+
+def test_one_run_is_the_plain_classification():
+    rng = np.random.default_rng(3)
+    label = (rng.random(50) < 0.3).astype(int)
+    score = label + rng.normal(size=50)
+    plain = classification(label, score, 0.5).set_index("metric")
+    runs = classification_over_runs(label, score[:, None], [0.5]).set_index("metric")
+    pd.testing.assert_frame_equal(runs[["estimate", "low", "high"]], plain[["estimate", "low", "high"]])
+    both = classification_over_runs(label, np.c_[score, score], [0.5, 0.5]).set_index("metric")
+    np.testing.assert_allclose(both["estimate"], runs["estimate"])
+    assert (both["sd"].dropna() == 0).all() and runs["sd"].isna().all()
+    with pytest.raises(ValueError, match="a threshold a run"):
+        classification_over_runs(label, score, [0.5])
+
+
+def test_subjects_without_a_score_are_counted_not_called_negative():
+    scores = made_scores(seeds=(1,))
+    lost = scores["participant_id"].isin(["P100", "P101"]) & (scores["model"] == "siam25")
+    table = table_2(scores.assign(score=scores["score"].mask(lost)), thresholds(scores)).set_index("model")
+    assert table.loc["siam25", "n_missing"] == 2 and table.loc["siam25", "n"] == 78
+    assert table.loc["floor", "n_missing"] == 0
+
+
+def test_the_gap_closed_is_a_share_of_the_way():
+    scores = made_scores(seeds=(1,))
+    value = {name: roc_auc_score(part["label"], part["score"])
+             for name, part in scores[scores["split"] == "test"].groupby("model")}
+    found = gap_closed(scores)
+    share = (value["siam25"] - value["floor"]) / (value["ceiling"] - value["floor"])
+    assert found["gap_closed"] == pytest.approx(share)
+    assert found["gap_closed_low"] < share < found["gap_closed_high"]
+    assert np.isnan(gap_closed(scores[scores["model"] != "floor"])["gap_closed"])
+    difference = paired_auc(scores, "ceiling", "floor")
+    assert difference["difference"] == pytest.approx(value["ceiling"] - value["floor"]) and difference["low"] > 0
+
+
+def test_calibration_by_hand():
+    roles = pd.Series("test", index=list("abcdefgh"))
+    labels = pd.Series([0, 0, 0, 1, 0, 1, 1, 1.0], index=roles.index)
+    said = pd.Series([0.1] * 4 + [0.9] * 4, index=roles.index)
+    scores = score_rows("siam", 1, said, labels, roles)
+    table = calibration(scores, "siam", 2)
+    assert table["observed"].tolist() == [0.25, 0.75] and table["n"].tolist() == [4, 4]
+    assert table["brier"].iloc[0] == pytest.approx((6 * 0.01 + 2 * 0.81) / 8)
+    assert table["brier_prevalence"].iloc[0] == 0.25
+    assert wilson(0.0, 10)[0] == 0 and wilson(0.0, 10)[1] == pytest.approx(0.2775, abs=1e-3)
+
+
+def test_cases_are_the_most_certain_of_each_kind():
+    roles = pd.Series("test", index=list("abcd"))
+    labels = pd.Series([1.0, 0, 1, 0], index=roles.index)
+    scores = score_rows("siam", 1, pd.Series([0.9, 0.8, 0.1, 0.2], index=roles.index), labels, roles)
+    found = cases(scores, 0.5)
+    assert {kind: part["participant_id"].tolist() for kind, part in found.items()} == {
+        "true positive": ["a"], "false positive": ["b"], "false negative": ["c"]}
+
+
+# --- from end to end -------------------------------------------------------------------------------------------------
+
+
+def test_models_are_trained_scored_saved_and_found_again(mr, patches, sides, trained, tmp_path):
+    models, losses, _ = trained
+    roles, labels = sides
+    assert set(models) == {"cussp1", "siam", "siam25"} and models["siam25"].frames == 4 and models["siam"].frames == 0
+    assert {row["view"] for row in losses} >= {"Barlow Twins, half cycle", "Siamese, siam25", "both losses, cussp1"}
+    scores = picture_scores(models, patches, roles, labels, 1)
+    assert len(scores) == 3 * 36 and scores["score"].between(0, 1).all() and scores["label"].notna().all()
+    model = models["siam25"]
+    model.threshold = 0.3
+    model.save(tmp_path / "siam25", seed=1)
+    again = MitralRegurgitation.load(tmp_path / "siam25")
+    card = json.loads((tmp_path / "siam25.json").read_text())
+    assert again.threshold == 0.3 and card["architecture"]["name"] == "CUSSP"
+    row = patches.usable().iloc[3]
+    annotation = mr.observer("truth").mask(row["cine"])
+    annotation.frames = mr.observer("truth").frames(row["cine"])
+    score = again.predict(mr.cine(row["cine"]), annotation)
+    own = scores[(scores["model"] == "siam25") & (scores["participant_id"] == row["participant_id"])]
+    assert score == pytest.approx(model.scores(patches, patches.usable().iloc[[3]])[0], abs=1e-6)
+    assert own.empty or score == pytest.approx(own["score"].iloc[0], abs=0.02)  # bf16: batches differ a little
+    assert again.embeddings(patches, patches.usable()).shape == (42, 32)
+    with pytest.raises(ValueError, match="prepare them anew"):
+        MitralRegurgitation(again.model, replace(PREP, field_mm=90.0)).scores(patches, patches.usable())
+
+
+def test_a_finished_training_is_found_again(patches, sides, tmp_path):
+    setup = Setup(DESIGN, replace(RECIPE, classifier_epochs=(1, 2)))
+    first = train_models(patches, *sides, setup, ("siam25",), 1, tmp_path)[0]["siam25"]
+    jobs = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    second = train_models(patches, *sides, setup, ("siam25",), 1, tmp_path)[0]["siam25"]
+    assert len(jobs) == 4 and jobs == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    for name, value in first.model.state_dict().items():
+        torch.testing.assert_close(value, second.model.state_dict()[name], msg=name)
+    train_models(patches, *sides, setup, ("siam25",), 2, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 8  # another seed is another job
+
+
+def test_attributions_add_up_to_the_change_of_the_logit(patches, trained):
+    model, rows = trained[0]["siam25"], patches.usable().iloc[:2]
+    pixels, weights = attribution(model, patches, rows, steps=64)
+    assert pixels.shape == weights.shape == (2, 4, 32, 32)
+    x = scaled(torch.from_numpy(pixels))
+    with torch.inference_mode():
+        change = model.model(x) - model.model(x.mean(1, keepdim=True).expand_as(x).contiguous())
+    np.testing.assert_allclose(weights.sum((1, 2, 3)), change.numpy(), atol=0.05 * float(change.abs().max()) + 1e-3)
+
+
+def test_weak_labels_teach_the_cnn_lstm(mr, sides, tmp_path):
+    roles, labels = sides
+    made = prepare_cohort(mr, "truth", Preprocessing("heart", 32, 150.0, 4), tmp_path / "heart")
+    weak = pd.Series(0.8, index=roles.index[roles == "unlabelled"])
+    setting = Setting(32, True, "heart", "tiny", 4)
+    model, learner = train_cnn_lstm(made, roles, labels, setting, CnnRecipe(1), 1, tmp_path, weak)
+    targets = learner.dls.train.dataset.labels
+    assert np.isclose(targets, 2.8).sum() == len(weak) and set(targets[targets < 2]) == {0.0, 1.0}
+    assert not model.training and len(list(tmp_path.glob("cnnlstm_*.pt"))) == 1
+    cine = mr.cine(made.table["cine"][0])
+    outside = ~np.isin(mr.observer("truth").mask(cine.name).mask, [1, 2, 3, 4, 5]).all()
+    assert outside and (made.pixels[0] == 0).mean() > 0.3
+    with pytest.raises(ValueError, match="needs patches of that kind"):
+        train_cnn_lstm(made, roles, labels, replace(setting, masks="whole"), CnnRecipe(1), 1)
+
+
+def test_valve_centres_of_the_truths_masks_lie_on_the_true_valve(mr):
+    errors = centre_errors(mr, "truth", "truth", list(mr.subjects["participant_id"][:8]))
+    assert len(errors) == 64 and errors["error_pct"].median() < 20 and errors["tilt_deg"].median() < 15
+    metrics = centre_metrics(errors.assign(refused=["no LA"] * 16 + [""] * 48, error_pct=errors["error_pct"].where(
+        np.arange(64) >= 16)), "x")
+    assert metrics["valve_refused_pct_x"] == 25 and metrics["valve_n_x"] == 6
+    assert metrics["valve_centre_pct_x_low"] <= metrics["valve_centre_pct_x"] <= metrics["valve_centre_pct_x_high"]
+
+
+def test_cmr_classify_writes_a_score_a_cine(mr, trained, tmp_path):
+    from typer.testing import CliRunner
+
+    from cmrlib.cli import app
+
+    trained[0]["siam25"].save(tmp_path / "weights" / "siam25")
+    trained[0]["siam"].save(tmp_path / "weights" / "cussp1")
+    words = ["classify", str(mr.path), "--observer", "truth", "--out", str(tmp_path / "scores"), "--threads", "1"]
+    done = CliRunner().invoke(app, [*words, "--weights", str(tmp_path), "--subjects", "P0001,P0002"])
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(tmp_path / "scores" / "scores.csv")
+    assert table["participant_id"].tolist() == ["P0001", "P0002"] and table["score"].between(0, 1).all()
+    assert (table["positive"] == (table["score"] >= table["threshold"])).all()
+    wrong = CliRunner().invoke(app, [*words, "--weights", str(tmp_path), "--subjects", "P9999"])
+    assert wrong.exit_code == 2 and "participants.tsv lists who is" in wrong.output
+    (tmp_path / "weights" / "siam25.json").write_text('{"architecture": {"name": "TernausNet"}}')
+    wrong = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "weights" / "siam25.safetensors")])
+    assert wrong.exit_code == 2 and "weights of TernausNet do not classify" in wrong.output
+
+
+def test_a_mirrored_image_gives_the_same_patch(mr):
+    row = mr.cines.iloc[0]
+    cine, annotation = mr.cine(row["cine"]), mr.observer("truth").mask(row["cine"])
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = cine.pixels.shape[3] - 1
+    other = replace(cine, pixels=np.ascontiguousarray(cine.pixels[..., ::-1]), affine=cine.affine @ flip)
+    mask = np.ascontiguousarray(annotation.mask[..., ::-1])
+    one, two = prepare(cine, annotation, PREP), prepare(other, replace(annotation, mask=mask), PREP)
+    assert np.abs(one.cropped - two.cropped).max() <= 0.02 * np.ptp(one.cropped)
+    assert cv2.norm(one.planes[0].matrix[:, :2] - two.planes[0].matrix[:, :2]) > 0.1  # by another plane
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_the_five_steps_are_pictures_with_their_geometry(mr):
+    row = mr.cines.iloc[0]
+    cine, annotation = mr.cine(row["cine"]), mr.observer("truth").mask(row["cine"])
+    patch = prepare(cine, annotation, PREP)
+    figure = plots.preparation_steps({"one": (cine, annotation.mask, 3, patch)}, True)
+    assert [ax.get_title() for ax in figure.axes][1:] == [
+        "1 segmented", "2 localised, 3 patch", "3 cropped, valve across", "4 equalised over the LA's range"]
+    np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), patch.pixels[3])
+    corners = figure.axes[2].lines[0].get_xydata()
+    np.testing.assert_allclose(np.hypot(*np.diff(corners, axis=0).T), 100.0 / 3.6, rtol=1e-6)  # 100 mm a side
+    np.testing.assert_allclose(corners[:4].mean(0), patch.valve.centre_px, atol=1e-6)
+    assert any("phantom" in text.get_text() for text in figure.texts)
+    plt.close("all")
+
+
+def test_figure_5_marks_the_chosen_point_and_names_its_numbers():
+    scores = made_scores(seeds=(1,))
+    chosen = thresholds(scores)
+    table = curves(scores, chosen, 1)
+    figure = plots.roc_pr_figure(table, {"siam25": "SIAM-25", "floor": "floor"}, True, "siam25")
+    point = table[(table["model"] == "siam25") & table["chosen"]].iloc[0]
+    dots = [line.get_xydata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert any(np.allclose(dot, (point["recall"], point["precision"])) for dot in dots)
+    assert f"{point['recall']:.2f}, {point['precision']:.2f}" in figure.axes[1].get_title()
+    assert point["threshold"] >= float(chosen.set_index("model").loc["siam25", "threshold"])
+    figure = plots.calibration_figure(calibration(scores, "siam25"), {"siam25": "SIAM-25"}, True)
+    assert "Brier" in figure.axes[0].get_title()
+    figure = plots.model_intervals(table_2(scores, chosen), True)
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "CUSSP-SIAM-25"
+    plt.close("all")
+
+
+def test_saliency_shows_the_frames_with_most_evidence():
+    weights = np.zeros((6, 8, 8))
+    weights[[1, 4]] = 1.0
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 8))
+    figure = plots.saliency_sheet({"true positive": (pixels, weights)}, False, columns=2)
+    assert [ax.get_title() for ax in figure.axes] == ["true positive\nframe 1", "frame 4", "all frames"]
+    figure = plots.patch_strips({"a": pixels, "b": pixels}, False, columns=3)
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["a\nframe 0", "frame 2", "frame 4"]
+    plt.close("all")
