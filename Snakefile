@@ -16,7 +16,10 @@ NEEDS = {
     "02_measurements": ["00_cohort", "01_segmentation"],
     "03_tempreg": ["00_cohort", "01_segmentation"],
     "04_mvnet": ["00_cohort"],
+    "07_heartmae_pretrain": ["00_cohort"],
+    "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
     "09_agreement": ["02_measurements"],
+    "10_stratification": ["00_cohort", "08_heartmae_predict"],
 }
 
 profile = runs.load_profile(config["profile"])
