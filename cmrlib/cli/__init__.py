@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from cmrlib.cli.learned import embed
+
 
 class Commands(TyperGroup):
     """Errors that say what to do become one line; --debug, which may stand anywhere, shows where they came from."""
@@ -290,3 +292,6 @@ def compare(
                    len(differences) > 10 else ""))
         raise typer.Exit(1)
     typer.echo(f"{n_tables} tables agree (floats within {rtol:g} relative)")
+
+
+app.command()(embed)

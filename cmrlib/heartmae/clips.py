@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -74,7 +73,8 @@ class Cut:
             image = section[frame]
             if factor != 1 or image.dtype not in (np.uint8, np.uint16, np.int16):
                 image = np.asarray(image, np.float32) * factor
-            out[place] = self.image(image, size)
+            cut = self.image(image, size)
+            out[place] = np.rint(cut) if cut.dtype.kind == "f" else cut
         return out
 
 
@@ -83,12 +83,24 @@ def wrapped(start: int, n: int, frames: int) -> np.ndarray:
     return (start + np.arange(n)) % frames
 
 
-@lru_cache(maxsize=4096)
+_SCALES = {}
+"""Of cines that lie in files, which never change: reading all of a cine for its maximum is done once a process."""
+
+
 def stored_scale(cine: Cine) -> tuple[float, float]:
     """(factor that brings the cine's pixels into 16 bits, their maximum after that): max-scaling is left to the device.
 
     Raises ValueError for a cine without a positive pixel.
     """
+    file = getattr(cine.pixels, "filename", None)
+    if file is None:
+        return _scale(cine)
+    if file not in _SCALES:
+        _SCALES[file] = _scale(cine)
+    return _SCALES[file]
+
+
+def _scale(cine):
     peak = float(cine.pixels.max())
     if not np.isfinite(peak) or peak <= 0:
         raise ValueError(f"{cine.name}: its largest pixel is {peak}; intensities are divided by it, so it must be a "

@@ -52,7 +52,7 @@ class Blinded(Embedder):
     def __init__(self, embedder: Embedder, hide: str = "heart", threshold: float = 0.35):
         if hide not in ("heart", "rest"):
             raise ValueError(f"hide={hide!r}; expected heart or rest")
-        super().__init__(embedder.model, embedder.preprocessing, embedder.precision, embedder.crops, embedder.times)
+        super().__init__(embedder.model, embedder.preprocessing, embedder.precision, crops=1, times=1)
         self.hide, self.threshold = hide, threshold
 
     def clips(self, cine: Cine, k: int):

@@ -45,18 +45,24 @@ class Embedder:
         return self.infer(*self.clips(cine, k))
 
 
-def _cine_features(cine, slices, embedder):
+def cine_features(cine: Cine, slices, embedder) -> dict:
+    """What a shard keeps of a cine: "cine/slice" → (views, width)."""
     return {f"{cine.name}/{k}": embedder.embed(cine, k) for k in slices}
 
 
-def feature_shards(cohort, sections, embedder, folder, key: str, n_shards: int = 16, only=None) -> Shards:
-    """Features of every section of a table, made where they are missing; key: what made them (a weights digest)."""
+def open_shards(cohort, embedder, folder, key: str, n_shards: int = 16) -> Shards:
+    """Where features of this cohort by these weights are kept; key: what made them (a weights digest)."""
     settings = {"weights": key, "cohort": cohort.digest}
     if isinstance(embedder, Embedder):
         settings |= asdict(embedder.preprocessing) | {"precision": embedder.precision, "crops": embedder.crops,
                                                       "times": embedder.times}
-    shards = Shards(folder, "features", settings, n_shards)
-    shards.make(subject_jobs(cohort, sections), partial(_cine_features, embedder=embedder), only=only)
+    return Shards(folder, "features", settings, n_shards)
+
+
+def feature_shards(cohort, sections, embedder, folder, key: str, n_shards: int = 16) -> Shards:
+    """Features of every section of a table, made where they are missing; see `open_shards`."""
+    shards = open_shards(cohort, embedder, folder, key, n_shards)
+    shards.make(subject_jobs(cohort, sections), partial(cine_features, embedder=embedder))
     return shards
 
 

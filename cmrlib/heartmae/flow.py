@@ -12,6 +12,9 @@ from cmrlib.heartmae.shards import Shards, subject_jobs
 FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2, "flags": 0}
 """OpenCV's usual settings; the paper names the method only."""
 
+LEAST_PX = 0.01
+"""A section that moves less between two images stands still; scaled to 1, rounding errors would look like motion."""
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -51,7 +54,7 @@ def flow_weights(section, settings: Flow = Flow()) -> np.ndarray:
         mean += np.linalg.norm(flow, axis=2) / len(pairs)
     sigma = settings.sigma_px * (min(mean.shape) / settings.resized_to if settings.resized_to else 1)
     smooth = cv2.GaussianBlur(mean, (0, 0), sigma)
-    return smooth / smooth.max() if smooth.max() > 0 else smooth
+    return smooth / smooth.max() if smooth.max() > LEAST_PX else np.zeros_like(smooth)
 
 
 def stored_weights(weights) -> np.ndarray:
