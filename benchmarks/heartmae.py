@@ -139,7 +139,7 @@ def data_rates(cohort, design, folder, threads) -> dict:
         taken[workers] = time.perf_counter() - start
     print(f"one section of {cine.frames} frames {cine.pixels.shape[2:]}: {rates['clips_per_s']:.0f} augmented clips/s, "
           f"{rates['flow_maps_per_s']:.1f} flow maps/s in one process, {rates['features_per_s']:.2f} features/s; flow "
-          f"of {len(sections)} sections with one process {taken[1]:.2f} s, with two {taken[2]:.2f} s (with their start)",
+          f"of {len(sections)} sections: one process {taken[1]:.2f} s, two {taken[2]:.2f} s (with their start)",
           flush=True)
     return rates
 

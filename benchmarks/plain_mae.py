@@ -1,7 +1,7 @@
 """The masked autoencoder as it is usually written, nothing made fast: what `heartmae` is timed and checked against.
 
-Straight from the papers' text: a 3-D convolution makes all tokens, those kept are gathered; attention as softmax(q kᵀ) v
-in full; the decoder's tokens are put back into their order; every token is predicted, and the loss averaged over the
+Straight from the papers' text: a 3-D convolution makes all tokens, those kept are gathered; attention is softmax(q kᵀ)
+v in full; the decoder's tokens are put back into their order; every token is predicted, and the loss averaged over the
 hidden ones. `dense` lets the encoder see all tokens, the hidden ones too.
 """
 
@@ -49,7 +49,8 @@ class PlainMAE(nn.Module):
             self.register_parameter(f"{name}_space", nn.Parameter(part.positions.space.data.clone()))
             setattr(self, f"{name}_blocks", nn.ModuleList(PlainBlock(block) for block in part.blocks))
         self.hidden = nn.Parameter(model.decoder.hidden.data.clone())
-        self.norm, self.decoder_norm = nn.LayerNorm(design.width, eps=1e-6), nn.LayerNorm(design.decoder_width, eps=1e-6)
+        self.norm = nn.LayerNorm(design.width, eps=1e-6)
+        self.decoder_norm = nn.LayerNorm(design.decoder_width, eps=1e-6)
         self.narrow = nn.Linear(design.width, design.decoder_width)
         self.pixels = nn.Linear(design.decoder_width, model.decoder.pixels.out_features)
         for mine, other in ((self.norm, model.encoder.norm), (self.decoder_norm, model.decoder.norm),

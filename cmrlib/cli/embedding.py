@@ -1,4 +1,4 @@
-"""`cmr embed`: one row a subject of numbers that HeartMAE's encoder sees in its cines; sharded, resumed, found again."""
+"""`cmr embed`: one row a subject of what HeartMAE's encoder sees in its cines; sharded, resumed, found again."""
 
 from functools import partial
 from pathlib import Path
@@ -54,10 +54,11 @@ def _weights(run, variant):
     if folder.suffix == ".safetensors":
         return folder, None
     names = [variant] if variant else PREFERRED
-    path = next((folder / f"{name}.safetensors" for name in names if (folder / f"{name}.safetensors").exists()), None)
+    files = [folder / f"{name}.safetensors" for name in names]
+    path = next((file for file in files if file.exists()), None)
     if path is None:
-        raise FileNotFoundError(f"no weights of {' or '.join(names)} in {folder}; give a run of 07_heartmae_pretrain or "
-                                "08_heartmae_predict")
+        raise FileNotFoundError(f"no weights of {' or '.join(names)} in {folder}; give a run of 07_heartmae_pretrain "
+                                "or 08_heartmae_predict")
     heads = folder / "heads.safetensors"
     fits = heads.exists() and read_json(heads.with_suffix(".json")).get("encoder") == path.stem
     return path, heads if fits else None

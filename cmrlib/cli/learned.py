@@ -12,9 +12,9 @@ def embed(
                                           "07_heartmae_pretrain (mean over views), or a folder of weights.")],
     out: Annotated[Path | None, typer.Option(help="Folder for embeddings.csv; default COHORT-embeddings.")] = None,
     variant: Annotated[str, typer.Option(help="plain, mask95, tube or flow; default flow where it is.")] = "",
-    part: Annotated[str, typer.Option(metavar="K/N", help="Every N-th shard from the K-th on (from 0), the others on "
-                                      "other machines.")] = "0/1",
-    subjects: Annotated[list[str] | None, typer.Option(help="Participants (repeat, or by commas); default all.")] = None,
+    part: Annotated[str, typer.Option(metavar="K/N", help="Every N-th shard from the K-th on (from 0), "
+                                      "the others on other machines.")] = "0/1",
+    subjects: Annotated[list[str] | None, typer.Option(help="Participants (repeat, or by commas).")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads; never taken from the machine.")] = 2,
 ):
     """Embeddings of HeartMAE: one row a subject in embeddings.csv; what was made before is found again."""

@@ -1,7 +1,7 @@
 """Attention over many tokens on a processor: a few heads at a time, so that their scores stay in its cache.
 
-Scores of 16 heads and 1176 tokens are 44 MB in bf16: written out whole they cost more than they take to compute, and torch's
-own fused kernel is slow on processors in the backward pass. Same numbers as softmax(q kᵀ / √d) v in bf16.
+Scores of 16 heads and 1176 tokens are 44 MB in bf16: written out whole they cost more than they take to compute, and
+torch's own fused kernel is slow on processors in the backward pass. Same numbers as softmax(q kᵀ / √d) v in bf16.
 """
 
 import torch

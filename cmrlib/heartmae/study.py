@@ -17,8 +17,9 @@ MODELS = {"mean": "predicting the mean"} | COMPARATORS | VARIANTS
 def predict_all(models: dict, targets: pd.DataFrame, tasks: Tasks, split: pd.Series, recipe: HeadRecipe, seeds=(1,)):
     """Heads for every model and seed: (long table of test predictions, model → Fitted of the first seed).
 
-    models: name → bags. The table has model, seed, participant_id, target, true, predicted, scale (the training
-    subjects' SD); `mean` (or the training share of positives) is one of the models.
+    models: name → bags; NAME_seed2 is the model NAME pretrained with another seed. The table has model, seed,
+    participant_id, target, true, predicted, scale (the training subjects' SD); `mean` (or the training share of
+    positives) is one of the models.
     """
     names, rows, fitted = list(tasks.names), [], {}
     train = targets.reindex(split.index[split == "train"])[names]
@@ -30,7 +31,8 @@ def predict_all(models: dict, targets: pd.DataFrame, tasks: Tasks, split: pd.Ser
             heads = fit_heads(bags, targets, tasks, split, HeadRecipe(**(vars(recipe) | {"seed": seed})))
             fitted.setdefault(model, heads)
             found = heads.predict({s: bags[s] for s in tested if s in bags}).set_index("participant_id")
-            rows.append(_long(found, targets, train).assign(model=model, seed=seed))
+            name, _, pretrained = model.partition("_seed")
+            rows.append(_long(found, targets, train).assign(model=name, seed=1000 * int(pretrained or 1) + seed))
     return pd.concat(rows, ignore_index=True), fitted
 
 
