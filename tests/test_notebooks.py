@@ -15,6 +15,11 @@ METRICS = {"00_cohort": ["n"],
                           "afd_es_without_tsc", "afd_es_constant", "seconds_per_sequence", "n"],
            "04_mvnet": ["euclid_mm_stage1", "euclid_mm_stage122", "euclid_gain_over_meanpos_mm", "disp_err_sd_mm",
                         "mapse_icc", "eprime_icc", "lvef_cut_mae_pct", "smooth_ms", "n"],
+           "07_heartmae_pretrain": ["explained_plain", "explained_moving_flow", "training_minutes", "n"],
+           "08_heartmae_predict": ["lvef_mae_ratio", "lvef_mae_ratio_low", "laef_mae_ratio", "rvef_mae_ratio",
+                                   "raef_mae_ratio", "gain_vs_random_pct", "gain_vs_pca_pct", "flow_gain_pct",
+                                   "flow_gain_pct_low", "n"],
+           "10_stratification": ["rand_group_raw", "rand_sex_adjusted", "purity_group_raw", "stability_raw", "n"],
            "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
                             "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
 

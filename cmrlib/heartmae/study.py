@@ -141,7 +141,7 @@ def headline(predictions: pd.DataFrame, errors: pd.DataFrame, model: str) -> dic
             metrics[f"{name}_pct{end}"] = own.loc[target, ours] if there else np.nan
             metrics[f"{name}_ratio{end}"] = own.loc[target, ours.replace("mae", "ratio")] if there else np.nan
     for name, better, worse in (("gain_vs_random", model, "random"), ("gain_vs_pca", model, "pca"),
-                                ("gain_vs_expert", model, "expert"), ("flow_gain", "flow", "plain")):
+                                ("flow_gain", "flow", "plain")):
         gain = gain_pct(predictions, better, worse)
         metrics |= {f"{name}_pct{end}": gain[f"gain_pct{end}"] for end in ("", "_low", "_high")}
     return metrics | {"n": int(predictions["participant_id"].nunique())}

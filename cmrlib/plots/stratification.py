@@ -8,7 +8,8 @@ from scipy.cluster.hierarchy import dendrogram
 
 from cmrlib.plots.style import mark_synthetic
 
-TRACKS = "colorblind"
+TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
+"""Colours of the tracks with classes, one set each, so that no colour means two things."""
 
 
 def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool, most: int = 60):
@@ -27,18 +28,18 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool, most:
     order = dendrogram(groups.tree, ax=axes[0], **plain)["leaves"]
     axes[0].set_axis_off()
     people, legends = numbers.index[order], []
-    for ax, (name, column) in zip(axes[1:-1], [("cluster", groups.labels.astype(str)), *tracks.items()]):
-        legends.append(_track(ax, name, column.reindex(people)))
+    for n, (name, column) in enumerate([("cluster", groups.labels.astype(str)), *tracks.items()]):
+        legends.append(_track(axes[1 + n], name, column.reindex(people), TRACKS[n % len(TRACKS)]))
     axes[-1].imshow(numbers.loc[people, chosen].T.clip(-2.5, 2.5), aspect="auto", cmap="RdBu_r", vmin=-2.5, vmax=2.5,
                     interpolation="nearest")
     axes[-1].set(xticks=[], xlabel=f"{len(people)} subjects", ylabel=f"{len(chosen)} features (SD)")
     axes[-1].set_yticks(range(len(chosen)), chosen, fontsize=7) if len(chosen) <= 25 else axes[-1].set_yticks([])
-    figure.legend(handles=[handle for part in legends for handle in part], loc="outside right upper", frameon=False,
+    figure.legend(handles=[handle for part in legends for handle in part], loc="outside right center", frameon=False,
                   fontsize=7)
     return mark_synthetic(figure, synthetic)
 
 
-def _track(ax, name, values):
+def _track(ax, name, values, palette):
     """One row of colours; returns legend handles: classes, or the ends of a number's range."""
     number = pd.api.types.is_numeric_dtype(values) and values.nunique() > 6
     if number:
@@ -47,7 +48,7 @@ def _track(ax, name, values):
         ends = [(plt.cm.viridis(0.0), f"{name} {low:.0f}"), (plt.cm.viridis(1.0), f"{name} {high:.0f}")]
     else:
         classes = sorted(values.dropna().astype(str).unique())
-        colours = dict(zip(classes, sns.color_palette(TRACKS if len(classes) <= 10 else "husl", len(classes))))
+        colours = dict(zip(classes, sns.color_palette(palette if len(classes) <= 8 else "husl", len(classes))))
         row = np.array([colours.get(str(v), (1, 1, 1)) for v in values])[None]
         ax.imshow(row, aspect="auto", interpolation="nearest")
         ends = [(colours[c], f"{name} {c}") for c in classes]
@@ -66,7 +67,7 @@ def coloured_maps(table, columns: dict, synthetic: bool):
         else:
             sns.scatterplot(table, x="umap_1", y="umap_2", hue=table[name].astype(str), s=22, ax=ax,
                             palette="colorblind")
-            ax.legend(frameon=False, fontsize=7, title="")
+            ax.legend(frameon=False, fontsize=7, title="", loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5)
         ax.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
         ax.title.set_size(10)
     return mark_synthetic(figure, synthetic)
