@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -95,9 +96,10 @@ def stored_scale(cine: Cine) -> tuple[float, float]:
     file = getattr(cine.pixels, "filename", None)
     if file is None:
         return _scale(cine)
-    if file not in _SCALES:
-        _SCALES[file] = _scale(cine)
-    return _SCALES[file]
+    key = file, Path(file).stat().st_mtime_ns
+    if key not in _SCALES:
+        _SCALES[key] = _scale(cine)
+    return _SCALES[key]
 
 
 def _scale(cine):

@@ -68,14 +68,14 @@ def pretraining_curves(losses, labels: dict, synthetic: bool):
 
 def explained_bars(table, labels: dict, synthetic: bool):
     """Share of hidden variance restored, over all and where it moves; table: of `heartmae.explained`."""
-    figure, ax = plt.subplots(figsize=(1.6 + 1.1 * len(table), 2.8))
+    figure, ax = plt.subplots(figsize=(1.8 + 1.2 * len(table), 3.1))
     for shift, (end, name) in zip((-0.15, 0.15), (("", "all hidden pixels"), ("_moving", "where it moves"))):
         value = table[f"explained{end}"].to_numpy()
         spread = np.nan_to_num(np.abs(table[[f"explained{end}_low", f"explained{end}_high"]].T.to_numpy() - value))
         ax.errorbar(np.arange(len(table)) + shift, value, spread, fmt="o", capsize=3, label=name)
     ax.set_xticks(range(len(table)), [labels.get(v, v) for v in table["variant"]])
     ax.set(ylabel="share of variance restored", xlim=(-0.6, len(table) - 0.4))
-    ax.legend(frameon=False, fontsize=8)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=8, ncols=2)
     return mark_synthetic(figure, synthetic)
 
 
