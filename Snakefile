@@ -16,10 +16,14 @@ NEEDS = {
     "02_measurements": ["00_cohort", "01_segmentation"],
     "03_tempreg": ["00_cohort", "01_segmentation"],
     "04_mvnet": ["00_cohort"],
-    "06_sslhf": ["01_segmentation"],
     "05_cussp": [],
+    "06_sslhf": ["01_segmentation"],
+    "07_heartmae_pretrain": ["00_cohort"],
+    "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
     "09_agreement": ["02_measurements"],
-    "11_figures": ["01_segmentation", "03_tempreg", "04_mvnet"],
+    "10_stratification": ["00_cohort", "08_heartmae_predict"],
+    "11_figures": ["01_segmentation", "03_tempreg", "04_mvnet", "05_cussp", "06_sslhf", "08_heartmae_predict",
+                   "10_stratification"],
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],
 }
 

@@ -20,6 +20,11 @@ METRICS = {"00_cohort": ["n"],
                         "floor_auc", "gap_closed", "refused_pct", "n"],
            "06_sslhf": ["patient_auc", "patient_acc", "patch_auc", "patch_acc", "scratch_patient_auc",
                         "restoration_mse", "neighbours_mse", "ef_segmented_patient_auc", "gain_over_scratch_low", "n"],
+           "07_heartmae_pretrain": ["explained_plain", "explained_moving_flow", "training_minutes", "n"],
+           "08_heartmae_predict": ["lvef_mae_ratio", "lvef_mae_ratio_low", "laef_mae_ratio", "rvef_mae_ratio",
+                                   "raef_mae_ratio", "gain_vs_random_pct", "gain_vs_pca_pct", "flow_gain_pct",
+                                   "flow_gain_pct_low", "n"],
+           "10_stratification": ["rand_group_raw", "rand_sex_adjusted", "purity_group_raw", "stability_raw", "n"],
            "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
                             "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
 

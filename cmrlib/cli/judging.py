@@ -1,4 +1,4 @@
-"""Commands that judge hearts; the work is done in `classifying`, imported when it is asked for."""
+"""Commands that judge and describe whole hearts; heavy imports stand inside them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,3 +33,29 @@ def classify(
     shown.show(text.drop(columns=["session", "view"]).head(shown.MOST), f"{classifier.name} · masks of {name}")
     typer.echo(f"{int(table['score'].notna().sum())} of {len(table)} cines judged, "
                f"{int(table['positive'].sum())} positive: {folder / 'scores.csv'}")
+
+
+@app.command()
+def embed(
+    cohort: Folder,
+    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 08_heartmae_predict (its pooling counts) or "
+                                          "07_heartmae_pretrain (mean over views), or a folder of weights.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for embeddings.csv; default COHORT-embeddings.")] = None,
+    variant: Annotated[str, typer.Option(help="plain, mask95, tube or flow; default flow where it is.")] = "",
+    part: Annotated[str, typer.Option(metavar="K/N", help="Every N-th shard from the K-th on (from 0), "
+                                      "the others on other machines.")] = "0/1",
+    subjects: Subjects = None,
+    threads: Threads = 2,
+):
+    """Embeddings of HeartMAE: one row a subject in embeddings.csv; what was made before is found again."""
+    from cmrlib.cli import embedding
+    from cmrlib.cli.observers import beside
+    from cmrlib.cohort import Cohort
+    from cmrlib.training import set_threads_and_seed
+
+    set_threads_and_seed(0, threads)  # nothing is drawn at random
+    folder = out or beside(cohort, "embeddings")
+    table, made, missing = embedding.embed(Cohort.open(cohort), weights, folder, words(subjects), variant,
+                                           embedding.parse_part(part))
+    typer.echo(f"{made} shards made now; " + (f"{missing} are still missing" if table is None else
+               f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}"))

@@ -3,6 +3,19 @@
 from cmrlib.plots.cines import animate, base_mid_apex, heart_box, phase_sheet, show_slice, stack_picture
 from cmrlib.plots.classification import calibration_figure, loss_panels, model_intervals, roc_pr_figure
 from cmrlib.plots.frames import confidence_error, frame_curves, frame_errors_by, seed_pairs
+from cmrlib.plots.heartmae import (
+    attention_figure,
+    blinded_figure,
+    cohort_map,
+    disease_figure,
+    evidence_sheet,
+    explained_bars,
+    flow_sheet,
+    pretraining_curves,
+    ratio_panels,
+    restored_sheet,
+    tasks_figure,
+)
 from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet
 from cmrlib.plots.phantom import cycle_figure, published_figure
 from cmrlib.plots.series import thumbnails
@@ -29,6 +42,7 @@ from cmrlib.plots.statistics import (
     segment_heatmap,
     volume_curves,
 )
+from cmrlib.plots.stratification import by_group, coloured_maps, group_heatmap
 from cmrlib.plots.style import mark_synthetic, use_style
 from cmrlib.plots.valve import (
     animate_points,
@@ -42,13 +56,15 @@ from cmrlib.plots.valve import (
 )
 
 __all__ = [
-    "agreement_figure", "animate", "animate_points", "auc_by_method", "base_mid_apex", "bland_altman",
-    "calibration_figure", "clinical_figure", "confidence", "confidence_error", "confusion", "curve_panels",
-    "cycle_figure", "edge_sheet", "evidence_sheet", "few_labels", "frame_curves", "frame_errors_by", "gains_figure",
-    "heart_box", "loss_curves", "loss_panels", "mark_synthetic", "model_intervals", "motion_curves",
-    "overlap_figure", "overlap_strips", "patch_strips", "phase_sheet", "points_sheet", "precision_figure",
-    "preparation_steps", "published_figure", "real_patches", "regression", "restoration_bars", "restoration_sheet",
+    "agreement_figure", "animate", "animate_points", "attention_figure", "auc_by_method", "base_mid_apex",
+    "bland_altman", "blinded_figure", "by_group", "calibration_figure", "clinical_figure", "cohort_map",
+    "coloured_maps", "confidence", "confidence_error", "confusion", "curve_panels", "cycle_figure",
+    "disease_figure", "edge_sheet", "evidence_sheet", "explained_bars", "few_labels", "flow_sheet", "frame_curves",
+    "frame_errors_by", "gains_figure", "group_heatmap", "heart_box", "loss_curves", "loss_panels", "mark_synthetic",
+    "model_intervals", "motion_curves", "overlap_figure", "overlap_strips", "patch_strips", "phase_sheet",
+    "points_sheet", "precision_figure", "preparation_steps", "pretraining_curves", "published_figure",
+    "ratio_panels", "real_patches", "regression", "restoration_bars", "restoration_sheet", "restored_sheet",
     "roc_by_method", "roc_pr_figure", "saliency_sheet", "seed_pairs", "segment_heatmap", "show_slice",
-    "stack_picture", "stage_figure", "stage_points_figure", "thumbnails", "use_style", "variability_figure",
-    "volume_curves",
+    "stack_picture", "stage_figure", "stage_points_figure", "tasks_figure", "thumbnails", "use_style",
+    "variability_figure", "volume_curves",
 ]

@@ -1,0 +1,61 @@
+"""Pretraining of HeartMAE on several cards or machines; see `cmrlib.heartmae.distributed`.
+
+    torchrun --nproc-per-node 4 -m cmrlib.cli.pretraining --profile paper --cohort COHORT --out FOLDER
+
+The settings are those of 07_heartmae_pretrain under the profile; weights come to FOLDER, which 08_heartmae_predict
+takes as its parameter `pretrained`. Started again, it goes on where it was.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from cmrlib.cohort import Cohort
+from cmrlib.heartmae import Design, Flow, Preprocessing, Recipe, flow_shards, pretrain, save_model, section_table
+from cmrlib.heartmae.distributed import AverageGradients, join, own_sections
+from cmrlib.runs import resolve
+from cmrlib.splits import committed_list, split_subjects
+from cmrlib.training import set_threads_and_seed
+
+
+def main(words=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="paper")
+    parser.add_argument("--cohort", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args(words)
+    train(Cohort.open(given.cohort), given.out, resolve("07_heartmae_pretrain", given.profile))
+
+
+def train(cohort, out, p: dict) -> dict:
+    """All variants of 07_heartmae_pretrain's parameters `p`, this process its share; the first one writes weights."""
+    rank, world = join()
+    set_threads_and_seed(p["seeds"][0], p["threads"])
+    preprocessing = Preprocessing(p["size"], p["frames"], p["crop_low"], p["crop_high"], p["spacing_mm"])
+    design = Design(p["size"], p["frames"], p["patch"], p["tubelet"], p["width"], p["depth"], p["heads"],
+                    p["decoder_width"], p["decoder_depth"], p["decoder_heads"], p["patch_norm"])
+    split = split_subjects(cohort.subjects, p["fold"], p["n_folds"], p["validation_per_group"],
+                           lists=committed_list(p["split_list"]))
+    whole = section_table(cohort, split, p["views"] or None, p["sax_share"])
+    sections = own_sections(whole, rank, world)
+    state = Path(out) / "state" / f"{rank}_of_{world}"
+    state.mkdir(parents=True, exist_ok=True)
+    flow = flow_shards(cohort, sections, state, Flow(p["flow_step"], p["flow_sigma_px"],
+                                                     p["size"] if p["flow_resized"] else 0))
+    recipe = Recipe(p["epochs"], p["variant_epochs"], p["seeds"][0], p["base_rate"], p["batch_size"], p["repeats"],
+                    p["accumulate"], p["weight_decay"], p["precision"])
+    recipe = replace(recipe, seed=recipe.seed + 1000 * rank, base_rate=recipe.base_rate * world)
+    models = {}
+    for variant in sorted({"plain", *p["variants"]}, key=lambda name: name != "plain"):
+        callbacks = [AverageGradients()] if world > 1 else []
+        models[variant], _ = pretrain(cohort, sections, preprocessing, design, variant, recipe, state,
+                                      flow if variant == "flow" else None,
+                                      None if variant == "plain" else models["plain"], callbacks)
+        if rank == 0:
+            save_model(models[variant], preprocessing, Path(out) / variant, variant=variant, processes=world,
+                       cohort=cohort.description["Name"], synthetic=cohort.synthetic, cohort_digest=cohort.digest)
+    return models
+
+
+if __name__ == "__main__":
+    main()

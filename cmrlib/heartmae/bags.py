@@ -1,0 +1,82 @@
+"""Every model's features of a cohort: pretrained encoders, comparators, and real cohorts beside the phantom."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.heartmae.clips import section_table
+from cmrlib.heartmae.comparators import COMPARATORS, MotionPicture, NaturalVideo, principal_bags, table_bags
+from cmrlib.heartmae.features import Embedder, feature_shards, make_bags
+from cmrlib.heartmae.learning import VARIANTS, load_model, random_model, weights_digest
+from cmrlib.heartmae.targets import expert_features
+
+FEWEST_FRAMES = 8
+"""Cines of fewer frames are no cycle; cohorts that kept ED and ES only are left out of the map."""
+
+
+def open_embedders(folder, precision: str = "bf16") -> dict[str, Embedder]:
+    """Variant → embedder of the weights of 07_heartmae_pretrain, seed by seed (`flow`, `flow_seed2`, …).
+
+    Raises FileNotFoundError where there are none.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        if path.stem.split("_seed")[0] in VARIANTS:
+            model, preprocessing, _ = load_model(path)
+            found[path.stem] = Embedder(model, preprocessing, precision)
+            found[path.stem].key = weights_digest(path)
+    if not found:
+        raise FileNotFoundError(f"no weights of {', '.join(VARIANTS)} in {folder}; run 07_heartmae_pretrain first")
+    return found
+
+
+def model_bags(cohort, sections, embedders: dict, state) -> dict:
+    """Model → bags, features cached in `state`."""
+    return {name: make_bags(feature_shards(cohort, sections, one, state, one.key), sections)
+            for name, one in embedders.items()}
+
+
+def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFrame, split: pd.Series, state,
+                    natural_video="", components: int = 32) -> dict:
+    """Comparator → bags; truth: of `cardiac_targets`, for the expert's 18. Raises ValueError for an unknown name."""
+    if unknown := set(names) - set(COMPARATORS):
+        raise ValueError(f"unknown comparators {sorted(unknown)}; there are {', '.join(COMPARATORS)}")
+    first, train, found = next(iter(embedders.values())), split.index[split == "train"], {}
+    for name in names:
+        if name == "expert":
+            found[name] = table_bags(expert_features(truth), train)
+            continue
+        if name == "random":
+            one = Embedder(random_model(first.model), first.preprocessing, first.precision)
+        elif name == "pca":
+            one = MotionPicture(first.preprocessing)
+        else:
+            one = NaturalVideo(natural_video, first.preprocessing)
+        key = f"{name} {first.model.design} {first.preprocessing} {natural_video}"
+        bags = make_bags(feature_shards(cohort, sections, one, state, key), sections)
+        found[name] = principal_bags(bags, train, components) if name == "pca" else bags
+    return found
+
+
+def domain_rows(cohort, others: dict, embedder: Embedder, sections: pd.DataFrame, state) -> dict:
+    """View → {cohort name: (features (sections, width), rows of its section table)}, this cohort first.
+
+    Sections are the rows, each the mean of its views: real samples are few subjects. Only views that both have, and
+    cines of 8 or more frames.
+    """
+    tables = {cohort.description["Name"]: (cohort, sections)}
+    for name, other in others.items():
+        cycles = other.cines[other.cines["frames"] >= FEWEST_FRAMES]
+        people = pd.Series("test", index=sorted(set(cycles["participant_id"])))
+        table = section_table(other, people) if len(people) else sections.head(0)
+        tables[name] = (other, table[table["frames"] >= FEWEST_FRAMES])
+    found = {}
+    for name, (one, table) in tables.items():
+        if table.empty:
+            continue
+        shards = feature_shards(one, table, embedder, state, embedder.key)
+        for view, part in table.groupby("view"):
+            rows = np.stack([shards[row.cine, row.k].mean(0) for row in part.itertuples()])
+            found.setdefault(view, {})[name] = (rows, part)
+    return {view: rows for view, rows in found.items() if len(rows) > 1 and cohort.description["Name"] in rows}

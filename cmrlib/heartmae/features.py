@@ -1,0 +1,108 @@
+"""Features of sections from several crops and clips (§ 4.3), cached per section, and bags of them per subject."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cmrlib.cine import Cine
+from cmrlib.heartmae.clips import Preprocessing, even_cuts, stored_scale
+from cmrlib.heartmae.network import MaskedAutoencoder
+from cmrlib.heartmae.shards import Shards, subject_jobs
+
+
+class Embedder:
+    """A trained encoder with its preprocessing: section in, one feature a view out. The decoder is not needed."""
+
+    def __init__(self, model: MaskedAutoencoder, preprocessing: Preprocessing, precision: str = "bf16",
+                 crops: int = 3, times: int = 2):
+        self.model, self.preprocessing, self.precision = model.eval(), preprocessing, precision
+        self.crops, self.times = crops, times
+        self.key = ""  # digest of its weights file, where it comes from one
+
+    @property
+    def width(self) -> int:
+        return self.model.design.width
+
+    def clips(self, cine: Cine, k: int) -> tuple[np.ndarray, float]:
+        """((views, frames, size, size) int16, the cine's maximum) of slice k: up to 3 crops × 2 clips."""
+        factor, peak = stored_scale(cine)
+        cuts = even_cuts(cine, self.preprocessing, self.crops, self.times)
+        return np.stack([cut.clip(cine.pixels[:, k], self.preprocessing, factor) for cut in cuts]), peak
+
+    def infer(self, clips, peak: float) -> np.ndarray:
+        """Stored clips (n, frames, size, size) → (n, width) float32; a batch is one section, never more."""
+        device = self.model.mean.device
+        clips = torch.from_numpy(np.ascontiguousarray(clips)).to(device)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            standard = self.model.standardise(clips, torch.full((len(clips),), peak, device=device))
+            return self.model.encoder.features(standard).float().cpu().numpy()
+
+    def embed(self, cine: Cine, k: int) -> np.ndarray:
+        """(views, width) of slice k."""
+        return self.infer(*self.clips(cine, k))
+
+
+def cine_features(cine: Cine, slices, embedder) -> dict:
+    """What a shard keeps of a cine: "cine/slice" → (views, width)."""
+    return {f"{cine.name}/{k}": embedder.embed(cine, k) for k in slices}
+
+
+def open_shards(cohort, embedder, folder, key: str, n_shards: int = 16) -> Shards:
+    """Where features of this cohort by these weights are kept; key: what made them (a weights digest)."""
+    settings = {"weights": key, "cohort": cohort.digest}
+    if isinstance(embedder, Embedder):
+        settings |= asdict(embedder.preprocessing) | {"precision": embedder.precision, "crops": embedder.crops,
+                                                      "times": embedder.times}
+    return Shards(folder, "features", settings, n_shards)
+
+
+def feature_shards(cohort, sections, embedder, folder, key: str, n_shards: int = 16) -> Shards:
+    """Features of every section of a table, made where they are missing; see `open_shards`."""
+    shards = open_shards(cohort, embedder, folder, key, n_shards)
+    shards.make(subject_jobs(cohort, sections), partial(cine_features, embedder=embedder))
+    return shards
+
+
+@dataclass(frozen=True)
+class Bag:
+    """All features of one subject. features: (instances, width); where: a row an instance: cine, view, k."""
+
+    subject: str
+    features: np.ndarray
+    where: pd.DataFrame
+
+
+def make_bags(found, sections: pd.DataFrame) -> dict[str, Bag]:
+    """participant_id → Bag. found: (cine name, slice) → (views, width), such as Shards."""
+    bags = {}
+    for subject, part in sections.groupby("participant_id", sort=True):
+        arrays = [found[row.cine, row.k] for row in part.itertuples()]
+        where = part.loc[part.index.repeat([len(array) for array in arrays]), ["cine", "view", "k"]]
+        bags[subject] = Bag(subject, np.concatenate(arrays).astype(np.float32), where.reset_index(drop=True))
+    return bags
+
+
+def collate(bags) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bags of different lengths → features (subjects, longest, width), there (subjects, longest) bool."""
+    longest = max(len(bag.features) for bag in bags)
+    features = torch.zeros(len(bags), longest, bags[0].features.shape[1])
+    there = torch.zeros(len(bags), longest, dtype=torch.bool)
+    for row, bag in enumerate(bags):
+        features[row, : len(bag.features)] = torch.from_numpy(bag.features)
+        there[row, : len(bag.features)] = True
+    return features, there
+
+
+def mean_features(bags: dict[str, Bag]) -> pd.DataFrame:
+    """One row a subject: participant_id, f0, f1, …: the mean over views, where no pooling has been learned."""
+    return feature_table({subject: bag.features.mean(0) for subject, bag in bags.items()})
+
+
+def feature_table(vectors: dict) -> pd.DataFrame:
+    """participant_id → (width,) as a table: participant_id, f0, f1, …"""
+    table = pd.DataFrame(np.stack(list(vectors.values())), columns=[f"f{i}" for i in range(len(
+        next(iter(vectors.values()))))])
+    return table.assign(participant_id=list(vectors))[["participant_id", *table.columns]]

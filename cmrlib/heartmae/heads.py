@@ -1,0 +1,211 @@
+"""Gated attention over a subject's features and linear heads (§ 4.3, 4.4); the encoder is frozen."""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cmrlib.heartmae.features import Bag, collate, feature_table
+from cmrlib.weights import load_weights, save_weights
+
+KINDS = ("regression", "classification")
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What is to be predicted together. kind: regression (equation 4) or classification (equation 5)."""
+
+    names: tuple[str, ...]
+    kind: str = "regression"
+
+    def __post_init__(self):
+        if self.kind not in KINDS or not self.names:
+            raise ValueError(f"{self.kind} of {len(self.names)} tasks: expected {' or '.join(KINDS)} of one or more")
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """How the pooling and its heads learn. batch_size: subjects of a step; 1 in the paper, the rest is not stated.
+
+    decays: weight decays to choose from, with the number of epochs, by the validation loss. hidden: of the attention.
+    """
+
+    epochs: int = 60
+    learning_rate: float = 1e-3
+    batch_size: int = 8
+    decays: tuple[float, ...] = (0.01, 0.3)
+    hidden: int = 64
+    seed: int = 1
+
+
+class GatedPooling(nn.Module):
+    """Equation 3: weights that sum to one over a subject's views, whatever their number."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.content, self.gate = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, features, there):
+        """features: (subjects, views, width); there: (subjects, views) bool. Returns pooled (subjects, width), weights
+        (subjects, views), which are 0 where nothing is."""
+        scores = self.score(torch.tanh(self.content(features)) * torch.sigmoid(self.gate(features)))[..., 0]
+        weights = scores.masked_fill(~there, -torch.inf).softmax(1)
+        return (weights[..., None] * features).sum(1), weights
+
+
+class MultiTask(nn.Module):
+    """Standardised features → gated pooling → one linear head a task.
+
+    Features are standardised by the training subjects (ours: an autoencoder's features differ in scale a hundredfold).
+    """
+
+    def __init__(self, width: int, tasks: Tasks, hidden: int = 64):
+        super().__init__()
+        self.tasks, self.hidden = tasks, hidden
+        self.pooling, self.heads = GatedPooling(width, hidden), nn.Linear(width, len(tasks.names))
+        nn.init.zeros_(self.heads.weight)  # starts with everyone's mean
+        nn.init.zeros_(self.heads.bias)
+        for name, size, value in (("mean", width, 0.0), ("std", width, 1.0), ("target_mean", len(tasks.names), 0.0),
+                                  ("target_std", len(tasks.names), 1.0)):
+            self.register_buffer(name, torch.full((size,), value))
+
+    def forward(self, features, there):
+        """(predictions (subjects, tasks) on the standardised scale or as logits, weights (subjects, views))."""
+        pooled, weights = self.pooling((features - self.mean) / self.std, there)
+        return self.heads(pooled), weights
+
+    def loss(self, predicted, wanted):
+        """Equation 4 or 5 over what is known; wanted: (subjects, tasks), NaN where unknown."""
+        known = torch.isfinite(wanted)
+        if not known.any():
+            return predicted.sum() * 0
+        predicted, wanted = predicted[known], wanted[known]
+        if self.tasks.kind == "classification":
+            return functional.binary_cross_entropy_with_logits(predicted, wanted)
+        return functional.mse_loss(predicted, wanted)
+
+    def standardised(self, wanted):
+        """Targets as the loss wants them."""
+        return wanted if self.tasks.kind == "classification" else (wanted - self.target_mean) / self.target_std
+
+    def fit_scales(self, bags, wanted):
+        """Means and SDs of features and targets over these (the training) subjects; a constant keeps an SD of 1."""
+        features = torch.from_numpy(np.concatenate([bag.features for bag in bags]))
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(_spread(features))
+        if self.tasks.kind == "regression":
+            self.target_mean.copy_(torch.nan_to_num(wanted.nanmean(0)))
+            self.target_std.copy_(torch.stack([_spread(column[torch.isfinite(column)][:, None])[0]
+                                               for column in wanted.T]))
+
+
+def _spread(values):
+    """SD of each column; 1 where there is none."""
+    std = values.std(0) if len(values) > 1 else torch.zeros(values.shape[1])
+    return torch.where(std > 1e-8, std, torch.ones_like(std))
+
+
+@dataclass
+class Fitted:
+    """A trained pooling with its heads, and how its losses went: a row an epoch and weight decay."""
+
+    model: MultiTask
+    losses: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def predict(self, bags: dict[str, Bag]) -> pd.DataFrame:
+        """participant_id and one column a task: values in the target's unit, or probabilities."""
+        features, there = collate(list(bags.values()))
+        with torch.inference_mode():
+            out, _ = self.model(features, there)
+            out = out.sigmoid() if self.model.tasks.kind == "classification" else (
+                out * self.model.target_std + self.model.target_mean)
+        return pd.DataFrame(out.numpy(), columns=list(self.model.tasks.names)).assign(
+            participant_id=list(bags))[["participant_id", *self.model.tasks.names]]
+
+    def attention(self, bags: dict[str, Bag]) -> pd.DataFrame:
+        """A row an instance: participant_id, cine, view, k, attention; they sum to 1 for each subject."""
+        features, there = collate(list(bags.values()))
+        with torch.inference_mode():
+            weights = self.model(features, there)[1].numpy()
+        return pd.concat([bag.where.assign(participant_id=subject, attention=row[: len(bag.where)])
+                          for (subject, bag), row in zip(bags.items(), weights)], ignore_index=True)
+
+    def pooled(self, bags: dict[str, Bag]) -> pd.DataFrame:
+        """The subject's feature z of equation 3: participant_id, f0, f1, …"""
+        features, there = collate(list(bags.values()))
+        with torch.inference_mode():
+            z, _ = self.model.pooling((features - self.model.mean) / self.model.std, there)
+        return feature_table(dict(zip(bags, z.numpy())))
+
+    def save(self, path, **card):
+        tasks = {"names": list(self.model.tasks.names), "kind": self.model.tasks.kind}
+        own = {"name": "heartmae heads", "width": len(self.model.mean), "hidden": self.model.hidden, "tasks": tasks}
+        save_weights(self.model, path, {"architecture": own, "preprocessing": {}} | card)
+
+    @classmethod
+    def load(cls, path) -> "Fitted":
+        return cls(load_weights(path, _build)[0])
+
+
+def _build(card):
+    if card.get("name") != "heartmae heads":
+        raise ValueError(f"these are weights of {card.get('name')!r}; expected heads of 08_heartmae_predict")
+    return MultiTask(card["width"], Tasks(tuple(card["tasks"]["names"]), card["tasks"]["kind"]), card["hidden"])
+
+
+def fit_heads(bags: dict[str, Bag], targets: pd.DataFrame, tasks: Tasks, split: pd.Series,
+              recipe: HeadRecipe = HeadRecipe()) -> Fitted:
+    """Train pooling and heads on the training subjects; the validation loss chooses weight decay and epoch.
+
+    targets: indexed by participant_id, a column a task, NaN where unknown. Raises ValueError where nobody with a known
+    target trains or validates.
+    """
+    sides = {side: [s for s in bags if split.get(s) == side and targets.reindex([s])[list(tasks.names)].notna().any(
+        axis=None)] for side in ("train", "validation")}
+    if empty := [side for side, people in sides.items() if not people]:
+        raise ValueError(f"no {' or '.join(empty)} subject has both features and one of the targets "
+                         f"{', '.join(tasks.names[:5])}")
+    data = {side: ([bags[s] for s in people], torch.tensor(targets.loc[people, list(tasks.names)].to_numpy(float))
+                   .float()) for side, people in sides.items()}
+    best, rows = (np.inf, None), []
+    for decay in recipe.decays:
+        loss, model, curve = _train(data, tasks, recipe, decay)
+        rows += [{"decay": decay, "epoch": n + 1, "train": a, "validation": b} for n, (a, b) in enumerate(curve)]
+        best = min(best, (loss, model), key=lambda pair: pair[0])
+    return Fitted(best[1].eval(), pd.DataFrame(rows))
+
+
+def _train(data, tasks, recipe, decay):
+    """(best validation loss, the model at that epoch, [(train, validation loss) of every epoch])."""
+    torch.manual_seed(recipe.seed)
+    (bags, wanted), (checked, truth) = data["train"], data["validation"]
+    model = MultiTask(bags[0].features.shape[1], tasks, recipe.hidden)
+    model.fit_scales(bags, wanted)
+    wanted, truth = model.standardised(wanted), model.standardised(truth)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=decay)
+    features, there = collate(bags)
+    shown = collate(checked)
+    best, curve = (np.inf, None), []
+    for _ in range(recipe.epochs):
+        sums = 0.0
+        for rows in torch.randperm(len(bags)).split(recipe.batch_size):
+            loss = model.loss(model(features[rows], there[rows])[0], wanted[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            sums += float(loss.detach()) * len(rows)
+        with torch.inference_mode():
+            validation = float(model.loss(model(*shown)[0], truth))
+        curve.append((sums / len(bags), validation))
+        if validation < best[0]:
+            best = (validation, deepcopy(model))
+    if best[1] is None:
+        raise FloatingPointError("the heads' validation loss is no number; lower their learning rate")
+    return *best, curve
+
+

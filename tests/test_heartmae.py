@@ -1,0 +1,871 @@
+"""HeartMAE: counts by hand, the network against a naive one, weights that follow every cut, bags, heads, resume."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.core import Callback
+
+from cmrlib.cine import Cine
+from cmrlib.heartmae import (
+    Blinded,
+    Design,
+    Embedder,
+    Fitted,
+    HeadRecipe,
+    MaskedAutoencoder,
+    Masking,
+    MotionPicture,
+    NaturalVideo,
+    Preprocessing,
+    Recipe,
+    Tasks,
+    attribution,
+    body_targets,
+    disease_table,
+    disease_targets,
+    domain_distances,
+    enough_positives,
+    error_table,
+    explained,
+    feature_shards,
+    fit_heads,
+    flow_shards,
+    flow_weights,
+    frechet_distance,
+    gain_pct,
+    headline,
+    load_model,
+    make_bags,
+    over_tasks,
+    pretrain,
+    principal_bags,
+    random_model,
+    restore,
+    save_model,
+    section_table,
+    table_bags,
+    target_frames,
+    train_variants,
+    usable,
+)
+from cmrlib.heartmae.attention import attention
+from cmrlib.heartmae.clips import (
+    Cut,
+    SectionRef,
+    clips_block,
+    crop_side,
+    even_cuts,
+    first_frames,
+    intensity_moments,
+    random_cut,
+    stored_scale,
+    weights_of,
+    wrapped,
+)
+from cmrlib.heartmae.distributed import own_sections
+from cmrlib.heartmae.features import Bag, collate
+from cmrlib.heartmae.flow import Flow, frame_pairs, stored_weights
+from cmrlib.heartmae.heads import GatedPooling, MultiTask
+from cmrlib.heartmae.shards import Shards, subject_jobs
+from cmrlib.heartmae.tokens import Positions, joined, patches
+from cmrlib.splits import split_subjects
+
+TINY = Design(size=32, frames=8, patch=8, tubelet=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=2,
+              decoder_heads=2)
+SMALL = Preprocessing(32, 8, 48, 64)
+
+
+def naive(model, **options):
+    path = Path(__file__).parents[1] / "benchmarks" / "plain_mae.py"
+    spec = importlib.util.spec_from_file_location("plain_mae", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PlainMAE(model, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def cine_of(pixels, view="sax", **more):
+    affine = np.diag([2.0, 2.0, 8.0, 1.0])
+    return Cine(np.asarray(pixels), affine, view, "X", **more)
+
+
+def random_cine(frames=10, slices=2, rows=40, columns=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return cine_of(rng.integers(0, 300, (frames, slices, rows, columns)).astype(np.uint16))
+
+
+def clips_and_more(n=3, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    clips = torch.randint(0, 400, (n, 8, 32, 32), generator=rng, dtype=torch.int16)
+    ids = torch.rand(n, 32, generator=rng).argsort(1)
+    return clips, torch.tensor([400.0, 500.0, 450.0][:n]), ids
+
+
+# --- masks and tokens ------------------------------------------------------------------------------------------------
+
+
+def test_token_counts_of_the_paper():
+    steps, rows, columns = Design().grid
+    assert steps * rows * columns == 1176
+    assert [Masking(0.9).kept(6, 196), Masking(0.95).kept(6, 196), Masking(0.9, "tube").kept(6, 196)] == [117, 58, 114]
+
+
+def test_tubes_keep_the_same_positions_in_every_step():
+    masking = Masking(0.9, "tube")
+    kept = masking.draw(5, 6, 196)[:, : masking.kept(6, 196)]
+    for ids in kept:
+        by_step = [set((ids[ids // 196 == step] % 196).tolist()) for step in range(6)]
+        assert len(by_step[0]) == 19 and all(one == by_step[0] for one in by_step)
+    assert len({tuple(sorted(ids.tolist())) for ids in kept}) == 5, "every clip has its own tubes"
+
+
+def test_random_masks_are_orders_of_all_tokens():
+    for masking in (Masking(0.9), Masking(0.9, "tube")):
+        ids = masking.draw(4, 6, 49)
+        assert (ids.sort(1).values == torch.arange(6 * 49)).all()
+    first = torch.stack([Masking(0.5).draw(400, 2, 4)[:, :4] == token for token in range(8)]).float().mean((1, 2)) * 4
+    assert ((first - 0.5).abs() < 0.1).all(), "every token is seen equally often"
+
+
+def test_masking_refuses_what_leaves_nothing_to_see():
+    with pytest.raises(ValueError, match="95% hidden leaves none to see"):
+        Masking(0.95).kept(2, 4)
+    with pytest.raises(ValueError, match="'blocks' at 0.9: expected one of random, tube"):
+        Masking(0.9, "blocks")
+
+
+def test_target_frames_give_each_token_two_of_its_own():
+    assert target_frames(24) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 23]
+    for frames in (8, 16, 24, 48):
+        assert [frame // 4 for frame in target_frames(frames)] == [n // 2 for n in range(frames // 2)]
+
+
+def test_patches_by_loops_and_back():
+    clips = torch.arange(2 * 4 * 6 * 4).reshape(2, 4, 6, 4).float()
+    found = patches(clips, 2, 2)
+    by_hand = [clips[:, t : t + 2, i : i + 2, j : j + 2].reshape(2, -1)
+               for t in (0, 2) for i in (0, 2, 4) for j in (0, 2)]
+    assert torch.equal(found, torch.stack(by_hand, 1))
+    assert torch.equal(joined(found, (2, 3, 2), 2, 2), clips)
+
+
+def test_positions_are_sums_of_time_and_place_and_resize():
+    positions = Positions((2, 3, 3), 8)
+    table = positions.table().view(2, 9, 8)
+    assert torch.allclose(table[1] - table[0], (positions.time[1] - positions.time[0]).expand(9, 8), atol=1e-6)
+    assert torch.equal(positions.table((2, 3, 3)), positions.table())
+    with torch.no_grad():
+        positions.space.fill_(2.0)
+        positions.time.copy_(torch.tensor([[0.0], [1.0]]).expand(2, 8))
+    other = positions.table((4, 5, 6)).view(4, 30, 8)
+    assert torch.allclose(other[:, 0, 0] - 2, torch.tensor([0.0, 0.25, 0.75, 1.0]), atol=1e-5)  # linear
+    ids = torch.tensor([[3, 0], [17, 5]])
+    assert torch.equal(positions(ids)[1, 0], positions.table()[17])
+
+
+def test_other_sizes_go_through_the_encoder():
+    model = MaskedAutoencoder(TINY).eval()
+    assert model.encoder.features(torch.randn(2, 16, 48, 40)).shape == (2, 16)
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("masking", [Masking(0.75), Masking(0.75, "tube")])
+def test_loss_and_gradients_equal_a_naive_network(masking):
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(TINY, masking, 0.4, 0.2)
+    plain = naive(model)
+    clips, peaks, _ = clips_and_more()
+    ids = masking.draw(3, 2, 16)
+    ours, theirs = model(clips[:, None], peaks, None, ids), plain(clips, peaks, ids)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    ours.sum().backward(), theirs.sum().backward()
+    pairs = [(model.encoder.embed.weight.grad.flatten(1), plain.embed.weight.grad.flatten(1)),
+             (model.decoder.hidden.grad, plain.hidden.grad),
+             (model.encoder.positions.space.grad, plain.encoder_space.grad),
+             (model.decoder.positions.time.grad, plain.decoder_time.grad),
+             (model.decoder.blocks[-1].narrow.weight.grad, plain.decoder_blocks[-1].narrow.weight.grad),
+             (model.decoder.blocks[-1].qkv.weight.grad[16:], plain.decoder_blocks[-1].v.weight.grad)]
+    for mine, other in pairs:
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_encoder_equals_a_naive_one_on_all_tokens():
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(TINY)
+    plain, clips = naive(model), torch.randn(2, 8, 32, 32)
+    tokens = plain.embed(clips[:, None]).flatten(2).transpose(1, 2) + plain.positions("encoder")
+    for block in plain.encoder_blocks:
+        tokens = block(tokens)
+    torch.testing.assert_close(model.encoder.features(clips), plain.norm(tokens).mean(1), atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_hidden_cannot_be_seen():
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(TINY, Masking(0.75)).eval()
+    clips, _, ids = clips_and_more()
+    changed = patches(clips.float(), 8, 4)
+    changed[0, ids[0, 8:]] = 0
+    changed = joined(changed, TINY.grid, 8, 4)
+    assert torch.equal(model.restored(clips.float(), ids, 8), model.restored(changed, ids, 8))
+
+
+def test_weights_of_zero_are_the_plain_loss_and_of_one_twice_it():
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(TINY, Masking(0.75), 0.4, 0.2)
+    clips, peaks, ids = clips_and_more()
+    plain = model(clips[:, None], peaks, None, ids)
+    maps = torch.zeros(3, 1, 32, 32, dtype=torch.uint8)
+    assert torch.equal(model(clips[:, None], peaks, maps, ids), plain)
+    torch.testing.assert_close(model(clips[:, None], peaks, maps + 255, ids), 2 * plain)
+
+
+def test_weights_lie_where_the_pixels_do():
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(TINY, Masking(0.75), 0.4, 0.2)
+    clips, peaks, ids = clips_and_more()
+    maps = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    theirs = naive(model)(clips, peaks, ids, maps.float() / 255)
+    torch.testing.assert_close(model(clips[:, None], peaks, maps[:, None], ids), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_patch_norm_targets_have_mean_0_and_sd_1():
+    model = MaskedAutoencoder(replace(TINY, patch_norm=True))
+    clips, peaks, ids = clips_and_more()
+    wanted = model.targets(model.standardise(clips, peaks), ids)
+    torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
+    torch.testing.assert_close(wanted.var(2), torch.ones(3, 32), atol=1e-3, rtol=0)
+
+
+def test_attention_a_few_heads_at_a_time_is_attention():
+    torch.manual_seed(0)
+    qkv = torch.randn(3, 2, 3, 600, 8)
+    exact = qkv.double().requires_grad_()
+    rounded = qkv.bfloat16().requires_grad_()
+    weight = torch.randn(2, 3, 550, 8)
+
+    def plain(q, k, v):
+        return (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1) @ v
+
+    results = []
+    for function, x in ((plain, exact), (attention, rounded)):
+        out = function(x[0][:, :, 50:], x[1], x[2])
+        (out * weight.to(out.dtype)).sum().backward()
+        results.append((out.detach().double(), x.grad.double()))
+    assert type(attention(rounded[0], rounded[1], rounded[2]).grad_fn).__name__ == "_FewHeadsBackward"
+    for mine, other in zip(results[1], results[0]):
+        assert (mine - other).abs().mean() < 0.02 * other.abs().mean()
+
+
+def test_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="8 frames and 30 pixels do not divide into tokens of 4 frames"):
+        replace(TINY, size=30)
+    with pytest.raises(ValueError, match="do not divide by 3"):
+        replace(TINY, heads=3)
+
+
+def test_validation_hides_the_same_tokens_every_time():
+    model = MaskedAutoencoder(TINY, Masking(0.75)).eval()
+    clips, peaks, _ = clips_and_more()
+    assert torch.equal(model(clips[:, None], peaks), model(clips[:, None], peaks))
+    model.train()
+    assert not torch.equal(model(clips[:, None], peaks), model(clips[:, None], peaks))
+
+
+# --- clips -----------------------------------------------------------------------------------------------------------
+
+
+def test_short_cines_go_round_their_cycle():
+    np.testing.assert_array_equal(wrapped(7, 8, 10), [7, 8, 9, 0, 1, 2, 3, 4])
+    cine = random_cine(frames=5)
+    clip = Cut(3, 0, 0, 40).clip(cine.pixels[:, 0], replace(SMALL, size=40))
+    np.testing.assert_array_equal(clip, cine.pixels[[3, 4, 0, 1, 2, 3, 4, 0], 0])
+    assert first_frames(5, 8) == 5 and first_frames(50, 24) == 27 and first_frames(8, 8) == 8
+
+
+def test_a_cut_by_hand():
+    image = np.arange(36, dtype=np.uint16).reshape(6, 6)
+    np.testing.assert_array_equal(Cut(0, 1, 2, 3).image(image, 3), image[1:4, 2:5])
+    np.testing.assert_array_equal(Cut(0, 1, 2, 3, True, False).image(image, 3), image[1:4, 2:5][::-1])
+    np.testing.assert_array_equal(Cut(0, 1, 2, 3, False, True).image(image, 3), image[1:4, 2:5][:, ::-1])
+    np.testing.assert_array_equal(Cut(0, 0, 0, 6).image(image.astype(np.float32), 3)[0], [3.5, 5.5, 7.5])
+
+
+def test_weights_follow_crop_flip_and_resize():
+    rows, columns = np.mgrid[0:60, 0:80]
+    ramp = (2 * rows + columns).astype(np.uint8)  # up to 197
+    cine = cine_of(np.repeat(ramp[None, None].astype(np.uint16), 8, 0))
+    rng = np.random.RandomState(0)
+    seen = set()
+    for _ in range(40):
+        cut = random_cut(cine, replace(SMALL, size=24), rng)
+        seen.add((cut.flip_rows, cut.flip_columns))
+        pixels = cut.clip(cine.pixels[:, 0], replace(SMALL, size=24))[0]
+        weights = weights_of(SectionRef(cine, 0, ramp), cut, 24)
+        assert np.abs(pixels.astype(int) - weights).max() <= 1
+    assert len(seen) == 4
+
+
+def test_random_cuts_keep_to_the_image_and_the_papers_sides():
+    cine = random_cine(frames=10, rows=300, columns=260)
+    cuts = [random_cut(cine, Preprocessing(), np.random.RandomState(n)) for n in range(60)]
+    assert all(0 <= cut.top <= 300 - cut.side and 0 <= cut.left <= 260 - cut.side for cut in cuts)
+    assert 224 <= min(cut.side for cut in cuts) < 232 and 248 < max(cut.side for cut in cuts) <= 256
+    assert crop_side(random_cine(rows=208, columns=170), 240, 0) == 170, "a short side is taken whole"
+    assert crop_side(random_cine(rows=208, columns=170), 100, 1.0) == 50, "2 mm pixels"
+
+
+def test_views_cover_the_longer_side_and_the_cycle():
+    cuts = even_cuts(random_cine(frames=50, rows=300, columns=224), Preprocessing(224, 24, 224, 224))
+    assert [(cut.top, cut.left, cut.start) for cut in cuts] == [(0, 0, 0), (0, 0, 26), (38, 0, 0), (38, 0, 26),
+                                                                (76, 0, 0), (76, 0, 26)]
+    square = even_cuts(random_cine(frames=10, rows=64, columns=64), Preprocessing(32, 24, 64, 64))
+    assert [(cut.top, cut.left, cut.start) for cut in square] == [(0, 0, 0), (0, 0, 5)], "three equal crops are one"
+
+
+def test_stored_clips_are_16_bit_and_a_black_cine_is_refused():
+    big = cine_of(np.full((4, 1, 8, 8), 60000, np.uint16))
+    assert stored_scale(big) == (pytest.approx(32767 / 60000), 32767.0)
+    clip = Cut(0, 0, 0, 8).clip(big.pixels[:, 0], Preprocessing(8, 4, 8, 8), stored_scale(big)[0])
+    assert clip.dtype == np.int16 and clip.max() == 32767
+    with pytest.raises(ValueError, match="sub-X_view-sax: its largest pixel is 0.0"):
+        stored_scale(cine_of(np.zeros((4, 1, 8, 8), np.uint16)))
+
+
+# --- flow ------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_of_frames():
+    assert frame_pairs(50) == [(5 * n, (5 * n + 5) % 50) for n in range(10)]
+    assert frame_pairs(16) == [(0, 5), (5, 10), (10, 15)]
+    assert frame_pairs(8) == [(0, 4), (4, 0)] and frame_pairs(2) == [(0, 1), (1, 0)]
+
+
+def test_flow_is_where_a_disc_moves():
+    frames = np.zeros((20, 64, 64), np.uint16)
+    for t in range(20):
+        cv2.circle(frames[t], (40 + int(6 * np.sin(2 * np.pi * t / 20)), 22), 9, 200, -1)
+        cv2.circle(frames[t], (14, 50), 9, 200, -1)  # another stands still
+    weights = flow_weights(frames, Flow(sigma_px=4))
+    row, column = np.unravel_index(weights.argmax(), weights.shape)
+    assert abs(row - 22) <= 4 and abs(column - 40) <= 6
+    assert weights.max() == 1 and weights.min() >= 0 and weights[50, 14] < 0.1
+    assert flow_weights(frames[:1].repeat(20, 0)).max() == 0, "nothing moves"
+    wide = flow_weights(frames, Flow(sigma_px=4, resized_to=32))  # 8 of the image's pixels
+    assert (wide > 0.5).sum() > (weights > 0.5).sum()
+
+
+def test_stored_weights_come_back():
+    smooth = cv2.GaussianBlur(np.random.default_rng(0).random((60, 50)).astype(np.float32), (0, 0), 8)
+    smooth = smooth / smooth.max()
+    stored = stored_weights(smooth)
+    assert stored.dtype == np.uint8 and stored.shape == (30, 25)
+    assert np.abs(cv2.resize(stored, (50, 60)) / 255 - smooth).max() < 0.02
+
+
+# --- shards ----------------------------------------------------------------------------------------------------------
+
+
+def count_slices(cine, slices):
+    return {f"{cine.name}/{k}": np.array([k, cine.frames]) for k in slices}
+
+
+def test_shards_make_only_what_is_missing(cohort, tmp_path):
+    table = section_table(cohort, split_subjects(cohort.subjects), sax_share=1.0)
+    shards = Shards(tmp_path, "things", {"a": 1}, 3)
+    jobs = subject_jobs(cohort, table)
+    wanted = sorted(shards.missing(jobs))
+    assert shards.make(jobs, count_slices, only=wanted[:1]) == 1 and sorted(shards.missing(jobs)) == wanted[1:]
+    assert shards.make(jobs, count_slices) == len(wanted) - 1 and shards.make(jobs, count_slices) == 0
+    row = table.iloc[-1]
+    assert shards[row["cine"], row["k"]].tolist() == [row["k"], 4]
+    with pytest.raises(KeyError, match="slice 99 is not in shard"):
+        shards[row["cine"], 99]
+    other = Shards(tmp_path, "things", {"a": 2}, 3)
+    with pytest.raises(KeyError, match="was not made yet"):
+        other[row["cine"], 0]
+
+
+def test_half_of_the_short_axis_is_drawn_by_name(cohort):
+    split = split_subjects(cohort.subjects)
+    table = section_table(cohort, split)
+    assert (table.groupby("cine").size() == 2).all(), "of 5 slices"
+    again = section_table(cohort, split.iloc[:2])
+    both = table[table["participant_id"].isin(split.index[:2])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, both)
+    with pytest.raises(ValueError, match=r"no section of these subjects and views \(\['4ch'\]\); it has sax"):
+        section_table(cohort, split, ["4ch"])
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sections(cohort):
+    return section_table(cohort, pd.Series(["train"] * 3 + ["validation", "test", "test"], cohort.subjects[
+        "participant_id"]))
+
+
+FAST = Recipe(epochs=3, variant_epochs=2, base_rate=0.05, batch_size=2, repeats=2, precision="fp32")
+
+
+class Stop(Callback):
+    order = 99
+
+    def __init__(self, after):
+        self.after = after
+
+    def after_epoch(self):
+        if self.epoch + 1 == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_restart_from_any_epoch_gives_the_same_numbers(cohort, sections, tmp_path, after):
+    whole, learner = pretrain(cohort, sections, SMALL, TINY, "plain", FAST)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(cohort, sections, SMALL, TINY, "plain", FAST, tmp_path, callbacks=[Stop(after)])
+    resumed, again = pretrain(cohort, sections, SMALL, TINY, "plain", FAST, tmp_path)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    np.testing.assert_array_equal(np.array(learner.recorder.values), np.array(again.recorder.values))
+
+
+def test_training_restores_better_than_it_began(cohort, sections):
+    model, learner = pretrain(cohort, sections, SMALL, TINY, "plain", replace(FAST, epochs=12, base_rate=0.4))
+    losses = [row[0] for row in learner.recorder.values]
+    assert losses[-1] < 0.93 * losses[0]
+    mean, std = intensity_moments(cohort, sections)
+    assert float(model.mean) == pytest.approx(mean) and float(model.std) == pytest.approx(std) and 0 < mean < 1
+
+
+def test_gradients_of_several_steps_are_added(cohort, sections):
+    class Count(Callback):
+        steps = 0
+
+        def after_step(self):
+            self.steps += 1
+
+    for accumulate, steps in ((1, 3), (3, 1)):  # 6 sections in batches of 2
+        count, recipe = Count(), replace(FAST, epochs=1, accumulate=accumulate)
+        pretrain(cohort, sections, SMALL, TINY, "plain", recipe, callbacks=[count])
+        assert count.steps == steps
+    assert replace(FAST, accumulate=3).rate == pytest.approx(0.05 * 2 * 2 * 3 / 256)
+    assert Recipe().rate == pytest.approx(1.5e-4 * 224 / 256)
+
+
+def test_variants_start_from_the_plain_model(cohort, sections, tmp_path):
+    flow = flow_shards(cohort, sections, tmp_path)
+    target = pd.Series(np.arange(6.0), cohort.subjects["participant_id"])
+    done = train_variants(cohort, sections, SMALL, TINY, FAST, ["tube", "flow"], tmp_path, flow, target, (0.3, 1.0))
+    assert set(done.models) == {"plain", "tube", "flow"} and done.starts["epoch"].tolist() == [1, 3]
+    assert done.models["tube"].masking.strategy == "tube"
+    assert {row["variant"]: row["epoch"] for row in done.losses} == {"plain": 3, "tube": 2, "flow": 2}
+    weights = [model.encoder.embed.weight for model in done.models.values()]
+    assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+    with pytest.raises(ValueError, match="flow weights belong to `flow` alone"):
+        pretrain(cohort, sections, SMALL, TINY, "flow", FAST)
+    with pytest.raises(ValueError, match="unknown variant 'mae'"):
+        pretrain(cohort, sections, SMALL, TINY, "mae", FAST)
+
+
+def test_nobody_to_validate_on_is_said(cohort, sections):
+    with pytest.raises(ValueError, match="no section of a validation subject"):
+        pretrain(cohort, sections[sections["split"] == "train"], SMALL, TINY, "plain", FAST)
+
+
+def test_batches_hold_integers_and_repeated_clips(cohort, sections, tmp_path):
+    flow = flow_shards(cohort, sections, tmp_path)
+    dls = clips_block(cohort, SMALL, 3, flow).dataloaders(sections[sections["split"] != "test"], bs=2, num_workers=0)
+    clips, peaks, weights, _ = dls.one_batch()
+    assert clips.shape == (2, 3, 8, 32, 32) and clips.dtype == torch.int16 and peaks.shape == (2,)
+    assert weights.shape == (2, 3, 32, 32) and weights.dtype == torch.uint8
+    assert not torch.equal(clips[0, 0], clips[0, 1]), "every repeat is cut anew"
+
+
+def test_memory_stays_flat_over_a_store_that_is_larger(tmp_path):
+    code = Path(__file__).parent / "heartmae_memory.py"
+    done = subprocess.run([sys.executable, str(code), str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "read 12 cines" in done.stdout
+
+
+# --- features, bags and heads ----------------------------------------------------------------------------------------
+
+
+def test_features_are_cached_and_do_not_depend_on_the_batch(cohort, sections, tmp_path):
+    model = MaskedAutoencoder(TINY, Masking(), 0.3, 0.2)
+    save_model(model, SMALL, tmp_path / "plain", cohort="c")
+    loaded, preprocessing, _ = load_model(tmp_path / "plain")
+    embedder = Embedder(loaded, preprocessing, "fp32")
+    bags = make_bags(feature_shards(cohort, sections, embedder, tmp_path, "k"), sections)
+    row = sections.iloc[0]
+    clips, peak = embedder.clips(cohort.cine(row["cine"]), row["k"])
+    alone = np.concatenate([embedder.infer(clip[None], peak) for clip in clips])
+    np.testing.assert_allclose(bags[row["participant_id"]].features[: len(alone)], alone, atol=1e-5)
+    assert bags[row["participant_id"]].where.iloc[0].tolist() == [row["cine"], "sax", row["k"]]
+    again = feature_shards(cohort, sections, embedder, tmp_path, "k")
+    np.testing.assert_array_equal(again[row["cine"], row["k"]][0], bags[row["participant_id"]].features[0])
+    assert not torch.equal(random_model(model).encoder.embed.weight, model.encoder.embed.weight)
+
+
+def bag(subject, n, width=6, seed=0, shift=0.0):
+    features = np.random.default_rng([seed, *subject.encode()]).normal(shift, 1, (n, width)).astype(np.float32)
+    return Bag(subject, features, pd.DataFrame({"cine": ["c"] * n, "view": ["sax"] * n, "k": range(n)}))
+
+
+def test_pooling_by_loops():
+    torch.manual_seed(0)
+    pooling, x = GatedPooling(6, 4).requires_grad_(False), torch.randn(1, 5, 6)
+    pooled, weights = pooling(x, torch.ones(1, 5, dtype=torch.bool))
+    scores = [float(pooling.score.weight[0] @ (torch.tanh(pooling.content.weight @ h) * torch.sigmoid(
+        pooling.gate.weight @ h))) for h in x[0]]
+    by_hand = np.exp(scores) / np.exp(scores).sum()
+    np.testing.assert_allclose(weights[0], by_hand, rtol=1e-5)
+    np.testing.assert_allclose(pooled[0], (by_hand[:, None] * x[0].numpy()).sum(0), rtol=1e-4, atol=1e-6)
+
+
+def test_padding_changes_nothing_for_one_view_and_forty():
+    torch.manual_seed(0)
+    model = MultiTask(6, Tasks(("a", "b")))
+    torch.nn.init.normal_(model.heads.weight)
+    bags = [bag("one", 1), bag("forty", 40), bag("seven", 7)]
+    together, weights = model(*collate(bags))
+    for n, one in enumerate(bags):
+        alone, own = model(*collate([one]))
+        torch.testing.assert_close(together[n], alone[0])
+        torch.testing.assert_close(weights[n, : own.shape[1]], own[0])
+        assert (weights[n, own.shape[1] :] == 0).all() and float(weights[n].sum()) == pytest.approx(1)
+
+
+def test_copies_of_all_views_change_nothing():
+    model = MultiTask(6, Tasks(("a",)))
+    torch.nn.init.normal_(model.heads.weight)
+    one = bag("x", 3)
+    thrice = Bag("x", np.tile(one.features, (3, 1)), pd.concat([one.where] * 3))
+    torch.testing.assert_close(model(*collate([one]))[0], model(*collate([thrice]))[0])
+
+
+def test_missing_targets_do_not_count():
+    model = MultiTask(6, Tasks(("a", "b")))
+    predicted = torch.tensor([[1.0, 5.0], [2.0, 7.0]])
+    wanted = torch.tensor([[0.0, float("nan")], [float("nan"), 4.0]])
+    assert float(model.loss(predicted, wanted)) == pytest.approx((1 + 9) / 2)
+    assert float(model.loss(predicted, torch.full((2, 2), float("nan")))) == 0
+    classes = MultiTask(6, Tasks(("a", "b"), "classification"))
+    assert float(classes.loss(torch.zeros(2, 2), torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))) == pytest.approx(
+        np.log(2))
+
+
+@pytest.fixture(scope="module")
+def people():
+    """60 subjects whose target is the mean of their first feature, with different numbers of views."""
+    rng = np.random.default_rng(0)
+    bags = {f"S{n:02d}": bag(f"S{n:02d}", int(rng.integers(2, 9)), shift=rng.normal()) for n in range(60)}
+    value = pd.Series({s: float(one.features[:, 0].mean()) for s, one in bags.items()})
+    targets = pd.DataFrame({"value_ml": 100 + 20 * value, "constant": 5.0, "high": (value > 0).astype(float)})
+    targets.loc["S03", "value_ml"] = np.nan
+    split = pd.Series(["train"] * 36 + ["validation"] * 12 + ["test"] * 12, list(bags))
+    return bags, targets, split
+
+
+def test_heads_learn_what_is_in_the_features(people, tmp_path):
+    bags, targets, split = people
+    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, HeadRecipe(60, 0.01, 4))
+    tested = {s: bags[s] for s in split.index[split == "test"]}
+    found = fitted.predict(tested).set_index("participant_id")
+    assert np.corrcoef(found["value_ml"], targets.loc[found.index, "value_ml"])[0, 1] > 0.9
+    assert found["constant"].to_numpy() == pytest.approx(5.0, abs=0.5) and np.isfinite(found.to_numpy()).all()
+    fitted.save(tmp_path / "heads")
+    again = Fitted.load(tmp_path / "heads")
+    pd.testing.assert_frame_equal(again.predict(tested), fitted.predict(tested))
+    attention_of = fitted.attention(tested).groupby("participant_id")["attention"].sum()
+    assert attention_of.to_numpy() == pytest.approx(1.0, abs=1e-5)
+    assert fitted.pooled(tested).shape == (12, 7)
+    by_validation = fitted.losses.loc[fitted.losses["validation"].idxmin()]
+    checked = {s: bags[s] for s in split.index[split == "validation"]}
+    predicted = torch.tensor(fitted.predict(checked)[["value_ml", "constant"]].to_numpy())
+    wanted = torch.tensor(targets.loc[list(checked), ["value_ml", "constant"]].to_numpy())
+    scaled = [fitted.model.standardised(part.float()) for part in (predicted, wanted)]
+    assert float(fitted.model.loss(*scaled)) == pytest.approx(by_validation["validation"], abs=1e-3)
+
+
+def test_test_subjects_do_not_touch_the_heads(people):
+    bags, targets, split = people
+    changed = targets.copy()
+    changed.loc[split == "test"] = 1e6
+    recipe, tasks = HeadRecipe(3, 0.01, 4, (0.1,)), Tasks(("value_ml",))
+    a, b = (fit_heads(bags, table, tasks, split, recipe).model.heads.weight for table in (targets, changed))
+    assert torch.equal(a, b)
+
+
+def test_nobody_with_a_target_is_said(people):
+    bags, targets, split = people
+    with pytest.raises(ValueError, match="no train or validation subject has both features and one of the targets"):
+        fit_heads(bags, targets.assign(value_ml=np.nan), Tasks(("value_ml",)), split)
+    with pytest.raises(ValueError, match="ranking of 1 tasks"):
+        Tasks(("a",), "ranking")
+
+
+# --- targets ---------------------------------------------------------------------------------------------------------
+
+
+def test_constants_and_unknown_targets_are_left_out_and_said(people):
+    _, targets, split = people
+    kept, left_out = usable(targets.assign(rare=[1.0, 2.0] + [np.nan] * 58), split)
+    assert kept == ["value_ml", "high"]
+    assert left_out["reason"].tolist() == ["constant 5 in training subjects", "known to 2 of 3 training subjects"]
+
+
+def test_diseases_with_few_positives_are_left_out_and_said():
+    subjects = pd.DataFrame({"participant_id": list("abcdefgh"), "group": ["NOR", "DCM"] * 4, "sex": ["M"] * 8,
+                             "mr": [0, 1, 0, 0, 0, 0, 0, 0], "age": range(8)})
+    table = disease_targets(subjects)
+    assert list(table) == ["DCM", "mr"] and table["DCM"].tolist() == [0, 1] * 4
+    split = pd.Series(["train"] * 4 + ["validation"] * 2 + ["test"] * 2, list("abcdefgh"))
+    kept, left_out = enough_positives(table, split, {"train": 2, "validation": 1, "test": 1})
+    assert kept == ["DCM"]
+    assert left_out["reason"].tolist() == ["positives: 1 train (needs 2), 0 validation (needs 1), 0 test (needs 1)"]
+    with pytest.raises(ValueError, match="no column 'stroke'"):
+        disease_targets(subjects, ["stroke"])
+
+
+def test_body_by_hand():
+    subjects = pd.DataFrame({"participant_id": ["a", "b"], "height_m": [1.8, np.nan], "weight_kg": [81.0, 70.0],
+                             "age": [50, 60]})
+    table = body_targets(subjects)
+    assert table.loc["a", "bmi_kg_m2"] == pytest.approx(25) and np.isnan(table.loc["b", "bmi_kg_m2"])
+    assert table.loc["a", "bsa_m2"] == pytest.approx((180 * 81 / 3600) ** 0.5) and "heart_rate_bpm" not in table
+
+
+# --- comparators, tables, evidence, domains --------------------------------------------------------------------------
+
+
+def test_principal_directions_come_from_training_subjects(people):
+    bags, _, split = people
+    train = split.index[split == "train"]
+    loud = {s: Bag(s, one.features * (1 if s in train else 1000), one.where) for s, one in bags.items()}
+    quiet = principal_bags(bags, train, 3)
+    assert quiet["S00"].features.shape[1] == 3
+    np.testing.assert_array_equal(principal_bags(loud, train, 3)["S00"].features, quiet["S00"].features)
+
+
+def test_a_table_becomes_bags_of_one_with_gaps_told():
+    table = pd.DataFrame({"a": [1.0, 3.0, np.nan], "b": [1.0, 2.0, 3.0]}, index=["x", "y", "z"])
+    bags = table_bags(table, ["x", "y"])
+    assert bags["z"].features.tolist() == [[2.0, 3.0, 1.0]] and bags["x"].features.tolist() == [[1.0, 1.0, 0.0]]
+
+
+def test_motion_is_the_sd_over_time():
+    cine = random_cine(frames=9, rows=32, columns=32)
+    picture = MotionPicture(Preprocessing(32, 8, 32, 32)).embed(cine, 1).reshape(32, 32)
+    np.testing.assert_allclose(picture, cine.pixels[:, 1].astype(np.float32).std(0) / cine.pixels.max(), rtol=1e-5)
+
+
+def test_a_natural_video_network_needs_its_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights file of r3d_18: save torchvision's state_dict"):
+        NaturalVideo(tmp_path / "kinetics.pth", SMALL)
+    with pytest.raises(ValueError, match="unknown video network 'vit'"):
+        NaturalVideo(tmp_path / "x.safetensors", SMALL, "vit")
+
+
+def predictions(rows):
+    columns = ["model", "seed", "participant_id", "target", "true", "predicted"]
+    return pd.DataFrame(rows, columns=columns).assign(scale=2.0)
+
+
+def test_errors_ratios_and_gains_by_hand():
+    rows = []
+    for n, true in enumerate([10.0, 20.0, 30.0, 40.0]):
+        rows += [("mean", 0, f"s{n}", "lvef_pct", true, 25.0)]
+        rows += [("flow", seed, f"s{n}", "lvef_pct", true, true + seed) for seed in (1, 3)]  # errors 1 and 3: 2
+        rows += [("plain", 1, f"s{n}", "lvef_pct", true, true - 4)]
+    table = predictions(rows)
+    errors = error_table(table).set_index("model")
+    assert errors["mae"].to_dict() == {"mean": 10, "plain": 4, "flow": 2} and errors.loc["flow", "mae_sd"] == 1
+    assert errors.loc["flow", "ratio"] == pytest.approx(0.2) and errors.loc["flow", "r"] == pytest.approx(1)
+    gain = gain_pct(table, "flow", "plain")
+    assert gain["gain_pct"] == pytest.approx(50) and gain["gain_pct_low"] == pytest.approx(50) and gain["n"] == 4
+    assert np.isnan(gain_pct(table, "flow", "random")["gain_pct"])
+    metrics = headline(table, error_table(table), "flow")
+    assert metrics["lvef_mae_ratio"] == pytest.approx(0.2) and metrics["flow_gain_pct"] == pytest.approx(50)
+    assert np.isnan(metrics["raef_mae_ratio"]) and {"lvef_mae_ratio_low", "gain_vs_pca_pct_high"} <= set(metrics)
+
+
+def test_wilcoxon_over_tasks():
+    rows = []
+    for n in range(12):
+        for subject in range(3):
+            rows += [("flow", 1, f"s{subject}", f"t{n}", 0.0, 1.0 + 0.01 * n),
+                     ("plain", 1, f"s{subject}", f"t{n}", 0.0, 1.5 + 0.02 * n)]
+    test = over_tasks(error_table(predictions([*rows, ("mean", 0, "s0", "t0", 0.0, 1.0)])))
+    assert test.loc[0, "n_best"] == 12 and test.loc[0, "n_tasks"] == 12 and test.loc[0, "p"] == pytest.approx(2 / 2**12)
+
+
+def test_areas_of_diseases_by_hand():
+    rows = [("flow", 1, f"s{n}", "DCM", float(n >= 3), score) for n, score in enumerate([0.1, 0.2, 0.6, 0.5, 0.7])]
+    table = disease_table(predictions(rows))
+    assert table.loc[0, "auc"] == pytest.approx(5 / 6) and table.loc[0, "n_positive"] == 2
+    assert table.loc[0, "ap"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_attribution_adds_up_to_the_prediction():
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(TINY, Masking(), 0.3, 0.2)
+    embedder = Embedder(model, SMALL, "fp32")
+    heads = MultiTask(16, Tasks(("a", "b")))
+    torch.nn.init.normal_(heads.heads.weight)
+    cine = random_cine()
+    picture, places, value = attribution(embedder, heads.eval(), "b", cine, 1, steps=64)
+    assert picture.shape == (32, 32) and places.shape == (4, 4)
+    with torch.inference_mode():
+        empty = model.encoder.features(torch.zeros(1, 8, 32, 32))[:, None]
+        base = float(heads(empty, torch.ones(1, 1, dtype=torch.bool))[0][0, 1])
+    assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
+
+
+def test_a_blinded_embedder_sees_no_motion():
+    frames = np.full((12, 1, 64, 64), 100, np.uint16)
+    for t in range(12):
+        cv2.circle(frames[t, 0], (34 + int(6 * np.sin(2 * np.pi * t / 12)), 30), 10, 400, -1)
+    cine, embedder = cine_of(frames), Embedder(MaskedAutoencoder(TINY), Preprocessing(64, 8, 64, 64), "fp32")
+    without = Blinded(embedder).clips(cine, 0)[0]
+    alone = Blinded(embedder, "rest").clips(cine, 0)[0]
+    assert (without.std(1) == 0).all(), "the disc moves only where it is painted over"
+    assert (alone.std(1) > 0).any() and alone[0, 0, 2, 2] == alone[0, 3, 60, 60]
+    with pytest.raises(ValueError, match="expected heart or rest"):
+        Blinded(embedder, "lungs")
+
+
+def test_frechet_distance_in_closed_form():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(4000, 3))
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, a + np.array([3, 0, 4])) == pytest.approx(25, abs=1e-6)
+    assert frechet_distance(a, 2 * a) == pytest.approx(np.sum(a.var(0, ddof=1)) + np.sum(a.mean(0) ** 2), rel=1e-6)
+    turned = a @ np.linalg.qr(rng.normal(size=(3, 3)))[0] * [1, 2, 3]
+    product = np.cov(a, rowvar=False) @ np.cov(turned, rowvar=False)
+    trace = np.trace(np.cov(a, rowvar=False)) + np.trace(np.cov(turned, rowvar=False)) - 2 * np.sqrt(
+        np.linalg.eigvals(product).real).sum()
+    assert frechet_distance(a, turned) == pytest.approx(np.sum((a.mean(0) - turned.mean(0)) ** 2) + trace)
+    assert np.isnan(frechet_distance(a, a[:1]))
+
+
+def test_domains_that_are_alike_and_foreign():
+    rng = np.random.default_rng(0)
+    table = domain_distances({"phantom": rng.normal(size=(80, 5)), "same": rng.normal(size=(40, 5)),
+                              "other": rng.normal(4, 1, (40, 5))}, "phantom").set_index("cohort")
+    assert table.loc["other", "classifier_auc"] > 0.95 and 0.3 < table.loc["same", "classifier_auc"] < 0.75
+    assert table.loc["same", "frechet"] < 3 * table.loc["same", "frechet_null"] < table.loc["other", "frechet"]
+
+
+def test_a_restored_clip_keeps_what_was_seen():
+    model = MaskedAutoencoder(TINY, Masking(0.75), 0.3, 0.2).eval()
+    cine = random_cine()
+    found = restore(model, SMALL, cine, 0)
+    hidden = np.isnan(found["seen"])
+    assert hidden.mean() == pytest.approx(0.75) and found["frames"] == [0, 2, 4, 7]
+    np.testing.assert_array_equal(found["restored"][~hidden], found["original"][~hidden])
+    clip = even_cuts(cine, SMALL, 1, 1)[0].clip(cine.pixels[:, 0], SMALL)[[0, 2, 4, 7]]
+    np.testing.assert_allclose(found["original"] * 0.2 + 0.3, clip / cine.pixels.max(), atol=1e-5)
+
+
+def test_explained_share_by_hand():
+    table = pd.DataFrame({"participant_id": ["a", "a", "b", "c"], "variant": "plain", "mse": [1.0, 1.0, 1.0, 1.0],
+                          "variance": [4.0, 4.0, 4.0, 4.0], "mse_moving": 2.0, "variance_moving": 4.0})
+    row = explained(table).iloc[0]
+    assert row["explained"] == pytest.approx(0.75) and row["explained_moving"] == pytest.approx(0.5) and row["n"] == 3
+
+
+def test_weights_of_others_are_refused(tmp_path):
+    from cmrlib.weights import save_weights
+
+    save_weights(torch.nn.Linear(2, 2), tmp_path / "x", {"architecture": {"name": "ternausnet"}, "preprocessing": {}})
+    with pytest.raises(ValueError, match="weights of 'ternausnet'; expected those of 07_heartmae_pretrain"):
+        load_model(tmp_path / "x")
+    with pytest.raises(ValueError, match="expected heads of 08_heartmae_predict"):
+        Fitted.load(tmp_path / "x")
+
+
+# --- cmr embed -------------------------------------------------------------------------------------------------------
+
+
+def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
+    from typer.testing import CliRunner
+
+    from cmrlib.cli import app
+
+    def cmr(*words, code=0):
+        result = CliRunner().invoke(app, ["embed", str(cohort.path), *map(str, words), "--threads", "1"])
+        assert result.exit_code == code, result.output
+        return " ".join(result.output.split())
+
+    save_model(MaskedAutoencoder(TINY, Masking(), 0.3, 0.2), SMALL, tmp_path / "run" / "weights" / "plain")
+    words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
+    assert "still missing" in cmr(*words, "--part", "0/2")
+    assert "6 subjects × 16 numbers" in cmr(*words, "--part", "1/2")
+    table = pd.read_csv(tmp_path / "e" / "embeddings.csv", dtype={"participant_id": str})
+    assert table["participant_id"].tolist() == cohort.subjects["participant_id"].tolist()
+    assert "0 shards made now" in cmr(*words)
+    embedder = Embedder(*load_model(tmp_path / "run" / "weights" / "plain")[:2])
+    first = np.concatenate([embedder.embed(cohort.cine(cohort.cines["cine"].iloc[0]), k) for k in range(5)]).mean(0)
+    np.testing.assert_allclose(table.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
+    assert "a part is K/N" in cmr(*words, "--part", "2/2", code=2)
+    assert "no weights of tube" in cmr(*words, "--variant", "tube", code=2)
+    save_model(MaskedAutoencoder(TINY), SMALL, tmp_path / "run" / "weights" / "flow")
+    assert "holds embeddings of other weights" in cmr(*words, code=2)
+
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+
+def test_subjects_are_dealt_to_processes_evenly_and_whole(sections):
+    parts = [own_sections(sections, rank, 2) for rank in range(2)]
+    train = [part[part["split"] == "train"] for part in parts]
+    assert len(train[0]) == len(train[1]) > 0
+    assert not set(train[0]["participant_id"]) & set(train[1]["participant_id"])
+    assert all((part["split"] == "validation").sum() == (sections["split"] == "validation").sum() for part in parts)
+    with pytest.raises(ValueError, match="3 training subjects for 4 processes"):
+        own_sections(sections, 0, 4)
+
+
+def test_two_processes_end_with_the_same_weights(cohort, tmp_path):
+    """Under torchrun's variables with gloo: different subjects, one network."""
+    code = ("import sys, torch; from cmrlib.cli.pretraining import train; from cmrlib.cohort import Cohort; "
+            "from cmrlib.runs import resolve; "
+            "p = resolve('07_heartmae_pretrain', 'smoke', {'n_folds': 3, 'validation_per_group': 1, 'threads': 1, "
+            "'crop_low': 48, 'crop_high': 64, 'variants': ['plain'], 'epochs': 1, 'sax_share': 0.5}); "
+            "models = train(Cohort.open(sys.argv[1]), sys.argv[2], p); "
+            "print(float(sum(v.double().abs().sum() for v in models['plain'].state_dict().values())))")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = []
+    for rank in range(2):
+        environment = os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+                                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        processes.append(subprocess.Popen([sys.executable, "-c", code, str(cohort.path), str(tmp_path)], text=True,
+                                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    results = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], results[0][1][-1500:] + results[1][1][-1500:]
+    sums = [out.splitlines()[-1] for out, _ in results]
+    assert sums[0] == sums[1]
+    assert load_model(tmp_path / "plain")[2]["processes"] == 2
