@@ -8,7 +8,8 @@ import pandas as pd
 from cmrlib.datasets.dicom import TWICE, headers, named_stacks, studies_of
 from cmrlib.datasets.finding import find
 from cmrlib.datasets.geometry import Stack, assemble
-from cmrlib.datasets.images import pixels, quiet
+from cmrlib.datasets.header import quiet, text
+from cmrlib.datasets.images import pixels
 from cmrlib.datasets.views import check_views
 
 COLUMNS = ["subject", "session", "content", "view", "slices", "frames", "files", "rows", "columns", "row_spacing_mm",
@@ -42,7 +43,7 @@ def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: boo
 
 def _subject(label, item, views, thumbnails) -> list[dict]:
     frames, refused, sources = headers(item, views)
-    patients = len({str(frame.source.header.get("PatientID")) for frame in frames})
+    patients = len({text(frame.source.header, "PatientID") for frame in frames})
     closed, twice = ([why for mark, why in refused if test(mark, why)] for test in (
         lambda mark, why: mark == "n/a", lambda mark, why: why == TWICE))
     rows, left, refused = [], {}, {mark: why for mark, why in refused if why != TWICE and mark != "n/a"}

@@ -19,11 +19,10 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import pydicom
-
 from cmrlib.cine import Cine
 from cmrlib.datasets.dicom import cines_of
-from cmrlib.datasets.images import Refused, header_of, participant, quiet, reason
+from cmrlib.datasets.header import Refused, parsed, quiet
+from cmrlib.datasets.images import participant, reason
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.views import check_views
 from cmrlib.study import Study
@@ -79,7 +78,7 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
             if frames and not person:
                 person = participant(frames[0].source.header)
     rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
-    return Study({"participant_id": label} | (person or participant(pydicom.Dataset())), cines, rejected=rows,
+    return Study({"participant_id": label} | (person or participant({})), cines, rejected=rows,
                  sources=sources)
 
 
@@ -131,7 +130,7 @@ class _Archive:
             mark = _mark(content)
             if mark in sources:
                 raise Refused("the same file twice")
-            good, bad = frames_of(header_of(content), mark, name=Path(info.filename).name)
+            good, bad = frames_of(parsed(content), mark, name=Path(info.filename).name)
             told = listed.get(info.filename, "")
             self.frames += [frame if frame.description else replace(frame, description=told) for frame in good]
             self.refused += [(mark, why) for why in bad]
