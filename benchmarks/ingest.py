@@ -9,8 +9,9 @@ process: geometry, times, views, duplicates, digests of every file and array, ta
 median of their ratios is taken: a busy machine slows both sides alike. The arrays must be the same, else it fails.
 
 `--processes` compares one with two processes (`scaling_2`) on 16 times as many subjects; it needs two cores at rest
-and 2.5 GB of disk, and each side starts its workers within the time that is measured. Beside it stands what one process takes at most, over what it
-takes before it reads, as a multiple of the largest study's pixels (`peak_of_studies`, below 3), and the machine's load.
+and 2.5 GB of disk, and each side starts its workers within the time that is measured. Beside it stands what one process
+takes at most, over what it takes before it reads, as a multiple of the largest study's pixels (`peak_of_studies`, below
+3), and the machine's load.
 """
 
 import argparse
@@ -34,10 +35,10 @@ from cmrlib.phantom.formats.source import write_files
 from cmrlib.study import Study
 
 FRAMES, SLICES, ROWS, COLUMNS = 25, 10, 208, 192
+SPACING_MM, SLICE_MM, STEP_MS = 1.8, 10.0, 40.0
 COPIES = 16
 """Of every subject where processes are compared."""
 
-SPACING_MM, SLICE_MM, STEP_MS = 1.8, 10.0, 40.0
 PERSON = {"participant_id": "", "sex": "F", "age": 60.0, "height_m": 1.7, "weight_kg": 70.0}
 
 
@@ -62,10 +63,7 @@ def main():
 def write_source(folder, subjects) -> list[Path]:
     """Subjects as DICOM files below `folder`; smooth noise for pictures, since only their bytes matter here."""
     rng = np.random.default_rng(0)
-    short = np.diag([SPACING_MM, COPIES = 16
-"""Of every subject where processes are compared."""
-
-SPACING_MM, SLICE_MM, 1.0])
+    short = np.diag([SPACING_MM, SPACING_MM, SLICE_MM, 1.0])
     long = np.array([[0, 0, -8.0, 50], [SPACING_MM, 0, 0, 10], [0, SPACING_MM, 0, -90], [0, 0, 0, 1.0]])
     for number in range(subjects):
         label = f"B{number:03d}"
