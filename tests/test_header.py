@@ -70,7 +70,7 @@ def test_real_files_are_walked():
     contents = [path.read_bytes() for path in sorted((DATA / "mvnet_sample").rglob("*")) if path.is_file()][::6]
     with tarfile.open(DATA / "sunnybrook" / "dicom" / "SCD0000301.tar.xz") as archive:
         contents += [archive.extractfile(member).read() for member in archive if member.isfile()][::20]
-    assert len(contents) >= 20 and all([same(content) and same_pixels(content) for content in contents])
+    assert len(contents) >= 20 and all(same(content) and same_pixels(content) for content in contents)
 
 
 def one_file(tmp_path, **tags) -> bytes:

@@ -27,7 +27,7 @@ LOCK = {
 # A module imports from the lines above its own, and on its own line from what stands left of it.
 LEVELS = [
     "anatomy files cine",
-    "cohort study splits ingest measures overlap agreement summary",
+    "cohort study splits quality ingest measures overlap agreement summary",
     "datasets phantom blocks training weights",
     "ternausnet tempreg mvnet cussp sslhf heartmae",
     "plots report runs cli",

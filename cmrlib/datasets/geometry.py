@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cmrlib.datasets.order import NAN, Frame, frame_order, shared, slots
+from cmrlib.datasets.order import NAN, Frame, first_number, frame_order, shared, slots
 from cmrlib.datasets.repeats import choose
 
 TOLERANCE_MM = 0.5
@@ -88,17 +88,21 @@ def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame
     """
     stacks, refused = [], []
     for planes in _parallel(frames):
-        slices = []
-        locations = [chosen for location in _locations(planes) if (chosen := choose(location, refused))]
+        slices, places = [], _locations(planes)
+        locations = [chosen for location in places if (chosen := choose(location, refused))]
         counts = Counter(len(chosen) for chosen in locations)
         usual = max(counts, key=lambda count: (counts[count], count), default=0)
+        first = first_number(locations, usual)
         for chosen in locations:
-            one = _in_time(chosen, usual, min_frames, refused)
+            one = _in_time(chosen, usual, first, min_frames, refused)
             slices += [one] if one else []
+        lost = len(places) - len(slices) - sum(len(place) == 1 for place in places)
+        always = ["slices_left_out"] * (0 < lost < len(slices))
         for count in sorted({one.count for one in slices}):
             same = [one for one in slices if one.count == count]
             runs = _regular_runs(same)
             flags = ["irregular_slices"] * (len(runs) > 1) + ["frame_counts_differ"] * (len(same) < len(slices))
+            flags += always
             stacks += [_stack(run, count, flags) for run in runs]
     return sorted(stacks, key=lambda s: (-len(s.frames), tuple(np.round(s.affine[:3, 3], 2)))), refused
 
@@ -148,12 +152,12 @@ def _locations(planes) -> list[list[Frame]]:
     return groups
 
 
-def _in_time(frames, usual, min_frames, refused) -> _Slice | None:
+def _in_time(frames, usual, first, min_frames, refused) -> _Slice | None:
     """Frames of one location in time order, each in its slot; None and refusals where that cannot be told."""
     try:
         order, key = frame_order(frames)
         ordered = [frames[n] for n in order]
-        places, count, step = slots(ordered, key, usual)
+        places, count, step = slots(ordered, key, usual, first)
         if count < min_frames:
             raise ValueError("a single image at its place, no cine")
         if 2 * len(frames) <= count:

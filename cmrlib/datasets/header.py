@@ -42,6 +42,10 @@ _NUMBERS = {b"US": Struct("<H"), b"SS": Struct("<h"), b"UL": Struct("<I"), b"SL"
 _SHORT = set(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG = set(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """Value representations with two and with four bytes of length (DICOM PS3.5, 7.1.2)."""
+_PASSED_OVER = 4096
+"""Bytes of a sequence, or of what follows the pixels, that are passed over; what is longer may be made to break readers,
+and pydicom judges it."""
+
 _ELEMENT, _LENGTH = Struct("<HH2sH"), Struct("<I")
 
 
@@ -121,8 +125,8 @@ def _data_set(content: bytes) -> pydicom.Dataset:
 def walked(content: bytes) -> tuple[dict, int, int] | None:
     """Header of an ordinary file with one frame, and where its pixels begin and how many bytes they are.
 
-    None for anything unusual: other syntaxes, sequences of undefined length, elements out of order, text that is not
-    ASCII, lengths beyond the file's end.
+    None for anything unusual: other syntaxes, sequences that are long or of undefined length, elements out of order,
+    text that is not ASCII, lengths beyond the file's end, much behind the pixels.
     """
     header, at, last, syntax, end = {}, 132, 0, None, len(content)
     while at + 12 <= end:
@@ -141,11 +145,12 @@ def walked(content: bytes) -> tuple[dict, int, int] | None:
             length, at = _LENGTH.unpack_from(content, at + 8)[0], at + 12
         else:
             return None
-        if tag <= last or length > end - at:
+        if tag <= last or length > end - at or (kind == b"SQ" and length > _PASSED_OVER):
             return None
         if tag in _PIXEL_TAGS:
             header[PIXELS] = True
-            return (header, at, length) if header.get("NumberOfFrames", "1") == "1" and tag == 0x7FE00010 else None
+            single = header.get("NumberOfFrames", "1") == "1" and tag == 0x7FE00010
+            return (header, at, length) if single and end - at - length <= _PASSED_OVER else None
         if keyword:
             header[keyword] = value = _plain(kind, content[at : at + length])
             if value is None:
