@@ -23,7 +23,7 @@ import numpy as np
 
 from cmrlib.cine import Cine
 
-SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.06, 1.5, 0.22, 6.0, 0.1
+SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.06, 1.5, 0.25, 6.0, 0.1
 """Where flags begin: mm, share of the cycle, mean steps between frames, (blood - muscle) / (blood + muscle), times the
 noise, share of the RR interval."""
 
@@ -104,8 +104,9 @@ def _blocks(cine, blur_mm):
 def slice_shifts_mm(cine: Cine) -> np.ndarray:
     """In-plane distance (slices,) of each slice's heart from the middle between its neighbours' hearts, in mm.
 
-    By cross-correlation of edges in the pictures' mean over time. NaN for the first and last slice, where spacing is
-    unknown, and where the steps to the neighbours do not add up to the step between these (they do not resemble).
+    By cross-correlation of edges in the pictures' mean over time; what rests around the heart makes them look smaller.
+    NaN for the first and last slice, where spacing is unknown, and where the steps to the neighbours do not add up to
+    the step between these (they do not resemble).
     """
     shifts = np.full(cine.slices, np.nan)
     if cine.slices < 3 or not cine.spacing_known:

@@ -43,7 +43,7 @@ _SHORT = set(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".s
 _LONG = set(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """Value representations with two and with four bytes of length (DICOM PS3.5, 7.1.2)."""
 _PASSED_OVER = 4096
-"""Bytes of a sequence, or of what follows the pixels, that are passed over; what is longer may be made to break readers,
+"""Bytes of a sequence, or behind the pixels, that are passed over; what is longer may be made to break readers,
 and pydicom judges it."""
 
 _ELEMENT, _LENGTH = Struct("<HH2sH"), Struct("<I")
