@@ -11,8 +11,9 @@ real ones where they are at hand, how many are found and how many flagged for no
 * `rr_differs_between_series`: cines of one session were taken at heart rates more than a tenth apart.
 * `unlike_training`: grey values and sharpness are not those of the hearts that a network was trained on.
 
-What they cannot see: a shift through the plane, slices that do not resemble their neighbours (about half, mostly at
-base and apex: NaN), two neighbouring frames exchanged, mis-triggering of a single long-axis slice.
+What they cannot see: a shift through the plane; slices that do not resemble their neighbours or move little (about
+half, mostly at base and apex: NaN), with them most mis-triggered slices of the phantom, for these are blurred besides;
+two neighbouring frames exchanged; mis-triggering of a single long-axis slice. benchmarks/quality.py prints the rates.
 """
 
 from dataclasses import replace
@@ -23,7 +24,7 @@ import numpy as np
 
 from cmrlib.cine import Cine
 
-SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.06, 1.5, 0.25, 6.0, 0.1
+SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.08, 1.5, 0.28, 6.0, 0.1
 """Where flags begin: mm, share of the cycle, mean steps between frames, (blood - muscle) / (blood + muscle), times the
 noise, share of the RR interval."""
 

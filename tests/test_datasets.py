@@ -165,6 +165,23 @@ def test_irregular_stack_is_split_and_flagged(tmp_path):
     assert all("irregular_slices" in cine.flags and cine.spacing_mm[0] == pytest.approx(8) for cine in cines)
 
 
+@pytest.mark.parametrize("slices", [6, 7])
+def test_two_stacks_that_lie_between_each_other_are_two(tmp_path, slices):
+    along = np.cross(*trees.SHORT_AXIS)
+    places = [10 * (k // 2) + 2 * (k % 2) for k in range(slices)]  # 0, 2, 10, 12, 20, 22 mm
+    write_cine(tmp_path, slices=slices, position=lambda k, t: along * places[k])
+    cines = read_folder(tmp_path).cines
+    assert sorted(cine.slices for cine in cines) == [slices // 2, slices - slices // 2]
+    for cine in cines:
+        first = int(first_pixels(cine)[0, 0]) // 100
+        np.testing.assert_array_equal(first_pixels(cine)[:, 0] // 100, np.arange(first, slices, 2))
+        assert cine.spacing_mm[0] == pytest.approx(10) and "interleaved_stacks" in cine.flags
+        assert "irregular_slices" not in cine.flags
+    write_cine(tmp_path / "even", slices=6, gap=5.0)  # evenly interleaved planes are one stack
+    (cine,) = read_folder(tmp_path / "even").cines
+    assert cine.slices == 6 and "interleaved_stacks" not in cine.flags
+
+
 def test_two_rotations_and_two_matrices_are_two_cines(tmp_path):
     write_cine(tmp_path / "a")
     write_cine(tmp_path / "b", orientation=long_axis(0))

@@ -79,9 +79,15 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
             refused += [(mark, why) for why in bad]
         except Exception as error:
             refused.append((mark, reason(error)))
+    frames, copies = distinct(frames)
+    return frames, refused + copies, sources
+
+
+def distinct(frames) -> tuple[list[Frame], list[tuple[str, str]]]:
+    """Frames without further copies of one instance, and (digest, reason) of these."""
     copies = []
     frames = without_copies(frames, _instance, _same_pixels, copies)
-    return frames, refused + [(frame.source.mark, why) for frame, why in copies], sources
+    return frames, [(frame.source.mark, why) for frame, why in copies]
 
 
 def _content(path) -> tuple[bytes, str]:

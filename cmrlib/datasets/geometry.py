@@ -84,7 +84,8 @@ def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame
     """Frames of one study → its stacks, largest first, and the frames refused, with reasons.
 
     Parallel planes of one matrix and spacing are joined whatever their UIDs say; along their common normal they are
-    split where the slice distance is irregular. Where a location was acquired twice the last complete one is kept.
+    split where the slice distance is irregular, or where two stacks lie between each other. Where a location was
+    acquired twice the last complete one is kept.
     """
     stacks, refused = [], []
     for planes in _parallel(frames):
@@ -100,9 +101,10 @@ def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame
         always = ["slices_left_out"] * (0 < lost < len(slices))
         for count in sorted({one.count for one in slices}):
             same = [one for one in slices if one.count == count]
-            runs = _regular_runs(same)
-            flags = ["irregular_slices"] * (len(runs) > 1) + ["frame_counts_differ"] * (len(same) < len(slices))
-            flags += always
+            twice = _interleaved(same)
+            runs = twice or _regular_runs(same)
+            flags = ["irregular_slices"] * (len(runs) > 1 and not twice) + ["interleaved_stacks"] * bool(twice)
+            flags += ["frame_counts_differ"] * (len(same) < len(slices)) + always
             stacks += [_stack(run, count, flags) for run in runs]
     return sorted(stacks, key=lambda s: (-len(s.frames), tuple(np.round(s.affine[:3, 3], 2)))), refused
 
@@ -166,6 +168,15 @@ def _in_time(frames, usual, first, min_frames, refused) -> _Slice | None:
         refused += [(frame, str(error)) for frame in frames]
         return None
     return _Slice(ordered, places, count, key, step)
+
+
+def _interleaved(slices) -> list[list[_Slice]]:
+    """Two regular stacks whose slices lie between each other's, say 2 mm on; none where there is one, or neither."""
+    halves = slices[::2], slices[1::2]
+    if len(slices) < 5 or len(_regular_runs(slices)) == 1 or any(len(_regular_runs(half)) > 1 for half in halves):
+        return []
+    steps = [np.subtract(half[1].position, half[0].position) for half in halves]
+    return list(halves) if np.linalg.norm(steps[0] - steps[1]) <= TOLERANCE_MM else []
 
 
 def _regular_runs(slices) -> list[list[_Slice]]:
