@@ -8,13 +8,15 @@ location and trigger time, stacks and saves NIfTI; it checks nothing. Ours is `d
 process: geometry, times, views, duplicates, digests of every file and array, tables. Rounds are interleaved and the
 median of their ratios is taken: a busy machine slows both sides alike. The arrays must be the same, else it fails.
 
-`--processes` compares one with two processes on the same files (`scaling_2`); it needs two cores at rest, and each
-side starts its workers within the time that is measured. Memory is the largest of one process over the study's size.
+`--processes` compares one with two processes (`scaling_2`) on 16 times as many subjects; it needs two cores at rest
+and 2.5 GB of disk, and each side starts its workers within the time that is measured. Beside it stands what one process
+takes at most, over what it takes before it reads, as a multiple of the largest study's pixels (`peak_of_studies`, below
+3), and the machine's load.
 """
 
 import argparse
 import multiprocessing
-import resource
+import os
 import shutil
 import tempfile
 import time
@@ -34,6 +36,9 @@ from cmrlib.study import Study
 
 FRAMES, SLICES, ROWS, COLUMNS = 25, 10, 208, 192
 SPACING_MM, SLICE_MM, STEP_MS = 1.8, 10.0, 40.0
+COPIES = 16
+"""Of every subject where processes are compared."""
+
 PERSON = {"participant_id": "", "sex": "F", "age": 60.0, "height_m": 1.7, "weight_kg": 70.0}
 
 
@@ -49,6 +54,7 @@ def main():
         megabytes = sum(path.stat().st_size for path in files) / 1e6
         print(f"{len(files)} files, {megabytes:.0f} MB, {arguments.subjects} subjects")
         if arguments.processes:
+            link_subjects(folder / "src", COPIES)
             compare_processes(folder, arguments.rounds)
         else:
             compare_readers(folder, arguments.rounds, len(files), megabytes)
@@ -64,6 +70,16 @@ def write_source(folder, subjects) -> list[Path]:
         cines = [_cine("sax", SLICES, short, label, rng), _cine("4ch", 1, long, label, rng)]
         write_files(folder, classic(Study(PERSON | {"participant_id": label}, cines), number))
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def link_subjects(folder, copies):
+    """Every subject so often again, as hard links: enough work that starting a worker counts for little."""
+    for subject in sorted(folder.iterdir()):
+        for copy in range(1, copies):
+            for path in list(subject.rglob("*.dcm")):
+                link = folder / f"{subject.name}C{copy}" / path.relative_to(subject)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.hardlink_to(path)
 
 
 def _cine(view, slices, affine, label, rng) -> Cine:
@@ -138,11 +154,11 @@ def same_arrays(cohort, folder):
 
 
 def compare_processes(folder, rounds):
-    """One process against two, workers started within the time; prints scaling_2 and memory of one process."""
-    ratios = []
-    for _ in range(rounds):
+    """One process against two, workers started within the time; prints scaling_2 and the memory of one process."""
+    ratios, peaks = [], []
+    for number in range(rounds):
         taken = {}
-        for workers in (1, 2):
+        for workers in (1, 2) if number % 2 else (2, 1):
             process = multiprocessing.get_context("spawn").Process(target=_ingest, args=(folder, workers))
             start = time.perf_counter()
             process.start()
@@ -151,16 +167,24 @@ def compare_processes(folder, rounds):
             assert process.exitcode == 0
             shutil.rmtree(folder / f"cohort{workers}")
         ratios.append(taken[1] / taken[2])
+        peaks.append(float((folder / "peak").read_text()))
     study_mb = 2 * FRAMES * (SLICES + 1) * ROWS * COLUMNS / 1e6
-    peak_mb = (folder / "peak").read_text()
-    print(f"study_mb={study_mb:.0f} peak_over_start_mb={peak_mb} scaling_2={np.median(ratios):.2f}")
+    print(f"study_mb={study_mb:.0f} peak_over_start_mb={max(peaks):.0f} peak_of_studies={max(peaks) / study_mb:.1f} "
+          f"load_before={os.getloadavg()[0]:.1f} scaling_2={np.median(ratios):.2f} "
+          f"scaling_2_low={min(ratios):.2f} scaling_2_high={max(ratios):.2f}")
 
 
 def _ingest(folder, workers):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest_mb()
     ingest("dicom", folder / "src", folder / f"cohort{workers}", workers=workers, progress=False)
     if workers == 1:
-        (folder / "peak").write_text(f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3:.0f}")
+        (folder / "peak").write_text(str(_highest_mb() - before))
+
+
+def _highest_mb() -> float:
+    """Largest resident memory of this process so far; `ru_maxrss` would begin with its parent's."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1e3
 
 
 if __name__ == "__main__":

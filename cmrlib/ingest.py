@@ -123,7 +123,8 @@ def _pool(waiting, items, read, dest, workers):
 
 def _executor(workers, read):
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, getattr(read, "func", read).__module__])  # imported once, not per worker
+    callables = [getattr(read, "func", read), *filter(callable, getattr(read, "keywords", {}).values())]
+    context.set_forkserver_preload([__name__, *(one.__module__ for one in callables)])  # imported once, not per worker
     return ProcessPoolExecutor(workers, context, _end_with_parent)
 
 

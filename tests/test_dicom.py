@@ -10,7 +10,7 @@ from trees import long_axis, write_cine
 
 from cmrlib.datasets import dicom, ingest
 from cmrlib.datasets.finding import Part
-from cmrlib.datasets.images import header_of, starts_as_dicom
+from cmrlib.datasets.header import parsed, starts_as_dicom
 from cmrlib.datasets.purpose import no_cine
 
 
@@ -171,7 +171,7 @@ def test_files_without_preamble_say_their_own_byte_order(tmp_path, syntax):
         bare = Dataset(data)
         bare.save_as(path, implicit_vr=syntax.endswith(".2"), little_endian=True, enforce_file_format=False)
         content = path.read_bytes()
-        assert content[:2] == b"\x08\x00" and header_of(content).file_meta.TransferSyntaxUID == syntax
+        assert content[:2] == b"\x08\x00" and parsed(content).header["TransferSyntaxUID"] == syntax
     np.testing.assert_array_equal(corners(read_folder(tmp_path).cines[0]), [np.arange(6) + 1])
 
 

@@ -487,6 +487,23 @@ def cohort(tmp_path_factory):
     return finish_cohort(root, {"Name": "test"}, rows)
 
 
+def test_nothing_is_measured_on_a_frame_that_is_not_there(tmp_path):
+    """A black frame that was segmented as empty, or called ES, is no end-systole."""
+    stack = np.stack([heart(1 - 0.3 * np.sin(np.pi * t / 10) ** 2) for t in range(10)])
+    hole = stack.copy()
+    hole[5, 3] = 0  # of one slice: black, and a network draws nothing there
+    missing = {"meta": {"missing": [[3, 5]]}}
+    cine, annotation = study(hole, **missing)
+    volume = m.volumes(cine, annotation)
+    assert np.isnan(volume[5]).all() and np.isfinite(np.delete(volume, 5, axis=0)).all()
+    named = [study(hole, **missing, ed=0, es=5), study(hole, **missing)]
+    rows = [write_study(tmp_path, Study({"participant_id": label}, [replace(cine, subject=label)], {
+        "truth": {f"sub-{label}_view-sax": annotation}})) for label, (cine, annotation) in zip("AB", named)]
+    table = m.features(finish_cohort(tmp_path, {"Name": "test"}, rows), "truth").set_index("participant_id")
+    assert "ed_es_on_missing_frame" in table.loc["A", "flags"] and np.isnan(table.loc["A", "lvef_pct"])
+    assert table.loc["B", "es_frame"] in (4, 6) and table.loc["B", "lvef_pct"] > 20
+
+
 def test_features(cohort):
     table = m.features(cohort, "truth", walls=True).set_index("participant_id")
     a, b, c = table.loc["A"], table.loc["B"], table.loc["C"]

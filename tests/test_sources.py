@@ -4,6 +4,7 @@ No real sample of M&Ms' masks, of M&Ms-2 or of UK Biobank is at hand: their layo
 """
 
 import gzip
+import io
 import re
 import zipfile
 
@@ -12,8 +13,10 @@ import numpy as np
 import pydicom
 import pytest
 from trees import LABEL, SHORT_AXIS, cut_short, image, long_axis, read, write_cine, written
+from typer.testing import CliRunner
 
 from cmrlib.anatomy import STRUCTURES
+from cmrlib.cli import app
 from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, ukbb
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, build, judge, write_source
@@ -179,6 +182,84 @@ def test_sidecar_times_are_used_or_said_to_be_unusable(tmp_path):
     assert cine.frame_times_ms is None and {"time_unknown", "sidecar_times_unusable"} <= set(cine.flags)
 
 
+# --- a user's own masks ----------------------------------------------------------------------------------------------
+
+
+LABELS = {"lv": 3, "myo": 2, "rv": 1}
+
+
+def drawing(shape, frames=(0, 2)):
+    """A mask in LABELS' codes, drawn in some frames only."""
+    mask = np.zeros(shape, np.uint8)
+    for t in frames:
+        mask[t, :, 1:3, 1:3], mask[t, :, 4, 4], mask[t, :, 5, 5] = 3, 2, 1
+    return mask
+
+
+def test_masks_beside_images_become_the_observer_manual(tmp_path):
+    images = cube()
+    save(tmp_path / "p1" / "sax_cine.nii.gz", images)
+    save(tmp_path / "p1" / "sax_seg.nii.gz", drawing(images.shape))
+    ((label, item),) = nifti.find(tmp_path).items()
+    assert "segmentation by its name" in nifti.read(label, item).rejected[0]["reason"]
+    study = nifti.read(label, item, labels=LABELS)
+    (annotation,) = study.observers["manual"].values()
+    assert annotation.annotated == {0: tuple(LABELS), 2: tuple(LABELS)} and not study.rejected
+    assert (annotation.mask[[1, 3, 4]] == 255).all() and (annotation.mask[0] == 0).any()
+    for name, code in LABELS.items():
+        np.testing.assert_array_equal(annotation.mask[2] == STRUCTURES[name], drawing(images.shape)[2] == code)
+    cohort = ingest("nifti", tmp_path, tmp_path / "cohort", workers=1, progress=False, labels=LABELS)
+    assert cohort.observer("manual").mask("sub-p1_view-sax").annotated == annotation.annotated
+
+
+def test_masks_of_single_frames_find_their_frame(tmp_path):
+    for t in (0, 1, 2, 3):
+        save(tmp_path / "p1" / "sax" / f"frame{t:02d}.nii", cube()[t])
+    save(tmp_path / "p1" / "sax" / "frame02_gt.nii", drawing((5, 2, 6, 7))[2])
+    save(tmp_path / "p1" / "sax" / "frame09_gt.nii", drawing((5, 2, 6, 7))[0])
+    ((label, item),) = nifti.find(tmp_path).items()
+    study = nifti.read(label, item, labels=LABELS)
+    (annotation,) = study.observers["manual"].values()
+    assert list(annotation.annotated) == [2] and (annotation.mask[3] == 255).all()
+    assert [row["reason"] for row in study.rejected] == ["a mask, and no image of its name in its folder"]
+
+
+@pytest.mark.parametrize(("mask", "labels", "words"), [
+    (drawing((5, 2, 6, 7)) * 2, LABELS, "mask values [4, 6] in view sax; expected 0 and"),
+    (drawing((5, 2, 6, 7))[0], LABELS, r"shape (1, 2, 6, 7) (frames, slices, rows, columns); expected (5, 2, 6, 7)"),
+    (drawing((5, 2, 6, 7))[:, :, :4], LABELS, "has shape (5, 2, 4, 7)"),
+    (drawing((5, 2, 6, 7)), {"lv": 3, "wall": 2}, "expected structures (lv, myo, rv, la, ra)"),
+    (drawing((5, 2, 6, 7)), {"lv": 3, "myo": 3}, "a code of their own"), (drawing((5, 2, 6, 7)), {"lv": 0}, "1 to 254"),
+])
+def test_masks_that_do_not_fit_say_what_was_expected(tmp_path, mask, labels, words):
+    save(tmp_path / "p1" / "sax.nii.gz", cube())
+    save(tmp_path / "p1" / "sax_mask.nii.gz", mask)
+    ((label, item),) = nifti.find(tmp_path).items()
+    with pytest.raises(ValueError, match="sub-p1: .*" + re.escape(words)):
+        nifti.read(label, item, labels=labels)
+
+
+def test_masks_that_lie_elsewhere_are_refused(tmp_path):
+    save(tmp_path / "p1" / "sax.nii.gz", cube())
+    moved = np.diag([1.5, 1.5, 8, 1.0])
+    moved[0, 3] = 40
+    save(tmp_path / "p1" / "sax_mask.nii.gz", drawing((5, 2, 6, 7)), moved)
+    ((label, item),) = nifti.find(tmp_path).items()
+    with pytest.raises(ValueError, match="lies elsewhere than its image"):
+        nifti.read(label, item, labels=LABELS)
+
+
+def test_the_command_takes_labels(tmp_path):
+    save(tmp_path / "src" / "p1" / "sax.nii.gz", cube())
+    save(tmp_path / "src" / "p1" / "sax_seg.nii.gz", drawing((5, 2, 6, 7)))
+
+    def cmr(kind, *words):
+        return CliRunner().invoke(app, ["ingest", kind, str(tmp_path / "src"), str(tmp_path / "out"), *words])
+    assert cmr("dicom", "--label", "lv=3").exit_code == 2 and cmr("nifti", "--label", "heart=3").exit_code == 2
+    done = cmr("nifti", "--workers", "1", "--label", "lv=3", "--label", "myo=2", "--label", "rv=1")
+    assert done.exit_code == 0 and (tmp_path / "out" / "derivatives" / "manual").is_dir()
+
+
 # --- UK Biobank ------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +309,37 @@ def test_a_participant_keeps_the_label_when_a_later_visit_comes(study, tmp_path)
     for path in list((tmp_path / "src").iterdir()):
         path.with_name(path.name.replace("_2_0", "_3_0")).write_bytes(path.read_bytes())
     assert list(ukbb.find(tmp_path / "src")) == label and re.fullmatch("H[0-9a-f]{12}", label[0])
+
+
+def test_two_archives_of_one_visit_are_kept_apart_and_flagged(study, tmp_path):
+    written(study, tmp_path / "src", "ukbb")
+    for path in list((tmp_path / "src").iterdir()):
+        path.with_name(path.name.replace("_2_0", "_2_1")).write_bytes(path.read_bytes())
+    found = read(ukbb, tmp_path / "src")
+    assert {reason["reason"] for reason in found.rejected} == {"the same file twice"}  # byte for byte: once is enough
+    other = make_study(LABEL, next(iter(make_orders(1, **TINY, views=("sax", "4ch"), seed=5).values())))
+    write_source(tmp_path / "other", [build(other, 1, "ukbb", [])], "ukbb")
+    for path in (tmp_path / "other").iterdir():
+        path.replace(tmp_path / "src" / path.name.replace("_2_0", "_2_1"))
+    found = read(ukbb, tmp_path / "src")
+    assert {(cine.session, cine.view) for cine in found.cines} == {
+        (session, view) for session in ("2", "2array1") for view in ("sax", "4ch")}
+    assert all("visit_archived_twice" in cine.flags for cine in found.cines) and not found.rejected
+
+
+def test_an_instance_that_lies_there_twice_is_one(study, tmp_path):
+    written(study, tmp_path / "src", "ukbb")
+    path = tmp_path / "src" / "9000001_20208_2_0.zip"
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in [name for name in archive.namelist() if name.endswith(".dcm")]:
+            data = pydicom.dcmread(io.BytesIO(archive.read(name)))
+            data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+            data.save_as(again := io.BytesIO(), implicit_vr=True, little_endian=True)
+            archive.writestr(f"again_{name}", again.getvalue())
+    found = read(ukbb, tmp_path / "src")
+    assert sorted(cine.view for cine in found.cines) == ["4ch", "sax"]
+    assert [row["reason"] for row in found.rejected] == ["the same instance twice"] * 5
+    assert next(cine for cine in found.cines if cine.view == "4ch").frames == 5
 
 
 @pytest.mark.parametrize(("text", "listed"), [

@@ -55,13 +55,16 @@ def ingest(
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many subjects only.")] = None,
     view: Annotated[list[str] | None, typer.Option(metavar="NAME=VIEW", help="Your word for the view of a series "
                                                    "description or folder; repeat for more.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="STRUCTURE=CODE", help="nifti: what a number in your masks "
+                                                    "means, say lv=3; repeat for more.")] = None,
 ):
     """Turn a folder of studies into a cohort; a finished one is opened, an interrupted one continued."""
     from cmrlib.cli import shown
-    from cmrlib.cli.reading import named_views
+    from cmrlib.cli.reading import named_labels, named_views
     from cmrlib.datasets import ingest
 
-    cohort = ingest(kind, src, dest, workers, limit=limit, **named_views(kind, view or []))
+    options = named_views(kind, view or []) | named_labels(kind, label or [])
+    cohort = ingest(kind, src, dest, workers, limit=limit, **options)
     shown.cohort(cohort)
     shown.rejected(cohort)
 

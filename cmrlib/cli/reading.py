@@ -1,9 +1,9 @@
-"""What `cmr ingest` is told about views, checked before a single file is read."""
+"""What `cmr ingest` is told about views and labels, checked before a single file is read."""
 
 import inspect
 from importlib import import_module
 
-from cmrlib.anatomy import VIEWS
+from cmrlib.anatomy import STRUCTURES, VIEWS
 from cmrlib.datasets import KINDS
 
 
@@ -21,3 +21,19 @@ def named_views(kind: str, given: list[str]) -> dict:
         if "views" not in inspect.signature(reader.read).parameters:
             raise ValueError(f"--view is not for {kind}: its files say which view they show")
     return {"views": {name: view for name, _, view in pairs}} if pairs else {}
+
+
+def named_labels(kind: str, given: list[str]) -> dict:
+    """STRUCTURE=CODE words → the reader's option `labels`; nothing where none were given.
+
+    Raises ValueError for words of another form and kinds of data whose codes are known, or which have no masks.
+    """
+    pairs = [word.partition("=") for word in given]
+    for word, (name, _, code) in zip(given, pairs):
+        if name not in STRUCTURES or not code.isdigit():
+            raise ValueError(f"--label {word}: expected STRUCTURE=CODE with a structure of {', '.join(STRUCTURES)}")
+    if pairs and kind in KINDS:
+        reader = import_module(f"cmrlib.datasets.{kind}")
+        if "labels" not in inspect.signature(reader.read).parameters:
+            raise ValueError(f"--label is not for {kind}: it is for masks beside your own NIfTI images")
+    return {"labels": {name: int(code) for name, _, code in pairs}} if pairs else {}

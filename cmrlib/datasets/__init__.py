@@ -7,7 +7,9 @@ from pathlib import Path
 from cmrlib.cohort import Cohort
 from cmrlib.datasets.overview import inspect
 from cmrlib.ingest import build_cohort
+from cmrlib.quality import flagged
 from cmrlib.splits import committed_list, split_subjects
+from cmrlib.study import Study
 
 __all__ = ["KINDS", "ingest", "inspect", "test_cohorts"]
 
@@ -19,7 +21,8 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
            **options) -> Cohort:
     """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
 
-    kind: one of KINDS. limit: the first so many subjects only. options go to the reader (see its module).
+    kind: one of KINDS. limit: the first so many subjects only. options go to the reader (see its module). Cines get
+    the flags of `cmrlib.quality` besides the reader's.
     Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist.
     """
     if kind not in KINDS:
@@ -28,8 +31,14 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
     reader = import_module(f"cmrlib.datasets.{kind}")
     items = dict(list(reader.find(Path(src).resolve()).items())[:limit])
-    return build_cohort(items, partial(reader.read, **options), dest, reader.DESCRIPTION | {"Options": options},
-                        workers, progress)
+    return build_cohort(items, partial(_read, reader=reader.read, options=options), dest,
+                        reader.DESCRIPTION | {"Options": options}, workers, progress)
+
+
+def _read(label, item, reader, options) -> Study:
+    study = reader(label, item, **options)
+    study.cines = flagged(study.cines)
+    return study
 
 
 def test_cohorts(sources, data_dir, dest) -> list[tuple[Cohort, list[str]]]:

@@ -16,25 +16,16 @@ folder names (hashed where seven digits): rename folders that are called after p
 """
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pydicom
 
 from cmrlib.cine import Cine
 from cmrlib.datasets.finding import Part, files_of, find
 from cmrlib.datasets.geometry import Stack, assemble, superseded
-from cmrlib.datasets.images import (
-    Refused,
-    header_of,
-    participant,
-    pixels,
-    quiet,
-    reason,
-    scanner,
-    starts_as_dicom,
-    text,
-)
+from cmrlib.datasets.header import Refused, parsed, quiet, starts_as_dicom, text
+from cmrlib.datasets.images import participant, pixels, reason, scanner
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
 from cmrlib.datasets.quality import coverage_flags
@@ -61,7 +52,7 @@ def read(label: str, folder: Path | Part, views: dict | None = None, min_frames:
         if len(patients) > 1:
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
         cines, left_out = cines_of(label, frames, views or {}, min_frames)
-        person = participant(frames[0].source.header if frames else pydicom.Dataset())
+        person = participant(frames[0].source.header if frames else {})
     refused = sorted([*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
     rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in refused]
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
@@ -71,6 +62,7 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
     """Frames with their bytes, (digest, reason) of refused files, and digest → path."""
     frames, refused, sources = [], [], {}
     named, root = {name.lower() for name in views}, getattr(folder, "folder", folder)
+    where = cache(lambda parent: str(parent.relative_to(root.parent)))
     for path in files_of(folder):
         try:
             content, mark = _content(path)
@@ -82,26 +74,32 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
             continue
         sources[mark] = str(path)
         try:
-            where = str(path.parent.relative_to(root.parent))
-            good, bad = frames_of(header_of(content), mark, where, path.name, named)
+            good, bad = frames_of(parsed(content), mark, where(path.parent), path.name, named)
             frames += good
             refused += [(mark, why) for why in bad]
         except Exception as error:
             refused.append((mark, reason(error)))
+    frames, copies = distinct(frames)
+    return frames, refused + copies, sources
+
+
+def distinct(frames) -> tuple[list[Frame], list[tuple[str, str]]]:
+    """Frames without further copies of one instance, and (digest, reason) of these."""
     copies = []
     frames = without_copies(frames, _instance, _same_pixels, copies)
-    return frames, refused + [(frame.source.mark, why) for frame, why in copies], sources
+    return frames, [(frame.source.mark, why) for frame, why in copies]
 
 
 def _content(path) -> tuple[bytes, str]:
     """A file's bytes and digest; of what cannot be DICOM, and may be of any size, the first bytes only."""
     if not path.is_file():
         raise FileNotFoundError  # a link to nothing, or what is no file at all
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         first = file.read(132)
         if first and not starts_as_dicom(first):
             return first, digest(path)[:16]
-        content = first + file.read()
+        file.seek(0)
+        content = file.read()
     return content, hashlib.blake2b(content, digest_size=16).hexdigest()[:16]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pydicom
 
-from cmrlib.datasets.images import quiet, starts_as_dicom, text
+from cmrlib.datasets.header import header_of, quiet, starts_as_dicom, text
 from cmrlib.datasets.views import view_in
 from cmrlib.study import label_folders
 
@@ -103,6 +103,7 @@ def _hashed(patient, salt) -> str:
 def _tag(path, keyword) -> str:
     with quiet():
         try:
-            return text(pydicom.dcmread(path, specific_tags=[keyword], stop_before_pixels=True, force=True), keyword)
+            data = pydicom.dcmread(path, specific_tags=[keyword], stop_before_pixels=True, force=True)
+            return text(header_of(data), keyword)
         except Exception:
             return ""

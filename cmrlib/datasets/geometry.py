@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cmrlib.datasets.order import NAN, Frame, frame_order, shared, slots
+from cmrlib.datasets.order import NAN, Frame, first_number, frame_order, shared, slots
 from cmrlib.datasets.repeats import choose
 
 TOLERANCE_MM = 0.5
@@ -84,21 +84,27 @@ def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame
     """Frames of one study → its stacks, largest first, and the frames refused, with reasons.
 
     Parallel planes of one matrix and spacing are joined whatever their UIDs say; along their common normal they are
-    split where the slice distance is irregular. Where a location was acquired twice the last complete one is kept.
+    split where the slice distance is irregular, or where two stacks lie between each other. Where a location was
+    acquired twice the last complete one is kept.
     """
     stacks, refused = [], []
     for planes in _parallel(frames):
-        slices = []
-        locations = [chosen for location in _locations(planes) if (chosen := choose(location, refused))]
+        slices, places = [], _locations(planes)
+        locations = [chosen for location in places if (chosen := choose(location, refused))]
         counts = Counter(len(chosen) for chosen in locations)
         usual = max(counts, key=lambda count: (counts[count], count), default=0)
+        first = first_number(locations, usual)
         for chosen in locations:
-            one = _in_time(chosen, usual, min_frames, refused)
+            one = _in_time(chosen, usual, first, min_frames, refused)
             slices += [one] if one else []
+        lost = len(places) - len(slices) - sum(len(place) == 1 for place in places)
+        always = ["slices_left_out"] * (0 < lost < len(slices))
         for count in sorted({one.count for one in slices}):
             same = [one for one in slices if one.count == count]
-            runs = _regular_runs(same)
-            flags = ["irregular_slices"] * (len(runs) > 1) + ["frame_counts_differ"] * (len(same) < len(slices))
+            twice = _interleaved(same)
+            runs = twice or _regular_runs(same)
+            flags = ["irregular_slices"] * (len(runs) > 1 and not twice) + ["interleaved_stacks"] * bool(twice)
+            flags += ["frame_counts_differ"] * (len(same) < len(slices)) + always
             stacks += [_stack(run, count, flags) for run in runs]
     return sorted(stacks, key=lambda s: (-len(s.frames), tuple(np.round(s.affine[:3, 3], 2)))), refused
 
@@ -148,12 +154,12 @@ def _locations(planes) -> list[list[Frame]]:
     return groups
 
 
-def _in_time(frames, usual, min_frames, refused) -> _Slice | None:
+def _in_time(frames, usual, first, min_frames, refused) -> _Slice | None:
     """Frames of one location in time order, each in its slot; None and refusals where that cannot be told."""
     try:
         order, key = frame_order(frames)
         ordered = [frames[n] for n in order]
-        places, count, step = slots(ordered, key, usual)
+        places, count, step = slots(ordered, key, usual, first)
         if count < min_frames:
             raise ValueError("a single image at its place, no cine")
         if 2 * len(frames) <= count:
@@ -162,6 +168,15 @@ def _in_time(frames, usual, min_frames, refused) -> _Slice | None:
         refused += [(frame, str(error)) for frame in frames]
         return None
     return _Slice(ordered, places, count, key, step)
+
+
+def _interleaved(slices) -> list[list[_Slice]]:
+    """Two regular stacks whose slices lie between each other's, say 2 mm on; none where there is one, or neither."""
+    halves = slices[::2], slices[1::2]
+    if len(slices) < 5 or len(_regular_runs(slices)) == 1 or any(len(_regular_runs(half)) > 1 for half in halves):
+        return []
+    steps = [np.subtract(half[1].position, half[0].position) for half in halves]
+    return list(halves) if np.linalg.norm(steps[0] - steps[1]) <= TOLERANCE_MM else []
 
 
 def _regular_runs(slices) -> list[list[_Slice]]:

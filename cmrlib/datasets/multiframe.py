@@ -5,15 +5,20 @@ the shared ones, become a header with the keywords of a classic image, so that t
 there count from 1. Time is NominalCardiacTriggerDelayTime, else the temporal index tells the order alone.
 """
 
+from dataclasses import replace
+
 import pydicom
 
-from cmrlib.datasets.images import Refused, frame_of, number
-from cmrlib.datasets.order import Frame
+from cmrlib.datasets.header import PIXELS, File, Refused, number, text, values_of
+from cmrlib.datasets.images import frame_of
 
-_TOP = ("Modality", "Rows", "Columns", "SamplesPerPixel", "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID",
-        "SeriesDescription", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesTime", "StudyDate",
-        "StudyTime", "PatientID", "Manufacturer", "MagneticFieldStrength", "PatientAge", "PatientSex", "PatientSize",
-        "PatientWeight", "CardiacNumberOfImages", "ImageType")
+_TOP = frozenset((
+    "Modality", "Rows", "Columns", "SamplesPerPixel", "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID",
+    "SeriesDescription", "AcquisitionDate", "AcquisitionTime", "SeriesTime", "StudyDate", "StudyTime", "PatientID",
+    "Manufacturer", "MagneticFieldStrength", "PatientAge", "PatientSex", "PatientSize", "PatientWeight",
+    "CardiacNumberOfImages", "ImageType", PIXELS))
+"""What the whole file says of all its frames."""
+
 _GROUPS = {  # classic keyword: (group, keyword there)
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
     "ImageOrientationPatient": ("PlaneOrientationSequence", "ImageOrientationPatient"),
@@ -29,25 +34,29 @@ _GROUPS = {  # classic keyword: (group, keyword there)
 }
 
 
-def frames_of(data: pydicom.Dataset, mark: str, folder: str = "", name: str = "", named=()):
+def frames_of(file: File, mark: str, folder: str = "", name: str = "", named=()):
     """All frames of one file, classic or enhanced, and the reasons for which others of its frames are refused.
 
     Arguments as of `images.frame_of`; raises Refused where the file holds no frame at all.
     """
-    count = number(data, "NumberOfFrames")  # Sunnybrook's classic files have groups of one empty item
-    single = not count > 0 or (not count > 1 and "ImagePositionPatient" in data)
-    if single or "PerFrameFunctionalGroupsSequence" not in data:
-        return [frame_of(data, mark, folder, name, named)], []
+    header, data = file.header, file.data
+    count = number(header, "NumberOfFrames")  # Sunnybrook's classic files have groups of one empty item
+    single = not count > 0 or (not count > 1 and "ImagePositionPatient" in header)
+    if single or data is None or "PerFrameFunctionalGroupsSequence" not in data:
+        return [frame_of(file, mark, folder, name, named)], []
     groups, shared = data.PerFrameFunctionalGroupsSequence, _first(data, "SharedFunctionalGroupsSequence")
-    if len(groups) != number(data, "NumberOfFrames"):
+    if len(groups) != count:
         raise Refused("its number of frames differs from the number of functional groups: which frame is missing is "
                       "not known")
-    if "PixelData" not in data:
+    if PIXELS not in header:
         raise Refused("no pixel data")
     frames, reasons = [], []
     for index, group in enumerate(groups):
         try:
-            frames.append(_frame(data, shared, group, index, mark, folder, name, named))
+            content = _first(group, "FrameContentSequence")
+            own = _header(header, shared, group, content)
+            frame = frame_of(file, mark, folder, name, named, own, index)
+            frames.append(replace(frame, place=_place(content)))
         except Refused as error:
             reasons.append(str(error))
     if not frames:
@@ -61,24 +70,27 @@ def _first(data, keyword) -> pydicom.Dataset:
     return items[0] if items else pydicom.Dataset()
 
 
-def _frame(data, shared, group, index, mark, folder, name, named) -> Frame:
-    flat = pydicom.Dataset()
-    for keyword in _TOP:
-        if keyword in data:
-            flat[keyword] = data[keyword]
+def _header(top, shared, group, content) -> dict:
+    """What a classic image's header would say of one frame."""
+    header = {keyword: value for keyword, value in top.items() if keyword in _TOP}
     for keyword, (sequence, inner) in _GROUPS.items():
         item = _first(group if sequence in group else shared, sequence)
         if inner in item:
-            setattr(flat, keyword, item[inner].value)
-    flat.PixelData = b""  # there are some: in the whole file
-    if str(data.get("ComplexImageComponent")) == "PHASE":
-        flat.ImageType = [*flat.get("ImageType", []), "PHASE"]
+            header[keyword] = item[inner].value
+    if text(top, "ComplexImageComponent") == "PHASE":
+        header["ImageType"] = (*values_of(header, "ImageType"), "PHASE")
     modifier = _first(group if "MRModifierSequence" in group else shared, "MRModifierSequence")
-    flat.PhaseContrast = str(modifier.get("PhaseContrast") or data.get("PhaseContrast") or "NO")
+    header["PhaseContrast"] = str(modifier.get("PhaseContrast") or text(top, "PhaseContrast") or "NO")
     if str(modifier.get("InversionRecovery")) == "YES":
-        flat.ScanningSequence = ["IR"]
-    content = _first(group, "FrameContentSequence")
-    flat.SeriesInstanceUID = f"{flat.get('SeriesInstanceUID', '')}/{content.get('StackID', '')}"
-    frame = frame_of(flat, mark, folder, name, named, whole=data, index=index)
-    place = number(content, "InStackPositionNumber")
-    return Frame(**vars(frame) | {"place": int(place) if 0 < place < 100_000 else 0})
+        header["ScanningSequence"] = "IR"
+    header["SeriesInstanceUID"] = f"{text(header, 'SeriesInstanceUID')}/{content.get('StackID', '')}"
+    return header
+
+
+def _place(content) -> int:
+    """Number of a frame's slice in its stack, 0 where it is unknown."""
+    try:
+        place = int(content.get("InStackPositionNumber") or 0)
+    except (TypeError, ValueError):
+        return 0
+    return place if 0 < place < 100_000 else 0

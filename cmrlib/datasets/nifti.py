@@ -4,8 +4,9 @@ Source and licence: yours. Layout: `SRC/SUBJECT/…/any.nii[.gz]`, `sub-X/[ses-Y
 named `SUBJECT_VIEW.nii.gz`; 3-D files of one folder that differ in a number are frames in its order. Views come from
 geometry where a short-axis stack is there, else from file or folder names, or `views={file or folder: view}`. Times
 come from `pixdim` (the unit must make a human heart rate), or from a JSON of the same name: FrameTimes and RRInterval
-in seconds, a row a slice or one for all. Labels: none; files called gt, seg, mask or label are left out. Fills
-participants (from BIDS' participants.tsv).
+in seconds, a row a slice or one for all. Labels: files called gt, seg, mask or label are left out, unless
+`labels={structure: code}` says what their numbers mean; own_masks.py has the rule by which they find their images.
+Fills participants (from BIDS' participants.tsv), with `labels` observer `manual`.
 
 Known to be wrong with such files: sform against qform, units absent or wrong, spacing of zero repaired to 1 mm by
 readers, gzip's checksum never compared, dcm2niix's -m n splitting a cine into 3-D files. RepetitionTime in a sidecar
@@ -23,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cine import Cine
+from cmrlib.datasets import own_masks
 from cmrlib.datasets.geometry import Frame, Stack
 from cmrlib.datasets.views import check_views, name_views, view_in
 from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere, read_volume
@@ -30,20 +32,21 @@ from cmrlib.files import digest, read_tsv
 from cmrlib.study import Study, label_folders, subject_label
 
 DESCRIPTION = {"Name": "NIfTI", "License": "the source's own"}
-_MASK = re.compile(r"(^|[^a-z])(gt|d?seg|segmentation|masks?|labels?)([^a-z]|$)")
 _HEAD = re.compile(r"[_\-. ]+(?=(?:view|cine|4d|frame|sax?|lax?|short|long|[234].?c|two|three|four))", re.IGNORECASE)
 _NAMELESS = ("orientation_unknown", "sform_of_1mm", "sform_against_qform", "sform_against_pixdim")
 
 
 @dataclass
 class _Found:
-    """One cine before it has a name. marks: digests of its files. path: of the first, for naming only."""
+    """One cine before it has a name. marks: digests of its files. path: of the first, for naming only. places: what
+    masks know its files by → frame, None for all frames."""
 
     volume: Volume
     path: Path
     marks: tuple[str, ...]
     side: dict = field(default_factory=dict)
     missing: tuple[int, ...] = ()
+    places: dict = field(default_factory=dict)
 
 
 def find(src) -> dict[str, dict]:
@@ -93,48 +96,65 @@ def _people(src) -> dict[str, dict]:
             for row in rows if "participant_id" in row}
 
 
-def read(label: str, item: dict, views: dict | None = None, min_frames: int = 2) -> Study:
-    """One subject's files → its cines. views: {file or folder name: view}. min_frames: what has fewer is no cine."""
+def read(label: str, item: dict, views: dict | None = None, min_frames: int = 2, labels: dict | None = None) -> Study:
+    """One subject's files → its cines. views: {file or folder name: view}. min_frames: what has fewer is no cine.
+
+    labels: {structure: code in the user's masks}. Raises ValueError where a mask does not fit its image or `labels`.
+    """
     check_views(label, views or {})
-    rejected, sources, found = [], {}, []
-    whole, single = _volumes(item["files"], rejected, sources)
+    own_masks.check_labels(label, labels or {})
+    rejected, sources, masks = [], {}, {}
+    whole, single = _volumes(item["files"], rejected, sources, masks if labels else None)
     found = [*whole, *_from_frames(single, rejected)]
     for one in [one for one in found if len(one.volume.pixels) < min_frames]:
         rejected += [(mark, f"only {len(one.volume.pixels)} frames, no cine") for mark in one.marks]
         found.remove(one)
     found.sort(key=lambda one: str(one.path))
-    cines, runs = [], {}
+    cines, runs, manual, unpaired = [], {}, {}, set(masks)
     for one, (view, flags) in zip(found, _views(found, views or {})):
         session = _session(one.path)
         runs[session, view] = runs.get((session, view), 0) + 1
-        cines.append(replace(_cine(label, one, view, flags), session=session, run=runs[session, view]))
+        cine = replace(_cine(label, one, view, flags), session=session, run=runs[session, view])
+        looked, used = own_masks.annotation(cine, one.places, {key: mask for key, (_, mask) in masks.items()}, labels)
+        manual |= {cine.name: looked} if looked else {}
+        unpaired -= set(used)
+        cines.append(cine)
+    rejected += [(masks[key][0], "a mask, and no image of its name in its folder") for key in unpaired]
     rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
     return Study({"participant_id": label, "sex": None, "age": None, "group": None} | item["person"], cines,
-                 rejected=rows, sources=sources)
+                 {"manual": manual} if manual else {}, rejected=rows, sources=sources)
 
 
 def _session(path) -> str:
     return next((subject_label(part[4:]) for part in path.parts if re.match(r"ses-[A-Za-z0-9]", part)), "")
 
 
-def _volumes(files, rejected, sources):
-    """4-D files, and single frames; what is neither goes to `rejected` as (digest, reason)."""
+def _volumes(files, rejected, sources, masks=None):
+    """4-D files, and single frames; what is neither goes to `rejected` as (digest, reason).
+
+    masks: where segmentations go, key → (digest, volume); None to leave them out.
+    """
     whole, single = [], []
     for path in sorted(files, key=lambda path: (not view_in(_stem(path)), path)):  # of copies, one with a view
         if path.suffix.lower() in (".json", ".tsv"):
             continue
         mark = digest(path)[:16]
-        if mark in sources:
+        mask = _is_nifti(path) and own_masks.is_mask(_stem(path))
+        if mark in sources and not (mask and masks is not None):  # two frames may well have one mask
             rejected.append((mark, "the same file twice"))
             continue
         sources[mark] = str(path)
         if not _is_nifti(path):
             rejected.append((mark, "not a NIfTI file (.nii, .nii.gz)"))
-        elif _MASK.search(_stem(path).lower()):
-            rejected.append((mark, "a segmentation by its name, no image"))
+        elif mask and masks is None:
+            rejected.append((mark, "a segmentation by its name, no image; `labels` of the reader says what it shows"))
         else:
             try:
-                one = _Found(read_volume(path), path, (mark,), _sidecar(path))
+                volume, key = read_volume(path), own_masks.key_of(path)
+                if mask:
+                    masks[key] = mark, volume
+                    continue
+                one = _Found(volume, path, (mark,), _sidecar(path), places={key: None})
                 (whole if len(one.volume.pixels) > 1 else single).append(one)
             except Damaged as error:
                 rejected.append((mark, str(error)))
@@ -190,7 +210,8 @@ def _joined(group) -> _Found:
         pixels[slot] = one.volume.pixels[0]
     missing = tuple(sorted(set(range(count)) - set(slots.tolist())))
     volume = replace(first, pixels=pixels, flags=(*first.flags, "time_unknown", *["missing_frames"] * bool(missing)))
-    return _Found(volume, group[0].path, tuple(one.marks[0] for one in group), group[0].side, missing)
+    return _Found(volume, group[0].path, tuple(one.marks[0] for one in group), group[0].side, missing,
+                  {key: int(slot) for slot, one in zip(slots, group) for key in one.places})
 
 
 # --- cines -----------------------------------------------------------------------------------------------------------

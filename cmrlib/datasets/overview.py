@@ -8,7 +8,8 @@ import pandas as pd
 from cmrlib.datasets.dicom import TWICE, headers, named_stacks, studies_of
 from cmrlib.datasets.finding import find
 from cmrlib.datasets.geometry import Stack, assemble
-from cmrlib.datasets.images import pixels, quiet
+from cmrlib.datasets.header import quiet, text
+from cmrlib.datasets.images import pixels
 from cmrlib.datasets.views import check_views
 
 COLUMNS = ["subject", "session", "content", "view", "slices", "frames", "files", "rows", "columns", "row_spacing_mm",
@@ -17,12 +18,14 @@ PRIVATE = ["description", "folder"]
 THUMBNAIL_PX = 96
 
 
-def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: bool = False) -> pd.DataFrame:
+def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: bool = False,
+            limit: int | None = None) -> pd.DataFrame:
     """One row a series of a DICOM source, read and never written: COLUMNS, of which unknown ones are missing.
 
     content: cine, or left out, with the reason and the number of files. views: the user's words for descriptions and
     folders, as for ingest. paths: PRIVATE columns too, which may name people. thumbnails: a column of small images
-    (rows, columns) uint8, of the middle slice's first frame, None where it cannot be decoded.
+    (rows, columns) uint8, of the middle slice's first frame, None where it cannot be decoded. limit: the first so many
+    subjects only.
     Raises FileNotFoundError where there is no such folder, ValueError where it holds no file.
     """
     if not Path(src).is_dir():
@@ -30,7 +33,7 @@ def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: boo
     check_views("all", views or {})
     rows = []
     with quiet():
-        for label, item in find(src).items():
+        for label, item in list(find(src).items())[:limit]:
             rows += _subject(label, item, views or {}, thumbnails)
     if not rows:
         raise ValueError(f"{src} holds no file below its first-level folders: nothing to inspect")
@@ -42,7 +45,7 @@ def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: boo
 
 def _subject(label, item, views, thumbnails) -> list[dict]:
     frames, refused, sources = headers(item, views)
-    patients = len({str(frame.source.header.get("PatientID")) for frame in frames})
+    patients = len({text(frame.source.header, "PatientID") for frame in frames})
     closed, twice = ([why for mark, why in refused if test(mark, why)] for test in (
         lambda mark, why: mark == "n/a", lambda mark, why: why == TWICE))
     rows, left, refused = [], {}, {mark: why for mark, why in refused if why != TWICE and mark != "n/a"}

@@ -18,7 +18,6 @@ o-contours and is flagged; RR differs from slice to slice; copies with two phase
 """
 
 import hashlib
-import io
 import os
 import re
 import tarfile
@@ -28,13 +27,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
 
 from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.dicom import cine_of, decoded_stacks
-from cmrlib.datasets.images import frame_of, quiet, reason
+from cmrlib.datasets.header import parsed, quiet
+from cmrlib.datasets.images import frame_of, reason
 from cmrlib.study import Study, subject_label
 
 DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
@@ -132,7 +131,7 @@ def _frames(path):
             continue
         sources[mark] = f"{path}/{name}"
         try:
-            frames.append(frame_of(pydicom.dcmread(io.BytesIO(data)), mark))
+            frames.append(frame_of(parsed(data), mark))
         except Exception as error:
             refused.append((mark, reason(error)))
     return frames, refused, sources

@@ -3,8 +3,8 @@
 Source: https://www.ukbiobank.ac.uk, to approved researchers only; nothing made from it may name a participant.
 Layout, anywhere below the source: `EID_20208_2_0.zip`, `EID_20209_2_0.zip`; `_3_0` is the repeat visit. Inside: DICOM
 files side by side and `manifest.csv`. Labels: none. Fills participants (sex, age, height, weight where the headers say
-so); the visit is the session (2, 3). Participants' numbers are hashed with the archive's own checksums as salt: keep
-no table of them.
+so); the visit is the session (2, 3); a further archive of one visit (`_2_1`) is a session of its own (2array1), and
+both are flagged. Participants' numbers are hashed with the archive's own checksums as salt: keep no table of them.
 
 No real sample was read: layout and quirks follow public code (ukbb_cardiac, Heart_Pipeline) and its issues. Known to be
 wrong with it: the manifest is called `manifest.cvs` at times, its column `series discription`, its dates hold commas;
@@ -19,11 +19,10 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import pydicom
-
 from cmrlib.cine import Cine
-from cmrlib.datasets.dicom import cines_of
-from cmrlib.datasets.images import Refused, header_of, participant, quiet, reason
+from cmrlib.datasets.dicom import cines_of, distinct
+from cmrlib.datasets.header import Refused, parsed, quiet
+from cmrlib.datasets.images import participant, reason
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.views import check_views
 from cmrlib.study import Study
@@ -68,35 +67,44 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
     """One participant: the cines of all visits. views: {series description: view}."""
     check_views(label, views or {})
     cines, rejected, sources, person = [], [], {}, {}
+    sessions = {}
+    for path in paths:
+        sessions.setdefault(_session(path), []).append(path)
     with quiet():
-        for visit in sorted({_NAME.fullmatch(path.name)[3] for path in paths}):
-            mine = [path for path in paths if _NAME.fullmatch(path.name)[3] == visit]
+        for session, mine in sorted(sessions.items()):
             archives = [_Archive(path, sources) for path in mine]
-            frames = [frame for archive in archives for frame in archive.frames]
+            frames, copies = distinct([frame for archive in archives for frame in archive.frames])
             found, left_out = cines_of(label, frames, views or {}, min_frames)
-            cines += _of_visit(visit, [_flagged(cine, archives) for cine in found])
-            rejected += [*left_out, *(row for archive in archives for row in archive.refused)]
+            flags = ("visit_archived_twice",) * any(other != session and other[0] == session[0] for other in sessions)
+            cines += _of_session(session, [_flagged(cine, archives, flags) for cine in found])
+            rejected += [*copies, *left_out, *(row for archive in archives for row in archive.refused)]
             if frames and not person:
                 person = participant(frames[0].source.header)
     rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
-    return Study({"participant_id": label} | (person or participant(pydicom.Dataset())), cines, rejected=rows,
+    return Study({"participant_id": label} | (person or participant({})), cines, rejected=rows,
                  sources=sources)
 
 
-def _of_visit(visit, cines) -> list[Cine]:
-    """The cines under their visit's number, views that were repeated numbered by runs."""
+def _session(path) -> str:
+    """The visit's number; of further archives of one visit with theirs (2array1), so that their scans do not mix."""
+    _, _, visit, array = _NAME.fullmatch(path.name).groups()
+    return visit + (f"array{array}" if array != "0" else "")
+
+
+def _of_session(session, cines) -> list[Cine]:
+    """The cines under their session, views that were repeated numbered by runs."""
     runs, named = {}, []
     for cine in cines:
         runs[cine.view] = runs.get(cine.view, 0) + 1
-        named.append(replace(cine, session=visit, run=runs[cine.view]))
+        named.append(replace(cine, session=session, run=runs[cine.view]))
     return named
 
 
-def _flagged(cine: Cine, archives) -> Cine:
-    """Say of a view's cines that the manifest of their archive lists what is not there."""
+def _flagged(cine: Cine, archives, flags) -> Cine:
+    """A cine with its visit's flags, and one where the manifest of its archive lists what is not there."""
     short = cine.view == "sax"
     lacking = any(archive.lacking for archive in archives if (archive.field == SHORT_AXIS) == short)
-    return replace(cine, flags=(*cine.flags, "manifest_lists_missing_files")) if lacking else cine
+    return replace(cine, flags=(*cine.flags, *flags, *["manifest_lists_missing_files"] * lacking))
 
 
 class _Archive:
@@ -131,7 +139,7 @@ class _Archive:
             mark = _mark(content)
             if mark in sources:
                 raise Refused("the same file twice")
-            good, bad = frames_of(header_of(content), mark, name=Path(info.filename).name)
+            good, bad = frames_of(parsed(content), mark, name=Path(info.filename).name)
             told = listed.get(info.filename, "")
             self.frames += [frame if frame.description else replace(frame, description=told) for frame in good]
             self.refused += [(mark, why) for why in bad]

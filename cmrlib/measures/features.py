@@ -9,7 +9,7 @@ from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, extremes, pe
 from cmrlib.measures.names import MEASURES, indexed_features
 from cmrlib.measures.quality import quality_flags
 from cmrlib.measures.studies import cycle_ms, frame_times_ms, given_phases, studies
-from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, volumes
+from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, missing_frames, volumes
 from cmrlib.measures.walls import study_walls, wide_walls
 
 KEYS = ["participant_id", "session", "convention", "flags", "ed_frame", "es_frame"]
@@ -94,8 +94,8 @@ def _ventricles(row, flags, found, conventions, phases, walls):
     volume = np.where(volume > 0, volume, np.nan)
     flags += list(cine.flags) + ([] if known else ["spacing_unknown"])
     chosen = _phases(cine, annotation, volume[:, 0], phases)
-    if chosen is None:
-        flags.append("ed_es_unknown")
+    if chosen is None or set(chosen) & set(missing_frames(cine)):
+        flags.append("ed_es_unknown" if chosen is None else "ed_es_on_missing_frame")
         return
     ed, es = chosen
     row |= {"ed_frame": ed, "es_frame": es}

@@ -154,7 +154,8 @@ def volumes(
     conventions: Conventions | None = None,
     relative: bool = False,
 ) -> np.ndarray:
-    """Volumes (frames, structures) mL of a stack; NaN where a structure was not annotated in a frame.
+    """Volumes (frames, structures) mL of a stack; NaN where a structure was not annotated in a frame, or where a slice
+    of the frame was never there.
 
     relative: in voxels of equally spaced slices instead, for cohorts whose spacing is unknown (fractions
     still hold). Raises ValueError through `Cine.spacing_mm` where spacing is unknown, and where the mask
@@ -172,7 +173,13 @@ def volumes(
         for s, structure in enumerate(structures):
             if structure in drawn:
                 result[t, s] = _weigh(counts[:, s], widths, conventions.summation) * pixel
+    result[missing_frames(cine)] = np.nan
     return result
+
+
+def missing_frames(cine: Cine) -> list[int]:
+    """Frames of which at least one slice has no picture (the reader left it black): nothing is measured on them."""
+    return sorted({int(t) for _, t in cine.meta.get("missing", ())})
 
 
 def _frame_counts(mask, structures, drawn, conventions):

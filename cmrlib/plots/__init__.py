@@ -8,13 +8,13 @@ from cmrlib.plots.heartmae import (
     blinded_figure,
     cohort_map,
     disease_figure,
-    evidence_sheet,
     explained_bars,
     flow_sheet,
     pretraining_curves,
     ratio_panels,
     restored_sheet,
     tasks_figure,
+    token_evidence,
 )
 from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet
 from cmrlib.plots.phantom import cycle_figure, published_figure
@@ -65,6 +65,6 @@ __all__ = [
     "points_sheet", "precision_figure", "preparation_steps", "pretraining_curves", "published_figure",
     "ratio_panels", "real_patches", "regression", "restoration_bars", "restoration_sheet", "restored_sheet",
     "roc_by_method", "roc_pr_figure", "saliency_sheet", "seed_pairs", "segment_heatmap", "show_slice",
-    "stack_picture", "stage_figure", "stage_points_figure", "tasks_figure", "thumbnails", "use_style",
-    "variability_figure", "volume_curves",
+    "stack_picture", "stage_figure", "stage_points_figure", "tasks_figure", "thumbnails", "token_evidence",
+    "use_style", "variability_figure", "volume_curves",
 ]

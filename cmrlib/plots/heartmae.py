@@ -143,7 +143,7 @@ def attention_figure(table, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
-def evidence_sheet(cases: dict, synthetic: bool):
+def token_evidence(cases: dict, synthetic: bool):
     """Attribution over tokens on the picture: red raises the prediction, blue lowers it.
 
     cases: title → (picture (size, size), map (rows, columns)). Returns the figure.

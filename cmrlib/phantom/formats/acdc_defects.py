@@ -31,8 +31,22 @@ def _mask(source, phase="ed") -> File:
     return _named(source, f"_frame{_truth(source)[phase] + 1:02d}_gt.nii.gz")[0]
 
 
+def _number(file) -> int:
+    """Frame number of a file, from 0."""
+    return int(file.path.partition("_frame")[2][:2]) - 1
+
+
+def _renumber(file, number):
+    stem, _, rest = file.path.partition("_frame")
+    file.path = f"{stem}_frame{number:02d}{rest[2:]}"
+
+
 def _array(file) -> np.ndarray:
     return np.asarray(file.content.dataobj).T.copy()
+
+
+def _replace(file, array):
+    file.content = image_of(array, file.content.affine)
 
 
 @defect("acdc", "read", rows="1c-1", late=1)
@@ -49,7 +63,7 @@ def acdc_sform_of_the_release(source, rng):
 def acdc_labels_lv_first(source, rng):
     """Masks are coded 1 LV, 3 RV, as M&Ms and UK Biobank pipelines do: the LV is the one the myocardium surrounds."""
     for file in _named(source, "_gt.nii.gz"):
-        file.content = image_of(np.array([0, 3, 2, 1], np.uint8)[_array(file)], file.content.affine)
+        _replace(file, np.array([0, 3, 2, 1], np.uint8)[_array(file)])
     return source.cines
 
 
@@ -71,12 +85,12 @@ def acdc_ed_not_first(source, rng):
     for one in truth["slices"]:
         one["sha256"] = one["sha256"][-shift:] + one["sha256"][:-shift] if shift else one["sha256"]
     (cine,) = _named(source, "_4d.nii.gz")
-    cine.content = image_of(np.roll(_array(cine), shift, axis=0), cine.content.affine)
+    _replace(cine, np.roll(_array(cine), shift, axis=0))
     for file in _named(source, ".nii.gz"):
         if "_frame" in file.path:
-            stem, _, rest = file.path.partition("_frame")
-            number = (int(rest[:2]) - 1 + shift) % frames
-            file.path, file.t = f"{stem}_frame{number + 1:02d}{rest[2:]}", number
+            number = (_number(file) + shift) % frames
+            _renumber(file, number + 1)
+            file.t = number
     _change_info(source, "ED", f"ED: {truth['ed'] + 1}")
     return _change_info(source, "ES", f"ES: {truth['es'] + 1}")
 
@@ -87,8 +101,7 @@ def acdc_frames_from_zero(source, rng):
     truth = _truth(source)
     for file in _named(source, ".nii.gz"):
         if "_frame" in file.path:
-            stem, _, rest = file.path.partition("_frame")
-            file.path = f"{stem}_frame{int(rest[:2]) - 1:02d}{rest[2:]}"
+            _renumber(file, _number(file))
     _change_info(source, "ED", f"ED: {truth['ed']}")
     return _change_info(source, "ES", f"ES: {truth['es']}")
 
@@ -148,7 +161,7 @@ def acdc_mask_missing(source, rng):
 def acdc_mask_of_another_shape(source, rng):
     """The ED mask has four rows fewer than its image."""
     file = _mask(source)
-    file.content = image_of(_array(file)[:, :-4], file.content.affine)
+    _replace(file, _array(file)[:, :-4])
     return source.cines
 
 
@@ -158,7 +171,7 @@ def acdc_label_outside_the_codes(source, rng):
     file = _mask(source)
     mask = _array(file)
     mask[0, 0, 0] = 7
-    file.content = image_of(mask, file.content.affine)
+    _replace(file, mask)
     return source.cines
 
 
@@ -166,7 +179,7 @@ def acdc_label_outside_the_codes(source, rng):
 def acdc_masks_empty(source, rng):
     """Masks are there and hold nothing, as in M&Ms' unlabelled part."""
     for file in _named(source, "_gt.nii.gz"):
-        file.content = image_of(np.zeros_like(_array(file)), file.content.affine)
+        _replace(file, np.zeros_like(_array(file)))
     del _truth(source)["masks"]
     return source.cines
 
@@ -196,7 +209,7 @@ def acdc_without_the_cine(source, rng):
 def acdc_cine_of_another_shape(source, rng):
     """The 4-D file has one slice fewer than the frames."""
     (file,) = _named(source, "_4d.nii.gz")
-    file.content = image_of(_array(file)[:, :-1], file.content.affine)
+    _replace(file, _array(file)[:, :-1])
     return source.cines
 
 

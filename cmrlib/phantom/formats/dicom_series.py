@@ -6,9 +6,9 @@ import numpy as np
 from pydicom.uid import ImplicitVRLittleEndian
 
 from cmrlib.phantom.formats.dicom import decimal, get_pixels, set_pixels, uid
-from cmrlib.phantom.formats.dicom_edit import again, move, split_off, twin, worse
+from cmrlib.phantom.formats.dicom_edit import again, last_slice_alone, mirrored, move, ras, twin, worse
 from cmrlib.phantom.formats.registry import as_bytes, defect, inner_slice, other, short_axis, some
-from cmrlib.phantom.formats.source import File, sha, slice_of
+from cmrlib.phantom.formats.source import File, sha
 
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime", "SeriesTime", "AcquisitionTime",
          "ContentTime")
@@ -61,27 +61,23 @@ def files_shuffled(source, rng):
 def slice_repeated(source, rng):
     """A slice was taken twice in two series; the second one counts."""
     cine = short_axis(source)
-    k = inner_slice(source, cine, rng)
-    for file in source.images(cine, k):
-        first = twin(file, again(file.path, "first "), "acquired again",
-                     SeriesInstanceUID=uid(source.seed, source.label, "first try"), AcquisitionTime="095900.000000",
-                     SeriesTime="095900.000000")
-        worse(first)
-        source.files.append(first)
+    for file in source.images(cine, inner_slice(source, cine, rng)):
+        _take(source, file, again(file.path, "first "), "first try", "095900.000000")
     return [cine]
+
+
+def _take(source, file, path, series, time):
+    """Another, worse take of a frame, in a series of its own, which does not count."""
+    source.files.append(worse(twin(file, path, "acquired again", AcquisitionTime=time, SeriesTime=time,
+                                   SeriesInstanceUID=uid(source.seed, source.label, series))))
 
 
 @defect("dicom", "read", rows="1a-3")
 def repeat_broken_off(source, rng):
     """A slice was taken a second time and broken off after two frames; the first, complete one counts."""
     cine = short_axis(source)
-    k = inner_slice(source, cine, rng)
-    for file in source.images(cine, k)[:2]:
-        second = twin(file, again(file.path, "second "), "acquired again",
-                      SeriesInstanceUID=uid(source.seed, source.label, "again"), AcquisitionTime="115900.000000",
-                      SeriesTime="115900.000000")
-        worse(second)
-        source.files.append(second)
+    for file in source.images(cine, inner_slice(source, cine, rng))[:2]:
+        _take(source, file, again(file.path, "second "), "again", "115900.000000")
     return [cine]
 
 
@@ -90,8 +86,7 @@ def repeat_told_by_file_name(source, rng):
     """A slice was taken twice; UIDs and times are the same, a third number in the file name is the repeat's."""
     cine = short_axis(source)
     for file in source.images(cine, inner_slice(source, cine, rng)):
-        first = twin(file, file.path, "acquired again")
-        worse(first)
+        first = worse(twin(file, file.path, "acquired again"))
         name = file.path.removesuffix(".dcm")
         file.path = f"{name}-0002{file.path[len(name):]}"
         source.files.append(first)
@@ -105,12 +100,8 @@ def view_repeated_elsewhere(source, rng):
     name = f"{cine}_run-2"
     source.cines[name] = copy.deepcopy(source.cines[cine])
     for file in source.images(cine):
-        second = twin(file, again(file.path, "second "), AcquisitionTime="115900.000000", SeriesNumber=90,
-                      SeriesInstanceUID=uid(source.seed, source.label, "elsewhere"))
-        second.cine, image = name, get_pixels(file.content)[:, ::-1]
-        set_pixels(second.content, image)
-        slice_of(source.cines[name], file.k)["sha256"][file.t] = sha(image)
-        source.files.append(second)
+        mirrored(source, file, name, again(file.path, "second "), AcquisitionTime="115900.000000", SeriesNumber=90,
+                 SeriesInstanceUID=uid(source.seed, source.label, "elsewhere"))
     for one in source.cines[name]["slices"]:
         move(source, name, one["slice"], 12.0)
     return [cine, name]
@@ -140,29 +131,23 @@ def slice_location_lies(source, rng):
 @defect("dicom", "read", rows="1a-5 r-4")
 def slice_not_parallel(source, rng):
     """The last slice of the stack is tilted by 8 degrees: a cine of its own."""
-    cine = short_axis(source)
-    k = source.cines[cine]["slices"][-1]["slice"]
-    odd = split_off(source, cine, k)
+    cine, _, files = last_slice_alone(source)
     angle = np.deg2rad(8)
-    for file in source.images(k=k):
-        if source.cines[file.cine] is odd:
-            row, column = np.reshape(file.content.ImageOrientationPatient, (2, 3)).astype(float)
-            column = np.cos(angle) * column + np.sin(angle) * np.cross(row, column)
-            file.content.ImageOrientationPatient = decimal([row, column])
+    for file in files:
+        row, column = np.reshape(file.content.ImageOrientationPatient, (2, 3)).astype(float)
+        column = np.cos(angle) * column + np.sin(angle) * np.cross(row, column)
+        file.content.ImageOrientationPatient = decimal([row, column])
     return [cine]
 
 
 @defect("dicom", "read", rows="1a-5 r-4")
 def slice_of_another_matrix(source, rng):
     """The last slice of the stack has four rows fewer: a cine of its own."""
-    cine = short_axis(source)
-    k = source.cines[cine]["slices"][-1]["slice"]
-    odd = split_off(source, cine, k)
-    for file in source.images(k=k):
-        if source.cines[file.cine] is odd:
-            image = get_pixels(file.content)[:-4]
-            set_pixels(file.content, image)
-            odd["slices"][0]["sha256"][file.t] = sha(image)
+    cine, odd, files = last_slice_alone(source)
+    for file in files:
+        image = get_pixels(file.content)[:-4]
+        set_pixels(file.content, image)
+        odd["slices"][0]["sha256"][file.t] = sha(image)
     odd["rows"] -= 4
     return [cine]
 
@@ -170,10 +155,8 @@ def slice_of_another_matrix(source, rng):
 @defect("dicom", "read", rows="r-4")
 def slice_turned_in_plane(source, rng):
     """The last slice of the stack is turned by a quarter in its plane: a cine of its own."""
-    cine = short_axis(source)
-    k = source.cines[cine]["slices"][-1]["slice"]
-    odd = split_off(source, cine, k)
-    for file in (file for file in source.images(k=k) if source.cines[file.cine] is odd):
+    cine, odd, files = last_slice_alone(source)
+    for file in files:
         data, image = file.content, np.rot90(get_pixels(file.content))  # the old last column is the new first row
         row, column = np.reshape(data.ImageOrientationPatient, (2, 3)).astype(float)
         step = float(data.PixelSpacing[1]) * (int(data.Columns) - 1)
@@ -182,7 +165,7 @@ def slice_turned_in_plane(source, rng):
         data.PixelSpacing = [data.PixelSpacing[1], data.PixelSpacing[0]]
         data.ImageOrientationPatient, data.ImagePositionPatient = decimal([column, -row]), decimal(position)
         odd["slices"][0]["sha256"][file.t] = sha(image)
-        odd["slices"][0]["position_mm"] = decimal(position * [-1, -1, 1])
+        odd["slices"][0]["position_mm"] = ras(position)
     odd["rows"], odd["columns"], odd["spacing_mm"] = odd["columns"], odd["rows"], odd["spacing_mm"][::-1]
     return [cine]
 
@@ -237,14 +220,9 @@ def two_studies_side_by_side(source, rng):
         name = f"{cine}_ses-2"
         source.cines[name] = copy.deepcopy(source.cines[cine])
         for file in source.images(cine):
-            data = file.content
-            second = twin(file, again(file.path, "second "), StudyInstanceUID=uid(source.seed, source.label, 2),
-                          SeriesInstanceUID=uid(data.SeriesInstanceUID, 2), StudyDate="19000102",
-                          AcquisitionDate="19000102", SeriesDate="19000102")
-            second.cine, image = name, get_pixels(data)[:, ::-1]
-            set_pixels(second.content, image)
-            slice_of(source.cines[name], file.k)["sha256"][file.t] = sha(image)
-            source.files.append(second)
+            mirrored(source, file, name, again(file.path, "second "), SeriesDate="19000102", StudyDate="19000102",
+                     AcquisitionDate="19000102", StudyInstanceUID=uid(source.seed, source.label, 2),
+                     SeriesInstanceUID=uid(file.content.SeriesInstanceUID, 2))
         for one in source.cines[name]["slices"]:
             move(source, name, one["slice"], 1.0)
     return source.cines

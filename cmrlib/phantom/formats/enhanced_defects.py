@@ -4,6 +4,7 @@ import numpy as np
 from pydicom.uid import RLELossless
 
 from cmrlib.phantom.formats.dicom import get_pixels, set_pixels
+from cmrlib.phantom.formats.dicom_edit import ras
 from cmrlib.phantom.formats.registry import defect, inner_slice, other, short_axis
 from cmrlib.phantom.formats.source import slice_of
 
@@ -63,22 +64,26 @@ def enhanced_no_spacing_between(source, rng):
 @defect("enhanced", "read", rows="1a-16")
 def enhanced_no_frame_content(source, rng):
     """No frame has indices: positions and trigger delays tell place and time."""
+    return _without(source, "FrameContentSequence")
+
+
+def _without(source, keyword):
+    """No frame has this group. Raises ValueError where nothing would then order frames."""
     for file in source.images():
         for group in file.content.PerFrameFunctionalGroupsSequence:
-            del group.FrameContentSequence
+            delattr(group, keyword)
+            if not {"FrameContentSequence", "CardiacSynchronizationSequence"} & set(group.dir()):
+                raise ValueError("neither indices nor trigger delays: nothing orders frames")
     return source.cines
 
 
 @defect("enhanced", "read", rows="1a-16")
 def enhanced_no_trigger_delay(source, rng):
     """No frame has a trigger delay: the temporal index tells the order, and times are unknown."""
-    for file in source.images():
-        for group in file.content.PerFrameFunctionalGroupsSequence:
-            del group.CardiacSynchronizationSequence
     for truth in source.cines.values():
         for one in truth["slices"]:
             one["frame_times_ms"] = one["rr_ms"] = None
-    return source.cines
+    return _without(source, "CardiacSynchronizationSequence")
 
 
 @defect("enhanced", "flag", "missing_frames", rows="1a-9 1a-16")
@@ -117,8 +122,7 @@ def enhanced_position_repeated(source, rng):
     position = groups[neighbour][0].PlanePositionSequence[0].ImagePositionPatient
     for group in groups[k]:
         group.PlanePositionSequence[0].ImagePositionPatient = position
-    kept = slice_of(source.cines[cine], max(k, neighbour))
-    kept["position_mm"] = [-float(position[0]), -float(position[1]), float(position[2])]
+    slice_of(source.cines[cine], max(k, neighbour))["position_mm"] = ras(position)
     return [cine]
 
 

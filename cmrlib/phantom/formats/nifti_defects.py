@@ -14,19 +14,21 @@ HEADER_BYTES = 348
 SECONDS, MILLISECONDS, MILLIMETRES = 8, 16, 2
 
 
+def _unpacked(file: File) -> tuple[bytes, bool]:
+    """A file's bytes, and whether they were compressed."""
+    content = as_bytes(file)
+    packed = content[:2] == b"\x1f\x8b"
+    return gzip.decompress(content) if packed else content, packed
+
+
 def header_of(file: File) -> nib.Nifti1Header:
     """The header as it stands, whatever it may mean."""
-    content = as_bytes(file)
-    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    return nib.Nifti1Header.from_fileobj(io.BytesIO(content), check=False)
+    return nib.Nifti1Header.from_fileobj(io.BytesIO(_unpacked(file)[0]), check=False)
 
 
 def edit(file: File, **fields):
     """Set header fields of an image file, whatever they may mean; `pixdim` takes {index: value}."""
-    content = as_bytes(file)
-    packed = content[:2] == b"\x1f\x8b"
-    content = gzip.decompress(content) if packed else content
-    header = header_of(file)
+    (content, packed), header = _unpacked(file), header_of(file)
     for name, value in fields.items():
         if name == "pixdim":
             for index, number in value.items():

@@ -15,8 +15,8 @@ class Defect:
 
     kinds: files that can have it. expectation, words: what a correct reader does with the cines it touches; one of the
     words stands in the flag or the reason. rows: of `notes.ROWS`. change: (source, generator) → names of the cines
-    touched. late: 0 works on data sets and images, 1 on their bytes, 2 damages
-    whole files, 3 copies folders: in this order.
+    touched. late: 0 works on data sets and images, 1 on their bytes, 2 damages whole files, 3 copies folders: in this
+    order.
     """
 
     name: str

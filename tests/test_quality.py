@@ -1,0 +1,228 @@
+"""Flags from pixels: hand-made hearts with a known trouble, phantom hearts with it and without, and real ones."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trees
+from scipy import ndimage
+
+from cmrlib import quality
+from cmrlib.cine import Cine
+from cmrlib.datasets import acdc, dicom, ingest, sunnybrook
+from cmrlib.files import read_json, write_json
+from cmrlib.phantom import EFFECTS, make_orders, make_study
+
+DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
+MM = 1.5
+
+
+def beating(slices=7, frames=20, size=96, noise=2.0, late=(), moved=()) -> Cine:
+    """A bright cavity in a grey wall that beats as a cosine, beside a resting body; tapering from slice to slice.
+
+    late: {slice: frames ahead}; moved: {slice: (rows, columns) in pixels}.
+    """
+    rng, late, moved = np.random.default_rng(0), dict(late), dict(moved)
+    pixels = np.empty((frames, slices, size, size), np.float32)
+    body = 60 + 10 * ndimage.gaussian_filter(rng.standard_normal((size, size)), 3) / 0.1
+    for k in range(slices):
+        for t in range(frames):
+            # unequal halves: a curve that is its own mirror image would lie as well half a cycle away
+            phase = 2 * np.pi * (t + late.get(k, 0)) / frames
+            radius = (12 + 3 * np.cos(phase) + np.cos(2 * phase)) * (1 - 0.04 * k)
+            rows, columns = np.indices((size, size)) - 48
+            away = np.hypot(rows, 1.15 * columns)
+            image = np.where(away < radius, 200.0, np.where(away < radius + 7, 100.0, body))
+            image = ndimage.gaussian_filter(image, 0.8) + noise * rng.standard_normal(image.shape)
+            pixels[t, k] = np.roll(image, moved.get(k, (0, 0)), (0, 1))
+    return Cine(pixels, np.diag([MM, MM, 8.0, 1.0]), "sax", "s", frame_times_ms=np.tile(40.0 * np.arange(frames),
+                (slices, 1)), rr_ms=np.full(slices, 40.0 * frames))
+
+
+@pytest.fixture(scope="module")
+def quiet():
+    return beating()
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_cine_has_no_flag(quiet):
+    assert quality.quality_flags(quiet) == ()
+    assert quality.quality(quiet)["shift_mm"] < 0.5 and quality.quality(quiet)["lag_share"] < 0.01
+
+
+def test_a_moved_slice_is_as_far_away_as_it_was_moved():
+    cine = beating(moved={3: (4, -2)})
+    shifts = quality.slice_shifts_mm(cine)
+    by_hand = MM * np.hypot(4, 2)
+    assert shifts[3] == pytest.approx(by_hand, abs=0.4) and np.isnan(shifts[[0, -1]]).all()
+    assert shifts[[2, 4]] == pytest.approx(by_hand / 2, abs=0.4)  # between one that moved and one that did not
+    assert "slices_shifted" in quality.quality_flags(cine)
+    turned = replace(cine, pixels=cine.pixels.swapaxes(2, 3))
+    np.testing.assert_allclose(quality.slice_shifts_mm(turned), shifts, atol=0.1)
+
+
+@pytest.mark.parametrize("ahead", [2, -3])
+def test_a_slice_ahead_in_time_is_ahead_by_so_many_frames(ahead):
+    cine = beating(late={2: ahead})
+    lags = quality.slice_lags(cine)
+    assert lags[2] == pytest.approx(ahead / 20, abs=0.01) and np.nanmax(np.abs(np.delete(lags, 2))) < 0.01
+    assert "slices_out_of_time" in quality.quality_flags(cine)
+    upside_down = replace(cine, pixels=1000 - cine.pixels)  # dark blood
+    np.testing.assert_allclose(quality.slice_lags(upside_down), lags, atol=0.01)
+
+
+def test_exchanged_frames_are_found_and_mended_by_exchanging_them_again(quiet):
+    pixels = quiet.pixels.copy()
+    pixels[[4, 7], 3] = pixels[[7, 4], 3]
+    gains = quality.disorder(replace(quiet, pixels=pixels))
+    assert gains[3] > quality.DISORDER and np.nanmax(np.delete(gains, 3)) < 1
+    assert "frames_out_of_order" in quality.quality_flags(replace(quiet, pixels=pixels))
+
+
+def test_the_way_through_four_places_by_hand():
+    places = np.array([0.0, 2.0, 1.0, 3.0])  # 5 long; 3 long once the middle two change places
+    distances = np.abs(places[:, None] - places)
+    assert quality._shortening(distances, 1) == pytest.approx(2 / 2)  # the median step is 2
+    assert quality._shortening(np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0))), 3) == 0
+
+
+def test_contrast_of_known_blood_muscle_and_noise(quiet):
+    contrast, cnr = quality.blood_contrast(quiet)
+    assert contrast == pytest.approx((200 - 100) / (200 + 100), abs=0.07)
+    assert quality.blood_contrast(replace(quiet, pixels=7 * quiet.pixels)) == pytest.approx((contrast, cnr), rel=1e-3)
+    loud = beating(noise=20.0)
+    assert quality.blood_contrast(loud)[1] == pytest.approx(100 / 20, rel=0.35)
+    assert "contrast_low" in quality.quality_flags(loud)
+    pale = replace(quiet, pixels=150 + 0.3 * (quiet.pixels - 150))  # 165 and 135
+    assert quality.blood_contrast(pale)[0] == pytest.approx(0.1, abs=0.03)
+    assert "contrast_low" in quality.quality_flags(pale)
+
+
+@pytest.mark.parametrize("change", [
+    {"pixels": np.zeros((20, 7, 96, 96), np.uint16)}, {"spacing_known": False}, {"pixels": np.ones((2, 7, 5, 4))},
+    {"pixels": np.full((9, 3, 1, 1), -3, np.int16)}, {"pixels": np.full((9, 3, 40, 2), 1e6, np.float32)},
+])
+def test_what_cannot_be_judged_gets_no_flag(quiet, change):
+    cine = replace(quiet, frame_times_ms=None, rr_ms=None, **change)
+    assert quality.quality_flags(cine) == () and quality.flagged([cine])[0].flags == ()
+
+
+def test_single_slices_and_few_frames_are_not_judged_by_neighbours(quiet):
+    one = replace(quiet, pixels=quiet.pixels[:, 3:4], frame_times_ms=None, rr_ms=None)
+    few = replace(quiet, pixels=quiet.pixels[:2], frame_times_ms=None)
+    assert np.isnan(quality.slice_shifts_mm(one)).all() and np.isnan(quality.slice_lags(one)).all()
+    assert np.isnan(quality.disorder(few)).all() and np.isfinite(quality.slice_shifts_mm(few)[1:-1]).all()
+
+
+def test_heart_rates_differ_within_a_session_only(quiet):
+    fast = replace(quiet, rr_ms=quiet.rr_ms * 0.85, view="4ch")
+    near = replace(quiet, rr_ms=quiet.rr_ms * 0.95, view="2ch")
+    assert [one.flags for one in quality.flagged([quiet, near])] == [(), ()]
+    assert all(one.flags == ("rr_differs_between_series",) for one in quality.flagged([quiet, near, fast]))
+    assert quality.flagged([quiet, replace(fast, session="2")])[1].flags == ()
+
+
+def test_ingest_writes_the_flags(tmp_path):
+    for name, step in (("a", 40.0), ("b", 30.0)):
+        trees.write_cine(tmp_path / "src" / "p1" / name, step_ms=step, StudyInstanceUID="1.2",
+                         orientation=trees.long_axis(0 if name == "a" else 118))
+    cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    assert cohort.cines["flags"].str.contains("rr_differs_between_series").tolist() == [True, True]
+
+
+# --- appearance ------------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_goes_through_a_card_and_tells_other_hearts(quiet, tmp_path):
+    rng = np.random.default_rng(1)
+    own = [replace(quiet, pixels=quiet.pixels * rng.uniform(1, 9) + rng.normal(0, 2, quiet.pixels.shape))
+           for _ in range(8)]
+    write_json({"appearance": quality.appearance_reference(own[:6])}, tmp_path / "card.json")
+    reference = read_json(tmp_path / "card.json")["appearance"]
+    assert reference["n"] == 6 and len(reference["mean"]) == len(quality.appearance(quiet)) == 11
+    assert quality.appearance_flags(own[7], reference) == ()
+    blurred = replace(quiet, pixels=ndimage.gaussian_filter(quiet.pixels, (0, 0, 3, 3)))
+    dark = replace(quiet, pixels=300 - quiet.pixels)
+    for cine in (blurred, dark):
+        assert quality.appearance_flags(cine, reference) == ("unlike_training",)
+    with pytest.raises(ValueError, match="at least 5 cines, got 3"):
+        quality.appearance_reference(own[:3])
+
+
+def test_distance_by_hand(quiet):
+    seen = quality.appearance(quiet)
+    reference = {"mean": (seen - 2 * np.arange(11)).tolist(), "sd": [2.0] * 11, "limit": 6.0}
+    assert quality.appearance_distance(quiet, reference) == pytest.approx(np.sqrt(np.mean(np.arange(11.0) ** 2)))
+    assert quality.appearance_distance(replace(quiet, pixels=5 * quiet.pixels + 40), {
+        "mean": seen, "sd": np.r_[np.ones(9), 1e9, 1e9]}) < 1e-3  # brightness alone is nothing
+
+
+# --- the phantom's hearts --------------------------------------------------------------------------------------------
+
+QUIET = tuple(name for name in EFFECTS if name not in ("breath_hold", "mistrigger"))
+
+
+@pytest.fixture(scope="module")
+def hearts():
+    """SAX stacks of seed 303: clean ones, and in atrial fibrillation; thresholds were set on seed 101."""
+    def stacks(effects, diagnoses):
+        orders = make_orders(6, seed=303, views=("sax",), effects=effects, subslices=1, diagnoses=diagnoses)
+        return [make_study(label, order).cines[0] for label, order in orders.items()]
+    return stacks(QUIET, None), stacks(EFFECTS, ["AF"])
+
+
+def test_few_clean_phantoms_are_flagged(hearts):
+    flags = [flag for cine in hearts[0] for flag in quality.quality_flags(cine)]
+    assert len(flags) <= 2, flags
+
+
+def test_breath_holds_of_the_phantom_are_measured(hearts):
+    true, seen = [], []
+    for cine in hearts[1]:
+        directions = cine.affine[:3, :2] / np.linalg.norm(cine.affine[:3, :2], axis=0)
+        place = np.array(cine.meta["breath_hold_mm"]) @ directions
+        true += np.linalg.norm(place[1:-1] - (place[:-2] + place[2:]) / 2, axis=1).tolist()
+        seen += quality.slice_shifts_mm(cine)[1:-1].tolist()
+    judged = np.isfinite(seen)
+    assert judged.mean() > 0.35 and np.corrcoef(np.array(true)[judged], np.array(seen)[judged])[0, 1] > 0.75
+    assert np.median(np.abs(np.subtract(true, seen)[judged])) < 0.7  # mm
+
+
+def test_mistriggered_slices_of_the_phantom_are_measured(hearts):
+    true = np.concatenate([np.array(cine.meta["late_ms"]) / np.median(cine.rr_ms) for cine in hearts[1]])
+    seen = np.concatenate([quality.slice_lags(cine) for cine in hearts[1]])
+    late = np.isfinite(seen) & (true != 0)
+    assert late.sum() >= 5 and np.corrcoef(true[late], seen[late])[0, 1] > 0.85  # how late, and which way
+    assert np.median(np.abs(seen[late] - true[late])) < 0.05
+    others = seen[np.isfinite(seen) & (true == 0)]
+    assert (np.abs(others) > quality.LAG_SHARE).mean() < 0.1
+
+
+def test_troubles_put_into_clean_phantoms_are_found(hearts):
+    found = {"slices_shifted": 0, "frames_out_of_order": 0, "contrast_low": 0}
+    for cine in hearts[0]:
+        k, moved, exchanged = cine.slices // 2 - 1, cine.pixels.copy(), cine.pixels.copy()
+        moved[:, k] = np.roll(moved[:, k], 3, axis=2)  # 6 mm
+        exchanged[[6, 9], k] = exchanged[[9, 6], k]
+        pale = cine.pixels.mean() + 0.3 * (cine.pixels - cine.pixels.mean(dtype=np.float32))
+        for flag, pixels in zip(found, (moved, exchanged, pale.astype(np.float32))):
+            found[flag] += flag in quality.quality_flags(replace(cine, pixels=pixels))
+    assert found["slices_shifted"] >= 4 and found["frames_out_of_order"] >= 3 and found["contrast_low"] >= 4, found
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder")
+def test_most_real_hearts_get_no_flag():
+    """Nobody knows which of them had a trouble: a flag on half of them would say nothing."""
+    items = acdc.find(DATA / "acdc" / "training")
+    patients = [acdc.read(label, item).cines[0] for label, item in list(items.items())[::4]]
+    flags = [quality.quality_flags(cine) for cine in patients]
+    assert len(flags) >= 15 and np.mean([bool(one) for one in flags]) < 0.35
+    ((label, item),) = dicom.find(DATA / "mvnet_sample").items()
+    cines = dicom.read(label, item).cines
+    label, item = next(iter(sunnybrook.find(DATA / "sunnybrook").items()))
+    assert all(quality.quality_flags(cine) == () for cine in cines)
+    assert "frames_out_of_order" not in quality.quality_flags(sunnybrook.read(label, item).cines[0])
