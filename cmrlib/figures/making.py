@@ -61,7 +61,7 @@ def make_tables(profile: str, runs=None, dest=None) -> dict[str, pd.DataFrame]:
     made = {}
     for table in TABLES:
         if not _missing(runs, table.notebook, (table.table,)):
-            made[table.file] = beside_printed(_read(runs, table.notebook, table.table), table)
+            made[table.file] = beside_printed(table.prepare(_read(runs, table.notebook, table.table)), table)
             _write(made[table.file], dest / table.file)
     return made
 
@@ -76,6 +76,8 @@ def beside_printed(ours: pd.DataFrame, table: Table) -> pd.DataFrame:
         for name in table.columns:
             if name in row:
                 out[name] = _value(row, name)
+            if pd.notna(row.get(f"{name}_paper", float("nan"))):
+                out[f"{name} (paper)"] = f"{row[f'{name}_paper']:g}"
             found = printed[(printed["row"] == row[table.key]) & (printed["metric"] == name)]
             if len(found):
                 sd = found["printed_sd"].iloc[0]
