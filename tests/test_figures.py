@@ -56,6 +56,17 @@ def test_undefined_and_missing_columns_are_said():
     assert table.loc[0, "bias"] == "undefined" and table.loc[0, "icc_a1 (paper)"] == "0.94" and table.loc[0, "n"] == "8"
 
 
+def test_long_errors_become_the_papers_rows():
+    """HeartMAE's table 1: a row a model, the paper's value beside the variant that it belongs to."""
+    ours = pd.DataFrame([(model, target, value, value - 1, value + 1) for model, value in (("plain", 6.0), ("pca", 7.0))
+                         for target in ("lvef_pct", "raef_pct", "lvedv_ml")],
+                        columns=["model", "target", "mae", "mae_low", "mae_high"])
+    table = next(t for t in TABLES if t.paper == "HeartMAE")
+    shown = beside_printed(table.prepare(ours), table).set_index("model")
+    assert shown.loc["plain", "lvef_mae_pct"] == "6 (5 to 7)" and shown.loc["plain", "raef_mae_pct (paper)"] == "5.39"
+    assert shown.loc["pca", "lvef_mae_pct (paper)"] == "" and "lvedv_mae_ml" not in shown
+
+
 def test_a_figure_is_scaled_as_a_whole():
     figure = Figure((14.4, 4))
     text = figure.add_subplot().set_title("x", fontsize=16)

@@ -24,9 +24,10 @@ METRICS = {"00_cohort": ["n"],
            "08_heartmae_predict": ["lvef_mae_ratio", "lvef_mae_ratio_low", "laef_mae_ratio", "rvef_mae_ratio",
                                    "raef_mae_ratio", "gain_vs_random_pct", "gain_vs_pca_pct", "flow_gain_pct",
                                    "flow_gain_pct_low", "n"],
-           "10_stratification": ["rand_group_raw", "rand_sex_adjusted", "purity_group_raw", "stability_raw", "n"],
            "09_agreement": ["lvef_mae_pct", "lvef_bias_pct", "lvef_loa_low_pct", "lvef_loa_high_pct", "lvef_icc",
-                            "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"]}
+                            "lvedv_mae_ml", "lvedv_icc", "mass_mae_g", "n"],
+           "10_stratification": ["rand_group_raw", "rand_sex_adjusted", "purity_group_raw", "stability_raw", "n"],
+           "11_figures": ["n_figures", "n_tables"], "12_explore": ["n", "n_observers"]}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,19 @@ def test_every_notebook_runs_and_says_what_it_found(executed):
         manifest = manifests[notebook]
         assert set(names) <= set(manifest["metrics"]), notebook
         assert manifest["profile"] == "smoke" and manifest["seconds"] > 0 and manifest["versions"]["torch"]
+
+
+def test_pages_and_paper_figures_are_made(executed):
+    """Every notebook as a page below an index; every figure whose tables are there, none of them hard-coded away."""
+    folder, manifests = executed
+    index = (folder / "index.html").read_text()
+    for notebook in manifests:
+        assert f"{notebook}/page.html" in index and (folder / notebook / "page.html").exists()
+    overview = pd.read_csv(folder / "11_figures" / "tables" / "overview.csv")
+    made = overview[overview["state"] == "made"]
+    assert len(made) == manifests["11_figures"]["metrics"]["n_figures"] >= 12
+    missing = overview.loc[~overview["state"].str.startswith(("made", "not made")), "item"]
+    assert set(missing) <= {"figure 6", "figure 2"}
 
 
 def test_estimates_have_their_interval_beside_them(executed):
