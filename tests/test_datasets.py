@@ -231,6 +231,29 @@ def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
     assert "RLE Lossless" in reasons(study)[0] and "pip install pylibjpeg-rle" in reasons(study)[0]
 
 
+def test_a_decoder_that_returns_a_constant_image_is_flagged(tmp_path, monkeypatch):
+    write_cine(tmp_path, frames=4)
+    for path in tmp_path.iterdir():
+        data = pydicom.dcmread(path)
+        data.compress(pydicom.uid.RLELossless)
+        data.save_as(path)
+    assert "constant_images" not in read_folder(tmp_path).cines[0].flags
+    whole = pydicom.pixels.pixel_array
+    monkeypatch.setattr(images.pydicom.pixels, "pixel_array",
+                        lambda data: whole(data) * int(data.TriggerTime > 0))  # of the first frame zeros, silently
+    (cine,) = read_folder(tmp_path).cines
+    assert "constant_images" in cine.flags and not cine.pixels[0].any() and cine.pixels[1].any()
+
+
+@pytest.mark.parametrize("value", [[0.0, 1.5], [-1.5, 1.5], [1.5, float("nan")], [40.0, 40.0]])
+def test_impossible_spacing_is_unknown(tmp_path, value):
+    write_cine(tmp_path, spacing=None, PixelSpacing=[str(number) for number in value])
+    (cine,) = read_folder(tmp_path).cines
+    assert not cine.spacing_known and "spacing_unknown" in cine.flags
+    with pytest.raises(ValueError, match="spacing is unknown"):
+        _ = cine.spacing_mm
+
+
 def test_rescale_signed_and_inverted_pixels(tmp_path):
     write_cine(tmp_path / "rescaled", RescaleSlope=lambda k, t: 1.0 + t, RescaleIntercept=-3.0)
     cine = read_folder(tmp_path / "rescaled").cines[0]

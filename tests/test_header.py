@@ -13,7 +13,7 @@ import trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrlib.datasets import header, images
+from cmrlib.datasets import dicom, header, images
 from cmrlib.datasets.header import header_of, number, parsed, quiet, text, values_of, walked, words
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, build
@@ -105,6 +105,22 @@ def test_lengths_beyond_the_end_and_tags_out_of_order_are_left_to_pydicom(tmp_pa
     spot = content.index(struct.pack("<HH2s", 0x0028, 0x0010, b"US"))
     swapped = content[: spot + 2] + b"\x02\x00" + content[spot + 4 :]  # (0028,0002) twice
     assert walked(swapped) is None
+
+
+@pytest.mark.parametrize("depth", [1, 300])
+def test_long_sequences_are_left_to_pydicom(tmp_path, depth):
+    trees.write_cine(tmp_path, frames=3)
+    nested = b""
+    for _ in range(depth):
+        nested = struct.pack("<HHL", 0xFFFE, 0xE000, len(nested)) + nested
+        nested = struct.pack("<HH2sHL", 0x7FD1, 0x1001, b"SQ", 0, len(nested)) + nested
+    for path in tmp_path.iterdir():
+        content = path.read_bytes()
+        start = walked(content)[1] - 12  # the pixels' tag, kind and length
+        path.write_bytes(content[:start] + nested + content[start:])
+        assert (walked(path.read_bytes()) is None) == (depth > 1)
+    (cine,) = dicom.read("s1", tmp_path).cines
+    assert cine.pixels[:, 0, 0, 0].tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("bits", "value", "read"), [(12, 4095, True), (12, 4096, False), (16, 65535, True)])
