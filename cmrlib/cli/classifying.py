@@ -12,11 +12,12 @@ from cmrlib.files import atomic, digest, read_json, write_json
 
 CLASSIFIERS = {
     "CUSSP": ("cmrlib.cussp", "MitralRegurgitation", "4ch"),
+    "SSLHF": ("cmrlib.sslhf", "HeartFailure", "sax"),
 }
 """Name on a weights card → module, class, view. Such a class has `load(path)`, `threshold` and
 `predict(cine, annotation)`, which returns a probability, or raises ValueError where a cine cannot be judged."""
 
-PREFERRED = ("siam25", "siam")
+PREFERRED = ("siam25", "siam", "sslhf_fold0_seed1")
 """Of several classifiers in a run's folder the first of these, where no file is named."""
 
 COLUMNS = ["participant_id", "session", "cine", "view", "score", "threshold", "positive", "reason"]

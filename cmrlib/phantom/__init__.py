@@ -16,7 +16,7 @@ from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, draw_subj
 from cmrlib.phantom.protocol import EFFECTS
 from cmrlib.study import Study
 
-GENERATOR_VERSION = "2"
+GENERATOR_VERSION = "3"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
 __all__ = ["ACDC_GROUPS", "COHORTS", "DESCRIPTION", "DIAGNOSES", "EFFECTS", "PEOPLE", "Heart", "Order", "Protocol",

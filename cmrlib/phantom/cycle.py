@@ -49,8 +49,8 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
     """The cycle at times after the trigger (any shape; periodic with the RR interval); dimensionless, 0 … 1.
 
     emptied, rv_emptied: 0 at ED, 1 at ES. plane: descent of the mitral plane, 0 at ED, 1 at ES. atrial, ra_fullness:
-    0 smallest, 1 fullest. mitral_open, tricuspid_open, aortic_open: 0 closed. jet: mitral regurgitation, 1 at its peak
-    and 0 throughout without any. inflow: speed through the mitral valve, 1 at the faster of its two waves.
+    0 smallest, 1 fullest. mitral_open, tricuspid_open, aortic_open: 0 closed. jet: mitral regurgitation, 1 at the
+    peak of a large leak, 0 throughout without any. inflow: speed through the mitral valve, 1 at the faster of its two waves.
     """
     s, w = subject, wave_ms(subject)
     t = np.mod(np.asarray(times_ms, float), s.rr_ms)
@@ -133,7 +133,9 @@ def _valves(s, w, t, kick):
 
 
 def _jet(s, w, t):
-    """From the closing of the mitral valve to its opening: as long as the LV's pressure exceeds the LA's."""
+    """From the closing of the mitral valve to its opening: as long as the LV's pressure exceeds the LA's. A small leak
+    reaches less far: by the root of the regurgitant fraction, in full at 40 % (ours)."""
     if s.regurgitant_fraction <= 0:
         return np.zeros_like(t)
-    return _rise(t / 50) * (1 - _rise((t - (w["opening"] - 50)) / 50))
+    reach = min(1.0, np.sqrt(s.regurgitant_fraction / 0.4))
+    return reach * _rise(t / 50) * (1 - _rise((t - (w["opening"] - 50)) / 50))
