@@ -143,7 +143,7 @@ def test_the_cycle_is_periodic_bounded_and_smooth(diagnosis):
 
 
 def test_a_larger_leak_has_a_longer_jet():
-    """By the root of the fraction, in full from 40 % on; a trace of regurgitation, as healthy people have, is no plume."""
+    """By the root of the fraction, in full from 40 % on; a trace, as healthy people have, is no plume."""
     s = draw_subject(1, 4, ("MR",))
     t = np.linspace(0, s.rr_ms, 500)
     peaks = [cycle(replace(s, regurgitant_fraction=f), t)["jet"].max() for f in (0.0, 0.02, 0.1, 0.4, 0.6)]

@@ -9,11 +9,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
+from typer.testing import CliRunner
 
 from cmrlib import sslhf
 from cmrlib.agreement import classification
 from cmrlib.cine import Cine
-from cmrlib.cohort import Annotation
+from cmrlib.cli import app
+from cmrlib.cohort import Annotation, Observer
 from cmrlib.sslhf import (
     Classifier,
     Design,
@@ -506,7 +508,7 @@ def test_the_rate_is_halved_by_epochs(found, hearts, labels, monkeypatch):
 
 
 def test_a_model_is_saved_loaded_and_scores_a_patient_by_the_mean_of_his_patches(hearts, found, trained, tmp_path):
-    model = trained[2]
+    model, people = trained[2], hearts.subjects["participant_id"].tolist()[:2]
     model.save(tmp_path / "one", cohort="phantom")
     loaded = HeartFailure.load(tmp_path / "one", "fp32")
     assert (loaded.threshold, loaded.patch_threshold) == (model.threshold, model.patch_threshold)
@@ -751,3 +753,25 @@ def test_sides_of_an_ef_of_50_percent():
     other = pd.DataFrame({"participant_id": list("abc"), "lvef_pct": [35.0, 48.0, 50.0]})
     found = sslhf.ef_classes(one, other).set_index("metric")
     assert found.loc["accuracy", "estimate"] == pytest.approx(1 / 3) and found.loc["accuracy", "n_missing"] == 1
+
+
+def test_cmr_classify_judges_short_axis_stacks(hearts, trained, tmp_path):
+    """One score a heart, the same as `predict` gives; a heart whose LV nobody drew has a reason and no score."""
+    model, people = trained[2], hearts.subjects["participant_id"].tolist()[:2]
+    model.save(tmp_path / "run" / "weights" / "sslhf_fold0_seed1", cohort="phantom", synthetic=True)
+    result = CliRunner().invoke(app, ["classify", str(hearts.path), "--weights", str(tmp_path / "run"), "--observer",
+                                      "truth", "--out", str(tmp_path / "out"), "--subjects", ",".join(people), "--threads",
+                                      "1"])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("participant_id")
+    cine = hearts.cine(table.loc[people[1], "cine"])
+    expected = HeartFailure.load(tmp_path / "run" / "weights" / "sslhf_fold0_seed1").predict(
+        cine, hearts.observer("truth").mask(cine.name))
+    assert table.loc[people[1], "score"] == pytest.approx(expected, abs=1e-6) and len(table) == 2
+    empty = hearts.observer("truth").mask(cine.name)
+    blank = Observer(tmp_path / "blank")
+    blank.write(cine, Annotation(np.zeros(cine.pixels.shape, np.uint8), empty.annotated))
+    CliRunner().invoke(app, ["classify", str(hearts.path), "--weights", str(tmp_path / "run"), "--observer",
+                             str(tmp_path / "blank"), "--out", str(tmp_path / "none"), "--subjects", people[1]])
+    lost = pd.read_csv(tmp_path / "none" / "scores.csv").iloc[0]
+    assert np.isnan(lost["score"]) and lost["reason"]

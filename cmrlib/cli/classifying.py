@@ -1,5 +1,6 @@
 """`cmr classify`: scores of a cohort's cines by a trained classifier, whichever paper it is from."""
 
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -99,6 +100,7 @@ def _score(cohort, looked, classifier, row):
     if looked.has(row.cine, "frames.tsv"):
         annotation.frames = looked.frames(row.cine)
     try:
-        return classifier.model.predict(cohort.cine(row.cine), annotation), ""
+        score = classifier.model.predict(cohort.cine(row.cine), annotation)
+        return (None, "nothing in it that can be judged") if math.isnan(score) else (score, "")
     except ValueError as error:
         return None, getattr(error, "reason", str(error))

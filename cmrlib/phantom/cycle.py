@@ -49,8 +49,8 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
     """The cycle at times after the trigger (any shape; periodic with the RR interval); dimensionless, 0 … 1.
 
     emptied, rv_emptied: 0 at ED, 1 at ES. plane: descent of the mitral plane, 0 at ED, 1 at ES. atrial, ra_fullness:
-    0 smallest, 1 fullest. mitral_open, tricuspid_open, aortic_open: 0 closed. jet: mitral regurgitation, 1 at the
-    peak of a large leak, 0 throughout without any. inflow: speed through the mitral valve, 1 at the faster of its two waves.
+    0 smallest, 1 fullest. mitral_open, tricuspid_open, aortic_open: 0 closed. jet: mitral regurgitation, 1 at the peak
+    of a large leak, 0 throughout without any. inflow: speed through the mitral valve, 1 at the faster of its two waves.
     """
     s, w = subject, wave_ms(subject)
     t = np.mod(np.asarray(times_ms, float), s.rr_ms)

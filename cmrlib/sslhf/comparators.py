@@ -92,18 +92,21 @@ class DenseNet121(Volumes):
 COMPARATORS = {"resnet50": ResNet50, "densenet121": DenseNet121}
 
 
+NETWORKS = {"SSLHF": Classifier, "SSLHF, stage one": Restorer, "ResNet50": ResNet50, "DenseNet121": DenseNet121}
+"""Name on a weights card → network."""
+
+
 def architecture(model) -> dict:
     """What `build` needs, for a weights' card."""
     own = asdict(model.design) if isinstance(model, Restorer | Classifier) else {"width": model.width}
-    return {"name": type(model).__name__} | own
+    return {"name": next(name for name, kind in NETWORKS.items() if type(model) is kind)} | own
 
 
 def build(given: dict) -> nn.Module:
     """Network of an architecture dict. Raises ValueError for a name that is none of them."""
-    known = {one.__name__: one for one in (Restorer, Classifier, ResNet50, DenseNet121)}
-    if given["name"] not in known:
-        raise ValueError(f"unknown network {given['name']!r}; known are {', '.join(known)}")
+    if given["name"] not in NETWORKS:
+        raise ValueError(f"unknown network {given['name']!r}; known are {', '.join(NETWORKS)}")
     settings = {key: value for key, value in given.items() if key != "name"}
     if "hidden" in settings:
-        return known[given["name"]](Design(**settings | {"hidden": tuple(settings["hidden"])}))
-    return known[given["name"]](**settings)
+        return NETWORKS[given["name"]](Design(**settings | {"hidden": tuple(settings["hidden"])}))
+    return NETWORKS[given["name"]](**settings)
