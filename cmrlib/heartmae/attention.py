@@ -7,21 +7,30 @@ torch's own fused kernel is slow on processors in the backward pass. Same number
 import torch
 from torch.nn import functional
 
-FEWEST_TOKENS = 512
-"""Below, torch's own kernel is as fast."""
+FEWEST_TOKENS = 200
+"""Below, scores are small and written out whole."""
+
+IN_CACHE = 2**20
+"""Scores that are worked on at a time."""
 
 
 def attention(q, k, v):
-    """(n, heads, queries, d), (n, heads, tokens, d), the same → (n, heads, queries, d)."""
-    many = k.shape[2] >= FEWEST_TOKENS and q.requires_grad and torch.is_grad_enabled()
-    if many and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+    """(n, heads, queries, d), (n, heads, tokens, d), the same → (n, heads, queries, d).
+
+    Without gradients, in fp32 and on other devices it is torch's own kernel.
+    """
+    learns = q.requires_grad and torch.is_grad_enabled()
+    if not learns or q.dtype != torch.bfloat16 or q.device.type != "cpu":
+        return functional.scaled_dot_product_attention(q, k, v)
+    if k.shape[2] >= FEWEST_TOKENS:
         return _FewHeads.apply(q, k, v)
-    return functional.scaled_dot_product_attention(q, k, v)
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
 
 
 def _buffers(q, k, n_more):
     """How many heads at a time, and as many arrays of their scores."""
-    heads = max(1, min(torch.get_num_threads(), q.shape[0]))
+    many = IN_CACHE // (q.shape[1] * k.shape[1])
+    heads = max(1, min(max(many, torch.get_num_threads()), q.shape[0]))
     return heads, [q.new_empty(heads, q.shape[1], k.shape[1]) for _ in range(1 + n_more)]
 
 

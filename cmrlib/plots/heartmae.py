@@ -187,7 +187,7 @@ def cohort_map(table, synthetic_note: str = ""):
         ax.scatter(own["umap_1"], own["umap_2"], s=14 if n == 0 else 36, marker="o" if n == 0 else "^",
                    alpha=0.5 if n == 0 else 1, label=f"{name} ({len(own)})")
     ax.set(xlabel="UMAP 1", ylabel="UMAP 2")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     if synthetic_note:
         figure.text(1, 1.01, synthetic_note, ha="right", va="bottom", fontsize=8, color="#666666")
     return figure

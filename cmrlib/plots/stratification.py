@@ -52,6 +52,7 @@ def _track(ax, name, values, palette):
         row = np.array([colours.get(str(v), (1, 1, 1)) for v in values])[None]
         ax.imshow(row, aspect="auto", interpolation="nearest")
         ends = [(colours[c], f"{name} {c}") for c in classes]
+        ends += [((1, 1, 1), f"{name} unknown (white)")] if values.isna().any() else []
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     return [plt.Line2D([], [], marker="s", ls="", color=colour, label=label) for colour, label in ends]
