@@ -508,7 +508,7 @@ def test_the_rate_is_halved_by_epochs(found, hearts, labels, monkeypatch):
 
 
 def test_a_model_is_saved_loaded_and_scores_a_patient_by_the_mean_of_his_patches(hearts, found, trained, tmp_path):
-    model, people = trained[2], hearts.subjects["participant_id"].tolist()[:2]
+    model = trained[2]
     model.save(tmp_path / "one", cohort="phantom")
     loaded = HeartFailure.load(tmp_path / "one", "fp32")
     assert (loaded.threshold, loaded.patch_threshold) == (model.threshold, model.patch_threshold)
@@ -760,8 +760,8 @@ def test_cmr_classify_judges_short_axis_stacks(hearts, trained, tmp_path):
     model, people = trained[2], hearts.subjects["participant_id"].tolist()[:2]
     model.save(tmp_path / "run" / "weights" / "sslhf_fold0_seed1", cohort="phantom", synthetic=True)
     result = CliRunner().invoke(app, ["classify", str(hearts.path), "--weights", str(tmp_path / "run"), "--observer",
-                                      "truth", "--out", str(tmp_path / "out"), "--subjects", ",".join(people), "--threads",
-                                      "1"])
+                                      "truth", "--out", str(tmp_path / "out"), "--subjects", ",".join(people),
+                                      "--threads", "1"])
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("participant_id")
     cine = hearts.cine(table.loc[people[1], "cine"])
