@@ -521,7 +521,8 @@ def test_a_model_is_saved_loaded_and_scores_a_patient_by_the_mean_of_his_patches
     assert loaded.predict(cine, annotation) == pytest.approx(scores["score"].mean())
     one_by_one = [loaded.scores([found.clip(row)])[0] for row in rows["row"]]
     np.testing.assert_allclose(one_by_one, scores["score"], atol=1e-5)  # whoever else is in the batch
-    assert np.isnan(loaded.predict(cine, Annotation(annotation.mask * 0, annotation.annotated)))
+    with pytest.raises(ValueError, match="no slice shows the LV"):
+        loaded.predict(cine, Annotation(annotation.mask * 0, annotation.annotated))
     with pytest.raises(ValueError, match="short-axis stacks, this is 4ch"):
         loaded.predict(replace(cine, view="4ch"))
 

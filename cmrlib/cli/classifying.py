@@ -13,7 +13,7 @@ from cmrlib.files import atomic, digest, read_json, write_json
 
 CLASSIFIERS = {
     "CUSSP": ("cmrlib.cussp", "MitralRegurgitation", "4ch"),
-    "SSLHF": ("cmrlib.sslhf", "HeartFailure", "sax"),
+    **dict.fromkeys(("SSLHF", "3-D ResNet-50", "3-D DenseNet-121"), ("cmrlib.sslhf", "HeartFailure", "sax")),
 }
 """Name on a weights card → module, class, view. Such a class has `load(path)`, `threshold` and
 `predict(cine, annotation)`, which returns a probability, or raises ValueError where a cine cannot be judged."""

@@ -9,8 +9,9 @@ stage two is its encoder with three fully connected layers; a patient's score is
 
 Where we leave the paper, and why; the profile `paper` goes back where a setting allows it:
 
-* skip connections are not stated: by default there are none, for they let texture pass by the encoder, which is all
-  that stage two takes over (`Design.skips`). Widths are in a figure that the text does not describe;
+* skip connections are not stated; "U-Net like" is taken to mean them. They let texture pass by the deeper encoder,
+  which is all that stage two takes over; but without them (`Design.skips`) a training of few epochs restores a blur,
+  from which stage two starts worse than from random weights. Widths are in a figure that the text does not describe;
 * 40 frames cannot be halved four times: a max-pooling halves the cycle while its length is even, so 40, 20, 10, 5, 5;
 * batch norm after every convolution (not stated); in the comparators group norm, as in the paper;
 * the max-pooling of stage two goes over all that is left of space and time; widths of the connected layers are ours;

@@ -89,24 +89,24 @@ class DenseNet121(Volumes):
         return self.last(self.features(clips[:, None].contiguous()).mean((2, 3, 4)))[:, 0]  # (b,)
 
 
+NAMES = {"SSLHF": Classifier, "SSLHF restoration": Restorer, "3-D ResNet-50": ResNet50, "3-D DenseNet-121": DenseNet121}
+"""Name on a weights' card → network."""
+
 COMPARATORS = {"resnet50": ResNet50, "densenet121": DenseNet121}
-
-
-NETWORKS = {"SSLHF": Classifier, "SSLHF, stage one": Restorer, "ResNet50": ResNet50, "DenseNet121": DenseNet121}
-"""Name on a weights card → network."""
 
 
 def architecture(model) -> dict:
     """What `build` needs, for a weights' card."""
     own = asdict(model.design) if isinstance(model, Restorer | Classifier) else {"width": model.width}
-    return {"name": next(name for name, kind in NETWORKS.items() if type(model) is kind)} | own
+    names = {network: name for name, network in NAMES.items()}
+    return {"name": names.get(type(model), type(model).__name__)} | own
 
 
 def build(given: dict) -> nn.Module:
     """Network of an architecture dict. Raises ValueError for a name that is none of them."""
-    if given["name"] not in NETWORKS:
-        raise ValueError(f"unknown network {given['name']!r}; known are {', '.join(NETWORKS)}")
+    if given["name"] not in NAMES:
+        raise ValueError(f"unknown network {given['name']!r}; known are {', '.join(NAMES)}")
     settings = {key: value for key, value in given.items() if key != "name"}
     if "hidden" in settings:
-        return NETWORKS[given["name"]](Design(**settings | {"hidden": tuple(settings["hidden"])}))
-    return NETWORKS[given["name"]](**settings)
+        return NAMES[given["name"]](Design(**settings | {"hidden": tuple(settings["hidden"])}))
+    return NAMES[given["name"]](**settings)

@@ -22,7 +22,7 @@ class Design:
 
     width: int = 32
     frames: int = 40
-    skips: bool = False
+    skips: bool = True
     hidden: tuple[int, int] = (128, 32)
 
 

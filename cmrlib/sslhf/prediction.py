@@ -49,12 +49,15 @@ class HeartFailure:
         save_weights(self.model, path, own | card)
 
     def predict(self, cine: Cine, annotation: Annotation | None = None) -> float:
-        """Score of one patient, 0 to 1: the mean over patches (equation 3); NaN where no slice shows the LV.
+        """Score of one patient, 0 to 1: the mean over patches (equation 3).
 
-        annotation: masks that say which slices show the LV; without, the middle part of the stack.
+        annotation: masks that say which slices show the LV; without, the middle part of the stack. Raises ValueError
+        for other views, short cines, and where no slice shows the LV.
         """
         scores = self.patch_scores(cine, annotation)["score"]
-        return float(scores.mean()) if len(scores) else float("nan")
+        if scores.empty:
+            raise ValueError(f"{cine.name}: no slice shows the LV by these masks, so there is no patch to judge")
+        return float(scores.mean())
 
     def patch_scores(self, cine: Cine, annotation: Annotation | None = None) -> pd.DataFrame:
         """slice, score of every slice that shows the LV. Raises ValueError for other views and short cines."""
