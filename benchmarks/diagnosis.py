@@ -5,6 +5,7 @@
 Each figure is one function that takes the arguments and returns {name: value}; rounds of both ways are interleaved and
 medians taken. The last line is `name=value` pairs.
 
+transform_share, transform_speedup, restoration_speedup: of SSLHF, see restoration.py, which also runs alone.
 barlow_speedup: one step (forward, loss, backward, AdamW) of Barlow Twins with the paper's network (ResNet-18, projector
 2048) on 64 cines of 25 frames, 64×64: bf16, channels last, fused AdamW against fp32, contiguous, plain AdamW.
 siamese_speedup: the same for a Siamese step, everything but the last block frozen.
@@ -18,6 +19,7 @@ from copy import deepcopy
 
 import numpy as np
 import torch
+from restoration import restoration_speedup, transform_share
 
 from cmrlib.cussp import MitralRegurgitation, Preprocessing, barlow_loss, contrastive_loss
 from cmrlib.cussp.network import BarlowTwins, Classifier, Encoder, Siamese
@@ -92,7 +94,8 @@ def _timed(ways: dict, rounds: int) -> dict:
     return {name: float(np.median(values)) for name, values in taken.items()}
 
 
-FIGURES = {one.__name__: one for one in (barlow_speedup, siamese_speedup, classify_seconds)}
+FIGURES = {one.__name__: one for one in (transform_share, restoration_speedup, barlow_speedup, siamese_speedup,
+                                          classify_seconds)}
 
 
 def main():
