@@ -75,7 +75,7 @@ def test_all_notebooks_ran_in_order_and_said_so(root):
     assert said.index("[00_a] epoch 1") < said.index("[00_a] done in") < said.index("[01_b]")
     for name in ("00_a", "01_b"):
         left = sorted(path.name for path in (root / "runs/quick" / name).iterdir() if path.name[0] != ".")
-        assert left == ["executed.ipynb", "manifest.json", "tables"]
+        assert left == ["executed.ipynb", "manifest.json", "page.html", "tables"]
     manifest = json.loads((root / "runs/quick/00_a/manifest.json").read_text())
     assert manifest["parameters"] == {"profile": "quick", "seed": 3, "slow_s": 0.0}
     assert manifest["metrics"] == {"n": 2}
