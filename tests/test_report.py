@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cmrlib.cli import app
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
+from cmrlib.report.page import SHIPPED
 from cmrlib.report.reference import place
 from cmrlib.report.study import measured_rows
 from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
@@ -80,9 +81,11 @@ def test_refusal_at_twice_what_people_differ_by(sd, real, kept):
 def test_refused_measure_is_not_shown(said, heart):
     """A bias counts like a spread; the value stays out of page and JSON, the reason stands in its place."""
     errors = {"lvedv_ml": {"bias": -40.0, "sd": 5.0, "n": 16, "real": True}}
-    table = measured_rows({"lvedv_ml": 151.7, "lvef_pct": 55.0}, heart, errors)
+    table = measured_rows({"lvedv_ml": 151.7, "lvef_pct": 55.0, "lvsv_ml": 83.3, "rvsv_ml": 70.0}, heart, errors)
     rows = table.set_index("measure")
     assert np.isnan(rows.loc["lvedv_ml", "value"]) and "40.3" in rows.loc["lvedv_ml", "reason"]
+    assert np.isnan(rows.loc["lvsv_ml", "value"]) and "rests on" in rows.loc["lvsv_ml", "reason"]  # falls with it
+    assert rows.loc["rvsv_ml", "value"] == 70.0
     assert "16 real hearts" in rows.loc["lvedv_ml", "reason"] and rows.loc["lvef_pct", "value"] == 55.0
     page = render(said[0] | {"measures": table.to_dict("records")}, [])
     assert "not reported" in page and "151.7" not in page and "152" not in page and "55.0 %" in page
@@ -151,3 +154,15 @@ def test_real_study_without_a_stack_and_without_names(weights, tmp_path):
 
 def test_render_is_a_function_of_what_is_said(said):
     assert render(said[0], []) == render(json.loads(json.dumps(said[0])), [])
+
+
+def test_shipped_weights_fit_their_budget_and_look_at_a_heart(heart, tmp_path):
+    """What travels with the package: at most 20 MB, trained on phantoms alone, and the default of `cmr report`."""
+    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 20e6
+    cards = [json.loads(path.read_text()) for path in SHIPPED.rglob("weights/*.json") if path.stem != "smoothing"]
+    assert len(cards) == 8 and all(card["synthetic"] and card["stored"] == "half precision" for card in cards)
+    said = make_report(heart.path, tmp_path / "r.html")
+    rows = {row["measure"]: row for row in said["measures"]}
+    assert not said["missing"] and np.isfinite(rows["mapse_mm"]["value"])
+    assert rows["lvef_pct"]["refused"]  # its error on real hearts is far beyond what people differ by

@@ -22,6 +22,8 @@ from cmrlib.ternausnet import Segmenter, segment_cohort
 REPORTED = ("lvedv_ml", "lvesv_ml", "lvsv_ml", "lvef_pct", "lvco_l_min", "lvm_g", "rvedv_ml", "rvesv_ml", "rvsv_ml",
             "rvef_pct", "la_max_ml", "la_min_ml", "laef_pct", "ra_max_ml", "ra_min_ml", "raef_pct", "lvedv_biplane_ml",
             "lvef_biplane_pct", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "heart_rate_bpm")
+DERIVED = dict.fromkeys(("lvsv_ml", "lvco_l_min"), ("lvedv_ml", "lvesv_ml"))
+"""What is a difference of others falls with them."""
 NEEDS = {"lvedv_biplane": "2CH and 4CH cines", "lvef_biplane": "2CH and 4CH cines", "lv": "a short-axis stack",
          "rv": "a short-axis stack", "la": "2CH and 4CH cines", "ra": "a 4CH cine", "mapse": "a 2CH or 4CH cine",
          "sprime": "a 2CH or 4CH cine", "eprime": "a 2CH or 4CH cine",
@@ -66,7 +68,8 @@ def examine(source, folder, weights) -> Findings:
     if not values.get("heart_rate_bpm", 0) > 0:  # no short-axis stack: any view's
         values["heart_rate_bpm"] = 60000 / cohort.cines["rr_ms"].median()
     flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
-    flags += [f"{row.view}: {row.flags}" for row in cohort.cines.itertuples() if row.flags]
+    flags += [f"{row.view}: {flag}" for row in cohort.cines.itertuples() for flag in row.flags.split(";")
+              if flag and flag not in flags]
     return Findings(cohort, series, measured_rows(values, cohort, known_errors(weights)), frames, motion, masks,
                     sorted(set(flags)), models, missing)
 
@@ -141,6 +144,9 @@ def measured_rows(values, cohort, errors) -> pd.DataFrame:
         value, error = float(values.get(name, math.nan)), errors.get(name)
         span, where = place(name, value, sex, age)
         doubt = refused(name, error) if math.isfinite(value) else ""
+        parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
+        if math.isfinite(value) and parents and not doubt:
+            doubt = f"rests on what is not reported: {', '.join(MEASURES[one].description for one in parents)}"
         reason = doubt if math.isfinite(value) else _why_not(name, cohort)
         checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
         rows.append({"measure": name, "description": MEASURES[name].description, "unit": MEASURES[name].unit,
