@@ -99,6 +99,13 @@ def test_phantom_makes_a_cohort_once(place, tmp_path):
     assert "cannot write" in refused("phantom", tmp_path / "file" / "hearts", "--subjects", 1, "--frames", 2, *TINY)
 
 
+def test_phantom_scans_every_patient_of_a_mix_twice_and_lets_people_draw(tmp_path):
+    output = cmr("phantom", tmp_path / "c", "--subjects", 1, "--frames", 3, "--visits", 2, "--mix", "mr", "--people",
+                 "yale,lund", *TINY)
+    assert "1 subjects, 2 cines, observers lund, truth, yale" in output
+    assert "give one of cohort and diagnoses" in refused("phantom", tmp_path / "x", "--mix", "mr", "--diagnoses", "NOR", *TINY)
+
+
 def test_ingest_says_what_came_out(tmp_path):
     src, dest = tmp_path / "src", tmp_path / "cohort"
     for name in ("anna", "bert"):

@@ -22,8 +22,12 @@ def phantom(
     subjects: int = 40,
     seed: int = 1,
     frames: Annotated[int, typer.Option(help="Frames a cycle.")] = 20,
-    views: Annotated[list[str] | None, typer.Option(help="Views, default all that the phantom knows.")] = None,
+    views: Annotated[list[str] | None, typer.Option(help="Of sax, 4ch, 2ch, 3ch; default the first three.")] = None,
     diagnoses: Annotated[list[str] | None, typer.Option(help="Diagnoses that take turns; default ACDC's five.")] = None,
+    mix: Annotated[str, typer.Option(help="In place of diagnoses a named mix of patients: mr, hf, population.")] = "",
+    people: Annotated[list[str] | None, typer.Option(help="Observers beside the truth, who draw as people do: yale, "
+                                                     "yale2, lund, lund2.")] = None,
+    visits: Annotated[int, typer.Option(min=1, help="How often every heart is scanned.")] = 1,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 128,
     spacing_mm: Annotated[float, typer.Option(help="Pixel size.")] = 2.0,
     slices: Annotated[int | None, typer.Option(help="Of the SAX stack; default as many as a heart needs.")] = None,
@@ -41,7 +45,8 @@ def phantom(
     from cmrlib.cli import phantoms
 
     settings = {"subjects": subjects, "seed": seed, "frames": frames, "size": size, "spacing_mm": spacing_mm,
-                "slices": slices, "diagnoses": words(diagnoses), "domain": domain, "appearance": appearance}
+                "slices": slices, "diagnoses": words(diagnoses), "domain": domain, "appearance": appearance,
+                "cohort": mix, "people": words(people) or (), "visits": visits}
     settings |= {"views": words(views)} if views else {}
     phantoms.make(dest, form, words(defect) or [], workers, settings)
 
