@@ -11,6 +11,8 @@
 
 PROFILE ?= quick
 CORES   ?= 2
+# `make run CLUSTER=slurm` sends jobs there: profiles/slurm
+CLUSTER ?=
 # `make test TESTS="tests/test_runs.py -k resume"` runs some
 TESTS   ?=
 LAB     ?=
@@ -27,7 +29,7 @@ MINUTES ?= 30
 
 # `exec`: the run must see when make itself is killed, and end with it.
 run: $(READY)
-	@exec $(PY) -m cmrlib.runs all --profile "$(PROFILE)" --cores "$(CORES)" --follow
+	@exec $(PY) -m cmrlib.runs all --profile "$(PROFILE)" --cores "$(CORES)" --cluster "$(CLUSTER)" --follow
 
 test: $(READY)
 	@$(PY) -m pytest $(TESTS)

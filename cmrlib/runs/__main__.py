@@ -28,6 +28,7 @@ def arguments(words=None):
         command.add_argument("--profile", default="quick", help="profiles/NAME.yaml (default quick)")
         command.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are kept (default runs)")
         command.add_argument("--cores", type=int, default=2, help="for notebooks side by side (default 2)")
+        command.add_argument("--cluster", default="", help="slurm or kubernetes: where jobs run (default here)")
         command.add_argument("--follow", action="store_true", help="end when the calling process ends")
     return parser.parse_args(words)
 
@@ -48,7 +49,7 @@ def main(words=None) -> int:
         follow_parent()
     try:
         if given.command == "all":
-            snakemake(given.profile, given.runs, given.cores, given.follow)
+            snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
         if given.command == "pages":
             return print(write_pages(given.profile, given.runs)) or 0
         overrides = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in given.overrides)}
