@@ -2,20 +2,26 @@
 
 import json
 import resource
+import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 
+import cmrlib
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, write_json
 
 OBSERVER = "ternausnet"
+FOLDERS = {"ingest": "cohort", "segment": "observers", "measure": "tables", "flow": "flow", "features": "embeddings",
+           "pages": "pages"}
+"""Where a stage leaves what takes room."""
 
 
 def run_stage(stage: str, shard, settings: dict) -> dict:
     """Do one of STAGES for the shard's folder. Returns, and writes as STAGE.json, last: subjects, cines, made (done now
-    and not before), seconds, cpu_seconds, startup_seconds (of the processor, before the work), peak_mb.
+    and not before), seconds, cpu_seconds, startup_seconds (of the processor, before the work), gpu_seconds (of the
+    clock, where there is a card), peak_mb, disk_mb (what the stage left).
 
     A shard whose subjects could not be read, or lack a view, has an empty result and is no error. Raises ValueError
     for an unknown stage, and whatever the stage raises.
@@ -28,13 +34,24 @@ def run_stage(stage: str, shard, settings: dict) -> dict:
     cohort = None if stage == "ingest" else _opened(shard)
     made = work(shard, cohort, settings) if cohort is not None or stage == "ingest" else 0
     cohort = _opened(shard)
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    seconds, disk = time.monotonic() - start, _bytes(shard / FOLDERS[stage])
     done = {"stage": stage, "subjects": len((shard / "subjects.txt").read_text().split()),
-            "cines": 0 if cohort is None else len(cohort.cines), "made": made,
-            "seconds": round(time.monotonic() - start, 2), "cpu_seconds": round(_cpu_seconds() - startup, 2),
-            "startup_seconds": round(startup, 2), "peak_mb": round(peak / 1024), "settings": json.dumps(settings)}
+            "cines": 0 if cohort is None else len(cohort.cines), "made": made, "seconds": round(seconds, 2),
+            "cpu_seconds": round(_cpu_seconds() - startup, 2), "startup_seconds": round(startup, 2),
+            "gpu_seconds": round(seconds, 2) if _card() else 0.0, "peak_mb": round(peak),
+            "disk_mb": round(disk / 1e6, 3), "settings": json.dumps(settings)}
     write_json(done, shard / f"{stage}.json")
     return done
+
+
+def _card() -> bool:
+    """Whether this stage uses one; asked without importing torch for it."""
+    return "torch" in sys.modules and sys.modules["torch"].cuda.is_available()
+
+
+def _bytes(folder) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _cpu_seconds():
@@ -66,12 +83,11 @@ def _ingest():
 
 def _segment():
     from cmrlib.cli.segmenting import load_weights_of, segment_rest
-    from cmrlib.report.page import SHIPPED
     from cmrlib.training import set_threads_and_seed
 
     def work(shard, cohort, settings):
         set_threads_and_seed(0, settings["threads"])  # nothing is drawn at random
-        weights = load_weights_of(settings["weights"] or SHIPPED / "01_segmentation")
+        weights = load_weights_of(settings["weights"] or Path(cmrlib.__file__).parent / "shipped" / "01_segmentation")
         if not set(cohort.cines["view"]) & set(weights):
             return 0
         table, made = segment_rest(cohort, weights, shard / "observers" / OBSERVER, copies=settings["copies"])
