@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
+CLIENTS = ("sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel")
 CONF = """
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
@@ -62,8 +63,9 @@ class Cluster:
 
     def __init__(self, folder):
         self.folder, self.processes = Path(folder).resolve(), {}
-        self.env = os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf"),
-                                 "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+        path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+        self.programs = {name: shutil.which(name, path=path) for name in CLIENTS}
+        self.env = os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{self.folder}/bin:{path}"}
 
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,7 @@ class Cluster:
         host = socket.gethostname().partition(".")[0]
         text = CONF.format(host=host, user=user, folder=self.folder, ports=[_free_port() for _ in range(3)])
         (self.folder / "slurm.conf").write_text(text)
+        self._wrap_clients()
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
@@ -98,6 +101,14 @@ class Cluster:
                     process.wait(10)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+    def _wrap_clients(self):
+        """Snakemake takes SLURM_* out of its jobs' environment; a real cluster's settings lie where all look."""
+        (self.folder / "bin").mkdir(exist_ok=True)
+        for name, program in self.programs.items():
+            script = self.folder / "bin" / name
+            script.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {program} "$@"\n')
+            script.chmod(0o755)
 
     def _start(self, *command, name=""):
         log = (self.folder / f"{name or command[0]}.out").open("ab")

@@ -6,11 +6,10 @@ import subprocess
 import sys
 import time
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from hearts import small_networks, write_heart
 from repositories import repository
 
 from cmrlib.cli.comparing import compare_runs
@@ -18,30 +17,11 @@ from cmrlib.cli.stages import run_stage
 from cmrlib.cohort import Cohort
 from cmrlib.datasets import ingest
 from cmrlib.files import read_tsv
-from cmrlib.heartmae import Design, MaskedAutoencoder, save_model
-from cmrlib.heartmae import Preprocessing as ClipPreprocessing
 from cmrlib.runs import UsageError, load_profile
 from cmrlib.runs.parameters import STUDY
 from cmrlib.sharding import fingerprint, merge_shards, plan_shards, read_plan
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
 
 PEOPLE = ("Ada", "Bo", "Cy", "Di", "Ed")
-
-
-def write_heart(source, name, seed=0, broken=False):
-    """One person's short-axis cine: a bright disc that shrinks and grows."""
-    folder = source / name
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, columns = np.mgrid[:48, :48]
-    radius = 9 + 3 * np.cos(2 * np.pi * np.arange(8) / 8)
-    disc = np.hypot(rows - 24, columns - 20 - seed % 5)[..., None] < radius  # (rows, columns, frames)
-    pixels = np.random.default_rng(seed).normal(100, 10, (48, 48, 3, 8)) + 300 * disc[:, :, None]
-    image = nib.Nifti1Image(pixels.astype(np.int16), np.diag([2.0, 2.0, 10.0, 1.0]))
-    image.header["pixdim"][4] = 50
-    image.header.set_xyzt_units("mm", "msec")
-    nib.save(image, folder / "sax.nii")
-    if broken:
-        (folder / "sax.nii").write_bytes(b"no image")
 
 
 @pytest.fixture
@@ -167,16 +147,7 @@ def test_a_study_is_of_one_kind_and_must_be_ingested(source, tmp_path):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Settings of a study with untrained small networks."""
-    folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.0, 32), ("lv", "myo", "rv"))
-    segmenter.model.head.bias.data[1] = 2
-    segmenter.save(folder / "weights" / "sax")
-    model = MaskedAutoencoder(Design(32, 8, 16, 4, 32, 1, 2, 32, 1, 2)).eval()
-    save_model(model, ClipPreprocessing(32, 8, 40, 48), folder / "encoder" / "plain", cohort="none", synthetic=True)
-    return STUDY | {"weights": str(folder / "weights"), "encoder": str(folder / "encoder"), "copies": 1,
-                    "precision": "fp32"}
+    return small_networks(tmp_path_factory.mktemp("models"))
 
 
 def test_shards_of_two_have_the_tables_of_one_and_nothing_is_made_twice(source, tmp_path, models):
