@@ -167,9 +167,9 @@ def merge_shards(study) -> dict:
     for name in sorted({path.name for shard in read for path in (shard / "observers").glob("*")}):
         _link(study / "observers" / name, where, f"observers/{name}")
         _joined(read, f"observers/{name}/measures.tsv", study / "observers" / name / "measures.tsv")
-    names = sorted({path.name for shard in read for path in (shard / "tables").glob("*.csv")})
+    names = sorted({path.name for shard in read for path in (shard / "parts").glob("*.csv")})
     for name in names:
-        merged["tables"][name] = _joined(read, f"tables/{name}", study / "tables" / name, ",")
+        merged["tables"][name] = _joined(read, f"parts/{name}", study / "tables" / name, ",")
     description = read_json(next(iter(read)) / "cohort" / "dataset_description.json")
     description.pop("Plan")
     write_json(description | {"Shards": len(shards)}, study / "cohort" / "dataset_description.json")

@@ -1,4 +1,4 @@
-"""Several processes take the steps of one: loss curves, whole-batch statistics, a killed process, one card."""
+"""Several processes take the steps of one: loss curves, whole-batch statistics, a killed process."""
 
 import json
 import os
@@ -180,19 +180,3 @@ def test_every_batch_is_dealt_out_and_draws_do_not_depend_on_whom_it_is_dealt_to
     assert len({row[0].item() for batch in whole for row in batch}) == 8, "nobody twice in an epoch"
     again = dealt(0, 1, epoch=1)
     assert torch.equal(again[0][:, 0], whole[0][:, 0]) and not torch.equal(again[0][:, 1], whole[0][:, 1])
-
-
-needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: one epoch on a card with "
-                                "mixed precision against fp32 on the processor was not compared")
-
-
-@needs_card
-@pytest.mark.parametrize("name", CODE)
-def test_an_epoch_on_a_card_has_the_loss_of_the_processor(name, alone, cohort, tmp_path):
-    code = CODE[name].replace('"fp32"', '"bf16"')
-    done = subprocess.run([sys.executable, "-c", code, str(cohort.path), str(tmp_path), "3"], capture_output=True,
-                          text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-1500:]
-    one, card = curves(alone[name]), curves(tmp_path)
-    for variant in one:
-        np.testing.assert_allclose(card[variant][0], one[variant][0], rtol=0.02)

@@ -13,7 +13,7 @@ from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, write_json
 
 OBSERVER = "ternausnet"
-FOLDERS = {"ingest": "cohort", "segment": "observers", "measure": "tables", "flow": "flow", "features": "embeddings",
+FOLDERS = {"ingest": "cohort", "segment": "observers", "measure": "parts", "flow": "flow", "features": "embeddings",
            "pages": "pages"}
 """Where a stage leaves what takes room."""
 
@@ -91,7 +91,7 @@ def _segment():
         if not set(cohort.cines["view"]) & set(weights):
             return 0
         table, made = segment_rest(cohort, weights, shard / "observers" / OBSERVER, copies=settings["copies"])
-        _write(table, shard / "tables" / "segmented.csv")
+        _write(table, shard / "parts" / "segmented.csv")
         return made
     return work
 
@@ -105,7 +105,7 @@ def _measure():
             return 0
         table, _ = measured(cohort, OBSERVER, Conventions())
         Observer(shard / "observers" / OBSERVER).write_measures(table)
-        _write(table, shard / "tables" / "measures.csv")
+        _write(table, shard / "parts" / "measures.csv")
         return len(table)
     return work
 
@@ -118,7 +118,7 @@ def _flow():
         maps = flow_shards(cohort, sections, shard / "flow")
         means = [maps[row.cine, row.k].mean() / 255 for row in sections.itertuples()]
         table = sections[["participant_id", "cine", "view", "k"]].assign(mean_weight=means)
-        _write(table, shard / "tables" / "flow.csv")
+        _write(table, shard / "parts" / "flow.csv")
         return len(table)
     return work
 
@@ -130,7 +130,7 @@ def _features():
     def work(shard, cohort, settings):
         set_threads_and_seed(0, settings["threads"])
         table, made, _ = embed(cohort, settings["encoder"], shard / "embeddings", precision=settings["precision"])
-        _write(table, shard / "tables" / "embeddings.csv")
+        _write(table, shard / "parts" / "embeddings.csv")
         return made
     return work
 
