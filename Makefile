@@ -1,5 +1,6 @@
 # make run                   the phantom, quick settings: notebooks executed into runs/quick/
 # make run PROFILE=acdc      the same notebooks with profiles/acdc.yaml
+# make plan COHORT_SIZE=65000 what a study of that size costs, from a small one that it runs first
 # make fuzz MINUTES=30       damaged DICOM and NIfTI for half an hour
 # make test                  all tests; real data too, where CMR_DATA_DIR names a folder
 # make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
@@ -11,6 +12,8 @@
 
 PROFILE ?= quick
 CORES   ?= 2
+# `make run CLUSTER=slurm` sends jobs there: profiles/slurm
+CLUSTER ?=
 # `make test TESTS="tests/test_runs.py -k resume"` runs some
 TESTS   ?=
 LAB     ?=
@@ -22,12 +25,22 @@ READY   := .venv/.ready
 
 MINUTES ?= 30
 
-.PHONY: run test fuzz lab lint lock readme gallery weights
+COHORT_SIZE ?= 65000
+# of the cluster that `make plan` is asked about: --nodes 10 --cores 32 --memory-gb 128 --shard 100
+PLAN    ?=
+
+.PHONY: run plan test fuzz lab lint lock readme gallery weights
 .DELETE_ON_ERROR:
 
 # `exec`: the run must see when make itself is killed, and end with it.
 run: $(READY)
-	@exec $(PY) -m cmrlib.runs all --profile "$(PROFILE)" --cores "$(CORES)" --follow
+	@exec $(PY) -m cmrlib.runs all --profile "$(PROFILE)" --cores "$(CORES)" --cluster "$(CLUSTER)" --follow
+
+plan: $(READY)
+	@[ -d runs/plan-source ] || $(PY) -m cmrlib.cli phantom runs/plan-source --as dicom --subjects 8 --frames 50 \
+	    --size 208 --spacing-mm 1.8
+	@CMR_DATA_DIR="$(CURDIR)/runs" $(PY) -m cmrlib.runs all --profile plan --cores 1 --follow
+	@exec $(PY) -m cmrlib.runs plan --size "$(COHORT_SIZE)" $(PLAN)
 
 test: $(READY)
 	@$(PY) -m pytest $(TESTS)

@@ -1,13 +1,15 @@
 # The notebooks as a workflow: `make run`, or on a cluster
-#   snakemake --executor slurm --jobs 50 --directory runs/full --config profile=full
+#   make run PROFILE=full CLUSTER=slurm
 # Its working directory is runs/PROFILE, so that every profile has its own records and may run beside the others.
 
 import json
+import os
 import sys
 from pathlib import Path
 
 from cmrlib import runs
 from cmrlib.runs.execution import follow_parent
+from cmrlib.sharding import plan_shards, read_plan
 
 # What each notebook reads of others. A new notebook is one more line.
 NEEDS = {
@@ -27,7 +29,18 @@ NEEDS = {
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],
 }
 
+# What each stage of a large study waits for, and what of its profile's `study` it must be told.
+STAGES = {
+    "ingest": ([], []),
+    "segment": (["ingest"], ["weights", "copies", "threads"]),
+    "measure": (["segment"], []),
+    "flow": (["ingest"], []),
+    "features": (["ingest"], ["encoder", "precision", "threads"]),
+    "pages": (["segment"], ["runs", "threads"]),
+}
+
 profile = runs.load_profile(config["profile"])
+notebooks = profile.notebooks or ([] if profile.study else list(NEEDS))
 if config.get("follow"):
     follow_parent()
 
@@ -43,13 +56,14 @@ onerror:
 rule all:
     default_target: True
     input:
-        [f"{notebook}/manifest.json" for notebook in profile.notebooks or NEEDS],
-        "index.html",
+        [f"{notebook}/manifest.json" for notebook in notebooks],
+        ["index.html"] if notebooks else [],
+        ["study/merged.json"] if profile.study else [],
 
 
 # Pages to look at and to send: the executed notebooks, and an index with their metrics.
 rule pages:
-    input: [f"{notebook}/manifest.json" for notebook in profile.notebooks or NEEDS]
+    input: [f"{notebook}/manifest.json" for notebook in notebooks]
     output: "index.html"
     params:
         python=sys.executable,
@@ -81,3 +95,48 @@ for notebook, needs in NEEDS.items():
         shell:
             "exec {params.python} -m cmrlib.runs execute {params.notebook} --profile {params.profile}"
             " --runs .. --follow"
+
+
+# A large study: every stage in shards of subjects, one job a shard, and one merge. Jobs on other machines read the plan
+# that the main process wrote; a stage's stamp (STAGE.json) is its only declared output, so that a killed job goes on.
+if profile.study:
+    study = profile.study
+    if workflow.is_main_process:
+        source = Path(os.environ.get("CMR_DATA_DIR", ".")) / study["source"]
+        plan_shards(study["kind"], source, "study", study["subjects_a_shard"], study["options"])
+    shards = sorted(set(read_plan("study")["shard"]))
+    for folder in ("weights", "encoder", "runs"):
+        study[folder] = study[folder] and str(runs.ROOT / study[folder])
+
+    for stage in study["stages"]:
+        rule:
+            name: f"study_{stage}"
+            input:
+                "study/shards/{shard}/subjects.txt",
+                [f"study/shards/{{shard}}/{need}.json" for need in STAGES[stage][0]],
+            output: f"study/shards/{{shard}}/{stage}.json"
+            threads: study["threads"]
+            # Killed, out of memory or off with its node: twice more, each time with more memory.
+            retries: 2
+            resources:
+                mem_mb=lambda wildcards, attempt, most=study["mem_mb"][stage]: most * attempt,
+                runtime=study["minutes"],
+            params:
+                stage=stage,
+                python=sys.executable,
+                settings=json.dumps({name: study[name] for name in STAGES[stage][1]}, sort_keys=True),
+            shell:
+                "exec {params.python} -m cmrlib.cli study run {params.stage} study/shards/{wildcards.shard}"
+                " --settings {params.settings:q} --follow"
+
+    rule study_merge:
+        input:
+            "study/plan.tsv",
+            expand("study/shards/{shard}/{stage}.json", shard=shards, stage=study["stages"]),
+        output: "study/merged.json"
+        resources:
+            mem_mb=4000,
+        params:
+            python=sys.executable,
+        shell:
+            "exec {params.python} -m cmrlib.cli study merge study"

@@ -1,5 +1,6 @@
 """Cohort: a folder of cines and tables that nothing changes after ingest. Observer: whoever looked at it."""
 
+import copy
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,12 +107,12 @@ class Cohort:
     def __init__(self, path, description: dict, subjects: pd.DataFrame, cines: pd.DataFrame, observers: dict):
         self.path, self.description = Path(path), description
         self.subjects, self.cines, self.observers = subjects, cines, observers
-        self._rows = {row["cine"]: row for row in cines.to_dict("records")}
+        self._table, self._places = cines, None  # of all cines, also where this is a part
         self._written = (self.path / "cines.tsv").stat().st_mtime
         self._opened = {}
 
     def __getstate__(self):
-        return self.__dict__ | {"_opened": {}}  # loader processes map the files themselves
+        return self.__dict__ | {"_opened": {}, "_places": None}  # loader processes map the files themselves
 
     def cine(self, name: str) -> Cine:
         """A cine by its name in `cines`, pixels as a memory map; the last 256 stay open."""
@@ -141,6 +142,14 @@ class Cohort:
             found[observer.name] = observer
         return cls(path, description, read_tsv(path / "participants.tsv"), read_tsv(path / "cines.tsv"), found)
 
+    def part(self, cines) -> "Cohort":
+        """The same cohort, as if it held these cines (names) and their subjects only."""
+        part = copy.copy(self)
+        part.cines = self.cines[self.cines["cine"].isin(list(cines))]
+        part.subjects = self.subjects[self.subjects["participant_id"].isin(part.cines["participant_id"])]
+        part.observers, part._opened = dict(self.observers), {}
+        return part
+
     def __repr__(self):
         return (f"Cohort {self.description['Name']}: {len(self.subjects)} subjects, {len(self.cines)} cines, "
                 f"observers {', '.join(self.observers) or 'none'}")
@@ -161,13 +170,18 @@ class Cohort:
         return self.observers[name]
 
     def _open_cine(self, name: str) -> Cine:
-        row = self._rows.get(name)
-        if row is None:
-            raise KeyError(f"no cine {name!r} in this cohort; Cohort.cines lists them")
+        row = self._row(name)
         path = self.path / stem(name).with_name(f"{name}_cine.nii")
         self._check_file(path, row)
         pixels, affine = map_nifti(path)
         return cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")))
+
+    def _row(self, name: str) -> dict:
+        if self._places is None:  # a dict a row would take a gigabyte of 65,000 subjects
+            self._places = pd.Index(self._table["cine"])
+        if name not in self._places:
+            raise KeyError(f"no cine {name!r} in this cohort; Cohort.cines lists them")
+        return self._table.iloc[self._places.get_loc(name)].to_dict()
 
     def _check_file(self, path, row):
         """A size differs: changed. Written after the tables (or copied): the digest decides."""
@@ -183,7 +197,7 @@ class Cohort:
         def state(row):
             path = self.path / stem(row["cine"]).with_name(f"{row['cine']}_cine.nii")
             return "missing" if not path.exists() else "ok" if digest(path) == row["digest"] else "changed"
-        return pd.DataFrame([{"cine": row["cine"], "state": state(row)} for row in self._rows.values()])
+        return pd.DataFrame([{"cine": row["cine"], "state": state(row)} for row in self._table.to_dict("records")])
 
 
 def cine_from_sidecar(pixels, affine, side: dict) -> Cine:

@@ -72,7 +72,6 @@ from cmrlib.heartmae.clips import (
     weights_of,
     wrapped,
 )
-from cmrlib.heartmae.distributed import own_sections
 from cmrlib.heartmae.features import Bag, collate
 from cmrlib.heartmae.flow import Flow, frame_pairs, stored_weights
 from cmrlib.heartmae.heads import GatedPooling, MultiTask
@@ -836,16 +835,6 @@ def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
 
 
 # --- several processes -----------------------------------------------------------------------------------------------
-
-
-def test_subjects_are_dealt_to_processes_evenly_and_whole(sections):
-    parts = [own_sections(sections, rank, 2) for rank in range(2)]
-    train = [part[part["split"] == "train"] for part in parts]
-    assert len(train[0]) == len(train[1]) > 0
-    assert not set(train[0]["participant_id"]) & set(train[1]["participant_id"])
-    assert all((part["split"] == "validation").sum() == (sections["split"] == "validation").sum() for part in parts)
-    with pytest.raises(ValueError, match="3 training subjects for 4 processes"):
-        own_sections(sections, 0, 4)
 
 
 def test_two_processes_end_with_the_same_weights(cohort, tmp_path):

@@ -28,12 +28,12 @@ LOCK = {
 LEVELS = [
     "anatomy files cine",
     "cohort study splits quality ingest measures overlap agreement stratification summary",
-    "datasets phantom blocks training weights",
+    "datasets phantom sharding blocks training weights distributed",
     "ternausnet tempreg mvnet cussp sslhf heartmae",
     "plots figures viewer report runs cli",
 ]
 ORDER = [name for level in LEVELS for name in level.split()]
-WITHOUT_TORCH = [*LEVELS[0].split(), *LEVELS[1].split(), "datasets", "phantom", "runs"]
+WITHOUT_TORCH = [*LEVELS[0].split(), *LEVELS[1].split(), "datasets", "phantom", "sharding", "runs"]
 
 
 def relative(path):

@@ -1,18 +1,19 @@
-"""Pretraining of HeartMAE on several cards or machines; see `cmrlib.heartmae.distributed`.
+"""Pretraining of HeartMAE on several cards or machines; see `cmrlib.distributed`.
 
     torchrun --nproc-per-node 4 -m cmrlib.cli.pretraining --profile paper --cohort COHORT --out FOLDER
 
-The settings are those of 07_heartmae_pretrain under the profile; weights come to FOLDER, which 08_heartmae_predict
-takes as its parameter `pretrained`. Started again, it goes on where it was.
+The settings are those of 07_heartmae_pretrain under the profile, `batch_size` that of all processes; weights come to
+FOLDER, which 08_heartmae_predict takes as its parameter `pretrained`. Started again, it goes on where it was.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from cmrlib.cohort import Cohort
+from cmrlib.distributed import Together, barrier, join
+from cmrlib.files import write_json
 from cmrlib.heartmae import Design, Flow, Preprocessing, Recipe, flow_shards, pretrain, save_model, section_table
-from cmrlib.heartmae.distributed import AverageGradients, join, own_sections
+from cmrlib.heartmae.distributed import WholeBatchMasks
 from cmrlib.runs import resolve
 from cmrlib.splits import committed_list, split_subjects
 from cmrlib.training import set_threads_and_seed
@@ -36,24 +37,26 @@ def train(cohort, out, p: dict) -> dict:
                     p["decoder_width"], p["decoder_depth"], p["decoder_heads"], p["patch_norm"])
     split = split_subjects(cohort.subjects, p["fold"], p["n_folds"], p["validation_per_group"],
                            lists=committed_list(p["split_list"]))
-    whole = section_table(cohort, split, p["views"] or None, p["sax_share"])
-    sections = own_sections(whole, rank, world)
-    state = Path(out) / "state" / f"{rank}_of_{world}"
+    sections = section_table(cohort, split, p["views"] or None, p["sax_share"])
+    state = Path(out) / "state"
     state.mkdir(parents=True, exist_ok=True)
-    flow = flow_shards(cohort, sections, state, Flow(p["flow_step"], p["flow_sigma_px"],
-                                                     p["size"] if p["flow_resized"] else 0))
+    settings = Flow(p["flow_step"], p["flow_sigma_px"], p["size"] if p["flow_resized"] else 0)
+    flow_shards(cohort, sections, state, settings, share=(rank, world))
+    barrier()
+    flow = flow_shards(cohort, sections, state, settings)
     recipe = Recipe(p["epochs"], p["variant_epochs"], p["seeds"][0], p["base_rate"], p["batch_size"], p["repeats"],
                     p["accumulate"], p["weight_decay"], p["precision"])
-    recipe = replace(recipe, seed=recipe.seed + 1000 * rank, base_rate=recipe.base_rate * world)
-    models = {}
+    models, losses = {}, {}
     for variant in sorted({"plain", *p["variants"]}, key=lambda name: name != "plain"):
-        callbacks = [AverageGradients()] if world > 1 else []
-        models[variant], _ = pretrain(cohort, sections, preprocessing, design, variant, recipe, state,
-                                      flow if variant == "flow" else None,
-                                      None if variant == "plain" else models["plain"], callbacks)
+        models[variant], learner = pretrain(cohort, sections, preprocessing, design, variant, recipe, state,
+                                            flow if variant == "flow" else None,
+                                            None if variant == "plain" else models["plain"],
+                                            [Together(recipe.seed), WholeBatchMasks(recipe.seed)])
+        losses[variant] = [list(row) for row in learner.recorder.values]
         if rank == 0:
             save_model(models[variant], preprocessing, Path(out) / variant, variant=variant, processes=world,
                        cohort=cohort.description["Name"], synthetic=cohort.synthetic, cohort_digest=cohort.digest)
+            write_json(losses, Path(out) / "losses.json")
     return models
 
 

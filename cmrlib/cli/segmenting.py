@@ -1,6 +1,5 @@
 """A cohort segmented with trained networks, cine by cine, so that a killed run loses one cine."""
 
-import copy
 import io
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -63,13 +62,6 @@ def _load(path):
                    read_json(path.with_suffix(".json")))
 
 
-def only(cohort: Cohort, cines) -> Cohort:
-    """The same cohort, as if it held these cines only."""
-    part = copy.copy(cohort)
-    part.cines = cohort.cines[cohort.cines["cine"].isin(list(cines))]
-    return part
-
-
 def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=None, copies: int = 3):
     """(table, number of cines segmented now): lay masks over the cohort as the observer in `folder`.
 
@@ -86,7 +78,7 @@ def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=N
         note = _note(folder, row)
         note.unlink(missing_ok=True)  # from here on the mask may be anybody's
         with redirect_stderr(io.StringIO()):  # its own bar counts to one
-            table = segment_cohort(only(cohort, [row.cine]), segmenters, folder, copies=copies)
+            table = segment_cohort(cohort.part([row.cine]), segmenters, folder, copies=copies)
         result = table.drop(columns="seconds", errors="ignore").iloc[0].to_dict()
         write_json({"made_by": _maker(row, weights, copies), "result": result}, note)
     return _summarise(cohort, folder), len(todo)

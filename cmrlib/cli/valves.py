@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmrlib.cli.segmenting import only
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, digest, read_json, write_json
 from cmrlib.measures.valve import valve_tables
@@ -34,7 +33,7 @@ def track(cohort: Cohort, run, folder, subjects=None, smooth_ms: float | None = 
                          f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}")
     todo = [name for name in rows["cine"] if not Observer(folder).has(name, "points.tsv")]
     if todo:
-        track_cohort(only(cohort, todo), trackers, {"stage122": folder})
+        track_cohort(cohort.part(todo), trackers, {"stage122": folder})
     smooth_ms = read_json(weights / "smoothing.json")["smooth_ms"] if smooth_ms is None else smooth_ms
     laid = Cohort.open(cohort.path, [folder])
     least = min(tracker.least_confidence for tracker in trackers.values())

@@ -31,11 +31,12 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
     reader = import_module(f"cmrlib.datasets.{kind}")
     items = dict(list(reader.find(Path(src).resolve()).items())[:limit])
-    return build_cohort(items, partial(_read, reader=reader.read, options=options), dest,
+    return build_cohort(items, partial(read_flagged, reader=reader.read, options=options), dest,
                         reader.DESCRIPTION | {"Options": options}, workers, progress)
 
 
-def _read(label, item, reader, options) -> Study:
+def read_flagged(label, item, reader, options) -> Study:
+    """One subject by a module's `read`, its cines with the flags of `cmrlib.quality` besides."""
     study = reader(label, item, **options)
     study.cines = flagged(study.cines)
     return study

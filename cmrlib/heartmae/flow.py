@@ -69,10 +69,14 @@ def _cine_maps(cine: Cine, slices, settings):
 
 
 def flow_shards(cohort, sections, folder, settings: Flow = Flow(), n_shards: int = 16,
-                workers: int = 1) -> Shards:
-    """Flow weights of every section of a table, made where they are missing; `shards[cine, k]` is one map (uint8)."""
+                workers: int = 1, share: tuple[int, int] = (0, 1)) -> Shards:
+    """Flow weights of every section of a table, made where they are missing; `shards[cine, k]` is one map (uint8).
+
+    share: (k, n) makes every n-th file from the k-th on and leaves the others to other processes.
+    """
     shards = Shards(folder, "flow", {"settings": repr(settings), "cohort": cohort.digest}, n_shards)
-    shards.make(subject_jobs(cohort, sections), partial(_cine_maps, settings=settings), workers)
+    shards.make(subject_jobs(cohort, sections), partial(_cine_maps, settings=settings), workers,
+                only=range(share[0], n_shards, share[1]))
     return shards
 
 

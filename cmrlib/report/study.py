@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.anatomy import MITRAL_POINTS
-from cmrlib.cohort import Cohort
+from cmrlib.cohort import Cohort, Observer
 from cmrlib.datasets import ingest, inspect
 from cmrlib.files import read_json
 from cmrlib.measures import MEASURES, features
@@ -50,12 +50,13 @@ class Findings:
 def examine(source, folder, weights) -> Findings:
     """Read a study and let every network look that `weights` has and the study has a view for.
 
-    source: a folder of DICOM files of one person, or a cohort of one. folder: where the cohort and the observers
+    source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; then masks that its
+    observer `ternausnet` drew are taken as they are). folder: where the cohort and the observers
     ternausnet, tempreg and mvnet are kept. weights: folder with 01_segmentation, 03_tempreg, 04_mvnet (a profile's
     runs, or shipped ones); what is absent is named in `missing`. Raises ValueError for several people and where there
     is no cine.
     """
-    source, folder, weights = Path(source), Path(folder), Path(weights)
+    folder, weights = Path(folder), Path(weights)
     cohort, series = _read(source, folder)
     found, missing, models = [], [], []
     steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
@@ -75,7 +76,9 @@ def examine(source, folder, weights) -> Findings:
 
 
 def _read(source, folder):
-    if (source / "dataset_description.json").exists():
+    if isinstance(source, Cohort):
+        cohort, series = source, pd.DataFrame()
+    elif (source := Path(source)).joinpath("dataset_description.json").exists():
         cohort, series = Cohort.open(source), pd.DataFrame()
     else:
         series = inspect(source)
@@ -95,8 +98,9 @@ def _segment(cohort, folder, weights):
     if not views:
         return None, ["segmentation: no weights for a view that is here"], []
     cards = [_card("segmentation", paths[view]) for view in views]
-    segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
-    cohort.observers["ternausnet"] = Cohort.open(cohort.path, [folder / "ternausnet"]).observer("ternausnet")
+    if "ternausnet" not in cohort.observers:
+        segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
+        cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
     return features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True), [], cards
 
@@ -121,7 +125,7 @@ def _valve(cohort, folder, weights):
     if not trackers:
         return nothing, ["valve motion: no weights for a view that is here"], []
     track_cohort(cohort, trackers, {"stage122": folder / "mvnet"})
-    cohort.observers["mvnet"] = Cohort.open(cohort.path, [folder / "mvnet"]).observer("mvnet")
+    cohort.observers["mvnet"] = Observer(folder / "mvnet")
     smooth_ms = read_json(weights / "smoothing.json")["smooth_ms"]
     least = min(tracker.least_confidence for tracker in trackers.values())
     cards = [_card("valve", weights / f"{view}_stage2.safetensors") for view in trackers]

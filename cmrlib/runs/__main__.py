@@ -20,6 +20,12 @@ def arguments(words=None):
     commands.add_parser("readme", help="put the results of figures/record/ into README.md")
     commands.add_parser("ship", help="pack the weights that travel with the package, from the runs that made them")
     commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
+    planned = commands.add_parser("plan", help="what a large study costs, from a small one that was run")
+    planned.add_argument("--profile", default="plan", help="of the small one (default plan)")
+    planned.add_argument("--runs", type=Path, default=ROOT / "runs")
+    for name, default, help_ in (("size", 65000, "subjects"), ("shard", 100, "subjects a job"), ("nodes", 10, "nodes"),
+                                 ("cores", 32, "cores a node"), ("memory-gb", 128, "memory a node")):
+        planned.add_argument(f"--{name}", type=int, default=default, help=f"{help_} (default {default})")
     for name in ("execute", "parameters", "all", "pages"):
         command = commands.add_parser(name)
         if name in ("execute", "parameters"):
@@ -28,6 +34,7 @@ def arguments(words=None):
         command.add_argument("--profile", default="quick", help="profiles/NAME.yaml (default quick)")
         command.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are kept (default runs)")
         command.add_argument("--cores", type=int, default=2, help="for notebooks side by side (default 2)")
+        command.add_argument("--cluster", default="", help="slurm or kubernetes: where jobs run (default here)")
         command.add_argument("--follow", action="store_true", help="end when the calling process ends")
     return parser.parse_args(words)
 
@@ -44,11 +51,13 @@ def main(words=None) -> int:
         missing = write_gallery()
         print("\n".join(f"not there yet: runs/{name}" for name in missing))
         return 0
-    if given.follow:
+    if getattr(given, "follow", False):
         follow_parent()
     try:
+        if given.command == "plan":
+            return print_plan(given) or 0
         if given.command == "all":
-            snakemake(given.profile, given.runs, given.cores, given.follow)
+            snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
         if given.command == "pages":
             return print(write_pages(given.profile, given.runs)) or 0
         overrides = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in given.overrides)}
@@ -62,6 +71,16 @@ def main(words=None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def print_plan(given):
+    from cmrlib.runs.plan import plan, stamps, text
+
+    jobs = stamps(given.runs / given.profile / "study")
+    print(f"{given.size} subjects in shards of {given.shard}, on {given.nodes} nodes of {given.cores} cores and "
+          f"{given.memory_gb} GB; costs from {jobs['subjects'].groupby(jobs['stage']).sum().max()} subjects of profile "
+          f"{given.profile}, measured here. GPU hours are n/a where no card was used. Training is not in it.")
+    print(text(plan(jobs, given.size, given.shard, given.nodes, given.cores, given.memory_gb)))
 
 
 if __name__ == "__main__":

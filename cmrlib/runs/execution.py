@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from cmrlib.runs.parameters import ROOT, UsageError, load_profile, resolve
+from cmrlib.runs.parameters import ROOT, UsageError, load_profile, resolve, unknown
 
 TRACEBACK_LINES = 12  # of a failure, on the terminal
 BAR_EVERY_S = 10  # a bar that redraws itself becomes a line this often
@@ -69,20 +69,31 @@ def execute_all(profile: str, runs: Path | str = ROOT / "runs", cores: int = 2) 
     return {path.parent.name: json.loads(path.read_text()) for path in manifests}
 
 
-def snakemake(profile: str, runs: Path, cores: int, follow: bool = False) -> None:
-    """Become Snakemake, holding the lock of runs/PROFILE until it ends. Does not return."""
+def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluster: str = "") -> None:
+    """Become Snakemake, holding the lock of runs/PROFILE until it ends. Does not return.
+
+    cluster: name of a folder in profiles/ with Snakemake's own settings (slurm, kubernetes); jobs then run there.
+    """
     load_profile(profile)
     folder = Path(runs).resolve() / profile
     with locked(folder) as lock:
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
         os.set_inheritable(lock.fileno(), True)
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
-        options = f"--cores {cores} --nolock --rerun-incomplete --keep-going --scheduler greedy"
+        where = f"--workflow-profile {shlex.quote(str(_cluster(cluster)))}" if cluster else f"--cores {cores}"
+        options = f"{where} --nolock --rerun-incomplete --keep-going --scheduler greedy"
         options += " --rerun-triggers params input mtime --quiet all"
         os.execv(sys.executable, [
             sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
             *shlex.split(options), "--config", f"profile={profile}", f"follow={follow}",
         ])
+
+
+def _cluster(name):
+    folders = {path.parent.name: path.parent for path in (ROOT / "profiles").glob("*/config*.yaml")}
+    if name not in folders:
+        raise unknown("cluster", name, folders)
+    return folders[name]
 
 
 @contextmanager

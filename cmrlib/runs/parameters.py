@@ -6,6 +6,7 @@ A profile is profiles/NAME.yaml:
     record: true              every run leaves its small record in figures/record/ (optional)
     pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
+    study: {kind: ukbb, …}    a large cohort in shards of subjects; see STUDY below (optional)
     common: {seed: 1}         for every notebook that declares such a parameter
     01_segmentation: {…}      for that notebook
 """
@@ -21,7 +22,23 @@ import yaml
 
 # The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[2]).resolve()
-SETTINGS = ("extends", "record", "pool", "notebooks", "common")
+SETTINGS = ("extends", "record", "pool", "notebooks", "study", "common")
+STUDY = {
+    "kind": "",  # of source, as for `cmr ingest`, or phantom
+    "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
+    "options": {},  # of the reader
+    "subjects_a_shard": 100,
+    "stages": ["ingest", "segment", "measure", "flow", "features", "pages"],
+    "weights": "",  # a run of 01_segmentation; default those that travel with the package
+    "copies": 3,  # turned copies of a slice that are averaged
+    "encoder": "",  # a run of 07_heartmae_pretrain or 08_heartmae_predict; features need one
+    "runs": "",  # a profile's runs for the pages; default those that travel with the package
+    "precision": "bf16",
+    "threads": 1,  # of a job
+    "mem_mb": {"ingest": 2000, "segment": 2000, "measure": 2000, "flow": 2000, "features": 4000, "pages": 3000},
+    "minutes": 240,  # that a job may take
+}
+"""What a profile's `study` may say, and its defaults."""
 
 
 class UsageError(ValueError):
@@ -34,6 +51,7 @@ class Profile:
     record: bool = False
     pool: bool = False
     notebooks: tuple[str, ...] = ()  # empty: all of them
+    study: dict = field(default_factory=dict)  # empty: none; else all of STUDY
     common: dict = field(default_factory=dict)
     own: dict = field(default_factory=dict)  # notebook → its parameters
 
@@ -93,16 +111,25 @@ def _merged(name, inner) -> dict:
     for key, value in [("common", content.get("common") or {}), *own.items()]:
         if not isinstance(value, dict):
             raise UsageError(f"{where}: {key} must hold `parameter: value` lines, got {value!r}")
-    base = {"record": False, "pool": False, "notebooks": (), "common": {}, "own": {}}
+    base = {"record": False, "pool": False, "notebooks": (), "study": {}, "common": {}, "own": {}}
     if "extends" in content:
         base = _merged(content["extends"], (*inner, name))
     return {
         "record": bool(content.get("record", base["record"])),
         "pool": bool(content.get("pool", False)),  # not inherited: the rows belong to one profile
         "notebooks": tuple(content.get("notebooks", base["notebooks"])),
+        "study": _study(base["study"], content.get("study") or {}, where),
         "common": base["common"] | (content.get("common") or {}),
         "own": base["own"] | {key: base["own"].get(key, {}) | value for key, value in own.items()},
     }
+
+
+def _study(base, given, where) -> dict:
+    """A profile's `study` with all its defaults; empty where neither it nor the profile it extends has one."""
+    checked(given, STUDY, f"{where}, study")
+    merged = {**STUDY, **base, **given}
+    merged["mem_mb"] = {**STUDY["mem_mb"], **base.get("mem_mb", {}), **given.get("mem_mb", {})}
+    return merged if base or given else {}
 
 
 def notebook_names() -> list[str]:

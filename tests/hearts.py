@@ -1,0 +1,39 @@
+"""A source of tiny hearts for tests of large studies, and untrained networks that look at them."""
+
+import nibabel as nib
+import numpy as np
+
+
+def write_heart(source, name, seed=0, broken=False):
+    """One person's short-axis cine: a bright disc that shrinks and grows."""
+    folder = source / name
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, columns = np.mgrid[:48, :48]
+    radius = 9 + 3 * np.cos(2 * np.pi * np.arange(8) / 8)
+    disc = np.hypot(rows - 24, columns - 20 - seed % 5)[..., None] < radius  # (rows, columns, frames)
+    pixels = np.random.default_rng(seed).normal(100, 10, (48, 48, 3, 8)) + 300 * disc[:, :, None]
+    image = nib.Nifti1Image(pixels.astype(np.int16), np.diag([2.0, 2.0, 10.0, 1.0]))
+    image.header["pixdim"][4] = 50
+    image.header.set_xyzt_units("mm", "msec")
+    nib.save(image, folder / "sax.nii")
+    if broken:
+        (folder / "sax.nii").write_bytes(b"no image")
+
+
+def small_networks(folder) -> dict:
+    """Settings of a study whose untrained networks lie in the folder."""
+    import torch
+
+    from cmrlib.heartmae import Design, MaskedAutoencoder, save_model
+    from cmrlib.heartmae import Preprocessing as ClipPreprocessing
+    from cmrlib.runs.parameters import STUDY
+    from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+
+    torch.manual_seed(0)
+    segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.0, 32), ("lv", "myo", "rv"))
+    segmenter.model.head.bias.data[1] = 2
+    segmenter.save(folder / "weights" / "sax")
+    model = MaskedAutoencoder(Design(32, 8, 16, 4, 32, 1, 2, 32, 1, 2)).eval()
+    save_model(model, ClipPreprocessing(32, 8, 40, 48), folder / "encoder" / "plain", cohort="none", synthetic=True)
+    return STUDY | {"weights": str(folder / "weights"), "encoder": str(folder / "encoder"), "copies": 1,
+                    "precision": "fp32"}
