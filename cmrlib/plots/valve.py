@@ -9,7 +9,7 @@ import seaborn as sns
 from PIL import Image
 
 from cmrlib.anatomy import MITRAL_POINTS
-from cmrlib.plots.cines import show_slice
+from cmrlib.plots.cines import show_slice, show_still
 from cmrlib.plots.statistics import bland_altman, regression
 from cmrlib.plots.style import mark_synthetic
 
@@ -49,8 +49,14 @@ def motion_curves(table, title="", reference=None):
     """Displacement and velocity over time: views thin, their mean thick, the reference's mean dashed. table, reference:
     rows of valve_motion of one heart. Returns the figure."""
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3))
-    for ax, value, label in zip(axes, ("displacement_mm", "velocity_cm_s"),
-                                ("displacement (mm, apical +)", "velocity (cm/s, apical +)")):
+    _motion(*axes, table, reference)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _motion(displacement, velocity, table, reference=None):
+    for ax, value, label in ((displacement, "displacement_mm", "displacement (mm, apical +)"),
+                             (velocity, "velocity_cm_s", "velocity (cm/s, apical +)")):
         for view, part in table.groupby("view"):
             part = part.sort_values("time_ms")
             ax.plot(part["time_ms"], part[value], lw=2.2 if view == "mean" else 1, marker=".", ms=3, label=view)
@@ -59,9 +65,25 @@ def motion_curves(table, title="", reference=None):
             ax.plot(part["time_ms"], part[value], "k--", lw=1, label="reference")
         ax.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
         ax.set(xlabel="time from ED (ms)", ylabel=label)
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    displacement.legend(frameon=False, fontsize=8)
+
+
+def valve_overview(pictures: dict, motion, synthetic: bool):
+    """MVnet's figure 1: points at ED and ES of both views, and what follows of them: displacement and velocity.
+
+    pictures: title → `still` with `points` (2, 2) and `view`. motion: rows of valve_motion of that heart. Returns the
+    figure.
+    """
+    places = [["p0", "p1", "displacement_mm"], ["p2", "p3", "velocity_cm_s"]]
+    figure, axes = plt.subplot_mosaic(places, figsize=(10, 5.6), width_ratios=[1, 1, 1.5])
+    for n, (title, picture) in enumerate(pictures.items()):
+        show_still(axes[f"p{n}"], picture, title)
+        draw_points(axes[f"p{n}"], picture["points"], MITRAL_POINTS[picture["view"]])
+        axes[f"p{n}"].legend(loc="lower right", fontsize=7, framealpha=0.6)
+    for n in range(len(pictures), 4):
+        axes[f"p{n}"].set_axis_off()
+    _motion(axes["displacement_mm"], axes["velocity_cm_s"], motion)
+    return mark_synthetic(figure, synthetic)
 
 
 def stage_figure(stages, synthetic: bool):
