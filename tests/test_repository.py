@@ -29,7 +29,7 @@ LEVELS = [
     "anatomy files cine",
     "cohort study splits quality ingest measures overlap agreement stratification summary",
     "datasets phantom blocks training weights",
-    "ternausnet tempreg mvnet cussp sslhf heartmae",
+    "ternausnet tempreg mvnet cussp sslhf heartmae classifiers",
     "plots figures viewer report runs cli",
 ]
 ORDER = [name for level in LEVELS for name in level.split()]

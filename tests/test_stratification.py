@@ -18,6 +18,7 @@ from cmrlib.stratification import (
     read_features,
     stability,
     standardised,
+    telling,
 )
 
 
@@ -122,7 +123,8 @@ def test_pictures_draw_what_they_are_given():
 
     features, classes = blobs(8)
     groups = cluster(features)
-    figure = plots.group_heatmap(telling(features, groups), groups, pd.DataFrame({"group": classes, "age": range(12)}), True)
+    tracks = pd.DataFrame({"group": classes, "age": range(12)})
+    figure = plots.group_heatmap(telling(features, groups), groups, tracks, True)
     assert len(figure.axes) == 5 and figure.axes[-1].images[0].get_array().shape == (4, 12)
     tests = between_groups(groups, features[["a"]])
     assert plots.by_group(features[["a"]], groups, tests, False).axes[0].get_title().startswith("p = ")

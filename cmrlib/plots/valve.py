@@ -17,17 +17,19 @@ COLOURS = ("#E69F00", "#56B4E9")
 STAGE_NAMES = {"stage1": "1", "stage12": "1+2", "stage122": "1+2+2"}
 
 
-def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm: float = 45.0):
-    """Frames side by side with the two points and the line between; the reference's as crosses. points, reference:
-    (frames, 2, 2) as (column, row). Returns the figure."""
+def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm: float = 45.0, columns: int = 4):
+    """Frames with the two points and the line between, `columns` side by side; the reference's points as crosses.
+    points, reference: (frames, 2, 2) as (column, row). Returns the figure."""
     frames = np.linspace(0, cine.frames, 5)[:4].astype(int) if frames is None else frames
-    figure, axes = plt.subplots(1, len(frames), figsize=(2.8 * len(frames), 3), squeeze=False)
-    for ax, t in zip(axes[0], frames):
+    columns = min(columns, len(frames))
+    rows = -(-len(frames) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.8 * columns, 2.8 * rows + 0.2), squeeze=False)
+    for ax, t in zip(axes.flat, frames):
         show_slice(ax, cine, t, 0, box=_box(cine, points, margin_mm), title=f"frame {t}")
         draw_points(ax, points[t], MITRAL_POINTS[cine.view])
         if reference is not None and np.isfinite(reference[t]).all():
             ax.plot(*reference[t].T, "x", color="white", ms=6, mew=1.2, label="reference")
-    axes[0, -1].legend(loc="lower right", fontsize=7, framealpha=0.6)
+    axes.flat[len(frames) - 1].legend(loc="lower right", fontsize=7, framealpha=0.6)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -45,10 +47,10 @@ def _box(cine, points, margin_mm):
     return max(0, low[1]), min(rows - 1, high[1]), max(0, low[0]), min(columns - 1, high[0])
 
 
-def motion_curves(table, title="", reference=None):
+def motion_curves(table, title="", reference=None, stacked: bool = False):
     """Displacement and velocity over time: views thin, their mean thick, the reference's mean dashed. table, reference:
-    rows of valve_motion of one heart. Returns the figure."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3))
+    rows of valve_motion of one heart. stacked: above each other, for narrow pages. Returns the figure."""
+    figure, axes = plt.subplots(2, 1, figsize=(4.6, 5.4)) if stacked else plt.subplots(1, 2, figsize=(8.4, 3))
     _motion(*axes, table, reference)
     figure.suptitle(title, fontsize=10)
     return figure
