@@ -115,6 +115,16 @@ def overview(figures: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([figures, left], ignore_index=True)
 
 
+def paper_table() -> str:
+    """The README's map as Markdown: paper figure → file → notebook, and what is not made with the reason. The run is
+    runs/PROFILE/NOTEBOOK."""
+    rows = [(f"{one.paper} {one.item}", f"`{one.file}`", f"`{one.notebook}`") for one in (*PIECES, *TABLES)]
+    rows = sorted(rows, key=lambda row: row[1].split("_")[0])
+    rows += [(item, "", f"not made: {why}") for item, why in NOT_MADE.items()]
+    lines = [("paper", "file", "from"), ("---",) * 3, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _folders(profile, runs, dest):
     dest = Path(dest or ROOT / "figures" / profile)
     dest.mkdir(parents=True, exist_ok=True)
