@@ -54,7 +54,7 @@ def render(said: dict, pictures: list[dict]) -> str:
     measures = [row | {"shown": _number(row["value"]), "error": _error(row)} for row in said["measures"]]
     scores = [row | {"shown": _number(row["value"], small=not row["unit"])} for row in said["scores"]]
     rows = {row["measure"]: row for row in measures}
-    known = [rows[name] for name in KEY if rows[name]["shown"]]
+    known = [rows[name] for name in KEY if name in rows and rows[name]["shown"]]
     absent = {}
     for row in measures:
         if not row["shown"] and not row["refused"]:
@@ -123,11 +123,11 @@ def _cine_pictures(cohort, row) -> list[dict]:
     for level, k in levels.items():
         with tempfile.TemporaryDirectory() as folder:
             path = plots.animate(cine, Path(folder) / "cine.webp", k, mask, 320, box)
-            made.append(_picture(path.read_bytes(), "webp", f"{cine.view} {level}".strip(), "cine"))
+            made.append(_picture(path.read_bytes(), "webp", f"{cine.view.upper()} {level}".strip(), "cine"))
     if "mvnet" in cohort.observers and cohort.observer("mvnet").has(row.cine, "points.tsv"):
         points = point_array(cohort.observer("mvnet").points(row.cine), cine.view, cine.frames)
         names = " and ".join(MITRAL_POINTS[cine.view])
-        made.append(_plot(plots.points_sheet(cine, points, columns=2), f"{cine.view}: mitral points, {names}"))
+        made.append(_plot(plots.points_sheet(cine, points, columns=2), f"{cine.view.upper()}: mitral points, {names}"))
     return made
 
 

@@ -81,14 +81,16 @@ def _predicted(cohort, run):
     if len(sections):
         found = {(row.cine, row.k): embedder.embed(cohort.cine(row.cine), row.k) for row in sections.itertuples()}
         values = Fitted.load(weights / "heads").predict(make_bags(found, sections)).iloc[0].to_dict()
+    seen = ", ".join(view.upper() for view in sorted(set(sections["view"])))
     errors, rows = _errors(run, encoder, card), []
     for name in PREDICTED:
         error = errors.get(name)
         reason = "not among what these heads learned" if values else "needs a cine of a whole cycle"
         reason = refused(name, error) if name in values else reason
         checked = "" if error is None else f"{error['bias']:+.1f} ± {error['sd']:.1f}, {error['n']} {_hearts(card)}"
-        rows.append({"name": f"predicted {MEASURES[name].description}", "unit": MEASURES[name].unit, "threshold": None,
-                     "value": math.nan if reason else float(values[name]), "checked": checked, "reason": reason})
+        rows.append({"name": f"predicted {MEASURES[name].description.split(':')[0]}, from {seen}",
+                     "value": math.nan if reason else float(values[name]), "unit": MEASURES[name].unit,
+                     "threshold": None, "checked": checked, "reason": reason})
     return rows, weights / encoder
 
 
