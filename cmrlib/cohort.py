@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from nibabel import orientations
 
 from cmrlib.anatomy import NOT_ANNOTATED, codes
 from cmrlib.cine import Cine
 from cmrlib.files import digest, map_nifti, read_json, read_tsv, write_json, write_nifti, write_tsv
 
 FORMAT_VERSION = "1"
+LARGEST_SHIFT_MM = 0.5
+"""As far as a mask may lie from its cine: programs keep affines in single precision, or as a quaternion."""
+
 POINT_COLUMNS = ["frame", "slice", "name", "column_px", "row_px", "x_mm", "y_mm", "z_mm", "confidence"]
 
 
@@ -55,9 +59,14 @@ class Observer:
         if not self.has(cine_name):
             raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
         sidecar = read_json(self._file(cine_name, "dseg.json"))
-        corrected = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
-        mask, _ = map_nifti(corrected if corrected.exists() else self._file(cine_name, "dseg.nii"))
-        return Annotation(mask, {int(t): tuple(s) for t, s in sidecar["annotated"].items()})
+        annotated = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}
+        by_hand = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
+        if not by_hand.exists():
+            return Annotation(map_nifti(self._file(cine_name, "dseg.nii"))[0], annotated)
+        mask, affine = map_nifti(by_hand)
+        if "affine" in sidecar:
+            mask = as_written(mask, affine, np.array(sidecar["affine"]), sidecar["shape"], annotated, by_hand)
+        return Annotation(mask, annotated)
 
     def points(self, cine_name: str) -> pd.DataFrame:
         return read_tsv(self._file(cine_name, "points.tsv"))
@@ -71,17 +80,21 @@ class Observer:
         path = self.path / "measures.tsv"
         return read_tsv(path) if path.exists() else pd.DataFrame(columns=["participant_id", "session"])
 
-    def write(self, cine: Cine, annotation: Annotation):
+    def write(self, cine: Cine, annotation: Annotation, to_correct: bool = False):
         """Write one cine's annotation; the JSON comes last, so that its presence means the mask is whole.
 
-        A mask of few frames is nearly all 255: compressed, it takes next to nothing.
+        A mask of few frames is nearly all 255: compressed, it takes next to nothing. to_correct: other programs will
+        save it again, so it is compressed, and the JSON says which grid it must come back on.
         """
         if annotation.mask is not None:
             check_mask(cine, annotation)
-            suffix = "dseg.nii.gz" if 4 * len(annotation.annotated) < cine.frames else "dseg.nii"
+            small = to_correct or 4 * len(annotation.annotated) < cine.frames
+            suffix, grid = "dseg.nii.gz" if small else "dseg.nii", {}
+            if to_correct:
+                grid = {"shape": annotation.mask.shape, "affine": cine.affine}
             write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
             annotated = {str(t): list(s) for t, s in annotation.annotated.items()}
-            write_json({"annotated": annotated, "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"},
+            write_json({"annotated": annotated, "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"} | grid,
                        self._file(cine.name, "dseg.json"))
         if annotation.points is not None:
             write_tsv(annotation.points[POINT_COLUMNS], self._file(cine.name, "points.tsv"))
@@ -99,6 +112,37 @@ def check_mask(cine: Cine, annotation: Annotation):
     strange = set(np.unique(annotation.mask).tolist()) - drawn - {0, NOT_ANNOTATED}
     if strange:
         raise ValueError(f"{cine.name}: mask values {sorted(strange)} belong to no annotated structure")
+
+
+def as_written(mask, affine, wanted_affine, wanted_shape, annotated: dict, path) -> np.ndarray:
+    """A mask as another program saved it (other number type, other order or direction of axes) → as it was handed out.
+
+    mask: (frames, slices, rows, columns). Raises ValueError naming the file where values lie between labels, where it
+    covers another grid, and where something was drawn that the JSON beside it does not list.
+    """
+    values = np.asarray(mask)
+    if values.dtype != np.uint8:
+        whole = np.rint(values)
+        if not np.array_equal(whole, values) or whole.min() < 0 or whole.max() > 255:
+            raise ValueError(f"{path}: values from {values.min():g} to {values.max():g}, not all of them labels; was "
+                             "it smoothed or resampled? save the label map itself")
+        values = whole.astype(np.uint8)
+    turn = orientations.ornt_transform(*map(orientations.io_orientation, (affine, wanted_affine)))
+    affine = affine @ orientations.inv_ornt_aff(turn, values.T.shape[:3])
+    values = np.ascontiguousarray(orientations.apply_orientation(values.T, turn).T)
+    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in wanted_shape[:0:-1]), 1]], float)
+    apart = np.abs((corners @ affine.T - corners @ wanted_affine.T)[:, :3]).max()
+    if values.shape != tuple(wanted_shape) or apart > LARGEST_SHIFT_MM:
+        raise ValueError(f"{path}: shape {values.shape} (frames, slices, rows, columns), {apart:.2f} mm from its "
+                         f"cine's place; expected {tuple(wanted_shape)} in the same place: save it on the cine's own "
+                         "grid, all frames in one file")
+    for t, frame in enumerate(values):
+        drawn = {0, NOT_ANNOTATED, *codes(annotated.get(t, ()))}
+        if strange := sorted(set(np.unique(frame).tolist()) - drawn):
+            raise ValueError(f"{path}: labels {strange} in frame {t}, which is listed with "
+                             f"{', '.join(annotated.get(t, ())) or 'nothing'}; add what was drawn to `annotated` in "
+                             "the JSON beside it, or erase it")
+    return values
 
 
 class Cohort:

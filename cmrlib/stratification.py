@@ -84,6 +84,14 @@ def cluster(features: pd.DataFrame, n_groups: int = 2) -> Groups:
     return Groups(labels.map({label: n + 1 for n, label in enumerate(labels.value_counts().index)}), tree)
 
 
+def telling(features: pd.DataFrame, groups: Groups, most: int = 60) -> pd.DataFrame:
+    """The standardised features that differ most between the groups, the most telling first: subjects as rows, in the
+    order of the groups' tree."""
+    numbers = standardised(features)[0].loc[groups.labels.index]
+    spread = numbers.groupby(groups.labels).mean().std()
+    return numbers[spread.sort_values(ascending=False, kind="stable").index[:most]]
+
+
 def stability(features: pd.DataFrame, n_groups: int = 2, n_boot: int = 100, seed: int = 1) -> pd.DataFrame:
     """Adjusted Rand index between the clustering of all and those of bootstrap samples, over the subjects drawn.
 

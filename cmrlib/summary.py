@@ -95,7 +95,12 @@ def per_cine(scores: pd.DataFrame, segmented: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_characteristics(scores: pd.DataFrame, subjects: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Mean of a score with intervals by each characteristic that is known: sex, group, vendor, centre."""
+    """Mean of a score with intervals by each characteristic that is known: sex, group, vendor, centre.
+
+    scores: participant_id, structure, the value, and view, which joins the structure's name where there are several.
+    """
+    if "view" in scores and scores["view"].nunique() > 1:
+        scores = scores.assign(structure=scores["structure"] + ", " + scores["view"])
     joined, tables = scores.merge(subjects, on="participant_id"), []
     for name in ("sex", "group", "vendor", "centre"):
         if name in joined and joined[name].notna().any():
@@ -175,6 +180,20 @@ def stack_observers(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     first = ["observer", "participant_id", "session"]
     stacked = stacked[stacked["participant_id"].isin(kept)]
     return stacked[[*first, *[c for c in stacked if c not in first]]].fillna({"session": ""}).reset_index(drop=True)
+
+
+def changes(before: pd.DataFrame, after: pd.DataFrame, measures) -> pd.DataFrame:
+    """What a correction did: a row a subject and measure: participant_id, session, measure, before, after, difference.
+
+    before, after: of `measures.features`. Only subjects in both, and measures that one of the two defines.
+    """
+    keys = ["participant_id", "session"]
+    measures = [name for name in measures if name in before and name in after]
+    long = [table.fillna({"session": ""}).melt(keys, measures, "measure", name)
+            for table, name in ((before, "before"), (after, "after"))]
+    joined = long[0].merge(long[1], on=[*keys, "measure"]).dropna(subset=["before", "after"], how="all")
+    joined["difference"] = joined["after"].astype(float) - joined["before"].astype(float)
+    return joined.sort_values(keys, kind="stable", ignore_index=True)
 
 
 def curves_or_none(cohort, observer: str, conventions, subjects=None) -> pd.DataFrame | None:

@@ -103,7 +103,8 @@ def test_phantom_scans_every_patient_of_a_mix_twice_and_lets_people_draw(tmp_pat
     output = cmr("phantom", tmp_path / "c", "--subjects", 1, "--frames", 3, "--visits", 2, "--mix", "mr", "--people",
                  "yale,lund", *TINY)
     assert "1 subjects, 2 cines, observers lund, truth, yale" in output
-    assert "give one of cohort and diagnoses" in refused("phantom", tmp_path / "x", "--mix", "mr", "--diagnoses", "NOR", *TINY)
+    both = ["--mix", "mr", "--diagnoses", "NOR", *TINY]
+    assert "give one of cohort and diagnoses" in refused("phantom", tmp_path / "x", *both)
 
 
 def test_ingest_says_what_came_out(tmp_path):

@@ -880,7 +880,7 @@ def test_the_five_steps_are_pictures_with_their_geometry(mr):
     row = mr.cines.iloc[0]
     cine, annotation = mr.cine(row["cine"]), mr.observer("truth").mask(row["cine"])
     patch = prepare(cine, annotation, PREP)
-    figure = plots.preparation_steps({"one": (cine, annotation.mask, 3, patch)}, True)
+    figure = plots.preparation_steps({"one": plots.step_pictures(cine, annotation.mask, 3, patch)}, True)
     assert [ax.get_title() for ax in figure.axes][1:] == [
         "1 segmented", "2 localised, 3 patch", "3 cropped, valve across", "4 equalised over the LA's range"]
     np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), patch.pixels[3])

@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from cmrlib import plots
 from cmrlib.figures import NOT_MADE, PIECES, TABLES, beside_printed, make_figures, make_tables, overview
 from cmrlib.figures.making import _scaled
+from cmrlib.figures.pieces import Drawn
+from cmrlib.files import read_arrays, write_arrays
+from cmrlib.stratification import between_groups, cluster, telling
 
 
 @pytest.fixture
@@ -48,6 +52,55 @@ def test_the_papers_values_stand_beside_ours(runs, tmp_path):
     markdown = (tmp_path / "out" / "tempreg_table1.md").read_text()
     assert markdown.count("\n") == 5 and "0.38 ± 0.39" in markdown
     assert "level\\_set" in (tmp_path / "out" / "tempreg_table1.tex").read_text()
+
+
+def test_kept_pictures_come_back_as_they_were(tmp_path):
+    """What a notebook keeps of a picture: nested names in their order, arrays with their type, texts, None, tuples."""
+    kept = {"b, frame 3": {"pixels": np.arange(6, dtype=np.int16).reshape(2, 3), "window": (0.5, np.float64(2)),
+                           "mask": None}, "a": [np.zeros(0), "text", 3]}
+    write_arrays(kept, tmp_path / "kept.npz")
+    back = read_arrays(tmp_path / "kept.npz")
+    assert list(back) == ["b, frame 3", "a"] and back["b, frame 3"]["window"] == [0.5, 2.0]
+    assert back["b, frame 3"]["mask"] is None and back["a"][1:] == ["text", 3] and back["a"][0].size == 0
+    assert back["b, frame 3"]["pixels"].dtype == np.int16
+    np.testing.assert_array_equal(back["b, frame 3"]["pixels"], kept["b, frame 3"]["pixels"])
+    first = (tmp_path / "kept.npz").read_bytes()
+    write_arrays(kept, tmp_path / "kept.npz")
+    assert (tmp_path / "kept.npz").read_bytes() == first  # the same bytes every time
+
+
+def test_pictures_are_drawn_from_what_was_kept(runs, tmp_path):
+    """TempReg-Net's figure 1 from its kept frames alone: ED and ES are framed, and the phantom is marked."""
+    rng = np.random.default_rng(0)
+    case = {"pixels": rng.integers(0, 99, (12, 8, 8)), "window": (0.0, 99.0), "aspect": 1.0, "mask": None, "ed": 0,
+            "es": 5}
+    write_arrays(case, runs / "mine" / "03_tempreg" / "tables" / "figure_1.npz")
+    made = make_figures("mine", runs, tmp_path / "out").set_index("file")
+    assert made.loc["tempreg_fig1_sequence.pdf", "state"] == "made"
+    figure = plots.sequence_sheet(read_arrays(runs / "mine" / "03_tempreg" / "tables" / "figure_1.npz"), "", True)
+    shown = [ax for ax in figure.axes if ax.images]
+    assert len(shown) == 12 and [ax.get_title() for ax in shown][:6] == ["0 ED", "1", "2", "3", "4", "5 ES"]
+    assert shown[5].spines["top"].get_visible() and not shown[4].spines["top"].get_visible()
+    assert "phantom" in figure.texts[-1].get_text()
+
+
+def test_groups_of_patients_are_drawn_from_tables(tmp_path):
+    """HeartMAE's figures 3, S2, S3: tree, tracks, map and values as the notebook wrote them."""
+    names = [f"{n:03d}" for n in range(8)]
+    features = pd.DataFrame(np.r_[np.zeros((4, 3)), np.ones((4, 3))] + 0.01 * np.arange(24).reshape(8, 3), names,
+                            list("abc")).rename_axis("participant_id")
+    groups = cluster(features)
+    people = pd.DataFrame({"group": ["AF"] * 4 + ["NOR"] * 4, "sex": list("MF") * 4, "laef_pct": range(8)},
+                          pd.Index(names, name="participant_id"))
+    tests = between_groups(groups, people[["laef_pct"]].astype(float)).assign(features="raw")
+    tables = {"features_raw": telling(features, groups).reset_index(), "subjects": people.reset_index(),
+              "groups": groups.labels.rename("raw").rename_axis("participant_id").reset_index(),
+              "tree_raw": pd.DataFrame(groups.tree, columns=["left", "right", "height", "n"]), "between_groups": tests,
+              "map_raw": features.assign(umap_1=range(8), umap_2=0.0).reset_index()}
+    run = Drawn({"disease": "group", "annotate": ["sex"], "values": ["laef_pct"]}, True)
+    pieces = {piece.item: piece for piece in PIECES if piece.notebook == "10_stratification"}
+    for item, panels in (("figure 3 a", 6), ("figure S2", 2), ("figure S3", 1)):
+        assert len(pieces[item].draw(tables, run).axes) == panels, item
 
 
 def test_undefined_and_missing_columns_are_said():

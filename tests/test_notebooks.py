@@ -53,9 +53,10 @@ def test_pages_and_paper_figures_are_made(executed):
         assert f"{notebook}/page.html" in index and (folder / notebook / "page.html").exists()
     overview = pd.read_csv(folder / "11_figures" / "tables" / "overview.csv")
     made = overview[overview["state"] == "made"]
-    assert len(made) == manifests["11_figures"]["metrics"]["n_figures"] >= 11
+    assert len(made) == manifests["11_figures"]["metrics"]["n_figures"] >= 22
     missing = overview.loc[~overview["state"].str.startswith(("made", "not made")), "item"]
-    assert set(missing) <= {"figure 6", "figure 2"}
+    # needs people, hearts for figure 6, enough of a disease, maps: none of them in this profile
+    assert set(missing) <= {"figure 6", "figure 2", "figure 8 (Yale)", "figure 8 (Lund)", "figure S2"}
 
 
 def test_estimates_have_their_interval_beside_them(executed):

@@ -13,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from cmrlib import figures
 from cmrlib.runs import load_profile, parameters, record, resolve
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +30,7 @@ LEVELS = [
     "anatomy files cine",
     "cohort study splits quality ingest measures overlap agreement stratification summary",
     "datasets phantom sharding blocks training weights distributed",
-    "ternausnet tempreg mvnet cussp sslhf heartmae",
+    "ternausnet tempreg mvnet cussp sslhf heartmae classifiers",
     "plots figures viewer report runs cli",
 ]
 ORDER = [name for level in LEVELS for name in level.split()]
@@ -120,6 +121,11 @@ def test_environment_yml_is_python_pip_and_the_lock():
 
 def test_the_readme_quotes_the_record():
     text = f"{record.MARKS[0]}\n{record.results_table()}\n{record.MARKS[1]}"
+    assert text in (ROOT / "README.md").read_text(), "run `make readme`"
+
+
+def test_the_readme_maps_every_figure_of_the_papers():
+    text = f"{record.FIGURE_MARKS[0]}\n{figures.paper_table()}\n{record.FIGURE_MARKS[1]}"
     assert text in (ROOT / "README.md").read_text(), "run `make readme`"
 
 

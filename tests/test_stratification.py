@@ -18,6 +18,7 @@ from cmrlib.stratification import (
     read_features,
     stability,
     standardised,
+    telling,
 )
 
 
@@ -121,13 +122,21 @@ def test_pictures_draw_what_they_are_given():
     from cmrlib import plots
 
     features, classes = blobs(8)
-    groups, numbers = cluster(features), standardised(features)[0]
-    figure = plots.group_heatmap(numbers, groups, pd.DataFrame({"group": classes, "age": range(12)}), True)
+    groups = cluster(features)
+    tracks = pd.DataFrame({"group": classes, "age": range(12)})
+    figure = plots.group_heatmap(telling(features, groups), groups, tracks, True)
     assert len(figure.axes) == 5 and figure.axes[-1].images[0].get_array().shape == (4, 12)
     tests = between_groups(groups, features[["a"]])
     assert plots.by_group(features[["a"]], groups, tests, False).axes[0].get_title().startswith("p = ")
     table = features.assign(umap_1=range(12), umap_2=0.0, group=classes)
     assert len(plots.coloured_maps(table, {"group": "disease", "a": "a"}, True).axes) == 3
+
+
+def test_the_most_telling_features_come_first():
+    features, _ = blobs(8)
+    groups = cluster(features)
+    apart = standardised(features)[0].groupby(groups.labels).mean().diff().iloc[-1].abs()
+    assert list(telling(features, groups, most=2).columns) == list(apart.sort_values(ascending=False).index[:2])
 
 
 def test_groups_hold_their_tree():

@@ -19,8 +19,9 @@ def classify(
     threads: Threads = 2,
 ):
     """A probability for every cine, such as that of mitral regurgitation: scores.csv. Research only, no diagnosis."""
+    from cmrlib.classifiers import load_classifier
     from cmrlib.cli import shown
-    from cmrlib.cli.classifying import classify, load_classifier
+    from cmrlib.cli.classifying import classify
     from cmrlib.cli.observers import beside, laid_over
     from cmrlib.training import set_threads_and_seed
 

@@ -96,10 +96,12 @@ def measure(
                                                   "curve where whole cycles were drawn.")] = None,
     subjects: Subjects = None,
     out: Annotated[Path | None, typer.Option(help="Folder for measures.tsv; default the observer's.")] = None,
+    against: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Another observer, measured in the same way: "
+                                         "what changed, also as changes.csv.")] = "",
 ):
     """Volumes, ejection fraction and mass from an observer's masks: a table, and measures.tsv."""
     from cmrlib.cli import shown
-    from cmrlib.cli.observers import laid_over, measured
+    from cmrlib.cli.observers import changed, laid_over, measured
     from cmrlib.cohort import Observer
     from cmrlib.measures import Conventions
 
@@ -109,6 +111,30 @@ def measure(
     Observer(out or folder).write_measures(table)
     shown.measures(table, f"{name} · {conventions} · ED and ES: {counted}")
     typer.echo(f"all measures: {(out or folder) / 'measures.tsv'}")
+    if against:
+        moved = changed(cohort, against, table, conventions, phases, (out or folder) / "changes.csv")
+        shown.show(moved.drop(columns="session").head(shown.MOST), f"{name} against {against}")
+        typer.echo(f"what changed: {(out or folder) / 'changes.csv'}")
+
+
+@app.command()
+def correct(
+    cohort: Folder,
+    observer: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Whose masks to start from.")],
+    name: Annotated[str, typer.Option(help="Name of the new observer.")] = "corrected",
+    subjects: Subjects = None,
+    out: Annotated[Path | None, typer.Option(help="Its folder; default COHORT-observers/NAME.")] = None,
+):
+    """Lay masks out for ITK-SNAP or 3D Slicer, to be edited in place; what was corrected before stays."""
+    from cmrlib.cli.correcting import lay_out
+    from cmrlib.cli.observers import laid_over, observer_folder
+
+    hearts, start, _ = laid_over(cohort, observer)
+    table = lay_out(hearts, start, out or observer_folder(cohort, name), words(subjects))
+    for row in table.itertuples():
+        typer.echo(f"itksnap -g {row.image} -s {row.mask}" + ("  # kept as it is" if row.state == "kept" else ""))
+    typer.echo(f"{len(table)} masks to correct and to save under their own names; then: cmr measure {cohort} "
+               f"--observer {out or name} --against {observer}")
 
 
 @app.command()
@@ -142,8 +168,9 @@ def report(
     study: Annotated[Path, typer.Argument(help="A folder of DICOM of one person, or a cohort of one; only read.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The page; what it says stands as JSON beside it.")] = Path(
         "report.html"),
-    weights: Annotated[Path | None, typer.Option(metavar="RUNS", help="A profile's runs, runs/PROFILE; default those "
-                                                 "that travel with the package.")] = None,
+    weights: Annotated[list[str] | None, typer.Option(
+        metavar="RUNS", help="A profile's runs, runs/PROFILE, or shipped (the default): those that travel with the "
+        "package. May be repeated: each network comes from the first that has it.")] = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "Cardiac MRI",
     keep: Annotated[Path | None, typer.Option(help="Keep cohort and observers in this folder.")] = None,
     threads: Threads = 2,

@@ -5,8 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from cmrlib.cohort import Cohort
-from cmrlib.measures import Conventions, features
+from cmrlib.files import atomic
+from cmrlib.measures import FEATURES, Conventions, features
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.summary import changes, subjects_of
 
 
 def beside(cohort, what: str) -> Path:
@@ -58,6 +60,19 @@ def measured(cohort: Cohort, observer: str, conventions: Conventions, phases: st
     tables = [features(cohort, observer, conventions, phases=kind, subjects=chosen) for kind, chosen in groups.items()]
     table = pd.concat(tables, ignore_index=True).sort_values(["participant_id", "session"], ignore_index=True)
     return table, " and ".join(f"{kind} for {len(chosen)} subjects" for kind, chosen in groups.items())
+
+
+def changed(cohort, against: str, after: pd.DataFrame, conventions: Conventions, phases, path) -> pd.DataFrame:
+    """`summary.changes` from another observer's masks, measured alike, to `after`; written to `path`."""
+    hearts, name, _ = laid_over(cohort, against)
+    people = [one for one in after["participant_id"].unique() if one in set(subjects_of(hearts, name))]
+    if not people:
+        raise ValueError(f"observer {name!r} drew none of these subjects, so there is nothing to compare with")
+    before, _ = measured(hearts, name, conventions, phases, people)
+    table = changes(before, after, FEATURES)
+    with atomic(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+    return table
 
 
 def _frames_drawn(cohort, observer, people) -> dict[str, int]:

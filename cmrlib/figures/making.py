@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from cmrlib import plots
-from cmrlib.figures.pieces import NOT_MADE, PIECES, TABLES, Piece, Table
-from cmrlib.files import atomic
+from cmrlib.figures.pieces import NOT_MADE, PIECES, TABLES, Drawn, Piece, Table
+from cmrlib.files import atomic, read_arrays
 
 ROOT = Path(__file__).parents[2]
 WIDTH_IN = {1: 3.5, 2: 7.2}
@@ -35,8 +35,8 @@ def make_figures(profile: str, runs=None, dest=None) -> pd.DataFrame:
 
 def _draw(piece: Piece, runs, dest):
     manifest = json.loads((runs / piece.notebook / "manifest.json").read_text())
-    figure = piece.draw({name: _read(runs, piece.notebook, name) for name in piece.tables}, manifest["parameters"],
-                        _synthetic(runs))
+    figure = piece.draw({name: _read(runs, piece.notebook, name) for name in piece.tables},
+                        Drawn(manifest["parameters"], _synthetic(runs)))
     _scaled(figure, WIDTH_IN[piece.columns])
     with plt.rc_context(PUBLICATION):
         for suffix in ("pdf", "png"):
@@ -110,9 +110,19 @@ def _markdown(table) -> str:
 
 def overview(figures: pd.DataFrame) -> pd.DataFrame:
     """Every paper figure: where it is made, or why it is not."""
-    left = pd.DataFrame([{"paper": item.split(" figure")[0], "item": item.removeprefix(item.split(" figure")[0] + " "),
-                          "file": "", "notebook": "", "state": f"not made: {why}"} for item, why in NOT_MADE.items()])
+    left = pd.DataFrame([{"paper": item.split(" ")[0], "item": item.split(" ", 1)[1], "file": "", "notebook": "",
+                          "state": f"not made: {why}"} for item, why in NOT_MADE.items()])
     return pd.concat([figures, left], ignore_index=True)
+
+
+def paper_table() -> str:
+    """The README's map as Markdown: paper figure → file → notebook, and what is not made with the reason. The run is
+    runs/PROFILE/NOTEBOOK."""
+    rows = [(f"{one.paper} {one.item}", f"`{one.file}`", f"`{one.notebook}`") for one in (*PIECES, *TABLES)]
+    rows = sorted(rows, key=lambda row: row[1].split("_")[0])
+    rows += [(item, "", f"not made: {why}") for item, why in NOT_MADE.items()]
+    lines = [("paper", "file", "from"), ("---",) * 3, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _folders(profile, runs, dest):
@@ -124,12 +134,20 @@ def _folders(profile, runs, dest):
 def _missing(runs, notebook, tables) -> str:
     if not (runs / notebook / "manifest.json").exists():
         return f"{notebook} has not run"
-    lost = [name for name in tables if not (runs / notebook / "tables" / f"{name}.csv").exists()]
+    lost = [name for name in tables if not _file(runs, notebook, name).exists()]
     return f"{notebook} of this profile made no {', '.join(lost)}" if lost else ""
 
 
-def _read(runs, notebook, table) -> pd.DataFrame:
-    path = runs / notebook / "tables" / f"{table}.csv"
+def _file(runs, notebook, name) -> Path:
+    """Of a table, or of the pictures that a notebook kept."""
+    stem = runs / notebook / "tables" / name
+    return stem.with_suffix(".npz") if stem.with_suffix(".npz").exists() else stem.with_suffix(".csv")
+
+
+def _read(runs, notebook, name):
+    path = _file(runs, notebook, name)
+    if path.suffix == ".npz":
+        return read_arrays(path)
     columns = pd.read_csv(path, nrows=0).columns
     return pd.read_csv(path, dtype={name: str for name in ("participant_id", "session") if name in columns})
 

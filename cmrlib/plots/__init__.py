@@ -1,8 +1,25 @@
 """Pictures: a table (or a cine) in, an ax or a figure out. Nothing is computed here that a table should hold."""
 
-from cmrlib.plots.cines import animate, base_mid_apex, heart_box, phase_sheet, show_slice, stack_picture
+from cmrlib.plots.cines import (
+    animate,
+    base_mid_apex,
+    heart_box,
+    outline_sheet,
+    phase_sheet,
+    show_slice,
+    show_still,
+    stack_picture,
+    still,
+)
 from cmrlib.plots.classification import calibration_figure, loss_panels, model_intervals, roc_pr_figure
-from cmrlib.plots.frames import confidence_error, frame_curves, frame_errors_by, seed_pairs
+from cmrlib.plots.frames import (
+    confidence_error,
+    frame_curves,
+    frame_errors_by,
+    seed_pairs,
+    sequence_pictures,
+    sequence_sheet,
+)
 from cmrlib.plots.heartmae import (
     attention_figure,
     blinded_figure,
@@ -16,7 +33,7 @@ from cmrlib.plots.heartmae import (
     tasks_figure,
     token_evidence,
 )
-from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet
+from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet, step_pictures
 from cmrlib.plots.phantom import cycle_figure, published_figure
 from cmrlib.plots.series import thumbnails
 from cmrlib.plots.sslhf import (
@@ -52,6 +69,7 @@ from cmrlib.plots.valve import (
     points_sheet,
     stage_figure,
     stage_points_figure,
+    valve_overview,
     variability_figure,
 )
 
@@ -61,10 +79,11 @@ __all__ = [
     "coloured_maps", "confidence", "confidence_error", "confusion", "curve_panels", "cycle_figure",
     "disease_figure", "edge_sheet", "evidence_sheet", "explained_bars", "few_labels", "flow_sheet", "frame_curves",
     "frame_errors_by", "gains_figure", "group_heatmap", "heart_box", "loss_curves", "loss_panels", "mark_synthetic",
-    "model_intervals", "motion_curves", "overlap_figure", "overlap_strips", "patch_strips", "phase_sheet",
-    "points_sheet", "precision_figure", "preparation_steps", "pretraining_curves", "published_figure",
-    "ratio_panels", "real_patches", "regression", "restoration_bars", "restoration_sheet", "restored_sheet",
-    "roc_by_method", "roc_pr_figure", "saliency_sheet", "seed_pairs", "segment_heatmap", "show_slice",
-    "stack_picture", "stage_figure", "stage_points_figure", "tasks_figure", "thumbnails", "token_evidence",
-    "use_style", "variability_figure", "volume_curves",
+    "model_intervals", "motion_curves", "outline_sheet", "overlap_figure", "overlap_strips", "patch_strips",
+    "phase_sheet", "points_sheet", "precision_figure", "preparation_steps", "pretraining_curves",
+    "published_figure", "ratio_panels", "real_patches", "regression", "restoration_bars", "restoration_sheet",
+    "restored_sheet", "roc_by_method", "roc_pr_figure", "saliency_sheet", "seed_pairs", "segment_heatmap",
+    "sequence_pictures", "sequence_sheet", "show_slice", "show_still", "stack_picture", "stage_figure",
+    "stage_points_figure", "step_pictures", "still", "tasks_figure", "thumbnails", "token_evidence", "use_style",
+    "valve_overview", "variability_figure", "volume_curves",
 ]

@@ -12,8 +12,31 @@ from PIL import Image
 
 from cmrlib.anatomy import COLOURS, NAMES, NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.plots.style import mark_synthetic
 
 LEVELS = ["base", "mid", "apex"]
+
+
+def still(cine: Cine, t: int, k: int = 0, mask=None) -> dict:
+    """One image of a cine as it is drawn: pixels, their window and aspect, and a mask (rows, columns) or None."""
+    aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
+    return {"pixels": np.array(cine.pixels[t, k]), "window": cine.intensity_window(1, 99.5), "aspect": float(aspect),
+            "mask": None if mask is None else np.array(mask, np.uint8)}
+
+
+def show_still(ax, picture: dict, title: str = "", outlined: bool = True):
+    """A picture of `still` in grey, its structures as filled contours where `outlined`."""
+    low, high = picture["window"]
+    ax.imshow(picture["pixels"], cmap="gray", vmin=low, vmax=high, aspect=picture["aspect"], interpolation="bilinear")
+    mask = picture["mask"] if outlined else None
+    for name, code in STRUCTURES.items():
+        if mask is not None and (mask == code).any():
+            ax.contourf(mask == code, levels=[0.5, 1.5], colors=[COLOURS[name]], alpha=0.25)
+            ax.contour(mask == code, levels=[0.5], colors=[COLOURS[name]], linewidths=1.2)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
 
 
 def show_slice(ax, cine: Cine, t: int, k: int, mask=None, reference=None, box=None, title=""):
@@ -21,21 +44,24 @@ def show_slice(ax, cine: Cine, t: int, k: int, mask=None, reference=None, box=No
 
     box: (row0, row1, column0, column1) to look at. Pixels are drawn with their true aspect.
     """
-    low, high = cine.intensity_window(1, 99.5)
-    aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
-    ax.imshow(cine.pixels[t, k], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
-    for name, code in STRUCTURES.items():
-        if mask is not None and (mask == code).any():
-            ax.contourf(mask == code, levels=[0.5, 1.5], colors=[COLOURS[name]], alpha=0.25)
-            ax.contour(mask == code, levels=[0.5], colors=[COLOURS[name]], linewidths=1.2)
-        if reference is not None and (reference == code).any():
+    show_still(ax, still(cine, t, k, mask), title)
+    for code in STRUCTURES.values() if reference is not None else ():
+        if (reference == code).any():
             ax.contour(reference == code, levels=[0.5], colors=["white"], linewidths=0.9, linestyles="--")
     if box is not None:
         ax.set(xlim=(box[2] - 0.5, box[3] + 0.5), ylim=(box[1] + 0.5, box[0] - 0.5))
-    ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=9)
-    sns.despine(ax=ax, left=True, bottom=True)
     return ax
+
+
+def outline_sheet(pictures: dict, synthetic: bool):
+    """CUSSP's figures 2 and 6: images above, the same with outlines below; pictures: title → `still`. Returns the
+    figure."""
+    figure, axes = plt.subplots(2, len(pictures), figsize=(2.9 * len(pictures), 5.9), squeeze=False)
+    for column, (title, picture) in zip(axes.T, pictures.items()):
+        show_still(column[0], picture, title, outlined=False)
+        show_still(column[1], picture)
+    _structure_legend(figure, *(picture["mask"] for picture in pictures.values()))
+    return mark_synthetic(figure, synthetic)
 
 
 def heart_box(mask, margin: int = 20):
@@ -73,15 +99,15 @@ def stack_picture(cine: Cine, mask=None, reference=None, frames=None, title=""):
             show_slice(ax, cine, t, k, None if mask is None else mask[t, k],
                        None if reference is None else reference[t, k], box, f"{phase}, {level}")
     figure.suptitle(title, fontsize=10)
-    _structure_legend(figure, mask, reference)
+    _structure_legend(figure, mask, reference, reference=reference is not None)
     return figure
 
 
-def _structure_legend(figure, mask, reference):
+def _structure_legend(figure, *masks, reference: bool = False):
     """Names of the structures drawn, beside their colours, below the pictures."""
-    drawn = [s for s, code in STRUCTURES.items() if any(m is not None and (m == code).any() for m in (mask, reference))]
+    drawn = [s for s, code in STRUCTURES.items() if any(m is not None and (m == code).any() for m in masks)]
     handles = [Line2D([], [], color=COLOURS[s], lw=4, alpha=0.6, label=NAMES[s]) for s in drawn]
-    handles += [Line2D([], [], color="grey", ls="--", label="reference")] if reference is not None else []
+    handles += [Line2D([], [], color="grey", ls="--", label="reference")] if reference else []
     if handles:
         figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8)
 

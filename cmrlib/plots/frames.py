@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+from cmrlib.plots.cines import show_still, still
 from cmrlib.plots.style import mark_synthetic
 
 PHASES = {"ed": "ED", "es": "ES"}
@@ -26,6 +27,31 @@ def frame_curves(cases, synthetic: bool):
     axes[0, 0].set_ylabel("ED 1 … ES 0")
     drawn = axes[0, 0].get_legend_handles_labels()
     figure.legend(*drawn, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return mark_synthetic(figure, synthetic)
+
+
+def sequence_pictures(cine, k: int, ed: int, es: int) -> dict:
+    """What `sequence_sheet` draws of one section: its frames (frames, rows, columns), their window and aspect."""
+    return still(cine, 0, k) | {"pixels": np.array(cine.pixels[:, k]), "ed": int(ed), "es": int(es)}
+
+
+def sequence_sheet(case: dict, title: str, synthetic: bool, columns: int = 10):
+    """TempReg-Net's figure 1: all frames of a section, ED framed in orange and ES in green; case: of
+    `sequence_pictures`. Returns the figure."""
+    count = len(case["pixels"])
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.5 * rows + 0.3), squeeze=False)
+    for t, ax in enumerate(axes.flat):
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        if t < count:
+            show_still(ax, case | {"pixels": case["pixels"][t]})
+            phase = next((name for key, name in PHASES.items() if case[key] == t), "")
+            colour = {"ED": "#E69F00", "ES": "#009E73", "": "#333333"}[phase]
+            ax.set_title(f"{t} {phase}".strip(), fontsize=8, color=colour, fontweight="bold" if phase else "normal")
+            if phase:
+                ax.spines[:].set(visible=True, color=colour, linewidth=3)
+    figure.suptitle(title, fontsize=10)
     return mark_synthetic(figure, synthetic)
 
 

@@ -5,31 +5,50 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from cmrlib.anatomy import COLOURS, STRUCTURES
-from cmrlib.plots.cines import show_slice
+from cmrlib.plots.cines import show_slice, show_still, still
 from cmrlib.plots.style import mark_synthetic
 
 RED = "#D62728"
 
 
+def step_pictures(cine, mask, t: int, patch) -> dict:
+    """What `preparation_steps` draws of one frame: `still`, where the patch lies in it, and what became of the patch.
+
+    mask: (frames, slices, rows, columns). patch: of `cussp.prepare`.
+    """
+    shown, plane = shown_frame(cine, patch, t), patch.planes[min(t, len(patch.planes) - 1)]
+    return still(cine, t, 0, mask[t, 0]) | patch_outline(plane, patch.valve, t) | {
+        "cropped": patch.cropped[shown], "equalised": patch.pixels[shown]}
+
+
 def preparation_steps(cases, synthetic: bool):
     """The five steps, a row a cine: cine, segmented, localised, cropped, equalised; returns the figure.
 
-    cases: title → (cine, mask (frames, slices, rows, columns), frame, patch of `cussp.prepare`).
+    cases: title → `step_pictures`; where it has a `score` and its `threshold`, these are step 5.
     """
-    figure, axes = plt.subplots(len(cases), 5, figsize=(13, 2.75 * len(cases)), squeeze=False)
-    for row, (title, (cine, mask, t, patch)) in zip(axes, cases.items()):
-        show_slice(row[0], cine, t, 0, title=title)
-        show_slice(row[1], cine, t, 0, mask[t, 0], title="1 segmented")
-        show_slice(row[2], cine, t, 0, title="2 localised, 3 patch")
-        _outline(row[2], mask[t, 0] == STRUCTURES["la"])
-        draw_patch(row[2], patch.planes[min(t, len(patch.planes) - 1)], patch.valve, t)
-        shown = shown_frame(cine, patch, t)
-        for ax, pixels, name in ((row[3], patch.cropped, "3 cropped, valve across"), (row[4], patch.pixels,
-                                                                                   "4 equalised over the LA's range")):
-            ax.imshow(pixels[shown], cmap="gray", interpolation="bilinear")
-            ax.set_title(name, fontsize=9)
+    steps = 6 if any("score" in case for case in cases.values()) else 5
+    figure, axes = plt.subplots(len(cases), steps, figsize=(2.6 * steps, 2.75 * len(cases)), squeeze=False)
+    for row, (title, case) in zip(axes, cases.items()):
+        show_still(row[0], case, title, outlined=False)
+        show_still(row[1], case, "1 segmented")
+        show_still(row[2], case, "2 localised, 3 patch", outlined=False)
+        _outline(row[2], case["mask"] == STRUCTURES["la"])
+        draw_patch(row[2], case)
+        for ax, name, words in ((row[3], "cropped", "3 cropped, valve across"),
+                                (row[4], "equalised", "4 equalised over the LA's range")):
+            ax.imshow(case[name], cmap="gray", interpolation="bilinear")
+            ax.set_title(words, fontsize=9)
             ax.set_axis_off()
+        if steps == 6:
+            _probability(row[5], case["score"], case["threshold"])
     return mark_synthetic(figure, synthetic)
+
+
+def _probability(ax, score, threshold):
+    ax.barh([0], [score], color=RED if score >= threshold else "#0072B2", height=0.3)
+    ax.axvline(threshold, color="#333333", ls="--", lw=1)
+    ax.set(xlim=(0, 1), ylim=(-0.5, 0.5), yticks=[], xlabel="probability of MR; dashed: threshold")
+    ax.set_title(f"5 predicted: {score:.2f}", fontsize=9)
 
 
 def shown_frame(cine, patch, t: int) -> int:
@@ -37,17 +56,22 @@ def shown_frame(cine, patch, t: int) -> int:
     return round(t * len(patch.pixels) / cine.frames) % len(patch.pixels)
 
 
-def draw_patch(ax, plane, valve, t: int):
-    """Outline of the patch, the valve's centre in frame t, and an arrow along the LV towards the apex."""
+def patch_outline(plane, valve, t: int) -> dict:
+    """Where a patch lies in the image, all (column, row): corners (5, 2), centre of the valve in frame t, and tip of an
+    arrow along the LV towards the apex."""
     rows, columns = plane.shape
     corners = plane.back_points([[-0.5, -0.5], [columns - 0.5, -0.5], [columns - 0.5, rows - 0.5], [-0.5, rows - 0.5],
                                  [-0.5, -0.5]])
     centre = valve.centres_px[t] if np.isfinite(valve.centres_px[t]).all() else valve.centre_px
-    tip = 25 * valve.apical / valve.spacing_mm
+    return {"corners": np.asarray(corners), "centre": centre, "tip": centre + 25 * valve.apical / valve.spacing_mm}
+
+
+def draw_patch(ax, outline):
+    """Corners, centre and tip of `patch_outline`."""
     limits = ax.get_xlim(), ax.get_ylim()
-    ax.plot(*corners.T, color=RED, lw=1.2)
-    ax.plot(*centre, "+", color=RED, ms=9, mew=1.6)
-    ax.annotate("", centre + tip, centre, arrowprops={"arrowstyle": "->", "color": RED})
+    ax.plot(*outline["corners"].T, color=RED, lw=1.2)
+    ax.plot(*outline["centre"], "+", color=RED, ms=9, mew=1.6)
+    ax.annotate("", outline["tip"], outline["centre"], arrowprops={"arrowstyle": "->", "color": RED})
     ax.set(xlim=limits[0], ylim=limits[1])  # a patch that leaves the image does not move it
 
 
@@ -96,7 +120,7 @@ def real_patches(cases):
     figure, axes = plt.subplots(2, max(1, len(cases)), figsize=(2.3 * max(1, len(cases)), 4.9), squeeze=False)
     for column, (title, (cine, mask, t, plane, valve, patch)) in zip(axes.T, cases.items()):
         show_slice(column[0], cine, t, 0, mask, title=title)
-        draw_patch(column[0], plane, valve, t)
+        draw_patch(column[0], patch_outline(plane, valve, t))
         column[1].imshow(patch, cmap="gray", vmin=0, vmax=255)
         column[1].set_title("patch, equalised", fontsize=9)
     for ax in axes[1]:

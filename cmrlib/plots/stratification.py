@@ -12,15 +12,12 @@ TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
 """Colours of the tracks with classes, one set each, so that no colour means two things."""
 
 
-def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool, most: int = 60):
+def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     """Figure 3: dendrogram over subjects, annotation tracks, features as a heat map; returns the figure.
 
-    features: standardised, subjects as rows. groups: `stratification.Groups`. tracks: indexed by participant_id.
-    most: features drawn, those that differ most between the groups.
+    features: of `stratification.telling`. groups: `stratification.Groups`. tracks: indexed by participant_id.
     """
-    numbers = features.loc[groups.labels.index]
-    spread = numbers.groupby(groups.labels).mean().std() if groups.n > 1 else numbers.std()
-    chosen = spread.sort_values(ascending=False).index[:most]
+    numbers, chosen = features.loc[groups.labels.index], features.columns
     heights = [2, *[0.22] * (tracks.shape[1] + 1), 4]
     figure, axes = plt.subplots(len(heights), 1, figsize=(9.5, 2.2 + 0.28 * tracks.shape[1] + 3.4),
                                 gridspec_kw={"height_ratios": heights})

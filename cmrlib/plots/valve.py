@@ -9,7 +9,7 @@ import seaborn as sns
 from PIL import Image
 
 from cmrlib.anatomy import MITRAL_POINTS
-from cmrlib.plots.cines import show_slice
+from cmrlib.plots.cines import show_slice, show_still
 from cmrlib.plots.statistics import bland_altman, regression
 from cmrlib.plots.style import mark_synthetic
 
@@ -17,17 +17,19 @@ COLOURS = ("#E69F00", "#56B4E9")
 STAGE_NAMES = {"stage1": "1", "stage12": "1+2", "stage122": "1+2+2"}
 
 
-def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm: float = 45.0):
-    """Frames side by side with the two points and the line between; the reference's as crosses. points, reference:
-    (frames, 2, 2) as (column, row). Returns the figure."""
+def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm: float = 45.0, columns: int = 4):
+    """Frames with the two points and the line between, `columns` side by side; the reference's points as crosses.
+    points, reference: (frames, 2, 2) as (column, row). Returns the figure."""
     frames = np.linspace(0, cine.frames, 5)[:4].astype(int) if frames is None else frames
-    figure, axes = plt.subplots(1, len(frames), figsize=(2.8 * len(frames), 3), squeeze=False)
-    for ax, t in zip(axes[0], frames):
+    columns = min(columns, len(frames))
+    rows = -(-len(frames) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.8 * columns, 2.8 * rows + 0.2), squeeze=False)
+    for ax, t in zip(axes.flat, frames):
         show_slice(ax, cine, t, 0, box=_box(cine, points, margin_mm), title=f"frame {t}")
         draw_points(ax, points[t], MITRAL_POINTS[cine.view])
         if reference is not None and np.isfinite(reference[t]).all():
             ax.plot(*reference[t].T, "x", color="white", ms=6, mew=1.2, label="reference")
-    axes[0, -1].legend(loc="lower right", fontsize=7, framealpha=0.6)
+    axes.flat[len(frames) - 1].legend(loc="lower right", fontsize=7, framealpha=0.6)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -45,12 +47,18 @@ def _box(cine, points, margin_mm):
     return max(0, low[1]), min(rows - 1, high[1]), max(0, low[0]), min(columns - 1, high[0])
 
 
-def motion_curves(table, title="", reference=None):
+def motion_curves(table, title="", reference=None, stacked: bool = False):
     """Displacement and velocity over time: views thin, their mean thick, the reference's mean dashed. table, reference:
-    rows of valve_motion of one heart. Returns the figure."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3))
-    for ax, value, label in zip(axes, ("displacement_mm", "velocity_cm_s"),
-                                ("displacement (mm, apical +)", "velocity (cm/s, apical +)")):
+    rows of valve_motion of one heart. stacked: above each other, for narrow pages. Returns the figure."""
+    figure, axes = plt.subplots(2, 1, figsize=(4.6, 5.4)) if stacked else plt.subplots(1, 2, figsize=(8.4, 3))
+    _motion(*axes, table, reference)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _motion(displacement, velocity, table, reference=None):
+    for ax, value, label in ((displacement, "displacement_mm", "displacement (mm, apical +)"),
+                             (velocity, "velocity_cm_s", "velocity (cm/s, apical +)")):
         for view, part in table.groupby("view"):
             part = part.sort_values("time_ms")
             ax.plot(part["time_ms"], part[value], lw=2.2 if view == "mean" else 1, marker=".", ms=3, label=view)
@@ -59,9 +67,25 @@ def motion_curves(table, title="", reference=None):
             ax.plot(part["time_ms"], part[value], "k--", lw=1, label="reference")
         ax.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
         ax.set(xlabel="time from ED (ms)", ylabel=label)
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    displacement.legend(frameon=False, fontsize=8)
+
+
+def valve_overview(pictures: dict, motion, synthetic: bool):
+    """MVnet's figure 1: points at ED and ES of both views, and what follows of them: displacement and velocity.
+
+    pictures: title → `still` with `points` (2, 2) and `view`. motion: rows of valve_motion of that heart. Returns the
+    figure.
+    """
+    places = [["p0", "p1", "displacement_mm"], ["p2", "p3", "velocity_cm_s"]]
+    figure, axes = plt.subplot_mosaic(places, figsize=(10, 5.6), width_ratios=[1, 1, 1.5])
+    for n, (title, picture) in enumerate(pictures.items()):
+        show_still(axes[f"p{n}"], picture, title)
+        draw_points(axes[f"p{n}"], picture["points"], MITRAL_POINTS[picture["view"]])
+        axes[f"p{n}"].legend(loc="lower right", fontsize=7, framealpha=0.6)
+    for n in range(len(pictures), 4):
+        axes[f"p{n}"].set_axis_off()
+    _motion(axes["displacement_mm"], axes["velocity_cm_s"], motion)
+    return mark_synthetic(figure, synthetic)
 
 
 def stage_figure(stages, synthetic: bool):

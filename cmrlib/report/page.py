@@ -29,13 +29,15 @@ SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "or
 def make_report(source, out, weights=None, keep=None, title: str = "Cardiac MRI study") -> dict:
     """Examine a study and write the page to `out` (.html) and what it says to the .json beside it; returns that dict.
 
-    source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; default those that travel with
-    the package. keep: folder in which cohort and observers stay, to be corrected or measured again; default: they are
-    removed. title: the page's heading.
+    source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; "shipped", the default, are
+    those that travel with the package. keep: folder in which cohort and observers stay, to be corrected or measured
+    again; default: they are removed. title: the page's heading.
     """
     start, out = time.monotonic(), Path(out)
+    plots.use_style()
     with tempfile.TemporaryDirectory() as folder:
-        found = examine(source, keep or folder, weights or SHIPPED)
+        named = [weights] if isinstance(weights, str | Path) else list(weights or ["shipped"])
+        found = examine(source, keep or folder, [SHIPPED if str(one) == "shipped" else one for one in named])
         pictures = _pictures(found)
         said = _said(found, round(time.monotonic() - start, 1), title)
         page = render(said, pictures)
@@ -50,20 +52,24 @@ def render(said: dict, pictures: list[dict]) -> str:
     """The page of what a report says, and its pictures (kind, caption, data)."""
     environment = Environment(loader=PackageLoader("cmrlib.report", "."), autoescape=select_autoescape(["html"]))
     measures = [row | {"shown": _number(row["value"]), "error": _error(row)} for row in said["measures"]]
+    scores = [row | {"shown": _number(row["value"], small=not row["unit"])} for row in said["scores"]]
     rows = {row["measure"]: row for row in measures}
-    known = [rows[name] for name in KEY if rows[name]["shown"]]
+    known = [rows[name] for name in KEY if name in rows and rows[name]["shown"]]
     absent = {}
     for row in measures:
         if not row["shown"] and not row["refused"]:
             absent.setdefault(row["reason"], []).append(row["description"])
     columns = [name for name in SERIES if any(row.get(name) not in ("", None) for row in said["series"])]
     return environment.get_template("page.html").render(
-        said, version=cmrlib.__version__, measures=measures, absent=absent, key=known, pictures=pictures,
+        said, version=cmrlib.__version__, measures=measures, scores=scores, absent=absent, key=known, pictures=pictures,
         columns=columns, legend=[(NAMES[name], COLOURS[name]) for name in said["structures"]])
 
 
-def _number(value) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}"
+def _number(value, small: bool = False) -> str:
+    """Three digits or so; `small`: a probability."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:.2f}" if small else f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
 def _error(row) -> str:
@@ -89,7 +95,8 @@ def _said(found: Findings, seconds, title) -> dict:
             "person": ", ".join(known) or "sex, age and body size unknown",
             "learned": learned, "missing": found.missing, "convention": str(Conventions()),
             "measures": found.measures.to_dict("records"), "frames": frames, "flags": found.flags,
-            "series": series.where(series.notna(), "").map(_plain).to_dict("records"), "models": found.models}
+            "series": series.where(series.notna(), "").map(_plain).to_dict("records"), "models": found.models,
+            "scores": found.scores}
 
 
 def _plain(value):
@@ -116,11 +123,11 @@ def _cine_pictures(cohort, row) -> list[dict]:
     for level, k in levels.items():
         with tempfile.TemporaryDirectory() as folder:
             path = plots.animate(cine, Path(folder) / "cine.webp", k, mask, 320, box)
-            made.append(_picture(path.read_bytes(), "webp", f"{cine.view} {level}".strip(), "cine"))
+            made.append(_picture(path.read_bytes(), "webp", f"{cine.view.upper()} {level}".strip(), "cine"))
     if "mvnet" in cohort.observers and cohort.observer("mvnet").has(row.cine, "points.tsv"):
         points = point_array(cohort.observer("mvnet").points(row.cine), cine.view, cine.frames)
         names = " and ".join(MITRAL_POINTS[cine.view])
-        made.append(_plot(plots.points_sheet(cine, points), f"{cine.view}: mitral points, {names}"))
+        made.append(_plot(plots.points_sheet(cine, points, columns=2), f"{cine.view.upper()}: mitral points, {names}"))
     return made
 
 
@@ -135,7 +142,7 @@ def _curve_pictures(found) -> list[dict]:
             plots.volume_curves(with_phases(table, found.measured), ax).legend(frameon=False, fontsize=8)
             made.append(_plot(figure, "volumes through the cycle"))
     if len(found.motion):
-        made.append(_plot(plots.motion_curves(found.motion), "motion of the mitral valve"))
+        made.append(_plot(plots.motion_curves(found.motion, stacked=True), "motion of the mitral valve"))
     return made
 
 

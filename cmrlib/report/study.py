@@ -13,9 +13,11 @@ from cmrlib.datasets import ingest, inspect
 from cmrlib.files import read_json
 from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.measures.valve import valve_tables
+from cmrlib.measures.valve import METRICS, valve_tables
 from cmrlib.mvnet import load_trackers, track_cohort
+from cmrlib.report.cards import card_of
 from cmrlib.report.reference import place, refused
+from cmrlib.report.scores import judge
 from cmrlib.tempreg import FrameFinder, find_frames
 from cmrlib.ternausnet import Segmenter, segment_cohort
 
@@ -45,24 +47,27 @@ class Findings:
     flags: list[str] = field(default_factory=list)
     models: list[dict] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    scores: list[dict] = field(default_factory=list)
 
 
 def examine(source, folder, weights) -> Findings:
     """Read a study and let every network look that `weights` has and the study has a view for.
 
     source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; then masks that its
-    observer `ternausnet` drew are taken as they are). folder: where the cohort and the observers
-    ternausnet, tempreg and mvnet are kept. weights: folder with 01_segmentation, 03_tempreg, 04_mvnet (a profile's
-    runs, or shipped ones); what is absent is named in `missing`. Raises ValueError for several people and where there
-    is no cine.
+    observer `ternausnet` drew are taken as they are). folder: where the cohort and the observers ternausnet, tempreg
+    and mvnet are kept. weights: a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet and what
+    `scores.judge` knows (a profile's runs, or shipped ones); each network comes from the first that has it, and what
+    is absent is named in `missing`. Raises ValueError for several people and where there is no cine.
     """
-    folder, weights = Path(folder), Path(weights)
+    folder, homes = Path(folder), homes_of(weights)
     cohort, series = _read(source, folder)
     found, missing, models = [], [], []
     steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
     for name, step in steps.items():
-        made, why, cards = step(cohort, folder, weights / name / "weights")
+        made, why, cards = step(cohort, folder, (homes[name] or Path("nowhere")) / name / "weights")
         found, missing, models = [*found, made], [*missing, *why], [*models, *cards]
+    scores, why, cards = judge(cohort, homes)
+    missing, models = [*missing, *why], [*models, *cards]
     masks, frames, (motion, valve) = found
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
     values = {name: value for row in rows for name, value in row.items()}
@@ -71,8 +76,19 @@ def examine(source, folder, weights) -> Findings:
     flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
     flags += [f"{row.view}: {flag}" for row in cohort.cines.itertuples() for flag in row.flags.split(";")
               if flag and flag not in flags]
-    return Findings(cohort, series, measured_rows(values, cohort, known_errors(weights)), frames, motion, masks,
-                    sorted(set(flags)), models, missing)
+    return Findings(cohort, series, measured_rows(values, cohort, errors_of(homes)), frames, motion, masks,
+                    sorted(set(flags)), models, missing, scores)
+
+
+def homes_of(weights) -> dict:
+    """Notebook → the first of these folders that holds weights of it, None where none does. Raises FileNotFoundError
+    for a folder that is none."""
+    folders = [Path(one) for one in (weights if isinstance(weights, list | tuple) else [weights])]
+    if lost := [str(one) for one in folders if not one.is_dir()]:
+        raise FileNotFoundError(f"no folder of weights: {', '.join(lost)}; name a profile's runs, say runs/quick")
+    names = ("01_segmentation", "03_tempreg", "04_mvnet", "05_cussp", "06_sslhf", "08_heartmae_predict")
+    return {name: next((one for one in folders if any((one / name / "weights").glob("*.safetensors"))), None)
+            for name in names}
 
 
 def _read(source, folder):
@@ -97,7 +113,7 @@ def _segment(cohort, folder, weights):
     views = sorted(set(cohort.cines["view"]) & set(paths))
     if not views:
         return None, ["segmentation: no weights for a view that is here"], []
-    cards = [_card("segmentation", paths[view]) for view in views]
+    cards = [card_of("segmentation", paths[view]) for view in views]
     if "ternausnet" not in cohort.observers:
         segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
         cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
@@ -110,7 +126,7 @@ def _frames(cohort, folder, weights):
     if not path.exists() or (cohort.cines["frames"] < FEWEST_FRAMES).all():
         return pd.DataFrame(), ["ED and ES by TempReg-Net: no weights, or no whole cycle"], []
     table = find_frames(cohort, FrameFinder.load(path), folder / "tempreg")
-    return table[table["slice"] == -1].drop(columns="slice"), [], [_card("ED and ES", path)]
+    return table[table["slice"] == -1].drop(columns="slice"), [], [card_of("ED and ES", path)]
 
 
 def _valve(cohort, folder, weights):
@@ -128,15 +144,8 @@ def _valve(cohort, folder, weights):
     cohort.observers["mvnet"] = Observer(folder / "mvnet")
     smooth_ms = read_json(weights / "smoothing.json")["smooth_ms"]
     least = min(tracker.least_confidence for tracker in trackers.values())
-    cards = [_card("valve", weights / f"{view}_stage2.safetensors") for view in trackers]
+    cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in trackers]
     return valve_tables(cohort, "mvnet", smooth_ms, least_confidence=least), [], cards
-
-
-def _card(what, path) -> dict:
-    """What weights learned from, of their card."""
-    card = read_json(path.with_suffix(".json"))
-    return {"model": what, "weights": path.stem, "learned from": card.get("cohort", "not stated"),
-            "synthetic": bool(card.get("synthetic", False))}
 
 
 def measured_rows(values, cohort, errors) -> pd.DataFrame:
@@ -167,6 +176,15 @@ def _why_not(name, cohort) -> str:
         return "pixel size unknown"
     need = next((need for start, need in NEEDS.items() if name.startswith(start)), "")
     return f"not found; needs {need}" if need else "not found"
+
+
+def errors_of(homes: dict) -> dict[str, dict]:
+    """`known_errors` of each measure from where its own network comes from."""
+    errors = {}
+    for name, home in (("01_segmentation", homes["01_segmentation"]), ("04_mvnet", homes["04_mvnet"])):
+        found = {} if home is None else known_errors(home)
+        errors |= {one: error for one, error in found.items() if (one in METRICS) == (name == "04_mvnet")}
+    return errors
 
 
 def known_errors(weights) -> dict[str, dict]:

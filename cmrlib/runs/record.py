@@ -98,6 +98,7 @@ QUOTED = [
     ("full_09_agreement", "lvef_bias_pct", "phantom, LVEF bias against 3-D truth (points)", 2),
     ("full_09_agreement", "lvef_icc", "phantom, LVEF ICC(A,1)", 3),
 ]
+FIGURE_MARKS = ("<!-- figures: written by `make readme` -->", "<!-- end of figures -->")
 MARKS = ("<!-- record: written by `make readme` -->", "<!-- end of record -->")
 
 
@@ -118,14 +119,18 @@ def results_table() -> str:
 
 
 def write_readme() -> None:
-    """Pool what is to be pooled, and put the results between the README's marks."""
+    """Pool what is to be pooled, and put results and the papers' figures between the README's marks."""
+    from cmrlib.figures import paper_table
+
     for profile in {path.name.split("_0")[0] for path in (ROOT / "figures" / "record").glob("*_rows.csv")}:
         pool(profile)
     path = ROOT / "README.md"
-    before, rest = path.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
+    text = path.read_text()
+    for marks, table in ((MARKS, results_table()), (FIGURE_MARKS, paper_table())):
+        before, rest = text.split(marks[0])
+        text = f"{before}{marks[0]}\n{table}\n{marks[1]}{rest.split(marks[1])[1]}"
     with atomic(path) as part:
-        part.write_text(f"{before}{MARKS[0]}\n{results_table()}\n{MARKS[1]}{after}")
+        part.write_text(text)
 
 
 # Pictures of the README: figure of a run → name in figures/gallery/. Pixels of real hearts: Sunnybrook (CC0) only.

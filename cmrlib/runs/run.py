@@ -151,6 +151,15 @@ class Run:
         self._tables[path.name] = digest(path)
         return table
 
+    def arrays(self, pictures: dict, name: str) -> dict:
+        """Write what a figure of pictures is drawn from to tables/NAME.npz (`files.read_arrays`) and return it."""
+        from cmrlib.files import digest, write_arrays
+
+        path = self._made("tables") / f"{_checked_name(name)}.npz"
+        write_arrays(pictures, path)
+        self._tables[path.name] = digest(path)
+        return pictures
+
     def figure(self, figure, name: str) -> None:
         """Write a figure (or the figure of these axes, or of a seaborn grid) to figures/NAME.png and .pdf."""
         from cmrlib.files import atomic

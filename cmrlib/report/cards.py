@@ -1,0 +1,31 @@
+"""Model cards: what weights learned from, and by whom they err."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from cmrlib.anatomy import VIEW_STRUCTURES
+from cmrlib.files import read_json
+
+
+def card_of(what: str, path) -> dict:
+    """What a page says of weights: model, weights, learned from, synthetic, checked (rows of `by_whom`, of the card
+    itself where they travelled without their run)."""
+    card = read_json(Path(path).with_suffix(".json"))
+    return {"model": what, "weights": Path(path).stem, "learned from": card.get("cohort", "not stated"),
+            "synthetic": bool(card.get("synthetic", False)), "checked": card.get("checked") or by_whom(path)}
+
+
+def by_whom(path) -> list[dict]:
+    """How far weights were off by sex and group, from their run's table by_characteristics: rows of who, what, value,
+    low, high, n, of the view that they are for. Empty where the run wrote no such table."""
+    path = Path(path)
+    table = path.parents[1] / "tables" / "by_characteristics.csv"
+    rows = pd.read_csv(table).dropna(subset=["level_of_it"]).to_dict("records") if table.exists() else []
+    views = {view: path.stem.startswith(view) for view in VIEW_STRUCTURES}
+    rows = [row for row in rows if views.get(row["structure"].rsplit(", ", 1)[-1], True)]
+    value = next((name.removesuffix("_low") for name in (rows[0] if rows else {}) if name.endswith("_low")), "")
+    return [{"who": f"{row['characteristic']} {row['level_of_it']}", "what": f"{value} {row['structure']}",
+             **{name: round(float(row[f"{value}{end}"]), 3) for name, end in (("value", ""), ("low", "_low"),
+                                                                              ("high", "_high"))},
+             "n": int(row["n"])} for row in rows]

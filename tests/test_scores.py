@@ -1,0 +1,103 @@
+"""What the report says beyond measures: scores of CUSSP and SSLHF, predictions of HeartMAE, or why there are none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cmrlib import cussp, heartmae, sslhf
+from cmrlib.cussp.network import Classifier, Encoder
+from cmrlib.heartmae.heads import MultiTask
+from cmrlib.phantom import make_cohort
+from cmrlib.report.page import render
+from cmrlib.report.scores import judge
+from cmrlib.report.study import homes_of
+
+
+@pytest.fixture(scope="module")
+def heart(tmp_path_factory):
+    """One person whose true masks pass for the network's."""
+    made = make_cohort(tmp_path_factory.mktemp("heart") / "cohort", 1, frames=8, size=64, spacing_mm=3.2, slices=5,
+                       views=("sax", "4ch"), workers=1, progress=False)
+    made.observers["ternausnet"] = made.observer("truth")
+    return made
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A profile's runs with untrained weights of 05, 06 and 08, and tables that say how good they were."""
+    folder = tmp_path_factory.mktemp("runs")
+    torch.manual_seed(0)
+    mr = cussp.MitralRegurgitation(Classifier(Encoder(8, 4), 8), cussp.Preprocessing("valve", 32, 100.0, 8))
+    mr.save(folder / "05_cussp" / "weights" / "siam25", label="mr", synthetic=True, cohort="phantom")
+    hf = sslhf.HeartFailure(sslhf.Classifier(sslhf.Design(4, 8)), sslhf.Preprocessing(32, 8, 5.0), precision="fp32")
+    hf.save(folder / "06_sslhf" / "weights" / "sslhf_fold0_seed1", label="hf_type", positive="HFrEF", synthetic=False)
+    design = heartmae.Design(size=32, frames=8, patch=8, tubelet=4, width=16, depth=1, heads=2, decoder_width=8,
+                             decoder_depth=1, decoder_heads=2)
+    weights = folder / "08_heartmae_predict" / "weights"
+    heartmae.save_model(heartmae.MaskedAutoencoder(design, heartmae.Masking()), heartmae.Preprocessing(32, 8, 48, 64),
+                        weights / "flow", synthetic=False, cohort="people")
+    heads = MultiTask(16, heartmae.Tasks(("lvef_pct", "laef_pct", "lvm_g")))  # of no training: everyone's mean
+    heads.target_mean.copy_(torch.tensor([61.5, 40.25, 120.0]))
+    heartmae.Fitted(heads).save(weights / "heads", encoder="flow")
+    auc = pd.DataFrame([("rf", 0.6, 0.5, 0.7, 50), ("siam25", 0.88, 0.8, 0.95, 50)],
+                       columns=["model", "auc", "auc_low", "auc_high", "n"])
+    errors = pd.DataFrame([(f"{n}", target, 50 + error, 50, "flow", 1) for n in range(4) for target, error in (
+        ("lvef_pct", 2 - n % 2 * 4), ("lvm_g", 100))],
+        columns=["participant_id", "target", "predicted", "true", "model", "seed"])
+    for notebook, name, table in (("05_cussp", "table_2", auc), ("08_heartmae_predict", "predictions_cardiac", errors)):
+        (folder / notebook / "tables").mkdir()
+        table.to_csv(folder / notebook / "tables" / f"{name}.csv", index=False)
+    return folder
+
+
+def test_without_weights_the_page_says_so(heart, tmp_path):
+    scores, missing, cards = judge(heart, homes_of(tmp_path))
+    assert scores == cards == [] and len(missing) == 3
+    assert all(one.endswith("not computed, no weights") for one in missing)
+
+
+def test_scores_are_the_networks_own(heart, runs):
+    rows, missing, cards = judge(heart, homes_of(runs))
+    named = {row["name"]: row for row in rows}
+    four, sax = "sub-P0001_view-4ch", "sub-P0001_view-sax"
+    mr = named["probability of mitral regurgitation"]
+    network = cussp.MitralRegurgitation.load(runs / "05_cussp" / "weights" / "siam25")
+    assert mr["value"] == pytest.approx(network.predict(heart.cine(four), heart.observer("truth").mask(four)))
+    assert mr["threshold"] == 0.5 and mr["checked"] == "AUC 0.88 (0.80 to 0.95), 50 phantoms"
+    hf = named["probability of heart failure with HFrEF, if it is heart failure"]
+    network = sslhf.HeartFailure.load(runs / "06_sslhf" / "weights" / "sslhf_fold0_seed1")
+    assert hf["value"] == pytest.approx(network.predict(heart.cine(sax), heart.observer("truth").mask(sax)), abs=0.01)
+    assert hf["checked"] == "" and not missing
+    assert [card["weights"] for card in cards] == ["siam25", "sslhf_fold0_seed1", "flow"]
+
+
+def test_predictions_have_their_error_or_a_reason(heart, runs):
+    rows = {row["name"]: row for row in judge(heart, homes_of(runs))[0]}
+    lvef = rows["predicted LV ejection fraction, from 4CH, SAX"]
+    assert lvef["value"] == pytest.approx(61.5) and lvef["checked"] == "+0.0 ± 2.3, 4 hearts"
+    mass = rows["predicted LV mass, from 4CH, SAX"]  # 100 g off on real hearts, where people differ by 20
+    assert np.isnan(mass["value"]) and "more than twice" in mass["reason"]
+    assert rows["predicted RV ejection fraction, from 4CH, SAX"]["reason"] == "not among what these heads learned"
+    assert rows["predicted LA emptying fraction, from 4CH, SAX"]["value"] == pytest.approx(40.25)
+
+
+def test_a_missing_view_is_the_reason(heart, runs):
+    long_axis = type(heart)(heart.path, heart.description, heart.subjects, heart.cines[heart.cines["view"] == "4ch"],
+                            heart.observers)
+    rows = {row["name"]: row for row in judge(long_axis, homes_of(runs))[0]}
+    hf = rows["probability of heart failure with HFrEF, if it is heart failure"]
+    assert np.isnan(hf["value"]) and hf["reason"] == "needs a SAX cine"
+    said = {"scores": list(rows.values()), "measures": [], "series": [], "structures": [], "models": []}
+    page = render(said | {"frames": [], "flags": [], "missing": []}, [])
+    assert "needs a SAX cine" in page and "AUC 0.88" in page and "not reported" in page
+
+
+def test_each_network_comes_from_the_first_folder_that_has_it(runs, tmp_path):
+    mine = tmp_path / "06_sslhf" / "weights"
+    mine.mkdir(parents=True)
+    (mine / "own.safetensors").write_bytes(b"")
+    homes = homes_of([tmp_path, runs])
+    assert homes["06_sslhf"] == tmp_path and homes["05_cussp"] == runs and homes["04_mvnet"] is None
+    with pytest.raises(FileNotFoundError, match="no folder of weights: .*nowhere"):
+        homes_of([runs, tmp_path / "nowhere"])
