@@ -189,8 +189,8 @@ def cine_of(label, stack: Stack, images: dict, view: str, flags=(), run: int = 1
     for k, row in enumerate(stack.grid):
         for t, frame in enumerate(row):
             if frame is not None:
-                array[t, k] = images.pop(frame)
-                constant |= bool((array[t, k] == array[t, k, 0, 0]).all())
+                array[t, k] = image = images.pop(frame)
+                constant |= bool((image[0] == image[0, 0]).all() and (image == image[0, 0]).all())
     return Cine(array, stack.affine, view, label, session, run, frame_times_ms=stack.frame_times_ms, rr_ms=stack.rr_ms,
                 slice_position_mm=stack.slice_position_mm, spacing_known=stack.first.spacing_mm is not None,
                 flags=(*stack.flags, *flags, *["constant_images"] * constant),
