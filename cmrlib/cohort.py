@@ -21,13 +21,15 @@ class Annotation:
 
     mask: (frames, slices, rows, columns) uint8, 255 where nobody looked.
     annotated: frame → structures drawn in it; a structure that is not listed was not drawn, so its absence
-    says nothing. points: POINT_COLUMNS. frames: ed, es, ed_frac, es_frac, confidence (0-based).
+    says nothing. points: POINT_COLUMNS. frames: ed, es, ed_frac, es_frac, confidence (0-based). flags: what whoever
+    drew the mask warns of.
     """
 
     mask: np.ndarray | None = None
     annotated: dict[int, tuple[str, ...]] = field(default_factory=dict)
     points: pd.DataFrame | None = None
     frames: dict | None = None
+    flags: tuple[str, ...] = ()
 
 
 def stem(cine_name: str) -> Path:
@@ -56,7 +58,8 @@ class Observer:
         sidecar = read_json(self._file(cine_name, "dseg.json"))
         corrected = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
         mask, _ = map_nifti(corrected if corrected.exists() else self._file(cine_name, "dseg.nii"))
-        return Annotation(mask, {int(t): tuple(s) for t, s in sidecar["annotated"].items()})
+        annotated = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}
+        return Annotation(mask, annotated, flags=tuple(sidecar.get("flags", ())))
 
     def points(self, cine_name: str) -> pd.DataFrame:
         return read_tsv(self._file(cine_name, "points.tsv"))
@@ -79,9 +82,10 @@ class Observer:
             check_mask(cine, annotation)
             suffix = "dseg.nii.gz" if 4 * len(annotation.annotated) < cine.frames else "dseg.nii"
             write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
-            annotated = {str(t): list(s) for t, s in annotation.annotated.items()}
-            write_json({"annotated": annotated, "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"},
-                       self._file(cine.name, "dseg.json"))
+            sidecar = {"annotated": {str(t): list(s) for t, s in annotation.annotated.items()},
+                       "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"}
+            sidecar |= {"flags": list(annotation.flags)} if annotation.flags else {}
+            write_json(sidecar, self._file(cine.name, "dseg.json"))
         if annotation.points is not None:
             write_tsv(annotation.points[POINT_COLUMNS], self._file(cine.name, "points.tsv"))
         if annotation.frames is not None:
@@ -89,6 +93,14 @@ class Observer:
 
     def write_measures(self, table: pd.DataFrame):
         write_tsv(table, self.path / "measures.tsv")
+
+
+def missing_pictures(cine: Cine) -> np.ndarray:
+    """(slices, frames) bool: pictures that were never there, which the reader left black. Nothing is said of them."""
+    missing = np.zeros((cine.slices, cine.frames), bool)
+    for k, t in cine.meta.get("missing", ()):
+        missing[int(k), int(t)] = True
+    return missing
 
 
 def check_mask(cine: Cine, annotation: Annotation):

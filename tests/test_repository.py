@@ -27,7 +27,7 @@ LOCK = {
 # A module imports from the lines above its own, and on its own line from what stands left of it.
 LEVELS = [
     "anatomy files cine",
-    "cohort study splits quality ingest measures overlap agreement stratification summary",
+    "cohort study splits quality appearance ingest measures overlap agreement stratification summary",
     "datasets phantom blocks training weights",
     "ternausnet tempreg mvnet cussp sslhf heartmae",
     "plots figures viewer report runs cli",
