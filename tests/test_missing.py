@@ -90,10 +90,11 @@ def test_masks_say_nothing_of_a_missing_picture(cohort, tmp_path):
 def test_ed_and_es_come_from_whole_sections(cohort, tmp_path):
     finder = tempreg.FrameFinder(TempRegNet(Design(size=32, width=3, features=8, hidden=6)),
                                  tempreg.Preprocessing(2.0, 32, FRAMES), "fp32")
-    table = finder.predict(cine("sax", 3)).set_index("slice")
+    hole, whole = cine("sax", 3), replace(cine("sax", 2), meta={}, frame_times_ms=None)
+    curves, table = finder.curves(hole), finder.predict(hole).set_index("slice")
+    assert np.isnan(curves[2]).all() and np.isfinite(curves[:2]).all()
     assert table.loc[2].isna().all() and np.isfinite(table.loc[[0, 1, -1], "ed_frac"]).all()
-    two = replace(cine("sax", 3), pixels=cine("sax", 3).pixels[:, :2], meta={}, frame_times_ms=None, rr_ms=None)
-    assert table.loc[-1, "ed_frac"] == finder.predict(two).set_index("slice").loc[-1, "ed_frac"]
+    assert table.loc[-1, "ed_frac"] == finder.decoded(whole, curves[:2]).set_index("slice").loc[-1, "ed_frac"]
     found = tempreg.find_frames(cohort, finder, tmp_path / "frames").set_index(["view", "slice"])
     assert found.loc["4ch", "ed_frac"].isna().all() and np.isfinite(found.loc[("sax", -1), "ed_frac"])
     observer = Cohort.open(cohort.path, [tmp_path / "frames"]).observer("frames")

@@ -205,7 +205,7 @@ def test_mistriggered_slices_of_the_phantom_are_measured(hearts):
     late = np.isfinite(seen) & (true != 0)
     assert late.sum() > 0.7 * (true != 0).sum() >= 7 and np.corrcoef(true[late], seen[late])[0, 1] > 0.85
     assert np.median(np.abs(seen[late] - true[late])) < 0.03
-    assert (np.abs(seen[np.abs(true) > quality.LAG_SHARE]) > quality.LAG_SHARE).mean() > 0.6
+    assert (np.abs(seen[np.abs(true) > quality.LAG_SHARE]) > quality.LAG_SHARE).mean() > 0.4
     others = np.concatenate([seen[true == 0], *(quality.slice_lags(quality.likeness(cine)) for cine in hearts[0])])
     assert (np.abs(others) > quality.LAG_SHARE).mean() < 0.02
 

@@ -13,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from cmrlib.datasets import KINDS
 from cmrlib.runs import load_profile, parameters, record, resolve
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +122,17 @@ def test_environment_yml_is_python_pip_and_the_lock():
 def test_the_readme_quotes_the_record():
     text = f"{record.MARKS[0]}\n{record.results_table()}\n{record.MARKS[1]}"
     assert text in (ROOT / "README.md").read_text(), "run `make readme`"
+
+
+def test_the_readme_has_a_whole_page_on_each_data_set():
+    text = f"{record.PAGE_MARKS[0]}\n{record.dataset_pages()}\n{record.PAGE_MARKS[1]}"
+    assert text in (ROOT / "README.md").read_text(), "run `make readme`"
+    pages = text.split("<details>")[1:]
+    assert {re.search("<code>(.*)</code>", page)[1] for page in pages} == {*KINDS, "sscrofa"}
+    for page in pages:
+        parts = ("Source: ", "Licence: ", "Layout", "Labels", "Fills ", "Known to be wrong with")
+        lacking = [part for part in parts if part.lower() not in " ".join(page.split()).lower()]
+        assert not lacking, f"{page[:60]}: {lacking}"
 
 
 def test_pictures_are_small_enough_to_clone():

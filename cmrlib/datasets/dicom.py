@@ -1,18 +1,18 @@
 """A folder of DICOM files as it leaves a scanner or PACS: MR cines, any nesting, any file names.
 
-Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source that is one folder of files, or of series
-of one study, is one subject, or one a patient where headers name several (see finding.py). Several studies of a subject
-become sessions. Classic images, a file a frame, and enhanced multi-frame files (see multiframe.py), with or without
-preamble. Licence: the source's own. Labels: none. Fills participants (sex, age, height, weight) and, in each cine's
-sidecar, vendor, field strength and the header fields that ordered its frames. Views are named as views.py says;
-`views={series or folder: view}` is the user's word.
+Source: yours. Licence: the source's own. Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source
+that is one folder of files, or of series of one study, is one subject, or one a patient where headers name several (see
+finding.py). Several studies of a subject become sessions. Classic images, a file a frame, and enhanced multi-frame
+files (see multiframe.py), with or without preamble. Labels: none. Fills participants (sex, age, height, weight) and, in
+each cine's sidecar, vendor, field strength and the header fields that ordered its frames. Views are named as views.py
+says; `views={series or folder: view}` is the user's word.
 
 Known to be wrong with such data: UIDs that differ in every file, absent instance numbers, file order that is not time
 order, trigger times that are none, SliceLocation that is no distance, the same slice twice (repeats.py has the rule),
 other images of the examination (purpose.py), images missing. Files that are no image of a cine, or cannot be decoded,
-are listed as rejected; a hole in a cine stays black, without time, and flagged.
-Names, UIDs, dates, descriptions and paths are read for sorting only and never written; but subject labels come from
-folder names (hashed where seven digits): rename folders that are called after people.
+are listed as rejected; a hole in a cine stays black, without time, and flagged. Names, UIDs, dates, descriptions and
+paths are read for sorting only and never written; but subject labels come from folder names (hashed where seven
+digits): rename folders that are called after people.
 """
 
 import hashlib

@@ -5,6 +5,7 @@ row a subject too (PROFILE_NOTEBOOK_rows.csv), so that folds which ran on differ
 PROFILE_pooled.json, written by `make readme`.
 """
 
+import ast
 import csv
 import io
 import json
@@ -99,6 +100,7 @@ QUOTED = [
     ("full_09_agreement", "lvef_icc", "phantom, LVEF ICC(A,1)", 3),
 ]
 MARKS = ("<!-- record: written by `make readme` -->", "<!-- end of record -->")
+PAGE_MARKS = ("<!-- data sets: written by `make readme` -->", "<!-- end of data sets -->")
 
 
 def results_table() -> str:
@@ -117,15 +119,27 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
+def dataset_pages() -> str:
+    """A folded page a data set for the README: the docstring of its reader."""
+    pages = []
+    for path in sorted((ROOT / "cmrlib" / "datasets").glob("*.py")):
+        title, _, text = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")
+        if text.startswith("Source"):
+            pages.append(f"<details><summary><code>{path.stem}</code>: {title}</summary>\n\n{text}\n\n</details>")
+    return "\n".join(pages)
+
+
 def write_readme() -> None:
-    """Pool what is to be pooled, and put the results between the README's marks."""
+    """Pool what is to be pooled, and put the results and the data sets' pages between the README's marks."""
     for profile in {path.name.split("_0")[0] for path in (ROOT / "figures" / "record").glob("*_rows.csv")}:
         pool(profile)
     path = ROOT / "README.md"
-    before, rest = path.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
+    readme = path.read_text()
+    for (begin, end), text in ((MARKS, results_table()), (PAGE_MARKS, dataset_pages())):
+        before, rest = readme.split(begin)
+        readme = f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
     with atomic(path) as part:
-        part.write_text(f"{before}{MARKS[0]}\n{results_table()}\n{MARKS[1]}{after}")
+        part.write_text(readme)
 
 
 # Pictures of the README: figure of a run → name in figures/gallery/. Pixels of real hearts: Sunnybrook (CC0) only.
