@@ -26,13 +26,15 @@ class Annotation:
 
     mask: (frames, slices, rows, columns) uint8, 255 where nobody looked.
     annotated: frame → structures drawn in it; a structure that is not listed was not drawn, so its absence
-    says nothing. points: POINT_COLUMNS. frames: ed, es, ed_frac, es_frac, confidence (0-based).
+    says nothing. points: POINT_COLUMNS. frames: ed, es, ed_frac, es_frac, confidence (0-based). flags: what whoever
+    drew the mask warns of.
     """
 
     mask: np.ndarray | None = None
     annotated: dict[int, tuple[str, ...]] = field(default_factory=dict)
     points: pd.DataFrame | None = None
     frames: dict | None = None
+    flags: tuple[str, ...] = ()
 
 
 def stem(cine_name: str) -> Path:
@@ -59,14 +61,14 @@ class Observer:
         if not self.has(cine_name):
             raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
         sidecar = read_json(self._file(cine_name, "dseg.json"))
-        annotated = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}
+        annotated, flags = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}, tuple(sidecar.get("flags", ()))
         by_hand = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
         if not by_hand.exists():
-            return Annotation(map_nifti(self._file(cine_name, "dseg.nii"))[0], annotated)
+            return Annotation(map_nifti(self._file(cine_name, "dseg.nii"))[0], annotated, flags=flags)
         mask, affine = map_nifti(by_hand)
         if "affine" in sidecar:
             mask = as_written(mask, affine, np.array(sidecar["affine"]), sidecar["shape"], annotated, by_hand)
-        return Annotation(mask, annotated)
+        return Annotation(mask, annotated, flags=flags)
 
     def points(self, cine_name: str) -> pd.DataFrame:
         return read_tsv(self._file(cine_name, "points.tsv"))
@@ -93,9 +95,10 @@ class Observer:
             if to_correct:
                 grid = {"shape": annotation.mask.shape, "affine": cine.affine}
             write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
-            annotated = {str(t): list(s) for t, s in annotation.annotated.items()}
-            write_json({"annotated": annotated, "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"} | grid,
-                       self._file(cine.name, "dseg.json"))
+            sidecar = {"annotated": {str(t): list(s) for t, s in annotation.annotated.items()},
+                       "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"} | grid
+            sidecar |= {"flags": list(annotation.flags)} if annotation.flags else {}
+            write_json(sidecar, self._file(cine.name, "dseg.json"))
         if annotation.points is not None:
             write_tsv(annotation.points[POINT_COLUMNS], self._file(cine.name, "points.tsv"))
         if annotation.frames is not None:
@@ -103,6 +106,14 @@ class Observer:
 
     def write_measures(self, table: pd.DataFrame):
         write_tsv(table, self.path / "measures.tsv")
+
+
+def missing_pictures(cine: Cine) -> np.ndarray:
+    """(slices, frames) bool: pictures that were never there, which the reader left black. Nothing is said of them."""
+    missing = np.zeros((cine.slices, cine.frames), bool)
+    for k, t in cine.meta.get("missing", ()):
+        missing[int(k), int(t)] = True
+    return missing
 
 
 def check_mask(cine: Cine, annotation: Annotation):

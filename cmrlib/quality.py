@@ -1,42 +1,48 @@
 """What a cine's pixels say about how it was taken, before anyone measures on it: numbers and flags, no corrections.
 
 Everything is looked for near the heart, which is where grey values change most through the cycle. Methods and
-thresholds are ours, set on phantom hearts of seed 101; tests/test_quality.py counts on hearts of another seed, and on
-real ones where they are at hand, how many are found and how many flagged for nothing. A flag says: look at this cine.
+thresholds are ours, set on phantom hearts of seeds 101 and 202; tests/test_quality.py counts on hearts of another seed,
+and on real ones where they are at hand, how many are found and how many flagged for nothing. A flag says: look at this
+cine.
 
 * `slices_shifted`: a slice's heart lies elsewhere in its plane than between its neighbours' (another breath-hold).
 * `slices_out_of_time`: a slice shows the heart at another instant of the cycle than the others (mis-triggered).
 * `frames_out_of_order`: pictures follow each other more smoothly when two frames of a slice are exchanged.
 * `contrast_low`: blood is hardly brighter than muscle, or the difference drowns in noise.
 * `rr_differs_between_series`: cines of one session were taken at heart rates more than a tenth apart.
-* `unlike_training`: grey values and sharpness are not those of the hearts that a network was trained on.
 
-What they cannot see: a shift through the plane; slices that do not resemble their neighbours or move little (about
-half, mostly at base and apex: NaN), with them most mis-triggered slices of the phantom, for these are blurred besides;
-two neighbouring frames exchanged; mis-triggering of a single long-axis slice. benchmarks/quality.py prints the rates.
+What they cannot see: a shift through the plane; slices that do not resemble their neighbours (about half, mostly at
+base and apex) or, in time, other slices (a quarter): NaN; mis-triggering that moves a slice by less than a twentieth of
+the cycle, or blurs it only; two neighbouring frames exchanged; mis-triggering of a single long-axis slice. Whether a
+heart looks like those that a network learned from is told by `cmrlib.appearance`. benchmarks/quality.py prints the
+rates.
 """
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
 
 from cmrlib.cine import Cine
+from cmrlib.cohort import missing_pictures
 
-SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.08, 1.5, 0.28, 6.0, 0.1
+SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.06, 1.5, 0.28, 6.0, 0.1
 """Where flags begin: mm, share of the cycle, mean steps between frames, (blood - muscle) / (blood + muscle), times the
 noise, share of the RR interval."""
 
-_REACH_MM, _NEAR_MM = 60.0, 45.0  # half the side of the square around the heart; of the smaller one for grey values
+_REACH_MM, NEAR_MM = 60.0, 45.0  # half the side of the square around the heart; of the smaller one for grey values
 _NOMINAL_MM = 1.5  # pixels of unknown size: for the square only, nothing is given in mm then
 _FEWEST_FRAMES = 8
+_HARMONICS, _ALIKE = 4, 0.85  # of the cycle that count when slices are compared in time; the correlation it takes
 
 
 def quality(cine: Cine) -> dict:
     """Largest numbers of one cine behind its flags, NaN where unknown: shift_mm, lag_share, disorder, contrast, cnr."""
-    contrast, cnr = blood_contrast(cine)
-    values = {"shift_mm": slice_shifts_mm(cine), "lag_share": np.abs(slice_lags(cine)), "disorder": disorder(cine)}
+    centre = heart_centre(cine)
+    (contrast, cnr), alike = blood_contrast(cine, centre), likeness(cine, centre)
+    values = {"shift_mm": slice_shifts_mm(cine, centre), "lag_share": np.abs(slice_lags(alike)),
+              "disorder": disorder(alike)}
     largest = {name: float(np.nanmax(found)) if np.isfinite(found).any() else float("nan")
                for name, found in values.items()}
     return largest | {"contrast": contrast, "cnr": cnr}
@@ -65,7 +71,8 @@ def flagged(cines: list[Cine]) -> list[Cine]:
 # --- where the heart is ----------------------------------------------------------------------------------------------
 
 
-def _pixel_mm(cine):
+def nominal_mm(cine):
+    """Pixel size (row, column) in mm, a usual one where it is unknown."""
     return cine.spacing_mm[1:] if cine.spacing_known else (_NOMINAL_MM, _NOMINAL_MM)
 
 
@@ -74,35 +81,47 @@ def _blurred(image, mm, pixel_mm):
     return cv2.GaussianBlur(image, (0, 0), sigmaX=mm / pixel_mm[1], sigmaY=mm / pixel_mm[0])
 
 
-def heart_box(cine: Cine, reach_mm: float = _REACH_MM) -> tuple[slice, slice]:
-    """(rows, columns) of a square around the place of most change through the cycle, within the image."""
-    pixel_mm = _pixel_mm(cine)
-    frames = cine.pixels[:: max(1, cine.frames // 10)]
-    change = sum(frames[:, k].astype(np.float32).std(axis=0) for k in range(cine.slices))
-    change = _blurred(change, 15, pixel_mm)
-    centre = np.unravel_index(change.argmax(), change.shape)
-    return tuple(slice(max(0, int(c - reach_mm / mm)), int(c + reach_mm / mm) + 1) for c, mm in zip(centre, pixel_mm))
+def heart_centre(cine: Cine) -> tuple[int, int]:
+    """(row, column) of the place of most change through the cycle."""
+    frames, there = slice(None, None, max(1, cine.frames // 10)), ~missing_pictures(cine)
+    change = sum(cine.pixels[frames, k][there[k, frames]].astype(np.float32).std(axis=0)
+                 for k in range(cine.slices) if there[k, frames].any())
+    change = _blurred(change, 15, nominal_mm(cine))
+    return np.unravel_index(change.argmax(), change.shape)
 
 
-def _window(shape):
+def heart_box(cine: Cine, reach_mm: float = _REACH_MM, centre=None) -> tuple[slice, slice]:
+    """(rows, columns) of a square around `centre`, by default `heart_centre`, within the image."""
+    centre = heart_centre(cine) if centre is None else centre
+    return tuple(slice(max(0, int(c - reach_mm / mm)), int(c + reach_mm / mm) + 1)
+                 for c, mm in zip(centre, nominal_mm(cine)))
+
+
+def window(shape):
     """Falls to zero at the edges, so that what enters or leaves the square does not count."""
     return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
 
 
-def _blocks(cine, blur_mm):
-    """Per slice the frames near the heart (frames, pixels): smoothed, windowed, without their mean over time."""
-    box, pixel_mm = heart_box(cine), _pixel_mm(cine)
-    for k in range(cine.slices):
-        block = np.stack([_blurred(image.astype(np.float32), blur_mm, pixel_mm)[::2, ::2]
+def likeness(cine: Cine, centre=None) -> np.ndarray:
+    """(slices, frames, frames): products of a slice's smoothed frames near the heart, their mean over time taken off.
+
+    Who compares slices or frames in time need not see more. NaN for slices that lack a frame.
+    """
+    box, pixel_mm, missing = heart_box(cine, centre=centre), nominal_mm(cine), missing_pictures(cine).any(1)
+    alike = np.full((cine.slices, cine.frames, cine.frames), np.nan)
+    for k in np.flatnonzero(~missing):
+        block = np.stack([_blurred(image.astype(np.float32), 3, pixel_mm)[::2, ::2]
                           for image in cine.pixels[(slice(None), k, *box)]])
-        block *= _window(block.shape[1:])
-        yield (block - block.mean(0)).reshape(cine.frames, -1)
+        block *= window(block.shape[1:])
+        block = (block - block.mean(0)).reshape(cine.frames, -1)
+        alike[k] = block @ block.T
+    return alike
 
 
 # --- between slices --------------------------------------------------------------------------------------------------
 
 
-def slice_shifts_mm(cine: Cine) -> np.ndarray:
+def slice_shifts_mm(cine: Cine, centre=None) -> np.ndarray:
     """In-plane distance (slices,) of each slice's heart from the middle between its neighbours' hearts, in mm.
 
     By cross-correlation of edges in the pictures' mean over time; what rests around the heart makes them look smaller.
@@ -112,12 +131,12 @@ def slice_shifts_mm(cine: Cine) -> np.ndarray:
     shifts = np.full(cine.slices, np.nan)
     if cine.slices < 3 or not cine.spacing_known:
         return shifts
-    box, pixel_mm = heart_box(cine), _pixel_mm(cine)
+    box, pixel_mm, there = heart_box(cine, centre=centre), nominal_mm(cine), ~missing_pictures(cine)
     images = []
     for k in range(cine.slices):
-        image = cine.pixels[(slice(None), k, *box)].mean(0, dtype=np.float32)
+        image = cine.pixels[(there[k], k, *box)].mean(0, dtype=np.float32)
         edges = _blurred(image, 2, pixel_mm) - _blurred(image, 8, pixel_mm)
-        images.append(edges / (_blurred(np.abs(edges), 12, pixel_mm) + 1e-3) * _window(image.shape))
+        images.append(edges / (_blurred(np.abs(edges), 12, pixel_mm) + 1e-3) * window(image.shape))
     one = np.array([_displacement(a, b, pixel_mm) for a, b in pairwise(images)])
     two = np.array([_displacement(a, b, pixel_mm) for a, b in zip(images, images[2:])])
     gap_mm = np.linalg.norm(one[:-1, :2] + one[1:, :2] - two[:, :2], axis=1)
@@ -146,57 +165,83 @@ def _top(before, at, after):
     return 0.5 * (before - after) / bend if bend < 0 else 0.0
 
 
-def slice_lags(cine: Cine) -> np.ndarray:
+def slice_lags(alike) -> np.ndarray:
     """How far ahead in the cycle each slice (slices,) shows the heart than most others do, as a share of the cycle.
 
-    By the slices' first principal component over time. NaN where a slice moves little, or in another way. Needs three
-    slices and eight frames.
+    alike: of `likeness`. Which frames of a slice resemble each other, and how much, is a picture of its cycle that
+    needs no common grey values, direction or place: of two slices it is the same but for a step along its diagonal.
+    Each slice is put where most others that resemble it by more than `_ALIKE` ask it to be. NaN where fewer than two
+    do. Needs three slices and eight frames.
     """
-    lags = np.full(cine.slices, np.nan)
-    if cine.slices < 3 or cine.frames < _FEWEST_FRAMES:
+    slices, frames = alike.shape[:2]
+    lags = np.full(slices, np.nan)
+    if slices < 3 or frames < _FEWEST_FRAMES:
         return lags
-    curves, energy = zip(*map(_curve, _blocks(cine, 4)))
-    moving = np.array(energy) > 0.3 * max(energy)
-    pairs = np.array([[_lag(one, other) for other in curves] for one in curves])  # lag, correlation
-    found = pairs[:, np.where(moving, pairs[moving, :, 1].sum(0), 0).argmax()]
-    usable = moving & (found[:, 1] > 0.9)
-    if usable.sum() >= 3:
-        lags[usable] = found[usable, 0] - np.median(found[usable, 0])
+    spectra = [_cycle_spectrum(one) for one in alike]
+    steps, weights = np.zeros((slices, slices)), np.zeros((slices, slices))
+    for i, j in combinations(range(slices), 2):
+        steps[i, j], weights[i, j] = _step_between(spectra[i], spectra[j], frames)
+        steps[j, i], weights[j, i] = -steps[i, j], weights[i, j]
+    weights[weights < _ALIKE] = 0
+    usable = (weights > 0).sum(1) >= 2
+    if usable.sum() < 3:
+        return lags
+    place = np.zeros(slices)
+    for _ in range(20):
+        place = np.array([_weighted_median(steps[k] + place, weights[k]) for k in range(slices)])
+        place -= np.median(place[usable])
+    lags[usable] = place[usable]
     return lags
 
 
-def _curve(block, harmonics=4):
-    """A slice's most common change through the cycle (frames,), its first harmonics of length 1; and its energy."""
-    values, vectors = np.linalg.eigh(block @ block.T)
-    spectrum = np.fft.rfft(vectors[:, -1])
-    spectrum[0] = spectrum[harmonics + 1 :] = 0
-    curve = np.fft.irfft(spectrum, len(block))
-    return curve / (np.linalg.norm(curve) + 1e-12), values[-1]
+def _cycle_spectrum(products) -> np.ndarray:
+    """Low harmonics (2 h + 1, 2 h + 1) of the distances between all frames of a slice, of length 1; 0 of none."""
+    if not np.isfinite(products).all():
+        return np.zeros((2 * _HARMONICS + 1,) * 2, complex)
+    frames, size = np.arange(len(products)), np.diag(products)
+    distances = np.sqrt(np.maximum(size[:, None] + size - 2 * products, 0))
+    # a frame's distance from itself is noise less than from any other: neighbours stand in
+    distances[frames, frames] = (distances[frames, frames - 1] + distances[frames - 1, frames]) / 2
+    low = np.arange(-_HARMONICS, _HARMONICS + 1)
+    spectrum = np.fft.fft2(distances - distances.mean())[np.ix_(low, low)]
+    return spectrum / (np.linalg.norm(spectrum) + 1e-12)
 
 
-def _lag(curve, template, fine=16):
-    """(share of the cycle that a curve is ahead of a template, their correlation then); signs are arbitrary."""
-    score = np.fft.irfft(np.conj(np.fft.rfft(curve)) * np.fft.rfft(template), fine * len(curve)) * fine
+def _step_between(one, other, frames, fine=8):
+    """(share of the cycle that one slice is ahead of another, their correlation then), up to a fifth either way."""
+    low = np.arange(-_HARMONICS, _HARMONICS + 1)
+    shared = np.zeros(fine * frames, complex)
+    np.add.at(shared, low[:, None] + low, np.conj(one) * other)
+    score = np.fft.ifft(shared).real * len(shared)
     fifth = len(score) // 5
     near = np.r_[0:fifth, -fifth:0]
-    best = near[np.abs(score[near]).argmax()]
-    return best / len(score), abs(score[best])
+    best = near[score[near].argmax()]
+    return best / len(score), score[best]
+
+
+def _weighted_median(values, weights) -> float:
+    if not weights.any():
+        return 0.0
+    order = np.argsort(values)
+    share = weights[order].cumsum()
+    return values[order][np.searchsorted(share, share[-1] / 2)]
 
 
 # --- between frames --------------------------------------------------------------------------------------------------
 
 
-def disorder(cine: Cine, farthest: int = 4) -> np.ndarray:
+def disorder(alike, farthest: int = 4) -> np.ndarray:
     """By how many mean steps the way through a slice's pictures (slices,) gets shorter when two frames change places.
 
-    Frames up to `farthest` apart; 0 where no exchange helps, NaN for slices that move little and below eight frames.
+    alike: of `likeness`. Frames up to `farthest` apart; 0 where no exchange helps, NaN for slices that move little and
+    below eight frames.
     """
-    gains = np.full(cine.slices, np.nan)
-    if cine.frames < _FEWEST_FRAMES:
+    gains = np.full(len(alike), np.nan)
+    if alike.shape[1] < _FEWEST_FRAMES:
         return gains
-    energy = np.zeros(cine.slices)
-    for k, block in enumerate(_blocks(cine, 3)):
-        values, vectors = np.linalg.eigh(block @ block.T)
+    energy = np.zeros(len(alike))
+    for k in np.flatnonzero(np.isfinite(alike).all((1, 2))):
+        values, vectors = np.linalg.eigh(alike[k])
         places = vectors[:, -6:] * np.sqrt(np.maximum(values[-6:], 0))
         distances = np.linalg.norm(places[:, None] - places[None], axis=2)
         gains[k], energy[k] = _shortening(distances, farthest), values[-1]
@@ -217,20 +262,20 @@ def _shortening(distances, farthest):
 # --- grey values -----------------------------------------------------------------------------------------------------
 
 
-def blood_contrast(cine: Cine) -> tuple[float, float]:
+def blood_contrast(cine: Cine, centre=None) -> tuple[float, float]:
     """(blood - muscle) / (blood + muscle), and that difference over the noise's standard deviation.
 
     Blood and muscle are the ends of what the pixels see that change most, where the wall moves to and fro; median over
     the middle slices. NaN where grey values are not positive there or nothing moves.
     """
-    box, pixel_mm = heart_box(cine, _NEAR_MM), _pixel_mm(cine)
+    box, pixel_mm, there = heart_box(cine, NEAR_MM, centre), nominal_mm(cine), ~missing_pictures(cine)
     found = []
     for k in range(cine.slices // 4, max(cine.slices // 4 + 1, 3 * cine.slices // 4)):
-        block = cine.pixels[(slice(None), k, *box)].astype(np.float32)
+        block = cine.pixels[(there[k], k, *box)].astype(np.float32)
         smooth = np.sort(np.stack([_blurred(image, 2, pixel_mm) for image in block]), axis=0)
-        skip = 0 if cine.frames < 3 else max(1, cine.frames // 10)
+        skip = 0 if len(block) < 3 else max(1, len(block) // 10)
         dark, bright = smooth[skip], smooth[-1 - skip]
-        change = (bright - dark) * _window(dark.shape)
+        change = (bright - dark) * window(dark.shape)
         most = change >= np.percentile(change, 99)
         blood, muscle = np.median(bright[most]), np.median(dark[most])
         noise = 1.4826 * np.median(np.abs(cv2.filter2D(block[0], -1, _LAPLACIAN))) / 6  # Immerkær, CVIU 1996
@@ -240,49 +285,3 @@ def blood_contrast(cine: Cine) -> tuple[float, float]:
 
 
 _LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-_BANDS_MM = (64.0, 32.0, 16.0, 8.0, 4.0)
-
-
-def appearance(cine: Cine) -> np.ndarray:
-    """What the heart looks like to a network (11,), free of brightness: grey-value quantiles, log power in octaves of
-    wavelengths from 64 to 4 mm relative to the first, contrast and log contrast-to-noise."""
-    box, pixel_mm = heart_box(cine, _NEAR_MM), _pixel_mm(cine)
-    image = cine.pixels[(0, cine.slices // 2, *box)].astype(np.float32)
-    low, high = np.percentile(image, [1, 99])
-    image = (image - low) / max(high - low, 1e-6)
-    power = np.abs(np.fft.fft2((image - image.mean()) * _window(image.shape))) ** 2
-    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, mm) for n, mm in zip(image.shape, pixel_mm)), indexing="ij"))
-    bands = [power[(frequency >= 1 / long) & (frequency < 1 / short)].sum() + 1e-6
-             for long, short in pairwise(_BANDS_MM)]
-    contrast, cnr = blood_contrast(cine)
-    return np.r_[np.percentile(image, [5, 10, 25, 50, 75, 90]), np.log10(np.array(bands[1:]) / bands[0]),
-                 np.nan_to_num(contrast), np.log10(max(np.nan_to_num(cnr), 1e-3))]
-
-
-def appearance_reference(cines) -> dict:
-    """The hearts a network is trained on, as plain numbers for its weights' card (`card["appearance"]`).
-
-    mean, sd: of `appearance`; limit: the mean distance of these cines from their own mean and three standard
-    deviations. Raises ValueError for fewer than five cines.
-    """
-    seen = np.array([appearance(cine) for cine in cines])
-    if len(seen) < 5:
-        raise ValueError(f"a reference of appearance needs at least 5 cines, got {len(seen)}")
-    reference = {"mean": seen.mean(0), "sd": np.maximum(seen.std(0, ddof=1), 0.02)}
-    apart = np.array([_distance(one, reference) for one in seen])
-    return {name: value.tolist() for name, value in reference.items()} | {
-        "limit": float(apart.mean() + 3 * apart.std(ddof=1)), "n": len(seen)}
-
-
-def appearance_flags(cine: Cine, reference: dict) -> tuple[str, ...]:
-    """`unlike_training` where a cine is farther from the reference than its limit."""
-    return ("unlike_training",) if appearance_distance(cine, reference) > reference["limit"] else ()
-
-
-def appearance_distance(cine: Cine, reference: dict) -> float:
-    """Root mean square of the standard scores of a cine's appearance in a reference of `appearance_reference`."""
-    return _distance(appearance(cine), reference)
-
-
-def _distance(seen, reference) -> float:
-    return float(np.sqrt(np.mean(((seen - reference["mean"]) / reference["sd"]) ** 2)))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,17 @@ def test_world_coordinates_round_trip():
 # --- nothing half written --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32, ">u2"])
+def test_arrays_are_written_as_nibabel_writes_them(tmp_path, kind):
+    pixels, affine = np.arange(4 * 3 * 6 * 5).reshape(4, 3, 6, 5).astype(kind), np.diag([-1.5, -1.2, 8, 1])
+    for name in ("a.nii", "a.nii.gz"):
+        assert files.write_nifti(tmp_path / name, pixels[:, ::-1], affine, 35.5) == files.digest(tmp_path / name)
+        image = files.nib.load(tmp_path / name)
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj).T, pixels[:, ::-1])
+    files.nib.save(files.nib.load(tmp_path / "a.nii"), tmp_path / "b.nii")
+    assert (tmp_path / "a.nii").read_bytes() == (tmp_path / "b.nii").read_bytes()
+
+
 def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), files.atomic(tmp_path / "x.json") as part:
         part.write_text("half")
@@ -182,21 +194,23 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 def test_a_full_disk_stops_the_ingest_and_a_rerun_completes_it(tmp_path, monkeypatch):
     items, dest = {"a1": "", "b2": "", "c3": ""}, tmp_path / "cohort"
-    save, calls = files.nib.save, []
+    atomic, calls = files.atomic, []
 
-    def full_disk(image, path):
-        calls.append(path)
-        if len(calls) == 3:
-            Path(path).write_bytes(b"half a file")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save(image, path)
-    monkeypatch.setattr(files.nib, "save", full_disk)
+    @contextmanager
+    def full_disk(path):
+        calls.extend([path] * (Path(path).suffix in (".nii", ".gz")))
+        with atomic(path) as part:
+            if len(calls) == 3:
+                part.write_bytes(b"half a file")
+                raise OSError(errno.ENOSPC, "No space left on device")
+            yield part
+    monkeypatch.setattr(files, "atomic", full_disk)
     with pytest.raises(OSError, match="No space left"):
         build_cohort(items, read_made, dest, DESCRIPTION, workers=1, progress=False)
     assert not list(dest.rglob(".part-*")) and not list(dest.rglob("sub-b2*.nii"))
     with pytest.raises(FileNotFoundError, match="interrupted"):
         Cohort.open(dest)
-    monkeypatch.setattr(files.nib, "save", save)
+    monkeypatch.setattr(files, "atomic", atomic)
     build_cohort(items, read_made, dest, DESCRIPTION, workers=1, progress=False)
     build_cohort(items, read_made, tmp_path / "undisturbed", DESCRIPTION, workers=1, progress=False)
     assert contents(dest) == contents(tmp_path / "undisturbed")

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from cmrlib import figures
+from cmrlib.datasets import KINDS
 from cmrlib.runs import load_profile, parameters, record, resolve
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ LOCK = {
 # A module imports from the lines above its own, and on its own line from what stands left of it.
 LEVELS = [
     "anatomy files cine",
-    "cohort study splits quality ingest measures overlap agreement stratification summary",
+    "cohort study splits quality appearance ingest measures overlap agreement stratification summary",
     "datasets phantom sharding blocks training weights distributed",
     "ternausnet tempreg mvnet cussp sslhf heartmae classifiers",
     "plots figures viewer report runs cli",
@@ -127,6 +128,17 @@ def test_the_readme_quotes_the_record():
 def test_the_readme_maps_every_figure_of_the_papers():
     text = f"{record.FIGURE_MARKS[0]}\n{figures.paper_table()}\n{record.FIGURE_MARKS[1]}"
     assert text in (ROOT / "README.md").read_text(), "run `make readme`"
+
+
+def test_the_readme_has_a_whole_page_on_each_data_set():
+    text = f"{record.PAGE_MARKS[0]}\n{record.dataset_pages()}\n{record.PAGE_MARKS[1]}"
+    assert text in (ROOT / "README.md").read_text(), "run `make readme`"
+    pages = text.split("<details>")[1:]
+    assert {re.search("<code>(.*)</code>", page)[1] for page in pages} == {*KINDS, "sscrofa"}
+    for page in pages:
+        parts = ("Source: ", "Licence: ", "Layout", "Labels", "Fills ", "Known to be wrong with")
+        lacking = [part for part in parts if part.lower() not in " ".join(page.split()).lower()]
+        assert not lacking, f"{page[:60]}: {lacking}"
 
 
 def test_pictures_are_small_enough_to_clone():

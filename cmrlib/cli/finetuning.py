@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement import bootstrap
+from cmrlib.appearance import training_appearance
 from cmrlib.blocks import sample_table
 from cmrlib.cli.segmenting import Weights, only
 from cmrlib.cohort import Cohort, Observer
@@ -162,6 +163,7 @@ def _train_on_all(cohort, observer, weights, splits, out, recipe):
     print(f"{view}: the weights to keep", flush=True)
     split = splits[splits["fold"] == 0].set_index("participant_id")["split"].replace("test", "train")
     tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-all.pt", recipe)
+    tuned.appearance = training_appearance(cohort, view, split.index[split == "train"])
     known = sorted({*weights.card.get("trained_on", []), *cohort.cines["digest"]})
     start = {key: weights.card.get(key) for key in ("cohort", "cohort_digest", "seed", "epochs")}
     tuned.save(out / "weights" / view, cohort=cohort.description["Name"], synthetic=cohort.synthetic,

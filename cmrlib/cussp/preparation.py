@@ -6,7 +6,7 @@ import numpy as np
 
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.cine import Cine, Plane
-from cmrlib.cohort import Annotation
+from cmrlib.cohort import Annotation, missing_pictures
 from cmrlib.measures.arealength import valve_middle
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.studies import given_phases
@@ -101,6 +101,8 @@ def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) ->
         raise ValueError(f"a patch at the valve is not of kind {preprocessing.kind!r}; see `centre_crop`")
     if cine.frames < FEWEST_FRAMES:
         raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
+    if missing_pictures(cine)[0].any():
+        raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     valve = locate(cine, annotation)
     planes = patch_planes(cine, valve, preprocessing)
     outside = float(np.mean([outside_share(plane) for plane in planes]))
@@ -242,10 +244,13 @@ def window_frames(frames: int, ed: float, count: int) -> np.ndarray:
 def centre_crop(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) -> Patch:
     """What the CNN-LSTM sees: an upright square around the centre of mass of all frames' grey values (section 2.2.2).
 
-    kind "heart": what the observer gave to no chamber or wall is black. Raises RefusedError for fewer than 8 frames.
+    kind "heart": what the observer gave to no chamber or wall is black. Raises RefusedError for fewer than 8
+    frames and where one is missing.
     """
     if cine.frames < FEWEST_FRAMES:
         raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
+    if missing_pictures(cine)[0].any():
+        raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     low, high = cine.intensity_window()
     mean = np.clip((np.asarray(cine.pixels[:, 0], np.float32).mean(0) - low) / (high - low), 0, 1)
     rows, columns = np.indices(mean.shape)

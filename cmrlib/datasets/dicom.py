@@ -1,18 +1,18 @@
 """A folder of DICOM files as it leaves a scanner or PACS: MR cines, any nesting, any file names.
 
-Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source that is one folder of files, or of series
-of one study, is one subject, or one a patient where headers name several (see finding.py). Several studies of a subject
-become sessions. Classic images, a file a frame, and enhanced multi-frame files (see multiframe.py), with or without
-preamble. Licence: the source's own. Labels: none. Fills participants (sex, age, height, weight) and, in each cine's
-sidecar, vendor, field strength and the header fields that ordered its frames. Views are named as views.py says;
-`views={series or folder: view}` is the user's word.
+Source: yours. Licence: the source's own. Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source
+that is one folder of files, or of series of one study, is one subject, or one a patient where headers name several (see
+finding.py). Several studies of a subject become sessions. Classic images, a file a frame, and enhanced multi-frame
+files (see multiframe.py), with or without preamble. Labels: none. Fills participants (sex, age, height, weight) and, in
+each cine's sidecar, vendor, field strength and the header fields that ordered its frames. Views are named as views.py
+says; `views={series or folder: view}` is the user's word.
 
 Known to be wrong with such data: UIDs that differ in every file, absent instance numbers, file order that is not time
 order, trigger times that are none, SliceLocation that is no distance, the same slice twice (repeats.py has the rule),
 other images of the examination (purpose.py), images missing. Files that are no image of a cine, or cannot be decoded,
-are listed as rejected; a hole in a cine stays black, without time, and flagged.
-Names, UIDs, dates, descriptions and paths are read for sorting only and never written; but subject labels come from
-folder names (hashed where seven digits): rename folders that are called after people.
+are listed as rejected; a hole in a cine stays black, without time, and flagged. Names, UIDs, dates, descriptions and
+paths are read for sorting only and never written; but subject labels come from folder names (hashed where seven
+digits): rename folders that are called after people.
 """
 
 import hashlib
@@ -189,8 +189,8 @@ def cine_of(label, stack: Stack, images: dict, view: str, flags=(), run: int = 1
     for k, row in enumerate(stack.grid):
         for t, frame in enumerate(row):
             if frame is not None:
-                array[t, k] = images.pop(frame)
-                constant |= bool((array[t, k] == array[t, k, 0, 0]).all())
+                array[t, k] = image = images.pop(frame)
+                constant |= bool((image[0] == image[0, 0]).all() and (image == image[0, 0]).all())
     return Cine(array, stack.affine, view, label, session, run, frame_times_ms=stack.frame_times_ms, rr_ms=stack.rr_ms,
                 slice_position_mm=stack.slice_position_mm, spacing_known=stack.first.spacing_mm is not None,
                 flags=(*stack.flags, *flags, *["constant_images"] * constant),

@@ -1,9 +1,10 @@
 """Kaggle Data Science Bowl 2015, the hand-drawn four-chamber images: LV cavities of 298 patients.
 
-Source: github.com/woshialex/diagnose-heart, `manual_lax4ch.zip`; the images are those of the challenge (Kaggle's rules
-for data: research only). Layout: `…/images/ch4_PATIENT_FRAME.jpg` and `…/contours/…` of the same name, 246×246.
-Labels there: dark on white is the LV cavity; it ends in a straight edge at the mitral plane. Fills observer `manual`
-(structure lv only) and measures of observer `kaggle` (volumes of the challenge, where its tables lie beside the zip).
+Source: github.com/woshialex/diagnose-heart, `manual_lax4ch.zip`; the images are those of the challenge. Licence:
+Kaggle's rules for its data, research only. Layout: `…/images/ch4_PATIENT_FRAME.jpg` and `…/contours/…` of the same
+name, 246×246. Labels there: dark on white is the LV cavity; it ends in a straight edge at the mitral plane. Fills
+observer `manual` (structure lv only) and measures of observer `kaggle` (volumes of the challenge, where its tables lie
+beside the zip).
 
 Known to be wrong with it: JPEG, resampled, so pixel size and orientation are lost; some are mirrored, some show the
 outflow tract (five chambers); the two frames of a patient are not reliably ED and ES, so the larger cavity is called ED

@@ -1,11 +1,11 @@
 """Kaggle Data Science Bowl 2015, the challenge's DICOM tree: SAX, 2CH and 4CH cines of 1,140 patients, no masks.
 
-Source: https://www.kaggle.com/c/second-annual-data-science-bowl (Kaggle's rules: research only). Layout:
+Source: https://www.kaggle.com/c/second-annual-data-science-bowl. Licence: Kaggle's rules, research only. Layout:
 `train|validate|test/…/NNN/study/sax_5/IM-4562-0001.dcm`, `2ch_21`, `4ch_22`; `train.csv`, `validate.csv` (Id, Systole,
 Diastole in mL) anywhere above or beside. Labels: none. Fills participants (sex, age), measures of observer `kaggle`.
 Subjects are called DSBNNN, as those of the hand-drawn images (`dsb2015`).
 
-No whole patient was read here: layout and quirks follow public solutions. Known to be wrong with it: no file has a
+No real sample was read: layout and quirks follow public solutions. Known to be wrong with it: no file has a
 SeriesInstanceUID; folder numbers are no slice order; slices were repeated (a third number in the file name); patients
 761 (black), 595 and 599 (damaged), 416 (30 frames in SAX, 21 in long axis), 643, 579, 277, 341 (slices far out or at
 one place), some without 4CH or with three slices only. All of it goes through the reader of `dicom`.

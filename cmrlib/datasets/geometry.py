@@ -132,8 +132,8 @@ def _parallel(frames) -> list[list[Frame]]:
     for frame in frames:
         for group in groups:
             like = group[0]
-            spacings = like.spacing_mm or 0, frame.spacing_mm or 0
-            same_grid = like.shape == frame.shape and np.allclose(*spacings, atol=1e-3)
+            same_grid = like.shape == frame.shape and (like.spacing_mm == frame.spacing_mm or np.allclose(
+                like.spacing_mm or 0, frame.spacing_mm or 0, atol=1e-3))
             if same_grid and ((like.orientation * frame.orientation).sum(1) >= cosine).all():
                 group.append(frame)
                 break

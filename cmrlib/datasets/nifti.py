@@ -1,6 +1,6 @@
 """Cines as NIfTI files in any folders: 4-D files, a 3-D file a frame, plain trees and trees in the manner of BIDS.
 
-Source and licence: yours. Layout: `SRC/SUBJECT/…/any.nii[.gz]`, `sub-X/[ses-Y/]…` as in BIDS, or files side by side
+Source: yours. Licence: yours. Layout: `SRC/SUBJECT/…/any.nii[.gz]`, `sub-X/[ses-Y/]…` as in BIDS, or files side by side
 named `SUBJECT_VIEW.nii.gz`; 3-D files of one folder that differ in a number are frames in its order. Views come from
 geometry where a short-axis stack is there, else from file or folder names, or `views={file or folder: view}`. Times
 come from `pixdim` (the unit must make a human heart rate), or from a JSON of the same name: FrameTimes and RRInterval
@@ -9,8 +9,8 @@ in seconds, a row a slice or one for all. Labels: files called gt, seg, mask or 
 Fills participants (from BIDS' participants.tsv), with `labels` observer `manual`.
 
 Known to be wrong with such files: sform against qform, units absent or wrong, spacing of zero repaired to 1 mm by
-readers, gzip's checksum never compared, dcm2niix's -m n splitting a cine into 3-D files. RepetitionTime in a sidecar
-is not the frame step of a cine and is never read.
+readers, gzip's checksum never compared, dcm2niix's -m n splitting a cine into 3-D files. RepetitionTime in a sidecar is
+not the frame step of a cine and is never read.
 """
 
 import json

@@ -92,8 +92,9 @@ def without_copies(frames: list[Frame], identity, same_pixels, refused: list) ->
     kept = {}
     for frame in frames:
         mark = identity(frame)
-        numbers = np.nan_to_num([*frame.position, frame.trigger_ms, frame.temporal, frame.instance], nan=-1.0)
-        likes = kept.setdefault((mark, frame.shape, frame.series, *numbers) if mark else frame, [])
+        numbers = [*frame.position.tolist(), frame.trigger_ms, frame.temporal, frame.instance]
+        known = tuple(None if number != number else number for number in numbers)  # NaN is like nothing, not even NaN
+        likes = kept.setdefault((mark, frame.shape, frame.series, known) if mark else frame, [])
         if any(same_pixels(frame, like) for like in likes):
             refused.append((frame, "the same instance twice"))
         else:

@@ -1,9 +1,9 @@
 """Pig hearts by three readings: contour areas of 40 short-axis cines of 11 pigs, ED and ES, no millimetres.
 
-Source: chfc-cmi/cmr-cine-sscrofa, Zenodo 7684034 (no licence file in the snapshot). `contour_areas.csv` has a
-row a contour: observer, scan, pig, slice, phase, contour (endo, epi; 3 and 4 are RV), area_px2. obs0_rep0
-against obs0_rep1 is intra-, against obs1_rep0 inter-observer. The pixel size is unknown: ejection fraction is
-all that is comparable.
+Source: chfc-cmi/cmr-cine-sscrofa, Zenodo 7684034. Licence: no file of one in the snapshot. Layout: `contour_areas.csv`,
+a row a contour: observer, scan, pig, slice, phase, contour, area_px2. Labels there: endo, epi; 3 and 4 are RV. Fills no
+cohort but a table of ejection fractions (`contour_ef`), for tests of agreement: obs0_rep0 against obs0_rep1 is intra-,
+against obs1_rep0 inter-observer. The pixel size is unknown: ejection fraction is all that is comparable.
 
 Known to be wrong with it: scan A15 has no ED by obs1, whose EF is therefore missing.
 """

@@ -3,13 +3,13 @@
 Source: https://www.cardiacatlas.org/sunnybrook-cardiac-data (Radau et al., MIDAS Journal 2009). Licence: CC0 1.0.
 Layout, anywhere below the source: images as `SCD0000101.tar.xz` (read in place) or a folder `SCD0000101`; contours as
 `SC-HF-I-1/…/IM-0001-NNNN-icontour-manual.txt` (i: endocardium at ED and ES, o: epicardium at ED only), one "x y" a
-line; `link.csv` and `scd_patientdata.csv` tie the two names together. The full release's zero-padded names
-(SC-HF-I-01) and deeper folders are read too. Fills participants (sex, age, group: HF-I, HF-NI, HYP, N) and observer
-`manual`: LV cavity at ED and ES, myocardium at ED, measures from exact polygon areas × slice distance.
+line; `link.csv` and `scd_patientdata.csv` tie the two names together. The full release's zero-padded names (SC-HF-I-01)
+and deeper folders are read too. Labels: contours, no masks. Fills participants (sex, age, group: HF-I, HF-NI, HYP, N)
+and observer `manual`: LV cavity at ED and ES, myocardium at ED, measures from exact polygon areas × slice distance.
 
-NNNN is the DICOM InstanceNumber, slice·20 + phase + 1. Coordinates count from the corner of the first pixel, so half
-a pixel is taken off: around the 56 endocardial contours of the three cines at hand the strongest edge lies
-(-0.7, -0.4) ± 0.1 pixel beside the coordinates as written. Areas do not depend on it.
+NNNN is the DICOM InstanceNumber, slice·20 + phase + 1. Coordinates count from the corner of the first pixel, so half a
+pixel is taken off: around the 56 endocardial contours of the three cines at hand the strongest edge lies (-0.7, -0.4) ±
+0.1 pixel beside the coordinates as written. Areas do not depend on it.
 
 Known to be wrong with it: ED is the last or second-last frame; SliceLocation steps by two thirds of the true slice
 distance; 9 to 11 of the 10 to 13 slices are contoured, the others are 255; the o-contours of SC-HF-I-6 belong to other

@@ -1,10 +1,11 @@
 """UK Biobank's cine MRI, fields 20208 (long axis) and 20209 (short axis): zips of DICOM files, read in place.
 
-Source: https://www.ukbiobank.ac.uk, to approved researchers only; nothing made from it may name a participant.
-Layout, anywhere below the source: `EID_20208_2_0.zip`, `EID_20209_2_0.zip`; `_3_0` is the repeat visit. Inside: DICOM
-files side by side and `manifest.csv`. Labels: none. Fills participants (sex, age, height, weight where the headers say
-so); the visit is the session (2, 3); a further archive of one visit (`_2_1`) is a session of its own (2array1), and
-both are flagged. Participants' numbers are hashed with the archive's own checksums as salt: keep no table of them.
+Source: https://www.ukbiobank.ac.uk. Licence: its transfer agreement, for approved researchers; nothing made from it may
+name a participant. Layout, anywhere below the source: `EID_20208_2_0.zip`, `EID_20209_2_0.zip`; `_3_0` is the repeat
+visit. Inside: DICOM files side by side and `manifest.csv`. Labels: none. Fills participants (sex, age, height, weight
+where the headers say so); the visit is the session (2, 3); a further archive of one visit (`_2_1`) is a session of its
+own (2array1), and both are flagged. Participants' numbers are hashed with the archive's own checksums as salt: keep no
+table of them.
 
 No real sample was read: layout and quirks follow public code (ukbb_cardiac, Heart_Pipeline) and its issues. Known to be
 wrong with it: the manifest is called `manifest.cvs` at times, its column `series discription`, its dates hold commas;

@@ -14,6 +14,7 @@ from fastai.torch_core import TensorBase
 from fasttransform import ItemTransform
 
 from cmrlib.cine import Cine
+from cmrlib.measures import whole_sections
 
 LARGEST = 2**15 - 1
 """Clips travel as 16-bit integers; pixels beyond that are scaled down."""
@@ -157,7 +158,8 @@ def section_table(cohort, split: pd.Series, views=None, sax_share: float = 0.5, 
     """One row a section: participant_id, cine, view, k, frames, split.
 
     sax_share: of the short-axis sections so many are kept, drawn for each cine by seed and name (§ 3: half, because
-    they outnumber the long axis 10 to 3). split: participant_id → side; subjects who are not in it are left out.
+    they outnumber the long axis 10 to 3). split: participant_id → side; subjects who are not in it are left out, and
+    sections that lack a frame.
     Raises ValueError where nothing is left.
     """
     rows = []
@@ -168,7 +170,8 @@ def section_table(cohort, split: pd.Series, views=None, sax_share: float = 0.5, 
         if row.view == "sax" and sax_share < 1:
             rng = np.random.default_rng([seed, *row.cine.encode()])
             slices = sorted(rng.permutation(row.slices)[: max(1, round(sax_share * row.slices))].tolist())
-        rows += [(row.participant_id, row.cine, row.view, k, row.frames, split[row.participant_id]) for k in slices]
+        rows += [(row.participant_id, row.cine, row.view, k, row.frames, split[row.participant_id])
+                 for k in slices if k in whole_sections(cohort, row)]
     if not rows:
         raise ValueError(f"{cohort.path.name} has no section of these subjects and views ({views or 'all'}); it has "
                          f"{', '.join(sorted(set(cohort.cines['view'])))}")

@@ -10,7 +10,7 @@ import numpy as np
 from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
-from cmrlib.measures.studies import cycle_ms, frame_times_ms
+from cmrlib.measures.studies import cycle_ms, frame_times_ms, missing_frames
 from cmrlib.measures.volumes import voxel_counts
 
 _PARTNER = {"la": "lv", "lv": "la", "ra": "rv"}
@@ -87,6 +87,8 @@ def chamber_curve(cine: Cine, annotation: Annotation, structure: str) -> tuple[n
         if structure in drawn:
             valve = _mitral_middle(cine, annotation, t) if structure != "ra" else None
             area[t], length[t] = area_length(np.asarray(annotation.mask[t, 0]), spacing, structure, valve)
+    gone = missing_frames(cine)
+    area[gone] = length[gone] = np.nan
     return area, length
 
 
@@ -96,6 +98,7 @@ def areas_mm2(cine: Cine, annotation: Annotation, structure: str) -> np.ndarray:
     for t, drawn in annotation.annotated.items():
         if structure in drawn:
             area[t] = voxel_counts(annotation.mask[t, 0], (structure,))[0] * pixel
+    area[missing_frames(cine)] = np.nan
     return area
 
 

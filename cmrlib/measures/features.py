@@ -8,8 +8,8 @@ from cmrlib.measures.arealength import biplane_curve, has_structure, phase_of, s
 from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, extremes, peak_rates
 from cmrlib.measures.names import MEASURES, indexed_features
 from cmrlib.measures.quality import quality_flags
-from cmrlib.measures.studies import cycle_ms, frame_times_ms, given_phases, studies
-from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, missing_frames, volumes
+from cmrlib.measures.studies import cycle_ms, frame_times_ms, given_phases, missing_frames, studies
+from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, volumes
 from cmrlib.measures.walls import study_walls, wide_walls
 
 KEYS = ["participant_id", "session", "convention", "flags", "ed_frame", "es_frame"]
@@ -28,9 +28,9 @@ def features(
 ) -> pd.DataFrame:
     """What one observer's masks say of each subject and session: KEYS, then `MEASURES` that masks can give.
 
-    Undefined is NaN, its reason is in `flags` (joined by `;`). phases: "given" (the observer's frames, else
-    the cohort's ED and ES, else the curve) or "curve". frames_from: an observer whose ED and ES count.
-    walls: AHA segments too. LA and RA extremes come from their own curves. Raises ValueError where the
+    Undefined is NaN, its reason is in `flags` (joined by `;`), with what the observer warns of itself. phases: "given"
+    (the observer's frames, else the cohort's ED and ES, else the curve) or "curve". frames_from: an observer whose ED
+    and ES count. walls: AHA segments too. LA and RA extremes come from their own curves. Raises ValueError where the
     observer drew nothing.
     """
     if phases not in ("given", "curve"):
@@ -42,6 +42,7 @@ def features(
         row, flags = _body(people.loc[participant], bsa)
         _ventricles(row, flags, found, conventions, phases, walls)
         _long_axis(row, flags, found)
+        flags += [f"{flag}:{view}" for view, (_, annotation) in found.items() for flag in annotation.flags]
         keys = {
             "participant_id": participant,
             "session": session,

@@ -16,7 +16,7 @@ from scipy.signal import find_peaks
 from cmrlib.anatomy import MITRAL_POINTS
 from cmrlib.cine import Cine
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit, _basis
-from cmrlib.measures.studies import cycle_ms, frame_times_ms
+from cmrlib.measures.studies import cycle_ms, frame_times_ms, missing_frames
 
 PHASES = np.linspace(0, 1, 501)
 PROMINENCE = 0.15
@@ -106,6 +106,7 @@ def view_motion(cine: Cine, points_px, ed: int | None = None, smooth_ms: float =
     if points.shape != (cine.frames, 2, 2):
         raise ValueError(f"{cine.name}: points have shape {points.shape}, expected {(cine.frames, 2, 2)}")
     known = np.isfinite(points).all((1, 2))
+    known[missing_frames(cine)] = False
     if known.sum() < FEWEST_FRAMES:
         raise ValueError(f"{cine.name}: mitral points in {known.sum()} of {cine.frames} frames; motion needs "
                          f"{FEWEST_FRAMES}")

@@ -12,6 +12,7 @@ import numpy as np
 from cmrlib.anatomy import BACKGROUND, MYOCARDIAL_DENSITY_G_PER_ML, NOT_ANNOTATED, STRUCTURES, codes
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
+from cmrlib.measures.studies import missing_frames
 
 _CHOICES = {
     "papillary": ("as drawn", "in cavity"),
@@ -175,11 +176,6 @@ def volumes(
                 result[t, s] = _weigh(counts[:, s], widths, conventions.summation) * pixel
     result[missing_frames(cine)] = np.nan
     return result
-
-
-def missing_frames(cine: Cine) -> list[int]:
-    """Frames of which at least one slice has no picture (the reader left it black): nothing is measured on them."""
-    return sorted({int(t) for _, t in cine.meta.get("missing", ())})
 
 
 def _frame_counts(mask, structures, drawn, conventions):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from cmrlib.anatomy import MITRAL_POINTS
 from cmrlib.cine import Cine
-from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer
+from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer, missing_pictures
 from cmrlib.files import write_json
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.mvnet.blocks import Look, picture
@@ -39,31 +39,37 @@ class ViewTracker:
         self.precision, self.least_confidence = precision, least_confidence
 
     def stages(self, cine: Cine, passes: int = 2) -> dict[str, np.ndarray]:
-        """Stage → points (frames, 2, 2) as (column, row) of the native image. passes: how often stage 2 runs."""
+        """Stage → points (frames, 2, 2) as (column, row) of the native image, NaN in frames that are missing.
+
+        passes: how often stage 2 runs. Raises ValueError for another view, and where no frame is there.
+        """
         require_valve_view(cine)
         if cine.view != self.view:
             raise ValueError(f"{cine.name}: these networks are for view {self.view}, the cine is {cine.view}")
-        points = self._pass(0, cine, [self.looks[0].plane(cine)] * cine.frames)
+        there = np.flatnonzero(~missing_pictures(cine)[0])
+        if not len(there):
+            raise ValueError(f"{cine.name}: every frame is missing; read the study again")
+        points = self._pass(0, cine, there, [self.looks[0].plane(cine)] * len(there))
         found = {STAGES[0]: points}
         for n in range(passes if self.networks[1] is not None else 0):
             if _lengths(points, spacing_or_one(cine)).min() > SHORTEST_MM:  # else nothing can be set upright
-                points = self._pass(1, cine, self._upright(cine, points))
+                points = self._pass(1, cine, there, self._upright(cine, there, points))
             found[STAGES[n + 1] if n < 2 else f"stage1{'2' * (n + 1)}"] = points
-        return found
+        return {stage: _spread(points, there, cine.frames) for stage, points in found.items()}
 
-    def _upright(self, cine, points):
+    def _upright(self, cine, there, points):
         """A plane a frame: all share the first frame's, unless a cohort kept single frames of unknown geometry."""
         look, mirrored = self.looks[1], None
-        if not knows_orientation(cine) and cine.frames >= FEWEST_FRAMES:
-            ed = cine.ed or 0
+        if not knows_orientation(cine) and len(there) >= FEWEST_FRAMES:
+            ed = int(np.abs(there - (cine.ed or 0)).argmin())
             mirrored = apical_side(points, spacing_or_one(cine), ed) < 0
         if cine.spacing_known:
-            return [look.plane(cine, points[0], mirrored)] * cine.frames
+            return [look.plane(cine, points[0], mirrored)] * len(there)
         return [look.plane(cine, pair, mirrored) for pair in points]
 
-    def _pass(self, stage, cine, planes):
+    def _pass(self, stage, cine, there, planes):
         shape, found = self.looks[stage].shape, []
-        pictures = np.stack([picture(cine.pixels[t, 0], plane) for t, plane in enumerate(planes)])
+        pictures = np.stack([picture(cine.pixels[t, 0], plane) for t, plane in zip(there, planes)])
         for start in range(0, len(pictures), BATCH):
             batch = torch.from_numpy(pictures[start:start + BATCH, None].astype(np.float32))
             found.append(self.infer(stage, batch.contiguous(memory_format=torch.channels_last), shape))
@@ -77,25 +83,35 @@ class ViewTracker:
 
     def predict(self, cine: Cine, passes: int = 2) -> tuple[pd.DataFrame, list[str]]:
         """(points table (POINT_COLUMNS) of every frame, flags). The confidence of a frame is how little the last pass
-        moved the points; `valve_not_found` where its median is below what validation hearts had."""
+        moved the points; `valve_not_found` where its median is below what validation hearts had. Both are NaN in
+        frames that are missing."""
         found = list(self.stages(cine, passes).values())
         confidence = agreement(found, spacing_or_one(cine))
-        flags = [] if np.median(confidence) >= self.least_confidence else ["valve_not_found"]
+        flags = [] if np.nanmedian(confidence) >= self.least_confidence else ["valve_not_found"]
         rows, columns = cine.pixels.shape[2:]
-        if not ((found[-1] > -1) & (found[-1] < [columns, rows])).all():
+        if ((found[-1] <= -1) | (found[-1] >= [columns, rows])).any():
             flags.append("points_outside")
         return points_table(cine, found[-1], confidence), flags
 
 
 def agreement(passes, spacing_mm) -> np.ndarray:
-    """(frames,) 0 to 1: 1 where the last two passes agree, 0 where they differ by `FAR` of the annulus or more."""
+    """(frames,) 0 to 1: 1 where the last two passes agree, 0 where they differ by `FAR` of the annulus or more; NaN
+    where there are no points."""
+    known = np.isfinite(passes[-1]).all((1, 2))
     if len(passes) < 2:
-        return np.ones(len(passes[-1]))
+        return np.where(known, 1.0, np.nan)
     before, after = (np.asarray(points) * spacing_mm for points in passes[-2:])
     annulus = _lengths(after, 1.0)
     moved = np.hypot(*np.moveaxis(after - before, -1, 0)).mean(1)
     agree = np.clip(1 - moved / (FAR * np.maximum(annulus, SHORTEST_MM)), 0, 1)
-    return np.where(annulus > SHORTEST_MM, agree, 0.0)
+    return np.where(known, np.where(annulus > SHORTEST_MM, agree, 0.0), np.nan)
+
+
+def _spread(points, there, frames):
+    """Points of the frames that are there → of all frames (frames, 2, 2), NaN in the others."""
+    every = np.full((frames, *points.shape[1:]), np.nan)
+    every[there] = points
+    return every
 
 
 def _lengths(points, spacing_mm):
@@ -173,8 +189,8 @@ def track_cohort(cohort, trackers: dict[str, ViewTracker], folders: dict, subjec
                 so_far = [found[name] for name in names[:names.index(stage) + 1]]
                 table = points_table(cine, found[stage], agreement(so_far, spacing_or_one(cine)))
                 Observer(folder).write(cine, Annotation(points=table))
-        low = np.median(confidence) < tracker.least_confidence
+        low = np.nanmedian(confidence) < tracker.least_confidence
         rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                     "frames": cine.frames, "confidence": float(np.median(confidence)), "seconds": round(seconds, 3),
+                     "frames": cine.frames, "confidence": float(np.nanmedian(confidence)), "seconds": round(seconds, 3),
                      "flags": "valve_not_found" if low else ""})
     return pd.DataFrame(rows)

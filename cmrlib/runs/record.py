@@ -5,6 +5,7 @@ row a subject too (PROFILE_NOTEBOOK_rows.csv), so that folds which ran on differ
 PROFILE_pooled.json, written by `make readme`.
 """
 
+import ast
 import csv
 import io
 import json
@@ -100,6 +101,7 @@ QUOTED = [
 ]
 FIGURE_MARKS = ("<!-- figures: written by `make readme` -->", "<!-- end of figures -->")
 MARKS = ("<!-- record: written by `make readme` -->", "<!-- end of record -->")
+PAGE_MARKS = ("<!-- data sets: written by `make readme` -->", "<!-- end of data sets -->")
 
 
 def results_table() -> str:
@@ -118,19 +120,32 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
+def dataset_pages() -> str:
+    """A folded page a data set for the README: the docstring of its reader."""
+    pages = []
+    for path in sorted((ROOT / "cmrlib" / "datasets").glob("*.py")):
+        title, _, text = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")
+        if text.startswith("Source"):
+            pages.append(f"<details><summary><code>{path.stem}</code>: {title}</summary>\n\n{text}\n\n</details>")
+    return "\n".join(pages)
+
+
 def write_readme() -> None:
-    """Pool what is to be pooled, and put results and the papers' figures between the README's marks."""
+def write_readme() -> None:
+    """Pool what is to be pooled, and put results, the papers' figures and the data sets' pages between the README's
+    marks."""
     from cmrlib.figures import paper_table
 
     for profile in {path.name.split("_0")[0] for path in (ROOT / "figures" / "record").glob("*_rows.csv")}:
         pool(profile)
     path = ROOT / "README.md"
-    text = path.read_text()
-    for marks, table in ((MARKS, results_table()), (FIGURE_MARKS, paper_table())):
-        before, rest = text.split(marks[0])
-        text = f"{before}{marks[0]}\n{table}\n{marks[1]}{rest.split(marks[1])[1]}"
+    readme = path.read_text()
+    made = ((MARKS, results_table()), (FIGURE_MARKS, paper_table()), (PAGE_MARKS, dataset_pages()))
+    for (begin, end), text in made:
+        before, rest = readme.split(begin)
+        readme = f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
     with atomic(path) as part:
-        part.write_text(text)
+        part.write_text(readme)
 
 
 # Pictures of the README: figure of a run → name in figures/gallery/. Pixels of real hearts: Sunnybrook (CC0) only.

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.blocks import intensity_window
 from cmrlib.cine import Cine, Plane
-from cmrlib.cohort import Annotation
+from cmrlib.cohort import Annotation, missing_pictures
 from cmrlib.files import atomic
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.splits import split_subjects
@@ -77,20 +77,22 @@ def patch_plane(cine: Cine, preprocessing: Preprocessing) -> Plane:
 
 
 def lv_slices(cine: Cine, annotation: Annotation | None = None, share: float = 0.6) -> list[int]:
-    """Slices that show the LV: drawn at ED (in any frame where ED was not drawn), else the middle `share` of the stack.
+    """Slices that show the LV: drawn at ED (in any frame where ED was not drawn), else the middle `share` of the stack;
+    without those that lack a frame.
 
     An empty list where the observer looked and saw no LV.
     """
+    whole = ~missing_pictures(cine).any(1)
     if annotation is None or annotation.mask is None:
         inner = max(1, round(share * cine.slices))
         first = (cine.slices - inner) // 2
-        return list(range(first, first + inner))
+        return [k for k in range(first, first + inner) if whole[k]]
     drawn = [t for t, structures in annotation.annotated.items() if "lv" in structures]
     frames = [cine.ed] if cine.ed in drawn else drawn
     seen = np.zeros(cine.slices, bool)
     for t in frames:
         seen |= (np.asarray(annotation.mask[t]) == STRUCTURES["lv"]).any((1, 2))
-    return [int(k) for k in np.flatnonzero(seen)]
+    return np.flatnonzero(seen & whole).tolist()
 
 
 def labelled(subjects: pd.DataFrame, column: str, positive: str) -> pd.Series:

@@ -15,6 +15,8 @@ from fasttransform import ItemTransform
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.blocks import CentrePlane, RandomPlane, SliceRef, TensorClip, intensity_window
 from cmrlib.cine import Cine, Plane
+from cmrlib.cohort import missing_pictures
+from cmrlib.measures import whole_sections
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.tempreg.targets import target_curve
 
@@ -37,7 +39,8 @@ def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.Dat
     kind: the view; of a short-axis slice whether the observer drew the LV there at ED, `sax with LV` or `sax without
     LV`: beyond base and apex its phases show only in what lies around it. split: participant_id → train, validation,
     test; subjects who are not in it are left out. views: default all.
-    Cines of fewer than 8 frames are no cycle and are left out. Raises ValueError where nothing is left.
+    Cines of fewer than 8 frames are no cycle and are left out, and sections that lack a frame. Raises ValueError where
+    nothing is left.
     """
     looked, rows = cohort.observer(observer), []
     for row in cohort.cines[cohort.cines["frames"] >= FEWEST_FRAMES].itertuples():
@@ -47,7 +50,7 @@ def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.Dat
         ed, es = (int(looked.frames(row.cine)[phase]) for phase in ("ed", "es"))
         kinds = _kinds(row, looked, ed)
         rows += [(row.participant_id, row.cine, row.view, k, kinds[k], row.frames, ed, es, split[row.participant_id])
-                 for k in range(row.slices)]
+                 for k in whole_sections(cohort, row)]
     if not rows:
         raise ValueError(f"observer {observer!r} knows ED and ES of no cine with {FEWEST_FRAMES} or more frames in "
                          f"{cohort.path.name}; choose another observer, views or cohort")
@@ -115,7 +118,8 @@ def moving_region(cine: Cine) -> np.ndarray:
     frames = np.linspace(0, cine.frames, min(cine.frames, 12), endpoint=False).astype(int)
     low, high = intensity_window(cine)
     stack = np.clip((np.asarray(cine.pixels[frames], np.float32) - low) / (high - low), 0, 1)
-    motion = stack.std(0).mean(0)
+    there = ~missing_pictures(cine)[:, frames]
+    motion = np.mean([stack[there[k], k].std(0) for k in range(cine.slices)], axis=0)
     motion = cv2.GaussianBlur(motion, (0, 0), max(1.0, min(motion.shape) / 40))
     motion = cv2.normalize(motion, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     _, moving = cv2.threshold(motion, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)

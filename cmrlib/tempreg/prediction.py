@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from cmrlib.cine import Cine
-from cmrlib.cohort import Annotation, Observer
+from cmrlib.cohort import Annotation, Observer, missing_pictures
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.tempreg.clips import Preprocessing, cycle_positions, from_grid, section_clip
 from cmrlib.tempreg.network import TempRegNet, architecture, build
@@ -47,15 +47,18 @@ class FrameFinder:
         """(slices, frames of the preprocessing): the network's answer, high at ED and low at ES.
 
         offsets: (slices,) whole frames by which each section is shifted round the cycle before the network sees it; its
-        answer is shifted back. Raises ValueError for fewer than 8 frames: they are no cycle.
+        answer is shifted back. NaN for sections that lack a frame. Raises ValueError for fewer than 8 frames: they are
+        no cycle.
         """
         if cine.frames < FEWEST_FRAMES:
             raise ValueError(f"{cine.name}: {cine.frames} frames; ED and ES are looked for in a whole cycle of "
                              f"{FEWEST_FRAMES} or more")
         offsets = np.zeros(cine.slices, int) if offsets is None else offsets
-        clips = (section_clip(cine, k, self.preprocessing) for k in range(cine.slices))
-        return np.stack([np.roll(self.infer(np.roll(clip, offset, 0)), -offset)
-                         for clip, offset in zip(clips, offsets, strict=True)])
+        curves = np.full((cine.slices, self.preprocessing.frames), np.nan, np.float32)
+        for k in np.flatnonzero(~missing_pictures(cine).any(1)):
+            clip = np.roll(section_clip(cine, k, self.preprocessing), offsets[k], 0)
+            curves[k] = np.roll(self.infer(clip), -offsets[k])
+        return curves
 
     def infer(self, clip) -> np.ndarray:
         """Clip (frames, size, size) 0 to 255 → curve (frames,); a batch is one section, never more."""
@@ -68,7 +71,8 @@ class FrameFinder:
 
         slice: its number, −1 for the whole cine, whose curve is the mean of the slices' weighted by their confidence.
         ed, es: frame numbers from 0; ed_frac, es_frac: between frames; ed_ms, es_ms: the same as times, NaN where
-        times are unknown. confidence: 0 to 1, how much the curve looks like a heart's cycle.
+        times are unknown. confidence: 0 to 1, how much the curve looks like a heart's cycle. All NaN for a slice that
+        lacks a frame, and for the cine where every slice does.
         offsets: as in `curves`.
         """
         return self.decoded(cine, self.curves(cine, offsets))
@@ -80,12 +84,16 @@ class FrameFinder:
 
 def frames_of_curves(cine: Cine, curves, decoding: str = "fit", target: str = "cyclic") -> pd.DataFrame:
     """COLUMNS of curves (slices, frames of an even grid); see `FrameFinder.predict`."""
-    found = [decode(curve, decoding, target) for curve in curves]
-    weights = np.array([one.confidence for one in found]) ** 2 + 1e-6
-    middle = int(weights.argmax())
-    rows = [_row(cine, k, k, one, len(curves[0])) for k, one in enumerate(found)]
-    whole = decode(np.average(curves, axis=0, weights=weights), decoding, target)
-    return pd.DataFrame([*rows, _row(cine, -1, middle, whole, len(curves[0]))], columns=COLUMNS)
+    curves = np.asarray(curves)
+    found = {k: decode(curve, decoding, target) for k, curve in enumerate(curves) if np.isfinite(curve).all()}
+    unknown = (np.nan,) * (len(COLUMNS) - 1)
+    rows = [_row(cine, k, k, found[k], curves.shape[1]) if k in found else (k, *unknown) for k in range(len(curves))]
+    if not found:
+        return pd.DataFrame([*rows, (-1, *unknown)], columns=COLUMNS)
+    weights = {k: one.confidence**2 + 1e-6 for k, one in found.items()}
+    mean = np.average(curves[list(found)], axis=0, weights=list(weights.values()))
+    whole = _row(cine, -1, max(weights, key=weights.get), decode(mean, decoding, target), curves.shape[1])
+    return pd.DataFrame([*rows, whole], columns=COLUMNS)
 
 
 def _row(cine, label, k, found, grid):
@@ -142,7 +150,7 @@ def find_frames(cohort, finder: FrameFinder, folder=None, subjects=None, views=N
         offsets = None if plain else random_offsets(cine, offset_seed, finder.preprocessing.frames)
         found = finder.predict(cine, offsets)
         seconds = np.where(found["slice"] < 0, 1, 1 / cine.slices) * (time.monotonic() - start)
-        if folder is not None:
+        if folder is not None and np.isfinite(found["ed_frac"].iloc[-1]):
             whole = found.iloc[-1][["ed", "es", "ed_frac", "es_frac", "confidence"]].to_dict()
             whole |= {phase: int(whole[phase]) for phase in ("ed", "es")}
             Observer(folder).write(cine, Annotation(frames={"view": cine.view} | whole))

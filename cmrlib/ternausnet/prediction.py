@@ -13,9 +13,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from cmrlib.anatomy import NOT_ANNOTATED, codes
+from cmrlib.appearance import appearance_flags
 from cmrlib.blocks import standard_slice
 from cmrlib.cine import Cine, Plane
-from cmrlib.cohort import Annotation, Observer
+from cmrlib.cohort import Annotation, Observer, missing_pictures
 from cmrlib.measures import clean_mask
 from cmrlib.overlap import dice
 from cmrlib.ternausnet.network import TernausNet, build
@@ -35,9 +36,14 @@ class Preprocessing:
 
 
 class Segmenter:
-    """A trained network with its preprocessing: cine in, mask and confidence out; no mask says where the heart is."""
+    """A trained network with its preprocessing: cine in, mask and confidence out; no mask says where the heart is.
 
-    def __init__(self, model: TernausNet, preprocessing: Preprocessing, structures, precision: str = "bf16"):
+    appearance: what the hearts looked like that it learned from (`cmrlib.appearance`), None where nobody recorded it.
+    """
+
+    def __init__(self, model: TernausNet, preprocessing: Preprocessing, structures, precision: str = "bf16",
+                 appearance: dict | None = None):
+        self.appearance = appearance
         self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
         self.preprocessing, self.structures, self.precision = preprocessing, tuple(structures), precision
         self.codes = np.array([0, *codes(structures)], np.uint8)
@@ -45,20 +51,23 @@ class Segmenter:
     @classmethod
     def load(cls, path, precision: str = "bf16") -> "Segmenter":
         model, card = load_weights(path, build)
-        return cls(model, Preprocessing(**card["preprocessing"]), card["architecture"]["structures"], precision)
+        return cls(model, Preprocessing(**card["preprocessing"]), card["architecture"]["structures"], precision,
+                   card.get("appearance"))
 
     def save(self, path, **card):
         architecture = {"name": "TernausNet", "width": self.model.encoder[0][0].out_channels,
                         "structures": list(self.structures)}
         own = {"architecture": architecture, "preprocessing": asdict(self.preprocessing)}
+        own |= {"appearance": self.appearance} if self.appearance else {}
         save_weights(self.model, path, own | card)
 
     def predict(self, cine: Cine, frames=None, copies: int = 3, clean: bool = True):
         """Segment frames of a cine: (mask, confidence, flags).
 
-        mask (frames, slices, rows, columns) uint8 on the native grid, 255 in frames not asked for. copies: turned
-        copies of each slice whose probabilities are averaged. confidence: mean Dice of the single copies with their
-        mean, per frame (NaN for one copy or frames not asked for). flags: what `clean_mask` corrected.
+        mask (frames, slices, rows, columns) uint8 on the native grid, 255 in frames not asked for and in pictures
+        that are missing. copies: turned copies of each slice whose probabilities are averaged. confidence: mean Dice
+        of the single copies with their mean, per frame (NaN for one copy, for frames not asked for, and where a
+        picture is missing). flags: what `clean_mask` corrected.
         """
         if copies < 1:
             raise ValueError(f"copies must be 1 or more, got {copies}")
@@ -66,7 +75,10 @@ class Segmenter:
         if not frames:
             raise ValueError(f"{cine.name}: no frame to segment; give frame numbers, or None for the whole cycle")
         mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
-        confidence = np.full(cine.frames, np.nan)
+        confidence, missing = np.full(cine.frames, np.nan), missing_pictures(cine)
+        frames = [t for t in frames if not missing[:, t].all()]
+        if not frames:
+            return mask, confidence, []
         planes = self._heart_planes(cine, frames, [0.0] if copies == 1 else np.linspace(-20, 20, copies))
         for t in frames:
             probabilities = [self._native(self._probabilities(cine, t, plane), plane) for plane in planes]
@@ -74,6 +86,7 @@ class Segmenter:
             confidence[t] = self._agreement([self._labels(p) for p in probabilities] if copies > 1 else [], mask[t])
         cleaned, flags = clean_mask(mask[frames]) if clean else (mask[frames], [])
         mask[frames] = cleaned
+        mask[missing.T], confidence[missing.any(0)] = NOT_ANNOTATED, np.nan
         return mask, confidence, flags
 
     def _agreement(self, votes, mean):
@@ -165,7 +178,8 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
 
     folder: the observer's. subjects: participant_ids, default all. whole_cycle False: only cines and frames that
     the observer `reference` drew. Returns a row a cine: participant_id, session, cine, view, frames, confidence (mean
-    over ED and ES where they are known, else over all frames), seconds, flags.
+    over ED and ES where they are known, else over all frames), seconds, flags (what was corrected, and
+    `unlike_training` where the cine looks like none that the network learned from).
     """
     wanted = cohort.cines[cohort.cines["view"].isin(list(segmenters))]
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(list(subjects))]
@@ -177,11 +191,14 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
     for row in tqdm(list(wanted.itertuples()), desc="segment", unit="cine", disable=None):
         cine, start = cohort.cine(row.cine), time.monotonic()
         frames = sorted(looked.mask(row.cine).annotated) if looked else list(range(cine.frames))
-        mask, confidence, flags = segmenters[row.view].predict(cine, frames, copies)
-        observer.write(cine, Annotation(mask, dict.fromkeys(frames, segmenters[row.view].structures)))
+        segmenter = segmenters[row.view]
+        mask, confidence, flags = segmenter.predict(cine, frames, copies)
+        seen = [t for t in frames if (mask[t] != NOT_ANNOTATED).any()]
+        strange = appearance_flags(cine, segmenter.appearance)
+        observer.write(cine, Annotation(mask, dict.fromkeys(seen, segmenter.structures), flags=strange))
         phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
         known = phases or [c for c in confidence if np.isfinite(c)] or [np.nan]
         rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                     "frames": len(frames), "confidence": float(np.mean(known)),
-                     "seconds": round(time.monotonic() - start, 3), "flags": ";".join(flags)})
+                     "frames": len(seen), "confidence": float(np.mean(known)),
+                     "seconds": round(time.monotonic() - start, 3), "flags": ";".join([*flags, *strange])})
     return pd.DataFrame(rows)

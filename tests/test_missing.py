@@ -1,0 +1,132 @@
+"""A picture that was never there: networks say nothing of it, and nothing is measured on it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cmrlib import heartmae, sslhf, tempreg
+from cmrlib.anatomy import MITRAL_POINTS, NOT_ANNOTATED
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation, Cohort, missing_pictures
+from cmrlib.cussp.preparation import Preprocessing as Patch
+from cmrlib.cussp.preparation import RefusedError, prepare
+from cmrlib.measures import chamber_curve, whole_sections
+from cmrlib.measures.valve import view_motion
+from cmrlib.mvnet import ViewTracker, standard_look
+from cmrlib.mvnet.network import MVNet
+from cmrlib.study import Study, finish_cohort, write_study
+from cmrlib.tempreg.network import Design, TempRegNet
+from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
+
+FRAMES, HOLE = 10, 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+def cine(view, slices, label="a") -> Cine:
+    """A beating disc; the last slice lacks one frame."""
+    rows, columns = np.indices((64, 64)) - 32
+    pixels = np.zeros((FRAMES, slices, 64, 64), np.uint16)
+    for t in range(FRAMES):
+        pixels[t] = 400 * (np.hypot(rows, columns) < 14 + 4 * np.cos(2 * np.pi * t / FRAMES)) + 100
+    pixels[HOLE, -1] = 0
+    times = np.tile(40.0 * np.arange(FRAMES), (slices, 1))
+    times[-1, HOLE] = np.nan
+    return Cine(pixels, np.diag([2.0, 2, 8, 1]), view, label, frame_times_ms=times, rr_ms=np.full(slices, 400.0),
+                flags=("missing_frames",), meta={"missing": [[slices - 1, HOLE]]})
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Cohort:
+    root = tmp_path_factory.mktemp("holes")
+    truth = {"truth": {f"sub-a_view-{view}": Annotation(frames={"ed": 0, "es": 5}) for view in ("sax", "4ch")}}
+    study = Study({"participant_id": "a", "group": "x"}, [cine("sax", 3), cine("4ch", 1)], truth)
+    return finish_cohort(root, {"Name": "holes"}, [write_study(root, study)])
+
+
+def test_where_pictures_are_missing():
+    assert np.argwhere(missing_pictures(cine("sax", 3))).tolist() == [[2, HOLE]]
+    assert not missing_pictures(replace(cine("sax", 3), meta={})).any()
+
+
+def test_sections_with_a_hole_are_not_looked_at(cohort):
+    split = pd.Series({"a": "train"})
+    assert {row.view: whole_sections(cohort, row) for row in cohort.cines.itertuples()} == {"sax": [0, 1], "4ch": []}
+    for table in (tempreg.section_table(cohort, "truth", split), heartmae.section_table(cohort, split, sax_share=1.0)):
+        assert list(zip(table["view"], table["k"])) == [("sax", 0), ("sax", 1)]
+    drawn = np.ones((FRAMES, 3, 64, 64), np.uint8)
+    assert sslhf.lv_slices(cine("sax", 3), share=1.0) == [0, 1]
+    assert sslhf.lv_slices(cine("sax", 3), Annotation(drawn, {0: ("lv",)})) == [0, 1]
+    with pytest.raises(RefusedError, match="frames missing"):
+        prepare(cine("4ch", 1), Annotation(drawn[:, :1], {}), Patch())
+
+
+def test_masks_say_nothing_of_a_missing_picture(cohort, tmp_path):
+    segmenters = {view: Segmenter(TernausNet(4, 4), Preprocessing(view, 2.0, 64), ("lv", "myo", "rv"), "fp32")
+                  for view in ("sax", "4ch")}
+    mask, confidence, _ = segmenters["sax"].predict(cine("sax", 3))
+    unseen = mask == NOT_ANNOTATED
+    assert unseen[HOLE, 2].all() and unseen.sum() == unseen[HOLE, 2].sum()
+    assert np.flatnonzero(np.isnan(confidence)).tolist() == [HOLE]
+    table = segment_cohort(cohort, segmenters, tmp_path / "net", copies=2).set_index("view")
+    drawn = {view: Cohort.open(cohort.path, [tmp_path / "net"]).observer("net").mask(f"sub-a_view-{view}").annotated
+             for view in ("sax", "4ch")}
+    assert set(drawn["sax"]) == set(range(FRAMES)) and set(drawn["4ch"]) == set(range(FRAMES)) - {HOLE}
+    assert table.loc["4ch", "frames"] == FRAMES - 1 and np.isfinite(table["confidence"]).all()
+    only = segmenters["4ch"].predict(cine("4ch", 1), [HOLE])
+    assert (only[0] == NOT_ANNOTATED).all() and np.isnan(only[1]).all()
+
+
+def test_ed_and_es_come_from_whole_sections(cohort, tmp_path):
+    finder = tempreg.FrameFinder(TempRegNet(Design(size=32, width=3, features=8, hidden=6)),
+                                 tempreg.Preprocessing(2.0, 32, FRAMES), "fp32")
+    hole, whole = cine("sax", 3), replace(cine("sax", 2), meta={}, frame_times_ms=None)
+    curves, table = finder.curves(hole), finder.predict(hole).set_index("slice")
+    assert np.isnan(curves[2]).all() and np.isfinite(curves[:2]).all()
+    assert table.loc[2].isna().all() and np.isfinite(table.loc[[0, 1, -1], "ed_frac"]).all()
+    assert table.loc[-1, "ed_frac"] == finder.decoded(whole, curves[:2]).set_index("slice").loc[-1, "ed_frac"]
+    found = tempreg.find_frames(cohort, finder, tmp_path / "frames").set_index(["view", "slice"])
+    assert found.loc["4ch", "ed_frac"].isna().all() and np.isfinite(found.loc[("sax", -1), "ed_frac"])
+    observer = Cohort.open(cohort.path, [tmp_path / "frames"]).observer("frames")
+    assert observer.has("sub-a_view-sax", "frames.tsv") and not observer.has("sub-a_view-4ch", "frames.tsv")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_missing_frame_has_no_mitral_points(known):
+    model, looks = MVNet("resnet10"), [standard_look("4ch", stage, 0.25) for stage in (1, 2)]
+    tracker = ViewTracker(model, looks[0], model, looks[1], "fp32")
+    hole = replace(cine("4ch", 1), spacing_known=known)
+    points, _ = tracker.predict(hole)
+    gone = points[points["frame"] == HOLE]
+    assert gone[["column_px", "x_mm", "confidence"]].isna().all(axis=None) and len(points) == 2 * FRAMES
+    assert np.isfinite(points[points["frame"] != HOLE]["column_px"]).all()
+    bright = hole.pixels.copy()
+    bright[HOLE] = 900  # whatever stands there has no say
+    np.testing.assert_array_equal(tracker.predict(replace(hole, pixels=bright))[0]["column_px"], points["column_px"])
+
+
+def test_nothing_is_measured_in_a_missing_frame_of_a_long_axis():
+    mask = np.zeros((FRAMES, 1, 64, 64), np.uint8)
+    mask[:, 0, 20:40, 20:40] = 4
+    mask[:, 0, 40:60, 20:40] = 1
+    drawn = Annotation(mask, dict.fromkeys(range(FRAMES), ("la", "lv")))
+    area, length = chamber_curve(cine("4ch", 1), drawn, "la")
+    assert np.flatnonzero(np.isnan(area)).tolist() == np.flatnonzero(np.isnan(length)).tolist() == [HOLE]
+    path = np.stack([[[20, 30 + np.cos(2 * np.pi * t / FRAMES)], [44, 30 + np.cos(2 * np.pi * t / FRAMES)]]
+                     for t in range(FRAMES)])
+    wild = path.copy()
+    wild[HOLE] += 25  # a point that somebody put into the black frame
+    hole = replace(cine("4ch", 1), frame_times_ms=40.0 * np.arange(FRAMES)[None])
+    assert len(MITRAL_POINTS["4ch"]) == 2
+    np.testing.assert_array_equal(view_motion(hole, wild, 0).fit.value([0.0, 0.5]),
+                                  view_motion(hole, path, 0).fit.value([0.0, 0.5]))
