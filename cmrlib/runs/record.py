@@ -131,7 +131,6 @@ def dataset_pages() -> str:
 
 
 def write_readme() -> None:
-def write_readme() -> None:
     """Pool what is to be pooled, and put results, the papers' figures and the data sets' pages between the README's
     marks."""
     from cmrlib.figures import paper_table
