@@ -71,6 +71,8 @@ def test_extends_merges_per_notebook_and_inherits_the_rest(root):
         ("notebooks: [01_c]", "unknown notebook '01_c'. Did you mean '01_b'"),
         ("extends: quik", "unknown profile 'quik'. Did you mean 'quick'"),
         ("extends: mine", "in a circle: mine → mine"),
+        ("after: [mine]", "after each other in a circle: mine → mine"),
+        ("after: [quik]", "unknown profile 'quik'"),
         ("00_a: 3", "00_a must hold"),
         ("00_a: [", "not valid YAML"),
         ("- seed", "must hold `notebook: parameters` blocks, got a list"),

@@ -129,6 +129,19 @@ def test_a_failing_notebook_is_named_and_kept(tmp_path, case):
     assert message.split(": ")[-1] in (root / "runs/quick/00_a/failed.ipynb").read_text()
 
 
+def test_profiles_that_another_reads_run_before_it(tmp_path):
+    cell = 'profile = "interactive"\nweights = ""'
+    reads = "run.table(pd.DataFrame({'read': [len(run.path(weights).read_text()) if weights else 0]}), 'numbers')"
+    profiles = {"quick": "after: [first]\n00_a: {weights: runs/first/00_a/manifest.json}", "first": "common: {}"}
+    folder = repository(tmp_path, {"00_a": [cell, reads, FINISH]}, profiles, needs={"00_a": []})
+    status, said = finished(folder, "all")
+    assert status == 0 and said.index("profile first: ") < said.index("profile quick: "), said
+    assert int((folder / "runs/quick/00_a/tables/numbers.csv").read_text().split()[-1]) > 3
+    repository(tmp_path, profiles=profiles | {"first": "00_a: {weights: nowhere}"})
+    status, said = finished(folder, "all")
+    assert status and "quick reads what first makes, and first did not come to its end" in said
+
+
 def test_refusals_come_before_anything_runs(tmp_path):
     root = repository(tmp_path, {"00_a": ['profile = "interactive"\nseed = 0']})
     (tmp_path / "file").write_text("")

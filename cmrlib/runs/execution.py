@@ -72,9 +72,15 @@ def execute_all(profile: str, runs: Path | str = ROOT / "runs", cores: int = 2) 
 def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluster: str = "") -> None:
     """Become Snakemake, holding the lock of runs/PROFILE until it ends. Does not return.
 
-    cluster: name of a folder in profiles/ with Snakemake's own settings (slurm, kubernetes); jobs then run there.
+    The profiles that this one runs after are brought up to date before. cluster: name of a folder in profiles/ with
+    Snakemake's own settings (slurm, kubernetes); jobs then run there. Raises NotebookFailed where an earlier profile
+    did not come to its end.
     """
-    load_profile(profile)
+    for first in load_profile(profile).after:
+        command = [sys.executable, "-m", "cmrlib.runs", "all", "--profile", first, "--runs", str(runs)]
+        command += ["--cores", str(cores), "--follow", *(["--cluster", cluster] if cluster else [])]
+        if subprocess.run(command, cwd=ROOT).returncode:
+            raise NotebookFailed(f"profile {profile} reads what {first} makes, and {first} did not come to its end")
     folder = Path(runs).resolve() / profile
     with locked(folder) as lock:
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)

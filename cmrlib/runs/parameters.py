@@ -3,6 +3,7 @@
 A profile is profiles/NAME.yaml:
 
     extends: quick            another profile to start from (optional)
+    after: [carryover]        profiles whose runs this one reads: `make run` runs them first (optional)
     record: true              every run leaves its small record in figures/record/ (optional)
     pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
@@ -22,7 +23,7 @@ import yaml
 
 # The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[2]).resolve()
-SETTINGS = ("extends", "record", "pool", "notebooks", "study", "common")
+SETTINGS = ("extends", "after", "record", "pool", "notebooks", "study", "common")
 STUDY = {
     "kind": "",  # of source, as for `cmr ingest`, or phantom
     "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
@@ -51,6 +52,7 @@ class Profile:
     record: bool = False
     pool: bool = False
     notebooks: tuple[str, ...] = ()  # empty: all of them
+    after: tuple[str, ...] = ()
     study: dict = field(default_factory=dict)  # empty: none; else all of STUDY
     common: dict = field(default_factory=dict)
     own: dict = field(default_factory=dict)  # notebook → its parameters
@@ -82,6 +84,7 @@ def load_profile(name: str) -> Profile:
     profile = Profile(name, **_merged(name, ()))
     declared = {notebook: defaults(notebook) for notebook in notebook_names()}
     where = f"profiles/{name}.yaml"
+    _check_order(name, ())
     for notebook in [*profile.own, *profile.notebooks]:
         if notebook not in declared:
             raise unknown("notebook", notebook, declared, where)
@@ -91,6 +94,14 @@ def load_profile(name: str) -> Profile:
         if declared and not any(parameter in names for names in declared.values()):
             raise unknown("parameter", parameter, set().union(*declared.values()), f"{where}, common")
     return profile
+
+
+def _check_order(name, waiting):
+    """Raises UsageError where profiles wait for each other."""
+    if name in waiting:
+        raise UsageError(f"profiles run after each other in a circle: {' → '.join([*waiting, name])}")
+    for first in _merged(name, ())["after"]:
+        _check_order(first, (*waiting, name))
 
 
 def _merged(name, inner) -> dict:
@@ -111,13 +122,14 @@ def _merged(name, inner) -> dict:
     for key, value in [("common", content.get("common") or {}), *own.items()]:
         if not isinstance(value, dict):
             raise UsageError(f"{where}: {key} must hold `parameter: value` lines, got {value!r}")
-    base = {"record": False, "pool": False, "notebooks": (), "study": {}, "common": {}, "own": {}}
+    base = {"record": False, "pool": False, "notebooks": (), "after": (), "study": {}, "common": {}, "own": {}}
     if "extends" in content:
         base = _merged(content["extends"], (*inner, name))
     return {
         "record": bool(content.get("record", base["record"])),
         "pool": bool(content.get("pool", False)),  # not inherited: the rows belong to one profile
         "notebooks": tuple(content.get("notebooks", base["notebooks"])),
+        "after": tuple(content.get("after", base["after"])),
         "study": _study(base["study"], content.get("study") or {}, where),
         "common": base["common"] | (content.get("common") or {}),
         "own": base["own"] | {key: base["own"].get(key, {}) | value for key, value in own.items()},
