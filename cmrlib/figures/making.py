@@ -46,11 +46,11 @@ def _draw(piece: Piece, runs, dest):
 
 
 def _scaled(figure, width_in):
-    """The whole figure as wide as that, words and lines with it, words never below 5 points."""
+    """The whole figure as wide as that, words and lines with it, words from 5 to 10 points."""
     factor = width_in / figure.get_size_inches()[0]
     figure.set_size_inches(figure.get_size_inches() * factor)
     for text in figure.findobj(Text):
-        text.set_fontsize(max(5, text.get_fontsize() * factor))
+        text.set_fontsize(min(10, max(5, text.get_fontsize() * factor)))
     for line in figure.findobj(Line2D):
         line.set(linewidth=line.get_linewidth() * factor, markersize=line.get_markersize() * factor)
 
