@@ -110,6 +110,12 @@ def test_errors_come_from_the_runs_own_tables(tmp_path):
 
 def test_ranges_by_sex_and_age():
     assert place("lvef_pct", 47.9, "M", 60) == ("48–69", "below")
+    error = {"bias": 30.0, "sd": 20.0, "n": 16, "real": True}  # reads 30 g too much: 170 may be 101 to 179
+    assert place("lvm_g", 170.0, "M", 60) == ("64–141", "above")
+    assert place("lvm_g", 170.0, "M", 60, error) == ("64–141", "unclear")
+    assert place("lvm_g", 215.0, "M", 60, error) == ("64–141", "above")
+    assert place("lvm_g", 60.0, "M", 60, error) == ("64–141", "unclear")
+    assert place("lvm_g", 20.0, "M", 60, error) == ("64–141", "below")
     assert place("lvef_pct", 50.0, "F", 60) == ("51–70", "below")
     assert place("lvef_pct", 60.0, "M", 30) == ("48–69 at 45–74 years", "within")
     assert place("lvef_pct", 60.0, None, 60) == ("sex unknown", "")

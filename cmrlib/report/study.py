@@ -169,7 +169,7 @@ def measured_rows(values, cohort, errors) -> pd.DataFrame:
     rows = []
     for name in REPORTED:
         value, error = float(values.get(name, math.nan)), errors.get(name)
-        span, where = place(name, value, sex, age)
+        span, where = place(name, value, sex, age, error)
         doubt = refused(name, error) if math.isfinite(value) else ""
         parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
         if math.isfinite(value) and parents and not doubt:
