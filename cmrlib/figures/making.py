@@ -19,6 +19,13 @@ PUBLICATION = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.dpi": 300, "savef
 """Type 42: fonts are embedded, so that a journal's system takes the file."""
 
 
+def place(run_folder, profile: str) -> Path:
+    """Where figures of a profile go: figures/PROFILE of the repository, or the run's own folder where runs are kept
+    elsewhere, as in tests."""
+    inside = Path(run_folder).parents[1] == ROOT / "runs"
+    return ROOT / "figures" / profile if inside else Path(run_folder) / "figures"
+
+
 def make_figures(profile: str, runs=None, dest=None) -> pd.DataFrame:
     """Draw every figure whose tables a profile's runs hold, as PDF and PNG; returns a row a figure with `state`."""
     runs, dest = _folders(profile, runs, dest)
