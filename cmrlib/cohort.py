@@ -138,6 +138,8 @@ def as_written(mask, affine, wanted_affine, wanted_shape, annotated: dict, path)
             raise ValueError(f"{path}: values from {values.min():g} to {values.max():g}, not all of them labels; was "
                              "it smoothed or resampled? save the label map itself")
         values = whole.astype(np.uint8)
+    if len(values) == 1 and wanted_shape[1] == 1 and values.shape[1] == wanted_shape[0] > 1:
+        values = values.swapaxes(0, 1)  # of one slice, saved without that axis: time became the third
     turn = orientations.ornt_transform(*map(orientations.io_orientation, (affine, wanted_affine)))
     affine = affine @ orientations.inv_ornt_aff(turn, values.T.shape[:3])
     values = np.ascontiguousarray(orientations.apply_orientation(values.T, turn).T)

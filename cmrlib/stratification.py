@@ -148,6 +148,15 @@ def agreement_with(groups: Groups, classes: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def group_metrics(agreement: pd.DataFrame, again: pd.DataFrame) -> dict:
+    """rand_CLASSES_FEATURES and purity_… with intervals, and stability_FEATURES, of the tables of `agreement_with` and
+    `stability` with a column `features`."""
+    metrics = {f"{short}_{row['classes']}_{row['features']}{end}": row[name + end]
+               for row in agreement.to_dict("records") for end in ("", "_low", "_high")
+               for short, name in (("rand", "adjusted_rand"), ("purity", "purity"))}
+    return metrics | {f"stability_{row.features}": row.stability for row in again.itertuples()}
+
+
 def between_groups(groups: Groups, values: pd.DataFrame) -> pd.DataFrame:
     """Each value in the two largest groups: medians, Mann–Whitney p, effect with interval
     (`agreement.unpaired_test`)."""

@@ -71,6 +71,16 @@ def test_whatever_program_saved_it_the_mask_is_the_same(laid, how):
     assert read.mask.dtype == np.uint8 and read.annotated == hearts.observer("truth").mask(CINE).annotated
 
 
+def test_a_long_axis_mask_may_lose_the_axis_of_its_one_slice(tmp_path):
+    hearts = make_cohort(tmp_path / "hearts", 1, frames=8, size=48, spacing_mm=4.0, views=("4ch",), workers=1,
+                         progress=False)
+    name, hand = "sub-P0001_view-4ch", Observer(tmp_path / "corrected")
+    cine, drawn = hearts.cine(name), hearts.observer("truth").mask(name)
+    hand.write(cine, drawn, to_correct=True)
+    nib.save(nib.Nifti1Image(np.asarray(drawn.mask)[:, 0].T, cine.affine), next(hand.path.rglob("*_dseg.nii.gz")))
+    np.testing.assert_array_equal(hand.mask(name).mask, drawn.mask)
+
+
 def test_measure_says_what_changed(laid):
     """A slice of the cavity is erased: EDV falls by its pixels, times pixel area and slice distance, counted here."""
     hearts, folder, path = laid

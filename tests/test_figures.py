@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from cmrlib import plots
-from cmrlib.figures import NOT_MADE, PIECES, TABLES, beside_printed, make_figures, make_tables, overview
-from cmrlib.figures.making import _scaled
+from cmrlib.figures import NOT_MADE, PIECES, TABLES, beside_printed, make_figures, make_tables, overview, place
+from cmrlib.figures.making import ROOT, _scaled
 from cmrlib.figures.pieces import Drawn
 from cmrlib.files import read_arrays, write_arrays
 from cmrlib.stratification import between_groups, cluster, telling
@@ -118,6 +118,12 @@ def test_long_errors_become_the_papers_rows():
     shown = beside_printed(table.prepare(ours), table).set_index("model")
     assert shown.loc["plain", "lvef_mae_pct"] == "6 (5 to 7)" and shown.loc["plain", "raef_mae_pct (paper)"] == "5.39"
     assert shown.loc["pca", "lvef_mae_pct (paper)"] == "" and "lvedv_mae_ml" not in shown
+
+
+def test_figures_go_to_the_repository_unless_runs_lie_elsewhere(tmp_path):
+    assert place(ROOT / "runs" / "quick" / "11_figures", "full") == ROOT / "figures" / "full"
+    assert place(tmp_path / "runs" / "quick" / "11_figures", "full") == (
+        tmp_path / "runs" / "quick" / "11_figures" / "figures")
 
 
 def test_a_figure_is_scaled_as_a_whole():

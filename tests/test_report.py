@@ -110,6 +110,12 @@ def test_errors_come_from_the_runs_own_tables(tmp_path):
 
 def test_ranges_by_sex_and_age():
     assert place("lvef_pct", 47.9, "M", 60) == ("48–69", "below")
+    error = {"bias": 30.0, "sd": 20.0, "n": 16, "real": True}  # reads 30 g too much: 170 may be 101 to 179
+    assert place("lvm_g", 170.0, "M", 60) == ("64–141", "above")
+    assert place("lvm_g", 170.0, "M", 60, error) == ("64–141", "unclear")
+    assert place("lvm_g", 215.0, "M", 60, error) == ("64–141", "above")
+    assert place("lvm_g", 60.0, "M", 60, error) == ("64–141", "unclear")
+    assert place("lvm_g", 20.0, "M", 60, error) == ("64–141", "below")
     assert place("lvef_pct", 50.0, "F", 60) == ("51–70", "below")
     assert place("lvef_pct", 60.0, "M", 30) == ("48–69 at 45–74 years", "within")
     assert place("lvef_pct", 60.0, None, 60) == ("sex unknown", "")
@@ -150,6 +156,22 @@ def test_real_study_without_a_stack_and_without_names(weights, tmp_path):
     assert {row["view"] for row in said["series"] if row["content"] == "cine"} == {"2ch", "4ch"}
     assert any(row["content"] != "cine" for row in said["series"])  # the broken file is named
     assert {row["measure"]: row for row in said["measures"]}["lvef_pct"]["reason"].endswith("a short-axis stack")
+
+
+@pytest.mark.skipif(not (DATA / "mvnet_sample").is_dir(), reason="CMR_DATA_DIR names no folder with mvnet_sample")
+def test_a_broken_series_among_good_ones_is_left_out_and_named(weights, tmp_path):
+    """4CH files cut short: the 2CH cine is judged, and the page says what happened to the other."""
+    for series, share in (("2ch", 1.0), ("4ch", 0.6)):
+        (tmp_path / "study" / series).mkdir(parents=True)
+        for path in sorted((DATA / "mvnet_sample" / series).iterdir()):
+            data = path.read_bytes()
+            (tmp_path / "study" / series / path.name).write_bytes(data[: int(share * len(data))])
+    said = make_report(tmp_path / "study", tmp_path / "r.html", weights, sex="F", age=61)
+    assert "30 files left out: pixels cannot be read" in said["missing"][0] and "no 4CH was left" in said["missing"][0]
+    assert said["person"] == "F, 61 years"
+    assert {row["measure"]: row["range"] for row in said["measures"]}["lvedv_ml"] == "88–161"  # women's
+    with pytest.raises(ValueError, match="sex is M or F"):
+        make_report(tmp_path / "study", tmp_path / "r.html", weights, sex="female")
 
 
 def test_render_is_a_function_of_what_is_said(said):

@@ -46,6 +46,24 @@ def test_errors_on_real_hearts_go_before_those_on_phantoms(runs, tmp_path):
     assert np.isfinite(errors["sd"]).all()
 
 
+def test_cards_say_by_whom_the_weights_err(runs, tmp_path):
+    """Rows of the weights' own view, with the hearts behind them, in the JSON and in CARDS.md."""
+    folder = runs / "mine" / "01_segmentation"
+    (folder / "tables").mkdir()
+    rows = [("sex", "F", "lv, sax", 0.91, 0.88, 0.93, 12), ("sex", "M", "lv, 4ch", 0.5, 0.4, 0.6, 9),
+            ("sex", np.nan, "lv, sax", 0.2, 0.1, 0.3, 3)]
+    columns = ["characteristic", "level_of_it", "structure", "dice", "dice_low", "dice_high", "n"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "tables" / "by_characteristics.csv", index=False)
+    (folder / "manifest.json").write_text(json.dumps({"parameters": {"test_sources": ["acdc:acdc/training"]}}))
+    ship(["mine"], "real", runs, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "01_segmentation" / "weights" / "sax.json").read_text())
+    assert card["checked"] == [{"who": "sex F", "what": "dice lv, sax", "value": 0.91, "low": 0.88, "high": 0.93,
+                                "n": 12}]
+    text = (tmp_path / "out" / "CARDS.md").read_text()
+    assert "| sex F | dice lv, sax | 0.91 (0.88 to 0.93) | 12 |" in text and "test patients of acdc" in text
+    assert "lv, 4ch" not in text and "Dice lv 0.9" in text  # beside the full-size network's
+
+
 def test_too_much_and_nothing_are_refused(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(shipping, "MOST_MB", 0.01)
     with pytest.raises(ValueError, match="MB of weights; at most"):

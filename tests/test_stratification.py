@@ -132,6 +132,15 @@ def test_pictures_draw_what_they_are_given():
     assert len(plots.coloured_maps(table, {"group": "disease", "a": "a"}, True).axes) == 3
 
 
+def test_metrics_carry_classes_and_features_in_their_names():
+    row = {"classes": "sex", "features": "raw", "adjusted_rand": 0.5, "adjusted_rand_low": 0.4,
+           "adjusted_rand_high": 0.6, "purity": 0.8, "purity_low": 0.7, "purity_high": 0.9}
+    again = pd.DataFrame([{"features": "raw", "stability": 0.9}])
+    metrics = stratification.group_metrics(pd.DataFrame([row]), again)
+    assert metrics["rand_sex_raw_low"] == 0.4 and metrics["purity_sex_raw"] == 0.8
+    assert metrics["stability_raw"] == 0.9 and len(metrics) == 7
+
+
 def test_the_most_telling_features_come_first():
     features, _ = blobs(8)
     groups = cluster(features)

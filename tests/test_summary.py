@@ -154,7 +154,13 @@ def test_scores_by_what_is_known_of_the_subjects():
     table = summary.by_characteristics(scores(), people, "dice")
     assert table["characteristic"].unique().tolist() == ["sex", "group"]  # nobody knows the vendor
     assert set(table[table["characteristic"] == "sex"]["level_of_it"]) == {"F", "M", "n/a"}
-    assert table[table["level_of_it"] == "NOR"]["n"].tolist() == [2, 2]
+    normal = table[table["level_of_it"] == "NOR"].set_index("structure")
+    assert normal.index.tolist() == ["lv, sax", "rv, sax", "lv, 4ch", "rv, 4ch"] and set(normal["n"]) == {2}
+    whole = scores()  # views are not pooled: 4CH and SAX of one structure are tasks of their own
+    own = whole[whole["participant_id"].isin(["a", "b"]) & (whole["view"] == "4ch") & (whole["structure"] == "lv")]
+    assert normal.loc["lv, 4ch", "dice"] == pytest.approx(own.groupby("participant_id")["dice"].mean().mean())
+    one_view = summary.by_characteristics(whole[whole["view"] == "sax"], people, "dice")
+    assert set(one_view["structure"]) == {"lv", "rv"}
     empty = summary.by_characteristics(scores(), people[["participant_id"]], "dice")
     assert empty.empty and "dice_low" in empty
 

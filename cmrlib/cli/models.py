@@ -172,6 +172,8 @@ def report(
         metavar="RUNS", help="A profile's runs, runs/PROFILE, or shipped (the default): those that travel with the "
         "package. May be repeated: each network comes from the first that has it.")] = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "Cardiac MRI",
+    sex: Annotated[str, typer.Option(help="M or F, for the reference ranges; default as the headers say.")] = "",
+    age: Annotated[float | None, typer.Option(min=0, help="Years; likewise.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep cohort and observers in this folder.")] = None,
     threads: Threads = 2,
 ):
@@ -180,7 +182,7 @@ def report(
     from cmrlib.training import set_threads_and_seed
 
     set_threads_and_seed(0, threads)  # nothing is drawn at random
-    said = make_report(study, out, weights, keep, title)
+    said = make_report(study, out, weights, keep, title, sex, age)
     known = sum(row["value"] == row["value"] for row in said["measures"])
     typer.echo(f"{known} measures in {said['seconds']:.0f} s: {out}")
     for missing in said["missing"]:

@@ -6,8 +6,8 @@
 `PIECES` and `TABLES` say which run each comes from, `NOT_MADE` what no data can regenerate and why.
 """
 
-from cmrlib.figures.making import beside_printed, make_figures, make_tables, overview, paper_table
+from cmrlib.figures.making import beside_printed, make_figures, make_tables, overview, paper_table, place
 from cmrlib.figures.pieces import NOT_MADE, PIECES, TABLES, Piece, Table
 
 __all__ = ["NOT_MADE", "PIECES", "TABLES", "Piece", "Table", "beside_printed", "make_figures", "make_tables",
-           "overview", "paper_table"]
+           "overview", "paper_table", "place"]

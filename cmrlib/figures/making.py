@@ -19,6 +19,13 @@ PUBLICATION = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.dpi": 300, "savef
 """Type 42: fonts are embedded, so that a journal's system takes the file."""
 
 
+def place(run_folder, profile: str) -> Path:
+    """Where figures of a profile go: figures/PROFILE of the repository, or the run's own folder where runs are kept
+    elsewhere, as in tests."""
+    inside = Path(run_folder).parents[1] == ROOT / "runs"
+    return ROOT / "figures" / profile if inside else Path(run_folder) / "figures"
+
+
 def make_figures(profile: str, runs=None, dest=None) -> pd.DataFrame:
     """Draw every figure whose tables a profile's runs hold, as PDF and PNG; returns a row a figure with `state`."""
     runs, dest = _folders(profile, runs, dest)
@@ -46,11 +53,11 @@ def _draw(piece: Piece, runs, dest):
 
 
 def _scaled(figure, width_in):
-    """The whole figure as wide as that, words and lines with it, words never below 5 points."""
+    """The whole figure as wide as that, words and lines with it, words from 5 to 10 points."""
     factor = width_in / figure.get_size_inches()[0]
     figure.set_size_inches(figure.get_size_inches() * factor)
     for text in figure.findobj(Text):
-        text.set_fontsize(max(5, text.get_fontsize() * factor))
+        text.set_fontsize(min(10, max(5, text.get_fontsize() * factor)))
     for line in figure.findobj(Line2D):
         line.set(linewidth=line.get_linewidth() * factor, markersize=line.get_markersize() * factor)
 

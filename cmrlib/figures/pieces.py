@@ -92,7 +92,7 @@ PIECES = [
     Piece("HeartMAE", "figure 1 (flow weights)", "heartmae_fig1_flow", "07_heartmae_pretrain", ("flow_weights",),
           lambda tables, run: plots.flow_sheet(tables["flow_weights"], run.synthetic)),
     Piece("HeartMAE", "figure 1 (restoration)", "heartmae_fig1_restored", "07_heartmae_pretrain", ("restored",),
-          lambda tables, run: plots.restored_sheet(dict([list(tables["restored"].items())[-1]]), run.synthetic)),
+          lambda tables, run: plots.restored_sheet(dict([list(tables["restored"].items())[-1]]), run.synthetic), 1),
     Piece("HeartMAE", "table 1, drawn", "heartmae_table1", "08_heartmae_predict", ("errors_cardiac",),
           lambda tables, run: plots.ratio_panels(tables["errors_cardiac"], EF, heartmae.MODELS, run.synthetic)),
     Piece("HeartMAE", "figure 2", "heartmae_fig2_diseases", "08_heartmae_predict", ("diseases",),
@@ -107,7 +107,7 @@ PIECES = [
     Piece("HeartMAE", "figure S2", "heartmae_figS2_umap", "10_stratification", ("map_raw", "subjects"),
           lambda tables, run: _map(tables, run)),
     Piece("HeartMAE", "figure S3", "heartmae_figS3_laef", "10_stratification",
-          ("subjects", "groups", "between_groups"), lambda tables, run: _laef(tables, run)),
+          ("subjects", "groups", "between_groups"), lambda tables, run: _laef(tables, run), 1),
 ]
 
 TABLES = [

@@ -69,7 +69,7 @@ def model_intervals(table, synthetic: bool, metrics=("auc", "f1"), labels=("ROC 
                                       - table[metric].to_numpy()))
         ax.errorbar(table[metric], places, xerr=errors, fmt="o", capsize=3, label="ours, 95 % interval")
         ax.plot(table[f"{metric}_paper"], places, "x", color="black", label="the paper's, real patients")
-        ax.set(xlabel=label, xlim=(0, 1.02))
+        ax.set(xlabel=label, xlim=(-0.04, 1.06), xticks=np.arange(0, 1.1, 0.2))  # ends of two panels stay apart
     axes[0, 0].set_yticks(places, table["name"])
     axes[0, 0].invert_yaxis()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False,

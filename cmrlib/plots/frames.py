@@ -39,6 +39,7 @@ def sequence_sheet(case: dict, title: str, synthetic: bool, columns: int = 10):
     """TempReg-Net's figure 1: all frames of a section, ED framed in orange and ES in green; case: of
     `sequence_pictures`. Returns the figure."""
     count = len(case["pixels"])
+    columns = min(columns, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.5 * rows + 0.3), squeeze=False)
     for t, ax in enumerate(axes.flat):

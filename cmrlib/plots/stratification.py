@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn as sns
 from scipy.cluster.hierarchy import dendrogram
 
+from cmrlib.measures import MEASURES
 from cmrlib.plots.style import mark_synthetic
 
 TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
@@ -26,7 +27,7 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     axes[0].set_axis_off()
     people, legends = numbers.index[order], []
     for n, (name, column) in enumerate([("cluster", groups.labels.astype(str)), *tracks.items()]):
-        legends.append(_track(axes[1 + n], name, column.reindex(people), TRACKS[n % len(TRACKS)]))
+        legends.append(_track(axes[1 + n], _named(name, short=True), column.reindex(people), TRACKS[n % len(TRACKS)]))
     axes[-1].imshow(numbers.loc[people, chosen].T.clip(-2.5, 2.5), aspect="auto", cmap="RdBu_r", vmin=-2.5, vmax=2.5,
                     interpolation="nearest")
     axes[-1].set(xticks=[], xlabel=f"{len(people)} subjects", ylabel=f"{len(chosen)} features (SD)")
@@ -34,6 +35,14 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     figure.legend(handles=[handle for part in legends for handle in part], loc="outside right center", frameon=False,
                   fontsize=7)
     return mark_synthetic(figure, synthetic)
+
+
+def _named(name: str, short: bool = False) -> str:
+    """A measure's name as people write it, with its unit; other columns as they are."""
+    if name not in MEASURES:
+        return name
+    words = name.split("_")[0].upper() if short else MEASURES[name].description.split(":")[0]
+    return f"{words} ({MEASURES[name].unit})"
 
 
 def _track(ax, name, values, palette):
@@ -83,6 +92,6 @@ def by_group(values, groups, tests, synthetic: bool):
         sns.boxplot(known, x="cluster", y="value", color="#9ecae1", fliersize=0, ax=ax)
         sns.stripplot(known, x="cluster", y="value", size=3, color="#333333", ax=ax)
         p = tests.loc[name, "p"] if name in tests.index else np.nan
-        ax.set(ylabel=name, xlabel="cluster", title=f"p = {p:.2g}" if np.isfinite(p) else "too few for a test")
+        ax.set(ylabel=_named(name), xlabel="cluster", title=f"p = {p:.2g}" if np.isfinite(p) else "too few for a test")
         ax.title.set_size(9)
     return mark_synthetic(figure, synthetic)

@@ -26,18 +26,21 @@ KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
 SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "ordered_by", "flags"]
 
 
-def make_report(source, out, weights=None, keep=None, title: str = "Cardiac MRI study") -> dict:
+def make_report(source, out, weights=None, keep=None, title: str = "Cardiac MRI study", sex: str = "",
+                age: float | None = None) -> dict:
     """Examine a study and write the page to `out` (.html) and what it says to the .json beside it; returns that dict.
 
     source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; "shipped", the default, are
     those that travel with the package. keep: folder in which cohort and observers stay, to be corrected or measured
-    again; default: they are removed. title: the page's heading.
+    again; default: they are removed. title: the page's heading. sex (M or F), age (years): where the source lacks them,
+    for the reference ranges.
     """
     start, out = time.monotonic(), Path(out)
     plots.use_style()
     with tempfile.TemporaryDirectory() as folder:
         named = [weights] if isinstance(weights, str | Path) else list(weights or ["shipped"])
-        found = examine(source, keep or folder, [SHIPPED if str(one) == "shipped" else one for one in named])
+        found = examine(source, keep or folder, [SHIPPED if str(one) == "shipped" else one for one in named], sex,
+                        age)
         pictures = _pictures(found)
         said = _said(found, round(time.monotonic() - start, 1), title)
         page = render(said, pictures)
@@ -79,8 +82,8 @@ def _error(row) -> str:
 def _said(found: Findings, seconds, title) -> dict:
     """Everything that the page says, as plain values."""
     person = found.cohort.subjects.iloc[0]
-    known = [str(person[name]) + unit for name, unit in (("sex", ""), ("age", " years"), ("height_m", " m"),
-                                                         ("weight_kg", " kg"))
+    units = {"sex": "", "age": " years", "height_m": " m", "weight_kg": " kg"}
+    known = [f"{_plain(person[name])}{unit}" for name, unit in units.items()
              if name in person and pd.notna(person[name])]
     synthetic = any(card["synthetic"] for card in found.models)
     learned = ("The networks learned from synthetic hearts only; on real hearts expect more errors than on those."
@@ -135,12 +138,15 @@ def _curve_pictures(found) -> list[dict]:
     made, cohort = [], found.cohort
     if found.measured is not None and (cohort.cines["frames"] >= FEWEST_FRAMES).any():
         table = curves(cohort, "ternausnet").dropna(subset=["volume_ml"])
-        table = table[(table["view"] == ("sax" if "sax" in set(table["view"]) else "2ch+4ch"))
-                      & (table["structure"] != "myo")]
+        view = "sax" if "sax" in set(table["view"]) else "2ch+4ch"
+        refused = set(found.measures.loc[found.measures["refused"], "measure"])
+        hidden = {name for name in ("lv", "rv") if f"{name}edv_ml" in refused and view == "sax"}
+        table = table[(table["view"] == view) & ~table["structure"].isin({"myo"} | hidden)]
         if len(table):
             figure, ax = plt.subplots(figsize=(4.6, 3))
             plots.volume_curves(with_phases(table, found.measured), ax).legend(frameon=False, fontsize=8)
-            made.append(_plot(figure, "volumes through the cycle"))
+            left = "".join(f"; {NAMES[name]} is not reported" for name in sorted(hidden))
+            made.append(_plot(figure, f"volumes through the cycle{left}"))
     if len(found.motion):
         made.append(_plot(plots.motion_curves(found.motion, stacked=True), "motion of the mitral valve"))
     return made

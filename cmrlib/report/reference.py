@@ -26,8 +26,10 @@ HUMAN_SD = {"lvedv_ml": 15.2, "lvesv_ml": 14.0, "lvm_g": 20.2, "lvef_pct": 4.6, 
 MAPSE and e' as in MVnet (Gonzales et al., JCMR 2021, table 4). The others have no figure that fits our conventions."""
 
 
-def place(measure: str, value: float, sex, age) -> tuple[str, str]:
-    """(range as text, within | below | above | ""). Empty where there is no range for this person, with the reason."""
+def place(measure: str, value: float, sex, age, error: dict | None = None) -> tuple[str, str]:
+    """(range as text, within | below | above | unclear | ""). Empty where there is no range for this person, with the
+    reason. error: of `known_errors`; outside the range by no more than the model's own error (bias taken off, ± 1.96
+    SD) is unclear."""
     if measure not in RANGES:
         return "none known", ""
     if sex not in ("M", "F") and len(set(RANGES[measure].values())) > 1:
@@ -38,7 +40,13 @@ def place(measure: str, value: float, sex, age) -> tuple[str, str]:
         return text, ""
     if age is not None and math.isfinite(age) and not AGES[0] <= age <= AGES[1]:
         text += f" at {AGES[0]}–{AGES[1]} years"
-    return text, "below" if value < low else "above" if value > high else "within"
+    if low <= value <= high:
+        return text, "within"
+    if error is not None:
+        middle, reach = value - error["bias"], 1.96 * error["sd"]
+        if middle - reach <= high and middle + reach >= low:
+            return text, "unclear"
+    return text, "below" if value < low else "above"
 
 
 def refused(measure: str, error: dict | None) -> str:

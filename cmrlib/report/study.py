@@ -18,6 +18,7 @@ from cmrlib.mvnet import load_trackers, track_cohort
 from cmrlib.report.cards import card_of
 from cmrlib.report.reference import place, refused
 from cmrlib.report.scores import judge
+from cmrlib.summary import rejected
 from cmrlib.tempreg import FrameFinder, find_frames
 from cmrlib.ternausnet import Segmenter, segment_cohort
 
@@ -50,24 +51,31 @@ class Findings:
     scores: list[dict] = field(default_factory=list)
 
 
-def examine(source, folder, weights) -> Findings:
+def examine(source, folder, weights, sex: str = "", age: float | None = None) -> Findings:
     """Read a study and let every network look that `weights` has and the study has a view for.
 
     source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; then masks that its
     observer `ternausnet` drew are taken as they are). folder: where the cohort and the observers ternausnet, tempreg
     and mvnet are kept. weights: a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet and what
     `scores.judge` knows (a profile's runs, or shipped ones); each network comes from the first that has it, and what
-    is absent is named in `missing`. Raises ValueError for several people and where there is no cine.
+    is absent is named in `missing`. sex (M or F) and age go before what the source says. Raises ValueError for several
+    people and where there is no cine.
     """
     folder, homes = Path(folder), homes_of(weights)
     cohort, series = _read(source, folder)
+    left_out = _left_out(cohort, series)
+    if sex not in ("", "M", "F"):
+        raise ValueError(f"sex is M or F, as reference ranges know it, got {sex!r}")
+    for name, value in (("sex", sex), ("age", age)):
+        if value not in ("", None):
+            cohort.subjects[name] = value
     found, missing, models = [], [], []
     steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
     for name, step in steps.items():
         made, why, cards = step(cohort, folder, (homes[name] or Path("nowhere")) / name / "weights")
         found, missing, models = [*found, made], [*missing, *why], [*models, *cards]
     scores, why, cards = judge(cohort, homes)
-    missing, models = [*missing, *why], [*models, *cards]
+    missing, models = [*left_out, *missing, *why], [*models, *cards]
     masks, frames, (motion, valve) = found
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
     values = {name: value for row in rows for name, value in row.items()}
@@ -105,6 +113,16 @@ def _read(source, folder):
     if cohort.cines.empty:
         raise ValueError("there is no cine in this folder: `cmr inspect` tells what is")
     return cohort, series
+
+
+def _left_out(cohort, series) -> list[str]:
+    """What looked like a cine and could not be read, with the reason; the other files stand among the series."""
+    told = set(series.get("reason", ()))
+    reasons = rejected(cohort)["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
+    seen = set(series.loc[series["content"] == "cine", "view"]) if len(series) else set()
+    lost = sorted(seen - set(cohort.cines["view"]))
+    which = f" (no {', '.join(view.upper() for view in lost)} was left)" if lost else ""
+    return [f"{n} files left out: {reason}{which}" for reason, n in reasons.items() if reason not in told]
 
 
 def _segment(cohort, folder, weights):
@@ -155,7 +173,7 @@ def measured_rows(values, cohort, errors) -> pd.DataFrame:
     rows = []
     for name in REPORTED:
         value, error = float(values.get(name, math.nan)), errors.get(name)
-        span, where = place(name, value, sex, age)
+        span, where = place(name, value, sex, age, error)
         doubt = refused(name, error) if math.isfinite(value) else ""
         parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
         if math.isfinite(value) and parents and not doubt:

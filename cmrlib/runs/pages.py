@@ -17,7 +17,10 @@ OUTSIDE = re.compile(r"""<(script|link)\b[^>]*\b(src|href)=["']https?://[^>]*>(\
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:1rem auto;padding:0 1rem;color:#1c2733}
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem;font-size:.9rem}td,th{border-bottom:1px solid #d9e0e6;
-text-align:left;padding:.25rem .6rem}td.n,th:nth-child(n+2){text-align:right;white-space:nowrap}.soft{color:#5b6b7a}"""
+text-align:left;padding:.25rem .6rem}td:first-child{overflow-wrap:anywhere}
+td.n,th:nth-child(n+2){text-align:right;white-space:nowrap}.soft{color:#5b6b7a}
+@media(max-width:40rem){table{font-size:.75rem}td,th{padding:.2rem .3rem}td.n,th:nth-child(n+2){white-space:normal}}
+@media print{body{max-width:none;font-size:11px}h2{break-after:avoid}tr{break-inside:avoid}}"""
 
 
 def write_pages(profile: str, runs=ROOT / "runs") -> Path:
