@@ -169,12 +169,12 @@ def _one(label, item, read, dest):
         check_study(study)
     except Exception as error:
         study = Study({"participant_id": label}, [], rejected=[
-            {"participant_id": label, "digest": "n/a", "reason": _reason(error)}])
+            {"participant_id": label, "digest": "n/a", "reason": reason_of(error)}])
     rows = write_study(dest, study) | {"sources": study.sources}
     write_json(rows, _rows(dest, label))
     _started(dest, label).unlink()
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Our own errors speak for themselves; a foreign error's text may hold paths or header text, so only its type."""
     return str(error) if isinstance(error, ValueError) and str(error).startswith("sub-") else type(error).__name__
