@@ -114,7 +114,18 @@ def test_contrast_of_known_blood_muscle_and_noise(quiet):
 ])
 def test_what_cannot_be_judged_gets_no_flag(quiet, change):
     cine = replace(quiet, frame_times_ms=None, rr_ms=None, **change)
-    assert quality.quality_flags(cine) == () and quality.flagged([cine])[0].flags == ()
+    short = ("coverage_short",) * (cine.slices < 5)
+    assert quality.quality_flags(cine) == () and quality.flagged([cine])[0].flags == short
+
+
+def test_short_stacks_are_flagged_once_whoever_sees_it(quiet):
+    four = replace(quiet, pixels=quiet.pixels[:, :4], frame_times_ms=None, rr_ms=None)
+    thin = replace(quiet, affine=np.diag([MM, MM, 6.0, 1.0]), frame_times_ms=None, rr_ms=None)  # 36 mm
+    for cine in (four, thin, replace(four, flags=("coverage_short",))):
+        assert quality.flagged([cine])[0].flags == ("coverage_short",)
+    unknown = replace(thin, spacing_known=False)
+    assert quality.flagged([unknown, replace(four, view="4ch")])[0].flags == ()
+    assert "coverage_short" not in quality.flagged([replace(four, view="4ch")])[0].flags
 
 
 def test_single_slices_and_few_frames_are_not_judged_by_neighbours(quiet):

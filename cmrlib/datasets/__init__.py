@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from cmrlib.cohort import Cohort
+from cmrlib.datasets.finding import unclaimed
 from cmrlib.datasets.kinds import KINDS, reader_of
 from cmrlib.datasets.overview import inspect
 from cmrlib.ingest import build_cohort
@@ -25,9 +26,11 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
     reader = reader_of(kind)
     if not Path(src).exists():
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
-    items = dict(list(reader.find(Path(src).resolve()).items())[:limit])
-    return build_cohort(items, partial(_read, reader=reader.read, options=options), dest,
-                        reader.DESCRIPTION | {"Options": options}, workers, progress)
+    src = Path(src).resolve()
+    found = reader.find(src)
+    left = [path for path in unclaimed(src, found) if Path(dest).resolve() not in path.parents]
+    return build_cohort(dict(list(found.items())[:limit]), partial(_read, reader=reader.read, options=options), dest,
+                        reader.DESCRIPTION | {"Options": options}, workers, progress, left)
 
 
 def _read(label, item, reader, options) -> Study:

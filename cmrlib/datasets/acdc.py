@@ -19,7 +19,7 @@ from cmrlib.anatomy import NOT_ANNOTATED
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Volume, lies_elsewhere, volume_of
+from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "ACDC", "License": "research only; cite Bernard et al., IEEE TMI 2018"}
@@ -72,7 +72,9 @@ def read(label: str, folder: Path) -> Study:
                 spacing_known=known, slice_position_mm=positions)
     participant = {"participant_id": label, "sex": None, "age": None, "height_m": _number(info, "Height", 100),
                    "weight_kg": _number(info, "Weight", 1), "group": GROUPS.get(info.get("Group"), info.get("Group"))}
-    return Study(participant, [cine], _manual(cine, phases.masks))
+    stems = [f"{folder.name}_frame{int(info[phase]):02d}" for phase in ("ED", "ES")]
+    names = {"Info.cfg", four_d.name, *(f"{stem}{end}.nii.gz" for stem in stems for end in ("", "_gt"))}
+    return Study(participant, [cine], _manual(cine, phases.masks), rejected=not_read(label, folder, names))
 
 
 def _manual(cine, masks):

@@ -53,6 +53,22 @@ def files_of(item: Path | Part):
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
+def unclaimed(src, items) -> list[Path]:
+    """Files below `src` that belong to no subject. items: of a reader's `find`, whatever holds folders and files."""
+    folders, files = set(), set()
+
+    def claim(value):
+        if isinstance(value, Part):
+            files.update(value.folder / name for name in value.names)
+        elif isinstance(value, Path):
+            (folders if value.is_dir() else files).add(value)
+        elif isinstance(value, dict | tuple | list):
+            for part in value.values() if isinstance(value, dict) else value:
+                claim(part)
+    claim(items)
+    return [path for path in files_of(Path(src)) if path not in files and folders.isdisjoint(path.parents)]
+
+
 def _first_bytes(folder) -> bytes:
     """The first file's, to salt a label with."""
     return next((path.read_bytes() for path in files_of(folder) if path.is_file()), b"")

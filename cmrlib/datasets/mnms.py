@@ -20,7 +20,7 @@ from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.masks import exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Volume, lies_elsewhere, volume_of
+from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "M&Ms", "License": "the challenge's terms, research only; cite Campello et al., IEEE TMI 2021"}
@@ -58,7 +58,8 @@ def read(label: str, item: dict) -> Study:
     flags += ["masks_empty"] * (not drawn)
     ed, es, drawn, more = phases(drawn, _frame(row, "ED"), _frame(row, "ES"), len(image.pixels))
     cine = cine_of(label, image, "sax", ed, es, (*flags, *more), {"vendor": row.get("VendorName") or None})
-    return Study(_person(label, row), [cine], manual([(cine, drawn)]))
+    rejected = not_read(label, folder, {f"{folder.name}_sa{end}.nii.gz" for end in ("", "_gt")})
+    return Study(_person(label, row), [cine], manual([(cine, drawn)]), rejected=rejected)
 
 
 def placed(label, image: Volume, mask: Volume) -> list[str]:
