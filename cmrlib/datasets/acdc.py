@@ -60,16 +60,15 @@ def read(label: str, folder: Path) -> Study:
     _settle_numbers(label, phases, whole)
     _settle_masks(phases)
     if whole:
-        pixels, affine, of = whole.pixels, whole.affine, None
+        place, pixels, of = whole, whole.pixels, None
         ed, es = phases.numbers["ED"], phases.numbers["ES"]
     else:
-        first = phases.images["ED"]
-        pixels, affine = np.concatenate([phases.images["ED"].pixels, phases.images["ES"].pixels]), first.affine
+        place = phases.images["ED"]
+        pixels = np.concatenate([phases.images[phase].pixels for phase in ("ED", "ES")])
         ed, es, of = 0, 1, ((phases.numbers["ED"], phases.numbers["ES"]), int(info.get("NbFrame", 0)))
     known = all(volume.spacing_known for volume in phases.images.values())
-    positions = np.arange(pixels.shape[1]) * float(np.linalg.norm(affine[:3, 2]))
-    cine = Cine(pixels, affine, "sax", label, ed=ed, es=es, frames_of=of, flags=tuple(phases.flags),
-                spacing_known=known, slice_position_mm=positions)
+    cine = Cine(pixels, place.affine, "sax", label, ed=ed, es=es, frames_of=of, flags=tuple(phases.flags),
+                spacing_known=known, slice_position_mm=place.slice_position_mm)
     participant = {"participant_id": label, "sex": None, "age": None, "height_m": _number(info, "Height", 100),
                    "weight_kg": _number(info, "Weight", 1), "group": GROUPS.get(info.get("Group"), info.get("Group"))}
     stems = [f"{folder.name}_frame{int(info[phase]):02d}" for phase in ("ED", "ES")]

@@ -93,14 +93,10 @@ def phases(drawn: dict, ed, es, frames):
 
 def cine_of(label, image: Volume, view, ed, es, flags, meta) -> Cine:
     """A Cine of a whole 4-D file; times from the header's step where that makes a heart rate."""
-    frames, slices = image.pixels.shape[:2]
-    timed = np.isfinite(image.step_ms)
-    normal = np.cross(image.affine[:3, 0], image.affine[:3, 1])
-    distance = abs(image.affine[:3, 2] @ normal) / np.linalg.norm(normal)
+    times, rr = image.timing
     return Cine(image.pixels, image.affine, view, label, ed=ed, es=es, flags=tuple(dict.fromkeys(flags)),
-                spacing_known=image.spacing_known, meta=meta, slice_position_mm=np.arange(slices) * distance,
-                frame_times_ms=np.tile(np.arange(frames) * image.step_ms, (slices, 1)) if timed else None,
-                rr_ms=np.full(slices, frames * image.step_ms) if timed else None)
+                spacing_known=image.spacing_known, meta=meta, slice_position_mm=image.slice_position_mm,
+                frame_times_ms=times, rr_ms=rr)
 
 
 def manual(drawn) -> dict:

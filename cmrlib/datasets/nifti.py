@@ -236,12 +236,10 @@ def _stack(one: _Found) -> Stack:
 def _cine(label, one: _Found, view, view_flags) -> Cine:
     volume, slices, frames = one.volume, one.volume.pixels.shape[1], len(one.volume.pixels)
     times, rr, flags = _times(one, slices, frames)
-    affine = volume.affine
-    across = np.cross(affine[:3, 0], affine[:3, 1])
-    distance = abs(affine[:3, 2] @ across) / np.linalg.norm(across)
     meta = {"missing": [[k, t] for k in range(slices) for t in one.missing]} if one.missing else {}
-    return Cine(volume.pixels, affine, view, label, frame_times_ms=times, rr_ms=rr, spacing_known=volume.spacing_known,
-                slice_position_mm=np.arange(slices) * distance, flags=(*flags, *view_flags), meta=meta)
+    return Cine(volume.pixels, volume.affine, view, label, frame_times_ms=times, rr_ms=rr,
+                spacing_known=volume.spacing_known, slice_position_mm=volume.slice_position_mm,
+                flags=(*flags, *view_flags), meta=meta)
 
 
 def _times(one: _Found, slices, frames):
@@ -255,10 +253,7 @@ def _times(one: _Found, slices, frames):
             flags = [flag for flag in flags if not flag.startswith("time_")]
             return times, step * frames if rr is None else rr, flags
         flags.append("sidecar_times_unusable")
-    step = one.volume.step_ms
-    if not np.isfinite(step):
-        return None, None, flags
-    return np.tile(np.arange(frames) * step, (slices, 1)), np.full(slices, frames * step), flags
+    return *one.volume.timing, flags
 
 
 def _row_a_slice(value, shape):

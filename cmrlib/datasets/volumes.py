@@ -44,6 +44,20 @@ class Volume:
     spacing_known: bool
     flags: tuple[str, ...]
 
+    @property
+    def slice_position_mm(self) -> np.ndarray:
+        """(slices,) along the common normal, from the first slice on."""
+        across = np.cross(self.affine[:3, 0], self.affine[:3, 1])
+        return np.arange(self.pixels.shape[1]) * (abs(self.affine[:3, 2] @ across) / np.linalg.norm(across))
+
+    @property
+    def timing(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Frame times (slices, frames) and RR (slices,) in ms by the header's step; None where it is unknown."""
+        frames, slices = self.pixels.shape[:2]
+        if not np.isfinite(self.step_ms):
+            return None, None
+        return np.tile(np.arange(frames) * self.step_ms, (slices, 1)), np.full(slices, frames * self.step_ms)
+
 
 def read_volume(path) -> Volume:
     """A .nii or .nii.gz file, whatever its name says about compression.
