@@ -43,13 +43,13 @@ def find(src) -> dict[str, Path | Part]:
     return label_folders(folders, salt=_first_bytes)
 
 
-def files_of(item: Path | Part):
-    """Files of a subject in a fixed order; hidden ones and links to folders are passed by."""
+def files_of(item: Path | Part, without=frozenset()):
+    """Files of a subject in a fixed order; hidden ones, links to folders and the folders `without` are passed by."""
     if isinstance(item, Part):
         yield from (item.folder / name for name in item.names)
         return
-    for root, folders, names in os.walk(item):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for root, folders, names in os.walk(item) if item not in without else ():
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(root, name) not in without)
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
@@ -66,7 +66,7 @@ def unclaimed(src, items) -> list[Path]:
             for part in value.values() if isinstance(value, dict) else value:
                 claim(part)
     claim(items)
-    return [path for path in files_of(Path(src)) if path not in files and folders.isdisjoint(path.parents)]
+    return [path for path in files_of(Path(src), folders) if path not in files]
 
 
 def _first_bytes(folder) -> bytes:
