@@ -59,16 +59,23 @@ def one_subject(seed, number, rows, slices) -> Cine:
     quiet = tuple(name for name in EFFECTS if name not in TROUBLES)
     clean, long_axis = phantom(seed, number, ("sax", "4ch"), quiet)
     (stack,) = phantom(seed, number, ("sax",))
+    (uneven,) = phantom(seed, number, ("sax",), diagnoses=["AF"])  # every fourth slice is mis-triggered
     for name, cine in (("phantom SAX, clean", clean), ("phantom 4CH, clean", long_axis),
-                       ("phantom SAX, as it comes", stack), ("one slice moved by 6 mm", moved(clean, 6.0, rng)),
+                       ("phantom SAX, as it comes", stack), ("phantom SAX, AF", uneven),
+                       ("one slice moved by 6 mm", moved(clean, 6.0, rng)),
                        ("SAX, frames exchanged", exchanged(clean, 3, rng)), ("contrast drawn together", faded(clean)),
                        ("4CH, frames exchanged", exchanged(long_axis, 3, rng))):
         rows[name].append(quality.quality_flags(cine))
-    slices["shift"].append(np.c_[true_shifts_mm(stack), quality.slice_shifts_mm(stack)])
-    late = np.array(stack.meta["late_ms"]) / np.median(stack.rr_ms)
-    late -= np.array(stack.meta["mixed"]) * stack.meta["mixed_frames"] / stack.frames  # views of earlier instants
-    slices["lag"].append(np.c_[late, quality.slice_lags(quality.likeness(stack))])
+    for cine in (stack, uneven):
+        slices["shift"].append(np.c_[true_shifts_mm(cine), quality.slice_shifts_mm(cine)])
+        slices["lag"].append(np.c_[true_lags(cine), quality.slice_lags(quality.likeness(cine))])
     return clean
+
+
+def true_lags(cine) -> np.ndarray:
+    """What `slice_lags` is to find: another instant of the cycle, less the views of earlier ones that are mixed in."""
+    late = np.array(cine.meta["late_ms"]) / np.median(cine.rr_ms)
+    return late - np.array(cine.meta["mixed"]) * cine.meta["mixed_frames"] / cine.frames
 
 
 def true_shifts_mm(cine) -> np.ndarray:
@@ -115,7 +122,7 @@ def real_cines(data_dir) -> dict[str, list[Cine]]:
             kept = set() if reader is dicom else tested(reader.__name__.rpartition(".")[2])
             found[name] = [cine for label, item in reader.find(root / folder).items() if label not in kept
                            for cine in reader.read(label, item).cines]
-    return found
+    return {name: cines for name, cines in found.items() if cines}
 
 
 def tested(kind) -> set[str]:

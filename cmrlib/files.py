@@ -157,6 +157,11 @@ def map_nifti(path) -> tuple[np.ndarray, np.ndarray]:
     return data.reshape(data.shape + (1,) * (4 - data.ndim)).T, image.affine
 
 
+def short_digest(content: bytes) -> str:
+    """The first half of `digest` for bytes in memory: by what a cohort names a file of its source."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()[:16]
+
+
 def digest(path) -> str:
     """Digest of a file's bytes (blake2b, 16 bytes, hexadecimal)."""
     with Path(path).open("rb") as file:

@@ -13,17 +13,20 @@ from threading import Thread
 from tqdm import tqdm
 
 from cmrlib.cohort import Cohort
-from cmrlib.files import read_json, write_json
-from cmrlib.study import Study, check_study, finish_cohort, write_sources, write_study
+from cmrlib.files import digest, read_json, short_digest, write_json
+from cmrlib.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
+
+STRAY = "belongs to no subject: a table, or not of this kind of data"
+LARGEST_STRAY_BYTES = 2**26
 
 
 def build_cohort(items: dict, read, dest, description: dict, workers: int | None = None,
-                 progress: bool = True) -> Cohort:
+                 progress: bool = True, left=()) -> Cohort:
     """Read every item and write it below `dest` as one cohort.
 
     items: subject label → whatever `read(label, item)` needs (picklable); `read` returns a `Study`. A complete
     cohort of the same description and items is opened as it is; an interrupted one continues. Subjects that raise,
-    or whose process dies, are listed in rejected.tsv with the reason.
+    or whose process dies, are listed in rejected.tsv with the reason, and so is `left`: files that belong to nobody.
     Raises FileExistsError where `dest` holds something else, ValueError where no subject could be read.
     """
     dest = Path(dest)
@@ -47,16 +50,25 @@ def build_cohort(items: dict, read, dest, description: dict, workers: int | None
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})
         shutil.rmtree(dest)
         raise ValueError(f"no cine could be read for {description['Name']}; reasons: {'; '.join(reasons[:5])}")
-    sources = {}
+    strays = [(_short(path), str(path)) for path in left]
+    sources = dict(strays)
     for result in results:
         sources |= result.pop("sources")
     if sources:
         write_sources(dest.parent / f".{dest.name}.sources.tsv", sources)
     for part in dest.rglob(".part-*"):  # what a killed run was writing
         part.unlink()
-    cohort = finish_cohort(dest, description, results)
+    cohort = finish_cohort(dest, description, results, rejected_rows("n/a", [(mark, STRAY) for mark, _ in strays]))
     shutil.rmtree(state)
     return cohort
+
+
+def _short(path) -> str:
+    """A file's short digest; of one that is too large to be read for that, of its name."""
+    try:
+        return digest(path)[:16] if path.stat().st_size <= LARGEST_STRAY_BYTES else short_digest(path.name.encode())
+    except OSError:
+        return short_digest(path.name.encode())
 
 
 def _plan_digest(items, description):
@@ -138,7 +150,7 @@ def _alone(label, item, read, dest) -> str:
                 shutil.rmtree(folder / f"sub-{label}", ignore_errors=True)  # what it wrote before
             why = "reading it ended the process, alone too: too little memory, or a file that crashes its decoder"
             rows = {"participant": {"participant_id": label}, "cines": [], "measures": {}, "sources": {},
-                    "rejected": [{"participant_id": label, "digest": "n/a", "reason": f"sub-{label}: {why}"}]}
+                    "rejected": rejected_rows(label, [("n/a", f"sub-{label}: {why}")])}
             write_json(rows, _rows(dest, label))
     return label
 
@@ -168,13 +180,12 @@ def _one(label, item, read, dest):
         study = read(label, item)
         check_study(study)
     except Exception as error:
-        study = Study({"participant_id": label}, [], rejected=[
-            {"participant_id": label, "digest": "n/a", "reason": _reason(error)}])
+        study = Study({"participant_id": label}, [], rejected=rejected_rows(label, [("n/a", reason_of(error))]))
     rows = write_study(dest, study) | {"sources": study.sources}
     write_json(rows, _rows(dest, label))
     _started(dest, label).unlink()
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Our own errors speak for themselves; a foreign error's text may hold paths or header text, so only its type."""
     return str(error) if isinstance(error, ValueError) and str(error).startswith("sub-") else type(error).__name__

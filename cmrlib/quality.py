@@ -10,6 +10,7 @@ cine.
 * `frames_out_of_order`: pictures follow each other more smoothly when two frames of a slice are exchanged.
 * `contrast_low`: blood is hardly brighter than muscle, or the difference drowns in noise.
 * `rr_differs_between_series`: cines of one session were taken at heart rates more than a tenth apart.
+* `coverage_short`: a short-axis stack of fewer slices, or of less length, than a left ventricle needs.
 
 What they cannot see: a shift through the plane; slices that do not resemble their neighbours (about half, mostly at
 base and apex) or, in time, other slices (a quarter): NaN; mis-triggering that moves a slice by less than a twentieth of
@@ -31,10 +32,13 @@ SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.06, 1.5, 0.28, 6
 """Where flags begin: mm, share of the cycle, mean steps between frames, (blood - muscle) / (blood + muscle), times the
 noise, share of the RR interval."""
 
+FEWEST_SLICES, SHORTEST_MM = 5, 40.0
+"""Below either, a short-axis stack cannot hold a left ventricle (ours; low, so that children's hearts pass)."""
+
 _REACH_MM, NEAR_MM = 60.0, 45.0  # half the side of the square around the heart; of the smaller one for grey values
 _NOMINAL_MM = 1.5  # pixels of unknown size: for the square only, nothing is given in mm then
 _FEWEST_FRAMES = 8
-_HARMONICS, _ALIKE = 4, 0.85  # of the cycle that count when slices are compared in time; the correlation it takes
+_LOW, _ALIKE = np.arange(-4, 5), 0.85  # harmonics that count when slices are compared in time; the least correlation
 
 
 def quality(cine: Cine) -> dict:
@@ -57,15 +61,26 @@ def quality_flags(cine: Cine) -> tuple[str, ...]:
             + ("frames_out_of_order",) * (found["disorder"] > DISORDER) + ("contrast_low",) * low)
 
 
+def coverage_flags(slice_position_mm, view: str) -> tuple[str, ...]:
+    """`coverage_short` for a short-axis stack that is too short for a heart, or of too few slices."""
+    few = len(slice_position_mm) < FEWEST_SLICES or np.ptp(slice_position_mm) < SHORTEST_MM
+    return ("coverage_short",) if view == "sax" and few else ()
+
+
 def flagged(cines: list[Cine]) -> list[Cine]:
-    """Cines of one subject with the flags of their pixels, and of heart rates that differ within a session."""
+    """Cines of one subject with the flags of their pixels and length, and of heart rates that differ in a session."""
     rates = {}
     for cine in cines:
         if cine.rr_ms is not None and np.isfinite(cine.rr_ms).any():
             rates.setdefault(cine.session, []).append(float(np.nanmedian(cine.rr_ms)))
     apart = {session for session, rr in rates.items() if max(rr) > (1 + RR_SHARE) * min(rr)}
-    return [replace(cine, flags=(*cine.flags, *quality_flags(cine),
-                                 *["rr_differs_between_series"] * (cine.session in apart))) for cine in cines]
+    return [replace(cine, flags=tuple(dict.fromkeys((  # a reader may have seen one of them too
+        *cine.flags, *coverage_flags(np.arange(cine.slices) * _slice_mm(cine), cine.view), *quality_flags(cine),
+        *["rr_differs_between_series"] * (cine.session in apart))))) for cine in cines]
+
+
+def _slice_mm(cine):  # far apart where it is unknown how far: their number alone counts
+    return cine.spacing_mm[0] if cine.spacing_known else SHORTEST_MM
 
 
 # --- where the heart is ----------------------------------------------------------------------------------------------
@@ -195,23 +210,21 @@ def slice_lags(alike) -> np.ndarray:
 
 
 def _cycle_spectrum(products) -> np.ndarray:
-    """Low harmonics (2 h + 1, 2 h + 1) of the distances between all frames of a slice, of length 1; 0 of none."""
+    """Low harmonics (9, 9) of the distances between all frames of a slice, of length 1; 0 of none."""
     if not np.isfinite(products).all():
-        return np.zeros((2 * _HARMONICS + 1,) * 2, complex)
+        return np.zeros((len(_LOW),) * 2, complex)
     frames, size = np.arange(len(products)), np.diag(products)
     distances = np.sqrt(np.maximum(size[:, None] + size - 2 * products, 0))
     # a frame's distance from itself is noise less than from any other: neighbours stand in
     distances[frames, frames] = (distances[frames, frames - 1] + distances[frames - 1, frames]) / 2
-    low = np.arange(-_HARMONICS, _HARMONICS + 1)
-    spectrum = np.fft.fft2(distances - distances.mean())[np.ix_(low, low)]
+    spectrum = np.fft.fft2(distances - distances.mean())[np.ix_(_LOW, _LOW)]
     return spectrum / (np.linalg.norm(spectrum) + 1e-12)
 
 
 def _step_between(one, other, frames, fine=8):
     """(share of the cycle that one slice is ahead of another, their correlation then), up to a fifth either way."""
-    low = np.arange(-_HARMONICS, _HARMONICS + 1)
     shared = np.zeros(fine * frames, complex)
-    np.add.at(shared, low[:, None] + low, np.conj(one) * other)
+    np.add.at(shared, _LOW[:, None] + _LOW, np.conj(one) * other)
     score = np.fft.ifft(shared).real * len(shared)
     fifth = len(score) // 5
     near = np.r_[0:fifth, -fifth:0]

@@ -54,6 +54,11 @@ def label_folders(folders, salt=None) -> dict[str, Path]:
     return labels
 
 
+def rejected_rows(label: str, refused) -> list[dict]:
+    """(short digest of a file, reason) pairs → rows of rejected.tsv, in order."""
+    return [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(refused)]
+
+
 def cine_sidecar(cine: Cine) -> dict:
     """JSON sidecar of a cine; unknown times are null."""
     def plain(value):
@@ -106,16 +111,16 @@ def write_study(root, study: Study) -> dict:
     return {"participant": study.participant, "cines": rows, "measures": measures, "rejected": study.rejected}
 
 
-def finish_cohort(root, description: dict, rows: list[dict]) -> Cohort:
-    """Write the tables that make a folder of studies a cohort, the description last."""
+def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Cohort:
+    """Write the tables that make a folder of studies a cohort, the description last. rejected: rows of no subject."""
     root = Path(root)
     rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
     participants = pd.DataFrame([r["participant"] for r in rows]).drop_duplicates("participant_id")
     for name in sorted({name for r in rows for name in r["measures"]}):
         table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
         Observer(root / "derivatives" / name).write_measures(table)
-    rejected = pd.DataFrame([x for r in rows for x in r["rejected"]], columns=["participant_id", "digest", "reason"])
-    write_tsv(rejected, root / "rejected.tsv")
+    rejected = [*(x for r in rows for x in r["rejected"]), *rejected]
+    write_tsv(pd.DataFrame(rejected, columns=["participant_id", "digest", "reason"]), root / "rejected.tsv")
     write_tsv(participants, root / "participants.tsv")
     write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
     write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")

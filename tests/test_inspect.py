@@ -51,6 +51,22 @@ def test_the_table_says_what_ingest_will_make(source, tmp_path):
     assert "missing_frames" in stack["flags"] and stack["files"] == 23 and stack["ordered_by"] == "TriggerTime"
 
 
+@pytest.mark.parametrize("kind", ["nifti", "acdc", "ukbb"])
+def test_other_files_than_dicom_are_told_by_their_reader(kind, tmp_path):
+    orders = make_orders(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax",))
+    write_source(tmp_path / "src", [build(make_study(*one), 1, kind, ()) for one in orders.items()], kind)
+    victim = sorted(path for path in (tmp_path / "src").rglob("*") if path.suffix in (".gz", ".zip"))[0]
+    trees.cut_short(victim)
+    table = datasets.inspect(tmp_path / "src", kind=kind, thumbnails=True)
+    left, (cine,) = table[table["content"] == "left out"], table[table["content"] == "cine"].to_dict("records")
+    assert len(left) == 1 and "damaged" in left["reason"].iloc[0] and cine["thumbnail"].dtype == np.uint8
+    made = ingest(kind, tmp_path / "src", tmp_path / "cohort", workers=1, progress=False).cines.iloc[0]
+    for name in ("frames", "slices", "rows", "row_spacing_mm", "slice_distance_mm", "rr_ms"):
+        assert cine[name] == pytest.approx(made[name], abs=0.01, nan_ok=True), name
+    said = cmr("inspect", tmp_path / "src", "--kind", kind)
+    assert said.exit_code == 0 and "cines: 1, subjects: 2" in said.output and str(tmp_path) not in said.output
+
+
 def test_every_file_is_counted_once(source):
     table = datasets.inspect(source)
     assert table["files"].sum() == sum(1 for path in source.rglob("*") if path.is_file())

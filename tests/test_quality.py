@@ -15,11 +15,16 @@ from cmrlib.appearance import (
     appearance_distance,
     appearance_flags,
     appearance_reference,
+    training_appearance,
 )
 from cmrlib.cine import Cine
+from cmrlib.cohort import Cohort
 from cmrlib.datasets import acdc, dicom, ingest, sunnybrook
 from cmrlib.files import read_json, write_json
+from cmrlib.measures import features
 from cmrlib.phantom import EFFECTS, make_orders, make_study
+from cmrlib.runs.shipping import SHIPPED
+from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 MM = 1.5
@@ -114,7 +119,18 @@ def test_contrast_of_known_blood_muscle_and_noise(quiet):
 ])
 def test_what_cannot_be_judged_gets_no_flag(quiet, change):
     cine = replace(quiet, frame_times_ms=None, rr_ms=None, **change)
-    assert quality.quality_flags(cine) == () and quality.flagged([cine])[0].flags == ()
+    short = ("coverage_short",) * (cine.slices < 5)
+    assert quality.quality_flags(cine) == () and quality.flagged([cine])[0].flags == short
+
+
+def test_short_stacks_are_flagged_once_whoever_sees_it(quiet):
+    four = replace(quiet, pixels=quiet.pixels[:, :4], frame_times_ms=None, rr_ms=None)
+    thin = replace(quiet, affine=np.diag([MM, MM, 6.0, 1.0]), frame_times_ms=None, rr_ms=None)  # 36 mm
+    for cine in (four, thin, replace(four, flags=("coverage_short",))):
+        assert quality.flagged([cine])[0].flags == ("coverage_short",)
+    unknown = replace(thin, spacing_known=False)
+    assert quality.flagged([unknown, replace(four, view="4ch")])[0].flags == ()
+    assert "coverage_short" not in quality.flagged([replace(four, view="4ch")])[0].flags
 
 
 def test_single_slices_and_few_frames_are_not_judged_by_neighbours(quiet):
@@ -166,6 +182,29 @@ def test_distance_by_hand(quiet):
     assert appearance_distance(quiet, reference) == pytest.approx(np.sqrt(np.mean(np.arange(11.0) ** 2)))
     assert appearance_distance(replace(quiet, pixels=5 * quiet.pixels + 40), {
         "mean": seen, "sd": np.r_[np.ones(9), 1e9, 1e9]}) < 1e-3  # brightness alone is nothing
+
+
+def test_a_network_says_which_hearts_look_unlike_those_it_learned_from(cohort, tmp_path):
+    people = list(cohort.subjects["participant_id"])
+    reference = training_appearance(cohort, "sax", people)
+    assert reference["n"] == len(people) and training_appearance(cohort, "sax", people[:4]) is None
+    assert training_appearance(cohort, "4ch", people) is None
+    near = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), ("lv", "myo", "rv"), "fp32", reference)
+    near.save(tmp_path / "near")
+    far = Segmenter(near.model, near.preprocessing, near.structures, "fp32", reference | {"limit": 0.0})
+    assert Segmenter.load(tmp_path / "near").appearance == reference
+    for name, network in (("near", near), ("far", far)):
+        table = segment_cohort(cohort, {"sax": network}, tmp_path / "made" / name, people[:1], copies=1)
+        looked = Cohort.open(cohort.path, [tmp_path / "made" / name])
+        measured = features(looked, name, phases="curve", subjects=people[:1])["flags"].iloc[0].split(";")
+        assert ("unlike_training" in table["flags"].iloc[0].split(";")) == (name == "far")
+        assert ("unlike_training:sax" in measured) == (name == "far")
+
+
+def test_shipped_networks_know_what_their_hearts_looked_like():
+    cards = [read_json(path) for path in sorted((SHIPPED / "01_segmentation" / "weights").glob("*.json"))]
+    assert len(cards) == 3
+    assert all(len(card["appearance"]["mean"]) == 11 and card["appearance"]["n"] >= 50 for card in cards)
 
 
 # --- the phantom's hearts --------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from trees import LABEL, SHORT_AXIS, cut_short, image, long_axis, read, write_cine, written
+from trees import LABEL, SHORT_AXIS, cut_short, image, long_axis, read, write_cine, write_sunnybrook, written
 from typer.testing import CliRunner
 
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.cli import app
-from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, ukbb
+from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb
+from cmrlib.files import digest, read_tsv
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, build, judge, write_source
 from cmrlib.phantom.formats.nifti import image_of
@@ -482,3 +483,38 @@ def test_kaggles_tree_is_read_like_dicom_with_its_volumes(tmp_path):
     (tmp_path / "train" / "501" / "study").mkdir(parents=True)
     with pytest.raises(ValueError, match="501 lies there twice"):
         dsb2015_dicom.find(tmp_path)
+
+
+# --- nothing is lost -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["acdc", "dicom", "nifti", "ukbb"])
+def test_files_that_belong_to_nobody_are_listed(study, tmp_path, kind):
+    written(study, tmp_path / "src", kind)
+    (tmp_path / "src" / "readme.md").write_text("what the archive says of itself")
+    inner = max((path for path in (tmp_path / "src").rglob("*") if path.is_file()), key=lambda path: len(path.parts))
+    stray = inner.parent / "notes.docx"  # of ukbb, beside the zips
+    stray.write_bytes(b"what somebody thought of it")
+    cohort = ingest(kind, tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    rejected = read_tsv(cohort.path / "rejected.tsv").set_index("digest")
+    loose, kept = (rejected.loc[digest(path)[:16]] for path in (tmp_path / "src" / "readme.md", stray))
+    assert "belongs to no subject" in loose["reason"] and len(kept["reason"]) > 10
+    assert "readme" not in rejected.to_csv() and "notes" not in rejected.to_csv()
+    private = (tmp_path / ".cohort.sources.tsv").read_text()
+    assert str(tmp_path / "src" / "readme.md") in private
+    again = ingest(kind, tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
+    assert len(read_tsv(again.path / "rejected.tsv")) == len(rejected)
+
+
+def test_other_series_and_contours_of_sunnybrook_are_listed(tmp_path):
+    write_sunnybrook(tmp_path / "src", packed=False)
+    images = tmp_path / "src" / "work" / "SCD0000101"
+    (images / "CINESAX_300").mkdir()
+    for path in list(images.glob("*.dcm")):
+        path.rename(images / "CINESAX_300" / path.name)
+    (images / "LOC_100").mkdir()
+    (images / "LOC_100" / "a.dcm").write_bytes(b"another series")
+    (tmp_path / "src" / "contours" / "SC-HF-I-1" / "IM-0001-0019-icontour-auto.txt").write_text("1 2")
+    items = sunnybrook.find(tmp_path / "src")
+    reasons = [row["reason"] for row in sunnybrook.read("SCHFI1", items["SCHFI1"]).rejected]
+    assert reasons == ["another series than the short-axis cine", "no contour that somebody drew"]

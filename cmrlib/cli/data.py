@@ -77,6 +77,7 @@ def ingest(
 @app.command()
 def inspect(
     src: Annotated[Path, typer.Argument(help="A folder of DICOM files, any nesting; it is only read.")],
+    kind: Annotated[str, typer.Option(help="Of ingest, where the files are no DICOM.")] = "dicom",
     view: Annotated[list[str] | None, typer.Option(metavar="NAME=VIEW", help="As for ingest.")] = None,
     paths: Annotated[bool, typer.Option("--paths", help="Folders and descriptions too; they may name people.")] = False,
 ):
@@ -85,7 +86,7 @@ def inspect(
     from cmrlib.cli.reading import named_views
     from cmrlib.datasets import inspect
 
-    table = inspect(src, named_views("dicom", view or []).get("views"), paths)
+    table = inspect(src, named_views(kind, view or []).get("views"), paths, kind=kind)
     shown.series(table)
     if not (table["content"] == "cine").any():
         raise typer.Exit(1)

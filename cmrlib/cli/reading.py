@@ -1,10 +1,9 @@
 """What `cmr ingest` is told about views and labels, checked before a single file is read."""
 
 import inspect
-from importlib import import_module
 
 from cmrlib.anatomy import STRUCTURES, VIEWS
-from cmrlib.datasets import KINDS
+from cmrlib.datasets.kinds import reader_of
 
 
 def named_views(kind: str, given: list[str]) -> dict:
@@ -16,10 +15,8 @@ def named_views(kind: str, given: list[str]) -> dict:
     for word, (name, _, view) in zip(given, pairs):
         if not name or view not in VIEWS:
             raise ValueError(f"--view {word}: expected NAME=VIEW with a view of {', '.join(VIEWS)}")
-    if pairs and kind in KINDS:  # an unknown kind is the reader's business
-        reader = import_module(f"cmrlib.datasets.{kind}")
-        if "views" not in inspect.signature(reader.read).parameters:
-            raise ValueError(f"--view is not for {kind}: its files say which view they show")
+    if pairs and "views" not in inspect.signature(reader_of(kind).read).parameters:
+        raise ValueError(f"--view is not for {kind}: its files say which view they show")
     return {"views": {name: view for name, _, view in pairs}} if pairs else {}
 
 
@@ -32,8 +29,6 @@ def named_labels(kind: str, given: list[str]) -> dict:
     for word, (name, _, code) in zip(given, pairs):
         if name not in STRUCTURES or not code.isdigit():
             raise ValueError(f"--label {word}: expected STRUCTURE=CODE with a structure of {', '.join(STRUCTURES)}")
-    if pairs and kind in KINDS:
-        reader = import_module(f"cmrlib.datasets.{kind}")
-        if "labels" not in inspect.signature(reader.read).parameters:
-            raise ValueError(f"--label is not for {kind}: it is for masks beside your own NIfTI images")
+    if pairs and "labels" not in inspect.signature(reader_of(kind).read).parameters:
+        raise ValueError(f"--label is not for {kind}: it is for masks beside your own NIfTI images")
     return {"labels": {name: int(code) for name, _, code in pairs}} if pairs else {}

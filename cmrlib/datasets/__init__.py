@@ -1,10 +1,11 @@
 """Readers: one module a source turns a folder into Studies; `ingest` turns them into a cohort."""
 
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from cmrlib.cohort import Cohort
+from cmrlib.datasets.finding import unclaimed
+from cmrlib.datasets.kinds import KINDS, reader_of
 from cmrlib.datasets.overview import inspect
 from cmrlib.ingest import build_cohort
 from cmrlib.quality import flagged
@@ -12,9 +13,6 @@ from cmrlib.splits import committed_list, split_subjects
 from cmrlib.study import Study
 
 __all__ = ["KINDS", "ingest", "inspect", "test_cohorts"]
-
-KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom")
-"""Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""
 
 
 def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = True, limit: int | None = None,
@@ -25,14 +23,14 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
     the flags of `cmrlib.quality` besides the reader's.
     Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, and `phantom` by `cmr phantom`")
+    reader = reader_of(kind)
     if not Path(src).exists():
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
-    reader = import_module(f"cmrlib.datasets.{kind}")
-    items = dict(list(reader.find(Path(src).resolve()).items())[:limit])
-    return build_cohort(items, partial(read_flagged, reader=reader.read, options=options), dest,
-                        reader.DESCRIPTION | {"Options": options}, workers, progress)
+    src = Path(src).resolve()
+    found = reader.find(src)
+    left = [path for path in unclaimed(src, found) if Path(dest).resolve() not in path.parents]
+    return build_cohort(dict(list(found.items())[:limit]), partial(read_flagged, reader=reader.read, options=options),
+                        dest, reader.DESCRIPTION | {"Options": options}, workers, progress, left)
 
 
 def read_flagged(label, item, reader, options) -> Study:

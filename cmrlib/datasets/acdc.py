@@ -19,7 +19,7 @@ from cmrlib.anatomy import NOT_ANNOTATED
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Volume, lies_elsewhere, volume_of
+from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "ACDC", "License": "research only; cite Bernard et al., IEEE TMI 2018"}
@@ -60,19 +60,20 @@ def read(label: str, folder: Path) -> Study:
     _settle_numbers(label, phases, whole)
     _settle_masks(phases)
     if whole:
-        pixels, affine, of = whole.pixels, whole.affine, None
+        place, pixels, of = whole, whole.pixels, None
         ed, es = phases.numbers["ED"], phases.numbers["ES"]
     else:
-        first = phases.images["ED"]
-        pixels, affine = np.concatenate([phases.images["ED"].pixels, phases.images["ES"].pixels]), first.affine
+        place = phases.images["ED"]
+        pixels = np.concatenate([phases.images[phase].pixels for phase in ("ED", "ES")])
         ed, es, of = 0, 1, ((phases.numbers["ED"], phases.numbers["ES"]), int(info.get("NbFrame", 0)))
     known = all(volume.spacing_known for volume in phases.images.values())
-    positions = np.arange(pixels.shape[1]) * float(np.linalg.norm(affine[:3, 2]))
-    cine = Cine(pixels, affine, "sax", label, ed=ed, es=es, frames_of=of, flags=tuple(phases.flags),
-                spacing_known=known, slice_position_mm=positions)
+    cine = Cine(pixels, place.affine, "sax", label, ed=ed, es=es, frames_of=of, flags=tuple(phases.flags),
+                spacing_known=known, slice_position_mm=place.slice_position_mm)
     participant = {"participant_id": label, "sex": None, "age": None, "height_m": _number(info, "Height", 100),
                    "weight_kg": _number(info, "Weight", 1), "group": GROUPS.get(info.get("Group"), info.get("Group"))}
-    return Study(participant, [cine], _manual(cine, phases.masks))
+    stems = [f"{folder.name}_frame{int(info[phase]):02d}" for phase in ("ED", "ES")]
+    names = {"Info.cfg", four_d.name, *(f"{stem}{end}.nii.gz" for stem in stems for end in ("", "_gt"))}
+    return Study(participant, [cine], _manual(cine, phases.masks), rejected=not_read(label, folder, names))
 
 
 def _manual(cine, masks):

@@ -15,7 +15,6 @@ paths are read for sorting only and never written; but subject labels come from 
 digits): rename folders that are called after people.
 """
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -28,11 +27,11 @@ from cmrlib.datasets.header import Refused, parsed, quiet, starts_as_dicom, text
 from cmrlib.datasets.images import participant, pixels, reason, scanner
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
-from cmrlib.datasets.quality import coverage_flags
 from cmrlib.datasets.repeats import DERIVED, without_copies
 from cmrlib.datasets.views import check_views, name_views, repeated_beside
-from cmrlib.files import digest
-from cmrlib.study import Study
+from cmrlib.files import digest, short_digest
+from cmrlib.quality import coverage_flags
+from cmrlib.study import Study, rejected_rows
 
 __all__ = ["DESCRIPTION", "find", "read"]
 
@@ -53,8 +52,7 @@ def read(label: str, folder: Path | Part, views: dict | None = None, min_frames:
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
         cines, left_out = cines_of(label, frames, views or {}, min_frames)
         person = participant(frames[0].source.header if frames else {})
-    refused = sorted([*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
-    rejected = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in refused]
+    rejected = rejected_rows(label, [*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
 
 
@@ -100,7 +98,7 @@ def _content(path) -> tuple[bytes, str]:
             return first, digest(path)[:16]
         file.seek(0)
         content = file.read()
-    return content, hashlib.blake2b(content, digest_size=16).hexdigest()[:16]
+    return content, short_digest(content)
 
 
 def _instance(frame) -> str:
@@ -147,7 +145,7 @@ def named_stacks(stacks, views: dict) -> tuple[list[tuple[Stack, str, tuple[str,
         parts = [stack]
         if repeated_beside(stack, view):
             parts = [part for row in stack.grid for part in assemble([f for f in row if f is not None])[0]]
-        named += [(part, view, flags + coverage_flags(part, view)) for part in parts]
+        named += [(part, view, flags + coverage_flags(part.slice_position_mm, view)) for part in parts]
     return named, left_out
 
 

@@ -43,14 +43,30 @@ def find(src) -> dict[str, Path | Part]:
     return label_folders(folders, salt=_first_bytes)
 
 
-def files_of(item: Path | Part):
-    """Files of a subject in a fixed order; hidden ones and links to folders are passed by."""
+def files_of(item: Path | Part, without=frozenset()):
+    """Files of a subject in a fixed order; hidden ones, links to folders and the folders `without` are passed by."""
     if isinstance(item, Part):
         yield from (item.folder / name for name in item.names)
         return
-    for root, folders, names in os.walk(item):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for root, folders, names in os.walk(item) if item not in without else ():
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(root, name) not in without)
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def unclaimed(src, items) -> list[Path]:
+    """Files below `src` that belong to no subject. items: of a reader's `find`, whatever holds folders and files."""
+    folders, files = set(), set()
+
+    def claim(value):
+        if isinstance(value, Part):
+            files.update(value.folder / name for name in value.names)
+        elif isinstance(value, Path):
+            (folders if value.is_dir() else files).add(value)
+        elif isinstance(value, dict | tuple | list):
+            for part in value.values() if isinstance(value, dict) else value:
+                claim(part)
+    claim(items)
+    return [path for path in files_of(Path(src), folders) if path not in files]
 
 
 def _first_bytes(folder) -> bytes:

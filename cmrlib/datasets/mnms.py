@@ -20,7 +20,7 @@ from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.masks import exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Volume, lies_elsewhere, volume_of
+from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "M&Ms", "License": "the challenge's terms, research only; cite Campello et al., IEEE TMI 2021"}
@@ -58,7 +58,8 @@ def read(label: str, item: dict) -> Study:
     flags += ["masks_empty"] * (not drawn)
     ed, es, drawn, more = phases(drawn, _frame(row, "ED"), _frame(row, "ES"), len(image.pixels))
     cine = cine_of(label, image, "sax", ed, es, (*flags, *more), {"vendor": row.get("VendorName") or None})
-    return Study(_person(label, row), [cine], manual([(cine, drawn)]))
+    rejected = not_read(label, folder, {f"{folder.name}_sa{end}.nii.gz" for end in ("", "_gt")})
+    return Study(_person(label, row), [cine], manual([(cine, drawn)]), rejected=rejected)
 
 
 def placed(label, image: Volume, mask: Volume) -> list[str]:
@@ -92,14 +93,10 @@ def phases(drawn: dict, ed, es, frames):
 
 def cine_of(label, image: Volume, view, ed, es, flags, meta) -> Cine:
     """A Cine of a whole 4-D file; times from the header's step where that makes a heart rate."""
-    frames, slices = image.pixels.shape[:2]
-    timed = np.isfinite(image.step_ms)
-    normal = np.cross(image.affine[:3, 0], image.affine[:3, 1])
-    distance = abs(image.affine[:3, 2] @ normal) / np.linalg.norm(normal)
+    times, rr = image.timing
     return Cine(image.pixels, image.affine, view, label, ed=ed, es=es, flags=tuple(dict.fromkeys(flags)),
-                spacing_known=image.spacing_known, meta=meta, slice_position_mm=np.arange(slices) * distance,
-                frame_times_ms=np.tile(np.arange(frames) * image.step_ms, (slices, 1)) if timed else None,
-                rr_ms=np.full(slices, frames * image.step_ms) if timed else None)
+                spacing_known=image.spacing_known, meta=meta, slice_position_mm=image.slice_position_mm,
+                frame_times_ms=times, rr_ms=rr)
 
 
 def manual(drawn) -> dict:

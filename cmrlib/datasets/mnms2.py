@@ -19,8 +19,8 @@ import pandas as pd
 
 from cmrlib.datasets.masks import recoded
 from cmrlib.datasets.mnms import CODES, cine_of, manual, phases, placed
-from cmrlib.datasets.volumes import Volume, volume_of
-from cmrlib.study import Study, label_folders
+from cmrlib.datasets.volumes import Volume, not_read, volume_of
+from cmrlib.study import Study, label_folders, rejected_rows
 
 DESCRIPTION = {"Name": "M&Ms-2", "License": "research only; cite Martín-Isla et al., IEEE JBHI 2023"}
 VIEWS = {"SA": "sax", "LA": "4ch"}
@@ -57,9 +57,11 @@ def read(label: str, item: dict) -> Study:
         try:
             drawn.append(_view(label, folder, word, {"vendor": row.get("VENDOR"), "field_t": row.get("FIELD")}))
         except ValueError as error:
-            rejected.append({"participant_id": label, "digest": "n/a", "reason": str(error)})
+            rejected += rejected_rows(label, [("n/a", str(error))])
     if not drawn:
         raise ValueError(rejected[0]["reason"])
+    ends = ("CINE", "ED", "ES", "ED_gt", "ES_gt")
+    rejected += not_read(label, folder, {f"{folder.name}_{word}_{end}.nii.gz" for word in VIEWS for end in ends})
     person = {"participant_id": label, "sex": None, "age": None, "group": row.get("DISEASE") or None}
     return Study(person, [cine for cine, _ in drawn], manual(drawn), rejected=rejected)
 

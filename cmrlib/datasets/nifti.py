@@ -14,7 +14,6 @@ not the frame step of a cine and is never read.
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -25,11 +24,12 @@ import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.datasets import own_masks
+from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.geometry import Frame, Stack
 from cmrlib.datasets.views import check_views, name_views, view_in
 from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere, read_volume
 from cmrlib.files import digest, read_tsv
-from cmrlib.study import Study, label_folders, subject_label
+from cmrlib.study import Study, label_folders, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "NIfTI", "License": "the source's own"}
 _HEAD = re.compile(r"[_\-. ]+(?=(?:view|cine|4d|frame|sax?|lax?|short|long|[234].?c|two|three|four))", re.IGNORECASE)
@@ -53,7 +53,7 @@ def find(src) -> dict[str, dict]:
     """Subject label → {files, person: participants' columns}; see the module's docstring for what makes a subject."""
     src = Path(src)
     subjects = {}
-    files = list(_files(src))
+    files = list(files_of(src))
     heads = {path.relative_to(src).parts[0] for path in files if len(path.relative_to(src).parts) > 1}
     alone = heads and all(view_in(head) for head in heads)  # folders named after views: one person
     for path in files:
@@ -68,12 +68,6 @@ def find(src) -> dict[str, dict]:
     people = _people(src)
     return {label: {"files": tuple(subjects[name.name]), "person": people.get(name.name, {})}
             for label, name in labels.items()}
-
-
-def _files(folder):
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 def _is_nifti(path) -> bool:
@@ -120,9 +114,8 @@ def read(label: str, item: dict, views: dict | None = None, min_frames: int = 2,
         unpaired -= set(used)
         cines.append(cine)
     rejected += [(masks[key][0], "a mask, and no image of its name in its folder") for key in unpaired]
-    rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
     return Study({"participant_id": label, "sex": None, "age": None, "group": None} | item["person"], cines,
-                 {"manual": manual} if manual else {}, rejected=rows, sources=sources)
+                 {"manual": manual} if manual else {}, rejected=rejected_rows(label, rejected), sources=sources)
 
 
 def _session(path) -> str:
@@ -243,12 +236,10 @@ def _stack(one: _Found) -> Stack:
 def _cine(label, one: _Found, view, view_flags) -> Cine:
     volume, slices, frames = one.volume, one.volume.pixels.shape[1], len(one.volume.pixels)
     times, rr, flags = _times(one, slices, frames)
-    affine = volume.affine
-    across = np.cross(affine[:3, 0], affine[:3, 1])
-    distance = abs(affine[:3, 2] @ across) / np.linalg.norm(across)
     meta = {"missing": [[k, t] for k in range(slices) for t in one.missing]} if one.missing else {}
-    return Cine(volume.pixels, affine, view, label, frame_times_ms=times, rr_ms=rr, spacing_known=volume.spacing_known,
-                slice_position_mm=np.arange(slices) * distance, flags=(*flags, *view_flags), meta=meta)
+    return Cine(volume.pixels, volume.affine, view, label, frame_times_ms=times, rr_ms=rr,
+                spacing_known=volume.spacing_known, slice_position_mm=volume.slice_position_mm,
+                flags=(*flags, *view_flags), meta=meta)
 
 
 def _times(one: _Found, slices, frames):
@@ -262,10 +253,7 @@ def _times(one: _Found, slices, frames):
             flags = [flag for flag in flags if not flag.startswith("time_")]
             return times, step * frames if rr is None else rr, flags
         flags.append("sidecar_times_unusable")
-    step = one.volume.step_ms
-    if not np.isfinite(step):
-        return None, None, flags
-    return np.tile(np.arange(frames) * step, (slices, 1)), np.full(slices, frames * step), flags
+    return *one.volume.timing, flags
 
 
 def _row_a_slice(value, shape):

@@ -1,16 +1,18 @@
-"""What is in a folder of DICOM files before anything is converted: a row a series, cine or left out."""
+"""What is in a source before anything is converted: a row a series, cine or left out."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cmrlib.datasets.dicom import TWICE, headers, named_stacks, studies_of
-from cmrlib.datasets.finding import find
 from cmrlib.datasets.geometry import Stack, assemble
 from cmrlib.datasets.header import quiet, text
 from cmrlib.datasets.images import pixels
+from cmrlib.datasets.kinds import reader_of
 from cmrlib.datasets.views import check_views
+from cmrlib.ingest import reason_of
 
 COLUMNS = ["subject", "session", "content", "view", "slices", "frames", "files", "rows", "columns", "row_spacing_mm",
            "column_spacing_mm", "slice_distance_mm", "frame_step_ms", "rr_ms", "ordered_by", "flags", "reason"]
@@ -19,24 +21,25 @@ THUMBNAIL_PX = 96
 
 
 def inspect(src, views: dict | None = None, paths: bool = False, thumbnails: bool = False,
-            limit: int | None = None) -> pd.DataFrame:
-    """One row a series of a DICOM source, read and never written: COLUMNS, of which unknown ones are missing.
+            limit: int | None = None, kind: str = "dicom") -> pd.DataFrame:
+    """One row a series of a source, read and never written: COLUMNS, of which unknown ones are missing.
 
     content: cine, or left out, with the reason and the number of files. views: the user's words for descriptions and
     folders, as for ingest. paths: PRIVATE columns too, which may name people. thumbnails: a column of small images
     (rows, columns) uint8, of the middle slice's first frame, None where it cannot be decoded. limit: the first so many
-    subjects only.
+    subjects only. kind: of ingest; other files than DICOM are read whole, and paths are not told.
     Raises FileNotFoundError where there is no such folder, ValueError where it holds no file.
     """
-    if not Path(src).is_dir():
-        raise FileNotFoundError(f"the source {src} is no folder; name the one that holds DICOM files")
+    reader, rows = reader_of(kind), []
+    if not (Path(src).is_dir() or (kind != "dicom" and Path(src).exists())):
+        raise FileNotFoundError(f"the source {src} is no folder; name the one that holds the {kind} data")
     check_views("all", views or {})
-    rows = []
     with quiet():
-        for label, item in list(find(src).items())[:limit]:
-            rows += _subject(label, item, views or {}, thumbnails)
+        for label, item in list(reader.find(Path(src).resolve()).items())[:limit]:
+            rows += (_subject(label, item, views or {}, thumbnails) if kind == "dicom" else
+                     _read_whole(reader, label, item, views, thumbnails))
     if not rows:
-        raise ValueError(f"{src} holds no file below its first-level folders: nothing to inspect")
+        raise ValueError(f"{src} holds no {kind} data below its first-level folders: nothing to inspect")
     wanted = COLUMNS + PRIVATE * paths + ["thumbnail"] * thumbnails
     text = ("session", "view", "ordered_by", "flags", *PRIVATE * paths)
     return pd.DataFrame(rows, columns=wanted).fillna(dict.fromkeys(text, "")).astype(
@@ -88,12 +91,38 @@ def _row(label, session, stack: Stack, view, flags, thumbnails) -> dict:
         "folder": first.folder, "thumbnail": _thumbnail(stack) if thumbnails else None}
 
 
+def _read_whole(reader, label, item, views, thumbnails) -> list[dict]:
+    """Rows of one subject by the cines that its reader makes."""
+    try:
+        study = reader.read(label, item, **({"views": views} if views else {}))
+    except Exception as error:
+        return [{"subject": label, "content": "left out", "reason": reason_of(error), "files": pd.NA}]
+    left = Counter(row["reason"] for row in study.rejected)
+    return [_cine_row(cine, thumbnails) for cine in study.cines] + [
+        {"subject": label, "content": "left out", "reason": why, "files": n} for why, n in sorted(left.items())]
+
+
+def _cine_row(cine, thumbnails) -> dict:
+    spacing = cine.spacing_mm if cine.spacing_known else (None,) * 3
+    frames, slices, rows, columns = cine.pixels.shape
+    return {"subject": cine.subject, "session": cine.session, "content": "cine", "view": cine.view, "slices": slices,
+            "frames": frames, "rows": rows, "columns": columns, "row_spacing_mm": spacing[1],
+            "column_spacing_mm": spacing[2], "slice_distance_mm": spacing[0] if slices > 1 else None,
+            "frame_step_ms": cine.frame_step_ms, "rr_ms": None if cine.rr_ms is None else np.nanmedian(cine.rr_ms),
+            "ordered_by": cine.meta.get("ordered_by", ""), "flags": ";".join(cine.flags), "reason": "",
+            "thumbnail": _small(cine.pixels[0, slices // 2]) if thumbnails else None}
+
+
 def _thumbnail(stack):
     row = stack.grid[len(stack.grid) // 2]
     try:
-        image = pixels(next(frame for frame in row if frame is not None), keep=True).astype(np.float32)
+        return _small(pixels(next(frame for frame in row if frame is not None), keep=True))
     except ValueError:
         return None
+
+
+def _small(image):
+    image = np.asarray(image, np.float32)
     stride = max(1, max(image.shape) // THUMBNAIL_PX)
     low, high = np.percentile(image, [1, 99.5])
     return (np.clip((image[::stride, ::stride] - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)

@@ -17,7 +17,6 @@ images than its i-contours (as little as 41 % of the cavity lies inside), so a s
 o-contours and is flagged; RR differs from slice to slice; copies with two phases only (SC-N-2) hold no whole cine.
 """
 
-import hashlib
 import os
 import re
 import tarfile
@@ -34,7 +33,8 @@ from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mas
 from cmrlib.datasets.dicom import cine_of, decoded_stacks
 from cmrlib.datasets.header import parsed, quiet
 from cmrlib.datasets.images import frame_of, reason
-from cmrlib.study import Study, subject_label
+from cmrlib.files import short_digest
+from cmrlib.study import Study, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
 CORNER_TO_CENTRE_PX = 0.5
@@ -88,24 +88,21 @@ def read(label: str, item: dict) -> Study:
     """One patient: the SAX cine, and its contours as masks, ED and ES, and measures of observer `manual`."""
     participant = {"participant_id": label, "sex": None, "age": None, "group": None} | item["person"]
     if item["images"] is None:
-        return Study(participant, [], rejected=[_row(label, "n/a", "contours without images")])
+        return Study(participant, [], rejected=rejected_rows(label, [("n/a", "contours without images")]))
     with quiet():
         frames, refused, sources = _frames(item["images"])
         stacks, images = decoded_stacks(frames, 2, refused)
-        rejected = [_row(label, mark, why) for mark, why in sorted(refused)]
+        rejected = rejected_rows(label, refused)
         if not stacks:
             return Study(participant, [], rejected=rejected, sources=sources)
         stack, *others = stacks
-        rejected += [_row(label, f.source[1], "not of the largest stack") for s in others for f in s.frames]
+        outside = [(f.source.mark, "not of the largest stack") for s in others for f in s.frames]
+        rejected += rejected_rows(label, outside)
         cine = cine_of(label, stack, images, "sax", _instance_flags(stack))
     places = {int(f.instance): (k, t) for k, row in enumerate(stack.grid) for t, f in enumerate(row) if f is not None}
     contours, strays = load_contours(item["contours"], places, cine.pixels.shape[2:]) if item["contours"] else ({}, [])
-    rejected += [_row(label, mark, why) for mark, why in strays]
+    rejected += rejected_rows(label, strays)
     return _study(participant, cine, contours, rejected, sources)
-
-
-def _row(label, mark, why):
-    return {"participant_id": label, "digest": mark, "reason": why}
 
 
 def _study(participant, cine, contours, rejected, sources) -> Study:
@@ -124,12 +121,15 @@ def _study(participant, cine, contours, rejected, sources) -> Study:
 def _frames(path):
     """Frames, (digest, reason) of refused files and digest → path of a tar.xz or folder of DICOM files."""
     frames, refused, sources = [], [], {}
-    for name, data in _files(path):
-        mark = hashlib.blake2b(data, digest_size=16).hexdigest()[:16]
+    for name, data, wanted in _files(path):
+        mark = short_digest(data)
         if mark in sources:
             refused.append((mark, "the same file twice"))
             continue
         sources[mark] = f"{path}/{name}"
+        if not wanted:
+            refused.append((mark, "another series than the short-axis cine"))
+            continue
         try:
             frames.append(frame_of(parsed(data), mark))
         except Exception as error:
@@ -138,14 +138,16 @@ def _frames(path):
 
 
 def _files(path):
-    """(name, bytes) of every file; in the full release's folders with several series, of the CINESAX ones."""
+    """(name, bytes, whether it is wanted) of every file; in the full release's folders with several series the CINESAX
+    ones are."""
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        cines = [p for p in found if any(part.startswith("CINESAX") for part in p.relative_to(path).parts[:-1])]
-        yield from ((str(p.relative_to(path)), p.read_bytes()) for p in cines or found)
+        cines = {p for p in found if any(part.startswith("CINESAX") for part in p.relative_to(path).parts[:-1])}
+        wanted = cines or set(found)
+        yield from ((str(p.relative_to(path)), p.read_bytes(), p in wanted) for p in found)
         return
     with tarfile.open(path) as archive:  # one pass: going back in an xz stream starts it anew
-        yield from ((member.name, archive.extractfile(member).read()) for member in archive if member.isfile())
+        yield from ((member.name, archive.extractfile(member).read(), True) for member in archive if member.isfile())
 
 
 def _instance_flags(stack) -> tuple[str, ...]:
@@ -157,27 +159,27 @@ def _instance_flags(stack) -> tuple[str, ...]:
 def load_contours(folder, places, shape):
     """{(kind, slice, frame): points (n, 2), pixel centres at integers}, and (digest, reason) of the unusable files."""
     contours, strays = {}, []
-    for path in sorted(folder.rglob("*contour-manual.txt")):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         data = path.read_bytes()
+        if not path.name.endswith("contour-manual.txt"):
+            strays.append((short_digest(data), "no contour that somebody drew"))
+            continue
         try:
             number, kind = _CONTOUR.fullmatch(path.name).groups()
             points = np.array([line.split() for line in data.decode().splitlines() if line.strip()], float)
             if len(points) < 3 or points.shape[1] != 2 or not np.isfinite(points).all():
                 raise ValueError
         except (AttributeError, ValueError):
-            strays.append((_mark(data), "contour file is not three or more pairs of numbers named IM-…-NNNN"))
+            strays.append((short_digest(data), "contour file is not three or more pairs of numbers named IM-…-NNNN"))
             continue
         points -= CORNER_TO_CENTRE_PX
         inside = ((points >= -0.5) & (points <= np.array(shape[::-1]) - 0.5)).all()
         if int(number) not in places or not inside:
-            strays.append((_mark(data), "contour leaves its image" if int(number) in places else "contour of no image"))
+            why = "contour leaves its image" if int(number) in places else "contour of no image"
+            strays.append((short_digest(data), why))
             continue
         contours[kind, *places[int(number)]] = points
     return contours, strays
-
-
-def _mark(data):
-    return hashlib.blake2b(data, digest_size=16).hexdigest()[:16]
 
 
 def matching_pairs(contours, least=0.95):

@@ -26,7 +26,8 @@ from cmrlib.datasets.header import Refused, parsed, quiet
 from cmrlib.datasets.images import participant, reason
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.views import check_views
-from cmrlib.study import Study
+from cmrlib.files import short_digest
+from cmrlib.study import Study, rejected_rows
 
 DESCRIPTION = {"Name": "UK Biobank", "License": "UK Biobank material transfer agreement; approved researchers only"}
 SHORT_AXIS, LONG_AXIS = "20209", "20208"
@@ -81,9 +82,8 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
             rejected += [*copies, *left_out, *(row for archive in archives for row in archive.refused)]
             if frames and not person:
                 person = participant(frames[0].source.header)
-    rows = [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(rejected)]
-    return Study({"participant_id": label} | (person or participant({})), cines, rejected=rows,
-                 sources=sources)
+    return Study({"participant_id": label} | (person or participant({})), cines,
+                 rejected=rejected_rows(label, rejected), sources=sources)
 
 
 def _session(path) -> str:
@@ -120,7 +120,7 @@ class _Archive:
                     if not info.is_dir() and Path(info.filename).name not in _MANIFESTS:
                         self._member(archive, info, listed or {}, path, sources)
         except (OSError, zipfile.BadZipFile) as error:
-            self.refused.append((_mark(path.read_bytes()), f"the archive is damaged ({type(error).__name__})"))
+            self.refused.append((short_digest(path.read_bytes()), f"the archive is damaged ({type(error).__name__})"))
 
     def _manifest(self, archive):
         """File → series description as the manifest has it; None where there is none."""
@@ -133,11 +133,11 @@ class _Archive:
         return None
 
     def _member(self, archive, info, listed, path, sources):
-        mark = _mark(f"{info.filename}/{info.CRC}/{info.file_size}".encode())
+        mark = short_digest(f"{info.filename}/{info.CRC}/{info.file_size}".encode())
         try:
             _check_member(info)
             content = archive.read(info)
-            mark = _mark(content)
+            mark = short_digest(content)
             if mark in sources:
                 raise Refused("the same file twice")
             good, bad = frames_of(parsed(content), mark, name=Path(info.filename).name)
@@ -152,10 +152,6 @@ class _Archive:
 def _why(error) -> str:
     damaged = isinstance(error, zipfile.BadZipFile | EOFError | OSError)
     return f"the member is damaged ({type(error).__name__})" if damaged else reason(error)
-
-
-def _mark(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()[:16]
 
 
 def _safe(info) -> bool:

@@ -14,6 +14,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from cmrlib.files import digest
+from cmrlib.study import rejected_rows
+
 TOLERANCE_MM, TOLERANCE_DEG = 0.5, 1.0
 RR_MS = (300.0, 2000.0)
 """Heart rates from 200 to 30 a minute: what a time unit must make of a cine to be believed."""
@@ -40,6 +43,20 @@ class Volume:
     step_ms: float
     spacing_known: bool
     flags: tuple[str, ...]
+
+    @property
+    def slice_position_mm(self) -> np.ndarray:
+        """(slices,) along the common normal, from the first slice on."""
+        across = np.cross(self.affine[:3, 0], self.affine[:3, 1])
+        return np.arange(self.pixels.shape[1]) * (abs(self.affine[:3, 2] @ across) / np.linalg.norm(across))
+
+    @property
+    def timing(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Frame times (slices, frames) and RR (slices,) in ms by the header's step; None where it is unknown."""
+        frames, slices = self.pixels.shape[:2]
+        if not np.isfinite(self.step_ms):
+            return None, None
+        return np.tile(np.arange(frames) * self.step_ms, (slices, 1)), np.full(slices, frames * self.step_ms)
 
 
 def read_volume(path) -> Volume:
@@ -233,6 +250,12 @@ def frame_step_ms(value: float, unit: int, frames: int) -> tuple[float, tuple[st
         if np.isfinite(value) and RR_MS[0] <= frames * value * factor <= RR_MS[1]:
             return value * factor, () if factor == said else ("time_unit_guessed",)
     return float("nan"), ("time_unknown",)
+
+
+def not_read(label, folder, read) -> list[dict]:
+    """Rows of rejected.tsv for the files of a subject's folder that are not among those `read`."""
+    others = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in read]
+    return rejected_rows(label, [(digest(path)[:16], "no file of this layout") for path in others])
 
 
 def volume_of(label, path, what) -> Volume:

@@ -144,7 +144,10 @@ def _frames(cohort, folder, weights):
     if not path.exists() or (cohort.cines["frames"] < FEWEST_FRAMES).all():
         return pd.DataFrame(), ["ED and ES by TempReg-Net: no weights, or no whole cycle"], []
     table = find_frames(cohort, FrameFinder.load(path), folder / "tempreg")
-    return table[table["slice"] == -1].drop(columns="slice"), [], [card_of("ED and ES", path)]
+    whole = table[table["slice"] == -1].drop(columns="slice")
+    known = whole["ed_frac"].notna()
+    why = [f"ED and ES of view {view}: frames of this cine are missing" for view in whole.loc[~known, "view"]]
+    return whole[known].astype({"ed": int, "es": int}), why, [card_of("ED and ES", path)]
 
 
 def _valve(cohort, folder, weights):
