@@ -113,11 +113,11 @@ if profile.study:
             name: f"study_{stage}"
             input:
                 "study/shards/{shard}/subjects.txt",
-                [f"study/shards/{{shard}}/{need}.json" for need in STAGES[stage][0]],
+                [f"study/shards/{{shard}}/{need}.json" for need in STAGES[stage][0] if need in study["stages"]],
             output: f"study/shards/{{shard}}/{stage}.json"
             threads: study["threads"]
             # Killed, out of memory or off with its node: twice more, each time with more memory.
-            retries: 2
+            retries: 2 if workflow.is_main_process else 0
             resources:
                 mem_mb=lambda wildcards, attempt, most=study["mem_mb"][stage]: most * attempt,
                 runtime=study["minutes"],

@@ -74,7 +74,7 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
 
     cluster: name of a folder in profiles/ with Snakemake's own settings (slurm, kubernetes); jobs then run there.
     """
-    load_profile(profile)
+    large = bool(load_profile(profile).study)
     folder = Path(runs).resolve() / profile
     with locked(folder) as lock:
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
@@ -82,7 +82,9 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
         where = f"--workflow-profile {shlex.quote(str(_cluster(cluster)))}" if cluster else f"--cores {cores}"
         options = f"{where} --nolock --rerun-incomplete --keep-going --scheduler greedy"
-        options += " --rerun-triggers params input mtime --quiet all"
+        # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
+        quiet = "host progress reason rules" if cluster or large else "all"
+        options += f" --rerun-triggers params input mtime --quiet {quiet}"
         os.execv(sys.executable, [
             sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
             *shlex.split(options), "--config", f"profile={profile}", f"follow={follow}",
