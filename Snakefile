@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cmrlib import runs
 from cmrlib.runs.execution import follow_parent
-from cmrlib.sharding import plan_shards, read_plan
+from cmrlib.sharding import left_over, plan_shards, read_plan
 
 # What each notebook reads of others. A new notebook is one more line.
 NEEDS = {
@@ -51,6 +51,9 @@ onsuccess:
 
 onerror:
     print(f"profile {profile.name} is not complete; the errors stand above, what is done is kept in {Path.cwd()}")
+    if profile.study:
+        print("\n".join(left_over("study", waits)))
+        print("what jobs on a cluster said last: .snakemake/slurm_logs/rule_study_STAGE/SHARD")
 
 
 rule all:
@@ -108,12 +111,14 @@ if profile.study:
     for folder in ("weights", "encoder", "runs"):
         study[folder] = study[folder] and str(runs.ROOT / study[folder])
 
+    waits = {stage: [need for need in STAGES[stage][0] if need in study["stages"]] for stage in study["stages"]}
+
     for stage in study["stages"]:
         rule:
             name: f"study_{stage}"
             input:
                 "study/shards/{shard}/subjects.txt",
-                [f"study/shards/{{shard}}/{need}.json" for need in STAGES[stage][0] if need in study["stages"]],
+                [f"study/shards/{{shard}}/{need}.json" for need in waits[stage]],
             output: f"study/shards/{{shard}}/{stage}.json"
             threads: study["threads"]
             # Killed, out of memory or off with its node: twice more, each time with more memory.

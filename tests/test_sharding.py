@@ -140,6 +140,8 @@ def test_a_study_is_of_one_kind_and_must_be_ingested(source, tmp_path):
         merge_shards(study)
     with pytest.raises(ValueError, match="unknown stage 'polish'; there are ingest, segment"):
         run_stage("polish", study / "shards" / "0000", STUDY)
+    with pytest.raises(ValueError, match="choose visits: 1"):
+        plan_shards("phantom", "", tmp_path / "visits", 2, {"subjects": 2, "visits": 2})
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no nifti subject"):
         plan_shards("nifti", tmp_path / "empty", tmp_path / "other")
