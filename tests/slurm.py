@@ -149,7 +149,8 @@ class Cluster:
         own = [self.processes[node].pid]
         for job in jobs:  # a step's own daemon has left slurmd's family; it is the parent of the job's processes
             pids = [int(line.split()[0]) for line in self.tell("scontrol", "listpids", job, node).splitlines()[1:]]
-            own += [table[pid][0] for pid in pids if pid in table and table[table[pid][0]][1].startswith("slurmstepd")]
+            pids = [pid for pid in pids if pid in table]  # -1 stands for a step without processes; kill(-1) is everybody
+            own += [table[pid][0] for pid in pids if table[table[pid][0]][1].startswith("slurmstepd")]
             own += pids
         for pid in own:
             own += [child for child, (parent, _) in table.items() if parent == pid and child not in own]
