@@ -149,7 +149,7 @@ class Cluster:
         own = [self.processes[node].pid]
         for job in jobs:  # a step's own daemon has left slurmd's family; it is the parent of the job's processes
             pids = [int(line.split()[0]) for line in self.tell("scontrol", "listpids", job, node).splitlines()[1:]]
-            pids = [pid for pid in pids if pid in table]  # -1 stands for a step without processes; kill(-1) is everybody
+            pids = [pid for pid in pids if pid in table]  # -1: a step without processes; kill(-1): everybody
             own += [table[pid][0] for pid in pids if table[table[pid][0]][1].startswith("slurmstepd")]
             own += pids
         for pid in own:
