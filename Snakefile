@@ -36,7 +36,7 @@ STAGES = {
     "measure": (["segment"], []),
     "flow": (["ingest"], []),
     "features": (["ingest"], ["encoder", "precision", "threads"]),
-    "pages": (["segment"], ["runs", "threads"]),
+    "pages": (["segment"], ["runs", "weights", "threads"]),
 }
 
 profile = runs.load_profile(config["profile"])

@@ -220,7 +220,7 @@ def _sample(path):
     def work():
         sections = section_table(cohort, split)
         used = sections[sections["split"] != "test"]
-        loader = clips_block(cohort, Preprocessing()).datasets(used).dataloaders(bs=56, num_workers=0).train
+        loader = clips_block(cohort, Preprocessing()).dataloaders(used, bs=56, num_workers=0).train
         loader.randomize()
         assert len(loader.get_idxs()) == (used["split"] == "train").sum()
     return work
