@@ -94,6 +94,11 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
+        for node in [name for name in self.processes if name.startswith("node")]:
+            jobs = [job for job, where in self.running().items() if where == node]
+            for pid in self.processes_of(node, jobs):
+                if pid != self.processes[node].pid:
+                    os.kill(pid, signal.SIGKILL)
         for process in reversed(self.processes.values()):
             if process.poll() is None:
                 process.terminate()
