@@ -70,10 +70,8 @@ def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, re
 def labelled(cohort: Cohort, observer: str, view: str) -> Cohort:
     """The cohort as if it held only the cines of a view that the observer drew, and their subjects."""
     looked = cohort.observer(observer)
-    part = cohort.part([row.cine for row in cohort.cines[cohort.cines["view"] == view].itertuples()
-                         if looked.has(row.cine) and looked.mask(row.cine).annotated])
-    part.subjects = cohort.subjects[cohort.subjects["participant_id"].isin(part.cines["participant_id"])]
-    return part
+    return cohort.part([row.cine for row in cohort.cines[cohort.cines["view"] == view].itertuples()
+                        if looked.has(row.cine) and looked.mask(row.cine).annotated])
 
 
 def fold_splits(cohort: Cohort, folds: int) -> pd.DataFrame:
