@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cmrlib import runs
 from cmrlib.runs.execution import follow_parent
-from cmrlib.sharding import plan_shards, read_plan
+from cmrlib.sharding import left_over, plan_shards, read_plan
 
 # What each notebook reads of others. A new notebook is one more line.
 NEEDS = {
@@ -36,7 +36,7 @@ STAGES = {
     "measure": (["segment"], []),
     "flow": (["ingest"], []),
     "features": (["ingest"], ["encoder", "precision", "threads"]),
-    "pages": (["segment"], ["runs", "threads"]),
+    "pages": (["segment"], ["runs", "weights", "threads"]),
 }
 
 profile = runs.load_profile(config["profile"])
@@ -51,6 +51,9 @@ onsuccess:
 
 onerror:
     print(f"profile {profile.name} is not complete; the errors stand above, what is done is kept in {Path.cwd()}")
+    if profile.study:
+        print("\n".join(left_over("study", waits)))
+        print("what jobs on a cluster said last: .snakemake/slurm_logs/rule_study_STAGE/SHARD")
 
 
 rule all:
@@ -108,16 +111,18 @@ if profile.study:
     for folder in ("weights", "encoder", "runs"):
         study[folder] = study[folder] and str(runs.ROOT / study[folder])
 
+    waits = {stage: [need for need in STAGES[stage][0] if need in study["stages"]] for stage in study["stages"]}
+
     for stage in study["stages"]:
         rule:
             name: f"study_{stage}"
             input:
                 "study/shards/{shard}/subjects.txt",
-                [f"study/shards/{{shard}}/{need}.json" for need in STAGES[stage][0]],
+                [f"study/shards/{{shard}}/{need}.json" for need in waits[stage]],
             output: f"study/shards/{{shard}}/{stage}.json"
             threads: study["threads"]
             # Killed, out of memory or off with its node: twice more, each time with more memory.
-            retries: 2
+            retries: 2 if workflow.is_main_process else 0
             resources:
                 mem_mb=lambda wildcards, attempt, most=study["mem_mb"][stage]: most * attempt,
                 runtime=study["minutes"],

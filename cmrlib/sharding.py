@@ -34,6 +34,8 @@ UNDEFINED = "n/a"
 def find_items(kind: str, src, options: dict):
     """(subject label → what the reader needs, reader, description) of a source; `phantom` needs no folder."""
     if kind == "phantom":
+        if int(options.get("visits", 1)) > 1:
+            raise ValueError("a phantom's visits are subjects of their own to a plan; choose visits: 1")
         return make_orders(**options), make_study, DESCRIPTION | {"Seed": int(options.get("seed", 1))}
     if kind not in KINDS:
         raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, phantom")
@@ -133,6 +135,21 @@ def ingest_shard(folder, workers: int = 1):
         return None
 
 
+def left_over(study, needs: dict[str, list[str]]) -> list[str]:
+    """A line a job that could have been done and was not, after a run that went on past failures.
+
+    needs: stage → the stages that it waits for.
+    """
+    lines = []
+    for shard in sorted(set(read_plan(study)["shard"])):
+        folder = Path(study) / "shards" / shard
+        people = (folder / "subjects.txt").read_text().split()
+        for stage, before in needs.items():
+            if not (folder / f"{stage}.json").exists() and all((folder / f"{need}.json").exists() for need in before):
+                lines.append(f"{stage} of shard {shard} failed ({len(people)} subjects, {people[0]} to {people[-1]})")
+    return lines
+
+
 # --- the merge -------------------------------------------------------------------------------------------------------
 
 
@@ -177,18 +194,12 @@ def merge_shards(study) -> dict:
 
 
 def _where(shards) -> dict[str, Path]:
-    """participant_id → its shard. Labels of the plan and of participants differ where someone came several times."""
+    """participant_id → its shard."""
     found = {}
     for path, labels in shards.items():
-        for row in _text(path / "cohort" / "participants.tsv").to_dict("records"):
-            if row["participant_id"] in _people(labels):
-                found[row["participant_id"]] = path
+        there = _text(path / "cohort" / "participants.tsv")["participant_id"]
+        found |= dict.fromkeys(there[there.isin(labels)], path)
     return found
-
-
-def _people(labels) -> set[str]:
-    """The plan's labels, and without the visit that a phantom's carry (P0001-2)."""
-    return set(labels) | {label.partition("-")[0] for label in labels}
 
 
 def _joined(shards, name, dest, separator="\t") -> int:
@@ -197,7 +208,7 @@ def _joined(shards, name, dest, separator="\t") -> int:
     for path, labels in shards.items():
         if (path / name).exists():
             table = _text(path / name, separator)
-            parts.append(table[table["participant_id"].isin(_people(labels))])
+            parts.append(table[table["participant_id"].isin(labels)])
     if not parts:
         return 0
     missing = UNDEFINED if separator == "\t" else ""

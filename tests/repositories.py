@@ -13,7 +13,7 @@ def repository(folder, notebooks=None, profiles=None, needs=None):
     for name, cells in (notebooks or {}).items():
         write_notebook(folder, name, *cells)
     for name, text in ({"quick": ""} | (profiles or {})).items():
-        (folder / "profiles").mkdir(exist_ok=True)
+        (folder / "profiles").mkdir(parents=True, exist_ok=True)
         (folder / "profiles" / f"{name}.yaml").write_text(textwrap.dedent(text))
     if needs is not None:
         table = f"NEEDS = {json.dumps(needs)}"

@@ -94,6 +94,11 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
+        for node in [name for name in self.processes if name.startswith("node")]:
+            jobs = [job for job, where in self.running().items() if where == node]
+            for pid in self.processes_of(node, jobs):
+                if pid != self.processes[node].pid:
+                    os.kill(pid, signal.SIGKILL)
         for process in reversed(self.processes.values()):
             if process.poll() is None:
                 process.terminate()
@@ -144,24 +149,33 @@ class Cluster:
     def node_down(self, node):
         """The node is gone: its daemon and all that ran on it are killed, nobody says goodbye."""
         jobs = [job for job, where in self.running().items() if where == node]
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout.splitlines()
-        table = {int(pid): (int(parent), title) for pid, parent, title in (line.split(None, 2) for line in listed)}
-        own = [self.processes[node].pid]
-        for job in jobs:  # a step's own daemon has left slurmd's family; it is the parent of the job's processes
-            pids = [int(line.split()[0]) for line in self.tell("scontrol", "listpids", job, node).splitlines()[1:]]
-            pids = [pid for pid in pids if pid in table]  # -1: a step without processes; kill(-1): everybody
-            own += [table[pid][0] for pid in pids if table[table[pid][0]][1].startswith("slurmstepd")]
-            own += pids
-        for pid in own:
-            own += [child for child, (parent, _) in table.items() if parent == pid and child not in own]
-        for pid in dict.fromkeys(own):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for pid in self.processes_of(node, jobs):
+            os.kill(pid, signal.SIGKILL)
         self.processes.pop(node).wait()
         self.tell("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         return jobs
+
+
+    def processes_of(self, node, jobs) -> list[int]:
+        """The node's daemon, its jobs' processes and their steps' daemons; none that this cluster did not start."""
+        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout.splitlines()
+        parents = dict(tuple(map(int, line.split())) for line in listed)
+        found = [self.processes[node].pid]
+        for job in jobs:  # a step's daemon has left slurmd's family; it is the parent of the job's processes
+            lines = self.tell("scontrol", "listpids", job, node).splitlines()[1:]
+            pids = [pid for pid in (int(line.split()[0]) for line in lines) if pid in parents]
+            found += [*(parents[pid] for pid in pids), *pids]
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid and child not in found]
+        return [pid for pid in dict.fromkeys(found) if self._started(pid)]
+
+    def _started(self, pid) -> bool:
+        """Whether a process has this cluster's folder in its environment, as all that it started have. Slurm lists a
+        step without processes as -1, which to kill() means everybody: nothing is ended on a number alone."""
+        try:
+            return pid > 1 and str(self.folder).encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:  # already gone, or another user's
+            return False
 
 
 def _free_port():

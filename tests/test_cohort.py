@@ -433,3 +433,17 @@ def test_a_subject_twice_or_on_both_sides_is_refused():
     shuffled = splits.split_subjects(subjects.sample(frac=1, random_state=1))
     assert split.to_dict() == shuffled.to_dict()
     assert split.value_counts().to_dict() == {"train": 12, "test": 4, "validation": 4}
+
+
+def test_a_part_holds_these_cines_and_their_subjects_and_leaves_the_whole_as_it_was(cohort):
+    name, person = cohort.cines.iloc[-1][["cine", "participant_id"]]
+    sizes = len(cohort.cines), len(cohort.subjects)
+    part = cohort.part([name])
+    assert part.cines["cine"].tolist() == [name] and part.subjects["participant_id"].tolist() == [person]
+    assert (len(cohort.cines), len(cohort.subjects)) == sizes
+    np.testing.assert_array_equal(part.cine(name).pixels, cohort.cine(name).pixels)
+    before = list(cohort.observers)
+    part.observers["another"] = None
+    assert list(cohort.observers) == before
+    with pytest.raises(KeyError, match="no cine 'sub-nobody'"):
+        part.cine("sub-nobody")

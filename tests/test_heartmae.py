@@ -1,8 +1,6 @@
 """HeartMAE: counts by hand, the network against a naive one, weights that follow every cut, bags, heads, resume."""
 
 import importlib.util
-import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -835,27 +833,3 @@ def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
 
 
 # --- several processes -----------------------------------------------------------------------------------------------
-
-
-def test_two_processes_end_with_the_same_weights(cohort, tmp_path):
-    """Under torchrun's variables with gloo: different subjects, one network."""
-    code = ("import sys, torch; from cmrlib.cli.pretraining import train; from cmrlib.cohort import Cohort; "
-            "from cmrlib.runs import resolve; "
-            "p = resolve('07_heartmae_pretrain', 'smoke', {'n_folds': 3, 'validation_per_group': 1, 'threads': 1, "
-            "'crop_low': 48, 'crop_high': 64, 'variants': ['plain'], 'epochs': 1, 'sax_share': 0.5}); "
-            "models = train(Cohort.open(sys.argv[1]), sys.argv[2], p); "
-            "print(float(sum(v.double().abs().sum() for v in models['plain'].state_dict().values())))")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    processes = []
-    for rank in range(2):
-        environment = os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-                                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        processes.append(subprocess.Popen([sys.executable, "-c", code, str(cohort.path), str(tmp_path)], text=True,
-                                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    results = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], results[0][1][-1500:] + results[1][1][-1500:]
-    sums = [out.splitlines()[-1] for out, _ in results]
-    assert sums[0] == sums[1]
-    assert load_model(tmp_path / "plain")[2]["processes"] == 2

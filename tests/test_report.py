@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from typer.testing import CliRunner
 
 from cmrlib.cli import app
+from cmrlib.cohort import Cohort
+from cmrlib.measures import features
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
 from cmrlib.report.page import SHIPPED
@@ -55,6 +58,16 @@ def test_page_stands_alone_and_says_what_it_is(said):
     assert page.count("data:image/webp") == 4  # base, middle and apex of the stack, and 4CH
     kept = json.loads(said[1].with_suffix(".json").read_text())
     assert [row["measure"] for row in kept["measures"]] == [row["measure"] for row in text["measures"]]
+
+
+def test_masks_of_an_opened_cohort_are_taken_as_they_are(heart, weights, tmp_path):
+    """The networks of `weights` see an LV everywhere; the page measures what lies over the cohort."""
+    shutil.copytree(heart.path / "derivatives" / "truth", tmp_path / "ternausnet")
+    page = make_report(Cohort.open(heart.path, [tmp_path / "ternausnet"]), tmp_path / "page.html", weights)
+    values = {row["measure"]: row["value"] for row in page["measures"]}
+    expected = features(heart, "truth", phases="curve").iloc[0]
+    for name in ("lvef_pct", "lvedv_ml", "rvedv_ml"):
+        assert values[name] == pytest.approx(expected[name], rel=1e-6)
 
 
 def test_text_cannot_inject_markup(said):

@@ -19,7 +19,7 @@ from cmrlib.datasets import ingest
 from cmrlib.files import read_tsv
 from cmrlib.runs import UsageError, load_profile
 from cmrlib.runs.parameters import STUDY
-from cmrlib.sharding import fingerprint, merge_shards, plan_shards, read_plan
+from cmrlib.sharding import fingerprint, left_over, merge_shards, plan_shards, read_plan
 
 PEOPLE = ("Ada", "Bo", "Cy", "Di", "Ed")
 
@@ -121,6 +121,15 @@ def test_whom_nobody_can_read_is_named_and_stops_nobody(source, tmp_path):
     assert len(Cohort.open(study / "cohort").cines) == 5
 
 
+def test_what_failed_is_named_and_what_waits_for_it_is_not(source, tmp_path):
+    study = tmp_path / "study"
+    plan_shards("nifti", source, study, 3)
+    run_stage("ingest", study / "shards" / "0000", STUDY)
+    waits = {"ingest": [], "measure": ["ingest"], "pages": ["measure"]}
+    assert left_over(study, waits) == ["measure of shard 0000 failed (3 subjects, Ada to Cy)",
+                                       "ingest of shard 0001 failed (2 subjects, Di to Ed)"]
+
+
 def test_source_paths_stay_private(source, tmp_path):
     study = tmp_path / "study"
     plan_shards("nifti", source, study, 5)
@@ -140,6 +149,8 @@ def test_a_study_is_of_one_kind_and_must_be_ingested(source, tmp_path):
         merge_shards(study)
     with pytest.raises(ValueError, match="unknown stage 'polish'; there are ingest, segment"):
         run_stage("polish", study / "shards" / "0000", STUDY)
+    with pytest.raises(ValueError, match="choose visits: 1"):
+        plan_shards("phantom", "", tmp_path / "visits", 2, {"subjects": 2, "visits": 2})
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no nifti subject"):
         plan_shards("nifti", tmp_path / "empty", tmp_path / "other")

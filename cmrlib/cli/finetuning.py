@@ -16,7 +16,7 @@ import pandas as pd
 from cmrlib.agreement import bootstrap
 from cmrlib.appearance import training_appearance
 from cmrlib.blocks import sample_table
-from cmrlib.cli.segmenting import Weights, only
+from cmrlib.cli.segmenting import Weights
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, read_json, write_json
 from cmrlib.overlap import score_observers
@@ -71,10 +71,8 @@ def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, re
 def labelled(cohort: Cohort, observer: str, view: str) -> Cohort:
     """The cohort as if it held only the cines of a view that the observer drew, and their subjects."""
     looked = cohort.observer(observer)
-    part = only(cohort, [row.cine for row in cohort.cines[cohort.cines["view"] == view].itertuples()
-                         if looked.has(row.cine) and looked.mask(row.cine).annotated])
-    part.subjects = cohort.subjects[cohort.subjects["participant_id"].isin(part.cines["participant_id"])]
-    return part
+    return cohort.part([row.cine for row in cohort.cines[cohort.cines["view"] == view].itertuples()
+                        if looked.has(row.cine) and looked.mask(row.cine).annotated])
 
 
 def fold_splits(cohort: Cohort, folds: int) -> pd.DataFrame:

@@ -141,12 +141,14 @@ def _pages():
 
     def work(shard, cohort, settings):
         set_threads_and_seed(0, settings["threads"])
+        # the page names the networks that drew the masks: those of the profile that the study's weights are from
+        networks = settings["runs"] or (settings["weights"] and Path(settings["weights"]).parent) or None
         made = 0
         for subject in cohort.cines["participant_id"].unique():
             page = shard / "pages" / f"sub-{subject}.html"
             if not page.exists():
                 own = cohort.cines.loc[cohort.cines["participant_id"] == subject, "cine"]
-                make_report(cohort.part(own), page, settings["runs"] or None, title=f"sub-{subject}")
+                make_report(cohort.part(own), page, networks, title=f"sub-{subject}")
                 made += 1
         return made
     return work

@@ -76,7 +76,8 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
     Snakemake's own settings (slurm, kubernetes); jobs then run there. Raises NotebookFailed where an earlier profile
     did not come to its end.
     """
-    for first in load_profile(profile).after:
+    chosen = load_profile(profile)
+    for first in chosen.after:
         command = [sys.executable, "-m", "cmrlib.runs", "all", "--profile", first, "--runs", str(runs)]
         command += ["--cores", str(cores), "--follow", *(["--cluster", cluster] if cluster else [])]
         if subprocess.run(command, cwd=ROOT).returncode:
@@ -88,7 +89,9 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
         where = f"--workflow-profile {shlex.quote(str(_cluster(cluster)))}" if cluster else f"--cores {cores}"
         options = f"{where} --nolock --rerun-incomplete --keep-going --scheduler greedy"
-        options += " --rerun-triggers params input mtime --quiet all"
+        # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
+        quiet = "host progress reason rules" if cluster or chosen.study else "all"
+        options += f" --rerun-triggers params input mtime --quiet {quiet}"
         os.execv(sys.executable, [
             sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
             *shlex.split(options), "--config", f"profile={profile}", f"follow={follow}",

@@ -33,7 +33,7 @@ STUDY = {
     "weights": "",  # a run of 01_segmentation; default those that travel with the package
     "copies": 3,  # turned copies of a slice that are averaged
     "encoder": "",  # a run of 07_heartmae_pretrain or 08_heartmae_predict; features need one
-    "runs": "",  # a profile's runs for the pages; default those that travel with the package
+    "runs": "",  # a profile's runs for the pages; default those of the weights
     "precision": "bf16",
     "threads": 1,  # of a job
     "mem_mb": {"ingest": 2000, "segment": 2000, "measure": 2000, "flow": 2000, "features": 4000, "pages": 3000},
