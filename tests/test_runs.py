@@ -53,6 +53,20 @@ def test_profile_overlays_the_notebooks_own_defaults(root):
     assert runs.resolve("00_a", name, {"epochs": 1})["epochs"] == 1
 
 
+def test_a_profile_does_not_run_where_one_before_it_failed(root, monkeypatch):
+    profile(root, "", "first")
+    name, asked = profile(root, "after: [first]"), []
+
+    def fails(words, **_):
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 1)
+
+    monkeypatch.setattr(execution.subprocess, "run", fails)
+    with pytest.raises(execution.NotebookFailed, match="mine reads what first makes, and first did not come to"):
+        execution.snakemake(name, root / "runs", 2)
+    assert len(asked) == 1 and "first" in asked[0]
+
+
 def test_extends_merges_per_notebook_and_inherits_the_rest(root):
     profile(root, "record: true\nnotebooks: [00_a]\ncommon: {seed: 7}\n00_a: {epochs: 9, lr: 0.1}", "base")
     name = profile(root, "extends: base\n00_a: {epochs: 5}")

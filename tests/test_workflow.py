@@ -137,9 +137,6 @@ def test_profiles_that_another_reads_run_before_it(tmp_path):
     status, said = finished(folder, "all")
     assert status == 0 and said.index("profile first: ") < said.index("profile quick: "), said
     assert int((folder / "runs/quick/00_a/tables/numbers.csv").read_text().split()[-1]) > 3
-    repository(tmp_path, profiles=profiles | {"first": "00_a: {weights: nowhere}"})
-    status, said = finished(folder, "all")
-    assert status and "quick reads what first makes, and first did not come to its end" in said
 
 
 def test_refusals_come_before_anything_runs(tmp_path):
