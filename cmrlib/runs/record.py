@@ -93,7 +93,7 @@ QUOTED = [
     ("carryover_sunnybrook_09_agreement", "lvef_mae_pct", "the same, LVEF mean absolute error (points)", 2),
     *[("few_labels_01_segmentation", f"dice_gain_{n}", f"ACDC, {n} labelled patients: gain in Dice by that start", 3)
       for n in (5, 20)],
-    *[("precision_09_agreement", f"{m}_rescan_cv_pct", f"phantom scanned twice, network: {name}, CV (%)", 1)
+    *[("precision_09_agreement", f"{m}_rescan_cv_pct", f"phantom scanned twice (n: scans), network: {name}, CV (%)", 1)
       for m, name in (("lvedv", "LVEDV"), ("lvef", "LVEF"), ("lvm", "mass"))],
     ("full_01_segmentation", "dice_lv", "phantom, Dice LV cavity", 3),
     ("full_09_agreement", "lvef_bias_pct", "phantom, LVEF bias against 3-D truth (points)", 2),
