@@ -7,6 +7,7 @@ and then manifest.json, the one file that Snakemake knows. What fails stays as f
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -87,7 +88,7 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
         os.set_inheritable(lock.fileno(), True)
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
-        where = f"--workflow-profile {shlex.quote(str(_cluster(cluster)))}" if cluster else f"--cores {cores}"
+        where = _where(cluster) if cluster else f"--cores {cores}"
         options = f"{where} --nolock --rerun-incomplete --keep-going --scheduler greedy"
         # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
         quiet = "host progress reason rules" if cluster or chosen.study else "all"
@@ -98,11 +99,17 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         ])
 
 
-def _cluster(name):
+def _where(cluster):
+    """Snakemake's words for a cluster: its folder in profiles/."""
     folders = {path.parent.name: path.parent for path in (ROOT / "profiles").glob("*/config*.yaml")}
-    if name not in folders:
-        raise unknown("cluster", name, folders)
-    return folders[name]
+    if cluster not in folders:
+        raise unknown("cluster", cluster, folders)
+    words = f"--workflow-profile {shlex.quote(str(folders[cluster]))}"
+    # Asked how jobs are, sacct fails where no accounts are kept, and Snakemake would wait for its answer for ever.
+    asks = ["sacct", "-X", "--noheader"]
+    if cluster == "slurm" and not (shutil.which(asks[0]) and subprocess.run(asks, capture_output=True).returncode == 0):
+        words += " --slurm-status-command squeue"
+    return words
 
 
 @contextmanager
