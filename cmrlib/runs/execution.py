@@ -88,7 +88,7 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
         os.set_inheritable(lock.fileno(), True)
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
-        where = _where(cluster) if cluster else f"--cores {cores}"
+        where = where_jobs_run(cluster) if cluster else f"--cores {cores}"
         options = f"{where} --nolock --rerun-incomplete --keep-going --scheduler greedy"
         # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
         quiet = "host progress reason rules" if cluster or chosen.study else "all"
@@ -99,8 +99,8 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         ])
 
 
-def _where(cluster):
-    """Snakemake's words for a cluster: its folder in profiles/."""
+def where_jobs_run(cluster: str) -> str:
+    """Snakemake's options for a cluster, the name of a folder in profiles/. Raises UsageError for another name."""
     folders = {path.parent.name: path.parent for path in (ROOT / "profiles").glob("*/config*.yaml")}
     if cluster not in folders:
         raise unknown("cluster", cluster, folders)
