@@ -114,8 +114,8 @@ def _time_ms(cine, k, frame):
 
 
 def fold_batch_norm(model: TempRegNet) -> TempRegNet:
-    """Copy for prediction, channels last: each batch norm becomes part of the convolution before it, which is exact, and
-    activations are rectified in place."""
+    """Copy for prediction, channels last: each batch norm becomes part of the convolution before it, which is exact.
+    Activations are rectified in place."""
     folded = deepcopy(model).eval()
     for part in folded.modules():
         if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
