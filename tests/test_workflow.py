@@ -183,7 +183,7 @@ def test_a_cluster_without_accounts_is_asked_by_squeue(tmp_path, monkeypatch, ac
         program.write_text(f"#!/bin/sh\nexit {int(accounts != 'kept')}\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert ("--slurm-status-command squeue" in where_jobs_run("slurm")) == (accounts != "kept")
+    assert ("--slurm-status-command" in where_jobs_run("slurm")) == (accounts != "kept")
     assert "squeue" not in where_jobs_run("kubernetes")
     with pytest.raises(UsageError, match="slrum.*slurm"):
         where_jobs_run("slrum")
