@@ -332,6 +332,38 @@ def test_weights_come_back_as_the_same_tracker(hearts, trackers, tmp_path):
         again["4ch"].stages(hearts.cine("sub-P0001_view-2ch"))
 
 
+def test_who_asks_for_the_end_alone_gets_the_same_points(hearts, trackers, tmp_path):
+    cine, _ = truth_of(hearts)
+    seen = []
+    exact = ViewTracker(*[part for pair in zip(trackers["4ch"].models, trackers["4ch"].looks) for part in pair], "fp32")
+    infer = exact.infer
+    exact.infer = lambda stage, batch, shape: seen.append((stage, len(batch))) or infer(stage, batch, shape)
+    whole, end = exact.stages(cine), exact.stages(cine, every_stage=False)
+    assert seen == [(0, cine.frames), (1, cine.frames), (1, cine.frames), (0, 1), (1, cine.frames), (1, cine.frames)]
+    assert list(end) == ["stage12", "stage122"]
+    for stage, points in end.items():
+        np.testing.assert_allclose(points, whole[stage], atol=0.01)
+    seen.clear()
+    unknown = replace(cine, spacing_known=False)  # a plane a frame: every frame's first points are needed
+    assert set(exact.stages(unknown, every_stage=False)) == set(STAGES) and seen[0] == (0, cine.frames)
+    track_cohort(hearts, trackers, {"stage122": tmp_path / "end"}, ["P0001"])
+    track_cohort(hearts, trackers, {stage: tmp_path / stage for stage in STAGES}, ["P0001"])
+    a, b = (Observer(tmp_path / name).points(cine.name) for name in ("end", "stage122"))
+    np.testing.assert_allclose(*(point_array(points, "4ch", cine.frames) for points in (a, b)), atol=0.1)
+    np.testing.assert_allclose(a["confidence"], b["confidence"], atol=0.05)
+
+
+@pytest.mark.parametrize("every_stage", [True, False])
+def test_points_that_fall_together_are_no_valve_in_any_frame(hearts, trackers, every_stage):
+    cine, _ = truth_of(hearts)
+    tracker = ViewTracker(*[part for pair in zip(trackers["4ch"].models, trackers["4ch"].looks) for part in pair],
+                          least_confidence=0.1)
+    tracker.infer = lambda stage, batch, shape: np.full((len(batch), 2, 2), 30.0)
+    found = tracker.stages(cine, every_stage=every_stage)
+    assert np.ptp(found["stage122"].reshape(-1, 2), axis=0) == pytest.approx([0, 0])
+    assert tracker.predict(cine)[1] == ["valve_not_found"]
+
+
 def test_a_cine_stored_otherwise_has_the_same_mapse(hearts, trackers):
     cine, points = truth_of(hearts)
     def mapse(one):

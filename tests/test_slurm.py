@@ -25,7 +25,7 @@ SUBJECTS, SHARDS = int(os.environ.get("SLURM_SUBJECTS", 200)), 8
 MISSING = absent() or ("" if find_spec("snakemake_executor_plugin_slurm") else
                        "no snakemake-executor-plugin-slurm here: pip install -e .[cluster]")
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
-QUICK = "\nslurm-init-seconds-before-status-checks: 3\nslurm-status-command: squeue\nlatency-wait: 20\n"
+QUICK = "\nslurm-init-seconds-before-status-checks: 3\nlatency-wait: 20\n"
 
 
 @pytest.fixture(scope="module")

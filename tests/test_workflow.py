@@ -14,7 +14,7 @@ import pytest
 from repositories import repository, write_notebook
 
 from cmrlib.runs import UsageError
-from cmrlib.runs.execution import Echo, locked
+from cmrlib.runs.execution import Echo, locked, where_jobs_run
 
 FIRST = """
 import time
@@ -174,6 +174,19 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     nowhere = tmp_path / "file" / "runs"
     with pytest.raises(UsageError, match="cannot write to .*give another --runs"), locked(nowhere):
         pass
+
+
+@pytest.mark.parametrize("accounts", ["kept", "not kept", "no sacct"])
+def test_a_cluster_without_accounts_is_asked_by_squeue(tmp_path, monkeypatch, accounts):
+    if accounts != "no sacct":
+        program = tmp_path / "sacct"
+        program.write_text(f"#!/bin/sh\nexit {int(accounts != 'kept')}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ("--slurm-status-command" in where_jobs_run("slurm")) == (accounts != "kept")
+    assert "squeue" not in where_jobs_run("kubernetes")
+    with pytest.raises(UsageError, match="slrum.*slurm"):
+        where_jobs_run("slrum")
 
 
 def test_echo_prefixes_lines_and_shows_a_bars_last_state(capsys):

@@ -28,8 +28,10 @@ def overlap_figure(table, view: str):
         overlap_strips(table, ax, value)
         if ax.get_legend() and ax is not axes[0, -1]:
             ax.get_legend().remove()
+        elif ax.get_legend():
+            sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes[0, 0].set_ylim(max(0, table["dice"].min() - 0.05), 1)
-    figure.suptitle(f"{view}, {table['participant_id'].nunique()} test subjects")
+    figure.suptitle(f"{view.upper()}, {table['participant_id'].nunique()} test subjects")
     return figure
 
 

@@ -81,7 +81,8 @@ def valve_overview(pictures: dict, motion, synthetic: bool):
     for n, (title, picture) in enumerate(pictures.items()):
         show_still(axes[f"p{n}"], picture, title)
         draw_points(axes[f"p{n}"], picture["points"], MITRAL_POINTS[picture["view"]])
-        axes[f"p{n}"].legend(loc="lower right", fontsize=7, framealpha=0.6)
+        axes[f"p{n}"].legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=7, frameon=False,
+                             handletextpad=0.2, columnspacing=0.8)
     for n in range(len(pictures), 4):
         axes[f"p{n}"].set_axis_off()
     _motion(axes["displacement_mm"], axes["velocity_cm_s"], motion)
@@ -100,8 +101,9 @@ def stage_figure(stages, synthetic: bool):
 
 def stage_points_figure(stages, synthetic: bool):
     """Figure 5: the same by point and view."""
-    panels = {f"{view}_{point}_mm": f"{view} {point} (mm)" for view, names in MITRAL_POINTS.items() for point in names}
-    panels |= {f"{view}_angle_deg": f"{view} angle (°)" for view in MITRAL_POINTS}
+    panels = {f"{view}_{point}_mm": f"{view.upper()} {point} (mm)"
+              for view, names in MITRAL_POINTS.items() for point in names}
+    panels |= {f"{view}_angle_deg": f"{view.upper()} angle (°)" for view in MITRAL_POINTS}
     panels = {name: label for name, label in panels.items() if name in stages}
     figure, axes = plt.subplots(1, len(panels), figsize=(2.1 * len(panels), 2.8), squeeze=False)
     for ax, (name, label) in zip(axes[0], panels.items()):
@@ -112,6 +114,7 @@ def stage_points_figure(stages, synthetic: bool):
 def _bars(ax, stages, name, label):
     errors = np.abs(stages[[f"{name}_low", f"{name}_high"]].T.to_numpy() - stages[name].to_numpy())
     names = [STAGE_NAMES.get(stage, stage) for stage in stages["stage"]]
+    ax.tick_params(axis="x", labelsize="small")
     ax.bar(names, stages[name], yerr=errors, color=sns.color_palette("colorblind", len(stages)), capsize=3)
     low = float(np.nanmin(stages[f"{name}_low"])) if name.endswith("icc") else 0
     ax.set(xlabel="stage", ylabel=label, ylim=(min(0.0, low), 1) if name.endswith("icc") else (0, None))

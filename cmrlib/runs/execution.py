@@ -7,6 +7,7 @@ and then manifest.json, the one file that Snakemake knows. What fails stays as f
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -87,22 +88,32 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
         os.set_inheritable(lock.fileno(), True)
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
-        where = f"--workflow-profile {shlex.quote(str(_cluster(cluster)))}" if cluster else f"--cores {cores}"
-        options = f"{where} --nolock --rerun-incomplete --keep-going --scheduler greedy"
+        where = where_jobs_run(cluster) if cluster else ["--cores", str(cores)]
+        options = "--nolock --rerun-incomplete --keep-going --scheduler greedy"
         # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
         quiet = "host progress reason rules" if cluster or chosen.study else "all"
         options += f" --rerun-triggers params input mtime --quiet {quiet}"
         os.execv(sys.executable, [
             sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-            *shlex.split(options), "--config", f"profile={profile}", f"follow={follow}",
+            *where, *options.split(), "--config", f"profile={profile}", f"follow={follow}",
         ])
 
 
-def _cluster(name):
+def where_jobs_run(cluster: str) -> list[str]:
+    """Snakemake's options for a cluster, the name of a folder in profiles/. Raises UsageError for another name."""
     folders = {path.parent.name: path.parent for path in (ROOT / "profiles").glob("*/config*.yaml")}
-    if name not in folders:
-        raise unknown("cluster", name, folders)
-    return folders[name]
+    if cluster not in folders:
+        raise unknown("cluster", cluster, folders)
+    words = ["--workflow-profile", str(folders[cluster])]
+    # Scripts of the folder are for Snakemake's generic executor, which runs them in runs/PROFILE.
+    for name, given in (("submit", " {threads} {resources.mem_mb}"), ("status", ""), ("cancel", "")):
+        if (folders[cluster] / name).exists():
+            words += [f"--cluster-generic-{name}-cmd", shlex.quote(str(folders[cluster] / name)) + given]
+    # Asked how jobs are, sacct fails where no accounts are kept, and Snakemake would wait for its answer for ever.
+    asks = ["sacct", "-X", "--noheader"]
+    if cluster == "slurm" and not (shutil.which(asks[0]) and subprocess.run(asks, capture_output=True).returncode == 0):
+        words += ["--slurm-status-command", "squeue"]
+    return words
 
 
 @contextmanager

@@ -93,6 +93,9 @@ QUOTED = [
     ("carryover_sunnybrook_09_agreement", "lvef_mae_pct", "the same, LVEF mean absolute error (points)", 2),
     *[("few_labels_01_segmentation", f"dice_gain_{n}", f"ACDC, {n} labelled patients: gain in Dice by that start", 3)
       for n in (5, 20)],
+    *[("dsb2015_04_mvnet", f"annulus_pct_{name}", f"Kaggle 4CH, mitral points, {what} (% of the annulus)", 1)
+      for name, what in (("both", "phantoms, then real images: mean error"), ("both_median", "the same: median"),
+                         ("real", "real images alone: mean error"), ("phantom", "phantoms alone: mean error"))],
     *[("precision_09_agreement", f"{m}_rescan_cv_pct", f"phantom scanned twice (n: scans), network: {name}, CV (%)", 1)
       for m, name in (("lvedv", "LVEDV"), ("lvef", "LVEF"), ("lvm", "mass"))],
     ("full_01_segmentation", "dice_lv", "phantom, Dice LV cavity", 3),

@@ -114,11 +114,14 @@ def _time_ms(cine, k, frame):
 
 
 def fold_batch_norm(model: TempRegNet) -> TempRegNet:
-    """Copy for prediction, channels last: each batch norm becomes part of the convolution before it, which is exact."""
+    """Copy for prediction, channels last: each batch norm becomes part of the convolution before it, which is exact.
+    Activations are rectified in place."""
     folded = deepcopy(model).eval()
     for part in folded.modules():
         if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
             part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+        elif isinstance(part, nn.ReLU):
+            part.inplace = True
     return folded.to(memory_format=torch.channels_last)
 
 
