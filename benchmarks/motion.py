@@ -105,7 +105,7 @@ def trained(cohort) -> dict[str, ViewTracker]:
     recipe = Recipe(backbone="resnet10", head="maps", scale=0.5, epochs=8, frames=6, copies=1, batch_size=16,
                     learning_rate=2e-3)
     split = split_subjects(cohort.subjects)
-    return {view: train_tracker(cohort, ["truth"], view, split, recipe, seed=1)[0] for view in ("4ch", "2ch")}
+    return {view: train_tracker(cohort, "truth", view, split, recipe, seed=1)[0] for view in ("4ch", "2ch")}
 
 
 def mapse_change_mm(trackers, cohort) -> float:
