@@ -9,9 +9,10 @@ process: geometry, times, views, duplicates, digests of every file and array, ta
 median of their ratios is taken: a busy machine slows both sides alike. The arrays must be the same, else it fails.
 
 `--processes` compares one with two processes (`scaling_2`) on 32 times as many subjects; it needs two cores at rest
-and 5 GB where temporary files lie. Both sides share the disk: TMPDIR=/dev/shm takes that out. Each side is a fresh Python, timed from the call of `ingest` to its end: two processes start their
-workers, which import the library, within that time. Beside it stands what one process takes at most, over what it takes
-before it reads, as a multiple of the largest study's pixels (`peak_of_studies`, below 3), and the machine's load.
+and 5 GB where temporary files lie. Both sides share the disk: TMPDIR=/dev/shm takes that out. Each side is a fresh
+Python, timed from the call of `ingest` to its end: two processes start their workers, which import the library, within
+that time. Beside it stands what one process takes at most, over what it takes before it reads, as a multiple of the
+largest study's pixels (`peak_of_studies`, below 3), and the machine's load.
 """
 
 import argparse
