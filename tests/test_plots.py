@@ -149,7 +149,7 @@ def test_overlap_strips_hold_every_case(ax, value, label):
 
 def test_overlap_of_a_view_says_how_many_subjects():
     figure = plots.overlap_figure(overlap_table(), "sax")
-    assert figure.get_suptitle() == "sax, 5 test subjects" and len(figure.axes) == 2
+    assert figure.get_suptitle() == "SAX, 5 test subjects" and len(figure.axes) == 2
     assert figure.axes[0].get_ylim() == (pytest.approx(0.75), 1) and figure.axes[0].get_legend() is None
     lost = plots.overlap_figure(overlap_table().assign(hd95_mm=np.nan), "4ch")  # no pixel size: no distance
     assert len(lost.axes) == 1 and lost.axes[0].get_ylabel() == "Dice" and lost.axes[0].get_legend()
