@@ -1,12 +1,12 @@
 """What a study costs as it grows: processor seconds and peak memory against the number of subjects.
 
-    python benchmarks/scale.py [--subjects 100 1000 10000 65000] [--measured 100 1000] [--rounds 3]
+    python benchmarks/scale.py [--subjects 100 1000 10000 65000] [--rounds 3]
 
 Synthetic tables of a UK-Biobank-like study, a subject a SAX stack of 13 slices and 4CH, 3CH, 2CH cines, 50 frames:
 `open` reads the cohort's tables, `split` deals subjects, `sample` lists the sections of one epoch of pretraining and
 draws their order, `agree` compares two observers in one measure with 2,000 bootstrap resamples, `merge` joins the
 tables of shards of 100. No pixel is read or there. `measure` needs masks: one small heart (64×64, 3 slices, 8 frames),
-linked as often as there are subjects, by default up to 1,000 of them.
+linked as often as there are subjects; 65,000 take some ten minutes a round, `--steps` leaves it out.
 
 Every step runs in a process of its own, rounds times, the least is taken: a busy machine can only add. Seconds are the
 processor's, and the clock's beside them for `open`. growth: seconds a subject at the most over those at a tenth of the
@@ -37,7 +37,6 @@ VIEWS = {"sax": 13, "4ch": 1, "3ch": 1, "2ch": 1}
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", type=int, nargs="+", default=[100, 1000, 10000, 65000])
-    parser.add_argument("--measured", type=int, nargs="*", default=[100, 1000])
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", nargs=2, metavar=("STEP", "FOLDER"), help="used by this program itself")
@@ -46,19 +45,19 @@ def main():
         return one(*given.one)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for n in sorted(set(given.subjects) | set(given.measured)):
+        for n in sorted(set(given.subjects)):
             path = Path(folder) / str(n)
             tables(path, n)
-            wanted = [step for step in given.steps if n in (given.measured if step == "measure" else given.subjects)]
-            for step in wanted:
+            for step in given.steps:
                 prepared(step, path, n)
                 rows.append({"step": step, "subjects": n} | best(step, path, given.rounds))
                 print(" ".join(f"{name}={value}" for name, value in rows[-1].items()), flush=True)
     print(growth(pd.DataFrame(rows)).to_string(index=False))
+    print(" ".join(f"{row['step']}_{row['subjects']}_{unit}={row[unit]}" for row in rows for unit in ("seconds", "mb")))
 
 
 def growth(table) -> pd.DataFrame:
-    """Cost a subject from one size to the next, start-up of each step (at the smallest size) taken off."""
+    """Processor seconds and megabytes a subject at one size over those at the size before."""
     rows = []
     for step, part in table.groupby("step", sort=False):
         part = part.sort_values("subjects")
