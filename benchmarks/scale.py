@@ -18,6 +18,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -151,7 +152,7 @@ def _sparse(path, row, name):
 
 
 def _linked_hearts(folder, n):
-    """One phantom heart n times: files are links, names and tables differ."""
+    """One phantom heart n times: files are links to a copy every 10,000 (ext4 stops at 65,000), tables differ."""
     from cmrlib.phantom import make_cohort
 
     made = make_cohort(folder / "one", 1, frames=8, size=64, spacing_mm=3.2, slices=3, views=("sax",), workers=1,
@@ -159,13 +160,15 @@ def _linked_hearts(folder, n):
     many, row = folder / "many", made.cines.iloc[0].to_dict()
     rows, person = [], made.subjects.iloc[0].to_dict()
     for k in range(n):
-        label = f"N{k:06d}"
+        label, copied = f"N{k:06d}", f"N{k // 10000 * 10000:06d}"
         name = row["cine"].replace("P0001", label)
         for source in [made.path, made.path / "derivatives" / "truth"]:
             target = many / source.relative_to(made.path) / f"sub-{label}"
             target.mkdir(parents=True)
             for file in (source / "sub-P0001").iterdir():
-                os.link(file, target / file.name.replace("P0001", label))
+                linked = target.with_name(f"sub-{copied}") / file.name.replace("P0001", copied)
+                (shutil.copy2(file, linked) if label == copied
+                 else os.link(linked, target / file.name.replace("P0001", label)))
         rows.append(row | {"cine": name, "participant_id": label})
     write_tsv(pd.DataFrame(rows), many / "cines.tsv")
     write_tsv(pd.DataFrame([person | {"participant_id": row["participant_id"]} for row in rows]),
