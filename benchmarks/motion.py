@@ -96,8 +96,8 @@ class PlainTracker(ViewTracker):
         super().__init__(tracker.models[0], tracker.looks[0], tracker.models[1], tracker.looks[1], "fp32")
         self.networks = self.models
 
-    def infer(self, stage, batch, shape):
-        return super().infer(stage, batch.contiguous(), shape)
+    def infer(self, stage, pictures):
+        return super().infer(stage, pictures.contiguous())
 
 
 def trained(cohort) -> dict[str, ViewTracker]:

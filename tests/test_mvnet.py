@@ -14,6 +14,7 @@ from cmrlib.cine import Cine, Plane
 from cmrlib.cli import app
 from cmrlib.cli.valves import track
 from cmrlib.cohort import Annotation, Cohort, Observer
+from cmrlib.measures.mitral_edge import swapped_distance
 from cmrlib.measures.valve import heart_motion, point_array
 from cmrlib.mvnet import (
     STAGES,
@@ -53,8 +54,8 @@ from cmrlib.mvnet import (
 )
 from cmrlib.mvnet.blocks import picture, points_block
 from cmrlib.mvnet.evaluation import plane_angle_deg
-from cmrlib.mvnet.geometry import STAGE1_SHAPE, STAGE2_SHAPE, flipped, jittered
-from cmrlib.mvnet.network import fold_batch_norm, map_points
+from cmrlib.mvnet.geometry import STAGE1_SHAPE, STAGE2_SHAPE, WAYS, flipped, jittered, turns_over, upright_way
+from cmrlib.mvnet.network import fold_batch_norm, map_points, sureness
 from cmrlib.mvnet.tracking import agreement, points_table
 from cmrlib.phantom import make_cohort
 from cmrlib.splits import split_subjects
@@ -151,6 +152,20 @@ def test_stored_in_any_of_eight_ways_a_heart_gives_the_same_picture(hearts, view
         again = picture(other.pixels[0, 0], standard_look(view, 2).plane(other, moved[0]))
         assert np.abs(again - upright).max() < 0.1
         assert stage1_plane(other).points(moved[0]) == pytest.approx(stage1_plane(cine).points(points[0]))
+
+
+@pytest.mark.parametrize("view", ["4ch", "2ch"])
+def test_points_lay_an_image_upright_that_does_not_know_how_it_lies(hearts, view):
+    cine, points = truth_of(hearts, view)
+    wanted = stage1_plane(cine).points(points[0])
+    for other, moved in eight_ways(cine, points):
+        lost = replace(other, spacing_known=False)
+        assert stage1_plane(lost).matrix == pytest.approx(stage1_plane(lost, way=WAYS[0]).matrix)
+        if not is_mirrored(other):
+            assert stage1_plane(lost, way=upright_way(moved[0], view)).points(moved[0]) == pytest.approx(wanted)
+        pictures = [stage1_plane(lost, way=way).points(moved[0]) for way in WAYS]
+        assert sum(np.allclose(found, wanted) for found in pictures) == 1
+        assert sum(turns_over(way) for way in WAYS) == 4
 
 
 def test_stage_1_is_the_whole_image_edge_to_edge():
@@ -257,6 +272,15 @@ def test_points_of_a_map_lie_between_cells_and_ignore_a_second_peak():
     assert pixels == pytest.approx([4 * 21.6 + 1.5, 4 * 8.3 + 1.5], abs=0.2)
 
 
+def test_one_sharp_peak_is_surer_than_two_and_two_than_none():
+    one = torch.full((1, 2, 12, 15), -20.0)
+    one[:, :, 5, 7] = 0
+    two = one.clone()
+    two[:, 1, 0, 14] = 0  # of one point only, in a corner
+    assert sureness(torch.cat([one, two, torch.zeros(1, 2, 12, 15)])).tolist() == pytest.approx(
+        [1, 0.5, (25 / 180) ** 2], rel=1e-3)
+
+
 def test_imagenet_weights_of_a_local_file(tmp_path):
     from torchvision.models import resnet18  # after cmrlib, which mends its import where torch is a CPU build
 
@@ -337,7 +361,7 @@ def test_who_asks_for_the_end_alone_gets_the_same_points(hearts, trackers, tmp_p
     seen = []
     exact = ViewTracker(*[part for pair in zip(trackers["4ch"].models, trackers["4ch"].looks) for part in pair], "fp32")
     infer = exact.infer
-    exact.infer = lambda stage, batch, shape: seen.append((stage, len(batch))) or infer(stage, batch, shape)
+    exact.infer = lambda stage, pictures: seen.append((stage, len(pictures))) or infer(stage, pictures)
     whole, end = exact.stages(cine), exact.stages(cine, every_stage=False)
     assert seen == [(0, cine.frames), (1, cine.frames), (1, cine.frames), (0, 1), (1, cine.frames), (1, cine.frames)]
     assert list(end) == ["stage12", "stage122"]
@@ -345,7 +369,7 @@ def test_who_asks_for_the_end_alone_gets_the_same_points(hearts, trackers, tmp_p
         np.testing.assert_allclose(points, whole[stage], atol=0.01)
     seen.clear()
     unknown = replace(cine, spacing_known=False)  # a plane a frame: every frame's first points are needed
-    assert set(exact.stages(unknown, every_stage=False)) == set(STAGES) and seen[0] == (0, cine.frames)
+    assert set(exact.stages(unknown, every_stage=False)) == set(STAGES) and seen[8] == (0, cine.frames)
     track_cohort(hearts, trackers, {"stage122": tmp_path / "end"}, ["P0001"])
     track_cohort(hearts, trackers, {stage: tmp_path / stage for stage in STAGES}, ["P0001"])
     a, b = (Observer(tmp_path / name).points(cine.name) for name in ("end", "stage122"))
@@ -358,10 +382,21 @@ def test_points_that_fall_together_are_no_valve_in_any_frame(hearts, trackers, e
     cine, _ = truth_of(hearts)
     tracker = ViewTracker(*[part for pair in zip(trackers["4ch"].models, trackers["4ch"].looks) for part in pair],
                           least_confidence=0.1)
-    tracker.infer = lambda stage, batch, shape: np.full((len(batch), 2, 2), 30.0)
+    tracker.infer = lambda stage, pictures: torch.zeros(len(pictures), 4)  # both points in the middle
     found = tracker.stages(cine, every_stage=every_stage)
     assert np.ptp(found["stage122"].reshape(-1, 2), axis=0) == pytest.approx([0, 0])
     assert tracker.predict(cine)[1] == ["valve_not_found"]
+
+
+@pytest.mark.parametrize("frames", [1, 8])
+def test_an_image_that_lost_its_orientation_is_tried_in_eight_ways(hearts, trackers, frames):
+    cine, points = truth_of(hearts)
+    cine, points = replace(cine, pixels=cine.pixels[:frames], frame_times_ms=None, ed=0, es=None), points[:frames]
+    wanted = trackers["4ch"].stages(cine)["stage122"]
+    annulus = np.hypot(*(wanted[0, 1] - wanted[0, 0]))
+    for other, moved in eight_ways(cine, points):
+        found = trackers["4ch"].stages(replace(other, spacing_known=False))["stage122"]
+        assert swapped_distance(found[0], moved[0]).mean() < 0.25 * annulus
 
 
 def test_a_cine_stored_otherwise_has_the_same_mapse(hearts, trackers):

@@ -6,8 +6,9 @@ set upright, .75 mm, 118×162, and may be repeated on its own output (1+2+2 is t
 Where we leave the paper, and why:
 
 * the image is first set upright by the affine, in quarter turns and a mirror (`geometry.stage1_plane`): stored in any
-  of eight ways, a heart gives the same picture. Which side the apex is follows from that; where the affine is lost,
-  from the motion of the frames, as in the paper; where there is no motion either, from the names of the points;
+  of eight ways, a heart gives the same picture. Where the affine is lost, stage 1 looks at all eight and the one counts
+  in which it is surest (`tracking`); which side the apex is then follows from the motion of the frames, as published;
+  where there is no motion either, from the names of the points;
 * head "maps" reads points from heat maps (cross-entropy and MSE) where the paper's head "points" has four numbers and
   MSE: without ImageNet weights it learns from far fewer hearts;
 * augmentation is drawn anew each time in place of ten fixed copies, and grey values vary too;

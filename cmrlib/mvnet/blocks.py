@@ -22,9 +22,11 @@ from cmrlib.mvnet.geometry import (
     flipped,
     is_mirrored,
     jittered,
+    knows_orientation,
     spacing_or_one,
     stage1_plane,
     stage2_plane,
+    upright_way,
 )
 
 
@@ -58,9 +60,11 @@ class Look:
     spacing_mm: float = STAGE2_MM
 
     def plane(self, cine: Cine, points_px=None, mirrored: bool | None = None) -> Plane:
-        """points_px: (2, 2) of the frame that gives orientation and centre, for stage 2."""
+        """points_px: (2, 2) of the frame that gives orientation and centre, for stage 2; for stage 1 they lay an image
+        upright that does not know how it lies."""
         if self.stage == 1:
-            return stage1_plane(cine, self.shape)
+            knows = points_px is None or knows_orientation(cine)
+            return stage1_plane(cine, self.shape, None if knows else upright_way(points_px, self.view))
         mirrored = is_mirrored(cine) if mirrored is None else mirrored
         step = self.spacing_mm
         if not cine.spacing_known:

@@ -41,14 +41,28 @@ def is_mirrored(cine: Cine) -> bool:
     return float(np.cross(column, row) @ np.cross(*_STANDING[cine.view])) < 0
 
 
-def stage1_plane(cine: Cine, shape=STAGE1_SHAPE) -> Plane:
+_RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+WAYS = [(across, down) for right in (_RIGHT, -_RIGHT)
+        for across, down in ((right, _DOWN), (_DOWN, -right), (-right, -_DOWN), (-_DOWN, right))]
+"""The eight ways to lay an image, four of them mirrored: axes of the picture, (across, down), as (column, row) of the
+image."""
+_VALVE_DEG = {"4ch": -136.0, "2ch": 62.0}
+"""Direction of the line from the first point to the second in upright images, clockwise from the picture's right."""
+
+
+def turns_over(way) -> bool:
+    """Whether a way of `WAYS` mirrors the image."""
+    return bool(np.linalg.det(way) < 0)
+
+
+def stage1_plane(cine: Cine, shape=STAGE1_SHAPE, way=None) -> Plane:
     """The whole image resized to `shape`, so pixels become anisotropic, as the paper has it.
 
-    Where the affine is known the image is first set upright by quarter turns and a mirror: the same heart, stored in
-    any of the eight ways, reaches the network as the same picture.
+    way: one of `WAYS`. By default the one that the affine tells: the same heart, stored in any of the eight ways,
+    reaches the network as the same picture. Where the affine is not known, as the image is stored.
     """
     rows, columns = cine.pixels.shape[2:]
-    across, down = _upright(cine)  # output axes in input pixels: each (column, row), one entry ±1
+    across, down = _upright(cine) if way is None else way
     size = np.array([columns, rows], float)
     linear = np.stack([across * (np.abs(across) @ size) / shape[1], down * (np.abs(down) @ size) / shape[0]], 1)
     middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
@@ -57,16 +71,20 @@ def stage1_plane(cine: Cine, shape=STAGE1_SHAPE) -> Plane:
 
 def _upright(cine):
     """Of the eight ways to lay an image, the one nearest to how its view is usually shown."""
-    across, down = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     if not knows_orientation(cine):
-        return across, down
-    column, row = (axis / np.linalg.norm(axis) for axis in np.asarray(cine.affine, float)[:3, :2].T)
-    wanted_across, wanted_down = _STANDING[cine.view]
-    if is_mirrored(cine):
-        across = -across
-    turns = [(across, down), (down, -across), (-across, -down), (-down, across)]
-    fits = [np.r_[a @ [column, row], d @ [column, row]] @ np.r_[wanted_across, wanted_down] for a, d in turns]
-    return turns[int(np.argmax(fits))]
+        return WAYS[0]
+    axes = np.asarray(cine.affine, float)[:3, :2].T
+    column, row = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    wanted, mirrored = np.r_[_STANDING[cine.view]], is_mirrored(cine)
+    ways = [way for way in WAYS if turns_over(way) == mirrored]
+    return max(ways, key=lambda way: np.r_[way[0] @ [column, row], way[1] @ [column, row]] @ wanted)
+
+
+def upright_way(points_px, view: str):
+    """The way of `WAYS`, unmirrored, that lays an image of unknown orientation so that its points (2, 2) lie as those
+    of upright images do."""
+    along, wanted = points_px[1] - points_px[0], np.deg2rad(_VALVE_DEG[view])
+    return max(WAYS[:4], key=lambda way: along @ way[0] * np.cos(wanted) + along @ way[1] * np.sin(wanted))
 
 
 def spacing_or_one(cine: Cine) -> np.ndarray:

@@ -92,6 +92,13 @@ def map_points(logits, reach: int = 3) -> torch.Tensor:
     return torch.stack([(p.sum(2) * columns).sum(2), (p.sum(3) * rows).sum(2)], -1)
 
 
+def sureness(logits, reach: int = 2) -> torch.Tensor:
+    """Logits (b, 2, h, w) → (b,) the probability that both points lie within `reach` cells of the likeliest places."""
+    p = logits.flatten(2).softmax(2).view_as(logits)
+    side = 2 * reach + 1
+    return (F.avg_pool2d(p, side, 1, reach) * side**2).flatten(2).amax(2).prod(1)
+
+
 def _cells(logits, shape):
     """Pixels a cell of the maps, (column, row)."""
     return torch.tensor([shape[1] / logits.shape[3], shape[0] / logits.shape[2]], device=logits.device)

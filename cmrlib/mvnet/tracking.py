@@ -15,8 +15,16 @@ from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer, missing_pictures
 from cmrlib.files import write_json
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.mvnet.blocks import Look, picture
-from cmrlib.mvnet.geometry import apical_side, knows_orientation, require_valve_view, spacing_or_one
-from cmrlib.mvnet.network import build, decode, fold_batch_norm
+from cmrlib.mvnet.geometry import (
+    WAYS,
+    apical_side,
+    knows_orientation,
+    require_valve_view,
+    spacing_or_one,
+    stage1_plane,
+    turns_over,
+)
+from cmrlib.mvnet.network import build, decode, fold_batch_norm, sureness
 from cmrlib.weights import load_weights, save_weights
 
 STAGES = ("stage1", "stage12", "stage122")
@@ -54,21 +62,32 @@ class ViewTracker:
         passes = passes if self.networks[1] is not None else 0
         first_sets_up = cine.spacing_known and knows_orientation(cine)  # see _upright
         seen = there[:1] if first_sets_up and passes > 1 and not every_stage else there
-        points = self._pass(0, cine, seen, [self.looks[0].plane(cine)] * len(seen))
+        way = None if knows_orientation(cine) else self._surest_way(cine, there)
+        points = self._pass(0, cine, seen, [stage1_plane(cine, self.looks[0].shape, way)] * len(seen))
         found = {STAGES[0]: points} if len(seen) == len(there) else {}
         for n in range(passes):
             used = points[:1] if first_sets_up else points
             lengths = _lengths(used, spacing_or_one(cine))
             if lengths.min() > SHORTEST_MM:
-                points = self._pass(1, cine, there, self._upright(cine, there, points))
+                points = self._pass(1, cine, there, self._upright(cine, there, points, way))
             else:  # nothing can be set upright: no annulus in any frame, so a confidence of 0
                 points = np.repeat(used[[lengths.argmin()]], len(there), 0)
             found[STAGES[n + 1] if n < 2 else f"stage1{'2' * (n + 1)}"] = points
         return {stage: _spread(points, there, cine.frames) for stage, points in found.items()}
 
-    def _upright(self, cine, there, points):
+    def _surest_way(self, cine, there, looked_at: int = 4):
+        """How to lay an image that does not know how it lies: of all eight ways the one in which stage 1 is surest of
+        its points. Four numbers a picture (head "points") do not say how sure they are: then as it is stored."""
+        if self.models[0].architecture["head"] == "points":
+            return WAYS[0]
+        seen = there[:: -(-len(there) // looked_at)]
+        planes = [stage1_plane(cine, self.looks[0].shape, way) for way in WAYS]
+        sure = [sureness(self.infer(0, self._pictures(cine, seen, [plane] * len(seen)))).mean() for plane in planes]
+        return WAYS[int(np.argmax(sure))]
+
+    def _upright(self, cine, there, points, way):
         """A plane a frame: all share the first frame's, unless a cohort kept single frames of unknown geometry."""
-        look, mirrored = self.looks[1], None
+        look, mirrored = self.looks[1], None if way is None else turns_over(way)
         if not knows_orientation(cine) and len(there) >= FEWEST_FRAMES:
             ed = int(np.abs(there - (cine.ed or 0)).argmin())
             mirrored = apical_side(points, spacing_or_one(cine), ed) < 0
@@ -77,18 +96,19 @@ class ViewTracker:
         return [look.plane(cine, pair, mirrored) for pair in points]
 
     def _pass(self, stage, cine, there, planes):
-        shape, found = self.looks[stage].shape, []
-        pictures = np.stack([picture(cine.pixels[t, 0], plane) for t, plane in zip(there, planes)])
-        for start in range(0, len(pictures), BATCH):
-            batch = torch.from_numpy(pictures[start:start + BATCH, None].astype(np.float32))
-            found.append(self.infer(stage, batch.contiguous(memory_format=torch.channels_last), shape))
-        points = np.concatenate(found)
+        pictures = self._pictures(cine, there, planes)
+        found = [self.infer(stage, pictures[start:start + BATCH]) for start in range(0, len(pictures), BATCH)]
+        points = decode(torch.cat(found), self.looks[stage].shape).double().numpy()
         return np.stack([plane.back_points(pair) for plane, pair in zip(planes, points)])
 
-    def infer(self, stage: int, batch, shape) -> np.ndarray:
-        """Pictures (b, 1, rows, columns) → points (b, 2, 2) in their pixels, fp32."""
+    def _pictures(self, cine, there, planes):
+        pictures = np.stack([picture(cine.pixels[t, 0], plane) for t, plane in zip(there, planes)])[:, None]
+        return torch.from_numpy(pictures.astype(np.float32)).contiguous(memory_format=torch.channels_last)
+
+    def infer(self, stage: int, pictures) -> torch.Tensor:
+        """Pictures (b, 1, rows, columns) → what the network says of them, fp32."""
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-            return decode(self.networks[stage](batch).float(), shape).double().numpy()
+            return self.networks[stage](pictures).float()
 
     def predict(self, cine: Cine, passes: int = 2) -> tuple[pd.DataFrame, list[str]]:
         """(points table (POINT_COLUMNS) of every frame, flags). The confidence of a frame is how little the last pass
