@@ -101,6 +101,18 @@ QUOTED = [
     ("full_01_segmentation", "dice_lv", "phantom, Dice LV cavity", 3),
     ("full_09_agreement", "lvef_bias_pct", "phantom, LVEF bias against 3-D truth (points)", 2),
     ("full_09_agreement", "lvef_icc", "phantom, LVEF ICC(A,1)", 3),
+    *[("full_03_tempreg", f"afd_{phase}_cyclic", f"phantom, TempReg-Net, {phase.upper()} (frames off)", 2)
+      for phase in ("ed", "es")],
+    ("full_04_mvnet", "disp_err_sd_mm", "phantom, MVnet, SD of the displacement's error (mm)", 2),
+    *[("full_04_mvnet", f"{measure}_icc", f"phantom, MVnet, {name} ICC(A,1)", 3)
+      for measure, name in (("mapse", "MAPSE"), ("eprime", "e'"))],
+    *[("full_04_mvnet", metric, f"phantom, true masks, LVEF mean absolute error, {what} (points)", 2)
+      for metric, what in (("lvef_mae_pct", "whole slices"), ("lvef_cut_mae_pct", "cut at the tracked valve"))],
+    *[("full_05_cussp", f"{model}_auc", f"phantom, mitral regurgitation, {name}, AUC", 3)
+      for model, name in (("rf", "random forest"), ("cnnlstm", "CNN-LSTM"), ("siam25", "SIAM-25"))],
+    *[("full_06_sslhf", metric, f"phantom, heart failure, {name}, AUC of patients", 3)
+      for metric, name in (("patient_auc", "SSLHF"), ("scratch_patient_auc", "the same from scratch"))],
+    ("full_08_heartmae_predict", "lvef_mae_ratio", "phantom, HeartMAE, LVEF error over that of the mean", 2),
 ]
 FIGURE_MARKS = ("<!-- figures: written by `make readme` -->", "<!-- end of figures -->")
 MARKS = ("<!-- record: written by `make readme` -->", "<!-- end of record -->")
