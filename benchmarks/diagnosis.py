@@ -7,8 +7,10 @@ medians taken. The last line is `name=value` pairs.
 
 transform_share, transform_speedup, restoration_speedup: of SSLHF, see restoration.py, which also runs alone.
 barlow_speedup: one step (forward, loss, backward, AdamW) of Barlow Twins with the paper's network (ResNet-18, projector
-2048) on 64 cines of 25 frames, 64×64: bf16, channels last, fused AdamW against fp32, contiguous, plain AdamW.
-siamese_speedup: the same for a Siamese step, everything but the last block frozen.
+2048) on 64 cines of 25 frames, 64×64: bf16, channels last, fused AdamW against fp32, contiguous, plain AdamW and the
+loss as published, by the matrix of correlations.
+siamese_speedup: the same for a Siamese step, everything but the last block frozen; plain sees each cine of a pair by
+itself.
 classify_seconds: `MitralRegurgitation.predict` of one phantom 4CH cine of 50 frames, 208×208, masks given: preparation
 and network of the paper's size, patches of 64×64.
 """
@@ -22,7 +24,7 @@ import torch
 from restoration import restoration_speedup, transform_share
 
 from cmrlib.cussp import MitralRegurgitation, Preprocessing, barlow_loss, contrastive_loss
-from cmrlib.cussp.network import BarlowTwins, Classifier, Encoder, Siamese
+from cmrlib.cussp.network import BARLOW_LAMBDA, BarlowTwins, Classifier, Encoder, Siamese, cross_correlation
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.training import set_threads_and_seed
 
@@ -33,7 +35,16 @@ def barlow_speedup(arguments) -> dict:
     """Step of Barlow Twins, plain over ours."""
     views = [torch.randn(BATCH, FRAMES, SIDE, SIDE) for _ in range(2)]
     model = BarlowTwins(Encoder(FRAMES))
-    return {"barlow_speedup": _speedup("Barlow Twins", model, views, barlow_loss, arguments.rounds)}
+    return {"barlow_speedup": _speedup("Barlow Twins", model, views, published_barlow_loss, barlow_loss,
+                                       arguments.rounds)}
+
+
+def published_barlow_loss(projections):
+    """With the whole matrix of correlations, as in the paper."""
+    correlation = cross_correlation(projections[:, 0], projections[:, 1])
+    diagonal = correlation.diagonal()
+    off = correlation.square().sum() - diagonal.square().sum()
+    return (1 - diagonal).square().sum() + BARLOW_LAMBDA * off
 
 
 def siamese_speedup(arguments) -> dict:
@@ -41,8 +52,18 @@ def siamese_speedup(arguments) -> dict:
     pair = [torch.randn(BATCH, FRAMES, SIDE, SIDE) for _ in range(2)]
     unlike = (torch.arange(BATCH) % 2).float()
     model = Siamese(Encoder(FRAMES).freeze_all_but())
-    return {"siamese_speedup": _speedup("Siamese", model, pair, lambda out: contrastive_loss(out, unlike),
-                                        arguments.rounds)}
+
+    def loss(out):
+        return contrastive_loss(out, unlike)
+
+    return {"siamese_speedup": _speedup("Siamese", model, pair, loss, loss, arguments.rounds, OneByOne(model.encoder))}
+
+
+class OneByOne(Siamese):
+    """Each cine of a pair through the encoder by itself, as in the paper's figure."""
+
+    def forward(self, one, other):
+        return torch.nn.functional.normalize(torch.stack([self.encoder(one), self.encoder(other)], 1).float(), dim=2)
 
 
 def classify_seconds(arguments) -> dict:
@@ -58,11 +79,11 @@ def classify_seconds(arguments) -> dict:
     return {"classify_seconds": taken["predict"]}
 
 
-def _speedup(name, model, inputs, loss, rounds):
+def _speedup(name, model, inputs, plain_loss, loss, rounds, plain_model=None):
     """Median seconds of a plain fp32 step over those of a bf16, channels-last, fused one; same weights, same inputs."""
-    plain, fast = deepcopy(model).train(), deepcopy(model).train().to(memory_format=torch.channels_last)
+    plain, fast = deepcopy(plain_model or model).train(), deepcopy(model).train().to(memory_format=torch.channels_last)
     last = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
-    ways = {"plain": _step(plain, inputs, loss, False), "fast": _step(fast, last, loss, True)}
+    ways = {"plain": _step(plain, inputs, plain_loss, False), "fast": _step(fast, last, loss, True)}
     taken = _timed(ways, rounds)
     text = f"plain fp32 {taken['plain']:.3f} s a step, bf16 channels last fused {taken['fast']:.3f} s"
     print(f"{name}: {text}", flush=True)

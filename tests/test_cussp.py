@@ -1,6 +1,7 @@
 """CUSSP: a drawn heart whose valve is known, losses against loops and limits, what may and may not learn, no leaks."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from itertools import product
 
@@ -64,7 +65,7 @@ from cmrlib.cussp.batches import Cines, Pairs, distorted, loaders, scaled
 from cmrlib.cussp.cnnlstm import SpatialAttention, WeakLoss
 from cmrlib.cussp.evaluation import auc, score_rows, wilson
 from cmrlib.cussp.learning import finetune_siamese, labelled, pretrain
-from cmrlib.cussp.network import BARLOW_LAMBDA, BarlowTwins, Classifier, Encoder, Joint, cross_correlation
+from cmrlib.cussp.network import BARLOW_LAMBDA, BarlowTwins, Classifier, Encoder, Joint, Siamese, cross_correlation
 from cmrlib.cussp.preparation import equalise, outside_share, patch_planes
 from cmrlib.cussp.tabular import LITERAL, forest_search, four_chamber_features, measured_features, probabilities
 from cmrlib.cussp.weak import ABSTAIN, LabelModel, Rule, votes
@@ -403,6 +404,19 @@ def test_identical_views_leave_only_the_terms_off_the_diagonal():
     assert float(barlow_loss(torch.stack([z, -z], 1), 0.0)) == pytest.approx(4 * 6, rel=1e-4)
     with pytest.raises(ValueError, match="two or more"):
         barlow_loss(same[:1])
+
+
+@pytest.mark.parametrize("last", ["block", "stage"])
+def test_both_cines_of_a_pair_are_seen_as_each_alone(last):
+    torch.manual_seed(0)
+    encoder = Encoder(3, 4).freeze_all_but(last)
+    one, other = torch.randn(2, 5, 3, 64, 64)
+    together, apart = Siamese(deepcopy(encoder)).train(), deepcopy(encoder).train()
+    found = together(one, other)
+    for k, cine in enumerate((one, other)):
+        torch.testing.assert_close(found[:, k], torch.nn.functional.normalize(apart(cine), dim=1))
+    for a, b in zip(together.encoder.buffers(), apart.buffers()):  # the last block's statistics learned from both
+        torch.testing.assert_close(a, b)
 
 
 def test_contrastive_loss_at_its_margins():

@@ -39,6 +39,7 @@ from cmrlib.tempreg import (
 from cmrlib.tempreg.clips import cycle_positions, even_frames, from_grid, moving_centre, section_clip, to_grid
 from cmrlib.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas
 from cmrlib.tempreg.network import PaperLSTM, load_imagenet_encoder, parameter_groups
+from cmrlib.tempreg.prediction import FewAtATime, RectifiedPool
 from cmrlib.tempreg.targets import best_constant
 
 SMALL = Design(size=32, width=3, features=8, hidden=6)
@@ -460,6 +461,34 @@ def test_clips_turn_with_their_targets(hearts, sections):
     rows = sections[sections["split"] == "validation"].iloc[: len(y)]
     expected = np.stack([target_curve(row.ed, row.es, 8) for row in rows.itertuples()])
     np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 12), (1, 5, 2, 2), (3, 16, 30, 6)])
+def test_the_fast_pooling_of_what_was_rectified_is_exact(shape):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last).relu()
+    assert torch.equal(RectifiedPool()(x), torch.nn.functional.max_pool2d(x, 3, 2, 1))
+
+
+@pytest.mark.parametrize("lstm", ["standard", "paper", "none"])
+@pytest.mark.parametrize("norm", ["batch", "local"])
+def test_bfloat16_gives_the_same_curve_but_for_its_rounding(lstm, norm):
+    torch.manual_seed(0)
+    model = TempRegNet(Design(size=32, width=6, features=16, hidden=8, lstm=lstm, norm=norm))
+    for name, weight in model.named_parameters():  # as large as a trained network's
+        if any(part in name for part in ("full", "lstm", "readout")):
+            torch.nn.init.uniform_(weight, -0.6, 0.6)
+    finders = [FrameFinder(model, Preprocessing(6.0, 32, 12), precision) for precision in ("fp32", "bf16")]
+    radius = 8 + 6 * np.cos(np.arange(12) * np.pi / 6)[:, None, None]
+    clip = 200 * (np.hypot(*(np.mgrid[:32, :32] - 16)) < radius).astype(np.float32)
+    exact, rounded = (finder.infer(clip) for finder in finders)
+    assert rounded.dtype == np.float32 and finders[1].network.readout.weight.dtype == torch.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.2 * np.ptp(exact) and np.corrcoef(rounded, exact)[0, 1] > 0.95
+    assert next(model.parameters()).dtype == torch.float32  # the trained network stays as it is
+    first = finders[1].network.encoder.stages[0]
+    assert isinstance(first, FewAtATime)
+    first.most_numbers = 1  # a frame at a time
+    np.testing.assert_allclose(finders[1].infer(clip), rounded, atol=0.1 * np.ptp(exact))
 
 
 def test_it_becomes_an_observer(hearts, sections, tmp_path):

@@ -36,10 +36,14 @@ class Encoder(nn.Module):
 
     def features(self, x) -> torch.Tensor:
         """(b, frames, rows, columns) → (b, 8 · width, rows / 32, columns / 32)."""
+        return self.layer4[1](self.before_last(x))
+
+    def before_last(self, x) -> torch.Tensor:
+        """What the last residual block sees."""
         if x.shape[1] != self.frames:
             raise ValueError(f"the encoder takes {self.frames} frames as channels, got {x.shape[1]}")
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.layer4[0](self.layer3(self.layer2(self.layer1(x))))
 
     def forward(self, x):
         return self.features(x).mean((2, 3))
@@ -101,7 +105,12 @@ class Siamese(nn.Module):
         self.encoder = encoder
 
     def forward(self, one, other):
-        return F.normalize(torch.stack([self.encoder(one), self.encoder(other)], 1).float(), dim=2)
+        if self.encoder.layer4[0] in self.encoder.frozen:  # its batch norm too, so both cines go together
+            last = self.encoder.layer4[1]
+            seen = [last(x).mean((2, 3)) for x in self.encoder.before_last(torch.cat([one, other])).chunk(2)]
+        else:
+            seen = [self.encoder(one), self.encoder(other)]
+        return F.normalize(torch.stack(seen, 1).float(), dim=2)
 
 
 class Classifier(nn.Module):
@@ -153,15 +162,16 @@ def _standardised(z):
 def barlow_loss(projections, weight: float = BARLOW_LAMBDA) -> torch.Tensor:
     """Σ (1 − C_ii)² + λ Σ_(i≠j) C_ij², Zbontar et al. 2021; projections: (b, 2, d), λ: weight.
 
-    The batch's own size normalises C, so that a smaller last batch counts as it should. Raises ValueError for a batch
-    of one, of which no correlation is known.
+    The batch's own size normalises C, so that a smaller last batch counts as it should. C itself, d×d, is never made:
+    Σ C_ij² = Σ G_ij H_ij / b² with the b×b products of the batch's cines, G of one view and H of the other. Raises
+    ValueError for a batch of one, of which no correlation is known.
     """
     if len(projections) < 2:
         raise ValueError("the cross-correlation needs a batch of two or more cines")
-    correlation = cross_correlation(projections[:, 0], projections[:, 1])
-    diagonal = correlation.diagonal()
-    off = correlation.square().sum() - diagonal.square().sum()
-    return (1 - diagonal).square().sum() + weight * off
+    one, other = (_standardised(z) for z in projections.unbind(1))
+    diagonal = (one * other).mean(0)
+    every = ((one @ one.T) * (other @ other.T)).sum() / len(one) ** 2
+    return (1 - diagonal).square().sum() + weight * (every - diagonal.square().sum())
 
 
 def contrastive_loss(embeddings, unlike, margin: float = 1.0) -> torch.Tensor:

@@ -53,7 +53,7 @@ class ZeilerFergus(nn.Module):
 
         def stage(channels_in, channels_out, kernel, stride, norm):
             after = {"batch": [nn.BatchNorm2d(channels_out), nn.ReLU()], "none": [nn.ReLU()],
-                     "local": [nn.ReLU(), nn.LocalResponseNorm(3, 5e-5)]}[norm]
+                     "local": [nn.ReLU(), LocalNorm(3, 5e-5)]}[norm]
             return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2), *after)
 
         later = "batch" if design.norm == "batch" else "none"
@@ -64,6 +64,13 @@ class ZeilerFergus(nn.Module):
 
     def forward(self, x):
         return F.relu(self.full(self.stages(x).flatten(1)))
+
+
+class LocalNorm(nn.LocalResponseNorm):
+    """Response normalisation in fp32: processors have none for bf16."""
+
+    def forward(self, x):
+        return super().forward(x.float()).to(x.dtype)
 
 
 class PaperLSTM(nn.Module):
@@ -118,9 +125,9 @@ class TempRegNet(nn.Module):
             features = features - features.mean(1, keepdim=True)
         if self.design.lstm == "none":
             return self.readout(features)[..., 0].sigmoid()
-        said = self.lstm(features.repeat(1, self.design.laps, 1))
+        said = self.lstm(features.repeat(1, self.design.laps, 1).to(next(self.lstm.parameters()).dtype))
         said = said[0] if isinstance(said, tuple) else said
-        return self.readout(said[:, -features.shape[1]:])[..., 0]
+        return self.readout(said[:, -features.shape[1]:].float())[..., 0]
 
 
 def build(architecture: dict) -> TempRegNet:
