@@ -406,16 +406,31 @@ def test_identical_views_leave_only_the_terms_off_the_diagonal():
         barlow_loss(same[:1])
 
 
-@pytest.mark.parametrize("last", ["block", "stage"])
-def test_both_cines_of_a_pair_are_seen_as_each_alone(last):
+@pytest.mark.parametrize("make", [
+    lambda encoder: Siamese(encoder.freeze_all_but()), lambda encoder: Siamese(encoder.freeze_all_but("stage")),
+    lambda encoder: BarlowTwins(encoder, 8), lambda encoder: Joint(BarlowTwins(encoder, 8), 8)])
+def test_two_views_go_together_as_each_would_alone(make):
     torch.manual_seed(0)
-    encoder = Encoder(3, 4).freeze_all_but(last)
-    one, other = torch.randn(2, 5, 3, 64, 64)
-    together, apart = Siamese(deepcopy(encoder)).train(), deepcopy(encoder).train()
-    found = together(one, other)
-    for k, cine in enumerate((one, other)):
-        torch.testing.assert_close(found[:, k], torch.nn.functional.normalize(apart(cine), dim=1))
-    for a, b in zip(together.encoder.buffers(), apart.buffers()):  # the last block's statistics learned from both
+    together = make(Encoder(3, 4)).train()
+    apart, views = deepcopy(together), torch.randn(2, 5, 3, 64, 64)
+
+    def one_view(layers, x):
+        for layer in layers:
+            x = nn.BatchNorm1d.forward(layer, x) if isinstance(layer, nn.BatchNorm1d) else layer(x)
+        return x
+
+    alone = []
+    for view in views:  # one after the other, as two passes
+        seen = apart.encoder(view)
+        parts = [one_view(getattr(apart, name), seen) for name in ("projector", "head") if hasattr(apart, name)]
+        alone.append(torch.cat(parts, 1) if parts else torch.nn.functional.normalize(seen, dim=1))
+    found = together(*views)
+    torch.testing.assert_close(found, torch.stack(alone, 1), rtol=1e-4, atol=1e-5)
+    found.square().sum().backward()
+    torch.stack(alone, 1).square().sum().backward()
+    for a, b in zip(together.parameters(), apart.parameters()):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4)
+    for a, b in zip(together.buffers(), apart.buffers()):  # statistics learned from one view after the other
         torch.testing.assert_close(a, b)
 
 

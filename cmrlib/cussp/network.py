@@ -14,6 +14,14 @@ BARLOW_LAMBDA = 0.0051
 LAST = ("block", "stage")
 
 
+class TwoViewNorm(nn.BatchNorm1d):
+    """Batch norm that trains on two views, one after the other in a batch: each is normalised as if it came alone."""
+
+    def forward(self, x):
+        return torch.cat([super(TwoViewNorm, self).forward(view) for view in x.chunk(2)]) if self.training else (
+            super().forward(x))
+
+
 class Encoder(nn.Module):
     """ResNet-18 that sees the frames of a cine as channels: (b, frames, rows, columns) → (b, 8 · width).
 
@@ -75,12 +83,12 @@ def _stage(inward, outward, stride):
 
 
 def perceptron(widths, norm: bool = False, dropout: float | None = None) -> nn.Sequential:
-    """Linear layers of these widths with ReLU, and batch norm or dropout, between them."""
+    """Linear layers of these widths with ReLU, and batch norm (of two views) or dropout, between them."""
     layers = []
     for i, (inward, outward) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(inward, outward, bias=not norm or i == len(widths) - 2))
         if i < len(widths) - 2:
-            layers += [nn.BatchNorm1d(outward)] * norm + [nn.ReLU(inplace=True)]
+            layers += [TwoViewNorm(outward)] * norm + [nn.ReLU(inplace=True)]
             layers += [] if dropout is None else [nn.Dropout(dropout)]
     return nn.Sequential(*layers)
 
@@ -94,7 +102,8 @@ class BarlowTwins(nn.Module):
         self.projector = perceptron([8 * encoder.width, projector, projector, projector], norm=True)
 
     def forward(self, one, other):
-        return torch.stack([self.projector(self.encoder(view)) for view in (one, other)], 1)
+        seen = torch.cat([self.encoder(one), self.encoder(other)])  # the projector's many weights are used once
+        return torch.stack(self.projector(seen).chunk(2), 1)
 
 
 class Siamese(nn.Module):
@@ -135,11 +144,8 @@ class Joint(nn.Module):
         self.head = Classifier(twins.encoder, hidden, dropout).head
 
     def forward(self, one, other):
-        outputs = []
-        for view in (one, other):
-            seen = self.encoder(view)
-            outputs.append(torch.cat([self.projector(seen), self.head(seen)], 1))
-        return torch.stack(outputs, 1)
+        seen = torch.cat([self.encoder(one), self.encoder(other)])
+        return torch.stack(torch.cat([self.projector(seen), self.head(seen)], 1).chunk(2), 1)
 
     def classifier(self) -> Classifier:
         """The classifier alone, with the weights that were trained here."""
