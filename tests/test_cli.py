@@ -172,6 +172,19 @@ def test_segment_goes_on_where_it_was(place, segmented):
     assert len(pd.read_csv(folder / "segmented.csv")) == 5
 
 
+@pytest.mark.parametrize("command", ["segment", "frames", "valve"])
+def test_without_weights_those_that_travel_with_the_package_look(place, tmp_path, command):
+    hearts, subject = place / "mine", Cohort.open(place / "mine").cines["participant_id"].iloc[0]
+    if command == "valve":
+        hearts = tmp_path / "long_axis"
+        cmr("phantom", hearts, "--subjects", 1, "--frames", 8, "--size", 64, "--spacing-mm", 3.6, "--views", "4ch")
+        subject = Cohort.open(hearts).cines["participant_id"].iloc[0]
+    said = cmr(command, hearts, "--out", tmp_path / "seen", "--subjects", subject, "--threads", 1)
+    assert "trained on phantoms alone" in said and list((tmp_path / "seen").glob("*sv"))
+    assert "phantoms alone" not in cmr("segment", place / "mine", "--weights", place / "run", "--out", tmp_path / "own",
+                                       "--subjects", subject, "--copies", 1, "--threads", 1)
+
+
 def test_other_weights_segment_again(place, tmp_path):
     words = ["segment", place / "mine", "--copies", 1, "--threads", 1, "--subjects", "P0001", "--out", tmp_path / "o"]
     save_network(tmp_path / "other" / "weights", seed=5)

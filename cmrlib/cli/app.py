@@ -40,7 +40,18 @@ Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort's folde
 Subjects = Annotated[list[str] | None, typer.Option(help="Participants (repeat, or separate by commas); default all.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads; never taken from the machine.")]
-RUN = "A segmentation run's folder, its folder of weights, or one weights file."
+RUN = "A segmentation run's folder, its folder of weights, one weights file, or shipped."
+SHIPPED = Path("shipped")
+
+
+def trained(weights: Path, notebook: str) -> Path:
+    """Where the weights are that a command was told to use; `shipped`: those that travel with the package."""
+    if weights != SHIPPED:
+        return weights
+    folder = Path(__file__).parents[1] / "shipped"
+    typer.echo(f"networks that travel with the package, trained on phantoms alone: how much they err stands in {folder}"
+               "/CARDS.md", err=True)
+    return folder / notebook
 
 
 def words(given):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.cli.app import RUN, Folder, Subjects, Threads, app, words
+from cmrlib.cli.app import RUN, SHIPPED, Folder, Subjects, Threads, app, trained, words
 
 
 class Phases(StrEnum):
@@ -17,7 +17,7 @@ class Phases(StrEnum):
 @app.command()
 def segment(
     cohort: Folder,
-    weights: Annotated[Path, typer.Option(metavar="RUN", help=RUN)],
+    weights: Annotated[Path, typer.Option(metavar="RUN", help=RUN)] = SHIPPED,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "ternausnet",
     copies: Annotated[int, typer.Option(min=1, help="Turned copies of a slice that are averaged.")] = 3,
@@ -32,15 +32,16 @@ def segment(
 
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     folder = out or observer_folder(cohort, observer)
-    table, new = segment_rest(Cohort.open(cohort), load_weights_of(weights), folder, words(subjects), copies)
+    table, new = segment_rest(Cohort.open(cohort), load_weights_of(trained(weights, "01_segmentation")), folder,
+                              words(subjects), copies)
     typer.echo(f"{new} cines segmented now, {len(table) - new} before: masks and segmented.csv are in {folder}")
 
 
 @app.command()
 def frames(
     cohort: Folder,
-    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 03_tempreg, its folder of weights, or one "
-                                          "weights file.")],
+    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 03_tempreg, its folder of weights, one weights "
+                                          "file, or shipped.")] = SHIPPED,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "tempreg",
     subjects: Subjects = None,
@@ -54,7 +55,7 @@ def frames(
 
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     folder = out or observer_folder(cohort, observer)
-    table, skipped = finding.find(Cohort.open(cohort), weights, folder, words(subjects))
+    table, skipped = finding.find(Cohort.open(cohort), trained(weights, "03_tempreg"), folder, words(subjects))
     typer.echo(f"ED and ES of {table['cine'].nunique()} cines"
                + (f" ({skipped} of fewer than 8 frames left out)" if skipped else "") + f": frames.csv is in {folder}")
 
@@ -62,7 +63,8 @@ def frames(
 @app.command()
 def valve(
     cohort: Folder,
-    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 04_mvnet, or its folder of weights.")],
+    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 04_mvnet, its folder of weights, or "
+                                          "shipped.")] = SHIPPED,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "mvnet",
     smooth_ms: Annotated[float | None, typer.Option(min=0, help="Smoothing; default as the run chose it.")] = None,
@@ -78,7 +80,7 @@ def valve(
 
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     folder = out or observer_folder(cohort, observer)
-    table, new = track(Cohort.open(cohort), weights, folder, words(subjects), smooth_ms)
+    table, new = track(Cohort.open(cohort), trained(weights, "04_mvnet"), folder, words(subjects), smooth_ms)
     names = ["participant_id", "views", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "flags"]
     shown.show(table[names].head(shown.MOST), "mitral valve")
     typer.echo(f"{new} cines tracked now; points, valve_motion.csv and valve_metrics.csv are in {folder}")
@@ -159,7 +161,7 @@ def finetune(
     hearts, name, _ = laid_over(cohort, observer)
     folder = out or beside(cohort, "finetuned")
     recipe = Recipe(epochs, seed, folds, learning_rate, copies, threads)
-    shown.before_after(finetune(hearts, name, load_weights_of(run), folder, recipe))
+    shown.before_after(finetune(hearts, name, load_weights_of(trained(run, "01_segmentation")), folder, recipe))
     typer.echo(f"weights, tables and both observers: {folder}; use them with `cmr segment COHORT --weights {folder}`")
 
 
