@@ -6,9 +6,9 @@ name, 246×246. Labels there: dark on white is the LV cavity; it ends in a strai
 observer `manual` (structure lv only) and measures of observer `kaggle` (volumes of the challenge, where its tables lie
 beside the zip).
 
-Known to be wrong with it: JPEG, resampled, so pixel size and orientation are lost; some are mirrored, some show the
-outflow tract (five chambers); the two frames of a patient are not reliably ED and ES, so the larger cavity is called ED
-and the cine flagged `phases_by_area`.
+Known to be wrong with it: JPEG, resampled, so pixel size and orientation are lost; some are mirrored, turned or upside
+down, some show the outflow tract (five chambers); of patient 212 the other ventricle seems to be drawn; the two frames
+of a patient are not reliably ED and ES, so the larger cavity is called ED and the cine flagged `phases_by_area`.
 
 The challenge's own DICOM tree is read by kind `dsb2015_dicom`.
 """
