@@ -71,7 +71,7 @@ def paired(ways, rounds, what) -> list[float]:
     return medians
 
 
-def fast_finder(precision="bf16") -> FrameFinder:
+def fast_finder(precision="int8") -> FrameFinder:
     torch.manual_seed(0)
     design = Design(size=224, width=96, features=1024, hidden=1024)
     return FrameFinder(TempRegNet(design), Preprocessing(size=224, spacing_mm=1.4, frames=20), precision)

@@ -38,8 +38,8 @@ from cmrlib.tempreg import (
 )
 from cmrlib.tempreg.clips import cycle_positions, even_frames, from_grid, moving_centre, section_clip, to_grid
 from cmrlib.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas
+from cmrlib.tempreg.fast import FewAtATime, Int8Convolution, RectifiedPool, takes_int8
 from cmrlib.tempreg.network import PaperLSTM, load_imagenet_encoder, parameter_groups
-from cmrlib.tempreg.prediction import FewAtATime, RectifiedPool
 from cmrlib.tempreg.targets import best_constant
 
 SMALL = Design(size=32, width=3, features=8, hidden=6)
@@ -470,15 +470,39 @@ def test_the_fast_pooling_of_what_was_rectified_is_exact(shape):
     assert torch.equal(RectifiedPool()(x), torch.nn.functional.max_pool2d(x, 3, 2, 1))
 
 
+@pytest.mark.skipif(not takes_int8(TempRegNet(SMALL)), reason="a processor without VNNI")
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_in_integers_is_the_sum_of_its_rounded_factors(stride, signed):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 8, 3, stride, 1)
+    x = torch.rand(4, 6, 10, 12).sub(0.5 * signed).mul(3).bfloat16()
+    x[0, 0, 0, 0] = 3.7  # the largest takes the last step, and does not run over
+    step, scales = float(x.max()) / (127 if signed else 255), conv.weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    rounded = (x.float() / step).bfloat16().float().round() * step
+    expected = nn.functional.conv2d(rounded, (conv.weight / scales).round() * scales, conv.bias, stride, 1).relu()
+    got = Int8Convolution(conv, signed)(x.contiguous(memory_format=torch.channels_last)).float()
+    torch.testing.assert_close(got, expected, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(got, conv(x.float()).relu(), rtol=0.03, atol=0.06)
+    nothing = Int8Convolution(conv, signed)(torch.zeros_like(x))
+    assert torch.equal(nothing[0, :, 1, 1], conv.bias.relu().bfloat16())
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="fp32, bf16 or int8"):
+        FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8), "int4")
+
+
 @pytest.mark.parametrize("lstm", ["standard", "paper", "none"])
 @pytest.mark.parametrize("norm", ["batch", "local"])
-def test_bfloat16_gives_the_same_curve_but_for_its_rounding(lstm, norm):
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_fewer_bits_give_the_same_curve_but_for_their_rounding(lstm, norm, precision):
     torch.manual_seed(0)
     model = TempRegNet(Design(size=32, width=6, features=16, hidden=8, lstm=lstm, norm=norm))
     for name, weight in model.named_parameters():  # as large as a trained network's
         if any(part in name for part in ("full", "lstm", "readout")):
             torch.nn.init.uniform_(weight, -0.6, 0.6)
-    finders = [FrameFinder(model, Preprocessing(6.0, 32, 12), precision) for precision in ("fp32", "bf16")]
+    finders = [FrameFinder(model, Preprocessing(6.0, 32, 12), bits) for bits in ("fp32", precision)]
     radius = 8 + 6 * np.cos(np.arange(12) * np.pi / 6)[:, None, None]
     clip = 200 * (np.hypot(*(np.mgrid[:32, :32] - 16)) < radius).astype(np.float32)
     exact, rounded = (finder.infer(clip) for finder in finders)
@@ -487,6 +511,7 @@ def test_bfloat16_gives_the_same_curve_but_for_its_rounding(lstm, norm):
     assert next(model.parameters()).dtype == torch.float32  # the trained network stays as it is
     first = finders[1].network.encoder.stages[0]
     assert isinstance(first, FewAtATime)
+    assert isinstance(first.stage, Int8Convolution) == (precision == "int8" and takes_int8(model))
     first.most_numbers = 1  # a frame at a time
     np.testing.assert_allclose(finders[1].infer(clip), rounded, atol=0.1 * np.ptp(exact))
 

@@ -138,7 +138,8 @@ def clip_of(reference: SliceRef, plane: Plane, frames: int) -> np.ndarray:
     """(rows, columns, frames) float32, 0 to 1: a section on the plane's grid, its cycle in `frames` even steps."""
     cine, k = reference.cine, reference.k
     low, high = intensity_window(cine)
-    images = np.stack([plane.pixels(image, outside=low) for image in cine.pixels[:, k]], -1)
+    images = np.stack([plane.pixels(image, outside=low) for image in cine.pixels[:, k]])
+    images = np.moveaxis(images, 0, -1)  # in memory a frame stays in one piece
     even = even_frames(cycle_positions(cine, k), frames)
     if even is not None:
         before, after, weight = even

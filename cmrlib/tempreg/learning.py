@@ -30,7 +30,8 @@ class Objective:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast. learning_rate: of the read-out, all other weights a tenth."""
+    """How long and how fast. learning_rate: of the read-out, all other weights a tenth. precision: fp32, or bf16, whose
+    finder then works in int8."""
 
     epochs: int = 10
     seed: int = 1
@@ -82,4 +83,5 @@ def train_tempreg(cohort, sections, preprocessing: Preprocessing, design: Design
     fit(learn, recipe.epochs, rate, recipe.seed, recipe.precision, checkpoint,
         {key: value for key, value in settings.items() if key not in ("epochs", "seed", "precision")}, what,
         validate_every=max(1, recipe.epochs // 8))
-    return FrameFinder(learn.model, preprocessing, recipe.precision, objective.target), learn
+    precision = "fp32" if recipe.precision == "fp32" else "int8"
+    return FrameFinder(learn.model, preprocessing, precision, objective.target), learn

@@ -114,8 +114,9 @@ class TempRegNet(nn.Module):
         seen = [grey] * 3
         if self.design.channels == "motion":  # twice, as these are small
             seen[1:] = 2 * (grey - grey.mean(1, keepdim=True)), 2 * (grey.roll(-1, 1) - grey.roll(1, 1))
+        seen = [channel.to(self.encoder.full.weight.dtype) for channel in seen]
         seen = torch.stack(seen, -1).flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory
-        features = self.encoder(seen.to(self.encoder.full.weight.dtype)).float().reshape(b, t, -1)
+        features = self.encoder(seen).float().reshape(b, t, -1)
         with torch.autocast(clips.device.type, enabled=False):  # differences between frames are small: fp32 from here
             return self.read(features)
 

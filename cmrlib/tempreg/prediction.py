@@ -1,20 +1,18 @@
 """A trained network at work: cine in, ED and ES of every slice out, for one cine or a whole cohort."""
 
 import time
-from copy import deepcopy
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Observer, missing_pictures
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.tempreg.clips import Preprocessing, cycle_positions, from_grid, section_clip
+from cmrlib.tempreg.fast import faster
 from cmrlib.tempreg.network import TempRegNet, architecture, build
 from cmrlib.tempreg.targets import decode
 from cmrlib.weights import load_weights, save_weights
@@ -23,18 +21,16 @@ COLUMNS = ["slice", "ed", "es", "ed_frac", "es_frac", "ed_ms", "es_ms", "confide
 
 
 class FrameFinder:
-    """A trained network with its preprocessing: cine in, ED and ES out."""
+    """A trained network with its preprocessing: cine in, ED and ES out. precision: see `fast.faster`."""
 
-    def __init__(self, model: TempRegNet, preprocessing: Preprocessing, precision: str = "bf16",
+    def __init__(self, model: TempRegNet, preprocessing: Preprocessing, precision: str = "int8",
                  target: str = "cyclic", decoding: str = "fit"):
-        self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
-        if precision == "bf16":
-            to_bfloat16(self.network)
+        self.model, self.network = model.eval(), faster(model, precision)  # as trained, and as it works fastest
         self.preprocessing, self.precision = preprocessing, precision
         self.target, self.decoding = target, decoding  # see targets.decode
 
     @classmethod
-    def load(cls, path, precision: str = "bf16") -> "FrameFinder":
+    def load(cls, path, precision: str = "int8") -> "FrameFinder":
         model, card = load_weights(path, build)
         return cls(model, Preprocessing(**card["preprocessing"]), precision, card["target"], card["decoding"])
 
@@ -111,57 +107,6 @@ def _time_ms(cine, k, frame):
     times = cine.frame_times_ms[k]
     after = times[-1] + np.median(np.diff(times))
     return float(np.interp(frame, np.arange(cine.frames + 1), np.r_[times, after]))
-
-
-def fold_batch_norm(model: TempRegNet) -> TempRegNet:
-    """Copy for prediction, channels last: each batch norm becomes part of the convolution before it, which is exact.
-    Activations are rectified in place."""
-    folded = deepcopy(model).eval()
-    for part in folded.modules():
-        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
-            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
-        elif isinstance(part, nn.ReLU):
-            part.inplace = True
-    return folded.to(memory_format=torch.channels_last)
-
-
-def to_bfloat16(network: TempRegNet):
-    """Encoder and LSTM to bf16, in place; the read-out stays in fp32, and so does the paper's LSTM, which sums up step
-    by step. The first convolution, whose output is the largest, takes a few frames at a time and pools them at once."""
-    encoder = network.encoder.bfloat16()
-    if isinstance(getattr(network, "lstm", None), nn.LSTM):
-        network.lstm.bfloat16()
-    first, _, *others = [RectifiedPool() if isinstance(part, nn.MaxPool2d) else part for part in encoder.stages]
-    encoder.stages = nn.Sequential(FewAtATime(nn.Sequential(first, RectifiedPool())), *others)
-
-
-class RectifiedPool(nn.Module):
-    """`MaxPool2d(3, 2, 1)` of (n, channels, rows, columns) bf16, even sides, nowhere negative: the same numbers in a
-    third of the time. Bits of such numbers stand in the same order as the numbers, and as integers compare faster."""
-
-    def forward(self, x):
-        bits = x.view(torch.int16)
-        for axis in (2, 3):
-            half = bits.shape[axis] // 2
-            even, odd = bits.unflatten(axis, (half, 2)).unbind(axis + 1)
-            bits = torch.maximum(even, odd)
-            inner = bits.narrow(axis, 1, half - 1)
-            torch.maximum(inner, odd.narrow(axis, 0, half - 1), out=inner)
-        return bits.view(torch.bfloat16)
-
-
-class FewAtATime(nn.Module):
-    """Frames through a part of the network in groups whose largest array stays in the processor's cache."""
-
-    def __init__(self, part, most_numbers: int = 2**22):
-        super().__init__()
-        self.part, self.most_numbers = part, most_numbers
-
-    def forward(self, x):
-        conv = self.part[0][0]
-        one = conv.out_channels * x.shape[2] * x.shape[3] // (conv.stride[0] * conv.stride[1])
-        done = [self.part(few) for few in x.split(max(1, self.most_numbers // one))]
-        return torch.cat(done).contiguous(memory_format=torch.channels_last)
 
 
 def random_offsets(cine: Cine, seed: int, frames: int) -> np.ndarray:
