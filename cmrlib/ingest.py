@@ -10,10 +10,9 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
-from tqdm import tqdm
-
 from cmrlib.cohort import Cohort
 from cmrlib.files import digest, read_json, short_digest, write_json
+from cmrlib.progress import with_progress
 from cmrlib.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 
 STRAY = "belongs to no subject: a table, or not of this kind of data"
@@ -42,9 +41,11 @@ def build_cohort(items: dict, read, dest, description: dict, workers: int | None
     state = dest / ".ingest"
     _claim(dest, state, description)
     todo = [label for label in items if not _rows(dest, label).exists()]
-    for label in tqdm(_run(todo, items, read, dest, workers), total=len(items), initial=len(items) - len(todo),
-                      desc=f"ingest {description['Name']}", unit="subject", disable=not progress):
-        del label  # the bar is all we want; rows wait on disk
+    done = _run(todo, items, read, dest, workers)
+    if progress:
+        done = with_progress(done, f"ingest {description['Name']}", "subject", len(items), len(items) - len(todo))
+    for label in done:
+        del label  # rows wait on disk
     results = [read_json(_rows(dest, label)) for label in items]
     if not any(result["cines"] for result in results):
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})

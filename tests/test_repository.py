@@ -28,7 +28,7 @@ LOCK = {
 
 # A module imports from the lines above its own, and on its own line from what stands left of it.
 LEVELS = [
-    "anatomy files cine",
+    "anatomy files progress cine",
     "cohort study splits quality appearance ingest measures overlap agreement stratification summary",
     "datasets phantom sharding blocks training weights distributed",
     "ternausnet tempreg mvnet cussp sslhf heartmae classifiers",

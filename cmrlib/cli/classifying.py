@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.classifiers import Classifier, score_cine
 from cmrlib.cohort import Cohort
 from cmrlib.files import atomic, digest, write_json
+from cmrlib.progress import with_progress
 
 COLUMNS = ["participant_id", "session", "cine", "view", "score", "threshold", "positive", "reason"]
 
@@ -29,7 +29,7 @@ def classify(cohort: Cohort, observer: str, classifier: Classifier, folder, subj
         raise ValueError(f"the classifier is for {classifier.view}, of which {cohort.path} has no cine among these "
                          f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}")
     rows = []
-    for row in tqdm(list(wanted.itertuples()), desc="classify", unit="cine", disable=None):
+    for row in with_progress(list(wanted.itertuples()), "classify", "cine"):
         score, reason = score_cine(cohort, looked, classifier, row)
         positive = None if score is None else int(score >= classifier.model.threshold)
         rows.append((row.participant_id, row.session, row.cine, row.view, score, classifier.model.threshold, positive,

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.cli import shown
 from cmrlib.phantom import make_cohort, make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, FORMATS, build, check_defects, truth_path, write_source
+from cmrlib.progress import with_progress
 
 
 def make(dest: Path, form: str, defects: list[str], workers: int | None, settings: dict):
@@ -23,7 +23,7 @@ def make(dest: Path, form: str, defects: list[str], workers: int | None, setting
     check_defects(defects, form)
     orders = make_orders(**settings)
     sources = (build(make_study(label, order), order.seed, form, defects)
-               for label, order in tqdm(orders.items(), desc=f"phantom as {form}", unit="subject"))
+               for label, order in with_progress(orders.items(), f"phantom as {form}", "subject"))
     write_source(dest, sources, form)
     print(f"{len(orders)} subjects as {form} in {dest}; their truth: {truth_path(dest)}")
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, digest, read_json, write_json
+from cmrlib.progress import with_progress
 from cmrlib.ternausnet import Segmenter, segment_cohort
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
@@ -74,7 +74,7 @@ def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=N
     _claim(folder, cohort)
     todo = [row for row in wanted.itertuples() if _made(folder, row) != _maker(row, weights, copies)]
     segmenters = {view: w.segmenter for view, w in weights.items()}
-    for row in tqdm(todo, total=len(wanted), initial=len(wanted) - len(todo), desc="segment", unit="cine"):
+    for row in with_progress(todo, "segment", "cine", len(wanted), len(wanted) - len(todo)):
         note = _note(folder, row)
         note.unlink(missing_ok=True)  # from here on the mask may be anybody's
         with redirect_stderr(io.StringIO()):  # its own bar counts to one

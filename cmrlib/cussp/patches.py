@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.cussp.preparation import Preprocessing, RefusedError, centre_crop, prepare
 from cmrlib.files import atomic, read_json, read_tsv, write_json, write_tsv
+from cmrlib.progress import with_progress
 
 COLUMNS = ["participant_id", "session", "cine", "place", "ed", "es", "outside_pct", "refused"]
 
@@ -65,7 +65,7 @@ def prepare_cohort(cohort, observer: str, preprocessing: Preprocessing, folder, 
     with atomic(folder / "patches.npy") as part:
         pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(
             max(1, len(cines)), preprocessing.frames, preprocessing.size, preprocessing.size))
-        for row in tqdm(list(cines.itertuples()), desc="patches", unit="cine", disable=None):
+        for row in with_progress(list(cines.itertuples()), "patches", "cine"):
             found = _prepared(cohort, looked, row, preprocessing)
             if not found["refused"]:
                 pixels[place] = found.pop("pixels")

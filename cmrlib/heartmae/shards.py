@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.files import atomic, write_json
+from cmrlib.progress import with_progress
 
 
 def subject_jobs(cohort, sections: pd.DataFrame) -> dict[str, list]:
@@ -78,12 +78,12 @@ class Shards:
         """
         todo = {shard: parts for shard, parts in self.missing(jobs).items() if only is None or shard in only}
         tasks = [(self._file(shard), parts, work) for shard, parts in todo.items()]
-        bar = {"total": len(tasks), "desc": self.folder.name.split("_")[0], "unit": "shard", "disable": None}
+        said = self.folder.name.split("_")[0], "shard", len(tasks)
         if workers > 1 and len(tasks) > 1:
             with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn")) as pool:
-                list(tqdm(pool.map(_fill, tasks), **bar))
+                list(with_progress(pool.map(_fill, tasks), *said))
         else:
-            for task in tqdm(tasks, **bar):
+            for task in with_progress(tasks, *said):
                 _fill(task)
         for shard in todo:
             self._open.pop(shard, None)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from cmrlib.anatomy import MITRAL_POINTS
 from cmrlib.cine import Cine
@@ -25,6 +24,7 @@ from cmrlib.mvnet.geometry import (
     turns_over,
 )
 from cmrlib.mvnet.network import build, decode, fold_batch_norm, sureness
+from cmrlib.progress import with_progress
 from cmrlib.weights import load_weights, save_weights
 
 STAGES = ("stage1", "stage12", "stage122")
@@ -208,7 +208,7 @@ def track_cohort(cohort, trackers: dict[str, ViewTracker], folders: dict, subjec
     if wanted.empty:
         raise ValueError(f"no cine of the views {', '.join(trackers)} among these subjects of {cohort.path.name}")
     rows = []
-    for row in tqdm(list(wanted.itertuples()), desc="track", unit="cine", disable=None):
+    for row in with_progress(list(wanted.itertuples()), "track", "cine"):
         cine, start, tracker = cohort.cine(row.cine), time.monotonic(), trackers[row.view]
         found = tracker.stages(cine, passes, every_stage=not set(folders).isdisjoint(STAGES[:passes]))
         names, confidence = list(found), agreement(list(found.values()), spacing_or_one(cine))

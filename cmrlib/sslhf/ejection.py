@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.measures import features
+from cmrlib.progress import with_progress
 from cmrlib.ternausnet import Segmenter
 
 
@@ -14,7 +14,7 @@ def measured_by_network(cohort: Cohort, segmenter: Segmenter, folder, subjects, 
     it names none) and laid over the cohort as the observer in `folder`. A row a subject, see `measures.features`."""
     observer = Observer(folder)
     wanted = cohort.cines[(cohort.cines["view"] == "sax") & cohort.cines["participant_id"].isin(list(subjects))]
-    for name in tqdm(list(wanted["cine"]), desc="segment", unit="cine", disable=None):
+    for name in with_progress(list(wanted["cine"]), "segment", "cine"):
         cine = cohort.cine(name)
         known = cine.ed is not None and cine.es is not None
         frames = [cine.ed, cine.es] if known else list(range(cine.frames))

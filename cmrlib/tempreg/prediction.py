@@ -6,11 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Observer, missing_pictures
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.progress import with_progress
 from cmrlib.tempreg.clips import Preprocessing, cycle_positions, from_grid, section_clip
 from cmrlib.tempreg.fast import faster
 from cmrlib.tempreg.network import TempRegNet, architecture, build
@@ -131,7 +131,7 @@ def find_frames(cohort, finder: FrameFinder, folder=None, subjects=None, views=N
         raise ValueError(f"no cine of {FEWEST_FRAMES} or more frames among these subjects and views of "
                          f"{cohort.path.name}")
     tables = []
-    for row in tqdm(list(wanted.itertuples()), desc="frames", unit="cine", disable=None):
+    for row in with_progress(list(wanted.itertuples()), "frames", "cine"):
         cine, start = cohort.cine(row.cine), time.monotonic()
         plain = offset_seed is None or finder.target == "paper"
         offsets = None if plain else random_offsets(cine, offset_seed, finder.preprocessing.frames)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.agreement import bootstrap
 from cmrlib.anatomy import codes
 from cmrlib.blocks import sample_table
 from cmrlib.files import atomic
 from cmrlib.overlap import dice
+from cmrlib.progress import with_progress
 from cmrlib.ternausnet.learning import train_segmenter
 from cmrlib.ternausnet.network import TernausNet
 from cmrlib.ternausnet.prediction import Preprocessing, Segmenter
@@ -40,7 +40,7 @@ def from_few_labels(cohort, observer: str, split: pd.Series, counts, seeds, pret
     width = Segmenter.load(pretrained).model.encoder[0][0].out_channels
     jobs = [(count, seed, start) for count in counts for seed in seeds for start in STARTS]
     tables = []
-    for count, seed, start in tqdm(jobs, desc="few labels", unit="training", disable=None):
+    for count, seed, start in with_progress(jobs, "few labels", "training"):
         chosen = np.random.default_rng([seed, count]).choice(trained, count, replace=False)
         kept = split[[name in {*chosen} or side != "train" for name, side in split.items()]]
         samples = sample_table(cohort, observer, preprocessing.view, kept)

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from tqdm import tqdm
 
 from cmrlib.anatomy import NOT_ANNOTATED, codes
 from cmrlib.appearance import appearance_flags
@@ -19,6 +18,7 @@ from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Observer, missing_pictures
 from cmrlib.measures import clean_mask
 from cmrlib.overlap import dice
+from cmrlib.progress import with_progress
 from cmrlib.ternausnet.network import TernausNet, build
 from cmrlib.weights import load_weights, save_weights
 
@@ -188,7 +188,7 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
     if wanted.empty:
         raise ValueError(f"no cine of the views {', '.join(segmenters)} among these subjects of {cohort.path.name}")
     observer, rows = Observer(folder), []
-    for row in tqdm(list(wanted.itertuples()), desc="segment", unit="cine", disable=None):
+    for row in with_progress(list(wanted.itertuples()), "segment", "cine"):
         cine, start = cohort.cine(row.cine), time.monotonic()
         frames = sorted(looked.mask(row.cine).annotated) if looked else list(range(cine.frames))
         segmenter = segmenters[row.view]
