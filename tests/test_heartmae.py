@@ -72,7 +72,7 @@ from cmrlib.heartmae.clips import (
 )
 from cmrlib.heartmae.features import Bag, collate
 from cmrlib.heartmae.flow import Flow, frame_pairs, stored_weights
-from cmrlib.heartmae.heads import GatedPooling, MultiTask
+from cmrlib.heartmae.heads import GatedPooling, MultiTask, some_views
 from cmrlib.heartmae.shards import Shards, subject_jobs
 from cmrlib.heartmae.tokens import Positions, joined, patches
 from cmrlib.splits import split_subjects
@@ -179,7 +179,7 @@ def test_positions_are_sums_of_time_and_place_and_resize():
 
 def test_other_sizes_go_through_the_encoder():
     model = MaskedAutoencoder(TINY).eval()
-    assert model.encoder.features(torch.randn(2, 16, 48, 40)).shape == (2, 16)
+    assert model.encoder.features(torch.randn(2, 16, 48, 40)).shape == (2, 32)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -212,7 +212,10 @@ def test_the_encoder_equals_a_naive_one_on_all_tokens():
     tokens = plain.embed(clips[:, None]).flatten(2).transpose(1, 2) + plain.positions("encoder")
     for block in plain.encoder_blocks:
         tokens = block(tokens)
-    torch.testing.assert_close(model.encoder.features(clips), plain.norm(tokens).mean(1), atol=1e-5, rtol=1e-5)
+    tokens = plain.norm(tokens)  # (2, 2 moments · 16 places, 16)
+    change = torch.stack([tokens[:, :16], tokens[:, 16:]]).std(0, correction=0).mean(1)
+    torch.testing.assert_close(model.encoder.features(clips), torch.cat([tokens.mean(1), change], 1), atol=1e-5,
+                               rtol=1e-5)
 
 
 def test_what_is_hidden_cannot_be_seen():
@@ -587,7 +590,7 @@ def people():
 
 def test_heads_learn_what_is_in_the_features(people, tmp_path):
     bags, targets, split = people
-    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, HeadRecipe(60, 0.01, 4))
+    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, HeadRecipe(60, 0.01, 4, 1.0))
     tested = {s: bags[s] for s in split.index[split == "test"]}
     found = fitted.predict(tested).set_index("participant_id")
     assert np.corrcoef(found["value_ml"], targets.loc[found.index, "value_ml"])[0, 1] > 0.9
@@ -606,11 +609,47 @@ def test_heads_learn_what_is_in_the_features(people, tmp_path):
     assert float(fitted.model.loss(*scaled)) == pytest.approx(by_validation["validation"], abs=1e-3)
 
 
+def test_a_step_sees_a_share_of_the_views_and_never_none():
+    torch.manual_seed(0)
+    there = torch.rand(2000, 10) < torch.linspace(0.05, 1, 2000)[:, None]
+    there[:, 3] = True
+    seen = some_views(there, 0.3)
+    assert (seen <= there).all() and seen.any(1).all() and torch.equal(some_views(there, 1.0), there)
+    assert float(seen[1000:].sum() / there[1000:].sum()) == pytest.approx(0.32, abs=0.02)
+    assert not torch.equal(seen, some_views(there, 0.3))
+
+
+def test_seeing_views_in_parts_keeps_few_subjects_from_being_known_by_heart():
+    rng = np.random.default_rng(1)
+    label = rng.normal(size=80)
+    bags = {}
+    for n in range(80):  # 40 features of noise, the same in all views; the first tells in every view, each with its own
+        features = rng.normal(size=(1, 40)) + rng.normal(size=(12, 40))
+        features[:, 0] += 1.5 * label[n]
+        where = pd.DataFrame({"cine": "c", "view": "sax", "k": range(12)})
+        bags[f"S{n}"] = Bag(f"S{n}", features.astype(np.float32), where)
+    targets = pd.DataFrame({"value": label}, index=list(bags))
+    split = pd.Series(["train"] * 30 + ["validation"] * 10 + ["test"] * 40, list(bags))
+    tested = {s: bags[s] for s in split.index[split == "test"]}
+    errors = []
+    for share in (1.0, 0.3):
+        fitted = fit_heads(bags, targets, Tasks(("value",)), split, HeadRecipe(40, views_share=share))
+        found = fitted.predict(tested).set_index("participant_id")["value"]
+        errors.append(float((found - targets.loc[found.index, "value"]).abs().mean()))
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("wrong", [{"views_share": 0.0}, {"views_share": 1.5}, {"average": 1.0}])
+def test_a_wrong_head_recipe_is_refused(wrong):
+    with pytest.raises(ValueError, match="a share above 0 and up to 1"):
+        HeadRecipe(**wrong)
+
+
 def test_test_subjects_do_not_touch_the_heads(people):
     bags, targets, split = people
     changed = targets.copy()
     changed.loc[split == "test"] = 1e6
-    recipe, tasks = HeadRecipe(3, 0.01, 4, (0.1,)), Tasks(("value_ml",))
+    recipe, tasks = HeadRecipe(3, 0.01, 4, decays=(0.1,)), Tasks(("value_ml",))
     a, b = (fit_heads(bags, table, tasks, split, recipe).model.heads.weight for table in (targets, changed))
     assert torch.equal(a, b)
 
@@ -729,7 +768,7 @@ def test_attribution_adds_up_to_the_prediction():
     torch.manual_seed(0)
     model = MaskedAutoencoder(TINY, Masking(), 0.3, 0.2)
     embedder = Embedder(model, SMALL, "fp32")
-    heads = MultiTask(16, Tasks(("a", "b")))
+    heads = MultiTask(32, Tasks(("a", "b")))
     torch.nn.init.normal_(heads.heads.weight)
     cine = random_cine()
     picture, places, value = attribution(embedder, heads.eval(), "b", cine, 1, steps=64)
@@ -819,7 +858,7 @@ def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
     save_model(MaskedAutoencoder(TINY, Masking(), 0.3, 0.2), SMALL, tmp_path / "run" / "weights" / "plain")
     words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
     assert "still missing" in cmr(*words, "--part", "0/2")
-    assert "6 subjects × 16 numbers" in cmr(*words, "--part", "1/2")
+    assert "6 subjects × 32 numbers" in cmr(*words, "--part", "1/2")
     table = pd.read_csv(tmp_path / "e" / "embeddings.csv", dtype={"participant_id": str})
     assert table["participant_id"].tolist() == cohort.subjects["participant_id"].tolist()
     assert "0 shards made now" in cmr(*words)

@@ -24,7 +24,7 @@ class Embedder:
 
     @property
     def width(self) -> int:
-        return self.model.design.width
+        return 2 * self.model.design.width  # the mean of tokens, and how they change
 
     def clips(self, cine: Cine, k: int) -> tuple[np.ndarray, float]:
         """((views, frames, size, size) int16, the cine's maximum) of slice k: up to 3 crops × 2 clips."""
@@ -55,7 +55,7 @@ def open_shards(cohort, embedder, folder, key: str, n_shards: int = 16) -> Shard
     settings = {"weights": key, "cohort": cohort.digest}
     if isinstance(embedder, Embedder):
         settings |= asdict(embedder.preprocessing) | {"precision": embedder.precision, "crops": embedder.crops,
-                                                      "times": embedder.times}
+                                                      "times": embedder.times, "pooling": "mean and change"}
     return Shards(folder, "features", settings, n_shards)
 
 
