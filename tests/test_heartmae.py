@@ -213,7 +213,7 @@ def test_the_encoder_equals_a_naive_one_on_all_tokens():
     for block in plain.encoder_blocks:
         tokens = block(tokens)
     tokens = plain.norm(tokens)  # (2, 2 moments · 16 places, 16)
-    change = torch.stack([tokens[:, :16], tokens[:, 16:]]).std(0, correction=0).mean(1)
+    change = torch.stack([tokens[:, :16], tokens[:, 16:]]).std(0, correction=0).amax(1)  # of 16 places
     torch.testing.assert_close(model.encoder.features(clips), torch.cat([tokens.mean(1), change], 1), atol=1e-5,
                                rtol=1e-5)
 
@@ -557,6 +557,31 @@ def test_padding_changes_nothing_for_one_view_and_forty():
         assert (weights[n, own.shape[1] :] == 0).all() and float(weights[n].sum()) == pytest.approx(1)
 
 
+def several(subject, views, seed=0):
+    """A bag with these views, an instance each."""
+    one = bag(subject, len(views), seed=seed)
+    return Bag(subject, one.features, one.where.assign(view=list(views)))
+
+
+def test_views_are_pooled_apart_and_a_lacking_one_is_everyones_mean():
+    torch.manual_seed(0)
+    model = MultiTask(6, Tasks(("a", "b")), views=("2ch", "sax")).requires_grad_(False)
+    people = [several("x", ["sax", "2ch", "sax"]), several("y", ["sax"]), several("z", ["2ch", "sax", "3ch"])]
+    model.fit_scales(people, torch.randn(3, 2))
+    sax = np.concatenate([people[0].features[[0, 2]], people[1].features, people[2].features[1:2]])
+    np.testing.assert_allclose(model.mean[1], sax.mean(0), atol=1e-6)
+    np.testing.assert_allclose(model.std[1], sax.std(0, ddof=1), rtol=1e-5)
+    z, weights = model.pooled(*collate(people, model.views))
+    own = (torch.from_numpy(people[0].features[[0, 2]]) - model.mean[1]) / model.std[1]
+    expected, shares = model.poolings[1](own[None], torch.ones(1, 2, dtype=torch.bool))
+    torch.testing.assert_close(z[0, 6:], expected[0])
+    torch.testing.assert_close(weights[0], torch.tensor([float(shares[0, 0]) / 2, 0.5, float(shares[0, 1]) / 2]))
+    assert (z[1, :6] == 0).all() and weights[1].tolist() == [1, 0, 0]  # y has no 2CH
+    assert weights[2].tolist() == [0.5, 0.5, 0]  # nobody asked for 3CH
+    with pytest.raises(ValueError, match="q has the views 3ch, but the heads know 2ch, sax alone"):
+        collate([several("q", ["3ch"])], model.views)
+
+
 def test_copies_of_all_views_change_nothing():
     model = MultiTask(6, Tasks(("a",)))
     torch.nn.init.normal_(model.heads.weight)
@@ -590,7 +615,7 @@ def people():
 
 def test_heads_learn_what_is_in_the_features(people, tmp_path):
     bags, targets, split = people
-    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, HeadRecipe(60, 0.01, 4, 1.0))
+    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, HeadRecipe(60, 0.01, 4, views_share=1.0))
     tested = {s: bags[s] for s in split.index[split == "test"]}
     found = fitted.predict(tested).set_index("participant_id")
     assert np.corrcoef(found["value_ml"], targets.loc[found.index, "value_ml"])[0, 1] > 0.9
@@ -775,7 +800,7 @@ def test_attribution_adds_up_to_the_prediction():
     assert picture.shape == (32, 32) and places.shape == (4, 4)
     with torch.inference_mode():
         empty = model.encoder.features(torch.zeros(1, 8, 32, 32))[:, None]
-        base = float(heads(empty, torch.ones(1, 1, dtype=torch.bool))[0][0, 1])
+        base = float(heads(empty, torch.zeros(1, 1, dtype=torch.long))[0][0, 1])
     assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
 
 

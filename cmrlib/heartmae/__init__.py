@@ -25,7 +25,8 @@ Where the paper is silent, and what we do:
   fraction prediction");
 * crops that coincide (square images) are computed once; features are standardised by the training subjects before
   pooling; heads learn by AdamW, epochs and weight decay chosen on validation subjects; `batch_size=1` is the paper's;
-  a step sees a third of a subject's views, drawn anew each time (`views_share`), and the average of the weights counts;
+  2CH, 4CH and SAX are pooled apart (`by_view`), a step sees two thirds of a subject's views, drawn anew each time
+  (`views_share`), and the average of the weights counts;
 * the network of natural videos is any of torchvision's, from a local file, in place of their ViT-L.
 """
 

@@ -31,9 +31,11 @@ def attribution(embedder: Embedder, heads: MultiTask, task: str, cine: Cine, k: 
     design = model.design
     clip = model.standardise(torch.from_numpy(clips[:1]).float(), torch.tensor([peak]))
 
+    kind = heads.views.index(cine.view) if heads.views else 0
+
     def predict(standard):
         features = model.encoder.features(standard)[:, None]
-        return heads(features, torch.ones(len(features), 1, dtype=torch.bool))[0][:, number]
+        return heads(features, torch.full((len(features), 1), kind))[0][:, number]
 
     found = IntegratedGradients(predict).attribute(clip, torch.zeros_like(clip), n_steps=steps, internal_batch_size=1)
     by_token = patches(found, design.patch, design.tubelet).sum(2).view(design.grid).sum(0)

@@ -32,15 +32,18 @@ class Tasks:
 class HeadRecipe:
     """How the pooling and its heads learn. batch_size: subjects of a step; 1 in the paper, the rest is not stated.
 
-    views_share: how many of a subject's views a step sees, drawn anew each time, at least one; 1 for all. Small cohorts
-    are soon known by heart; in parts they are not. decays: weight decays to choose from, with the number of epochs, by
-    the validation loss. hidden: of the attention. average: how slowly the weights that count follow those that learn.
+    by_view: attention pools 2CH, 4CH and SAX sections apart, so that a head may weigh them differently; the paper pools
+    all together. views_share: how many of a subject's views a step sees, drawn anew each time, at least one; 1 for all.
+    Small cohorts are soon known by heart; in parts they are not. decays: weight decays to choose from, with the number
+    of epochs, by the validation loss. hidden: of the attention. average: how slowly the weights that count follow those
+    that learn.
     """
 
     epochs: int = 60
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     batch_size: int = 8
-    views_share: float = 0.3
+    by_view: bool = True
+    views_share: float = 0.7
     decays: tuple[float, ...] = (0.01, 0.3)
     hidden: int = 64
     average: float = 0.98
@@ -71,22 +74,37 @@ class GatedPooling(nn.Module):
 class MultiTask(nn.Module):
     """Standardised features → gated pooling → one linear head a task.
 
-    Features are standardised by the training subjects (ours: an autoencoder's features differ in scale a hundredfold).
+    views: kinds of views that are pooled apart and joined; none: all are pooled together. Features are standardised by
+    the training subjects (ours: an autoencoder's features differ in scale a hundredfold), those of a kind by
+    themselves; where a subject lacks a kind its mean stands.
     """
 
-    def __init__(self, width: int, tasks: Tasks, hidden: int = 64):
+    def __init__(self, width: int, tasks: Tasks, hidden: int = 64, views: tuple[str, ...] = ()):
         super().__init__()
-        self.tasks, self.hidden = tasks, hidden
-        self.pooling, self.heads = GatedPooling(width, hidden), nn.Linear(width, len(tasks.names))
+        self.tasks, self.hidden, self.views, kinds = tasks, hidden, tuple(views), max(1, len(views))
+        self.poolings = nn.ModuleList(GatedPooling(width, hidden) for _ in range(kinds))
+        self.heads = nn.Linear(kinds * width, len(tasks.names))
         nn.init.zeros_(self.heads.weight)  # starts with everyone's mean
         nn.init.zeros_(self.heads.bias)
-        for name, size, value in (("mean", width, 0.0), ("std", width, 1.0), ("target_mean", len(tasks.names), 0.0),
-                                  ("target_std", len(tasks.names), 1.0)):
-            self.register_buffer(name, torch.full((size,), value))
+        for name, size, value in (("mean", (kinds, width), 0.0), ("std", (kinds, width), 1.0),
+                                  ("target_mean", (len(tasks.names),), 0.0), ("target_std", (len(tasks.names),), 1.0)):
+            self.register_buffer(name, torch.full(size, value))
 
-    def forward(self, features, there):
+    def pooled(self, features, kinds):
+        """(pooled (subjects, kinds · width), weights (subjects, views), which sum to 1); see `collate`."""
+        parts, shares = [], []
+        for kind, pooling in enumerate(self.poolings):
+            there = kinds == kind
+            lacks = ~there.any(1)
+            part, weights = pooling((features - self.mean[kind]) / self.std[kind], there | lacks[:, None])
+            parts.append(part.masked_fill(lacks[:, None], 0))
+            shares.append(weights.masked_fill(lacks[:, None], 0))
+        weights = torch.stack(shares).sum(0)
+        return torch.cat(parts, 1), weights / weights.sum(1, keepdim=True)
+
+    def forward(self, features, kinds):
         """(predictions (subjects, tasks) on the standardised scale or as logits, weights (subjects, views))."""
-        pooled, weights = self.pooling((features - self.mean) / self.std, there)
+        pooled, weights = self.pooled(features, kinds)
         return self.heads(pooled), weights
 
     def loss(self, predicted, wanted):
@@ -105,9 +123,10 @@ class MultiTask(nn.Module):
 
     def fit_scales(self, bags, wanted):
         """Means and SDs of features and targets over these (the training) subjects; a constant keeps an SD of 1."""
-        features = torch.from_numpy(np.concatenate([bag.features for bag in bags]))
-        self.mean.copy_(features.mean(0))
-        self.std.copy_(_spread(features))
+        features, kinds = (part.flatten(0, 1) for part in collate(bags, self.views))
+        for kind in range(len(self.poolings)):
+            self.mean[kind] = features[kinds == kind].mean(0)
+            self.std[kind] = _spread(features[kinds == kind])
         if self.tasks.kind == "regression":
             self.target_mean.copy_(torch.nan_to_num(wanted.nanmean(0)))
             self.target_std.copy_(torch.stack([_spread(column[torch.isfinite(column)][:, None])[0]
@@ -129,9 +148,8 @@ class Fitted:
 
     def predict(self, bags: dict[str, Bag]) -> pd.DataFrame:
         """participant_id and one column a task: values in the target's unit, or probabilities."""
-        features, there = collate(list(bags.values()))
         with torch.inference_mode():
-            out, _ = self.model(features, there)
+            out, _ = self.model(*collate(list(bags.values()), self.model.views))
             out = out.sigmoid() if self.model.tasks.kind == "classification" else (
                 out * self.model.target_std + self.model.target_mean)
         return pd.DataFrame(out.numpy(), columns=list(self.model.tasks.names)).assign(
@@ -139,22 +157,21 @@ class Fitted:
 
     def attention(self, bags: dict[str, Bag]) -> pd.DataFrame:
         """A row an instance: participant_id, cine, view, k, attention; they sum to 1 for each subject."""
-        features, there = collate(list(bags.values()))
         with torch.inference_mode():
-            weights = self.model(features, there)[1].numpy()
+            weights = self.model(*collate(list(bags.values()), self.model.views))[1].numpy()
         return pd.concat([bag.where.assign(participant_id=subject, attention=row[: len(bag.where)])
                           for (subject, bag), row in zip(bags.items(), weights)], ignore_index=True)
 
     def pooled(self, bags: dict[str, Bag]) -> pd.DataFrame:
-        """The subject's feature z of equation 3: participant_id, f0, f1, …"""
-        features, there = collate(list(bags.values()))
+        """The subject's feature z of equation 3, of one kind of view after the other: participant_id, f0, f1, …"""
         with torch.inference_mode():
-            z, _ = self.model.pooling((features - self.model.mean) / self.model.std, there)
+            z, _ = self.model.pooled(*collate(list(bags.values()), self.model.views))
         return feature_table(dict(zip(bags, z.numpy())))
 
     def save(self, path, **card):
         tasks = {"names": list(self.model.tasks.names), "kind": self.model.tasks.kind}
-        own = {"name": "heartmae heads", "width": len(self.model.mean), "hidden": self.model.hidden, "tasks": tasks}
+        own = {"name": "heartmae heads", "width": self.model.mean.shape[1], "hidden": self.model.hidden, "tasks": tasks,
+               "views": list(self.model.views)}
         save_weights(self.model, path, {"architecture": own, "preprocessing": {}} | card)
 
     @classmethod
@@ -165,7 +182,8 @@ class Fitted:
 def _build(card):
     if card.get("name") != "heartmae heads":
         raise ValueError(f"these are weights of {card.get('name')!r}; expected heads of 08_heartmae_predict")
-    return MultiTask(card["width"], Tasks(tuple(card["tasks"]["names"]), card["tasks"]["kind"]), card["hidden"])
+    return MultiTask(card["width"], Tasks(tuple(card["tasks"]["names"]), card["tasks"]["kind"]), card["hidden"],
+                     tuple(card["views"]))
 
 
 def fit_heads(bags: dict[str, Bag], targets: pd.DataFrame, tasks: Tasks, split: pd.Series,
@@ -194,18 +212,19 @@ def _train(data, tasks, recipe, decay):
     """(best validation loss, the model at that epoch, [(train, validation loss) of every epoch])."""
     torch.manual_seed(recipe.seed)
     (bags, wanted), (checked, truth) = data["train"], data["validation"]
-    model = MultiTask(bags[0].features.shape[1], tasks, recipe.hidden)
+    views = sorted({view for bag in bags for view in bag.where["view"]}) if recipe.by_view else ()
+    model = MultiTask(bags[0].features.shape[1], tasks, recipe.hidden, tuple(views))
     model.fit_scales(bags, wanted)
     wanted, truth = model.standardised(wanted), model.standardised(truth)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=decay)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
-    features, there = collate(bags)
-    shown = collate(checked)
+    features, kinds = collate(bags, model.views)
+    shown = collate(checked, model.views)
     best, curve = (np.inf, None), []
     for _ in range(recipe.epochs):
         sums = 0.0
         for rows in torch.randperm(len(bags)).split(recipe.batch_size):
-            seen = some_views(there[rows], recipe.views_share)
+            seen = kinds[rows].masked_fill(~some_views(kinds[rows] >= 0, recipe.views_share), -1)
             loss = model.loss(model(features[rows], seen)[0], wanted[rows])
             optimiser.zero_grad()
             loss.backward()
