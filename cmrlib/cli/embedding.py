@@ -34,7 +34,7 @@ def embed(cohort: Cohort, run, folder, subjects=None, variant: str = "", part: t
     sections = section_table(cohort, pd.Series("test", people), sax_share=float(card.get("sax_share", 1.0)))
     key = digest(path.with_suffix(".safetensors"))
     _claim(folder, cohort, {"weights": key, "heads": heads and digest(heads), "cohort": cohort.digest})
-    embedder = Embedder(model, preprocessing, precision)
+    embedder = Embedder(model, preprocessing, precision, *card.get("section_views", (3, 2)))
     k, n = part or (0, 1)
     shards, jobs = open_shards(cohort, embedder, folder / "features", key), subject_jobs(cohort, sections)
     own = [shard for shard in range(shards.n_shards) if shard % n == k]

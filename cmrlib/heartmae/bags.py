@@ -15,8 +15,8 @@ FEWEST_FRAMES = 8
 """Cines of fewer frames are no cycle; cohorts that kept ED and ES only are left out of the map."""
 
 
-def open_embedders(folder, precision: str = "bf16") -> dict[str, Embedder]:
-    """Variant → embedder of the weights of 07_heartmae_pretrain, seed by seed (`flow`, `flow_seed2`, …).
+def open_embedders(folder, precision: str = "bf16", crops: int = 3, times: int = 2) -> dict[str, Embedder]:
+    """Variant → embedder of the weights of 07_heartmae_pretrain, seed by seed (`flow`, `flow_seed2`, …); see Embedder.
 
     Raises FileNotFoundError where there are none.
     """
@@ -24,7 +24,7 @@ def open_embedders(folder, precision: str = "bf16") -> dict[str, Embedder]:
     for path in sorted(Path(folder).glob("*.safetensors")):
         if path.stem.split("_seed")[0] in VARIANTS:
             model, preprocessing, _ = load_model(path)
-            found[path.stem] = Embedder(model, preprocessing, precision)
+            found[path.stem] = Embedder(model, preprocessing, precision, crops, times)
             found[path.stem].key = weights_digest(path)
     if not found:
         raise FileNotFoundError(f"no weights of {', '.join(VARIANTS)} in {folder}; run 07_heartmae_pretrain first")
@@ -48,12 +48,12 @@ def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFram
             found[name] = table_bags(expert_features(truth), train)
             continue
         if name == "random":
-            one = Embedder(random_model(first.model), first.preprocessing, first.precision)
+            one = Embedder(random_model(first.model), first.preprocessing, first.precision, first.crops, first.times)
         elif name == "pca":
             one = MotionPicture(first.preprocessing)
         else:
-            one = NaturalVideo(natural_video, first.preprocessing)
-        key = f"{name} {first.model.design} {first.preprocessing} {natural_video}"
+            one = NaturalVideo(natural_video, first.preprocessing, crops=first.crops, times=first.times)
+        key = f"{name} {first.model.design} {first.preprocessing} {natural_video} {first.crops}×{first.times}"
         bags = make_bags(feature_shards(cohort, sections, one, state, key), sections)
         found[name] = principal_bags(bags, train, components) if name == "pca" else bags
     return found

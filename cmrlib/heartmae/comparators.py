@@ -64,7 +64,7 @@ class NaturalVideo:
     The paper's is a ViT-L by masked autoencoding; whichever network is given stands for "not trained on hearts".
     """
 
-    def __init__(self, path, preprocessing: Preprocessing, network: str = "r3d_18"):
+    def __init__(self, path, preprocessing: Preprocessing, network: str = "r3d_18", crops: int = 3, times: int = 2):
         from torchvision.models import video
 
         path = Path(path)
@@ -74,6 +74,7 @@ class NaturalVideo:
             raise FileNotFoundError(f"{path} is no weights file of {network}: save torchvision's state_dict of it with "
                                     "safetensors (pickles are never opened) and give that file, or leave out `natural`")
         self.network, self.preprocessing = getattr(video, network)(weights=None), preprocessing
+        self.crops, self.times = crops, times
         try:
             self.network.load_state_dict(load_file(path))
         except RuntimeError as error:
@@ -84,7 +85,7 @@ class NaturalVideo:
     def embed(self, cine: Cine, k: int) -> np.ndarray:
         """(views, 512) of slice k: as the encoder's views, the gray image in all three channels, 112 pixels a side."""
         factor, peak = stored_scale(cine)
-        cuts = even_cuts(cine, self.preprocessing)
+        cuts = even_cuts(cine, self.preprocessing, self.crops, self.times)
         clips = np.stack([cut.clip(cine.pixels[:, k], self.preprocessing, factor) for cut in cuts])
         gray = functional.interpolate(torch.from_numpy(clips).float() / peak, (112, 112), mode="bilinear",
                                       align_corners=False)

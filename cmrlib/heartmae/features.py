@@ -14,7 +14,10 @@ from cmrlib.heartmae.shards import Shards, subject_jobs
 
 
 class Embedder:
-    """A trained encoder with its preprocessing: section in, one feature a view out. The decoder is not needed."""
+    """A trained encoder with its preprocessing: section in, one feature a view out. The decoder is not needed.
+
+    crops, times: views of a section, crops along its longer side × clips over the cycle (§ 4.3: 3 × 2).
+    """
 
     def __init__(self, model: MaskedAutoencoder, preprocessing: Preprocessing, precision: str = "bf16",
                  crops: int = 3, times: int = 2):

@@ -97,11 +97,12 @@ def choose_start(plain: MaskedAutoencoder, snapshots: Snapshots, cohort, section
                  target: pd.Series) -> tuple[MaskedAutoencoder, pd.DataFrame]:
     """(the checkpoint whose frozen features tell `target` best on validation subjects, a row an epoch with its mae).
 
-    A ridge regression on the mean feature of each subject's sections, one crop and clip each, fitted on the training
-    subjects.
+    A ridge regression on the mean feature of each subject's sections (of a view every other one), one crop and clip
+    each, fitted on the training subjects.
     """
     rows, best = [], (np.inf, plain)
     known = sections[sections["participant_id"].isin(target.dropna().index)]
+    known = known[known.groupby(["participant_id", "view"]).cumcount() % 2 == 0]
     for epoch in snapshots.epochs:
         if not snapshots.path(epoch).exists():
             continue

@@ -77,7 +77,7 @@ def _predicted(cohort, run):
     people = cohort.subjects["participant_id"]
     sections = section_table(cohort, pd.Series("test", people), sax_share=float(card.get("sax_share", 1.0)))
     sections = sections[sections["frames"] >= FEWEST_FRAMES]
-    embedder, values = Embedder(model, preprocessing), {}
+    embedder, values = Embedder(model, preprocessing, "bf16", *card.get("section_views", (3, 2))), {}
     if len(sections):
         found = {(row.cine, row.k): embedder.embed(cohort.cine(row.cine), row.k) for row in sections.itertuples()}
         values = Fitted.load(weights / "heads").predict(make_bags(found, sections)).iloc[0].to_dict()
