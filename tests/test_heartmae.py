@@ -31,7 +31,10 @@ from cmrlib.heartmae import (
     body_targets,
     disease_table,
     disease_targets,
+    distance_table,
     domain_distances,
+    domain_map,
+    domain_rows,
     enough_positives,
     error_table,
     explained,
@@ -75,6 +78,7 @@ from cmrlib.heartmae.flow import Flow, frame_pairs, stored_weights
 from cmrlib.heartmae.heads import GatedPooling, MultiTask, some_views
 from cmrlib.heartmae.shards import Shards, subject_jobs
 from cmrlib.heartmae.tokens import Positions, joined, patches
+from cmrlib.phantom import make_cohort
 from cmrlib.splits import split_subjects
 
 TINY = Design(size=32, frames=8, patch=8, tubelet=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=2,
@@ -837,6 +841,34 @@ def test_domains_that_are_alike_and_foreign():
                               "other": rng.normal(4, 1, (40, 5))}, "phantom").set_index("cohort")
     assert table.loc["other", "classifier_auc"] > 0.95 and 0.3 < table.loc["same", "classifier_auc"] < 0.75
     assert table.loc["same", "frechet"] < 3 * table.loc["same", "frechet_null"] < table.loc["other", "frechet"]
+
+
+def test_two_frame_cohorts_lie_beside_two_frames_of_this_one(tmp_path):
+    cohort = make_cohort(tmp_path / "c", subjects=3, frames=10, size=64, spacing_mm=3.2, slices=3, views=("sax",),
+                         workers=1, progress=False)
+    sections = section_table(cohort, pd.Series("test", cohort.subjects["participant_id"]))
+
+    class Kept:
+        description, digest, path, subjects = {"Name": "kept"}, "kept", cohort.path, cohort.subjects
+        cines = cohort.cines.assign(frames=2, ed=0, es=1)
+
+        def cine(self, name):
+            cine = cohort.cine(name)
+            return replace(cine.select([cine.ed, cine.es]), ed=0, es=1)
+
+    embedder = Embedder(MaskedAutoencoder(TINY), SMALL, "fp32")
+    found = domain_rows(cohort, {"kept": Kept()}, embedder, sections, tmp_path)
+    own = cohort.description["Name"]
+    for rows in found.values():
+        assert set(rows) == {own, f"{own}, ED and ES", "kept, ED and ES"}
+        (still, part), (kept, theirs) = rows[f"{own}, ED and ES"], rows["kept, ED and ES"]
+        same = theirs.reset_index(drop=True).reset_index().merge(part[["cine", "k"]].reset_index(drop=True),
+                                                                 on=["cine", "k"])["index"]
+        np.testing.assert_allclose(kept[same], still, atol=1e-5)
+        assert np.abs(rows[own][0] - still).max() > 1e-3
+    table = distance_table(found)
+    assert set(table["reference"]) == {f"{own}, ED and ES"} and len(table) == len(found)
+    assert domain_map(found).groupby("cohort")["umap_1"].count().eq(len(sections)).all()
 
 
 def test_a_restored_clip_keeps_what_was_seen():

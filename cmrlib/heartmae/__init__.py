@@ -30,7 +30,7 @@ Where the paper is silent, and what we do:
 * the network of natural videos is any of torchvision's, from a local file, in place of their ViT-L.
 """
 
-from cmrlib.heartmae.bags import comparator_bags, domain_rows, model_bags, open_embedders
+from cmrlib.heartmae.bags import comparator_bags, model_bags, open_embedders
 from cmrlib.heartmae.clips import Preprocessing, section_table
 from cmrlib.heartmae.comparators import (
     COMPARATORS,
@@ -39,7 +39,7 @@ from cmrlib.heartmae.comparators import (
     principal_bags,
     table_bags,
 )
-from cmrlib.heartmae.domains import domain_distances, domain_map, frechet_distance
+from cmrlib.heartmae.domains import distance_table, domain_distances, domain_map, domain_rows, frechet_distance
 from cmrlib.heartmae.evidence import Blinded, attribution, blinded_table
 from cmrlib.heartmae.features import Embedder, feature_shards, feature_table, make_bags, mean_features
 from cmrlib.heartmae.flow import Flow, flow_shards, flow_weights
@@ -73,8 +73,8 @@ __all__ = [
     "COMPARATORS", "EJECTION", "MODELS", "VARIANTS", "Blinded", "Design", "Embedder", "Fitted", "Flow",
     "HeadRecipe", "MaskedAutoencoder", "Masking", "MotionPicture", "NaturalVideo", "Preprocessing", "Recipe",
     "Tasks", "attention_shares", "attribution", "blinded_table", "body_targets", "cardiac_targets",
-    "comparator_bags", "disease_table", "disease_targets", "domain_distances", "domain_map", "domain_rows",
-    "enough_positives", "error_table", "expert_features", "explained", "feature_shards", "feature_table",
+    "comparator_bags", "disease_table", "disease_targets", "distance_table", "domain_distances", "domain_map",
+    "domain_rows", "enough_positives", "error_table", "expert_features", "explained", "feature_shards", "feature_table",
     "fit_heads", "flow_shards", "flow_weights", "frechet_distance", "gain_pct", "headline", "load_model",
     "make_bags", "mean_features", "model_bags", "open_embedders", "over_tasks", "predict_all", "pretrain",
     "principal_bags", "random_model", "restoration_table", "restore", "save_model", "section_table", "table_bags",

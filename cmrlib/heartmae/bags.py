@@ -1,18 +1,13 @@
-"""Every model's features of a cohort: pretrained encoders, comparators, and real cohorts beside the phantom."""
+"""Every model's features of a cohort: pretrained encoders and comparators."""
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from cmrlib.heartmae.clips import section_table
 from cmrlib.heartmae.comparators import COMPARATORS, MotionPicture, NaturalVideo, principal_bags, table_bags
 from cmrlib.heartmae.features import Embedder, feature_shards, make_bags
 from cmrlib.heartmae.learning import VARIANTS, load_model, random_model, weights_digest
 from cmrlib.heartmae.targets import expert_features
-
-FEWEST_FRAMES = 8
-"""Cines of fewer frames are no cycle; cohorts that kept ED and ES only are left out of the map."""
 
 
 def open_embedders(folder, precision: str = "bf16", crops: int = 3, times: int = 2) -> dict[str, Embedder]:
@@ -57,26 +52,3 @@ def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFram
         bags = make_bags(feature_shards(cohort, sections, one, state, key), sections)
         found[name] = principal_bags(bags, train, components) if name == "pca" else bags
     return found
-
-
-def domain_rows(cohort, others: dict, embedder: Embedder, sections: pd.DataFrame, state) -> dict:
-    """View → {cohort name: (features (sections, width), rows of its section table)}, this cohort first.
-
-    Sections are the rows, each the mean of its views: real samples are few subjects. Only views that both have, and
-    cines of 8 or more frames.
-    """
-    tables = {cohort.description["Name"]: (cohort, sections)}
-    for name, other in others.items():
-        cycles = other.cines[other.cines["frames"] >= FEWEST_FRAMES]
-        people = pd.Series("test", index=sorted(set(cycles["participant_id"])))
-        table = section_table(other, people) if len(people) else sections.head(0)
-        tables[name] = (other, table[table["frames"] >= FEWEST_FRAMES])
-    found = {}
-    for name, (one, table) in tables.items():
-        if table.empty:
-            continue
-        shards = feature_shards(one, table, embedder, state, embedder.key)
-        for view, part in table.groupby("view"):
-            rows = np.stack([shards[row.cine, row.k].mean(0) for row in part.itertuples()])
-            found.setdefault(view, {})[name] = (rows, part)
-    return {view: rows for view, rows in found.items() if len(rows) > 1 and cohort.description["Name"] in rows}

@@ -1,5 +1,5 @@
 """How far real hearts lie from those a network was trained on, in numbers: embeddings of one cohort beside
-another's."""
+another's. Cohorts that kept ED and ES only (ACDC) are compared with the same two frames of this one's cines."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,71 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from cmrlib.heartmae.clips import section_table
+from cmrlib.heartmae.features import Embedder, feature_shards
+from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.stratification import projected
+
+STILL = ", ED and ES"
+"""Behind a cohort's name: its sections as two frames, to and fro."""
 
 COMPONENTS = 16
 """Principal components in which Fréchet distances are taken: with few subjects more would only measure noise."""
+
+
+class StillEmbedder(Embedder):
+    """An embedder that is shown ED and ES alone, to and fro, as cohorts like ACDC keep them."""
+
+    def __init__(self, embedder: Embedder):
+        super().__init__(embedder.model, embedder.preprocessing, embedder.precision, embedder.crops, embedder.times)
+        self.key = embedder.key + STILL
+
+    def clips(self, cine, k: int):
+        return super().clips(cine.select([cine.ed, cine.es]), k)
+
+
+def domain_rows(cohort, others: dict, embedder: Embedder, sections: pd.DataFrame, state) -> dict:
+    """View → {cohort name: (features (sections, width), rows of its section table)}, this cohort's test subjects first.
+
+    Sections are the rows, each the mean of its views: real samples are few subjects. Only views that this cohort and
+    another one have. Cines of fewer than 8 frames are no cycle: they count as ED and ES, beside this cohort's.
+    """
+    own = sections[sections["split"] == "test"]
+    tables = [(cohort.description["Name"], cohort, own)]
+    for name, other in others.items():
+        people = pd.Series("test", index=sorted(set(other.cines["participant_id"])))
+        tables.append((name, other, section_table(other, people)))
+    asked = []
+    for name, one, table in tables:
+        cycle = table["frames"] >= FEWEST_FRAMES
+        known = one.cines.set_index("cine")[["ed", "es"]].notna().all(axis=1)
+        few = table if one is cohort else table[~cycle]
+        asked += [(name, one, table[cycle], embedder),
+                  (name + STILL, one, few[few["cine"].map(known).astype(bool)], StillEmbedder(embedder))]
+    theirs = [(name.endswith(STILL), set(table["view"])) for name, one, table, _ in asked if one is not cohort]
+    views = {still: set().union(*(part for kind, part in theirs if kind or not still)) for still in (False, True)}
+    found = {}
+    for name, one, table, seeing in asked:
+        shown = table[table["view"].isin(views[name.endswith(STILL)] & set(own["view"]))]
+        if shown.empty:
+            continue
+        shards = feature_shards(one, shown, seeing, state, seeing.key)
+        for view, part in shown.groupby("view"):
+            rows = np.stack([shards[row.cine, row.k].mean(0) for row in part.itertuples()])
+            found.setdefault(view, {})[name] = (rows, part)
+    return found
+
+
+def distance_table(domains: dict, seed: int = 1) -> pd.DataFrame:
+    """`domain_distances` of every view of `domain_rows`: whole cycles beside this cohort's, ED and ES beside its."""
+    tables = []
+    for view, found in domains.items():
+        for still in (False, True):
+            group = {name: rows for name, (rows, _) in found.items() if name.endswith(STILL) == still}
+            if len(group) > 1:
+                reference = next(iter(group))
+                tables.append(domain_distances(group, reference, seed).assign(view=view, reference=reference))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def frechet_distance(a, b) -> float:
@@ -72,8 +133,10 @@ def told_apart(a, b, seed: int = 1) -> float:
     return float(roc_auc_score(labels, scores))
 
 
-def domain_map(rows: dict, seed: int = 1) -> pd.DataFrame:
-    """One UMAP of several cohorts' sections: umap_1, umap_2, cohort. rows: of `bags.domain_rows` for one view."""
-    features = np.concatenate([part for part, _ in rows.values()])
-    mapped = projected(pd.DataFrame(features).rename(columns=str), seed)
-    return mapped.assign(cohort=np.repeat(list(rows), [len(part) for part, _ in rows.values()]))
+def domain_map(domains: dict, seed: int = 1) -> pd.DataFrame:
+    """One UMAP of all sections of `domain_rows`: umap_1, umap_2, cohort, view."""
+    parts = [(view, name, len(rows), rows) for view, found in domains.items() for name, (rows, _) in found.items()]
+    mapped = projected(pd.DataFrame(np.concatenate([rows for *_, rows in parts])).rename(columns=str), seed)
+    sizes = [n for _, _, n, _ in parts]
+    return mapped.assign(cohort=np.repeat([name for _, name, *_ in parts], sizes),
+                         view=np.repeat([view for view, *_ in parts], sizes))

@@ -178,16 +178,30 @@ def blinded_figure(table, labels: dict, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
-def cohort_map(table, synthetic_note: str = ""):
-    """One UMAP of several cohorts; columns umap_1, umap_2, cohort. Returns the figure."""
-    figure, ax = plt.subplots(figsize=(4.8, 3.8))
-    names = list(table["cohort"].unique())
-    for n, name in enumerate(names):
-        own = table[table["cohort"] == name]
-        ax.scatter(own["umap_1"], own["umap_2"], s=14 if n == 0 else 36, marker="o" if n == 0 else "^",
-                   alpha=0.5 if n == 0 else 1, label=f"{name} ({len(own)})")
-    ax.set(xlabel="UMAP 1", ylabel="UMAP 2")
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
-    if synthetic_note:
-        figure.text(1, 1.01, synthetic_note, ha="right", va="bottom", fontsize=8, color="#666666")
+def cohort_map(table, synthetic: bool = False):
+    """One UMAP of several cohorts' sections, a panel a view with the other views in grey. Returns the figure.
+
+    table: columns umap_1, umap_2, cohort, view; of a cohort the first rows' is the one that the others lie beside.
+    """
+    views, names = list(table["view"].unique()), list(table["cohort"].unique())
+    first = names[0]
+    figure, axes = plt.subplots(1, len(views), figsize=(2.9 * len(views) + 2.2, 3.3), sharex=True, sharey=True,
+                                squeeze=False)
+    colours = dict(zip(names, plt.rcParams["axes.prop_cycle"].by_key()["color"]))
+    for ax, view in zip(axes[0], views):
+        there = table["view"] == view
+        ax.scatter(*table.loc[~there, ["umap_1", "umap_2"]].to_numpy().T, s=3, color="#dddddd")
+        for name in names:
+            own, base = table[there & (table["cohort"] == name)], name.startswith(first)
+            if len(own):
+                ax.scatter(own["umap_1"], own["umap_2"], s=8 if base else 30, marker="o" if base else "^",
+                           alpha=0.5 if base else 1, color=colours[name])
+        ax.set(title=view.upper(), xlabel="UMAP 1", ylabel="UMAP 2" if view == views[0] else "")
+    sizes = table["cohort"].value_counts()
+    handles = [plt.Line2D([], [], linestyle="", marker="o" if name.startswith(first) else "^", color=colours[name],
+                          label=f"{name} ({sizes[name]} sections)") for name in names]
+    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8)
+    if synthetic:
+        figure.text(1, 1.01, f"{first}: synthetic; triangles: real hearts", ha="right", va="bottom", fontsize=8,
+                    color="#666666")
     return figure
