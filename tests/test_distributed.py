@@ -102,7 +102,8 @@ def test_a_killed_process_ends_the_others_and_both_go_on(alone, cohort, tmp_path
 
 def test_the_weights_are_for_everybody(alone):
     assert isinstance(Segmenter.load(alone["TernausNet"] / "sax").model, TernausNet)
-    assert load_model(alone["HeartMAE"] / "flow")[2]["processes"] == 1
+    assert load_model(alone["HeartMAE"] / "weights" / "flow")[2]["processes"] == 1
+    assert "test" in (alone["HeartMAE"] / "tables" / "split.csv").read_text()
 
 
 NORM = """

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 4 -m cmrlib.cli.pretraining --profile paper --cohort COHORT --out FOLDER
 
-The settings are those of 07_heartmae_pretrain under the profile, `batch_size` that of all processes; weights come to
-FOLDER, which 08_heartmae_predict takes as its parameter `pretrained`. Started again, it goes on where it was.
+The settings are those of 07_heartmae_pretrain under the profile, `batch_size` that of all processes. FOLDER
+is for the parameter `pretrained` of 08_heartmae_predict, as a run of 07 is. Started again, it goes on where it was.
 """
 
 import argparse
@@ -46,6 +46,9 @@ def train(cohort, out, p: dict) -> dict:
     flow = flow_shards(cohort, sections, state, settings)
     recipe = Recipe(p["epochs"], p["variant_epochs"], p["seeds"][0], p["base_rate"], p["batch_size"], p["repeats"],
                     p["accumulate"], p["weight_decay"], p["precision"])
+    if rank == 0:
+        (Path(out) / "tables").mkdir(exist_ok=True)
+        split.rename("split").rename_axis("participant_id").to_csv(Path(out) / "tables" / "split.csv")
     models, losses = {}, {}
     for variant in sorted({"plain", *p["variants"]}, key=lambda name: name != "plain"):
         models[variant], learner = pretrain(cohort, sections, preprocessing, design, variant, recipe, state,
@@ -54,8 +57,9 @@ def train(cohort, out, p: dict) -> dict:
                                             [Together(recipe.seed), WholeBatchMasks(recipe.seed)])
         losses[variant] = [list(row) for row in learner.recorder.values]
         if rank == 0:
-            save_model(models[variant], preprocessing, Path(out) / variant, variant=variant, processes=world,
-                       cohort=cohort.description["Name"], synthetic=cohort.synthetic, cohort_digest=cohort.digest)
+            save_model(models[variant], preprocessing, Path(out) / "weights" / variant, variant=variant,
+                       processes=world, cohort=cohort.description["Name"], synthetic=cohort.synthetic,
+                       cohort_digest=cohort.digest)
             write_json(losses, Path(out) / "losses.json")
     return models
 
