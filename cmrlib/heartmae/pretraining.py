@@ -17,6 +17,7 @@ from cmrlib.heartmae.clips import Preprocessing
 from cmrlib.heartmae.features import Embedder
 from cmrlib.heartmae.learning import Recipe, pretrain
 from cmrlib.heartmae.network import Design, MaskedAutoencoder
+from cmrlib.progress import with_progress
 from cmrlib.training import AveragedWeights
 
 
@@ -110,7 +111,8 @@ def choose_start(plain: MaskedAutoencoder, snapshots: Snapshots, cohort, section
         model.load_state_dict(torch.load(snapshots.path(epoch), weights_only=True, map_location="cpu"))
         embedder = Embedder(model, preprocessing, crops=1, times=1)
         means = {}
-        for subject, part in known[known["split"] != "test"].groupby("participant_id"):
+        people = known[known["split"] != "test"].groupby("participant_id")
+        for subject, part in with_progress(people, f"checkpoint of epoch {epoch}", "subject"):
             means[subject] = np.mean([embedder.embed(cohort.cine(r.cine), r.k)[0] for r in part.itertuples()], axis=0)
         side = known.drop_duplicates("participant_id").set_index("participant_id")["split"]
         train, checked = ([s for s in means if side[s] == name] for name in ("train", "validation"))
