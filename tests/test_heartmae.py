@@ -73,7 +73,7 @@ from cmrlib.heartmae.clips import (
     weights_of,
     wrapped,
 )
-from cmrlib.heartmae.features import Bag, collate
+from cmrlib.heartmae.features import Bag, collate, moving, pooled
 from cmrlib.heartmae.flow import Flow, frame_pairs, stored_weights
 from cmrlib.heartmae.heads import GatedPooling, MultiTask, some_views
 from cmrlib.heartmae.shards import Shards, subject_jobs
@@ -183,7 +183,7 @@ def test_positions_are_sums_of_time_and_place_and_resize():
 
 def test_other_sizes_go_through_the_encoder():
     model = MaskedAutoencoder(TINY).eval()
-    assert model.encoder.features(torch.randn(2, 16, 48, 40)).shape == (2, 32)
+    assert model.encoder.tokens(torch.randn(2, 16, 48, 40)).shape[2:] == (30, 16)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -217,9 +217,19 @@ def test_the_encoder_equals_a_naive_one_on_all_tokens():
     for block in plain.encoder_blocks:
         tokens = block(tokens)
     tokens = plain.norm(tokens)  # (2, 2 moments · 16 places, 16)
-    change = torch.stack([tokens[:, :16], tokens[:, 16:]]).std(0, correction=0).amax(1)  # of 16 places
-    torch.testing.assert_close(model.encoder.features(clips), torch.cat([tokens.mean(1), change], 1), atol=1e-5,
-                               rtol=1e-5)
+    torch.testing.assert_close(model.encoder.tokens(clips).flatten(1, 2), tokens, atol=1e-5, rtol=1e-5)
+
+
+def test_pooling_looks_where_tokens_change():
+    tokens = torch.randn(2, 1, 9, 4).repeat(1, 3, 1, 1)
+    tokens[:, :, 5] += torch.tensor([-3.0, 0.0, 3.0])[:, None]  # one place of nine moves
+    found = pooled(tokens)
+    torch.testing.assert_close(found[:, :4], tokens.mean((1, 2)))
+    torch.testing.assert_close(found[:, 4:8], tokens[:, 1, 5], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[:, 8:], torch.full((2, 4), 6**0.5), atol=1e-3, rtol=1e-3)
+    still = pooled(tokens[:, :1])  # nothing moves: all places count alike
+    torch.testing.assert_close(still[:, 4:8], tokens[:, 0].mean(1))
+    assert still[:, 8:].abs().max() < 1e-5
 
 
 def test_what_is_hidden_cannot_be_seen():
@@ -797,13 +807,16 @@ def test_attribution_adds_up_to_the_prediction():
     torch.manual_seed(0)
     model = MaskedAutoencoder(TINY, Masking(), 0.3, 0.2)
     embedder = Embedder(model, SMALL, "fp32")
-    heads = MultiTask(32, Tasks(("a", "b")))
+    heads = MultiTask(48, Tasks(("a", "b")))
     torch.nn.init.normal_(heads.heads.weight)
     cine = random_cine()
     picture, places, value = attribution(embedder, heads.eval(), "b", cine, 1, steps=64)
     assert picture.shape == (32, 32) and places.shape == (4, 4)
     with torch.inference_mode():
-        empty = model.encoder.features(torch.zeros(1, 8, 32, 32))[:, None]
+        clips, peak = embedder.clips(cine, 1)
+        standard = model.standardise(torch.from_numpy(clips[:1]).float(), torch.tensor([peak]))
+        weights = moving(model.encoder.tokens(standard))[1]
+        empty = pooled(model.encoder.tokens(torch.zeros(1, 8, 32, 32)), weights)[:, None]
         base = float(heads(empty, torch.zeros(1, 1, dtype=torch.long))[0][0, 1])
     assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
 

@@ -13,7 +13,7 @@ from captum.attr import IntegratedGradients
 
 from cmrlib.cine import Cine
 from cmrlib.heartmae.clips import even_cuts, stored_scale
-from cmrlib.heartmae.features import Embedder
+from cmrlib.heartmae.features import Embedder, moving, pooled
 from cmrlib.heartmae.flow import Flow, flow_weights
 from cmrlib.heartmae.heads import HeadRecipe, MultiTask, Tasks
 from cmrlib.heartmae.study import disease_table, error_table, predict_all
@@ -24,7 +24,7 @@ def attribution(embedder: Embedder, heads: MultiTask, task: str, cine: Cine, k: 
     """(picture (size, size), map (rows, columns of tokens), prediction): what each place of slice k adds to a task.
 
     picture: the first clip's first frame, stored pixels. map: summed over a token's pixels and over time, in SDs of the
-    target (or logits). The slice is looked at alone, as a bag of its own first view.
+    target (or logits). The slice is looked at alone, as a bag of its own first view; where the pooling looks is kept.
     """
     clips, peak = embedder.clips(cine, k)
     model, number = embedder.model, heads.tasks.names.index(task)
@@ -32,9 +32,11 @@ def attribution(embedder: Embedder, heads: MultiTask, task: str, cine: Cine, k: 
     clip = model.standardise(torch.from_numpy(clips[:1]).float(), torch.tensor([peak]))
 
     kind = heads.views.index(cine.view) if heads.views else 0
+    with torch.no_grad():
+        weights = moving(model.encoder.tokens(clip))[1]
 
     def predict(standard):
-        features = model.encoder.features(standard)[:, None]
+        features = pooled(model.encoder.tokens(standard), weights)[:, None]
         return heads(features, torch.full((len(features), 1), kind))[0][:, number]
 
     found = IntegratedGradients(predict).attribute(clip, torch.zeros_like(clip), n_steps=steps, internal_batch_size=1)

@@ -92,16 +92,11 @@ class Encoder(nn.Module):
             x = block(x)
         return self.norm(x)
 
-    def features(self, clips):
-        """Standardised clips (n, frames, size, size) → (n, 2 · width), no token hidden: their mean, and how much they
-        change: their SD over time, in the tenth of places where it is largest. The paper does not say how it pools
-        tokens; in a mean alone a heart's motion, a few tokens of hundreds, is nearly lost."""
+    def tokens(self, clips):
+        """Standardised clips (n, frames, size, size), no token hidden → (n, moments, places, width)."""
         design = self.design
         grid = (clips.shape[1] // design.tubelet, clips.shape[2] // design.patch, clips.shape[3] // design.patch)
-        tokens = self(patches(clips, design.patch, design.tubelet), None, grid).unflatten(1, (grid[0], -1))
-        change = (tokens.var(1, correction=0) + 1e-12).sqrt()  # one moment only: no change, and still a gradient
-        most = change.topk(max(1, change.shape[1] // 10), 1).values
-        return torch.cat([tokens.mean((1, 2)), most.mean(1)], 1)
+        return self(patches(clips, design.patch, design.tubelet), None, grid).unflatten(1, (grid[0], -1))
 
 
 class Decoder(nn.Module):
