@@ -13,8 +13,8 @@ Where the paper is silent, and what we do:
   all weights decay by .05; weights are averaged over the steps, and the average is kept. Only the rate, the warm-up of
   30 epochs and the decay are printed there; at 100 epochs the warm-up is 15, too;
 * decoder of four blocks, 512 wide, as in the video MAE that it follows; no class token: a clip's feature is the mean
-  over its tokens and, beside it, how much they change over time (`Encoder.features`); position embeddings, separate for
-  space and time, start as sines and cosines;
+  over its tokens and, beside it, their mean and their change where the section moves (`pooled`); position embeddings,
+  separate for space and time, start as sines and cosines;
 * normalised pixel space: divided by the cine's maximum, then standardised by the training set; `patch_norm`
   standardises each token by itself;
 * a cine shorter than a clip goes round its cycle again; crops are counted in the image's pixels, as there, or in
