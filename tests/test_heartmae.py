@@ -783,6 +783,7 @@ def test_errors_ratios_and_gains_by_hand():
     assert np.isnan(gain_pct(table, "flow", "random")["gain_pct"])
     metrics = headline(table, error_table(table), "flow")
     assert metrics["lvef_mae_ratio"] == pytest.approx(0.2) and metrics["flow_gain_pct"] == pytest.approx(50)
+    assert metrics["lvef_flow_gain_pct"] == pytest.approx(50)
     assert np.isnan(metrics["raef_mae_ratio"]) and {"lvef_mae_ratio_low", "gain_vs_pca_pct_high"} <= set(metrics)
 
 

@@ -113,9 +113,10 @@ QUOTED = [
     *[("full_06_sslhf", metric, f"phantom, heart failure, {name}, AUC of patients", 3)
       for metric, name in (("patient_auc", "SSLHF"), ("scratch_patient_auc", "the same from scratch"))],
     ("full_08_heartmae_predict", "lvef_mae_ratio", "phantom, HeartMAE, LVEF error over that of the mean", 2),
-    *[("full_08_heartmae_predict", f"gain_vs_{one}_pct", f"phantom, HeartMAE, EF errors below those of {name} (%)", 1)
+    *[("full_08_heartmae_predict", f"{prefix}gain_vs_{one}_pct", f"phantom, HeartMAE, {what}, below {name} (%)", 1)
+      for prefix, what in (("lvef_", "LVEF error"), ("", "mean error of four EFs"))
       for one, name in (("random", "the untrained encoder"), ("pca", "PCA"))],
-    ("study_08_heartmae_predict", "flow_gain_pct", "phantom, HeartMAE, EF errors by flow weighting (% less)", 1),
+    ("study_08_heartmae_predict", "flow_gain_pct", "phantom, HeartMAE, mean error of four EFs, by flow weighting less (%)", 1),
     *[("heartmae_real_08_heartmae_predict", f"told_apart_sax_{name.lower()}", f"HeartMAE, phantoms from {name}, AUC", 2)
       for name in ("Sunnybrook", "ACDC")],
 ]
