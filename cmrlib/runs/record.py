@@ -116,7 +116,7 @@ QUOTED = [
     *[("full_08_heartmae_predict", f"{prefix}gain_vs_{one}_pct", f"phantom, HeartMAE, {what}, below {name} (%)", 1)
       for prefix, what in (("lvef_", "LVEF error"), ("", "mean error of four EFs"))
       for one, name in (("random", "the untrained encoder"), ("pca", "PCA"))],
-    ("study_08_heartmae_predict", "flow_gain_pct", "phantom, HeartMAE, mean error of four EFs, by flow weighting less (%)", 1),
+    ("study_08_heartmae_predict", "flow_gain_pct", "phantom, HeartMAE, four EFs, flow below plain (%)", 1),
     *[("heartmae_real_08_heartmae_predict", f"told_apart_sax_{name.lower()}", f"HeartMAE, phantoms from {name}, AUC", 2)
       for name in ("Sunnybrook", "ACDC")],
 ]
