@@ -929,7 +929,7 @@ def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
     save_model(MaskedAutoencoder(TINY, Masking(), 0.3, 0.2), SMALL, tmp_path / "run" / "weights" / "plain")
     words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
     assert "still missing" in cmr(*words, "--part", "0/2")
-    assert "6 subjects × 32 numbers" in cmr(*words, "--part", "1/2")
+    assert "6 subjects × 48 numbers" in cmr(*words, "--part", "1/2")
     table = pd.read_csv(tmp_path / "e" / "embeddings.csv", dtype={"participant_id": str})
     assert table["participant_id"].tolist() == cohort.subjects["participant_id"].tolist()
     assert "0 shards made now" in cmr(*words)
