@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from fastai.callback.core import Callback
+from sklearn.linear_model import RidgeCV
 
 from cmrlib.cine import Cine
 from cmrlib.heartmae import (
@@ -629,7 +630,8 @@ def people():
 
 def test_heads_learn_what_is_in_the_features(people, tmp_path):
     bags, targets, split = people
-    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, HeadRecipe(60, 0.01, 4, views_share=1.0))
+    recipe = HeadRecipe(60, 0.01, 4, views_share=1.0, closed_form=False)
+    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, recipe)
     tested = {s: bags[s] for s in split.index[split == "test"]}
     found = fitted.predict(tested).set_index("participant_id")
     assert np.corrcoef(found["value_ml"], targets.loc[found.index, "value_ml"])[0, 1] > 0.9
@@ -646,6 +648,25 @@ def test_heads_learn_what_is_in_the_features(people, tmp_path):
     wanted = torch.tensor(targets.loc[list(checked), ["value_ml", "constant"]].to_numpy())
     scaled = [fitted.model.standardised(part.float()) for part in (predicted, wanted)]
     assert float(fitted.model.loss(*scaled)) == pytest.approx(by_validation["validation"], abs=1e-3)
+
+
+def test_solved_heads_are_the_ridge_regression_of_what_attention_pools(people):
+    bags, targets, split = people
+    targets = targets[["value_ml"]].assign(rare=[1.0, 2.0] + [np.nan] * 58, other=np.arange(60.0))
+    recipe, tasks = HeadRecipe(3, views_share=1.0, decays=(0.1,)), Tasks(tuple(targets))
+    by_steps = fit_heads(bags, targets, tasks, split, HeadRecipe(**(vars(recipe) | {"closed_form": False})))
+    solved = fit_heads(bags, targets, tasks, split, recipe)
+    for name, part in by_steps.model.poolings.named_parameters():
+        assert torch.equal(part, solved.model.poolings.get_parameter(name))
+    z, found = (one.set_index("participant_id") for one in (solved.pooled(bags), solved.predict(bags)))
+    learned = z.loc[split != "test"]
+    scaled = (z - learned.mean()) / learned.std()
+    for name in ("value_ml", "other"):
+        known = targets.index[(split != "test") & targets[name].notna()]
+        ridge = RidgeCV(np.logspace(0, 5, 11)).fit(scaled.loc[known], targets.loc[known, name])
+        assert found[name].to_numpy() == pytest.approx(ridge.predict(scaled), abs=1e-3 * targets[name].std())
+    before = by_steps.predict(bags)["rare"].to_numpy()
+    assert found["rare"].to_numpy() == pytest.approx(before)  # two subjects are too few
 
 
 def test_a_step_sees_a_share_of_the_views_and_never_none():
@@ -672,7 +693,8 @@ def test_seeing_views_in_parts_keeps_few_subjects_from_being_known_by_heart():
     tested = {s: bags[s] for s in split.index[split == "test"]}
     errors = []
     for share in (1.0, 0.3):
-        fitted = fit_heads(bags, targets, Tasks(("value",)), split, HeadRecipe(40, views_share=share))
+        recipe = HeadRecipe(40, views_share=share, closed_form=False)
+        fitted = fit_heads(bags, targets, Tasks(("value",)), split, recipe)
         found = fitted.predict(tested).set_index("participant_id")["value"]
         errors.append(float((found - targets.loc[found.index, "value"]).abs().mean()))
     assert errors[1] < errors[0]
