@@ -7,12 +7,15 @@ For any table with one row a subject: embeddings of a network, the 18 measuremen
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.stats import kruskal
 
 from cmrlib.agreement import bootstrap, unpaired_test
+from cmrlib.agreement.resampling import MIN_SUBJECTS
 
 
 @dataclass(frozen=True)
@@ -158,15 +161,21 @@ def group_metrics(agreement: pd.DataFrame, again: pd.DataFrame) -> dict:
 
 
 def between_groups(groups: Groups, values: pd.DataFrame) -> pd.DataFrame:
-    """Each value in the two largest groups: medians, Mann–Whitney p, effect with interval
-    (`agreement.unpaired_test`)."""
+    """Each value in each pair of groups, a row a pair: value, group_a, group_b, medians, Mann–Whitney p, effect with
+    interval (`agreement.unpaired_test`), and p_all, Kruskal–Wallis over all groups (of two, Mann–Whitney's p)."""
     rows = []
     for name in values:
         known = values[name].reindex(groups.labels.index)
-        parts = [known[groups.labels == label].to_numpy(float) for label in (1, 2)]
-        rows.append(unpaired_test(*parts).assign(value=name))
+        parts = {label: known[groups.labels == label].to_numpy(float) for label in range(1, groups.n + 1)}
+        pairs = [unpaired_test(parts[a], parts[b]).assign(value=name, group_a=a, group_b=b)
+                 for a, b in combinations(parts, 2)]
+        tested = [part for part in (part[np.isfinite(part)] for part in parts.values()) if len(part) >= MIN_SUBJECTS]
+        several = len(tested) > 2 and np.ptp(np.concatenate(tested)) > 0
+        p_all = kruskal(*tested).pvalue if several else pairs[0]["p"].iloc[0] if len(parts) == 2 else np.nan
+        rows += [pair.assign(p_all=p_all) for pair in pairs]
     table = pd.concat(rows, ignore_index=True)
-    return table[["value", *[c for c in table if c != "value"]]]
+    first = ["value", "group_a", "group_b"]
+    return table[[*first, *[c for c in table if c not in first]]]
 
 
 def projected(features: pd.DataFrame, seed: int = 1, neighbours: int = 15) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kruskal
 from sklearn.metrics import adjusted_rand_score
 
 from cmrlib import stratification
@@ -97,7 +98,22 @@ def test_values_between_groups():
     values = pd.DataFrame({"laef_pct": np.where(groups.labels == 1, 60.0, 40.0) + np.arange(45) % 7}, features.index)
     row = between_groups(groups, values).iloc[0]
     assert row["value"] == "laef_pct" and row["median_a"] > row["median_b"] and row["p"] < 1e-6
-    assert row["rank_biserial"] == 1
+    assert row["rank_biserial"] == 1 and row["p_all"] == row["p"]
+
+
+def test_more_than_two_groups_are_compared_all_together_and_in_pairs():
+    features, _ = blobs()
+    groups = cluster(features, 3)
+    values = pd.DataFrame({"same": np.tile(np.arange(5.0), 9), "third": (groups.labels == 3) + 0.0, "flat": 1.0},
+                          features.index)
+    values.iloc[:2, 0] = np.nan
+    table = between_groups(groups, values)
+    assert list(zip(table["group_a"], table["group_b"]))[:3] == [(1, 2), (1, 3), (2, 3)] and len(table) == 9
+    by_value = table.groupby("value")["p_all"].first()
+    known = [values["same"][groups.labels == label].dropna() for label in (1, 2, 3)]
+    assert by_value["same"] == pytest.approx(kruskal(*known).pvalue) and by_value["third"] < 1e-8
+    assert np.isnan(table.loc[table["value"] == "flat", "p_all"]).all()
+    assert table.loc[table["value"] == "same", "n_missing"].sum() == 4  # two of one group, in two of its pairs
 
 
 def test_too_few_subjects_are_refused():
@@ -127,7 +143,7 @@ def test_pictures_draw_what_they_are_given():
     figure = plots.group_heatmap(telling(features, groups), groups, tracks, True)
     assert len(figure.axes) == 5 and figure.axes[-1].images[0].get_array().shape == (4, 12)
     tests = between_groups(groups, features[["a"]])
-    assert plots.by_group(features[["a"]], groups, tests, False).axes[0].get_title().startswith("p = ")
+    assert plots.by_group(features[["a"]], groups, tests, False).axes[0].get_title().startswith("Mann–Whitney p = ")
     table = features.assign(umap_1=range(12), umap_2=0.0, group=classes)
     assert len(plots.coloured_maps(table, {"group": "disease", "a": "a"}, True).axes) == 3
 

@@ -81,17 +81,19 @@ def coloured_maps(table, columns: dict, synthetic: bool):
 
 
 def by_group(values, groups, tests, synthetic: bool):
-    """Figure S3: each value in the groups, with Mann–Whitney's p; values: indexed by participant_id, a panel a column.
+    """Figure S3: each value in the groups, with p of Mann–Whitney (two groups) or Kruskal–Wallis (more).
 
-    tests: of `stratification.between_groups`.
+    values: indexed by participant_id, a panel a column. tests: of `stratification.between_groups`.
     """
     figure, axes = plt.subplots(1, values.shape[1], figsize=(2.7 * values.shape[1] + 0.4, 3), squeeze=False)
-    tests = tests.set_index("value")
+    tests = tests.drop_duplicates("value").set_index("value")
+    test = "Mann–Whitney" if groups.n == 2 else "Kruskal–Wallis"
     for ax, name in zip(axes[0], values):
         known = pd.DataFrame({"cluster": groups.labels, "value": values[name].reindex(groups.labels.index)}).dropna()
         sns.boxplot(known, x="cluster", y="value", color="#9ecae1", fliersize=0, ax=ax)
         sns.stripplot(known, x="cluster", y="value", size=3, color="#333333", ax=ax)
-        p = tests.loc[name, "p"] if name in tests.index else np.nan
-        ax.set(ylabel=_named(name), xlabel="cluster", title=f"p = {p:.2g}" if np.isfinite(p) else "too few for a test")
+        p = tests.loc[name, "p_all"] if name in tests.index else np.nan
+        title = f"{test} p = {p:.2g}" if np.isfinite(p) else "too few for a test"
+        ax.set(ylabel=_named(name), xlabel="cluster", title=title)
         ax.title.set_size(9)
     return mark_synthetic(figure, synthetic)
