@@ -112,10 +112,13 @@ QUOTED = [
       for model, name in (("rf", "random forest"), ("cnnlstm", "CNN-LSTM"), ("siam25", "SIAM-25"))],
     *[("full_06_sslhf", metric, f"phantom, heart failure, {name}, AUC of patients", 3)
       for metric, name in (("patient_auc", "SSLHF"), ("scratch_patient_auc", "the same from scratch"))],
-    ("full_08_heartmae_predict", "lvef_mae_ratio", "phantom, HeartMAE, LVEF error over that of the mean", 2),
-    *[("full_08_heartmae_predict", f"{prefix}gain_vs_{one}_pct", f"phantom, HeartMAE, {what}, below {name} (%)", 1)
-      for prefix, what in (("lvef_", "LVEF error"), ("", "mean error of four EFs"))
-      for one, name in (("random", "the untrained encoder"), ("pca", "PCA"))],
+    *[(f"{profile}_08_heartmae_predict", metric, f"phantom, HeartMAE, {what}", digits)
+      for profile in ("full", "heartmae_tests")
+      for metric, what, digits in (("lvef_mae_ratio", "LVEF error over that of the mean", 2),
+                                   ("gain_vs_random_pct", "four EFs' error below the untrained encoder's (%)", 1),
+                                   ("gain_vs_pca_pct", "four EFs' error below PCA's (%)", 1),
+                                   ("lvef_gain_vs_random_pct", "LVEF error below the untrained encoder's (%)", 1),
+                                   ("lvef_gain_vs_pca_pct", "LVEF error below PCA's (%)", 1))],
     ("study_08_heartmae_predict", "flow_gain_pct", "phantom, HeartMAE, four EFs, flow below plain (%)", 1),
     *[("heartmae_real_08_heartmae_predict", f"told_apart_sax_{name.lower()}", f"HeartMAE, phantoms from {name}, AUC", 2)
       for name in ("Sunnybrook", "ACDC")],
