@@ -149,8 +149,10 @@ def test_random_masks_are_orders_of_all_tokens():
 def test_masking_refuses_what_leaves_nothing_to_see():
     with pytest.raises(ValueError, match="95% hidden leaves none to see"):
         Masking(0.95).kept(2, 4)
-    with pytest.raises(ValueError, match="'blocks' at 0.9: expected one of random, tube"):
+    with pytest.raises(ValueError, match="'blocks' at 0.9, 1.0 of it asked for: expected one of random, tube"):
         Masking(0.9, "blocks")
+    with pytest.raises(ValueError, match="0 of it asked for"):
+        Masking(0.9, asked=0)
 
 
 def test_target_frames_give_each_token_two_of_its_own():
@@ -241,6 +243,22 @@ def test_what_is_hidden_cannot_be_seen():
     changed[0, ids[0, 8:]] = 0
     changed = joined(changed, TINY.grid, 8, 4)
     assert torch.equal(model.restored(clips.float(), ids, 8), model.restored(changed, ids, 8))
+
+
+@pytest.mark.parametrize("strategy", ["random", "tube"])
+def test_a_training_step_restores_a_share_of_the_hidden_tokens_and_validation_all(strategy):
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(TINY, Masking(0.75, strategy, asked=0.5), 0.4, 0.2)
+    clips, peaks, ids = clips_and_more()
+    few = model(clips[:, None], peaks, None, ids)
+    restored = model.restored(model.standardise(clips, peaks), ids[:, :20], 8)  # 8 seen, 12 of 24 hidden
+    error = (model.targets(model.standardise(clips, peaks), ids[:, 8:20]) - restored) ** 2
+    torch.testing.assert_close(few, error.flatten(1).mean(1))
+    assert torch.equal(few, model(clips[:, None], peaks, None, torch.cat([ids[:, :20], ids[:, 20:].flip(1)], 1)))
+    whole = MaskedAutoencoder(TINY, Masking(0.75, strategy), 0.4, 0.2)
+    whole.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(clips[:, None], peaks, None, ids), whole(clips[:, None], peaks, None, ids))
+    assert Masking(asked=0.001).restored(24) == 1
 
 
 def test_weights_of_zero_are_the_plain_loss_and_of_one_twice_it():

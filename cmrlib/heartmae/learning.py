@@ -30,7 +30,8 @@ class Recipe:
     """How long and how fast. base_rate: for 256 clips, scaled by the clips of a step (the paper's rule).
 
     batch_size: sections of a step, each read once and shown as `repeats` clips. accumulate: steps whose gradients are
-    added before the weights move. epochs: of the plain model; variant_epochs: of those that start from it.
+    added before the weights move. epochs: of the plain model; variant_epochs: of those that start from it. asked: see
+    `Masking`.
     """
 
     epochs: int = 200
@@ -42,6 +43,7 @@ class Recipe:
     accumulate: int = 1
     weight_decay: float = 0.05
     precision: str = "bf16"
+    asked: float = 1.0
 
     @property
     def rate(self) -> float:
@@ -95,7 +97,7 @@ def pretrain(cohort, sections, preprocessing: Preprocessing, design: Design, var
     if (flow is not None) != (variant == "flow") or (start_from is None) != (variant == "plain"):
         raise ValueError(f"{variant}: flow weights belong to `flow` alone; all but `plain` start from a plain model")
     torch.manual_seed(recipe.seed)
-    masking_of = MASKINGS[variant]
+    masking_of = replace(MASKINGS[variant], asked=recipe.asked)
     learn = heartmae_learner(cohort, sections, preprocessing, design, masking_of, recipe, flow, start_from)
     settings = asdict(preprocessing) | asdict(design) | asdict(masking_of) | asdict(recipe)
     settings |= {"variant": variant, "cohort": cohort.digest, "sections": rows_digest(sections)}

@@ -9,21 +9,30 @@ STRATEGIES = ("random", "tube")
 
 @dataclass(frozen=True)
 class Masking:
-    """ratio: share of tokens that is hidden. strategy: `random`, or `tube`: the same positions in all frames."""
+    """ratio: share of tokens that is hidden. strategy: `random`, or `tube`: the same positions in all frames.
+
+    asked: share of the hidden tokens that a training step restores, others at every step; the decoder sees no more of
+    them. It saves most of the decoder's work (VideoMAE V2, Wang et al. 2023); 1 in the paper.
+    """
 
     ratio: float = 0.9
     strategy: str = "random"
+    asked: float = 1.0
 
     def __post_init__(self):
-        if self.strategy not in STRATEGIES or not 0 < self.ratio < 1:
-            raise ValueError(f"masking {self.strategy!r} at {self.ratio}: expected one of {', '.join(STRATEGIES)} and "
-                             "a ratio between 0 and 1")
+        if self.strategy not in STRATEGIES or not 0 < self.ratio < 1 or not 0 < self.asked <= 1:
+            raise ValueError(f"masking {self.strategy!r} at {self.ratio}, {self.asked} of it asked for: expected one "
+                             f"of {', '.join(STRATEGIES)}, a ratio between 0 and 1, and a share above 0 and up to 1")
 
     def kept(self, steps: int, positions: int) -> int:
         """How many of steps × positions tokens the encoder sees: 117 (90 %), 58 (95 %) or 114 (tube) of 6 × 196."""
         if self.strategy == "tube":
             return steps * _share(positions, self.ratio)
         return _share(steps * positions, self.ratio)
+
+    def restored(self, hidden: int) -> int:
+        """How many of so many hidden tokens a training step restores, at least one."""
+        return max(1, round(self.asked * hidden))
 
     def draw(self, n: int, steps: int, positions: int, generator=None) -> torch.Tensor:
         """(n, steps · positions) token numbers, time first, in an order of which the first `kept` are seen."""

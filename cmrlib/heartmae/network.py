@@ -151,7 +151,7 @@ class MaskedAutoencoder(nn.Module):
     def forward(self, clips, peaks, weights=None, ids=None):
         """clips: (items, clips of an item, frames, size, size); peaks: (items,); weights: (items, clips, size, size)
         uint8, 255 is a weight of 1, or empty for none; ids: (n, tokens), default drawn. Returns the loss of each item:
-        (items,).
+        (items,), over the hidden tokens; in training over those of them that the masking asks for.
         """
         items, repeats = clips.shape[:2]
         flat = self.standardise(clips.flatten(0, 1), peaks.repeat_interleave(repeats))
@@ -160,6 +160,8 @@ class MaskedAutoencoder(nn.Module):
             generator = None if self.training else torch.Generator().manual_seed(0)
             ids = self.masking.draw(len(flat), steps, rows * columns, generator)
         ids, kept = ids.to(clips.device), self.masking.kept(steps, rows * columns)
+        if self.training:  # the order is random, so these are any of the hidden ones
+            ids = ids[:, : kept + self.masking.restored(ids.shape[1] - kept)]
         restored = self.restored(flat, ids, kept).float()
         with torch.autocast(clips.device.type, enabled=False):
             error = (self.targets(flat, ids[:, kept:]) - restored) ** 2  # (n, hidden, values)
