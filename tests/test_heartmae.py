@@ -824,6 +824,10 @@ def test_errors_ratios_and_gains_by_hand():
     metrics = headline(table, error_table(table), "flow")
     assert metrics["lvef_mae_ratio"] == pytest.approx(0.2) and metrics["flow_gain_pct"] == pytest.approx(50)
     assert metrics["lvef_flow_gain_pct"] == pytest.approx(50)
+    other = predictions([(model, 1, f"s{n}", "lvm_g", n, n + error) for model, error in (("mean", 8), ("flow", 3), (
+        "plain", 3)) for n in range(4)])  # a target beyond ejection fractions, in which nothing is gained
+    both = headline(pd.concat([table, other]), error_table(table), "flow")
+    assert both["flow_gain_pct"] == metrics["flow_gain_pct"] and 0 < both["all_flow_gain_pct"] < 50
     assert np.isnan(metrics["raef_mae_ratio"]) and {"lvef_mae_ratio_low", "gain_vs_pca_pct_high"} <= set(metrics)
 
 

@@ -131,7 +131,8 @@ def disease_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def headline(predictions: pd.DataFrame, errors: pd.DataFrame, model: str) -> dict:
     """Metrics of a run: `lvef_mae_ratio` and the like for the four chambers; gains over the untrained encoder and PCA,
-    and of flow weighting over the plain model, in all four and in LVEF alone; each with its interval."""
+    and of flow weighting over the plain model, in these four, in LVEF alone and (`all_`) in all targets; each with its
+    interval."""
     metrics = {}
     own = errors[errors["model"] == model].set_index("target")
     for target in EJECTION:
@@ -142,7 +143,7 @@ def headline(predictions: pd.DataFrame, errors: pd.DataFrame, model: str) -> dic
             metrics[f"{name}_ratio{end}"] = own.loc[target, ours.replace("mae", "ratio")] if there else np.nan
     for name, better, worse in (("gain_vs_random", model, "random"), ("gain_vs_pca", model, "pca"),
                                 ("flow_gain", "flow", "plain")):
-        for prefix, targets in (("", EJECTION), ("lvef_", ("lvef_pct",))):
+        for prefix, targets in (("", EJECTION), ("lvef_", ("lvef_pct",)), ("all_", None)):
             gain = gain_pct(predictions, better, worse, targets)
             metrics |= {f"{prefix}{name}_pct{end}": gain[f"gain_pct{end}"] for end in ("", "_low", "_high")}
     return metrics | {"n": int(predictions["participant_id"].nunique())}
