@@ -84,6 +84,7 @@ QUOTED = [
     ("acdc_folds_pooled", "dice_mean", "ACDC, folds pooled, Dice, mean of three", 3),
     ("acdc_folds_pooled", "lvef_mae_pct", "ACDC, folds pooled, LVEF mean absolute error (points)", 2),
     ("acdc_folds_pooled", "lvef_icc", "ACDC, folds pooled, LVEF ICC(A,1)", 3),
+    ("acdc_folds_01_segmentation", "confidence_rho", "ACDC, all folds, confidence against Dice, Spearman's rho", 2),
     ("sunnybrook_01_segmentation", "dice_lv", "Sunnybrook (ACDC-trained), Dice LV cavity", 3),
     ("sunnybrook_09_agreement", "lvef_mae_pct", "Sunnybrook, LVEF mean absolute error (points)", 2),
     *[("carryover_01_segmentation", f"dice_{s}", f"trained on phantoms alone, tested on {where}", 3)
