@@ -45,7 +45,7 @@ def train(cohort, out, p: dict) -> dict:
     barrier()
     flow = flow_shards(cohort, sections, state, settings)
     recipe = Recipe(p["epochs"], p["variant_epochs"], p["seeds"][0], p["base_rate"], p["batch_size"], p["repeats"],
-                    p["accumulate"], p["weight_decay"], p["precision"], p["asked_share"])
+                    p["accumulate"], precision=p["precision"], asked=p["asked_share"])
     if rank == 0:
         (Path(out) / "tables").mkdir(exist_ok=True)
         split.rename("split").rename_axis("participant_id").to_csv(Path(out) / "tables" / "split.csv")
