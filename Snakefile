@@ -29,6 +29,9 @@ NEEDS = {
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],
 }
 
+# What a newcomer looks at first, and what most others wait for: it gets the cores first.
+FIRST = ["00_cohort", "01_segmentation", "02_measurements", "09_agreement"]
+
 # What each stage of a large study waits for, and what of its profile's `study` it must be told.
 STAGES = {
     "ingest": ([], []),
@@ -87,7 +90,8 @@ for notebook, needs in NEEDS.items():
         input: [f"{need}/manifest.json" for need in needs]
         output: f"{notebook}/manifest.json"
         # One that trains says threads: 2 and so has both cores; those that need one run side by side.
-        threads: parameters.get("threads", 1)
+        threads: max(parameters.get("threads", 1), parameters.get("workers", 1))
+        priority: len(NEEDS) * (notebook in FIRST) + sum(notebook in others for others in NEEDS.values())
         params:
             notebook=notebook,
             profile=profile.name,
