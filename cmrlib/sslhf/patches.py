@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.blocks import intensity_window
@@ -16,6 +15,7 @@ from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, missing_pictures
 from cmrlib.files import atomic
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.progress import with_progress
 from cmrlib.splits import split_subjects
 from cmrlib.tempreg.clips import cycle_positions, even_frames, moving_centre
 
@@ -168,7 +168,7 @@ class Patches:
             shape = (len(table), preprocessing.frames, preprocessing.size, preprocessing.size)
             with atomic(path) as part:
                 store = np.lib.format.open_memmap(part, "w+", np.int16, shape)
-                for n, row in enumerate(tqdm(table.to_dict("records"), desc="patches", unit="slice", disable=None)):
+                for n, row in enumerate(with_progress(table.to_dict("records"), "patches", "slice")):
                     store[n] = as_stored(section_patch(cohort.cine(row["cine"]), row["k"], preprocessing))
                 store.flush()
         return cls(np.load(path, mmap_mode="r"), table, preprocessing, digest)
