@@ -15,12 +15,12 @@ from cmrlib.cussp.preparation import window_frames
 
 @dataclass(frozen=True)
 class Distortion:
-    """How views differ; Barlow Twins learns to see the same in both. Not stated in the paper.
+    """How cines are changed in training. Not stated in the paper.
 
     shift: SD as a share of the side. rotation_deg, scale: SDs. contrast: SD of the logarithms of gamma and gain. noise:
     SD. erased: chance that a random rectangle of up to a third of the side is grey in all frames. start: largest shift
-    in time as a share of the cycle. Hearts are never mirrored. Those of views are small on purpose: what views do not
-    share is forgotten, and a jet is a small thing. Labelled cines are few, so theirs are larger (`LABELLED`).
+    in time as a share of the cycle. Hearts are never mirrored. The defaults are those of labelled cines; Barlow Twins' views are
+    `learning.VIEWS`.
     """
 
     shift: float = 0.02
@@ -30,10 +30,6 @@ class Distortion:
     noise: float = 0.03
     erased: float = 0.0
     start: float = 0.03
-
-
-LABELLED = Distortion(0.06, 8.0, 0.08, 0.25, 0.05, 0.3)
-"""Of the steps that learn from labels."""
 
 
 class Cines:
