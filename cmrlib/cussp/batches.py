@@ -19,8 +19,8 @@ class Distortion:
 
     shift: SD as a share of the side. rotation_deg, scale: SDs. contrast: SD of the logarithms of gamma and gain. noise:
     SD. erased: chance that a random rectangle of up to a third of the side is grey in all frames. start: largest shift
-    in time as a share of the cycle. Hearts are never mirrored. The defaults are those of labelled cines; Barlow Twins' views are
-    `learning.VIEWS`.
+    in time as a share of the cycle. Hearts are never mirrored. The defaults are those of labelled cines;
+    Barlow Twins' views are `learning.VIEWS`.
     """
 
     shift: float = 0.02
