@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -40,10 +40,18 @@ class Design:
     last: str = "block"
 
 
+VIEWS = Distortion(shift=0.004, rotation_deg=0.5, scale=0.005, contrast=0.05, noise=0.01, start=0.0)
+"""Of Barlow Twins. What two views do not share is forgotten, and a jet is a small thing. On the phantom a linear probe
+of the encoder told leaks of validation subjects with an AUC of .58 after shifts of 6 % and turns of 8°, of .65 to .70
+after 2 % and 3°, of .84 after these, of .89 in batches of 256 (5 or 6 epochs each), of .96 after 16 epochs; with random
+weights, which forget nothing, of .97."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How long and how fast; none of it is stated in the paper. classifier_epochs: of several, validation subjects
-    choose by their cross-entropy. joint_epochs: of CUSSP-1 to -3."""
+    choose by their cross-entropy. joint_epochs: of CUSSP-1 to -3. barlow_batch: cines a step of Barlow Twins; a batch
+    of b cines shows no more than b − 1 independent directions, and the smaller ones are lost."""
 
     barlow_epochs: int = 20
     siamese_epochs: int = 10
@@ -54,9 +62,10 @@ class Recipe:
     classifier_rate: float = 1e-3
     joint_rate: float = 3e-4
     batch_size: int = 64
+    barlow_batch: int = 256
     margin: float = 1.0
     precision: str = "bf16"
-    views: Distortion = field(default_factory=Distortion)
+    views: Distortion = VIEWS
     labelled: Distortion = LABELLED
 
 
@@ -71,7 +80,7 @@ def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe,
     watched = rows["participant_id"].isin(sorted(rows["participant_id"].unique())[::20])
     total, start = _frames(patches, design), recipe.views.start
     dls = loaders(Cines(patches, rows[~watched], frames=design.frames, start=start),
-                  Cines(patches, rows[watched], frames=design.frames), recipe.batch_size)
+                  Cines(patches, rows[watched], frames=design.frames), recipe.barlow_batch)
     torch.manual_seed(seed)
     twins = BarlowTwins(Encoder(total, design.width), design.projector)
     learn = _learner(dls, twins, _unlabelled(barlow_loss))
