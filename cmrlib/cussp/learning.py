@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from fastai.learner import Learner
 
 from cmrlib import training
 from cmrlib.cussp import batches, network, preparation
-from cmrlib.cussp.batches import LABELLED, Cines, Distortion, Pairs, Views, loaders
+from cmrlib.cussp.batches import Cines, Distortion, Pairs, Views, loaders
 from cmrlib.cussp.network import BarlowTwins, Classifier, Encoder, Joint, Siamese, barlow_loss, contrastive_loss
 from cmrlib.cussp.patches import Patches
 from cmrlib.cussp.roles import PRETRAINING, require_no_leak
@@ -66,7 +66,7 @@ class Recipe:
     margin: float = 1.0
     precision: str = "bf16"
     views: Distortion = VIEWS
-    labelled: Distortion = LABELLED
+    labelled: Distortion = field(default_factory=Distortion)
 
 
 def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe, seed: int, state=None,
