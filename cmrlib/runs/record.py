@@ -110,9 +110,19 @@ QUOTED = [
     *[("full_04_mvnet", metric, f"phantom, true masks, LVEF mean absolute error, {what} (points)", 2)
       for metric, what in (("lvef_mae_pct", "whole slices"), ("lvef_cut_mae_pct", "cut at the tracked valve"))],
     *[("full_05_cussp", f"{model}_auc", f"phantom, mitral regurgitation, {name}, AUC", 3)
-      for model, name in (("rf", "random forest"), ("cnnlstm", "CNN-LSTM"), ("siam25", "SIAM-25"))],
+      for model, name in (("rf", "random forest"), ("cnnlstm", "CNN-LSTM"), ("cussp3", "CUSSP-3"),
+                          ("siam25", "SIAM-25"), ("scratch25", "labels alone"))],
+    ("full_05_cussp", "gap_closed", "phantom, mitral regurgitation, SIAM-25, of the way from floor to ceiling", 2),
     *[("full_06_sslhf", metric, f"phantom, heart failure, {name}, AUC of patients", 3)
       for metric, name in (("patient_auc", "SSLHF"), ("scratch_patient_auc", "the same from scratch"))],
+    *[("full_06_sslhf", f"more_few{n}_gain", f"phantom, heart failure, {n} labels, 120 other patients: gain in AUC", 3)
+      for n in (12, 101)],
+    *[("valve_real_05_cussp", metric, f"phantoms' network, Kaggle 4CH, valve centre, {name} (% of the annulus)", 1)
+      for metric, name in (("valve_centre_pct_dsb2015", "mean error"), ("valve_centre_pct_dsb2015_median", "median"))],
+    ("heart_failure_06_sslhf", "acdc_groups_acc", "ACDC, five groups by a forest on experts' masks, accuracy", 3),
+    ("heart_failure_06_sslhf", "acdc_ef_class_acc", "ACDC, EF below 50 % by the phantoms' network, accuracy", 3),
+    *[("heart_failure_06_sslhf", f"sunnybrook_{metric}", f"Sunnybrook restored after phantoms alone, {name} (SD²)", 3)
+      for metric, name in (("restoration_mse", "mean squared error"), ("neighbours_mse", "by temporal neighbours"))],
     *[(f"{profile}_08_heartmae_predict", metric, f"phantom, HeartMAE, {what}", digits)
       for profile in ("full", "heartmae_tests")
       for metric, what, digits in (("lvef_mae_ratio", "LVEF error over that of the mean", 2),
