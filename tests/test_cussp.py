@@ -866,7 +866,7 @@ def test_valve_centres_of_the_truths_masks_lie_on_the_true_valve(mr):
     assert len(errors) == 64 and errors["error_pct"].median() < 20 and errors["tilt_deg"].median() < 15
     metrics = centre_metrics(errors.assign(refused=["no LA"] * 16 + [""] * 48, error_pct=errors["error_pct"].where(
         np.arange(64) >= 16)), "x")
-    assert metrics["valve_refused_pct_x"] == 25 and metrics["valve_n_x"] == 6
+    assert metrics["valve_refused_pct_x"] == 25 and metrics["n_valve_centre_pct_x"] == 6
     assert metrics["valve_centre_pct_x_low"] <= metrics["valve_centre_pct_x"] <= metrics["valve_centre_pct_x_high"]
 
 

@@ -75,9 +75,9 @@ def centre_metrics(errors: pd.DataFrame, name: str) -> dict:
         one = bootstrap(known["error_pct"], statistic, known["participant_id"]).iloc[0]
         metrics |= {f"valve_centre_pct_{name}{suffix}": one["estimate"],
                     f"valve_centre_pct_{name}{suffix}_low": one["low"],
-                    f"valve_centre_pct_{name}{suffix}_high": one["high"]}
-    return metrics | {f"valve_refused_pct_{name}": 100 * float((errors["refused"] != "").mean()),
-                      f"valve_n_{name}": int(known["participant_id"].nunique())}
+                    f"valve_centre_pct_{name}{suffix}_high": one["high"],
+                    f"n_valve_centre_pct_{name}{suffix}": int(known["participant_id"].nunique())}
+    return metrics | {f"valve_refused_pct_{name}": 100 * float((errors["refused"] != "").mean())}
 
 
 def real_cases(cohort, masks: str, preprocessing: Preprocessing, subjects=None, most: int = 6) -> dict:
