@@ -113,8 +113,9 @@ def evidence_sheet(cases: dict, synthetic: bool):
         line[0].set_ylabel(title, fontsize=8)
         share = found.sum((1, 2))
         line[-1].bar(range(len(share)), share, color=np.where(share > 0, "#b40426", "#3b4cc0"), width=1)
-        line[-1].set(xlabel="frame" if line is axes[-1] else "", ylabel="raises the logit")
+        line[-1].set(ylabel="raises the logit")
         line[-1].axhline(0, color="black", lw=0.6)
+    axes[-1, -1].set(xlabel="frame")
     return mark_synthetic(figure, synthetic)
 
 
