@@ -156,7 +156,7 @@ def results_table() -> str:
         shown = "undefined" if value is None else f"{value:.{digits}f}"
         shown += "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
         n = kept["metrics"].get(f"n_{metric}", kept["metrics"].get("n"))
-        lines.append(f"| {what} | {shown} | {n} | {kept['commit'][:8]} |")
+        lines.append(f"| {what} | {shown} | {'' if n is None else f'{n:.0f}'} | {kept['commit'][:8]} |")
     return "\n".join(lines)
 
 
