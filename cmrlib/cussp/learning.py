@@ -42,9 +42,9 @@ class Design:
 
 VIEWS = Distortion(shift=0.004, rotation_deg=0.5, scale=0.005, contrast=0.05, noise=0.01, start=0.0)
 """Of Barlow Twins. What two views do not share is forgotten, and a jet is a small thing. On the phantom a linear probe
-of the encoder told leaks of validation subjects with an AUC of .58 after shifts of 6 % and turns of 8°, of .65 to .70
-after 2 % and 3°, of .84 after these, of .89 in batches of 256 (5 or 6 epochs each), of .96 after 16 epochs; with random
-weights, which forget nothing, of .97."""
+of the encoder told leaks of validation subjects with an AUC of .58 after shifts of 6 % and turns of 8°, of .65 after
+2 % and 3° (.70 after 30 epochs), of .84 after these, of .89 in batches of 256 (5 or 6 epochs each; .96 after 16); with
+random weights, which forget nothing, of .975."""
 
 
 @dataclass(frozen=True)
