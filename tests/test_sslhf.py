@@ -409,6 +409,12 @@ def test_fewer_labels_leave_the_test_as_it_is(hearts, labels):
     assert (few == "train").sum() == 3 and labels[few.index[few == "train"]].nunique() == 2
     assert (whole[few != "unlabelled"] == few[few != "unlabelled"]).all()
     assert set(whole[few == "unlabelled"]) == {"train"}
+    one, again, two = (sslhf.patient_split(hearts.subjects, labels, 0, most=3, draw=draw) for draw in (1, 1, 2))
+    assert one.equals(again) and not one.equals(two) and not one.equals(few)
+    for drawn in (one, two):
+        assert drawn.value_counts().equals(few.value_counts())
+        assert labels[drawn.index[drawn == "train"]].nunique() == 2
+        assert (drawn[whole != "train"] == whole[whole != "train"]).all()
 
 
 def sees(learner, part):
@@ -603,6 +609,11 @@ def test_few_labels_have_both_starts_and_their_paired_gain():
     assert table.loc[12, "gain"] > table.loc[48, "gain"] and (table["n_runs"] == 2).all()
     metrics = sslhf.few_labels_metrics(table.reset_index())
     assert metrics["few12_scratch_patient_auc"] == pytest.approx(whole["scratch"]) and "few48_gain_low" in metrics
+    drawn = pd.concat([scores.assign(draw=0), scores[scores["seed"] == 2].assign(draw=1)])  # one draw more of seed 2
+    several = sslhf.few_labels_table(drawn, 100).set_index("labelled").loc[12]
+    single = [sslhf.few_labels_table(scores[scores["seed"] == seed], 100)["gain"].iloc[0] for seed in (1, 2)]
+    assert several["n_runs"] == 3 and several["gain"] == pytest.approx((single[0] + 2 * single[1]) / 3)
+    assert (several["gain_least"], several["gain_most"]) == pytest.approx((min(single), max(single)))
 
 
 class _Recorded:

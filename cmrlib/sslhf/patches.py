@@ -110,17 +110,20 @@ def labelled(subjects: pd.DataFrame, column: str, positive: str) -> pd.Series:
     return (known == positive).astype(int)
 
 
-def patient_split(subjects: pd.DataFrame, labels: pd.Series, fold: int, folds: int = 5, most: int = 0) -> pd.Series:
+def patient_split(subjects: pd.DataFrame, labels: pd.Series, fold: int, folds: int = 5, most: int = 0,
+                  draw: int = 0) -> pd.Series:
     """`train` (three fifths), `validation` (one), `test` (one) by participant_id, stratified by label; and
     `unlabelled` for those without a label, who may only teach restoration.
 
     most: at most so many training patients keep their label, of each class its share and at least one; 0 for all.
+    draw: which of them: 0 the first, any other number is the seed of a random draw.
     """
     people = labels.rename("label").rename_axis("participant_id").reset_index()
     split = split_subjects(people, fold, folds, validation_per_group=len(people), group="label")
     training = split.index[split == "train"]
     for _, members in labels[training].groupby(labels[training]) if 0 < most < len(training) else ():
-        split[members.index[max(1, round(most * len(members) / len(training))):]] = "unlabelled"
+        order = members.index if draw == 0 else members.sample(frac=1, random_state=draw).index
+        split[order[max(1, round(most * len(members) / len(training))):]] = "unlabelled"
     others = [one for one in subjects["participant_id"] if one not in split.index]
     return pd.concat([split, pd.Series("unlabelled", index=others)]).rename("split")
 

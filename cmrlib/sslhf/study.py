@@ -28,7 +28,7 @@ PAPER = pd.DataFrame(
 """Tables I to III as printed; means over five folds, without intervals."""
 
 LEVELS = ("patch", "patient")
-_KEYS = ["fold", "seed"]
+_KEYS = ("fold", "seed", "draw")
 
 
 def kinds_of(method: str, kinds) -> tuple[str, ...]:
@@ -98,8 +98,12 @@ def mean_accuracy(labels, called, runs) -> float:
 
 
 def runs_of(table: pd.DataFrame) -> np.ndarray:
-    """A number for each fold and seed."""
-    return table.groupby(_KEYS).ngroup().to_numpy()
+    """A number for each fold, seed and, where labels were drawn several times, draw."""
+    return table.groupby(_keys(table)).ngroup().to_numpy()
+
+
+def _keys(table):
+    return [name for name in _KEYS if name in table]
 
 
 def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
@@ -111,7 +115,7 @@ def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     rows = []
     for method in [name for name in METHODS if name in set(scores["method"])]:
         part = scores[scores["method"] == method]
-        row = {"method": method, "n_runs": part.groupby(_KEYS).ngroups,
+        row = {"method": method, "n_runs": part.groupby(_keys(part)).ngroups,
                "n_patients": part["participant_id"].nunique()}
         for level in LEVELS:
             one = part[part["level"] == level]
@@ -168,7 +172,7 @@ def _pairs(scores, better, other):
     keys = ["participant_id", "fold", *(name for name in ("cine", "k") if scores[name].notna().any())]
     one, two = (scores[scores["method"] == name].dropna(subset=["score"]) for name in (better, other))
     if other in LEARNED:
-        keys = [*keys, "seed"]
+        keys = list(dict.fromkeys([*keys, *_keys(scores)]))
     return one.merge(two[[*keys, "score"]], on=keys, suffixes=("", "_other"))
 
 
@@ -191,7 +195,7 @@ def mean_roc(scores: pd.DataFrame) -> pd.DataFrame:
     """
     grid, rows = np.linspace(0, 1, 101), []
     for (method, level), part in scores.dropna(subset=["score"]).groupby(["method", "level"], sort=False):
-        curves = [_recall_at(grid, run) for _, run in part.groupby(_KEYS) if run["label"].nunique() == 2]
+        curves = [_recall_at(grid, run) for _, run in part.groupby(_keys(part)) if run["label"].nunique() == 2]
         if curves:
             rows.append(pd.DataFrame({"method": method, "level": level, "fpr": grid, "recall": np.mean(curves, 0)}))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["method", "level", "fpr", "recall"])
@@ -206,12 +210,15 @@ def _recall_at(grid, run):
 
 def few_labels_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     """What stage one is worth with fewer labelled patients: a row a number with patient AUC pretrained and scratch, and
-    their paired gain, each with `_low` and `_high`. scores: of `tested`, with a column `labelled`."""
+    their paired gain, each with `_low` and `_high` (bootstrap over patients; folds, seeds and draws of the labels
+    averaged), and the smallest and largest gain of a single run. scores: of `tested`, with a column `labelled`, and
+    `draw` where labels were drawn several times."""
     rows = []
     for labelled, part in scores.groupby("labelled"):
         values = study_table(part, n_boot).set_index("method")
         gains = paired_table(part, "sslhf", n_boot).set_index(["method", "level"]).loc[("scratch", "patient")]
         row = {"labelled": labelled} | {f"gain{end}": gains[f"gain{end}"] for end in ("", "_low", "_high")}
+        row |= {"gain_least": gains["least"], "gain_most": gains["most"]}
         for method, name in (("sslhf", "pretrained"), ("scratch", "scratch")):
             row |= {f"{name}{end}": values.loc[method, f"patient_auc{end}"] for end in ("", "_low", "_high")}
         rows.append(row | {"n_runs": gains["n_runs"], "n_patients": gains["n_patients"]})
@@ -221,5 +228,7 @@ def few_labels_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
 def few_labels_metrics(table: pd.DataFrame) -> dict:
     """few12_patient_auc, few12_scratch_patient_auc, few12_gain, … of `few_labels_table`, with intervals."""
     names = {"pretrained": "patient_auc", "scratch": "scratch_patient_auc", "gain": "gain"}
-    return {f"few{row['labelled']}_{name}{end}": row[f"{of}{end}"] for row in table.to_dict("records")
-            for of, name in names.items() for end in ("", "_low", "_high")}
+    found = {f"few{row['labelled']}_{name}{end}": row[f"{of}{end}"] for row in table.to_dict("records")
+             for of, name in names.items() for end in ("", "_low", "_high")}
+    return found | {f"few{row['labelled']}_gain_{end}": row[f"gain_{end}"] for row in table.to_dict("records")
+                    for end in ("least", "most")}
