@@ -58,7 +58,8 @@ def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFram
             one = MotionPicture(first.preprocessing)
         else:
             one = NaturalVideo(natural_video, first.preprocessing, crops=first.crops, times=first.times)
-        key = one.key if name == "random" else f"{name} {first.model.design} {first.preprocessing} {natural_video} {first.crops}×{first.times}"
+        plain = f"{name} {first.model.design} {first.preprocessing} {natural_video} {first.crops}×{first.times}"
+        key = one.key if name == "random" else plain
         bags = make_bags(feature_shards(cohort, sections, one, state, key), sections)
         found[name] = principal_bags(bags, train, components) if name == "pca" else bags
     return found
