@@ -74,7 +74,7 @@ from cmrlib.heartmae.clips import (
     weights_of,
     wrapped,
 )
-from cmrlib.heartmae.features import Bag, collate, moving, pooled
+from cmrlib.heartmae.features import Bag, collate, learn_axes, moving, pooled
 from cmrlib.heartmae.flow import Flow, frame_pairs, stored_weights
 from cmrlib.heartmae.heads import GatedPooling, MultiTask, some_views
 from cmrlib.heartmae.shards import Shards, subject_jobs
@@ -223,16 +223,44 @@ def test_the_encoder_equals_a_naive_one_on_all_tokens():
     torch.testing.assert_close(model.encoder.tokens(clips).flatten(1, 2), tokens, atol=1e-5, rtol=1e-5)
 
 
+def test_axes_are_the_principal_ones_of_training_tokens(cohort, sections):
+    torch.manual_seed(0)
+    embedder = Embedder(MaskedAutoencoder(TINY), SMALL, "fp32", 1, 1)
+    row = sections[sections["split"] == "train"].iloc[0]
+    cine = cohort.cine(row["cine"])
+    before = embedder.embed(cine, row["k"])
+    assert (before[:, 3 * 16 :] == 0).all()  # nothing learned yet
+    learn_axes(embedder, cohort, sections)
+    axes, (after,) = embedder.model.axes, embedder.embed(cine, row["k"])
+    np.testing.assert_array_equal(after[: 3 * 16], before[0, : 3 * 16])
+    assert axes.shape == (16, 16) and (after[3 * 16 :] != 0).all()
+    other = sections[sections["split"] != "train"]
+    tokens = [embedder.tokens(*embedder.clips(cohort.cine(r.cine), r.k))[0] for r in other.itertuples()]
+    spread = ((torch.cat([t.flatten(0, 1) for t in tokens]) - embedder.model.centre) @ axes).var(0)
+    assert spread[:4].sum() > 0.5 * spread.sum() and spread[0] > 20 * spread[-1]
+    again = Embedder(MaskedAutoencoder(TINY), SMALL, "fp32", 1, 1)
+    again.model.load_state_dict(embedder.model.state_dict())
+    learn_axes(again, cohort, sections)
+    assert torch.equal(again.model.axes, axes)
+
+
 def test_pooling_looks_where_tokens_change():
     tokens = torch.randn(2, 1, 9, 4).repeat(1, 3, 1, 1)
     tokens[:, :, 5] += torch.tensor([-3.0, 0.0, 3.0])[:, None]  # one place of nine moves
-    found = pooled(tokens)
+    centre, axes = torch.full((4,), 0.5), torch.eye(4)[:, :2]
+    found = pooled(tokens, centre, axes)
+    assert found.shape == (2, 3 * 4 + 2 * 3)
     torch.testing.assert_close(found[:, :4], tokens.mean((1, 2)))
     torch.testing.assert_close(found[:, 4:8], tokens[:, 1, 5], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found[:, 8:], torch.full((2, 4), 6**0.5), atol=1e-3, rtol=1e-3)
-    still = pooled(tokens[:, :1])  # nothing moves: all places count alike
+    torch.testing.assert_close(found[:, 8:12], torch.full((2, 4), 6**0.5), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found[:, 12:15], torch.full((2, 3), 6 / 6.1**0.5), atol=1e-3, rtol=1e-3)
+    z = tokens[:, :, 5, :2] - 0.5
+    for n, (i, j) in enumerate([(0, 0), (0, 1), (1, 1)]):  # of the place that moves
+        by_hand = (z[:, :, i] * z[:, :, j]).mean(1)
+        torch.testing.assert_close(found[:, 15 + n], by_hand / (by_hand.abs() + 0.1).sqrt(), atol=1e-3, rtol=1e-3)
+    still = pooled(tokens[:, :1], centre, axes)  # nothing moves: all places count alike
     torch.testing.assert_close(still[:, 4:8], tokens[:, 0].mean(1))
-    assert still[:, 8:].abs().max() < 1e-5
+    assert still[:, 8:15].abs().max() < 1e-5
 
 
 def test_what_is_hidden_cannot_be_seen():
@@ -852,7 +880,8 @@ def test_attribution_adds_up_to_the_prediction():
     torch.manual_seed(0)
     model = MaskedAutoencoder(TINY, Masking(), 0.3, 0.2)
     embedder = Embedder(model, SMALL, "fp32")
-    heads = MultiTask(48, Tasks(("a", "b")))
+    torch.nn.init.normal_(model.axes, std=0.25)
+    heads = MultiTask(embedder.width, Tasks(("a", "b")))
     torch.nn.init.normal_(heads.heads.weight)
     cine = random_cine()
     picture, places, value = attribution(embedder, heads.eval(), "b", cine, 1, steps=64)
@@ -861,7 +890,7 @@ def test_attribution_adds_up_to_the_prediction():
         clips, peak = embedder.clips(cine, 1)
         standard = model.standardise(torch.from_numpy(clips[:1]).float(), torch.tensor([peak]))
         weights = moving(model.encoder.tokens(standard))[1]
-        empty = pooled(model.encoder.tokens(torch.zeros(1, 8, 32, 32)), weights)[:, None]
+        empty = embedder.pool(model.encoder.tokens(torch.zeros(1, 8, 32, 32)), weights)[:, None]
         base = float(heads(empty, torch.zeros(1, 1, dtype=torch.long))[0][0, 1])
     assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
 
@@ -973,7 +1002,7 @@ def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
     save_model(MaskedAutoencoder(TINY, Masking(), 0.3, 0.2), SMALL, tmp_path / "run" / "weights" / "plain")
     words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
     assert "still missing" in cmr(*words, "--part", "0/2")
-    assert "6 subjects × 48 numbers" in cmr(*words, "--part", "1/2")
+    assert "6 subjects × 320 numbers" in cmr(*words, "--part", "1/2")
     table = pd.read_csv(tmp_path / "e" / "embeddings.csv", dtype={"participant_id": str})
     assert table["participant_id"].tolist() == cohort.subjects["participant_id"].tolist()
     assert "0 shards made now" in cmr(*words)

@@ -12,7 +12,18 @@ from pathlib import Path
 from cmrlib.cohort import Cohort
 from cmrlib.distributed import Together, barrier, join
 from cmrlib.files import write_json
-from cmrlib.heartmae import Design, Flow, Preprocessing, Recipe, flow_shards, pretrain, save_model, section_table
+from cmrlib.heartmae import (
+    Design,
+    Embedder,
+    Flow,
+    Preprocessing,
+    Recipe,
+    flow_shards,
+    learn_axes,
+    pretrain,
+    save_model,
+    section_table,
+)
 from cmrlib.heartmae.distributed import WholeBatchMasks
 from cmrlib.runs import resolve
 from cmrlib.splits import committed_list, split_subjects
@@ -57,6 +68,7 @@ def train(cohort, out, p: dict) -> dict:
                                             [Together(recipe.seed), WholeBatchMasks(recipe.seed)])
         losses[variant] = [list(row) for row in learner.recorder.values]
         if rank == 0:
+            learn_axes(Embedder(models[variant], preprocessing, p["precision"]), cohort, sections)
             save_model(models[variant], preprocessing, Path(out) / "weights" / variant, variant=variant,
                        processes=world, cohort=cohort.description["Name"], synthetic=cohort.synthetic,
                        cohort_digest=cohort.digest)

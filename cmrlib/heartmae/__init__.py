@@ -13,8 +13,8 @@ Where the paper is silent, and what we do:
   all weights decay by .05; weights are averaged over the steps, and the average is kept. Only the rate, the warm-up of
   30 epochs and the decay are printed there; at 100 epochs the warm-up is 15, too;
 * decoder of four blocks, 512 wide, as in the video MAE that it follows; no class token: a clip's feature is the mean
-  over its tokens and, beside it, their mean and their change where the section moves (`pooled`); position embeddings,
-  separate for space and time, start as sines and cosines;
+  over its tokens and, beside it, their mean, their change and their second moments where the section moves (`pooled`);
+  position embeddings, separate for space and time, start as sines and cosines;
 * normalised pixel space: divided by the cine's maximum, then standardised by the training set; `patch_norm`
   standardises each token by itself;
 * a cine shorter than a clip goes round its cycle again; crops are counted in the image's pixels, as there, or in
@@ -41,7 +41,7 @@ from cmrlib.heartmae.comparators import (
 )
 from cmrlib.heartmae.domains import distance_table, domain_distances, domain_map, domain_rows, frechet_distance
 from cmrlib.heartmae.evidence import Blinded, attribution, blinded_table
-from cmrlib.heartmae.features import Embedder, feature_shards, feature_table, make_bags, mean_features
+from cmrlib.heartmae.features import Embedder, feature_shards, feature_table, learn_axes, make_bags, mean_features
 from cmrlib.heartmae.flow import Flow, flow_shards, flow_weights
 from cmrlib.heartmae.heads import Fitted, HeadRecipe, Tasks, fit_heads
 from cmrlib.heartmae.learning import VARIANTS, Recipe, load_model, pretrain, random_model, save_model
@@ -75,7 +75,7 @@ __all__ = [
     "Tasks", "attention_shares", "attribution", "blinded_table", "body_targets", "cardiac_targets",
     "comparator_bags", "disease_table", "disease_targets", "distance_table", "domain_distances", "domain_map",
     "domain_rows", "enough_positives", "error_table", "expert_features", "explained", "feature_shards", "feature_table",
-    "fit_heads", "flow_shards", "flow_weights", "frechet_distance", "gain_pct", "headline", "load_model",
+    "fit_heads", "flow_shards", "flow_weights", "frechet_distance", "gain_pct", "headline", "learn_axes", "load_model",
     "make_bags", "mean_features", "model_bags", "open_embedders", "over_tasks", "predict_all", "pretrain",
     "principal_bags", "random_model", "restoration_table", "restore", "save_model", "section_table", "table_bags",
     "target_frames", "train_variants", "usable",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from cmrlib.heartmae.comparators import COMPARATORS, MotionPicture, NaturalVideo, principal_bags, table_bags
-from cmrlib.heartmae.features import Embedder, feature_shards, make_bags
+from cmrlib.heartmae.features import Embedder, feature_shards, learn_axes, make_bags
 from cmrlib.heartmae.learning import VARIANTS, load_model, random_model, weights_digest
 from cmrlib.heartmae.targets import expert_features
 
@@ -44,6 +44,7 @@ def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFram
             continue
         if name == "random":
             one = Embedder(random_model(first.model), first.preprocessing, first.precision, first.crops, first.times)
+            learn_axes(one, cohort, sections)
         elif name == "pca":
             one = MotionPicture(first.preprocessing)
         else:

@@ -13,14 +13,14 @@ from captum.attr import IntegratedGradients
 
 from cmrlib.cine import Cine
 from cmrlib.heartmae.clips import even_cuts, stored_scale
-from cmrlib.heartmae.features import Embedder, moving, pooled
+from cmrlib.heartmae.features import Embedder, moving
 from cmrlib.heartmae.flow import Flow, flow_weights
 from cmrlib.heartmae.heads import HeadRecipe, MultiTask, Tasks
 from cmrlib.heartmae.study import disease_table, error_table, predict_all
 from cmrlib.heartmae.tokens import patches
 
 
-def attribution(embedder: Embedder, heads: MultiTask, task: str, cine: Cine, k: int, steps: int = 8):
+def attribution(embedder: Embedder, heads: MultiTask, task: str, cine: Cine, k: int, steps: int = 32):
     """(picture (size, size), map (rows, columns of tokens), prediction): what each place of slice k adds to a task.
 
     picture: the first clip's first frame, stored pixels. map: summed over a token's pixels and over time, in SDs of the
@@ -36,7 +36,7 @@ def attribution(embedder: Embedder, heads: MultiTask, task: str, cine: Cine, k: 
         weights = moving(model.encoder.tokens(clip))[1]
 
     def predict(standard):
-        features = pooled(model.encoder.tokens(standard), weights)[:, None]
+        features = embedder.pool(model.encoder.tokens(standard), weights)[:, None]
         return heads(features, torch.full((len(features), 1), kind))[0][:, number]
 
     found = IntegratedGradients(predict).attribute(clip, torch.zeros_like(clip), n_steps=steps, internal_batch_size=1)

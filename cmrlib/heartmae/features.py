@@ -6,11 +6,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.decomposition import PCA
 
 from cmrlib.cine import Cine
 from cmrlib.heartmae.clips import Preprocessing, even_cuts, stored_scale
 from cmrlib.heartmae.network import MaskedAutoencoder
 from cmrlib.heartmae.shards import Shards, subject_jobs
+from cmrlib.progress import with_progress
 
 
 def moving(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,16 +26,29 @@ def moving(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return change, weights / weights.sum(1, keepdim=True)
 
 
-def pooled(tokens: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Tokens of whole clips (n, moments, places, width) → features (n, 3 · width): the mean of all tokens; their mean
-    where the section moves; how much they change over time there.
+def pooled(tokens: torch.Tensor, centre: torch.Tensor, axes: torch.Tensor, weights: torch.Tensor | None = None):
+    """Tokens of whole clips (n, moments, places, width) → features (n, 3 · width + a · (a + 1)): the mean of all
+    tokens; their mean where the section moves; how much they change over time there; and what goes together there along
+    `axes` (width, a) from `centre`: second moments of the change and of the tokens themselves, roots with their sign.
 
     weights: of `moving`, default those of these tokens. The paper does not say how it pools tokens; in a mean alone the
     heart, a few tokens of hundreds, is nearly lost.
     """
     change, own = moving(tokens)
     weights = own if weights is None else weights
-    return torch.cat([tokens.mean((1, 2)), (tokens.mean(1) * weights).sum(1), (change * weights).sum(1)], 1)
+    with torch.autocast(tokens.device.type, enabled=False):
+        along = (tokens - centre) @ axes
+        together = [_second_moments(part, weights) for part in (along - along.mean(1, keepdim=True), along)]
+    first = tokens.mean((1, 2)), (tokens.mean(1) * weights).sum(1), (change * weights).sum(1)
+    return torch.cat([*first, *together], 1)
+
+
+def _second_moments(along, weights):
+    """(n, moments, places, a), weights (n, places, 1) → (n, a · (a + 1) / 2)."""
+    found = torch.einsum("nmpi,nmpj->nij", along * weights[:, None], along) / along.shape[1]
+    rows, columns = torch.triu_indices(*found.shape[1:])
+    found = found[:, rows, columns]
+    return found / (found.abs() + 0.1).sqrt()  # smooth at zero, so that gradients tell what a token adds
 
 
 class Embedder:
@@ -50,7 +65,8 @@ class Embedder:
 
     @property
     def width(self) -> int:
-        return 3 * self.model.design.width
+        a = self.model.axes.shape[1]
+        return 3 * self.model.design.width + a * (a + 1)
 
     def clips(self, cine: Cine, k: int) -> tuple[np.ndarray, float]:
         """((views, frames, size, size) int16, the cine's maximum) of slice k: up to 3 crops × 2 clips."""
@@ -60,15 +76,45 @@ class Embedder:
 
     def infer(self, clips, peak: float) -> np.ndarray:
         """Stored clips (n, frames, size, size) → (n, width) float32; a batch is one section, never more."""
+        with torch.inference_mode():
+            return self.pool(self.tokens(clips, peak)).cpu().numpy()
+
+    def tokens(self, clips, peak: float) -> torch.Tensor:
+        """Stored clips (n, frames, size, size) → (n, moments, places, width of the encoder) float32."""
         device = self.model.mean.device
         clips = torch.from_numpy(np.ascontiguousarray(clips)).to(device)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             standard = self.model.standardise(clips, torch.full((len(clips),), peak, device=device))
-            return pooled(self.model.encoder.tokens(standard).float()).cpu().numpy()
+            return self.model.encoder.tokens(standard).float()
+
+    def pool(self, tokens, weights=None) -> torch.Tensor:
+        """Tokens of whole clips → features, see `pooled`."""
+        return pooled(tokens, self.model.centre, self.model.axes, weights)
 
     def embed(self, cine: Cine, k: int) -> np.ndarray:
         """(views, width) of slice k."""
         return self.infer(*self.clips(cine, k))
+
+
+def learn_axes(embedder: Embedder, cohort, sections: pd.DataFrame, most: int = 300, tokens: int = 20):
+    """Fill the model's `centre` and `axes`: principal axes of its standardised tokens in the training sections.
+
+    From at most so many sections, and of each so many tokens, half of them drawn where it moves. No label is used.
+    """
+    used, known = sections[sections["split"] == "train"], []
+    used = used.iloc[np.linspace(0, len(used) - 1, min(most, len(used))).astype(int)]
+    for n, row in enumerate(with_progress(used.to_dict("records"), "axes", "section")):
+        clips, peak = embedder.clips(cohort.cine(row["cine"]), row["k"])
+        found = embedder.tokens(clips[:1], peak)
+        share = moving(found)[1][0, :, 0].double().cpu().numpy()
+        rng = np.random.default_rng(n)
+        places = rng.choice(len(share), tokens, p=(share / share.sum() + 1 / len(share)) / 2)
+        known.append(found[0, rng.integers(0, found.shape[1], tokens), places].cpu().numpy())
+    known = np.concatenate(known).astype(np.float64)
+    mean, std = known.mean(0), known.std(0) + 1e-6
+    axes = PCA(min(embedder.model.axes.shape[1], *known.shape), svd_solver="full").fit((known - mean) / std).components_
+    embedder.model.centre.copy_(torch.from_numpy(mean))
+    embedder.model.axes[:, : len(axes)].copy_(torch.from_numpy(axes.T / std[:, None]))
 
 
 def cine_features(cine: Cine, slices, embedder) -> dict:
@@ -81,7 +127,7 @@ def open_shards(cohort, embedder, folder, key: str, n_shards: int = 16) -> Shard
     settings = {"weights": key, "cohort": cohort.digest}
     if isinstance(embedder, Embedder):
         settings |= asdict(embedder.preprocessing) | {"precision": embedder.precision, "crops": embedder.crops,
-                                                      "times": embedder.times, "pooling": "all and moving"}
+                                                      "times": embedder.times, "pooling": "all, moving, together"}
     return Shards(folder, "features", settings, n_shards)
 
 

@@ -129,10 +129,15 @@ class Decoder(nn.Module):
         return self.pixels(self.norm(x))
 
 
+AXES = 24
+"""Principal axes of tokens along which features are pooled, see `features.pooled`."""
+
+
 class MaskedAutoencoder(nn.Module):
     """Clips as they are stored → the loss of each (equations 1 and 2).
 
-    mean, std: of the training set's pixels as shares of each cine's maximum; they stay with the weights.
+    mean, std: of the training set's pixels as shares of each cine's maximum; they stay with the weights, as do `centre`
+    (width,) and `axes` (width, a) of its tokens, zero until `features.learn_axes`.
     """
 
     def __init__(self, design: Design, masking: Masking | None = None, mean: float = 0.0, std: float = 1.0):
@@ -141,6 +146,8 @@ class MaskedAutoencoder(nn.Module):
         self.encoder, self.decoder = Encoder(design), Decoder(design)
         self.register_buffer("mean", torch.tensor(float(mean)))
         self.register_buffer("std", torch.tensor(float(std)))
+        self.register_buffer("centre", torch.zeros(design.width))
+        self.register_buffer("axes", torch.zeros(design.width, min(AXES, design.width)))
         self.apply(_start)
 
     def standardise(self, clips, peaks):
