@@ -1,5 +1,6 @@
 """Every model's features of a cohort: pretrained encoders and comparators."""
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,15 @@ def model_bags(cohort, sections, embedders: dict, state) -> dict:
             for name, one in embedders.items()}
 
 
+def untrained(first: Embedder, cohort, sections: pd.DataFrame) -> Embedder:
+    """The same network with random weights; its axes, like a trained one's, from the training sections."""
+    one = Embedder(random_model(first.model), first.preprocessing, first.precision, first.crops, first.times)
+    learn_axes(one, cohort, sections)
+    taught = sections.loc[sections["split"] == "train", ["cine", "k"]].to_csv(index=False)
+    one.key = f"random {first.model.design} {first.preprocessing} {hashlib.blake2b(taught.encode()).hexdigest()}"
+    return one
+
+
 def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFrame, split: pd.Series, state,
                     natural_video="", components: int = 32) -> dict:
     """Comparator → bags; truth: of `cardiac_targets`, for the expert's 18. Raises ValueError for an unknown name."""
@@ -43,13 +53,12 @@ def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFram
             found[name] = table_bags(expert_features(truth), train)
             continue
         if name == "random":
-            one = Embedder(random_model(first.model), first.preprocessing, first.precision, first.crops, first.times)
-            learn_axes(one, cohort, sections)
+            one = untrained(first, cohort, sections)
         elif name == "pca":
             one = MotionPicture(first.preprocessing)
         else:
             one = NaturalVideo(natural_video, first.preprocessing, crops=first.crops, times=first.times)
-        key = f"{name} {first.model.design} {first.preprocessing} {natural_video} {first.crops}×{first.times}"
+        key = one.key if name == "random" else f"{name} {first.model.design} {first.preprocessing} {natural_video} {first.crops}×{first.times}"
         bags = make_bags(feature_shards(cohort, sections, one, state, key), sections)
         found[name] = principal_bags(bags, train, components) if name == "pca" else bags
     return found
