@@ -14,6 +14,7 @@ import torch
 from fastai.callback.core import Callback
 from sklearn.linear_model import RidgeCV
 
+from cmrlib import heartmae
 from cmrlib.cine import Cine
 from cmrlib.heartmae import (
     Blinded,
@@ -547,6 +548,18 @@ def test_variants_start_from_the_plain_model(cohort, sections, tmp_path):
         pretrain(cohort, sections, SMALL, TINY, "flow", FAST)
     with pytest.raises(ValueError, match="unknown variant 'mae'"):
         pretrain(cohort, sections, SMALL, TINY, "mae", FAST)
+
+
+def test_checkpoints_of_other_code_are_left_alone(cohort, sections, tmp_path, monkeypatch):
+    target = pd.Series(np.arange(6.0), cohort.subjects["participant_id"])
+    asked = cohort, sections, SMALL, TINY, FAST, ["plain", "tube"], tmp_path, None, target, (0.3, 1.0)
+    train_variants(*asked)
+    (old,) = tmp_path.glob("snapshots_*")
+    for file in old.iterdir():
+        file.write_bytes(b"of a network that is no more")
+    for module in ("learning", "pretraining"):
+        monkeypatch.setattr(f"cmrlib.heartmae.{module}.MODULES", (heartmae.network,))
+    assert train_variants(*asked).starts["epoch"].tolist() == [1, 3]
 
 
 def test_nobody_to_validate_on_is_said(cohort, sections):

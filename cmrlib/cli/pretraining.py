@@ -7,6 +7,7 @@ is for the parameter `pretrained` of 08_heartmae_predict, as a run of 07 is. Sta
 """
 
 import argparse
+from copy import deepcopy
 from pathlib import Path
 
 from cmrlib.cohort import Cohort
@@ -68,8 +69,9 @@ def train(cohort, out, p: dict) -> dict:
                                             [Together(recipe.seed), WholeBatchMasks(recipe.seed)])
         losses[variant] = [list(row) for row in learner.recorder.values]
         if rank == 0:
-            learn_axes(Embedder(models[variant], preprocessing, p["precision"]), cohort, sections)
-            save_model(models[variant], preprocessing, Path(out) / "weights" / variant, variant=variant,
+            kept = deepcopy(models[variant])  # what others start from is alike in all processes
+            learn_axes(Embedder(kept, preprocessing, p["precision"]), cohort, sections)
+            save_model(kept, preprocessing, Path(out) / "weights" / variant, variant=variant,
                        processes=world, cohort=cohort.description["Name"], synthetic=cohort.synthetic,
                        cohort_digest=cohort.digest)
             write_json(losses, Path(out) / "losses.json")

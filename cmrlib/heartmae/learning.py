@@ -22,6 +22,9 @@ from cmrlib.weights import load_weights, save_weights
 VARIANTS = {"plain": "MAE-ViT", "mask95": "MAE-95", "tube": "MAE-tube", "flow": "HeartMAE"}
 """The paper's four models, in the order of its tables."""
 
+MODULES = (cine, clips, masking, tokens, network, training, sys.modules[__name__])
+"""Whose source a training's checkpoints depend on."""
+
 MASKINGS = {"plain": Masking(0.9), "mask95": Masking(0.95), "tube": Masking(0.9, "tube"), "flow": Masking(0.9)}
 
 
@@ -104,8 +107,7 @@ def pretrain(cohort, sections, preprocessing: Preprocessing, design: Design, var
     settings |= {"flow": flow.folder.name} if hasattr(flow, "folder") else {}
     settings |= {"start_from": _fingerprint(start_from)} if start_from is not None else {}
     if checkpoint is not None and Path(checkpoint).is_dir():
-        modules = (cine, clips, masking, tokens, network, training, sys.modules[__name__])
-        checkpoint = job_file(checkpoint, f"heartmae_{variant}", settings, modules)
+        checkpoint = job_file(checkpoint, f"heartmae_{variant}", settings, MODULES)
     if recipe.accumulate > 1:
         callbacks = [*callbacks, GradientAccumulation(recipe.accumulate * recipe.batch_size)]
     epochs = recipe.epochs if variant == "plain" else recipe.variant_epochs

@@ -1,7 +1,6 @@
 """All variants of one seed, each a resumable job: the plain model first, the others from the best of its
 checkpoints."""
 
-import hashlib
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,12 @@ from fastai.callback.core import Callback
 from sklearn.linear_model import RidgeCV
 
 from cmrlib.files import atomic
-from cmrlib.heartmae.clips import Preprocessing
+from cmrlib.heartmae.clips import Preprocessing, rows_digest
 from cmrlib.heartmae.features import Embedder
-from cmrlib.heartmae.learning import Recipe, pretrain
+from cmrlib.heartmae.learning import MODULES, Recipe, pretrain
 from cmrlib.heartmae.network import Design, MaskedAutoencoder
 from cmrlib.progress import with_progress
-from cmrlib.training import AveragedWeights
+from cmrlib.training import AveragedWeights, job_file
 
 
 @dataclass
@@ -67,7 +66,8 @@ def train_variants(cohort, sections, preprocessing: Preprocessing, design: Desig
     epochs = sorted({max(1, round(share * recipe.epochs)) for share in shares}) if target is not None else []
     keep = None
     if epochs and state is not None and len(variants) > 1:
-        keep = Snapshots(Path(state) / f"snapshots_{_name(cohort, sections, preprocessing, design, recipe)}", epochs)
+        given = {"cohort": cohort.digest, "sections": rows_digest(sections), "told": (preprocessing, design, recipe)}
+        keep = Snapshots(job_file(state, "snapshots", given, MODULES).with_suffix(""), epochs)
     for variant in sorted(variants, key=lambda name: name != "plain"):
         start = None if variant == "plain" else _start(done, cohort, sections, preprocessing, keep, target)
         model, learner = pretrain(cohort, sections, preprocessing, design, variant, recipe, state,
@@ -78,11 +78,6 @@ def train_variants(cohort, sections, preprocessing: Preprocessing, design: Desig
                          np.nan, "seed": recipe.seed} for n, row in enumerate(learner.recorder.values)]
         done.minutes += getattr(learner, "training_seconds", lambda: 0.0)() / 60
     return done
-
-
-def _name(cohort, sections, *settings):
-    text = repr((cohort.digest, sections.to_csv(index=False), settings))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _start(done, cohort, sections, preprocessing, keep, target):
