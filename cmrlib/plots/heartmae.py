@@ -174,7 +174,7 @@ def blinded_figure(table, labels: dict, synthetic: bool):
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
     ax.axhline(table["chance"].iloc[0], color="#999999", lw=1, ls="--")
     ax.set(ylabel=table["measure"].iloc[0])
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=8, ncols=3)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=8, ncols=3)
     return mark_synthetic(figure, synthetic)
 
 
