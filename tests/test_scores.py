@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
     weights = folder / "08_heartmae_predict" / "weights"
     heartmae.save_model(heartmae.MaskedAutoencoder(design, heartmae.Masking()), heartmae.Preprocessing(32, 8, 48, 64),
                         weights / "flow", synthetic=False, cohort="people")
-    heads = MultiTask(48, heartmae.Tasks(("lvef_pct", "laef_pct", "lvm_g")))  # of no training: everyone's mean
+    heads = MultiTask(320, heartmae.Tasks(("lvef_pct", "laef_pct", "lvm_g")))  # of no training: everyone's mean
     heads.target_mean.copy_(torch.tensor([61.5, 40.25, 120.0]))
     heartmae.Fitted(heads).save(weights / "heads", encoder="flow")
     auc = pd.DataFrame([("rf", 0.6, 0.5, 0.7, 50), ("siam25", 0.88, 0.8, 0.95, 50)],
