@@ -1,10 +1,10 @@
 """Every model's features of a cohort: pretrained encoders and comparators."""
 
-import hashlib
 from pathlib import Path
 
 import pandas as pd
 
+from cmrlib.heartmae.clips import rows_digest
 from cmrlib.heartmae.comparators import COMPARATORS, MotionPicture, NaturalVideo, principal_bags, table_bags
 from cmrlib.heartmae.features import Embedder, feature_shards, learn_axes, make_bags
 from cmrlib.heartmae.learning import VARIANTS, load_model, random_model, weights_digest
@@ -37,8 +37,7 @@ def untrained(first: Embedder, cohort, sections: pd.DataFrame) -> Embedder:
     """The same network with random weights; its axes, like a trained one's, from the training sections."""
     one = Embedder(random_model(first.model), first.preprocessing, first.precision, first.crops, first.times)
     learn_axes(one, cohort, sections)
-    taught = sections.loc[sections["split"] == "train", ["cine", "k"]].to_csv(index=False)
-    one.key = f"random {first.model.design} {first.preprocessing} {hashlib.blake2b(taught.encode()).hexdigest()}"
+    one.key = f"random {first.model.design} {first.preprocessing} {rows_digest(sections[sections['split'] == 'train'])}"
     return one
 
 
