@@ -18,8 +18,11 @@ class TwoViewNorm(nn.BatchNorm1d):
     """Batch norm that trains on two views, one after the other in a batch: each is normalised as if it came alone."""
 
     def forward(self, x):
-        return torch.cat([super(TwoViewNorm, self).forward(view) for view in x.chunk(2)]) if self.training else (
-            super().forward(x))
+        return _view_by_view(super().forward, x) if self.training else super().forward(x)
+
+
+def _view_by_view(norm, x):
+    return torch.cat([norm(view) for view in x.chunk(2)])
 
 
 class Encoder(nn.Module):
@@ -44,17 +47,25 @@ class Encoder(nn.Module):
 
     def features(self, x) -> torch.Tensor:
         """(b, frames, rows, columns) → (b, 8 · width, rows / 32, columns / 32)."""
-        return self.layer4[1](self.before_last(x))
+        return self.layer4(self.before_last_stage(x))
 
-    def before_last(self, x) -> torch.Tensor:
-        """What the last residual block sees."""
+    def before_last_stage(self, x) -> torch.Tensor:
+        """What `layer4` sees."""
         if x.shape[1] != self.frames:
             raise ValueError(f"the encoder takes {self.frames} frames as channels, got {x.shape[1]}")
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
-        return self.layer4[0](self.layer3(self.layer2(self.layer1(x))))
+        return self.layer3(self.layer2(self.layer1(x)))
 
     def forward(self, x):
         return self.features(x).mean((2, 3))
+
+    def pair(self, one, other) -> torch.Tensor:
+        """(b, frames, rows, columns) twice → (2b, 8 · width): each batch as it would come out alone. The last stage,
+        where pixels are few and weights many, takes them together, and its weights are read half as often."""
+        x = torch.cat([self.before_last_stage(one), self.before_last_stage(other)])
+        for block in self.layer4:
+            x = _block_of_two(block, x)
+        return x.mean((2, 3))
 
     def freeze_all_but(self, last: str = "block") -> "Encoder":
         """Only the last residual block still learns, or the last stage, which is two of them; batch norm of all others
@@ -73,6 +84,19 @@ class Encoder(nn.Module):
         for module in self.frozen:
             module.eval()
         return self
+
+
+def _block_of_two(block: BasicBlock, x):
+    """A residual block for two batches, one after the other in x; where norms train, each batch by itself."""
+    def normalised(norm, x):
+        return _view_by_view(norm, x) if norm.training else norm(x)
+
+    out = F.relu(normalised(block.bn1, block.conv1(x)))
+    out = normalised(block.bn2, block.conv2(out))
+    if block.downsample is not None:
+        conv, norm = block.downsample
+        x = normalised(norm, conv(x))
+    return F.relu(out + x)
 
 
 def _stage(inward, outward, stride):
@@ -102,8 +126,7 @@ class BarlowTwins(nn.Module):
         self.projector = perceptron([8 * encoder.width, projector, projector, projector], norm=True)
 
     def forward(self, one, other):
-        seen = torch.cat([self.encoder(one), self.encoder(other)])  # the projector's many weights are used once
-        return torch.stack(self.projector(seen).chunk(2), 1)
+        return torch.stack(self.projector(self.encoder.pair(one, other)).chunk(2), 1)
 
 
 class Siamese(nn.Module):
@@ -114,12 +137,7 @@ class Siamese(nn.Module):
         self.encoder = encoder
 
     def forward(self, one, other):
-        if self.encoder.layer4[0] in self.encoder.frozen:  # its batch norm too, so both cines go together
-            last = self.encoder.layer4[1]
-            seen = [last(x).mean((2, 3)) for x in self.encoder.before_last(torch.cat([one, other])).chunk(2)]
-        else:
-            seen = [self.encoder(one), self.encoder(other)]
-        return F.normalize(torch.stack(seen, 1).float(), dim=2)
+        return F.normalize(torch.stack(self.encoder.pair(one, other).chunk(2), 1).float(), dim=2)
 
 
 class Classifier(nn.Module):
@@ -144,7 +162,7 @@ class Joint(nn.Module):
         self.head = Classifier(twins.encoder, hidden, dropout).head
 
     def forward(self, one, other):
-        seen = torch.cat([self.encoder(one), self.encoder(other)])
+        seen = self.encoder.pair(one, other)
         return torch.stack(torch.cat([self.projector(seen), self.head(seen)], 1).chunk(2), 1)
 
     def classifier(self) -> Classifier:
