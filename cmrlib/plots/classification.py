@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.style import epoch_axis, mark_synthetic
 
 
 def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = "", bounds=None):
@@ -92,7 +92,7 @@ def loss_panels(table, synthetic: bool):
         checked = part.dropna(subset=["validation"])
         ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", ms=3, label="watched subjects")
         ax.set_title(name, fontsize=8)
-        ax.set_xlabel("epoch")
+        epoch_axis(ax)
     axes[0, 0].set_ylabel("loss")
     axes[0, 0].legend(frameon=False, fontsize=7)
     return mark_synthetic(figure, synthetic)

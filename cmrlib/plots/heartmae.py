@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.style import epoch_axis, mark_synthetic
 
 GRAY = {"cmap": "gray", "interpolation": "nearest"}
 PALETTE = {"mean": "#bbbbbb", "random": "#999999", "pca": "#CC79A7", "expert": "#E69F00", "natural": "#56B4E9",
@@ -60,7 +60,8 @@ def pretraining_curves(losses, labels: dict, synthetic: bool):
             checked = part.dropna(subset=["validation"])
             ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", ms=3,
                     label="validation subjects" if first else None)
-        ax.set(title=labels.get(variant, variant), xlabel="epoch")
+        ax.set_title(labels.get(variant, variant))
+        epoch_axis(ax)
     axes[0, 0].set_ylabel("loss on hidden pixels")
     axes[0, -1].legend(frameon=False, fontsize=8)
     return mark_synthetic(figure, synthetic)

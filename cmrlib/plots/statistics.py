@@ -5,7 +5,7 @@ import numpy as np
 import seaborn as sns
 
 from cmrlib.anatomy import COLOURS, NAMES, STRUCTURES
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.style import epoch_axis, mark_synthetic
 
 
 def overlap_strips(table, ax, y="dice"):
@@ -93,7 +93,8 @@ def loss_curves(table, synthetic: bool):
             checked = part.dropna(subset=["validation"])
             name = {"label": "validation subjects"} if name else {}
             ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", **name)
-        ax.set(title=view, xlabel="epoch")
+        ax.set_title(view)
+        epoch_axis(ax)
     axes[0, 0].set_ylabel("loss")
     axes[0, -1].legend(frameon=False)
     return mark_synthetic(figure, synthetic)

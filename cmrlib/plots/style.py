@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.ticker import MaxNLocator
 
 
 def use_style():
@@ -17,3 +18,9 @@ def mark_synthetic(figure, synthetic: bool):
         # just above the figure, where no label can lie; saving crops to what is drawn
         figure.text(1, 1.01, "phantom (synthetic hearts)", ha="right", va="bottom", fontsize=8, color="#666666")
     return figure
+
+
+def epoch_axis(ax):
+    """Epochs from left to right; there is none between two others."""
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
