@@ -85,18 +85,23 @@ def confidence(table, rho, synthetic: bool):
 def loss_curves(table, synthetic: bool):
     """Loss over epochs, a panel a view; columns view, fold, epoch, train, validation. Returns the figure."""
     views = table["view"].unique()
-    figure, axes = plt.subplots(1, len(views), figsize=(3.6 * len(views), 2.8), squeeze=False, sharey=True)
-    for ax, view in zip(axes[0], views):
+    columns = min(4, len(views))
+    lines = -(-len(views) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 2.8 * lines), squeeze=False, sharey=True)
+    for ax in axes.flat[len(views):]:
+        ax.set_axis_off()
+    for ax, view in zip(axes.flat, views):
         for fold, part in table[table["view"] == view].groupby("fold"):
-            name = {"label": "training crops"} if fold == table["fold"].min() else {}
+            name = {"label": "training"} if fold == table["fold"].min() else {}
             ax.plot(part["epoch"], part["train"], color="C0", **name)
             checked = part.dropna(subset=["validation"])
             name = {"label": "validation subjects"} if name else {}
             ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", **name)
         ax.set_title(view)
         epoch_axis(ax)
-    axes[0, 0].set_ylabel("loss")
-    axes[0, -1].legend(frameon=False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("loss")
+    axes[0, columns - 1].legend(frameon=False)
     return mark_synthetic(figure, synthetic)
 
 

@@ -23,4 +23,4 @@ def mark_synthetic(figure, synthetic: bool):
 def epoch_axis(ax):
     """Epochs from left to right; there is none between two others."""
     ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
