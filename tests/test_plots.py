@@ -224,7 +224,17 @@ def test_losses_have_a_panel_a_view(synthetic):
     assert other.tolist() == [[1, 4], [2, 4], [3, 4]] and len(figure.axes[1].lines) == 2
     assert figure.axes[1].get_xlabel() == "epoch" and (MARK in texts(figure)) == synthetic
     names = [t.get_text() for t in figure.axes[-1].get_legend().get_texts()]
-    assert names == ["training crops", "validation subjects"]
+    assert names == ["training", "validation subjects"]
+
+
+def test_one_epoch_has_one_tick_and_many_panels_go_on_below():
+    table = pd.DataFrame({"view": list("abcde"), "epoch": 1, "train": 2.0, "validation": 1.0, "fold": 0})
+    figure = plots.loss_curves(table, True)
+    shown = [ax for ax in figure.axes if ax.axison]
+    first, fifth = (ax.get_position() for ax in (shown[0], shown[4]))
+    assert len(shown) == 5 and fifth.y1 < first.y0
+    low, high = shown[0].get_xlim()
+    assert [tick for tick in shown[0].get_xticks() if low <= tick <= high] == [1]
 
 
 def test_confidence_against_dice():
