@@ -40,14 +40,16 @@ def barlow_speedup(arguments) -> dict:
 
 
 class ViewByView(torch.nn.Module):
-    """Each view through encoder and projector by itself, as published."""
+    """Each view through encoder and projector by itself, as published, with torch's own layers."""
 
     def __init__(self, model):
         super().__init__()
-        self.encoder, self.projector = model.encoder, deepcopy(getattr(model, "projector", torch.nn.Identity()))
-        for part in self.projector.modules():
-            if isinstance(part, torch.nn.BatchNorm1d):
-                part.__class__ = torch.nn.BatchNorm1d
+        self.encoder = deepcopy(model.encoder)
+        self.projector = deepcopy(getattr(model, "projector", torch.nn.Identity()))
+        for part in self.modules():
+            for plain in (torch.nn.BatchNorm1d, torch.nn.Conv2d):
+                if isinstance(part, plain):
+                    part.__class__ = plain
 
     def forward(self, one, other):
         return torch.stack([self.projector(self.encoder(view)) for view in (one, other)], 1)
