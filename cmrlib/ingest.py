@@ -138,7 +138,7 @@ def _executor(workers, read):
     context = get_context("forkserver")
     callables = [getattr(read, "func", read), *filter(callable, getattr(read, "keywords", {}).values())]
     context.set_forkserver_preload([__name__, *(one.__module__ for one in callables)])  # imported once, not per worker
-    return ProcessPoolExecutor(workers, context, _end_with_parent)
+    return ProcessPoolExecutor(workers, context, end_with_parent)
 
 
 def _alone(label, item, read, dest) -> str:
@@ -166,8 +166,9 @@ def _started(dest, label) -> Path:
     return Path(dest) / ".ingest" / f"{label}.started"
 
 
-def _end_with_parent():
-    """End this worker when the ingest is killed: a survivor would wait for ever, and write into the next run."""
+def end_with_parent():
+    """Let this process end when the one that started it is killed: a survivor would wait for ever, or write into the
+    next run."""
     def wait():
         parent_process().join()
         os._exit(1)

@@ -499,6 +499,26 @@ def test_a_finished_job_is_found_and_an_interrupted_one_goes_on(found, trained, 
     assert len(list(folder.glob("sslhf_restore_*.best.pt"))) == 2
 
 
+def test_trainings_side_by_side_are_those_one_after_the_other(found, hearts, labels, tmp_path, capsys):
+    split = sslhf.patient_split(hearts.subjects, labels, 0)
+    fewer = sslhf.patient_split(hearts.subjects, labels, 0, most=4)
+    jobs = [(found, split, method, SMALL, 1, tmp_path, False) for method in ("sslhf", "scratch")]
+    jobs.append((found, fewer, "sslhf", SMALL, 1, tmp_path, True))
+    torch.set_num_threads(2)
+    try:
+        sslhf.train_ahead(jobs, 2)
+    finally:
+        torch.set_num_threads(1)
+    said = capsys.readouterr().out
+    assert "without stage one, classification" in said
+    made = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = [sslhf.train_method(*job)[0] for job in jobs]
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == made, "trained again"
+    alone = sslhf.train_method(found, split, "sslhf", SMALL, 1, tmp_path / "alone")[0]
+    for name, value in alone.model.state_dict().items():
+        assert torch.equal(value, again[0].model.state_dict()[name]), name
+
+
 def test_the_rate_is_halved_by_epochs(found, hearts, labels, monkeypatch):
     seen, plain = [], HalvedRate.before_batch
 

@@ -80,6 +80,7 @@ from cmrlib.sslhf.study import (
     study_table,
     tested,
     tested_by_ef,
+    train_ahead,
     train_method,
 )
 from cmrlib.sslhf.transformations import KINDS, Transformations, neighbour_average
@@ -92,6 +93,6 @@ __all__ = [
     "labelled", "lv_slices", "make_hearts", "mean_roc", "measured_by_network", "moments", "neighbour_average",
     "paired_table", "patch_table", "patient_split", "pick_cases", "predict_groups", "pretrain", "restoration_errors",
     "restoration_learner", "restoration_metrics", "restoration_rows", "restoration_table", "restored_pictures",
-    "score_patches", "section_patch", "study_metrics", "study_table", "tested", "tested_by_ef", "train_method",
-    "transformed_pictures", "weighted_bce",
+    "score_patches", "section_patch", "study_metrics", "study_table", "tested", "tested_by_ef", "train_ahead",
+    "train_method", "transformed_pictures", "weighted_bce",
 ]

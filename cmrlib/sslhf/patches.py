@@ -174,7 +174,11 @@ class Patches:
                 for n, row in enumerate(with_progress(table.to_dict("records"), "patches", "slice")):
                     store[n] = as_stored(section_patch(cohort.cine(row["cine"]), row["k"], preprocessing))
                 store.flush()
-        return cls(np.load(path, mmap_mode="r"), table, preprocessing, digest)
+        return _opened(path, table, preprocessing, digest)
+
+    def __reduce__(self):
+        """Another process gets the file's name, not the pixels."""
+        return _opened, (self.pixels.filename, self.table, self.preprocessing, self.digest)
 
     def clip(self, row: int) -> np.ndarray:
         """(frames, size, size) float32, z-scored."""
@@ -183,6 +187,10 @@ class Patches:
     def side(self, split: pd.Series, side: str) -> pd.DataFrame:
         """The rows of `table` whose patients stand on one side of a split."""
         return self.table[self.table["participant_id"].map(split) == side]
+
+
+def _opened(path, table, preprocessing, digest):
+    return Patches(np.load(path, mmap_mode="r"), table, preprocessing, digest)
 
 
 def as_stored(patch) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement import bootstrap, choose_threshold, roc_pr
-from cmrlib.sslhf.learning import Setup, classify, pretrain
+from cmrlib.sidebyside import side_by_side
+from cmrlib.sslhf.learning import Setup, classify, pretrain, restoration_rows
 from cmrlib.sslhf.patches import Patches
 from cmrlib.sslhf.prediction import HeartFailure, auc, by_patient, score_patches
 
@@ -43,11 +44,9 @@ def kinds_of(method: str, kinds) -> tuple[str, ...]:
 def train_method(found: Patches, split: pd.Series, method: str, setup: Setup, seed: int, folder=None,
                  unlabelled: bool = False):
     """(HeartFailure, {stage: learner}) of one row of the tables: its jobs, and thresholds from validation patients."""
-    kinds, learners = kinds_of(method, setup.transformations.kinds), {}
-    if kinds:
-        task = replace(setup.transformations, kinds=kinds)
-        learners["restoration"] = pretrain(found, split, replace(setup, transformations=task), seed, folder,
-                                           unlabelled, f"{METHODS[method]}, restoration, seed {seed}")
+    learners = {}
+    if kinds_of(method, setup.transformations.kinds):
+        learners["restoration"] = _restoration(found, split, method, setup, seed, folder, unlabelled)
     comparator = method if method in ("resnet50", "densenet121") else ""
     learners["classification"] = classify(found, split, setup, seed, folder, learners.get("restoration"), comparator,
                                           f"{METHODS[method]}, classification, seed {seed}")
@@ -58,6 +57,34 @@ def train_method(found: Patches, split: pd.Series, method: str, setup: Setup, se
     model.patch_threshold = choose_threshold(checked["label"], checked["score"], "youden")
     model.threshold = choose_threshold(patients["label"], patients["score"], "youden")
     return model, learners
+
+
+def _restoration(found, split, method, setup, seed, folder, unlabelled):
+    """Stage one of a method."""
+    task = replace(setup.transformations, kinds=kinds_of(method, setup.transformations.kinds))
+    return pretrain(found, split, replace(setup, transformations=task), seed, folder, unlabelled,
+                    f"{METHODS[method]}, restoration, seed {seed}")
+
+
+def train_ahead(jobs, processes: int):
+    """Train what `train_method` will be asked for, several jobs at a time: each is then found finished in its folder.
+
+    jobs: arguments of `train_method`, a tuple each. Methods that share a stage one wait for it; meanwhile those without
+    one are trained.
+    """
+    restorations, others, waiting = {}, [], []
+    for found, split, method, setup, seed, folder, unlabelled in jobs:
+        job = found, split, method, setup, seed, folder, unlabelled
+        kinds = kinds_of(method, setup.transformations.kinds)
+        if not kinds:
+            others.append((train_method, job))
+            continue
+        people = tuple(sorted(set(restoration_rows(found, split, unlabelled)["participant_id"])))
+        restorations.setdefault((kinds, people, seed), (_restoration, job))
+        waiting.append((train_method, job))
+    for together in ([*restorations.values(), *others], waiting):
+        if together:
+            side_by_side(together, processes)
 
 
 def tested(found: Patches, split: pd.Series, model: HeartFailure, **keys) -> pd.DataFrame:

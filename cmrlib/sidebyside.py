@@ -1,0 +1,79 @@
+"""Trainings side by side, each in a process of its own: small networks gain little from a second processor thread, and
+two of them at once everything."""
+
+import os
+import queue
+import sys
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from threading import Thread
+
+import torch
+
+from cmrlib.ingest import end_with_parent
+from cmrlib.training import set_threads_and_seed
+
+
+def side_by_side(jobs, processes: int):
+    """Call `function(*arguments)` for every (function, arguments) of jobs, `processes` at a time, with this process's
+    processor threads shared out among them; what they return is dropped.
+
+    For trainings that leave a checkpoint: who asks for one afterwards finds it. What they print is printed here. Does
+    nothing where fewer than two would run at once, or on a GPU: who asks then trains. Raises the first error of a job
+    and ends the others, which go on from their checkpoints the next time.
+    """
+    processes = min(processes, len(jobs), torch.get_num_threads())
+    if processes < 2 or torch.cuda.is_available():
+        return
+    context = get_context("forkserver")
+    context.set_forkserver_preload(sorted({function.__module__ for function, _ in jobs}))  # torch is imported once
+    lines, stop, threads = context.Queue(), context.Event(), torch.get_num_threads() // processes
+    with ProcessPoolExecutor(processes, context, _begin, (lines, stop, threads)) as pool:
+        waiting = {pool.submit(_call, function, arguments) for function, arguments in jobs}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
+                _show(lines)
+                for one in done:
+                    one.result()
+        except BrokenProcessPool:
+            raise MemoryError(f"the system ended one of {processes} trainings side by side, most likely for want of "
+                              "memory: set `workers` to 1 and start again; they go on from their checkpoints") from None
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _begin(lines, stop, threads):
+    """A process's first act: its share of the threads, its prints to `lines`, and no life beyond that of its parent."""
+    end_with_parent()
+    Thread(target=lambda: stop.wait() and os._exit(1), daemon=True).start()
+    sys.stdout = _Lines(lines)
+    set_threads_and_seed(0, threads)
+
+
+def _call(function, arguments):
+    function(*arguments)
+
+
+class _Lines:
+    """Standard output that another process prints."""
+
+    def __init__(self, lines):
+        self.lines = lines
+
+    def write(self, text):
+        self.lines.put(text)
+
+    def flush(self):
+        pass
+
+
+def _show(lines):
+    while True:
+        try:
+            print(lines.get_nowait(), end="", flush=True)
+        except queue.Empty:
+            return
