@@ -16,8 +16,8 @@ from cmrlib.training import set_threads_and_seed
 
 
 def side_by_side(jobs, processes: int):
-    """Call `function(*arguments)` for every (function, arguments) of jobs, `processes` at a time, with this process's
-    processor threads shared out among them; what they return is dropped.
+    """Call every job, a functools.partial, `processes` at a time, with this process's processor threads shared out
+    among them; what they return is dropped.
 
     For trainings that leave a checkpoint: who asks for one afterwards finds it. What they print is printed here. Does
     nothing where fewer than two would run at once, or on a GPU: who asks then trains. Raises the first error of a job
@@ -27,10 +27,10 @@ def side_by_side(jobs, processes: int):
     if processes < 2 or torch.cuda.is_available():
         return
     context = get_context("forkserver")
-    context.set_forkserver_preload(sorted({function.__module__ for function, _ in jobs}))  # torch is imported once
+    context.set_forkserver_preload(sorted({job.func.__module__ for job in jobs}))  # torch is imported once
     lines, stop, threads = context.Queue(), context.Event(), torch.get_num_threads() // processes
     with ProcessPoolExecutor(processes, context, _begin, (lines, stop, threads)) as pool:
-        waiting = {pool.submit(_call, function, arguments) for function, arguments in jobs}
+        waiting = {pool.submit(_call, job) for job in jobs}
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
@@ -54,8 +54,8 @@ def _begin(lines, stop, threads):
     set_threads_and_seed(0, threads)
 
 
-def _call(function, arguments):
-    function(*arguments)
+def _call(job):
+    job()
 
 
 class _Lines:

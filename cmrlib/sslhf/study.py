@@ -1,6 +1,7 @@
 """The paper's tables: five folds by patient, every ablation and comparator on the same patients, paired intervals."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -73,15 +74,15 @@ def train_ahead(jobs, processes: int):
     one are trained.
     """
     restorations, others, waiting = {}, [], []
-    for found, split, method, setup, seed, folder, unlabelled in jobs:
-        job = found, split, method, setup, seed, folder, unlabelled
+    for job in jobs:
+        found, split, method, setup, seed, _, unlabelled = job
         kinds = kinds_of(method, setup.transformations.kinds)
         if not kinds:
-            others.append((train_method, job))
+            others.append(partial(train_method, *job))
             continue
         people = tuple(sorted(set(restoration_rows(found, split, unlabelled)["participant_id"])))
-        restorations.setdefault((kinds, people, seed), (_restoration, job))
-        waiting.append((train_method, job))
+        restorations.setdefault((kinds, people, seed), partial(_restoration, *job))
+        waiting.append(partial(train_method, *job))
     for together in ([*restorations.values(), *others], waiting):
         if together:
             side_by_side(together, processes)
