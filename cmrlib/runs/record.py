@@ -115,8 +115,8 @@ QUOTED = [
     ("full_05_cussp", "gap_closed", "phantom, mitral regurgitation, SIAM-25, of the way from floor to ceiling", 2),
     *[("full_06_sslhf", metric, f"phantom, heart failure, {name}, AUC of patients", 3)
       for metric, name in (("patient_auc", "SSLHF"), ("scratch_patient_auc", "the same from scratch"))],
-    *[("full_06_sslhf", f"more_few{n}_gain", f"phantom, heart failure, {what}, 120 other patients: gain in AUC", 3)
-      for n, what in ((12, "12 labels drawn five times"), (110, "110 labels"))],
+    *[("full_06_sslhf", f"more_few{n}_gain", f"phantom, heart failure, {what}, 180 other patients: gain in AUC", 3)
+      for n, what in ((12, "12 labels drawn four times"), (110, "110 labels"))],
     *[("valve_real_05_cussp", metric, f"phantoms' network, Kaggle 4CH, valve centre, {name} (% of the annulus)", 1)
       for metric, name in (("valve_centre_pct_dsb2015", "mean error"), ("valve_centre_pct_dsb2015_median", "median"))],
     ("heart_failure_06_sslhf", "acdc_groups_acc", "ACDC, five groups by a forest on experts' masks, accuracy", 3),
