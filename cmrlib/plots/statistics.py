@@ -151,17 +151,17 @@ def segment_heatmap(table):
 def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
     """Mean Dice (or what `ylabel` says) over the number of labelled subjects, both starts with intervals; of
     `ternausnet.gains`. Returns the figure."""
-    figure, ax = plt.subplots(figsize=(4.6, 3.2))
+    figure, ax = plt.subplots(figsize=(max(4.6, 1.6 * len(table)), 3.6))
     for shift, name in ((-0.01, "scratch"), (0.01, "pretrained")):
         errors = np.abs(table[[f"{name}_low", f"{name}_high"]].T.to_numpy() - table[name].to_numpy())
         ax.errorbar(table["labelled"] * (1 + shift), table[name], errors, marker="o", capsize=3, label=name)
-    for row in table.itertuples():
-        ax.annotate(f"{row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f})", (row.labelled, row.scratch),
-                    textcoords="offset points", xytext=(4, -14), fontsize=8)
-    ax.set(xlabel="labelled subjects", ylabel=ylabel, xscale="log", xticks=table["labelled"])
-    ax.set_xticks(table["labelled"], [str(n) for n in table["labelled"]])
+    gains = [f"{row.labelled}\n{row.gain:+.3f}\n({row.gain_low:+.3f} to {row.gain_high:+.3f})"
+             for row in table.itertuples()]
+    ax.set(xlabel="labelled subjects, and what pretraining gains", ylabel=ylabel, xscale="log")
+    ax.set_xticks(table["labelled"], gains, fontsize=8)
     ax.minorticks_off()
-    ax.legend(frameon=False)
+    ax.margins(x=0.15)
+    ax.legend(frameon=False, loc="lower right")
     return mark_synthetic(figure, synthetic)
 
 
