@@ -1,6 +1,7 @@
 """Trainings side by side, each in a process of its own: small networks gain little from a second processor thread, and
 two of them at once everything."""
 
+import io
 import os
 import queue
 import sys
@@ -27,7 +28,7 @@ def side_by_side(jobs, processes: int):
     if processes < 2 or torch.cuda.is_available():
         return
     context = get_context("forkserver")
-    context.set_forkserver_preload(sorted({job.func.__module__ for job in jobs}))  # torch is imported once
+    context.set_forkserver_preload([__name__, *sorted({job.func.__module__ for job in jobs})])  # imported once
     lines, stop, threads = context.Queue(), context.Event(), torch.get_num_threads() // processes
     with ProcessPoolExecutor(processes, context, _begin, (lines, stop, threads)) as pool:
         waiting = {pool.submit(_call, job) for job in jobs}
@@ -44,6 +45,7 @@ def side_by_side(jobs, processes: int):
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    _show(lines)
 
 
 def _begin(lines, stop, threads):
@@ -58,22 +60,22 @@ def _call(job):
     job()
 
 
-class _Lines:
-    """Standard output that another process prints."""
+class _Lines(io.TextIOBase):
+    """Standard output that another process prints, by whole lines."""
 
     def __init__(self, lines):
-        self.lines = lines
+        self.lines, self.begun = lines, ""
 
     def write(self, text):
-        self.lines.put(text)
-
-    def flush(self):
-        pass
+        *whole, self.begun = (self.begun + text).split("\n")
+        for line in whole:
+            self.lines.put(line)
+        return len(text)
 
 
 def _show(lines):
     while True:
         try:
-            print(lines.get_nowait(), end="", flush=True)
+            print(lines.get_nowait(), flush=True)
         except queue.Empty:
             return

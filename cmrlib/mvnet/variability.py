@@ -5,6 +5,7 @@ scanners, a person who puts them on the most basal compact myocardium.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cmrlib.cohort import Cohort
 from cmrlib.mvnet.evaluation import compare_motion, iccs, inter_observer
 from cmrlib.mvnet.learning import train_tracker
 from cmrlib.mvnet.tracking import track_cohort
+from cmrlib.sidebyside import side_by_side
 
 
 @dataclass
@@ -58,11 +60,13 @@ class Pool:
         return observer.points(own)
 
 
-def pipelines(sources: dict[str, Source], views, recipe, seed: int, state) -> dict[str, dict]:
-    """Name of the training data (each source, and mixed) → view → tracker."""
+def pipelines(sources: dict[str, Source], views, recipe, seed: int, state, processes: int = 1) -> dict[str, dict]:
+    """Name of the training data (each source, and mixed) → view → tracker. processes: trainings at once."""
     pools = {name: Pool({name: source}) for name, source in sources.items()} | {"mixed": Pool(sources)}
-    return {name: {view: train_tracker(pool, "people", view, pool.split, recipe, seed, state)[0] for view in views}
-            for name, pool in pools.items()}
+    jobs = {(name, view): partial(train_tracker, pool, "people", view, pool.split, recipe, seed, state)
+            for name, pool in pools.items() for view in views}
+    side_by_side(list(jobs.values()), processes)
+    return {name: {view: jobs[name, view]()[0] for view in views} for name in pools}
 
 
 def variability(sources: dict[str, Source], trained: dict[str, dict], folder, smooth_ms: float) -> pd.DataFrame:
