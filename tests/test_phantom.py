@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
-from cmrlib.phantom import draw_subject, make_cohort
+from cmrlib.phantom import draw_subject, make_cohort, make_orders, make_study
 
 SMALL = {"size": 48, "spacing_mm": 5.0, "frames": 6, "slices": 4, "progress": False}
 
@@ -20,6 +21,16 @@ def test_subject_k_depends_on_seed_and_k_alone(tmp_path):
     pd.testing.assert_frame_equal(small.subjects, large.subjects.iloc[:2])
     other = draw_subject(5, 1)
     assert other != draw_subject(4, 1) != draw_subject(4, 6)
+
+
+def test_a_subject_does_not_depend_on_the_processors_threads():
+    """The first of SSLHF's patients in whom it did: one pixel, by one grey level."""
+    order = make_orders(263, 4, views=["sax"], cohort="hf", frames=20, size=144, spacing_mm=1.8)["P0263"]
+    pixels = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            pixels.append(make_study("P0263", order).cines[0].pixels)
+    assert np.array_equal(*pixels)
 
 
 def test_cohort_has_what_every_cohort_has(tmp_path):

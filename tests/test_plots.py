@@ -1,5 +1,7 @@
 """Pictures: what is drawn is what the table says, axes say what they show, and phantoms are marked as such."""
 
+from itertools import product
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -14,6 +16,7 @@ from PIL import Image
 from cmrlib import plots
 from cmrlib.anatomy import COLOURS, NAMES
 from cmrlib.cine import Cine
+from cmrlib.tempreg import paired_gain
 
 MARK = "phantom (synthetic hearts)"
 
@@ -258,3 +261,17 @@ def test_wall_thickness_stands_in_millimetres():
 def test_the_style_keeps_fonts_editable():
     plots.use_style()
     assert plt.rcParams["pdf.fonttype"] == 42 and not plt.rcParams["axes.spines.top"]
+
+
+def test_lines_of_the_structured_loss_differ_by_the_gain_above_them():
+    rng, rows = np.random.default_rng(3), []
+    for method, person, k in product(("without_tsc", "tempreg"), ("A", "B", "C"), range(4)):
+        kind = "sax without LV" if k == 3 else "sax"
+        rows.append({"method": method, "seed": 1, "fold": 0, "participant_id": person, "slice": k, "kind": kind,
+                     "afd_ed_cyclic": rng.random() * (5 if k == 3 else 1), "afd_es_cyclic": rng.random()})
+    errors = pd.DataFrame(rows).iloc[1:]  # a person with fewer sections weighs as much
+    gains = {phase: paired_gain(errors, "tempreg", "without_tsc", f"afd_{phase}_cyclic") for phase in ("ed", "es")}
+    figure = plots.seed_pairs(errors, gains, True)
+    for ax, gain in zip(figure.axes, gains.values()):
+        without, with_loss = ax.lines[0].get_ydata()
+        assert without - with_loss == pytest.approx(gain["gain"])

@@ -6,6 +6,7 @@ import seaborn as sns
 
 from cmrlib.plots.cines import show_still, still
 from cmrlib.plots.style import mark_synthetic
+from cmrlib.tempreg import showing_lv
 
 PHASES = {"ed": "ED", "es": "ES"}
 
@@ -73,16 +74,18 @@ def frame_errors_by(table, group: str, labels: dict, synthetic: bool):
 
 
 def seed_pairs(errors, gains: dict, synthetic: bool):
-    """Cyclic aFD without and with the structured loss, a line a seed; gains: phase → `tempreg.paired_gain`."""
+    """Cyclic aFD without and with the structured loss, a line a seed, over the sections and subjects of the gains;
+    gains: phase → `tempreg.paired_gain`."""
     figure, axes = plt.subplots(1, 2, figsize=(6.2, 3), sharey=True)
-    sections = errors[(errors["slice"] >= 0) & errors["method"].isin(["without_tsc", "tempreg"])]
+    used = (errors["slice"] >= 0) & showing_lv(errors) & errors["method"].isin(["without_tsc", "tempreg"])
     for ax, (phase, name) in zip(axes, PHASES.items()):
-        means = sections.groupby(["seed", "method"])[f"afd_{phase}_cyclic"].mean().unstack("method")
+        subjects = errors[used].groupby(["seed", "method", "participant_id"])[f"afd_{phase}_cyclic"].mean()
+        means = subjects.groupby(["seed", "method"]).mean().unstack("method")
         for seed, row in means.iterrows():
             ax.plot([0, 1], row[["without_tsc", "tempreg"]], marker="o", label=f"seed {seed}")
         gain = gains[phase]
         ax.set_xticks([0, 1], ["without", "with L_temp"])
-        ax.set(title=f"{name}: gain {gain['gain']:.2f} ({gain['gain_low']:.2f} to {gain['gain_high']:.2f})",
+        ax.set(title=f"{name}: closer by {gain['gain']:.2f} ({gain['gain_low']:.2f} to {gain['gain_high']:.2f})",
                xlim=(-0.3, 1.3))
         ax.title.set_size(9)
     axes[0].set_ylabel("aFD (frames, round the cycle)")

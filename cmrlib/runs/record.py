@@ -104,6 +104,9 @@ QUOTED = [
     ("full_09_agreement", "lvef_icc", "phantom, LVEF ICC(A,1)", 3),
     *[("full_03_tempreg", f"afd_{phase}_cyclic", f"phantom, TempReg-Net, {phase.upper()} (frames off)", 2)
       for phase in ("ed", "es")],
+    *[("study_03_tempreg", f"structured_loss_gain_{phase}",
+       f"phantom, TempReg-Net, three seeds: {phase.upper()} closer by the structured loss (frames)", 3)
+      for phase in ("ed", "es")],
     ("full_04_mvnet", "disp_err_sd_mm", "phantom, MVnet, SD of the displacement's error (mm)", 2),
     *[("full_04_mvnet", f"{measure}_icc", f"phantom, MVnet, {name} ICC(A,1)", 3)
       for measure, name in (("mapse", "MAPSE"), ("eprime", "e'"))],
