@@ -16,6 +16,7 @@ import torch
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
+from threadpoolctl import threadpool_limits
 
 from cmrlib.files import atomic
 
@@ -24,8 +25,9 @@ adamw = partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=0.
 
 
 def set_threads_and_seed(seed: int, threads: int):
-    """Seed every generator and fix the thread count, which is a parameter and never the machine's."""
+    """Seed every generator and fix the thread count of torch and BLAS, which is a parameter and never the machine's."""
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")
     keep_freed_memory()
     _seed(seed)
 

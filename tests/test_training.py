@@ -10,6 +10,7 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
+from threadpoolctl import threadpool_info
 from torch import nn
 
 from cmrlib.ternausnet import Preprocessing, segmentation_learner
@@ -94,6 +95,13 @@ def train(cohort, samples, checkpoint, epochs=4, callbacks=(), **changes):
 
 def table(learn):
     return np.array([list(row) + [np.nan] * (2 - len(row)) for row in learn.recorder.values])
+
+
+def test_threads_are_those_asked_for_in_torch_and_blas():
+    for threads in (2, 1):
+        set_threads_and_seed(0, threads)
+        assert torch.get_num_threads() == threads
+        assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {threads}
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
