@@ -250,12 +250,20 @@ def test_confidence_against_dice():
     np.testing.assert_allclose(ax.collections[0].get_offsets(), table[["confidence", "dice"]])
 
 
-def test_wall_thickness_stands_in_millimetres():
-    table = pd.DataFrame({"DCM": [7.25, 8.0], "NOR": [9.0, 10.5]}, index=pd.Index([1, 2], name="segment"))
-    figure = plots.segment_heatmap(table)
-    ax, bar = figure.axes
-    assert [t.get_text() for t in ax.texts] == ["7.2", "9.0", "8.0", "10.5"] and bar.get_ylabel() == "mm"
-    assert ax.get_ylabel() == "AHA segment" and [t.get_text() for t in ax.get_xticklabels()] == ["DCM", "NOR"]
+def test_bulls_eyes_have_the_ahas_segments_where_readers_look_for_them():
+    table = pd.DataFrame({"DCM": np.arange(16) + 1.25, "NOR": 9.0}, index=pd.Index(range(1, 17), name="segment"))
+    table.loc[16, "NOR"] = np.nan
+    figure = plots.bullseye(table)
+    dcm, normal, bar = figure.axes
+    assert (dcm.get_title(), normal.get_title(), bar.get_ylabel()) == ("DCM", "NOR", "wall thickness (mm)")
+    place = {text.get_text(): text.get_position() for text in dcm.texts}
+    left, right = np.pi, 0.0
+    for segment, angle, ring in ((1, np.pi / 2, 2), (4, 3 * np.pi / 2, 2), (7, np.pi / 2, 1), (14, left, 0)):
+        assert place[f"{segment + 0.25:.1f}"] == pytest.approx((angle, (ring + 0.5) / 3))
+    assert np.cos(place["2.2"][0]) < -0.5 and np.cos(place["6.2"][0]) > 0.5  # anteroseptal left, anterolateral right
+    assert np.cos(place["16.2"][0]) == pytest.approx(np.cos(right)) and np.cos(place["septum"][0]) == -1
+    assert [text.get_text() for text in normal.texts] == ["9.0"] * 15 + ["–"]
+    assert "no closed ring" in plots.bullseye(table * np.nan).axes[0].texts[0].get_text()
 
 
 def test_the_style_keeps_fonts_editable():

@@ -48,6 +48,7 @@ from cmrlib.plots.sslhf import (
 from cmrlib.plots.statistics import (
     agreement_figure,
     bland_altman,
+    bullseye,
     confidence,
     curve_panels,
     few_labels,
@@ -56,7 +57,6 @@ from cmrlib.plots.statistics import (
     overlap_strips,
     precision_figure,
     regression,
-    segment_heatmap,
     volume_curves,
 )
 from cmrlib.plots.stratification import by_group, coloured_maps, group_heatmap
@@ -75,14 +75,14 @@ from cmrlib.plots.valve import (
 
 __all__ = [
     "agreement_figure", "animate", "animate_points", "attention_figure", "auc_by_method", "base_mid_apex",
-    "bland_altman", "blinded_figure", "by_group", "calibration_figure", "clinical_figure", "cohort_map",
+    "bland_altman", "blinded_figure", "bullseye", "by_group", "calibration_figure", "clinical_figure", "cohort_map",
     "coloured_maps", "confidence", "confidence_error", "confusion", "curve_panels", "cycle_figure",
     "disease_figure", "edge_sheet", "evidence_sheet", "explained_bars", "few_labels", "flow_sheet", "frame_curves",
     "frame_errors_by", "gains_figure", "group_heatmap", "heart_box", "loss_curves", "loss_panels", "mark_synthetic",
     "model_intervals", "motion_curves", "outline_sheet", "overlap_figure", "overlap_strips", "patch_strips",
     "phase_sheet", "points_sheet", "precision_figure", "preparation_steps", "pretraining_curves",
     "published_figure", "ratio_panels", "real_patches", "regression", "restoration_bars", "restoration_sheet",
-    "restored_sheet", "roc_by_method", "roc_pr_figure", "saliency_sheet", "seed_pairs", "segment_heatmap",
+    "restored_sheet", "roc_by_method", "roc_pr_figure", "saliency_sheet", "seed_pairs",
     "sequence_pictures", "sequence_sheet", "show_slice", "show_still", "stack_picture", "stage_figure",
     "stage_points_figure", "step_pictures", "still", "tasks_figure", "thumbnails", "token_evidence", "use_style",
     "valve_overview", "variability_figure", "volume_curves",

@@ -135,16 +135,35 @@ def curve_panels(table, subjects, reference=None):
     return figure
 
 
-def segment_heatmap(table):
-    """Wall thickness: rows AHA segments, columns groups, mm in the cells; returns the figure."""
-    figure, ax = plt.subplots(figsize=(2 + 0.8 * table.shape[1], 4.6))
+def bullseye(table):
+    """Wall thickness of the AHA's segments 1 to 16 (rows) as bull's eyes, one a column of `table` (mm): base outside,
+    apex inside, anterior up, septum left; segments without a number grey. Returns the figure."""
     if table.isna().all(axis=None):
+        figure, ax = plt.subplots(figsize=(3, 3))
         ax.text(0.5, 0.5, "no closed ring of myocardium\nin any heart", ha="center", va="center")
         return ax.set_axis_off() or figure
-    numbers = {"annot": True, "fmt": ".1f", "annot_kws": {"fontsize": 8}}
-    sns.heatmap(table, cmap="viridis", cbar_kws={"label": "mm"}, ax=ax, **numbers)
-    ax.set(ylabel="AHA segment", xlabel="")
-    ax.tick_params(axis="y", rotation=0)
+    columns = min(table.shape[1], 5)
+    rows = -(-table.shape[1] // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.3 * columns + 0.9, 2.6 * rows), squeeze=False,
+                                subplot_kw={"projection": "polar"}, layout="constrained")
+    colours = plt.cm.ScalarMappable(plt.Normalize(np.nanmin(table), np.nanmax(table)), "viridis")
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (name, values) in zip(axes.flat, table.items()):
+        for number, value in zip(table.index.astype(int) - 1, values):
+            ring, place = divmod(number, 6)
+            width = np.pi / (3 if ring < 2 else 2)
+            angle, inner = np.pi / 2 + place * width, (2 - ring) / 3
+            known = np.isfinite(value)
+            ax.bar(angle, 1 / 3, width, inner, color=colours.to_rgba(value) if known else "#dddddd", edgecolor="white")
+            dark = known and colours.norm(value) < 0.6
+            ax.text(angle, inner + 1 / 6, f"{value:.1f}" if known else "–", ha="center", va="center", fontsize=7,
+                    color="white" if dark else "black")
+        ax.set_title(name, fontsize=10)
+    for angle, wall in zip((0.5, 1, 1.5, 2), ("anterior", "septum", "inferior", "lateral")):
+        upright = 0 if wall in ("anterior", "inferior") else 90
+        axes[0, 0].text(angle * np.pi, 1.1, wall, ha="center", va="center", fontsize=7, rotation=upright)
+    figure.colorbar(colours, ax=axes, label="wall thickness (mm)", shrink=0.8)
     return figure
 
 
