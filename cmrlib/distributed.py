@@ -2,6 +2,7 @@
 
     torchrun --nproc-per-node 4 -m cmrlib.cli.pretraining  --profile paper --cohort COHORT --out FOLDER
     torchrun --nproc-per-node 4 -m cmrlib.cli.segmentation --profile paper --cohort COHORT --out FOLDER
+    torchrun --nproc-per-node 4 -m cmrlib.cli.training 06_sslhf --profile paper
 
 `batch_size` is that of all processes together. What makes the steps the same: every process draws the same order of
 items; an item's augmentation depends on seed, epoch and item alone; batch statistics are those of the whole batch; the
@@ -12,20 +13,21 @@ then alike in all processes; one file holds them, and a killed run goes on with 
 
 import os
 import random
+from datetime import timedelta
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from fastai.callback.core import Callback
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 
 def join() -> tuple[int, int]:
     """(rank, number of processes) as torchrun tells them; (0, 1) without it."""
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        patience = timedelta(days=1)  # the first process may have a cohort to make
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=patience)
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return int(os.environ.get("RANK", 0)), world
@@ -37,35 +39,52 @@ def barrier():
         dist.barrier()
 
 
-class WholeBatchNorm2d(nn.BatchNorm2d):
+class _Total(torch.autograd.Function):
+    """Sum of a tensor over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx, value):
+        total = value.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    backward = forward
+
+
+class WholeBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm whose statistics in training are those of all processes' items: torch's own does so on GPUs only."""
 
     def forward(self, x):
         if not self.training:
             return super().forward(x)
         maps = x.float()
+        over = [axis for axis in range(maps.dim()) if axis != 1]
+        wide = (slice(None), *[None] * (maps.dim() - 2))  # (channels,) beside maps
         n = maps.numel() // maps.shape[1] * dist.get_world_size()
-        mean = all_reduce(maps.sum((0, 2, 3))) / n
-        centred = maps - mean[:, None, None]
-        variance = all_reduce((centred**2).sum((0, 2, 3))) / n
+        mean = _Total.apply(maps.sum(over)) / n
+        centred = maps - mean[wide]
+        variance = _Total.apply((centred**2).sum(over)) / n
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centred * scale[wide] + self.bias[wide]).to(x.dtype)
 
 
 def share_batch_norm(model: nn.Module):
     """Batch norms of a model, in place, become those of the whole batch; parameters, names and predictions stay.
 
-    Raises TypeError for kinds other than BatchNorm2d with a fixed momentum.
+    Each becomes a kind of its own kind, so that who asks for a BatchNorm3d, or trains on two views one after the other,
+    finds what he looks for. Raises TypeError for norms without fixed momentum, weights or running statistics.
     """
     for part in model.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, WholeBatchNorm2d):
-            if type(part) is not nn.BatchNorm2d or part.momentum is None:
-                raise TypeError(f"batch norm of kind {type(part).__name__} cannot be shared between processes yet")
-            part.__class__ = WholeBatchNorm2d
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, WholeBatchNorm):
+            kind = type(part)
+            if part.momentum is None or not part.affine or not part.track_running_stats:
+                raise TypeError(f"{kind.__name__} without momentum, weights or running statistics cannot be shared "
+                                "between processes")
+            part.__class__ = type(f"Whole{kind.__name__}", (kind, WholeBatchNorm), {})
 
 
 class Together(Callback):
@@ -96,6 +115,11 @@ class Together(Callback):
             dist.broadcast(value, 0)
         if self.rank and hasattr(self.learn, "exact_resume"):
             self.learn.exact_resume.every = self.n_epoch  # all could write the same file; one does until the end
+
+    def before_epoch(self):
+        """What torch draws by itself (dropout, distortions of whole batches) differs between processes."""
+        if self.rank:
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch, self.rank]).generate_state(1)[0]))
 
     def _own_items(self):
         """Of every batch, in the order that all processes draw, this one's part."""

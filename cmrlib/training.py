@@ -18,6 +18,7 @@ from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from threadpoolctl import threadpool_limits
 
+from cmrlib.distributed import Together, join
 from cmrlib.files import atomic
 
 adamw = partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=0.01)
@@ -272,7 +273,8 @@ def _plain(state):
 
 def fit(learn: Learner, epochs: int, lr: float, seed: int, precision: str = "bf16", checkpoint=None,
         settings: dict | None = None, what: str = "training", validate_every: int = 1, callbacks=()) -> Learner:
-    """One-cycle training with everything above; resumes from `checkpoint` where it exists.
+    """One-cycle training with everything above; resumes from `checkpoint` where it exists. Under torchrun all processes
+    take its steps together (`cmrlib.distributed`).
 
     precision: `bf16` or `fp32`. settings: what the checkpoint must agree with. Returns the learner, its model
     holding the averaged weights in eval mode.
@@ -280,8 +282,13 @@ def fit(learn: Learner, epochs: int, lr: float, seed: int, precision: str = "bf1
     if precision not in ("bf16", "fp32"):
         raise ValueError(f"unknown precision {precision!r}; expected bf16 or fp32")
     mixed = MixedPrecision(precision == "bf16")
-    cbs = [SeedEpochs(seed), mixed, AveragedWeights(), ValidateEvery(validate_every),
-           ProgressLines(what, max(1, epochs // 20)), StopOnNaN(), ReturnMemory(), *callbacks]
+    cbs = [SeedEpochs(seed), mixed, AveragedWeights(), ValidateEvery(validate_every), StopOnNaN(), ReturnMemory(),
+           *callbacks]
+    rank, world = join()
+    if rank == 0:
+        cbs.append(ProgressLines(what, max(1, epochs // 20)))
+    if world > 1 and not any(isinstance(one, Together) for one in callbacks):
+        cbs.append(Together(seed))
     start = 0
     if checkpoint is not None:
         other = {} if precision == "bf16" else {"precision": precision}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from cmrlib.distributed import Together, WholeBatchNorm2d, share_batch_norm
+from cmrlib.cli.training import cells_of
+from cmrlib.cussp.network import BarlowTwins, Encoder
+from cmrlib.distributed import Together, WholeBatchNorm, share_batch_norm
 from cmrlib.heartmae import load_model
+from cmrlib.phantom import make_cohort
 from cmrlib.ternausnet import Segmenter, TernausNet
 
 TERNAUSNET = """
@@ -35,6 +39,73 @@ p = resolve("07_heartmae_pretrain", "smoke", {"n_folds": 3, "validation_per_grou
             "variants": ["plain", "flow"], "epochs": int(sys.argv[3]), "variant_epochs": 1, "sax_share": 1.0,
             "batch_size": 4, "repeats": 2, "threads": 1, "precision": "fp32"})
 train(Cohort.open(sys.argv[1]), sys.argv[2], p)
+"""
+PAPERS = """
+import sys
+import torch
+from fastai.callback.core import Callback
+from cmrlib import cussp, mvnet, sslhf, tempreg
+from cmrlib.cohort import Cohort
+from cmrlib.cussp.batches import Distortion
+from cmrlib.cussp.patches import prepare_cohort
+from cmrlib.distributed import Together, join
+from cmrlib.files import write_json
+from cmrlib.splits import split_subjects
+from cmrlib.training import fit
+
+torch.set_num_threads(1)
+hearts, found = Cohort.open(sys.argv[1]), {}
+
+
+class FirstStep(Callback):
+    order = 30  # after Together
+
+    def __init__(self, what):
+        self.what = what
+
+    def before_step(self):
+        if self.what not in found:
+            grads = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
+            found[self.what] = {"loss": float(self.loss), "gradient": torch.cat(grads).tolist()}
+
+
+def noted(learn, *given, callbacks=(), **named):
+    first = FirstStep(what=given[6])
+    fit(learn, *given, callbacks=[*callbacks, Together(1), first], **named)
+
+
+for paper in (cussp, mvnet, sslhf, tempreg):
+    paper.learning.fit = noted
+split = split_subjects(hearts.subjects, validation_per_group=2)
+sections = tempreg.section_table(hearts, "truth", split, ["4ch"])
+tempreg.train_tempreg(hearts, sections, tempreg.Preprocessing(6.0, 32, 8),
+                      tempreg.Design(size=32, width=3, features=8, hidden=6), tempreg.Objective(),
+                      tempreg.Recipe(1, 1, 0.01, 4, "fp32"))
+samples = mvnet.frame_table(hearts, "truth", "4ch", split, frames=2)
+mvnet.train_network(hearts, samples, mvnet.standard_look("4ch", 1, 0.25),
+                    mvnet.Recipe("resnet10", "maps", 0.25, epochs=1, frames=2, copies=1, batch_size=4,
+                                 precision="fp32"), 1)
+subjects = hearts.subjects.assign(mr=[n % 2 for n in range(len(hearts.subjects))])
+labels = sslhf.labelled(subjects, "mr", "1")
+setup = sslhf.Setup(sslhf.Preprocessing(32, 8, 4.0, 0.0), sslhf.Design(2, 8, False, (4, 3)),
+                    sslhf.Transformations(window_px=3, length=1), sslhf.Recipe(1, 1e-3, 20, 8, "fp32"),
+                    sslhf.Recipe(1, 1e-3, 10, 8, "fp32"), 2)
+of_lv = sslhf.Patches.of(hearts, sslhf.patch_table(hearts, labels, "truth"), setup.preprocessing, sys.argv[2])
+sides = sslhf.patient_split(subjects, labels, 0)
+sslhf.pretrain(of_lv, sides, setup, 1)
+sslhf.classify(of_lv, sides, setup, 1)
+still = Distortion(0, 0, 0, 0, 0, 0, 0)  # what torch draws for a whole batch is not the same in two processes
+recipe = cussp.Recipe(1, 1, (1,), 1, batch_size=8, barlow_batch=8, precision="fp32", views=still,
+                      labelled=still)
+design = cussp.Design(width=4, projector=8, hidden=8, dropout=0.0)
+patches = prepare_cohort(hearts, "truth", cussp.Preprocessing("valve", 32, 100.0, 8), sys.argv[2])
+sides = cussp.assign_roles(subjects, "mr", 14, 4, 0.3), labels.astype(float)
+cussp.pretrain(patches, sides[0], design, recipe, 1)
+cussp.learning.train_joint(None, 0.5, patches, *sides, design, recipe, 1)
+torch.manual_seed(1)
+cussp.learning.finetune_siamese(cussp.network.Encoder(8, 4), patches, *sides, design, recipe, 1)
+if join()[0] == 0:
+    write_json(found, sys.argv[2] + "/steps.json")
 """
 CODE = {"TernausNet": TERNAUSNET, "HeartMAE": HEARTMAE}
 
@@ -78,9 +149,27 @@ def test_two_processes_have_the_loss_curve_of_one(name, alone, cohort, tmp_path)
     one, two = curves(alone[name]), curves(tmp_path)
     assert list(one) == list(two) and all(len(rows) for rows in one.values())
     for variant in one:
-        np.testing.assert_allclose(two[variant], one[variant], rtol=1e-4)
+        np.testing.assert_allclose(two[variant], one[variant], rtol=1e-4, err_msg=variant)
     first = next(iter(one.values()))[:, 0]
     assert len(set(first.tolist())) == 3, "a curve that stands still would agree with anything"
+
+
+def test_two_processes_take_the_step_of_one_in_every_paper(tmp_path):
+    """No whole curves: Adam's first step is a gradient's sign, which rounding turns over where that is near zero."""
+    hearts = make_cohort(tmp_path / "c", subjects=34, frames=8, size=48, spacing_mm=4.5, slices=4, views=["sax", "4ch"],
+                         subslices=1, workers=2, progress=False)
+    steps = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        ended(started(PAPERS, processes, hearts.path, folder))
+        steps.append(json.loads((folder / "steps.json").read_text()))
+    one, two = steps
+    assert len(one) == 7 and list(one) == list(two)
+    for what in one:
+        assert two[what]["loss"] == pytest.approx(one[what]["loss"], rel=1e-4), what
+        gradients = [np.array(step[what]["gradient"]) for step in steps]
+        assert np.linalg.norm(gradients[1] - gradients[0]) < 1e-3 * np.linalg.norm(gradients[0]) > 0, what
 
 
 def test_a_killed_process_ends_the_others_and_both_go_on(alone, cohort, tmp_path):
@@ -108,11 +197,12 @@ def test_the_weights_are_for_everybody(alone):
 
 NORM = """
 import sys, torch
-from cmrlib.distributed import WholeBatchNorm2d, join
+from cmrlib.distributed import join, share_batch_norm
 rank, world = join()
 x, weight, upstream = torch.load(sys.argv[1], weights_only=True)
-norm = WholeBatchNorm2d(3)
+norm = torch.nn.BatchNorm2d(3)
 norm.load_state_dict(weight)
+share_batch_norm(norm)
 own = x.chunk(world)[rank].clone().requires_grad_()
 out = norm(own)
 out.backward(upstream.chunk(world)[rank])
@@ -139,14 +229,14 @@ def test_batch_norm_sees_the_whole_batch(tmp_path):
         torch.testing.assert_close(part[2:], (norm.running_mean, norm.running_var))
 
 
-def test_norms_that_cannot_be_shared_are_refused():
-    model = TernausNet(2, 4)
-    names = list(model.state_dict())
+def test_shared_norms_stay_what_they_were():
+    model = torch.nn.Sequential(TernausNet(2, 4), BarlowTwins(Encoder(8, 4), 8), torch.nn.BatchNorm3d(2))
+    names, kinds = list(model.state_dict()), [type(part) for part in model.modules()]
     share_batch_norm(model)
-    assert list(model.state_dict()) == names
-    assert sum(isinstance(part, WholeBatchNorm2d) for part in model.modules()) == 14
-    with pytest.raises(TypeError, match="BatchNorm3d"):
-        share_batch_norm(torch.nn.Sequential(torch.nn.BatchNorm3d(2)))
+    assert list(model.state_dict()) == names and all(map(isinstance, model.modules(), kinds))
+    assert sum(isinstance(part, WholeBatchNorm) for part in model.modules()) == 14 + 20 + 2 + 1
+    with pytest.raises(TypeError, match="BatchNorm1d without momentum"):
+        share_batch_norm(torch.nn.BatchNorm1d(2, momentum=None))
 
 
 class Rows(torch.utils.data.Dataset):
@@ -183,3 +273,33 @@ def test_every_batch_is_dealt_out_and_draws_do_not_depend_on_whom_it_is_dealt_to
     assert len({row[0].item() for batch in whole for row in batch}) == 8, "nobody twice in an epoch"
     again = dealt(0, 1, epoch=1)
     assert torch.equal(again[0][:, 0], whole[0][:, 0]) and not torch.equal(again[0][:, 1], whole[0][:, 1])
+
+
+NOTEBOOK = """
+import sys
+from cmrlib.cli.training import train
+train("06_sslhf", "smoke", sys.argv[1], {"methods": ["scratch"], "threads": 1, "workers": 1})
+"""
+
+
+def test_a_notebooks_trainings_by_two_processes_are_found_finished(tmp_path):
+    ended(started(NOTEBOOK, 2, tmp_path))
+    kept = sorted((tmp_path / ".state" / "06_sslhf").glob("sslhf_classify_*"))
+    assert len(kept) == 2  # the checkpoint, and the best epoch
+    assert not list((tmp_path / "smoke").iterdir()), "what each process had made for itself is removed"
+    times = [path.stat().st_mtime_ns for path in kept]
+    (said, _), = ended(started(NOTEBOOK, 1, tmp_path))
+    assert "epoch" not in said and [path.stat().st_mtime_ns for path in kept] == times
+
+
+@pytest.mark.parametrize("notebook", ["03_tempreg", "04_mvnet", "05_cussp", "06_sslhf"])
+def test_nothing_is_trained_before_the_cells_tagged_for_it(notebook):
+    before, trainings = cells_of(notebook)
+    text = "".join(source for _, source, _ in before)
+    assert "parameters" in [tag for *_, tags in before for tag in tags] and not re.search(r"\btrain\w*\(", text)
+    assert any(word in trainings[-1][1] for word in ("train_method", "train_models", "train(")), trainings[-1][0]
+
+
+def test_a_notebook_without_trainings_is_refused():
+    with pytest.raises(ValueError, match="09_agreement has no cell tagged `training`"):
+        cells_of("09_agreement")
