@@ -1,10 +1,8 @@
 """What all learners share: seeds, CPU mixed precision, averaged weights, exact resume."""
 
-import ctypes
 import hashlib
 import inspect
 import random
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from cmrlib.distributed import Together, join
 from cmrlib.files import atomic
+from cmrlib.memory import ReturnMemory, keep_freed_memory
 
 adamw = partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=0.01)
 """AdamW of torch in its fused form: a third of the time of the plain one on CPUs."""
@@ -31,16 +30,6 @@ def set_threads_and_seed(seed: int, threads: int):
     threadpool_limits(threads, user_api="blas")
     keep_freed_memory()
     _seed(seed)
-
-
-def keep_freed_memory():
-    """Tell glibc to use large arrays' memory again instead of giving it back to the system, which clears each page
-    anew: up to a fifth of a training step on a processor. Elsewhere (macOS, musl) nothing happens."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mmap_threshold, trim_threshold = -3, -1  # malloc.h
-        mallopt(mmap_threshold, 2**30)
-        mallopt(trim_threshold, 2**31 - 1)
 
 
 def _seed(seed):
@@ -151,16 +140,6 @@ class StopOnNaN(Callback):
     def after_loss(self):
         if self.training and not torch.isfinite(self.loss):
             raise FloatingPointError(f"the loss is {self.loss.item()} in epoch {self.epoch + 1}: lower the rate")
-
-
-class ReturnMemory(Callback):
-    """Give free pages back after each epoch: glibc's heap keeps them, and a long training grew by 100 MB an epoch."""
-
-    order = 99
-
-    def after_epoch(self):
-        if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 class ProgressLines(Callback):

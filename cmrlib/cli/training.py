@@ -45,7 +45,7 @@ def train(notebook: str, profile: str, runs, overrides: dict | None = None):
     matplotlib.use("Agg")
     first, folder = (Path(runs).resolve() / profile / f".{notebook}-{k}" for k in (0, rank))  # beside the others' runs
     os.environ["CMR_RUN_FOLDER"] = str(folder)
-    namespace = {"__name__": "__main__"}
+    namespace = {"__name__": "__main__", "display": lambda *_, **__: None}  # which Jupyter has without an import
     if rank:
         barrier()
         shutil.rmtree(folder, ignore_errors=True)

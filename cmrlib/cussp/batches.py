@@ -11,6 +11,7 @@ from fastai.data.load import DataLoader
 
 from cmrlib.cussp.patches import Patches
 from cmrlib.cussp.preparation import window_frames
+from cmrlib.distributed import join
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,10 @@ def distorted(x, how: Distortion) -> torch.Tensor:
 
 
 def loaders(train, valid, batch_size: int) -> DataLoaders:
-    """fastai DataLoaders of `batch_size`, or a little more where a last batch would hold one cine only."""
+    """fastai DataLoaders of `batch_size`, or a little more where a last batch would hold one cine only; several
+    processes leave a last, smaller batch out."""
     sizes = [_batch_size(len(part), batch_size) for part in (train, valid)]
+    sizes[0] = batch_size if join()[1] > 1 else sizes[0]
     return DataLoaders(DataLoader(train, bs=sizes[0], shuffle=True, num_workers=0),
                        DataLoader(valid, bs=sizes[1], num_workers=0))
 
