@@ -1,7 +1,6 @@
 """Training by several processes (torchrun) that take the very steps of one: each reads its share of every batch.
 
-    torchrun --nproc-per-node 4 -m cmrlib.cli.pretraining  --profile paper --cohort COHORT --out FOLDER
-    torchrun --nproc-per-node 4 -m cmrlib.cli.segmentation --profile paper --cohort COHORT --out FOLDER
+    torchrun --nproc-per-node 4 -m cmrlib.cli.pretraining --profile paper --cohort COHORT --out FOLDER
     torchrun --nproc-per-node 4 -m cmrlib.cli.training 06_sslhf --profile paper
 
 `batch_size` is that of all processes together. What makes the steps the same: every process draws the same order of

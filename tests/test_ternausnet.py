@@ -16,6 +16,7 @@ from cmrlib.anatomy import VIEW_STRUCTURES, codes
 from cmrlib.blocks import NOT_DRAWN, TensorLabels
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Cohort, Observer
+from cmrlib.files import read_json
 from cmrlib.overlap import dice, score_observers
 from cmrlib.splits import split_subjects
 from cmrlib.ternausnet import (
@@ -381,6 +382,29 @@ def test_a_saved_segmenter_sees_the_same(cohort, tmp_path):
     segmenter.save(tmp_path / "again")  # after work, too
     for name, value in Segmenter.load(tmp_path / "again").model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
+
+
+def test_several_networks_answer_with_their_mean(cohort, samples, tmp_path):
+    singles = []
+    for seed in (2, 3):
+        torch.manual_seed(seed)
+        singles.append(Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), SAX, "fp32"))
+    both, x = Segmenter.together(singles), torch.rand(2, 3, 64, 64)
+    mean = (singles[0].infer(x) + singles[1].infer(x)) / 2
+    torch.testing.assert_close(both.infer(x), mean, atol=1e-5, rtol=1e-4)
+    assert (mean - singles[0].infer(x)).abs().max() > 0.01
+    both.save(tmp_path / "both", seed=2)
+    assert read_json(tmp_path / "both.json")["architecture"]["members"] == 2
+    again = Segmenter.load(tmp_path / "both", "fp32")
+    torch.testing.assert_close(again.infer(x), mean, atol=1e-5, rtol=1e-4)
+    assert Segmenter.together(singles[:1]).model is singles[0].model
+    tuned = segmentation_learner(cohort, "truth", samples, both.preprocessing, None, 4, start_from=tmp_path / "both")
+    loss = tuned.loss_func(tuned.model(x), torch.zeros(2, 64, 64))
+    loss.backward()
+    assert all(member.head.weight.grad.abs().sum() > 0 for member in tuned.model.members)
+    other = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.0, 64), SAX, "fp32")
+    with pytest.raises(ValueError, match="only segmenters of one kind work together"):
+        Segmenter.together([singles[0], other])
 
 
 def test_folding_batch_norm_changes_nothing():

@@ -25,7 +25,7 @@ from cmrlib.runs.run import LEFT
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebook", help="03_tempreg, 04_mvnet, 05_cussp or 06_sslhf")
+    parser.add_argument("notebook", help="01_segmentation, 03_tempreg, 04_mvnet, 05_cussp or 06_sslhf")
     parser.add_argument("--profile", default="paper")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")

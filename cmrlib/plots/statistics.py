@@ -83,16 +83,17 @@ def confidence(table, rho, synthetic: bool):
 
 
 def loss_curves(table, synthetic: bool):
-    """Loss over epochs, a panel a view; columns view, fold, epoch, train, validation. Returns the figure."""
-    views = table["view"].unique()
+    """Loss over epochs, a panel a view, a line a training; columns view, fold, epoch, train, validation, and where
+    there were several of a fold, seed or member. Returns the figure."""
+    views, trainings = table["view"].unique(), [name for name in ("fold", "seed", "member") if name in table]
     columns = min(4, len(views))
     lines = -(-len(views) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 2.8 * lines), squeeze=False, sharey=True)
     for ax in axes.flat[len(views):]:
         ax.set_axis_off()
     for ax, view in zip(axes.flat, views):
-        for fold, part in table[table["view"] == view].groupby("fold"):
-            name = {"label": "training"} if fold == table["fold"].min() else {}
+        for n, (_, part) in enumerate(table[table["view"] == view].groupby(trainings)):
+            name = {"label": "training"} if n == 0 else {}
             ax.plot(part["epoch"], part["train"], color="C0", **name)
             checked = part.dropna(subset=["validation"])
             name = {"label": "validation subjects"} if name else {}

@@ -12,12 +12,13 @@ Where we leave the papers, and why:
 * cross-entropy + Dice over classes of a batch, with un-annotated pixels left out (loss not stated in CUSSP).
 """
 
+from cmrlib.ternausnet.ensemble import Ensemble, build
 from cmrlib.ternausnet.few import from_few_labels, gains
 from cmrlib.ternausnet.learning import segmentation_learner, train_segmenter
-from cmrlib.ternausnet.network import SegmentationLoss, TernausNet, build, load_imagenet_encoder
+from cmrlib.ternausnet.network import SegmentationLoss, TernausNet, load_imagenet_encoder
 from cmrlib.ternausnet.prediction import Preprocessing, Segmenter, segment_cohort
 
 __all__ = [
-    "Preprocessing", "SegmentationLoss", "Segmenter", "TernausNet", "build", "from_few_labels", "gains",
+    "Ensemble", "Preprocessing", "SegmentationLoss", "Segmenter", "TernausNet", "build", "from_few_labels", "gains",
     "load_imagenet_encoder", "segment_cohort", "segmentation_learner", "train_segmenter",
 ]

@@ -19,7 +19,8 @@ from cmrlib.cohort import Annotation, Observer, missing_pictures
 from cmrlib.measures import clean_mask
 from cmrlib.overlap import dice
 from cmrlib.progress import with_progress
-from cmrlib.ternausnet.network import TernausNet, build
+from cmrlib.ternausnet.ensemble import Ensemble, architecture_of, build
+from cmrlib.ternausnet.network import TernausNet
 from cmrlib.weights import load_weights, save_weights
 
 UNKNOWN_MM = (0.9, 1.3, 1.9)
@@ -41,7 +42,7 @@ class Segmenter:
     appearance: what the hearts looked like that it learned from (`cmrlib.appearance`), None where nobody recorded it.
     """
 
-    def __init__(self, model: TernausNet, preprocessing: Preprocessing, structures, precision: str = "bf16",
+    def __init__(self, model: TernausNet | Ensemble, preprocessing: Preprocessing, structures, precision: str = "bf16",
                  appearance: dict | None = None):
         self.appearance = appearance
         self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
@@ -54,9 +55,18 @@ class Segmenter:
         return cls(model, Preprocessing(**card["preprocessing"]), card["architecture"]["structures"], precision,
                    card.get("appearance"))
 
+    @classmethod
+    def together(cls, segmenters) -> "Segmenter":
+        """Segmenters that differ in nothing but their weights as one, whose probabilities are the mean of theirs."""
+        first, *others = segmenters
+        alike = [(one.preprocessing, one.structures, one.precision) for one in segmenters]
+        if len(set(alike)) > 1:
+            raise ValueError(f"only segmenters of one kind work together, got {sorted(set(map(str, alike)))}")
+        ensemble = Ensemble([one.model for one in segmenters]) if others else first.model
+        return cls(ensemble, first.preprocessing, first.structures, first.precision, first.appearance)
+
     def save(self, path, **card):
-        architecture = {"name": "TernausNet", "width": self.model.encoder[0][0].out_channels,
-                        "structures": list(self.structures)}
+        architecture = architecture_of(self.model, self.structures)
         own = {"architecture": architecture, "preprocessing": asdict(self.preprocessing)}
         own |= {"appearance": self.appearance} if self.appearance else {}
         save_weights(self.model, path, own | card)
