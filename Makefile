@@ -43,7 +43,7 @@ plan: $(READY)
 	@exec $(PY) -m cmrlib.runs plan --size "$(COHORT_SIZE)" $(PLAN)
 
 test: $(READY)
-	@$(PY) -m pytest $(TESTS)
+	@$(PY) -m pytest --numprocesses "$(CORES)" --dist loadfile --no-loadscope-reorder $(TESTS)
 
 fuzz: $(READY)
 	@FUZZ_MINUTES="$(MINUTES)" $(PY) -m pytest -q tests/test_fuzz.py

@@ -636,6 +636,21 @@ def test_few_labels_have_both_starts_and_their_paired_gain():
     assert (several["gain_least"], several["gain_most"]) == pytest.approx((min(single), max(single)))
 
 
+def test_ablations_are_told_by_number_of_labels():
+    spread = {"sslhf": 0.9, "scratch": 5.0, "no_frames": 1.4}
+    scores = pd.concat([made_scores(method, 0, 1, one).assign(labelled=n) for n in (12, 48)
+                        for method, one in spread.items() if (method, n) != ("no_frames", 48)])
+    table = sslhf.ablations_by_labels(scores, 100)
+    assert list(zip(table["labelled"], table["method"])) == [(12, "scratch"), (12, "no_frames"), (48, "scratch")]
+    few = sslhf.few_labels_table(scores[scores["method"] != "no_frames"], 100).set_index("labelled")
+    for row in table[table["method"] == "scratch"].itertuples():
+        assert row.gain == pytest.approx(few.loc[row.labelled, "gain"])
+    metrics = sslhf.ablations_metrics(table)
+    assert metrics["labels12_gain_over_scratch"] > metrics["labels12_gain_over_no_frames"]
+    assert metrics["labels48_gain_over_scratch_low"] == table["gain_low"].iloc[2]
+    assert metrics["n_labels12_gain_over_no_frames"] == 30 and "labels48_gain_over_no_frames" not in metrics
+
+
 class _Recorded:
     """What BestEpoch asks of a learner."""
 

@@ -89,8 +89,7 @@ def gains_figure(table, labels: dict, synthetic: bool):
     ax.hlines(places, table["least"], table["most"], color="#999999", lw=0.8)
     ax.errorbar(table["gain"], places, xerr=np.nan_to_num(errors), fmt="o", capsize=3)
     ax.set_yticks(places, [labels.get(key, key) for key in table["method"]])
-    ax.invert_yaxis()
-    ax.set(xlabel="AUC of SSLHF − AUC of …, same patients")
+    ax.set(xlabel="AUC of SSLHF − AUC of …, same patients", ylim=(len(table) - 0.5, -0.5))
     return mark_synthetic(figure, synthetic)
 
 

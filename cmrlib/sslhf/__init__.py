@@ -72,6 +72,8 @@ from cmrlib.sslhf.study import (
     LEARNED,
     METHODS,
     PAPER,
+    ablations_by_labels,
+    ablations_metrics,
     few_labels_metrics,
     few_labels_table,
     mean_roc,
@@ -87,7 +89,8 @@ from cmrlib.sslhf.transformations import KINDS, Transformations, neighbour_avera
 
 __all__ = [
     "COMPARATORS", "KINDS", "LEARNED", "METHODS", "PAPER", "Classifier", "DenseNet121", "Design", "HeartFailure",
-    "Patches", "Preprocessing", "Recipe", "ResNet50", "Restorer", "Setup", "Transformations", "architecture",
+    "Patches", "Preprocessing", "Recipe", "ResNet50", "Restorer", "Setup", "Transformations", "ablations_by_labels",
+    "ablations_metrics", "architecture",
     "attributions", "auc", "build", "by_patient", "classification_learner", "classification_rows", "classify",
     "ef_classes", "few_labels_metrics", "few_labels_table", "group_accuracy", "group_features", "known_ef",
     "labelled", "lv_slices", "make_hearts", "mean_roc", "measured_by_network", "moments", "neighbour_average",

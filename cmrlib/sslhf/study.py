@@ -260,3 +260,22 @@ def few_labels_metrics(table: pd.DataFrame) -> dict:
              for of, name in names.items() for end in ("", "_low", "_high")}
     return found | {f"few{row['labelled']}_gain_{end}": row[f"gain_{end}"] for row in table.to_dict("records")
                     for end in ("least", "most")}
+
+
+def ablations_by_labels(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
+    """What SSLHF gains over every other method at patient level: rows of `paired_table` for each number of labelled
+    patients, which stands in `labelled`. scores: as of `few_labels_table`."""
+    parts = [paired_table(part, "sslhf", n_boot).assign(labelled=labelled)
+             for labelled, part in scores.groupby("labelled")]
+    table = pd.concat(parts, ignore_index=True)
+    return table[table["level"] == "patient"].reset_index(drop=True)
+
+
+def ablations_metrics(table: pd.DataFrame) -> dict:
+    """labels12_gain_over_METHOD, with interval and number of patients, … of `ablations_by_labels`."""
+    metrics = {}
+    for row in table.to_dict("records"):
+        name = f"labels{row['labelled']}_gain_over_{row['method']}"
+        metrics |= {f"{name}{end}": row[f"gain{end}"] for end in ("", "_low", "_high")}
+        metrics[f"n_{name}"] = row["n_patients"]
+    return metrics
