@@ -37,6 +37,7 @@ from cmrlib.mvnet import (
     load_imagenet,
     load_trackers,
     mean_position,
+    people_metrics,
     pipelines,
     point_errors,
     points_from_edges,
@@ -51,6 +52,7 @@ from cmrlib.mvnet import (
     train_network,
     train_tracker,
     variability,
+    variability_metrics,
 )
 from cmrlib.mvnet.blocks import picture, points_block
 from cmrlib.mvnet.evaluation import plane_angle_deg
@@ -474,6 +476,10 @@ def test_people_of_one_convention_are_compared_like_any_observers(hearts):
     assert set(compared["measure"]) == {"mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "displacement_mm"}
     assert len(displacement) == 12 * 8 and displacement.groupby("participant_id").size().eq(8).all()
     assert len(metrics) == 24
+    kept, rows = people_metrics(points, compared, "yale"), compared.set_index("measure")
+    assert kept["people_yale_euclid_mm_low"] <= points["euclid_mm"].mean() <= kept["people_yale_euclid_mm_high"]
+    assert kept["people_yale_mapse_icc"] == rows.loc["mapse_mm", "icc_a1"]
+    assert kept["people_yale_eprime_bias_cm_s_high"] == rows.loc["eprime_cm_s", "bias_high"]
 
 
 def test_volumes_cut_at_the_valve_are_compared_with_the_truth():
@@ -498,6 +504,10 @@ def test_pipelines_of_two_sources_and_their_mix(hearts, tmp_path):
     mixed = grid[grid["tested"] == "mixed"].set_index("trained")
     parts = grid[grid["tested"] != "mixed"].groupby("trained")["euclid_mm"].mean()
     assert (mixed["euclid_mm"] - parts).abs().max() < 1e-9 and (mixed["n"] == 6).all()
+    assert (grid["euclid_mm_low"] <= grid["euclid_mm"]).all() and (grid["euclid_mm"] <= grid["euclid_mm_high"]).all()
+    metrics = variability_metrics(grid)
+    assert metrics["euclid_mm_yale_on_mixed"] == mixed.loc["yale", "euclid_mm"]
+    assert metrics["n_mapse_icc_mixed_on_other"] == 3 and "eprime_icc_other_on_yale_low" in metrics
 
 
 # -- the command line -------------------------------------------------------------------------------------------

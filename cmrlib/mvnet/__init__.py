@@ -26,6 +26,7 @@ from cmrlib.mvnet.evaluation import (
     gain_over,
     inter_observer,
     panels,
+    people_metrics,
     point_errors,
     stage_metrics,
 )
@@ -33,13 +34,13 @@ from cmrlib.mvnet.geometry import apical_side, is_mirrored, stage1_plane, stage2
 from cmrlib.mvnet.learning import Recipe, points_learner, train_network, train_tracker
 from cmrlib.mvnet.network import MVNet, PointLoss, build, decode, load_imagenet
 from cmrlib.mvnet.tracking import STAGES, ViewTracker, load_trackers, save_smoothing, save_trackers, track_cohort
-from cmrlib.mvnet.variability import Source, pipelines, variability
+from cmrlib.mvnet.variability import Source, pipelines, variability, variability_metrics
 
 __all__ = [
     "STAGES", "Augmentation", "Look", "MVNet", "PointLoss", "Recipe", "Source", "ViewTracker", "annulus_errors",
     "annulus_metrics", "apical_side", "build", "by_stage", "cut_summary", "decode", "displacement_errors",
     "frame_table", "gain_over", "inter_observer", "is_mirrored", "load_imagenet", "load_trackers",
-    "mean_position", "panels", "pipelines", "point_errors", "points_block", "points_from_edges",
+    "mean_position", "panels", "people_metrics", "pipelines", "point_errors", "points_block", "points_from_edges",
     "points_learner", "refusals", "save_smoothing", "save_trackers", "stage1_plane", "stage2_plane", "stage_metrics",
-    "standard_look", "track_cohort", "train_network", "train_tracker", "variability",
+    "standard_look", "track_cohort", "train_network", "train_tracker", "variability", "variability_metrics",
 ]

@@ -146,10 +146,7 @@ def stage_metrics(stages: pd.DataFrame, compared: pd.DataFrame, displacement: pd
     metrics = {f"disp_err_mean_mm{end}": rows.loc["displacement_mm", f"bias{end}"] for end in ends}
     metrics |= {"disp_err_sd_mm": spread["estimate"], "disp_err_sd_mm_low": spread["low"],
                 "disp_err_sd_mm_high": spread["high"]}
-    for name, measure in (("mapse", "mapse_mm"), ("eprime", "eprime_cm_s")):
-        unit = measure.removeprefix(f"{name}_")
-        metrics |= {f"{name}_icc{end}": rows.loc[measure, f"icc_a1{end}"] for end in ends}
-        metrics |= {f"{name}_bias_{unit}{end}": rows.loc[measure, f"bias{end}"] for end in ends}
+    metrics |= _agreed(compared)
     by = stages.set_index("stage")
     for stage in STAGES:
         if stage in by.index:
@@ -174,3 +171,18 @@ def cut_summary(volumes: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
         rows.append(row | {"change": change["estimate"], "change_low": change["low"], "change_high": change["high"],
                            "n": len(both)})
     return pd.DataFrame(rows)
+
+
+def people_metrics(points: pd.DataFrame, compared: pd.DataFrame, name: str) -> dict:
+    """people_NAME_euclid_mm, mapse_icc, mapse_bias_mm, eprime_icc, eprime_bias_cm_s of two people, each with _low and
+    _high. points, compared: of `inter_observer`."""
+    found = _mean("euclid_mm", points["euclid_mm"], points["participant_id"]) | _agreed(compared)
+    return {f"people_{name}_{metric}": value for metric, value in found.items()}
+
+
+def _agreed(compared):
+    """mapse_icc, mapse_bias_mm, eprime_icc, eprime_bias_cm_s with _low and _high."""
+    rows = compared.set_index("measure")
+    return {f"{name}_{what}{end}": rows.loc[f"{name}_{unit}", f"{of}{end}"] for end in ("", "_low", "_high")
+            for name, unit in (("mapse", "mm"), ("eprime", "cm_s"))
+            for what, of in (("icc", "icc_a1"), (f"bias_{unit}", "bias"))}

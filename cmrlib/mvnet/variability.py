@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cmrlib.cohort import Cohort
@@ -16,6 +15,7 @@ from cmrlib.mvnet.evaluation import compare_motion, iccs, inter_observer
 from cmrlib.mvnet.learning import train_tracker
 from cmrlib.mvnet.tracking import track_cohort
 from cmrlib.sidebyside import side_by_side
+from cmrlib.summary import with_intervals
 
 
 @dataclass
@@ -70,7 +70,8 @@ def pipelines(sources: dict[str, Source], views, recipe, seed: int, state, proce
 
 
 def variability(sources: dict[str, Source], trained: dict[str, dict], folder, smooth_ms: float) -> pd.DataFrame:
-    """Figure 6: trained, tested, euclid_mm, angle_deg, displacement_icc, mapse_icc, eprime_icc (with intervals), n.
+    """Figure 6: trained, tested, euclid_mm, angle_deg, displacement_icc, mapse_icc, eprime_icc, each with its interval
+    over subjects, n (subjects), n_images.
 
     folder: gets an observer for each pipeline and source."""
     rows = []
@@ -87,8 +88,19 @@ def variability(sources: dict[str, Source], trained: dict[str, dict], folder, sm
                           (points, displacement, metrics.assign(observer=metrics["observer"].map(roles)))]
         parts["mixed"] = [pd.concat(tables, ignore_index=True) for tables in zip(*parts.values())]
         for key, (points, displacement, metrics) in parts.items():
+            errors = with_intervals(points.assign(trained=name, tested=key), ["euclid_mm", "angle_deg"],
+                                    ["trained", "tested"]).iloc[0]
             compared = compare_motion(metrics, displacement, "reference", "test")
-            rows.append({"trained": name, "tested": key, "euclid_mm": float(np.mean(points["euclid_mm"])),
-                         "angle_deg": float(np.mean(points["angle_deg"]))} | iccs(compared)
-                        | {"n": points["participant_id"].nunique(), "n_images": len(points)})
+            rows.append(errors.to_dict() | iccs(compared) | {"n_images": len(points)})
     return pd.DataFrame(rows)
+
+
+def variability_metrics(grid: pd.DataFrame) -> dict:
+    """euclid_mm_TRAINED_on_TESTED, mapse_icc_…, eprime_icc_… of `variability`, with intervals, and n_… subjects."""
+    metrics = {}
+    for row in grid.to_dict("records"):
+        for measure in ("euclid_mm", "mapse_icc", "eprime_icc"):
+            name = f"{measure}_{row['trained']}_on_{row['tested']}"
+            metrics |= {f"{name}{end}": row[f"{measure}{end}"] for end in ("", "_low", "_high")}
+            metrics[f"n_{name}"] = row["n"]
+    return metrics

@@ -110,6 +110,11 @@ QUOTED = [
     ("full_04_mvnet", "disp_err_sd_mm", "phantom, MVnet, SD of the displacement's error (mm)", 2),
     *[("full_04_mvnet", f"{measure}_icc", f"phantom, MVnet, {name} ICC(A,1)", 3)
       for measure, name in (("mapse", "MAPSE"), ("eprime", "e'"))],
+    *[("valve_study_04_mvnet", f"people_{one}_mapse_icc", f"phantom, two people, {one.title()}-like, MAPSE ICC(A,1)", 3)
+      for one in ("yale", "lund")],
+    *[("valve_study_04_mvnet", f"euclid_mm_{one}_on_{other}",
+       f"phantom, MVnet trained on {one.title()}-like hearts, tested on {other.title()}-like, distance (mm)", 2)
+      for one in ("yale", "lund", "mixed") for other in ("yale", "lund")],
     *[("full_04_mvnet", metric, f"phantom, true masks, LVEF mean absolute error, {what} (points)", 2)
       for metric, what in (("lvef_mae_pct", "whole slices"), ("lvef_cut_mae_pct", "cut at the tracked valve"))],
     *[("full_05_cussp", f"{model}_auc", f"phantom, mitral regurgitation, {name}, AUC", 3)
@@ -118,8 +123,12 @@ QUOTED = [
     ("full_05_cussp", "gap_closed", "phantom, mitral regurgitation, SIAM-25, of the way from floor to ceiling", 2),
     *[("full_06_sslhf", metric, f"phantom, heart failure, {name}, AUC of patients", 3)
       for metric, name in (("patient_auc", "SSLHF"), ("scratch_patient_auc", "the same from scratch"))],
-    *[("full_06_sslhf", f"more_few{n}_gain", f"phantom, heart failure, {what}, 180 other patients: gain in AUC", 3)
-      for n, what in ((12, "12 labels drawn four times"), (110, "110 labels"))],
+    *[("full_06_sslhf", f"more_few{n}_gain", f"phantom, heart failure, {n} labels, further patients: gain in AUC", 3)
+      for n in (12, 110)],
+    *[("study_06_sslhf", f"labels12_gain_over_{method}",
+       f"phantom, heart failure, 12 labels, further patients: AUC above that {what}", 3)
+      for method, what in (("no_frames", "without frame covering"), ("no_shuffle", "without local shuffling"),
+                           ("no_patches", "without patch covering"))],
     *[("valve_real_05_cussp", metric, f"phantoms' network, Kaggle 4CH, valve centre, {name} (% of the annulus)", 1)
       for metric, name in (("valve_centre_pct_dsb2015", "mean error"), ("valve_centre_pct_dsb2015_median", "median"))],
     ("heart_failure_06_sslhf", "acdc_groups_acc", "ACDC, five groups by a forest on experts' masks, accuracy", 3),
