@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from cmrlib import plots
 from cmrlib.cine import Cine, Plane
 from cmrlib.cli import app
 from cmrlib.cli.valves import track
@@ -505,6 +506,9 @@ def test_pipelines_of_two_sources_and_their_mix(hearts, tmp_path):
     parts = grid[grid["tested"] != "mixed"].groupby("trained")["euclid_mm"].mean()
     assert (mixed["euclid_mm"] - parts).abs().max() < 1e-9 and (mixed["n"] == 6).all()
     assert (grid["euclid_mm_low"] <= grid["euclid_mm"]).all() and (grid["euclid_mm"] <= grid["euclid_mm_high"]).all()
+    shown = {text.get_text() for ax in plots.variability_figure(grid, True).axes for text in ax.texts}
+    row = grid.iloc[0]
+    assert f"{row['euclid_mm']:.2f}\n({row['euclid_mm_low']:.2f} to {row['euclid_mm_high']:.2f})" in shown
     metrics = variability_metrics(grid)
     assert metrics["euclid_mm_yale_on_mixed"] == mixed.loc["yale", "euclid_mm"]
     assert metrics["n_mapse_icc_mixed_on_other"] == 3 and "eprime_icc_other_on_yale_low" in metrics

@@ -121,17 +121,25 @@ def _bars(ax, stages, name, label):
 
 
 def variability_figure(table, synthetic: bool):
-    """Figure 6: rows trained on, columns tested on, a heat map a measure; best blue, worst red. table: columns trained,
-    tested and the measures."""
+    """Figure 6: rows trained on, columns tested on, a heat map a measure, intervals below the values. table: columns
+    trained, tested and the measures with _low, _high, n.
+
+    Colours are those of the whole scale, errors from 0 and ICCs from .5 to 1, so that like values look alike."""
     panels = {"euclid_mm": "Euclidean distance (mm)", "angle_deg": "angle (°)", "displacement_icc": "ICC displacement",
               "mapse_icc": "ICC MAPSE", "eprime_icc": "ICC e'"}
     panels = {name: label for name, label in panels.items() if name in table}
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 2.9), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.9), squeeze=False)
     order = list(dict.fromkeys(table["trained"]))
+    tested = [f"{name}\n(n {table.loc[table['tested'] == name, 'n'].iloc[0]:.0f})" for name in order]
     for ax, (name, label) in zip(axes[0], panels.items()):
-        wide = table.pivot(index="trained", columns="tested", values=name).reindex(index=order, columns=order)
-        sns.heatmap(wide, annot=True, fmt=".2f", cmap="RdBu" if name.endswith("icc") else "RdBu_r", cbar=False, ax=ax,
-                    linewidths=1)
+        value, low, high = (table.pivot(index="trained", columns="tested", values=f"{name}{end}").loc[order, order]
+                            for end in ("", "_low", "_high"))
+        text = [[f"{v:.2f}\n({a:.2f} to {b:.2f})" for v, a, b in zip(*line)]
+                for line in zip(value.to_numpy(), low.to_numpy(), high.to_numpy())]
+        icc = name.endswith("icc")
+        sns.heatmap(value, annot=np.array(text), fmt="", annot_kws={"fontsize": 8}, cmap="Blues" if icc else "Oranges",
+                    vmin=min(0.5, value.min().min()) if icc else 0, vmax=1 if icc else None, cbar=False, ax=ax,
+                    linewidths=1, xticklabels=tested)
         ax.set(title=label, xlabel="tested on", ylabel="trained on" if ax is axes[0, 0] else "")
         ax.tick_params(axis="y", rotation=0)
     return mark_synthetic(figure, synthetic)

@@ -207,6 +207,7 @@ GALLERY = {
     "quick/00_cohort/figures/view_4ch.png": "phantom_4ch.png",
     "carryover_sunnybrook/01_segmentation/figures/case_median.png": "phantom_trained_sunnybrook.png",
     "carryover_sunnybrook/00_cohort/figures/beside_phantom_sax.png": "real_beside_phantom.png",
+    "valve_study/04_mvnet/figures/sample_4ch.png": "mvnet_sample.png",
 }
 
 
