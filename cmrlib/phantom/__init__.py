@@ -6,8 +6,6 @@ them (acquisition, appearance). Subject k depends on the seed and on k alone.
 
 from dataclasses import dataclass, replace
 
-from threadpoolctl import threadpool_limits
-
 from cmrlib.cohort import Cohort
 from cmrlib.ingest import build_cohort
 from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
@@ -38,7 +36,6 @@ class Order:
     visit: int = 0  # 0: the only one; else the same heart under new planes, breath-holds, coil and noise
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # BLAS rounds by its threads: now and then a pixel by a grey level
 def make_study(label: str, order: Order) -> Study:
     """One phantom subject on one visit: cines of all views, observer `truth` and the people who look."""
     subject = draw_member(order.cohort, order.seed, order.number) if order.cohort else draw_subject(

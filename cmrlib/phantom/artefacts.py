@@ -227,7 +227,8 @@ class Imager:
             return np.abs(real)
         one, other = (self.noise[int(n)] for n in self.rng.integers(0, len(self.noise), 2))
         real = real + moved(one, self.rng) if self.rng.random() < 0.5 else real - moved(one, self.rng)
-        return cv2.magnitude(real, moved(other, self.rng))
+        imaginary = moved(other, self.rng)
+        return np.sqrt(real * real + imaginary * imaginary)  # cv2.magnitude rounds by where its arrays lie
 
     def _flow(self, image, codes, speed):
         """In place: blood brightens with its speed (fresh spins) and flickers in streaks."""
