@@ -14,6 +14,7 @@ import time
 import numpy as np
 import torch
 
+from cmrlib.norms import quicken_batch_norm
 from cmrlib.sslhf import KINDS, Design, Restorer, Transformations
 from cmrlib.training import set_threads_and_seed
 
@@ -68,7 +69,7 @@ def training_step(design: Design, clips, fast: bool):
     """A function that does one step of stage one: as `training.fit` does it, or plain."""
     model, clips = Restorer(design), torch.from_numpy(clips)
     if fast:
-        model.to(memory_format=torch.channels_last)
+        quicken_batch_norm(model.to(memory_format=torch.channels_last))
     optimiser = torch.optim.Adam(model.parameters(), 1e-3, fused=fast)
 
     def step():

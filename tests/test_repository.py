@@ -30,7 +30,7 @@ LOCK = {
 LEVELS = [
     "anatomy files progress cine",
     "cohort study splits quality appearance ingest measures overlap agreement stratification summary",
-    "datasets phantom sharding blocks distributed memory training sidebyside weights",
+    "datasets phantom sharding blocks distributed memory norms training sidebyside weights",
     "ternausnet tempreg mvnet cussp sslhf heartmae classifiers",
     "plots figures viewer report runs cli",
 ]
