@@ -69,6 +69,7 @@ def pool(profile: str, reference: str = "manual", test: str = "ternausnet") -> d
         rows = pd.read_csv(measures, dtype=ids).fillna({"session": ""})
         result = agreement.compare(rows, reference, test, ["lvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"])
         metrics |= agreement.headline(result) | {"n": int(result["n"].max())}
+    metrics = {name: round(value, 6) for name, value in metrics.items()}  # processors differ in the last digits
     kept = {"profile": profile, "commit": "+".join(sorted(set(rows["commit"].str[:8]))), "metrics": metrics}
     write_json(kept, folder / f"{profile}_pooled.json")
     return metrics
@@ -165,8 +166,8 @@ def results_table() -> str:
         if metric not in kept["metrics"]:  # a run of before this was measured
             continue
         value, low, high = (kept["metrics"].get(f"{metric}{end}") for end in ("", "_low", "_high"))
-        shown = "undefined" if value is None else f"{value:.{digits}f}"
-        shown += "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
+        shown = "undefined" if value is None else f"{value:z.{digits}f}"
+        shown += "" if low is None or high is None else f" ({low:z.{digits}f} to {high:z.{digits}f})"
         n = kept["metrics"].get(f"n_{metric}", kept["metrics"].get("n"))
         lines.append(f"| {what} | {shown} | {'' if n is None else f'{n:.0f}'} | {kept['commit'][:8]} |")
     return "\n".join(lines)
