@@ -67,7 +67,7 @@ class FewChannels(nn.modules.batchnorm._BatchNorm):
         channels = x.shape[1]
         fold = 2 * LANES // gcd(channels, LANES)
         last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-        elsewhere = x.is_cuda or not self.training or isinstance(self, WholeBatchNorm)
+        elsewhere = x.device.type != "cpu" or not self.training or isinstance(self, WholeBatchNorm)
         if fold == 2 or elsewhere or x.numel() // channels % fold or not x.is_contiguous(memory_format=last):
             return super().forward(x)
         y, mean, variance = _Folded.apply(x, self.weight, self.bias, self.eps, fold)
