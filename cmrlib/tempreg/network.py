@@ -9,6 +9,8 @@ from torch import nn
 
 GREY_MEAN, GREY_SD = 64.0, 64.0
 """Of cine pixels squashed to 0…255, roughly: the network centres its input itself."""
+MOST_LAPS, STILL = 12, 1e-3
+"""Laps round a cycle in prediction, and the change from one to the next at which no more are needed."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Design:
     of the first convolution. norm: `batch`, or
     `local` (response normalisation, as the published Zeiler–Fergus weights want it). lstm: `standard`, `paper`
     (equation 1, whose candidate shares the input gate's weights), or `none` (the paper's CNN + regression).
-    relative: features are taken relative to their mean over the cycle. laps: how often the LSTM goes round the cycle;
-    the last time counts. 1 is the paper, which leaves the first frames without a past.
+    relative: features are taken relative to their mean over the cycle. laps: how often the LSTM goes round the cycle in
+    training; the last time counts. 1 is the paper, which leaves the first frames without a past, in prediction too;
+    with more, prediction goes round until the answer stands still, so that no frame is the first.
     """
 
     size: int = 96
@@ -80,16 +83,16 @@ class PaperLSTM(nn.Module):
         super().__init__()
         self.seen, self.told = nn.Linear(features, 3 * hidden), nn.Linear(hidden, 3 * hidden, bias=False)
 
-    def forward(self, x):
+    def forward(self, x, state=None):
         seen = self.seen(x)
-        h = c = x.new_zeros(len(x), self.told.in_features)
+        h, c = state or (x.new_zeros(len(x), self.told.in_features),) * 2
         said = []
         for t in range(x.shape[1]):
             i, f, o = (seen[:, t] + self.told(h)).chunk(3, 1)
             c = f.sigmoid() * c + i.sigmoid() * i.tanh()
             h = o.sigmoid() * c.tanh()
             said.append(h)
-        return torch.stack(said, 1)
+        return torch.stack(said, 1), (h, c)
 
 
 class TempRegNet(nn.Module):
@@ -126,9 +129,22 @@ class TempRegNet(nn.Module):
             features = features - features.mean(1, keepdim=True)
         if self.design.lstm == "none":
             return self.readout(features)[..., 0].sigmoid()
-        said = self.lstm(features.repeat(1, self.design.laps, 1).to(next(self.lstm.parameters()).dtype))
-        said = said[0] if isinstance(said, tuple) else said
+        features = features.to(next(self.lstm.parameters()).dtype)
+        if not self.training and self.design.laps > 1:
+            return self._settled(features)
+        said, _ = self.lstm(features.repeat(1, self.design.laps, 1))
         return self.readout(said[:, -features.shape[1]:].float())[..., 0]
+
+    def _settled(self, features):
+        """Round the cycle, each time from the state in which the last one ended, until the curves stand still."""
+        state, before = None, None
+        for _ in range(MOST_LAPS):
+            said, state = self.lstm(features, state)
+            curves = self.readout(said.float())[..., 0]
+            if before is not None and (curves - before).abs().max() < STILL:
+                break
+            before = curves
+        return curves
 
 
 def build(architecture: dict) -> TempRegNet:
