@@ -105,6 +105,9 @@ QUOTED = [
     ("full_09_agreement", "lvef_icc", "phantom, LVEF ICC(A,1)", 3),
     *[("full_03_tempreg", f"afd_{phase}_cyclic", f"phantom, TempReg-Net, {phase.upper()} (frames off)", 2)
       for phase in ("ed", "es")],
+    *[("sunnybrook_frames_03_tempreg", f"afd_{phase}_cyclic{end}", f"Sunnybrook, TempReg-Net, {phase.upper()}, {what} "
+       "(frames off)", 2) for end, what in (("", "from phantoms alone"), ("_tuned", "tuned on two for the third"))
+      for phase in ("ed", "es")],
     *[("study_03_tempreg", f"structured_loss_gain_{phase}",
        f"phantom, TempReg-Net, three seeds: {phase.upper()} closer by the structured loss (frames)", 3)
       for phase in ("ed", "es")],
