@@ -130,8 +130,7 @@ class Int8Convolution(nn.Module):
 
     def prepared(self, x):
         """(function from 8-bit frames to the stage's output, the clip in 8 bits)."""
-        lowest, highest = (float(one) for one in x.aminmax())
-        step = max(-lowest, highest, 1e-12) / self.largest
+        step = max(float((x.abs() if self.zero else x).amax()), 1e-12) / self.largest
         whole = (x * (1 / step)).round_().to(torch.int16)  # straight to eight bits takes five times as long
         rounded = (whole.add_(self.zero) if self.zero else whole).to(torch.uint8)
         return partial(self._multiplied, step), rounded
