@@ -5,7 +5,7 @@
     dls.show_batch()
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -29,7 +29,8 @@ _PALETTE = ListedColormap(["#00000000"] + [COLOURS[name] for name in STRUCTURES]
 
 
 class TensorSlice(TensorImage):
-    """(3, rows, columns) float, about 0 to 1: a slice between its neighbours; shows the slice itself."""
+    """(3 or 4, rows, columns) float, about 0 to 1: a slice between its neighbours, and perhaps itself half a cycle
+    later; shows the slice itself."""
 
     def show(self, ctx=None, **kwargs):
         return TensorImage(self[1]).show(ctx=ctx, cmap="gray", vmin=0, vmax=1, **kwargs)
@@ -65,9 +66,9 @@ class SliceRef:
 def sample_table(cohort, observer: str, view: str, split: pd.Series, frames: int = 0) -> pd.DataFrame:
     """One row a slice to learn from or to check: cine, frame, k, split.
 
-    split: participant_id → train, validation, test; test subjects are left out, and slices that nobody annotated
-    (all 255). frames: at most so many of a cine's annotated frames, spread over the cycle (neighbours in time are
-    nearly copies); 0 for all.
+    split: participant_id → train, test, and validation where anybody was kept for it; test subjects are left out, and
+    slices that nobody annotated (all 255). frames: at most so many of a cine's annotated frames, spread over the cycle
+    (neighbours in time are nearly copies); 0 for all.
     """
     looked, rows = cohort.observer(observer), []
     for row in cohort.cines[cohort.cines["view"] == view].itertuples():
@@ -79,7 +80,7 @@ def sample_table(cohort, observer: str, view: str, split: pd.Series, frames: int
             drawn = (annotation.mask[frame] != NOT_ANNOTATED).reshape(row.slices, -1).any(1)
             rows += [(row.cine, frame, k, side) for k in range(row.slices) if drawn[k]]
     table = pd.DataFrame(rows, columns=["cine", "frame", "k", "split"])
-    absent = {"train", "validation"} - set(table["split"])
+    absent = {"train", *split.unique()} - {"test", *table["split"]}  # a split may keep nobody for validation
     if absent:
         raise ValueError(f"observer {observer!r} drew no {view} slice of a {' or '.join(sorted(absent))} subject in "
                          f"{cohort.path.name}; choose another observer, view or split")
@@ -131,11 +132,17 @@ def intensity_window(cine: Cine) -> tuple[float, float]:
     return cine.intensity_window()
 
 
-def standard_slice(cine: Cine, frame: int, k: int, plane: Plane) -> np.ndarray:
-    """(rows, columns, 3) float32 on the plane's grid: a slice between its neighbours, the cine's percentiles 1 to 99
-    mapped to 0 to 1 and clipped. The one way pixels reach a segmentation network, in training and after."""
+def standard_slice(cine: Cine, frame: int, k: int, plane: Plane, opposite: bool = False) -> np.ndarray:
+    """(rows, columns, 3 or 4) float32 on the plane's grid: a slice between its neighbours, the cine's percentiles 1 to
+    99 mapped to 0 to 1 and clipped. The one way pixels reach a segmentation network, in training and after.
+
+    opposite: the slice half a cycle later is a fourth channel; of a cine of ED and ES alone, the other of the two.
+    """
     low, high = intensity_window(cine)
-    return np.clip((plane.pixels(cine.context(frame, k), outside=low) - low) / (high - low), 0, 1)
+    seen = cine.context(frame, k)
+    if opposite:
+        seen = np.concatenate([seen, cine.pixels[(frame + cine.frames // 2) % cine.frames, k, ..., None]], axis=-1)
+    return np.clip((plane.pixels(seen, outside=low) - low) / (high - low), 0, 1)
 
 
 class StandardSlice(ItemTransform):
@@ -157,12 +164,12 @@ class StandardSlice(ItemTransform):
 class CentrePlane:
     """Resample to `spacing_mm`, crop `size` pixels around the image's centre: no mask is asked where the heart is."""
 
-    def __init__(self, spacing_mm: float, size: int):
-        self.spacing_mm, self.size = spacing_mm, size
+    def __init__(self, spacing_mm: float, size: int, opposite: bool = False):
+        self.spacing_mm, self.size, self.opposite = spacing_mm, size, opposite
 
     def __call__(self, reference: SliceRef, labels):
         plane = self.plane(reference)
-        image = standard_slice(reference.cine, reference.frame, reference.k, plane)
+        image = standard_slice(reference.cine, reference.frame, reference.k, plane, self.opposite)
         image = self.intensities(image).astype(np.float32).transpose(2, 0, 1)
         target = plane.mask(labels, outside=NOT_ANNOTATED)  # nobody annotated what lies outside the image
         return TensorSlice(torch.from_numpy(np.ascontiguousarray(image))), TensorLabels(torch.from_numpy(target)).long()
@@ -179,17 +186,21 @@ class CentrePlane:
 
 
 class RandomPlane(CentrePlane):
-    """Training crops: around the heart (most), anywhere (some), turned, scaled, stretched; then intensities vary.
+    """Training crops: around the heart (most), anywhere (some), turned, scaled, stretched, bent; then intensities vary.
 
-    One warp per sample for image and labels. rotation_deg: up to an eighth of a turn each way, so that one of four
+    One warp per sample for image and labels. bend: how much hearts change their shape, 0 to 1, so that cavities and
+    walls have other sizes than those of the patients at hand: in half of the crops a place near the heart swells or
+    shrinks (by a spread of .3 · bend, 15 to 40 mm around), in another half all is shifted smoothly (by a spread of
+    2 · bend mm). rotation_deg: up to an eighth of a turn each way, so that one of four
     quarter turns at test time always looks familiar, whatever an archive's orientation; hearts are never mirrored,
     for no patient's is.
     """
 
-    def __init__(self, spacing_mm, size, rotation_deg=45.0, scale=0.15, stretch=0.05, shift_mm=17.0, anywhere=0.15):
-        super().__init__(spacing_mm, size)
+    def __init__(self, spacing_mm, size, rotation_deg=45.0, scale=0.15, stretch=0.05, shift_mm=17.0, anywhere=0.15,
+                 bend=0.0, opposite=False):
+        super().__init__(spacing_mm, size, opposite)
         self.rotation_deg, self.scale, self.stretch = rotation_deg, scale, stretch
-        self.shift_mm, self.anywhere = shift_mm, anywhere
+        self.shift_mm, self.anywhere, self.bend = shift_mm, anywhere, bend
 
     def plane(self, reference):
         rows, columns = reference.cine.pixels.shape[2:]
@@ -201,7 +212,26 @@ class RandomPlane(CentrePlane):
         stretch = np.exp(np.random.normal(0, self.stretch)) ** np.array([1, -1])
         step = step * np.exp(np.random.normal(0, self.scale)) * stretch
         angle = np.random.uniform(-self.rotation_deg, self.rotation_deg)
-        return Plane.around((rows, columns), step, (self.size, self.size), centre, angle)
+        flat = Plane.around((rows, columns), step, (self.size, self.size), centre, angle)
+        if not self.bend:
+            return flat
+        return replace(flat, bend_px=self._bend_px(flat.points([reference.centre_px or centre])[0]))
+
+    def _bend_px(self, heart_px):
+        """Displacement of every place of a crop, (rows, columns, 2) float32, or None."""
+        chance, bend = np.random.random(2), np.zeros((self.size, self.size, 2), np.float32)
+        if chance[0] < 0.5:
+            middle = heart_px + np.random.normal(0, 12 / self.spacing_mm, 2)
+            radius = np.random.uniform(15, 40) / self.spacing_mm
+            strength = np.clip(np.random.normal(0, 0.3 * self.bend), -0.6, 1.2)  # beyond, places would fold over
+            grid = np.arange(self.size)
+            away = np.stack(np.meshgrid(grid - middle[0], grid - middle[1]), -1)
+            bend += strength * np.exp(-(away**2).sum(-1, keepdims=True) / radius**2) * away
+        if chance[1] < 0.5:
+            knots = np.random.randint(4, 9)
+            field = np.random.normal(0, 2 * self.bend / self.spacing_mm, (knots, knots, 2)).astype(np.float32)
+            bend += cv2.resize(field, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
+        return bend if chance.min() < 0.5 else None
 
     def intensities(self, image):
         chance = np.random.random(5)
@@ -225,10 +255,11 @@ LabelsBlock = TransformBlock
 
 
 def segmentation_block(cohort, observer: str, view: str = "sax", spacing_mm: float = 1.4, size: int = 128,
-                       validation_size: int | None = None, **augmentation) -> DataBlock:
+                       validation_size: int | None = None, opposite: bool = False, **augmentation) -> DataBlock:
     """DataBlock from rows of `sample_table` to (TensorSlice, TensorLabels).
 
-    size, validation_size: pixels of the training crop and of the central validation crop, multiples of 32.
+    size, validation_size: pixels of the training crop and of the central validation crop, multiples of 32. opposite: of
+    `standard_slice`. augmentation: of `RandomPlane`.
     """
     reader = _Reader(cohort, observer, VIEW_STRUCTURES[view])
     return DataBlock(
@@ -237,6 +268,6 @@ def segmentation_block(cohort, observer: str, view: str = "sax", spacing_mm: flo
         get_x=lambda row: reader.x(row),
         get_y=lambda row: reader.y(row),
         splitter=lambda rows: IndexSplitter([i for i, r in enumerate(rows) if r["split"] == "validation"])(rows),
-        item_tfms=StandardSlice(CentrePlane(spacing_mm, validation_size or size),
-                                RandomPlane(spacing_mm, size, **augmentation)),
+        item_tfms=StandardSlice(CentrePlane(spacing_mm, validation_size or size, opposite),
+                                RandomPlane(spacing_mm, size, opposite=opposite, **augmentation)),
     )

@@ -168,11 +168,14 @@ class Plane:
 
     matrix: (2, 3), takes (column, row) of the *output* grid to (column, row) of the input.
     shape: (rows, columns) of the output. One warp does crop, resampling, rotation and mirror at once.
+    bend_px: (rows, columns, 2) or None, what is added to each output (column, row) before the matrix: training crops
+    change the shape of a heart by it. Only `pixels` and `mask` know of it.
     """
 
     matrix: np.ndarray
     shape: tuple[int, int]
     source_shape: tuple[int, int]
+    bend_px: np.ndarray | None = None
 
     @classmethod
     def around(cls, source_shape, spacing_px, shape, centre_px=None, rotation_deg=0.0, mirror=False) -> "Plane":
@@ -203,11 +206,18 @@ class Plane:
         """
         small = image.dtype in (np.uint8, np.uint16, np.int16)
         image = np.ascontiguousarray(image) if small else np.ascontiguousarray(image, np.float32)
-        return self._warp(image, self.matrix, self.shape, interpolation, outside).astype(np.float32, copy=False)
+        return self._taken(image, interpolation, outside).astype(np.float32, copy=False)
 
     def mask(self, mask, outside: int = 0) -> np.ndarray:
         """Label map → output grid by nearest neighbour; labels never mix."""
-        return self._warp(np.ascontiguousarray(mask, np.uint8), self.matrix, self.shape, cv2.INTER_NEAREST, outside)
+        return self._taken(np.ascontiguousarray(mask, np.uint8), cv2.INTER_NEAREST, outside)
+
+    def _taken(self, image, interpolation, outside):
+        if self.bend_px is None:
+            return self._warp(image, self.matrix, self.shape, interpolation, outside)
+        columns, rows = np.meshgrid(np.arange(self.shape[1]), np.arange(self.shape[0]))
+        places = (np.stack([columns, rows], -1) + self.bend_px) @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return cv2.remap(image, places.astype(np.float32), None, interpolation, borderValue=(outside,) * 4)
 
     def points(self, points_px) -> np.ndarray:
         """Points (n, 2) of the input → output."""

@@ -123,7 +123,8 @@ class AveragedWeights(Callback):
 
 
 class ValidateEvery(Callback):
-    """Validate every n-th epoch and the last one; between them the recorder shows nothing new."""
+    """Validate every n-th epoch and the last one; between them, and where no subject was kept for it, the recorder
+    shows nothing new."""
 
     order = 60  # after AveragedWeights, which swaps twice in any case
 
@@ -131,7 +132,7 @@ class ValidateEvery(Callback):
         self.n = n
 
     def before_validate(self):
-        if (self.epoch + 1) % self.n and self.epoch + 1 != self.n_epoch:
+        if not self.dls.valid.n or ((self.epoch + 1) % self.n and self.epoch + 1 != self.n_epoch):
             raise CancelValidException
 
 

@@ -19,6 +19,7 @@ from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.files import read_json
 from cmrlib.overlap import dice, score_observers
 from cmrlib.splits import split_subjects
+from cmrlib.summary import loss_rows
 from cmrlib.ternausnet import (
     Preprocessing,
     SegmentationLoss,
@@ -32,6 +33,7 @@ from cmrlib.ternausnet import (
     segmentation_learner,
     train_segmenter,
 )
+from cmrlib.ternausnet.network import widen
 
 SAX = VIEW_STRUCTURES["sax"]
 
@@ -405,6 +407,34 @@ def test_several_networks_answer_with_their_mean(cohort, samples, tmp_path):
     other = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.0, 64), SAX, "fp32")
     with pytest.raises(ValueError, match="only segmenters of one kind work together"):
         Segmenter.together([singles[0], other])
+
+
+def test_a_network_that_sees_the_opposite_phase_starts_from_one_that_does_not(cohort, samples, tmp_path):
+    known, cine = saved(tmp_path), cohort.cine("sub-P0001_view-sax")
+    sees = replace(known.preprocessing, opposite=True)
+    learner = segmentation_learner(cohort, "truth", samples, sees, None, 4, start_from=tmp_path / "sax")
+    wide = Segmenter(learner.model, sees, SAX, known.precision)
+    for one, other in zip(known.predict(cine, [0]), wide.predict(cine, [0])):
+        np.testing.assert_array_equal(one, other)  # at first it says what it said before
+    x, y = learner.dls.train.one_batch()
+    learner.loss_func(learner.model.train()(x), y).backward()
+    learner.model.encoder[0][0].weight.data -= learner.model.encoder[0][0].weight.grad
+    Segmenter(learner.model, sees, SAX).save(tmp_path / "wide")
+    again = Segmenter.load(tmp_path / "wide", "fp32")
+    assert again.preprocessing == sees and read_json(tmp_path / "wide.json")["architecture"]["channels"] == 4
+    batch = torch.rand(1, 4, 64, 64)
+    assert not torch.equal(again.infer(batch), again.infer(batch * torch.tensor([1, 1, 1, 0])[:, None, None]))
+    with pytest.raises(ValueError, match="wide also sees each slice half a cycle later; continue from it with"):
+        segmentation_learner(cohort, "truth", samples, known.preprocessing, None, 4, start_from=tmp_path / "wide")
+    both = Segmenter.together([known, known]).model
+    assert [member.encoder[0][0].in_channels for member in widen(both, 4).members] == [4, 4]
+
+
+def test_a_training_without_validation_subjects_ends_too(cohort, samples):
+    everybody = samples.assign(split="train").iloc[::4]
+    _, learner = train_segmenter(cohort, "truth", everybody, Preprocessing("sax", 3.2, 64), 2, 1, width=4, batch_size=4)
+    losses = pd.DataFrame(loss_rows(learner, "sax"))
+    assert np.isfinite(losses["train"]).all() and losses["validation"].isna().all() and len(losses) == 2
 
 
 def test_folding_batch_norm_changes_nothing():

@@ -8,7 +8,7 @@ from cmrlib.ternausnet.network import TernausNet
 
 
 class Ensemble(nn.Module):
-    """(b, 3, rows, columns) → logits (b, classes, rows, columns) whose softmax is the mean of the members'."""
+    """(b, channels, rows, columns) → logits (b, classes, rows, columns) whose softmax is the mean of the members'."""
 
     def __init__(self, members):
         super().__init__()
@@ -29,5 +29,6 @@ def architecture_of(model: TernausNet | Ensemble, structures) -> dict:
     """What `build` needs to make such a network again."""
     members = list(model.members) if isinstance(model, Ensemble) else [model]
     several = {"members": len(members)} if len(members) > 1 else {}
-    width = members[0].encoder[0][0].out_channels
-    return {"name": "TernausNet", "width": width, "structures": list(structures)} | several
+    first = members[0].encoder[0][0]
+    several |= {"channels": first.in_channels} if first.in_channels != 3 else {}
+    return {"name": "TernausNet", "width": first.out_channels, "structures": list(structures)} | several

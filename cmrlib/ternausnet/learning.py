@@ -13,27 +13,35 @@ from cmrlib.anatomy import VIEW_STRUCTURES
 from cmrlib.blocks import segmentation_block
 from cmrlib.files import digest
 from cmrlib.ternausnet import network
-from cmrlib.ternausnet.network import SegmentationLoss, TernausNet, load_imagenet_encoder
+from cmrlib.ternausnet.network import SegmentationLoss, TernausNet, load_imagenet_encoder, widen
 from cmrlib.ternausnet.prediction import Preprocessing, Segmenter
 from cmrlib.training import adamw, fit, job_file
 
 
 def segmentation_learner(cohort, observer, samples, preprocessing: Preprocessing, width: int = 64, batch_size: int = 8,
-                         validation_size: int | None = None, start_from=None, imagenet=None) -> Learner:
+                         validation_size: int | None = None, bend: float = 0.0, start_from=None,
+                         imagenet=None) -> Learner:
     """fastai Learner for `samples` (blocks.sample_table) of one view.
 
-    start_from: weights file to continue from (fine-tuning). imagenet: local file of VGG11-BN weights.
+    bend: how much training crops change a heart's shape (`RandomPlane`). start_from: weights file to continue from
+    (fine-tuning). imagenet: local file of VGG11-BN weights.
     """
     structures = VIEW_STRUCTURES[preprocessing.view]
     block = segmentation_block(cohort, observer, preprocessing.view, preprocessing.spacing_mm, preprocessing.size,
-                               validation_size)
+                               validation_size, preprocessing.opposite, bend=bend)
     dls = block.dataloaders(samples, bs=batch_size, num_workers=0)
     if start_from:
-        model = Segmenter.load(start_from).model.train()
+        known = Segmenter.load(start_from)
+        model, opposite = known.model.train(), known.preprocessing.opposite
     else:
-        model = TernausNet(1 + len(structures), width)
+        model, opposite = TernausNet(1 + len(structures), width), False
         if imagenet:
             load_imagenet_encoder(model, imagenet)
+    if opposite and not preprocessing.opposite:
+        raise ValueError(f"{Path(start_from).name} also sees each slice half a cycle later; continue from it with "
+                         "Preprocessing(…, opposite=True)")
+    if preprocessing.opposite and not opposite:
+        model = widen(model, 4)
     return Learner(dls, model, loss_func=SegmentationLoss(structures), opt_func=adamw)
 
 

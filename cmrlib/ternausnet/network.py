@@ -1,5 +1,7 @@
 """The network and its loss: plain PyTorch that knows nothing of cohorts."""
 
+from copy import deepcopy
+
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -27,13 +29,13 @@ class Decoder(nn.Module):
 
 
 class TernausNet(nn.Module):
-    """(b, 3, rows, columns), sides multiples of 32 → logits (b, 1 + structures, rows, columns)."""
+    """(b, channels, rows, columns), sides multiples of 32 → logits (b, 1 + structures, rows, columns)."""
 
-    def __init__(self, classes: int = 4, width: int = 64):
+    def __init__(self, classes: int = 4, width: int = 64, channels: int = 3):
         super().__init__()
         w = width
         self.encoder = nn.ModuleList([  # VGG11: one, one, two, two, two convolutions, a max-pooling after each
-            convolution(3, w),
+            convolution(channels, w),
             convolution(w, 2 * w),
             nn.Sequential(convolution(2 * w, 4 * w), convolution(4 * w, 4 * w)),
             nn.Sequential(convolution(4 * w, 8 * w), convolution(8 * w, 8 * w)),
@@ -65,7 +67,19 @@ def build(architecture: dict) -> TernausNet:
     """Network from a weights card's `architecture`."""
     if architecture.get("name") != "TernausNet":
         raise ValueError(f"these are weights of {architecture.get('name')!r}, expected TernausNet; name another file")
-    return TernausNet(1 + len(architecture["structures"]), architecture["width"])
+    return TernausNet(1 + len(architecture["structures"]), architecture["width"], architecture.get("channels", 3))
+
+
+def widen(model, channels: int):
+    """A copy of a network, or of several as one, that sees more channels, with weights of 0 for the new ones: at first
+    it says what it said before."""
+    wide = deepcopy(model)
+    for member in getattr(wide, "members", [wide]):
+        old = member.encoder[0][0]
+        member.encoder[0][0] = nn.Conv2d(channels, old.out_channels, 3, padding=1, bias=False)
+        with torch.no_grad():
+            member.encoder[0][0].weight.zero_()[:, : old.in_channels] = old.weight
+    return wide
 
 
 def load_imagenet_encoder(model: TernausNet, path):

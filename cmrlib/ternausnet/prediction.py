@@ -29,11 +29,16 @@ UNKNOWN_MM = (0.9, 1.3, 1.9)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels reach the network; stored beside the weights, used alike in training and prediction."""
+    """How pixels reach the network; stored beside the weights, used alike in training and prediction.
+
+    opposite: it also sees each slice half a cycle later (`standard_slice`), where cavities are large when they are
+    small here.
+    """
 
     view: str = "sax"
     spacing_mm: float = 1.4
     size: int = 128
+    opposite: bool = False
 
 
 class Segmenter:
@@ -149,11 +154,11 @@ class Segmenter:
 
     def _probabilities(self, cine, t, plane) -> np.ndarray:
         """(slices, classes, rows, columns) on the plane's grid; a batch is one frame's slices, never more."""
-        stack = np.stack([standard_slice(cine, t, k, plane) for k in range(cine.slices)])
+        stack = np.stack([standard_slice(cine, t, k, plane, self.preprocessing.opposite) for k in range(cine.slices)])
         return self.infer(torch.from_numpy(stack).permute(0, 3, 1, 2)).numpy()  # channels last in memory
 
     def infer(self, batch) -> torch.Tensor:
-        """Slices (b, 3, rows, columns) → probabilities (b, classes, rows, columns), fp32."""
+        """Slices (b, 3 or 4, rows, columns) → probabilities (b, classes, rows, columns), fp32."""
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             return self.network(batch).float().softmax(1)
 
