@@ -141,7 +141,9 @@ def standard_slice(cine: Cine, frame: int, k: int, plane: Plane, opposite: bool 
     low, high = intensity_window(cine)
     seen = cine.context(frame, k)
     if opposite:
-        seen = np.concatenate([seen, cine.pixels[(frame + cine.frames // 2) % cine.frames, k, ..., None]], axis=-1)
+        later = cine.pixels[(frame + cine.frames // 2) % cine.frames, k]
+        later = later if later.any() else cine.pixels[frame, k]  # a picture that is missing
+        seen = np.concatenate([seen, later[..., None]], axis=-1)
     return np.clip((plane.pixels(seen, outside=low) - low) / (high - low), 0, 1)
 
 
