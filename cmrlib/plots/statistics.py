@@ -96,7 +96,7 @@ def loss_curves(table, synthetic: bool):
             name = {"label": "training"} if n == 0 else {}
             ax.plot(part["epoch"], part["train"], color="C0", **name)
             checked = part.dropna(subset=["validation"])
-            name = {"label": "validation subjects"} if name else {}
+            name = {"label": "validation subjects"} if name and len(checked) else {}
             ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", **name)
         ax.set_title(view)
         epoch_axis(ax)
