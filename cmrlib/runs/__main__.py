@@ -10,7 +10,7 @@ import yaml
 from cmrlib.runs.execution import NotebookFailed, execute, follow_parent, snakemake
 from cmrlib.runs.pages import write_pages
 from cmrlib.runs.parameters import ROOT, UsageError, resolve
-from cmrlib.runs.record import write_gallery, write_readme
+from cmrlib.runs.readme import write_gallery, write_readme
 from cmrlib.runs.shipping import CHECKED_BY, MADE_BY, ship
 
 
