@@ -34,6 +34,7 @@ from cmrlib.ternausnet import (
     train_segmenter,
 )
 from cmrlib.ternausnet.network import widen
+from cmrlib.ternausnet.prediction import copies_of
 
 SAX = VIEW_STRUCTURES["sax"]
 
@@ -284,11 +285,23 @@ def test_the_surest_quarter_turn_is_looked_at():
     cine, _ = labelled_heart()
     for turns in range(4):
         turned = quarter_turned(cine, turns)
-        plane = oracle(upright=True)._heart_planes(turned, [0, 1], [0.0])[0]
+        plane = oracle(upright=True)._heart_planes(turned, [0, 1], copies_of(1))[0]
         seen = plane.mask(turned.pixels[0, 0] // 400)
         lv, rv = (np.argwhere(seen == code).mean(0) for code in (1, 3))
         assert rv[1] < lv[1] - 10 and abs(rv[0] - lv[0]) < 8, turns  # RV at the left, whatever the archive did
         assert max(plane.shape) <= 128 and plane.shape[0] % 32 == 0
+
+
+def test_many_copies_are_scaled_too_and_come_back_where_they_belong():
+    assert copies_of(1) == [(0.0, 1.0)] and [scale for _, scale in copies_of(3)] == [1.0] * 3
+    for n in (4, 7, 13):
+        angles, scales = np.array(copies_of(n)).T
+        assert (len(set(scales.round(3))), angles[0], angles[-1]) == (n, -30, 30)
+        assert np.abs(np.log(scales)).max() <= 0.14 and abs(np.log(scales).mean()) < 0.03
+    cine, labels = labelled_heart()
+    mask, confidence, _ = oracle().predict(cine, copies=7, clean=False)
+    assert_same_heart(mask, labels, 0.15, around=7)
+    assert (confidence > 0.85).all()
 
 
 def test_frames_not_asked_for_are_not_annotated():
@@ -453,7 +466,7 @@ def test_fp32_and_bf16_agree(cohort, tmp_path):
     saved(tmp_path)
     cine = cohort.cine("sub-P0002_view-sax")
     fast, exact = (Segmenter.load(tmp_path / "sax", precision) for precision in ("bf16", "fp32"))
-    plane = exact._heart_planes(cine, [0], [0.0])[0]
+    plane = exact._heart_planes(cine, [0], copies_of(1))[0]
     close = np.abs(fast._probabilities(cine, 0, plane) - exact._probabilities(cine, 0, plane))
     assert close.max() < 0.05 and close.mean() < 0.005
 

@@ -80,9 +80,9 @@ class Segmenter:
         """Segment frames of a cine: (mask, confidence, flags).
 
         mask (frames, slices, rows, columns) uint8 on the native grid, 255 in frames not asked for and in pictures
-        that are missing. copies: turned copies of each slice whose probabilities are averaged. confidence: mean Dice
-        of the single copies with their mean, per frame (NaN for one copy, for frames not asked for, and where a
-        picture is missing). flags: what `clean_mask` corrected.
+        that are missing. copies: turned copies of each slice whose probabilities are averaged; more than three are
+        scaled too (`copies_of`). confidence: mean Dice of the single copies with their mean, per frame (NaN for one
+        copy, for frames not asked for, and where a picture is missing). flags: what `clean_mask` corrected.
         """
         if copies < 1:
             raise ValueError(f"copies must be 1 or more, got {copies}")
@@ -94,7 +94,7 @@ class Segmenter:
         frames = [t for t in frames if not missing[:, t].all()]
         if not frames:
             return mask, confidence, []
-        planes = self._heart_planes(cine, frames, [0.0] if copies == 1 else np.linspace(-20, 20, copies))
+        planes = self._heart_planes(cine, frames, copies_of(copies))
         for t in frames:
             probabilities = [self._native(self._probabilities(cine, t, plane), plane) for plane in planes]
             mask[t] = self._labels(np.mean(probabilities, axis=0))
@@ -119,7 +119,7 @@ class Segmenter:
         return [(self.preprocessing.spacing_mm / size_mm, mirror, turn)
                 for size_mm in sizes_mm for mirror in mirrors for turn in (0, 90, 180, 270)]
 
-    def _heart_planes(self, cine, frames, angles_deg) -> list[Plane]:
+    def _heart_planes(self, cine, frames, copies) -> list[Plane]:
         """Where and which way up to look closely: of all ways in which a heart may lie, the one in which two slightly
         turned copies of what is found agree best."""
         looked, best = sorted({frames[0], frames[len(frames) // 2]}), (-1.0, None)
@@ -129,7 +129,10 @@ class Segmenter:
             trust = np.mean([self._trust(cine, t, planes) for t in looked])
             best = max(best, (trust, (size, centre, way)), key=lambda look: look[0])
         size, centre, way = best[1]
-        return [self._plane(cine, size, way, angle, centre) for angle in angles_deg]
+        step, *turned = way
+        sides = [int(-(-size / min(scale, 1) // 32) * 32) for _, scale in copies]  # smaller pixels: more of them
+        return [self._plane(cine, side, (step * scale, *turned), angle, centre)
+                for (angle, scale), side in zip(copies, sides, strict=True)]
 
     def _find(self, cine, frames, way):
         """(side in pixels, centre (column, row) or None) of a crop around the largest thing found, 25 mm to spare."""
@@ -170,6 +173,15 @@ class Segmenter:
                 native[k, c] = plane.back_pixels(channels[c])
         native[:, 0] = 1 - native[:, 1:].sum(1)
         return native
+
+
+def copies_of(n: int) -> list[tuple[float, float]]:
+    """(angle in degrees, scale) of n copies of a slice: up to three are turned; more are turned further and scaled by
+    up to 14 % each way, in an order that mixes the two (the golden ratio's)."""
+    if n <= 3:
+        return [(angle, 1.0) for angle in ([0.0] if n == 1 else np.linspace(-20, 20, n))]
+    mixed = (np.arange(n) - (n - 1) / 2) * 0.618034 + 0.5
+    return list(zip(np.linspace(-30, 30, n), np.exp(0.14 * (2 * (mixed % 1) - 1)), strict=True))
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
