@@ -20,7 +20,7 @@ def segment(
     weights: Annotated[Path, typer.Option(metavar="RUN", help=RUN)] = SHIPPED,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "ternausnet",
-    copies: Annotated[int, typer.Option(min=1, help="Copies of a slice, turned and beyond three also scaled, that are averaged.")] = 3,
+    copies: Annotated[int, typer.Option(min=1, help="Turned (above 3: and scaled) copies that are averaged.")] = 3,
     subjects: Subjects = None,
     threads: Threads = 2,
 ):
