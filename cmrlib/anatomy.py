@@ -24,15 +24,23 @@ VIEW_STRUCTURES = {
     "sax": ("lv", "myo", "rv"),
     "4ch": ("lv", "myo", "rv", "la", "ra"),
     "2ch": ("lv", "myo", "la"),
-    "3ch": ("lv", "myo", "la"),
+    "3ch": ("lv", "myo", "rv", "la"),
     "lax": ("lv", "myo", "rv", "la", "ra"),
     "unknown": ("lv", "myo", "rv", "la", "ra"),
 }
 """What a view can show, hence what a network for it learns."""
 
+LONG_AXIS = ("4ch", "2ch", "3ch")
+"""Long-axis views, which one network for `lax` learns together."""
+
 MITRAL_POINTS = {"2ch": ("anterior", "inferior"), "4ch": ("lateral", "septal")}
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
+
+
+def views_of(view: str) -> tuple[str, ...]:
+    """The views that a network for `view` segments: itself, or all long-axis views for `lax`."""
+    return (*LONG_AXIS, "lax") if view == "lax" else (view,)
 
 
 def codes(structures):

@@ -5,13 +5,12 @@
     dls.show_batch()
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
 import fastai.vision.learner  # noqa: F401  registers grids of images for show_batch and show_results
 import numpy as np
-import pandas as pd
 import torch
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.transforms import IndexSplitter
@@ -19,11 +18,15 @@ from fastai.torch_core import TensorImage, TensorMask
 from fasttransform import ItemTransform
 from matplotlib.colors import ListedColormap
 
-from cmrlib.anatomy import COLOURS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES, codes
+from cmrlib.anatomy import COLOURS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cine import Cine, Plane
+from cmrlib.display import orientation_known
+from cmrlib.slices import NOT_DRAWN, Reader, SliceRef, sample_table
 
-NOT_DRAWN = 254
-"""In a slice where only some structures were drawn: "none of those", which is not the same as background."""
+__all__ = [
+    "NOT_DRAWN", "CentrePlane", "RandomPlane", "SliceRef", "TensorClip", "TensorLabels", "TensorSlice", "sample_table",
+    "segmentation_block", "spacing_range_mm", "standard_slice",
+]
 
 _PALETTE = ListedColormap(["#00000000"] + [COLOURS[name] for name in STRUCTURES])
 
@@ -53,77 +56,9 @@ class TensorLabels(TensorMask):
         return TensorMask(shown).show(ctx=ctx, **(style | kwargs))
 
 
-@dataclass(frozen=True)
-class SliceRef:
-    """One slice of one frame of a cine, before it becomes a tensor. centre_px: (column, row) or None."""
-
-    cine: Cine
-    frame: int
-    k: int
-    centre_px: tuple[float, float] | None = None
-
-
-def sample_table(cohort, observer: str, view: str, split: pd.Series, frames: int = 0) -> pd.DataFrame:
-    """One row a slice to learn from or to check: cine, frame, k, split.
-
-    split: participant_id → train, test, and validation where anybody was kept for it; test subjects are left out, and
-    slices that nobody annotated (all 255). frames: at most so many of a cine's annotated frames, spread over the cycle
-    (neighbours in time are nearly copies); 0 for all.
-    """
-    looked, rows = cohort.observer(observer), []
-    for row in cohort.cines[cohort.cines["view"] == view].itertuples():
-        side = split.get(row.participant_id, "test")
-        if side == "test" or not looked.has(row.cine):
-            continue
-        annotation = looked.mask(row.cine)
-        for frame in _spread(sorted(annotation.annotated), frames):
-            drawn = (annotation.mask[frame] != NOT_ANNOTATED).reshape(row.slices, -1).any(1)
-            rows += [(row.cine, frame, k, side) for k in range(row.slices) if drawn[k]]
-    table = pd.DataFrame(rows, columns=["cine", "frame", "k", "split"])
-    absent = {"train", *split.unique()} - {"test", *table["split"]}  # a split may keep nobody for validation
-    if absent:
-        raise ValueError(f"observer {observer!r} drew no {view} slice of a {' or '.join(sorted(absent))} subject in "
-                         f"{cohort.path.name}; choose another observer, view or split")
-    return table
-
-
-def _spread(frames, most):
-    """At most `most` of a list, evenly spaced; all for 0."""
-    if not most or len(frames) <= most:
-        return frames
-    return [frames[i * len(frames) // most] for i in range(most)]
-
-
-class _Reader:
-    """Getters for a DataBlock: rows of `sample_table` → SliceRef and label slice; keeps masks open."""
-
-    def __init__(self, cohort, observer, structures):
-        self.cohort, self.observer = cohort, cohort.observer(observer)
-        self.codes = codes(structures)
-        self.annotation = lru_cache(maxsize=512)(self.observer.mask)
-        self.centre = lru_cache(maxsize=4096)(self._centre)
-
-    def x(self, row):
-        return SliceRef(self.cohort.cine(row["cine"]), row["frame"], row["k"], self.centre(row["cine"], row["frame"]))
-
-    def y(self, row):
-        annotation = self.annotation(row["cine"])
-        return partial_labels(annotation.mask[row["frame"], row["k"]], annotation.annotated[row["frame"]], self.codes)
-
-    def _centre(self, cine, frame):
-        """Centre of all that was drawn in a frame, (column, row): only training crops use it."""
-        mask = self.annotation(cine).mask[frame]
-        _, rows, columns = np.nonzero((mask > 0) & (mask != NOT_ANNOTATED))
-        return (float(columns.mean()), float(rows.mean())) if len(rows) else None
-
-
-def partial_labels(mask, drawn, wanted_codes) -> np.ndarray:
-    """Label slice for a network that learns `wanted_codes`: other structures become background, and where a wanted
-    structure was not drawn, what looks like background becomes NOT_DRAWN. Nothing un-annotated is background."""
-    labels = np.where(np.isin(mask, [*wanted_codes, NOT_ANNOTATED]), mask, 0).astype(np.uint8)
-    if set(wanted_codes) - set(codes(drawn)):
-        labels[labels == 0] = NOT_DRAWN
-    return labels
+def spacing_range_mm(cine: Cine) -> tuple[float, float]:
+    """Between which pixel sizes an image lies that lost its own (JPEG); a reader may know better."""
+    return tuple(cine.meta.get("spacing_range_mm", (0.9, 1.9)))
 
 
 @lru_cache(maxsize=2048)
@@ -180,8 +115,14 @@ class CentrePlane:
         return Plane.around(reference.cine.pixels.shape[2:], self._step(reference), (self.size, self.size))
 
     def _step(self, reference):
+        """Pixels of the image per pixel of the output, (rows, columns)."""
+        if not reference.cine.spacing_known:
+            return np.full(2, self.spacing_mm / self._guess(*spacing_range_mm(reference.cine)))
         _, row_mm, column_mm = reference.cine.spacing_mm
         return np.array([self.spacing_mm / row_mm, self.spacing_mm / column_mm])
+
+    def _guess(self, low_mm, high_mm):
+        return np.sqrt(low_mm * high_mm)
 
     def intensities(self, image):
         return image
@@ -193,16 +134,18 @@ class RandomPlane(CentrePlane):
     One warp per sample for image and labels. bend: how much hearts change their shape, 0 to 1, so that cavities and
     walls have other sizes than those of the patients at hand: in half of the crops a place near the heart swells or
     shrinks (by a spread of .3 · bend, 15 to 40 mm around), in another half all is shifted smoothly (by a spread of
-    2 · bend mm). rotation_deg: up to an eighth of a turn each way, so that one of four
-    quarter turns at test time always looks familiar, whatever an archive's orientation; hearts are never mirrored,
-    for no patient's is.
+    2 · bend mm). rotation_deg: up to an eighth of a turn each way, since hearts differ that much in their canonical
+    display. Of cines whose orientation is not known, a part (`reorient`) is shown in any of the eight orders of rows
+    and columns; others are never mirrored, for no patient's heart is. Where the pixel size is not known, any of its
+    range. resolution: the chance that a crop loses the detail that coarser scanners lose, or has its edges sharpened.
     """
 
     def __init__(self, spacing_mm, size, rotation_deg=45.0, scale=0.15, stretch=0.05, shift_mm=17.0, anywhere=0.15,
-                 bend=0.0, opposite=False):
+                 bend=0.0, opposite=False, reorient=0.3, resolution=0.0):
         super().__init__(spacing_mm, size, opposite)
         self.rotation_deg, self.scale, self.stretch = rotation_deg, scale, stretch
         self.shift_mm, self.anywhere, self.bend = shift_mm, anywhere, bend
+        self.reorient, self.resolution = reorient, resolution
 
     def plane(self, reference):
         rows, columns = reference.cine.pixels.shape[2:]
@@ -213,8 +156,10 @@ class RandomPlane(CentrePlane):
             centre = reference.centre_px + np.random.normal(0, self.shift_mm, 2) / self.spacing_mm * step[::-1]
         stretch = np.exp(np.random.normal(0, self.stretch)) ** np.array([1, -1])
         step = step * np.exp(np.random.normal(0, self.scale)) * stretch
-        angle = np.random.uniform(-self.rotation_deg, self.rotation_deg)
-        flat = Plane.around((rows, columns), step, (self.size, self.size), centre, angle)
+        angle, mirror = np.random.uniform(-self.rotation_deg, self.rotation_deg), False
+        if not orientation_known(reference.cine) and np.random.random() < self.reorient:
+            angle, mirror = angle + 90 * np.random.randint(4), bool(np.random.randint(2))
+        flat = Plane.around((rows, columns), step, (self.size, self.size), centre, angle, mirror)
         if not self.bend:
             return flat
         return replace(flat, bend_px=self._bend_px(flat.points([reference.centre_px or centre])[0]))
@@ -235,8 +180,13 @@ class RandomPlane(CentrePlane):
             bend += cv2.resize(field, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
         return bend if chance.min() < 0.5 else None
 
+    def _guess(self, low_mm, high_mm):
+        return np.exp(np.random.uniform(np.log(low_mm), np.log(high_mm)))
+
     def intensities(self, image):
         chance = np.random.random(5)
+        if self.resolution and np.random.random() < self.resolution:
+            image = _resolved(image, np.random.uniform(-1, 1))
         if chance[0] < 0.5:  # gamma: vendors' grey scales
             image = image ** np.exp(np.random.normal(0, 0.3))
         if chance[1] < 0.7:  # contrast and brightness
@@ -251,19 +201,29 @@ class RandomPlane(CentrePlane):
         return image
 
 
+def _resolved(image, change):
+    """change below 0: through a grid up to twice as coarse and back; above 0: edges sharpened by up to that much."""
+    if change < 0:
+        coarse = cv2.resize(image, None, fx=2.0**change, fy=2.0**change, interpolation=cv2.INTER_AREA)
+        return cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return image + change * (image - cv2.GaussianBlur(image, (0, 0), 1.0))
+
+
 SliceBlock = TransformBlock
 """Slices and labels become tensors in the joint plane transform, so these blocks only name the roles."""
 LabelsBlock = TransformBlock
 
 
 def segmentation_block(cohort, observer: str, view: str = "sax", spacing_mm: float = 1.4, size: int = 128,
-                       validation_size: int | None = None, opposite: bool = False, **augmentation) -> DataBlock:
+                       validation_size: int | None = None, opposite: bool = False, others=(),
+                       **augmentation) -> DataBlock:
     """DataBlock from rows of `sample_table` to (TensorSlice, TensorLabels).
 
-    size, validation_size: pixels of the training crop and of the central validation crop, multiples of 32. opposite: of
-    `standard_slice`. augmentation: of `RandomPlane`.
+    others: further (cohort, observer) pairs; rows with `source` 1, 2, … are theirs. size, validation_size: pixels of
+    the training crop and of the central validation crop, multiples of 32. opposite: of `standard_slice`. augmentation:
+    of `RandomPlane`.
     """
-    reader = _Reader(cohort, observer, VIEW_STRUCTURES[view])
+    reader = Reader([(cohort, observer), *others], VIEW_STRUCTURES[view])
     return DataBlock(
         blocks=(SliceBlock, LabelsBlock),
         get_items=lambda table: table.to_dict("records"),

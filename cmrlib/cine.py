@@ -6,6 +6,7 @@ Conventions, stated once for the whole library:
 * `affine` maps (i, j, k, 1) to RAS millimetres; pixel centres lie at integers; frames count from 0.
 * points are `(column_px, row_px)`, floating point.
 * times are per slice: `frame_times_ms[k, t]`, `rr_ms[k]`; NaN is "unknown".
+* a cohort keeps every cine in its canonical display (`cmrlib.display`), whatever order its source file stores.
 """
 
 import math

@@ -13,7 +13,7 @@ from cmrlib.anatomy import NOT_ANNOTATED, codes
 from cmrlib.cine import Cine
 from cmrlib.files import digest, map_nifti, read_json, read_tsv, write_json, write_nifti, write_tsv
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 LARGEST_SHIFT_MM = 0.5
 """As far as a mask may lie from its cine: programs keep affines in single precision, or as a quaternion."""
 

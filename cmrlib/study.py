@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer, check_mask, stem
+from cmrlib.display import Reorientation, displayed
 from cmrlib.files import atomic, write_json, write_nifti, write_tsv
 
 
@@ -94,17 +95,32 @@ def check_study(study: Study):
                 check_mask(cine, annotations[cine.name])
 
 
+def _displayed(annotation: Annotation, cine: Cine, by: Reorientation) -> Annotation:
+    """What was drawn on a cine, in the order of pixels that `by` gives it."""
+    mask, points = annotation.mask, annotation.points
+    if points is not None and len(points):
+        points, ijk1 = points.copy(), np.c_[points[["column_px", "row_px", "slice"]], np.ones(len(points))]
+        moved = ijk1 @ np.linalg.inv(by.matrix(cine.pixels.shape)).T
+        points["column_px"], points["row_px"] = moved[:, 0], moved[:, 1]
+        points["slice"] = np.rint(moved[:, 2]).astype(int)
+    return replace(annotation, mask=None if mask is None else by(mask), points=points)
+
+
 def write_study(root, study: Study) -> dict:
-    """Write one study's arrays and annotations below `root`; returns its table rows for `finish_cohort`."""
+    """Write one study's arrays and annotations below `root`, every cine in its canonical display; returns its table
+    rows for `finish_cohort`."""
     root, rows = Path(root), []
     for cine in study.cines:
+        drawn = {name: every[cine.name] for name, every in study.observers.items() if cine.name in every}
+        shown, by = displayed(cine)
+        drawn = {name: _displayed(annotation, cine, by) for name, annotation in drawn.items()}
+        cine = shown
         path = root / stem(cine.name).with_name(f"{cine.name}_cine.nii")
         mark = write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
         write_json(cine_sidecar(cine), path.with_suffix(".json"))
         rows.append(_cine_row(cine, path, mark))
-        for name, annotations in study.observers.items():
-            if cine.name in annotations:
-                Observer(root / "derivatives" / name).write(cine, annotations[cine.name])
+        for name, annotation in drawn.items():
+            Observer(root / "derivatives" / name).write(cine, annotation)
     session = study.cines[0].session if study.cines else ""
     keys = {"participant_id": study.participant["participant_id"], "session": session}
     measures = {name: keys | values for name, values in study.measures.items()}

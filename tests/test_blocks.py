@@ -14,7 +14,7 @@ import pytest
 import torch
 from fastai.learner import Learner
 
-from cmrlib import blocks
+from cmrlib import blocks, slices
 from cmrlib.blocks import NOT_DRAWN, CentrePlane, RandomPlane, SliceRef, StandardSlice, TensorLabels, TensorSlice
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
@@ -91,7 +91,7 @@ def test_only_slices_that_somebody_drew_are_sampled(tmp_path):
 
 
 def test_the_reader_gives_slice_centre_and_partial_labels(tmp_path):
-    reader = blocks._Reader(annotated_cohort(tmp_path), "manual", ("lv", "myo", "rv"))
+    reader = slices.Reader([(annotated_cohort(tmp_path), "manual")], ("lv", "myo", "rv"))
     row = {"cine": "sub-a_view-sax", "frame": 2, "k": 1}
     reference, labels = reader.x(row), reader.y(row)
     assert (reference.frame, reference.k, reference.centre_px) == (2, 1, (21.5, 11.5))
@@ -111,20 +111,26 @@ def test_the_reader_gives_slice_centre_and_partial_labels(tmp_path):
     ([255, 255], (), (1,), [255, 255]),
 ])
 def test_nothing_unannotated_is_background(mask, drawn, wanted, labels):
-    result = blocks.partial_labels(np.array([mask], np.uint8), drawn, wanted)
+    result = slices.partial_labels(np.array([mask], np.uint8), drawn, wanted)
     assert result.dtype == np.uint8 and result.tolist() == [labels]
 
 
 # --- one warp for image and labels -----------------------------------------------------------------------------------
 
 
-def heart_of_labels(row_mm=1.5, column_mm=1.0, shape=(90, 120)):
+OBLIQUE = np.eye(4)
+OBLIQUE[:3, :3] = np.linalg.qr([[0.63, -0.41, -0.66], [0.78, 0.33, 0.53], [0, 0.85, -0.53]])[0]
+"""Columns, rows and slices of a short-axis stack as hearts lie; its picture is the canonical display."""
+
+
+def heart_of_labels(row_mm=1.5, column_mm=1.0, shape=(90, 120), directions=OBLIQUE, **known):
     """A cine whose pixels are 100 × its own labels: rings around (50, 40), an RV at its side; a lone slice."""
     rows, columns = np.indices(shape)
     radius = np.hypot((columns - 50) * column_mm, (rows - 40) * row_mm)
     labels = np.where(radius < 14, 1, np.where(radius < 24, 2, 0)).astype(np.uint8)
     labels[(np.hypot((columns - 84) * column_mm, (rows - 40) * row_mm) < 18) & (labels == 0)] = 3
-    cine = Cine((labels * np.uint16(100))[None, None], np.diag([column_mm, row_mm, 8, 1.0]), "sax", "a")
+    affine = directions @ np.diag([column_mm, row_mm, 8, 1.0])
+    cine = Cine((labels * np.uint16(100))[None, None], affine, "sax", "a", **known)
     return SliceRef(cine, 0, 0, (58.0, 40.0)), labels
 
 
@@ -176,6 +182,37 @@ def test_random_planes_keep_the_heart_in_sight_and_never_mirror():
     assert np.mean(np.array(seen) > 100) > 0.95
     angles = [np.degrees(np.arctan2(plane.matrix[1, 0] * 1.5, plane.matrix[0, 0])) for plane in planes]
     assert -60 < min(angles) < -30 and 30 < max(angles) < 60
+
+
+def test_hearts_of_unknown_orientation_are_also_shown_in_the_other_seven_orders():
+    reference, _ = heart_of_labels(directions=np.eye(4))
+    np.random.seed(0)
+    planes = [RandomPlane(1.25, 96, rotation_deg=0, reorient=0.5).plane(reference) for _ in range(400)]
+    seen = {}
+    for plane in planes:
+        angle = np.degrees(np.arctan2(plane.matrix[1, 0] * 1.5, plane.matrix[0, 0])).round(-1) % 360
+        way = (angle, np.linalg.det(plane.matrix[:, :2]) < 0)
+        seen[way] = seen.get(way, 0) + 1
+    assert len(seen) == 8 and 0.5 < seen[0, False] / 400 < 0.63  # half of them as stored, and an eighth of the rest
+
+
+def test_unknown_pixel_sizes_are_drawn_from_their_range_and_guessed_in_its_middle():
+    reference, _ = heart_of_labels(1.0, 1.0, spacing_known=False, meta={"spacing_range_mm": [1.2, 1.6]})
+    np.random.seed(0)
+    random = RandomPlane(1.4, 96, scale=0, stretch=0)
+    sizes = [1.4 / np.sqrt(abs(np.linalg.det(random.plane(reference).matrix[:, :2]))) for _ in range(300)]
+    assert 1.2 <= min(sizes) < 1.22 and 1.58 < max(sizes) <= 1.6
+    step = CentrePlane(1.4, 64).plane(reference).matrix[0, 0]
+    assert step == pytest.approx(1.4 / np.sqrt(1.2 * 1.6))
+
+
+def test_detail_is_lost_or_edges_are_sharpened_and_the_mean_stays():
+    image = np.zeros((32, 32, 3), np.float32)
+    image[:, 16:] = 1
+    coarse, sharp = blocks._resolved(image, -1), blocks._resolved(image, 1)
+    assert coarse.shape == sharp.shape == image.shape
+    assert np.abs(np.diff(coarse[5, :, 1])).max() < 0.8 and sharp.max() > 1.1 and sharp.min() < -0.1
+    assert coarse.mean() == pytest.approx(0.5, abs=0.01) and sharp.mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_bent_crops_hold_hearts_of_other_shapes():

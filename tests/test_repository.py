@@ -27,9 +27,9 @@ LOCK = {
 
 # A module imports from the lines above its own, and on its own line from what stands left of it.
 LEVELS = [
-    "anatomy files progress cine",
+    "anatomy files progress cine display",
     "cohort study splits quality appearance ingest measures overlap agreement stratification summary",
-    "datasets phantom sharding blocks distributed memory norms training sidebyside weights",
+    "datasets phantom sharding slices blocks distributed memory norms training sidebyside weights",
     "ternausnet tempreg mvnet cussp sslhf heartmae classifiers",
     "plots figures viewer report runs cli",
 ]

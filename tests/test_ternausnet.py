@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from cmrlib.anatomy import VIEW_STRUCTURES, codes
 from cmrlib.blocks import NOT_DRAWN, TensorLabels
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Cohort, Observer
+from cmrlib.display import Reorientation, reoriented
 from cmrlib.files import read_json
 from cmrlib.overlap import dice, score_observers
 from cmrlib.splits import split_subjects
@@ -221,6 +223,13 @@ def labelled_heart(shape=(96, 96), spacing_mm=(1.0, 1.0), slices=3, frames=2, ce
     return Cine(labels * np.uint16(400), affine, "sax", "a", spacing_known=spacing_known, **phases), labels
 
 
+def shortaxis(affine):
+    """The directions of a short-axis stack as hearts lie, with the spacing of `affine`."""
+    turn = np.eye(4)
+    turn[:3, :3] = np.linalg.qr([[0.63, -0.41, -0.66], [0.78, 0.33, 0.53], [0, 0.85, -0.53]])[0]
+    return turn @ affine
+
+
 def quarter_turned(cine, turns):
     """The same heart laid differently into the image."""
     spacing = cine.spacing_mm[1:][:: -1 if turns % 2 == 0 else 1]
@@ -250,7 +259,7 @@ def test_on_its_own_grid_the_mask_is_exact():
     plane = Plane.around((96, 96), 1, (96, 96))
     native = segmenter._native(segmenter._probabilities(cine, 1, plane), plane)
     assert native.shape == (3, 4, 96, 96)
-    np.testing.assert_array_equal(segmenter._labels(native), labels[1])
+    np.testing.assert_array_equal(segmenter._labels(native, "sax"), labels[1])
     np.testing.assert_allclose(native.sum(1), 1, atol=1e-5)
 
 
@@ -285,7 +294,7 @@ def test_the_surest_quarter_turn_is_looked_at():
     cine, _ = labelled_heart()
     for turns in range(4):
         turned = quarter_turned(cine, turns)
-        plane = oracle(upright=True)._heart_planes(turned, [0, 1], copies_of(1))[0]
+        plane = oracle(upright=True)._heart_planes(turned, [0, 1], copies_of(1))[0][0]
         seen = plane.mask(turned.pixels[0, 0] // 400)
         lv, rv = (np.argwhere(seen == code).mean(0) for code in (1, 3))
         assert rv[1] < lv[1] - 10 and abs(rv[0] - lv[0]) < 8, turns  # RV at the left, whatever the archive did
@@ -331,22 +340,70 @@ def test_of_images_without_geometry_scale_and_mirror_are_found(spacing_mm, mirro
     seen = replace(cine, pixels=np.ascontiguousarray(cine.pixels[..., flip]))
     mask, _, _ = oracle(spacing_mm, upright=True).predict(seen, copies=1, clean=False)
     assert_same_heart(mask, labels[..., flip], 0.4, around=7)
-    assert len(oracle()._ways(seen)) == 24 and len(oracle()._ways(labelled_heart()[0])) == 4
+    assert len(oracle()._ways(seen)) == 24 and len(oracle()._ways(labelled_heart()[0])) == 8
 
 
 def test_long_axis_codes_are_the_views_own():
     structures = VIEW_STRUCTURES["2ch"]  # LV, myocardium, LA: the third channel is code 4
     cine, labels = labelled_heart(slices=1)
+    cine = replace(cine, view="2ch")
     segmenter = Segmenter(Oracle(), Preprocessing("2ch", 1.0, 64), structures, "fp32")
     mask, _, _ = segmenter.predict(cine, copies=1, clean=False)
     assert_same_heart(np.where(mask == 4, 3, mask).astype(np.uint8), labels, 0.2)
     assert set(np.unique(mask)) == {0, 1, 2, 4}
 
 
+def test_one_network_for_the_long_axis_outlines_what_a_view_can_show():
+    """Of a 2CH image the network may say RV; a 2CH view shows none, so that is background."""
+    cine, labels = labelled_heart(slices=1)
+    segmenter = Segmenter(Oracle(), Preprocessing("lax", 1.0, 64), ("lv", "myo", "rv"), "fp32")
+    assert segmenter.views == ("4ch", "2ch", "3ch", "lax") and segmenter.structures_in("2ch") == ("lv", "myo")
+    four, two = (segmenter.predict(replace(cine, view=view), copies=1, clean=False)[0] for view in ("4ch", "2ch"))
+    assert_same_heart(four, labels, 0.2)
+    assert (two != np.where(four == 3, 0, four)).mean() < 1e-3  # a pixel between two structures may go either way
+    assert set(np.unique(two)) == {0, 1, 2}
+
+
+def test_of_a_known_orientation_no_other_is_tried():
+    cine, labels = labelled_heart()
+    known = replace(cine, affine=shortaxis(cine.affine))
+    mask, confidence, flags = oracle().predict(known, copies=2, clean=False)
+    assert not flags and (confidence > 0.85).all() and len(oracle()._ways(known)) == 1
+    assert_same_heart(mask, labels, 0.15)
+
+
+@pytest.mark.parametrize("by", [Reorientation(*four) for four in product((False, True), repeat=4)])
+def test_stored_in_any_order_the_mask_comes_back_on_the_files_own_grid(by):
+    """The oracle knows hearts with the RV at the left only, and there is no search: the affine alone tells."""
+    cine, labels = labelled_heart((96, 128), centre_mm=(70, 40), slices=4)
+    known = replace(cine, affine=shortaxis(cine.affine))
+    mask, _, flags = oracle(upright=True).predict(reoriented(known, by), copies=3, clean=False)
+    assert not flags
+    assert_same_heart(mask, by(labels), 0.15)
+
+
+def test_orientations_that_suit_equally_but_disagree_lower_the_confidence():
+    class Half(Oracle):
+        """Outlines what lies in the upper half of the image: another half of the heart in each orientation."""
+
+        def forward(self, x):
+            logits = super().forward(x)
+            upper = torch.arange(x.shape[2])[:, None] < x.shape[2] // 2
+            return torch.where(upper, logits, torch.tensor([9.0, 0, 0, 0])[:, None, None])
+
+    rows, columns = np.indices((96, 96))
+    disc = (np.hypot(columns - 47.5, rows - 47.5) < 20).astype(np.uint16) * 400
+    cine = Cine(np.broadcast_to(disc, (1, 3, 96, 96)).copy(), np.diag([1, 1, 10, 1.0]), "sax", "a")
+    segmenter = Segmenter(Half(), Preprocessing("sax", 1.0, 64), SAX, "fp32")
+    _, (searched,), _ = segmenter.predict(cine, copies=3, clean=False)
+    _, (known,), _ = segmenter.predict(replace(cine, affine=shortaxis(cine.affine)), copies=3, clean=False)
+    assert searched < 0.5 * known
+
+
 def test_an_empty_image_is_an_empty_mask():
     cine, _ = labelled_heart()
     mask, confidence, flags = oracle().predict(Cine(cine.pixels * 0, cine.affine, "sax", "a"), copies=2)
-    assert not mask.any() and not flags and np.isnan(confidence).all()
+    assert not mask.any() and flags == ["orientation_searched"] and np.isnan(confidence).all()
 
 
 def test_confidence_falls_where_copies_disagree():
@@ -364,7 +421,8 @@ def test_corrections_are_flags_and_optional():
     cine = Cine(pixels, cine.affine, "sax", "a")
     raw, _, none = oracle().predict(cine, copies=1, clean=False)
     clean, _, flags = oracle().predict(cine, copies=1)
-    assert not none and (raw[:, :, 81:83, 85:87] == 1).all() and not clean[:, :, 80:84, 84:88].any()
+    assert none == ["orientation_searched"]
+    assert (raw[:, :, 81:83, 85:87] == 1).all() and not clean[:, :, 80:84, 84:88].any()
     assert any(flag.startswith("lv_island_removed") for flag in flags) and dice(clean[0], labels[0], 3) > 0.95
 
 
@@ -466,7 +524,7 @@ def test_fp32_and_bf16_agree(cohort, tmp_path):
     saved(tmp_path)
     cine = cohort.cine("sub-P0002_view-sax")
     fast, exact = (Segmenter.load(tmp_path / "sax", precision) for precision in ("bf16", "fp32"))
-    plane = exact._heart_planes(cine, [0], copies_of(1))[0]
+    plane = exact._heart_planes(cine, [0], copies_of(1))[0][0]
     close = np.abs(fast._probabilities(cine, 0, plane) - exact._probabilities(cine, 0, plane))
     assert close.max() < 0.05 and close.mean() < 0.005
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from fastai.learner import Learner
 
-from cmrlib import blocks, cine, training
+from cmrlib import blocks, cine, display, slices, training
 from cmrlib.anatomy import VIEW_STRUCTURES
 from cmrlib.blocks import segmentation_block
 from cmrlib.files import digest
@@ -20,15 +20,16 @@ from cmrlib.training import adamw, fit, job_file
 
 def segmentation_learner(cohort, observer, samples, preprocessing: Preprocessing, width: int = 64, batch_size: int = 8,
                          validation_size: int | None = None, bend: float = 0.0, start_from=None,
-                         imagenet=None) -> Learner:
-    """fastai Learner for `samples` (blocks.sample_table) of one view.
+                         imagenet=None, others=(), resolution: float = 0.0) -> Learner:
+    """fastai Learner for `samples` (blocks.sample_table) of one view, or of all long-axis views together.
 
-    bend: how much training crops change a heart's shape (`RandomPlane`). start_from: weights file to continue from
+    others: further (cohort, observer) pairs to learn from (`segmentation_block`). bend, resolution: how much training
+    crops change a heart's shape and their sharpness (`RandomPlane`). start_from: weights file to continue from
     (fine-tuning). imagenet: local file of VGG11-BN weights.
     """
     structures = VIEW_STRUCTURES[preprocessing.view]
     block = segmentation_block(cohort, observer, preprocessing.view, preprocessing.spacing_mm, preprocessing.size,
-                               validation_size, preprocessing.opposite, bend=bend)
+                               validation_size, preprocessing.opposite, others, bend=bend, resolution=resolution)
     dls = block.dataloaders(samples, bs=batch_size, num_workers=0)
     if start_from:
         known = Segmenter.load(start_from)
@@ -58,11 +59,14 @@ def train_segmenter(cohort, observer, samples, preprocessing: Preprocessing, epo
              for name in ("start_from", "imagenet") if learner.get(name)}
     rows = hashlib.blake2b(samples.to_csv(index=False).encode(), digest_size=8).hexdigest()
     data = {"cohort": cohort.digest, "observer": observer, "samples": rows, "precision": precision}
+    if learner.get("others"):
+        data["others"] = [(one.digest, name) for one, name in learner["others"]]
     settings = asdict(preprocessing) | learner | files | data
     if checkpoint is not None and Path(checkpoint).is_dir():
         name = f"ternausnet_{preprocessing.view}"
         every = settings | {"epochs": epochs, "lr": lr, "seed": seed}
-        checkpoint = job_file(checkpoint, name, every, (cine, blocks, network, training, sys.modules[__name__]))
+        used = (cine, display, slices, blocks, network, training, sys.modules[__name__])
+        checkpoint = job_file(checkpoint, name, every, used)
     fit(learn, epochs, lr, seed, precision, checkpoint, settings, f"TernausNet {preprocessing.view}",
         validate_every=max(1, epochs // 8))
     return Segmenter(learn.model, preprocessing, VIEW_STRUCTURES[preprocessing.view], precision), learn

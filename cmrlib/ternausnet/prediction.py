@@ -3,6 +3,7 @@
 import time
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cmrlib.anatomy import NOT_ANNOTATED, codes
+from cmrlib.anatomy import NOT_ANNOTATED, VIEW_STRUCTURES, codes, views_of
 from cmrlib.appearance import appearance_flags
-from cmrlib.blocks import standard_slice
+from cmrlib.blocks import spacing_range_mm, standard_slice
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Observer, missing_pictures
+from cmrlib.display import displayed, orientation_known
 from cmrlib.measures import clean_mask
 from cmrlib.overlap import dice
 from cmrlib.progress import with_progress
@@ -23,8 +25,8 @@ from cmrlib.ternausnet.ensemble import Ensemble, architecture_of, build
 from cmrlib.ternausnet.network import TernausNet
 from cmrlib.weights import load_weights, save_weights
 
-UNKNOWN_MM = (0.9, 1.3, 1.9)
-"""Pixel sizes that are tried on images that lost theirs (JPEG): hearts differ less in size than these do."""
+TIE = 0.02
+"""Two orientations whose confidences differ by less are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,18 @@ class Preprocessing:
     opposite: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What one way of looking found: side of the crop (pixels), its centre (column, row), how well two turned copies
+    agree (0 where neither shows anything), and the labels of one."""
+
+    way: tuple
+    side: int
+    centre: np.ndarray | None
+    confidence: float = 0.0
+    labels: np.ndarray | None = None
+
+
 class Segmenter:
     """A trained network with its preprocessing: cine in, mask and confidence out; no mask says where the heart is.
 
@@ -53,6 +67,15 @@ class Segmenter:
         self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
         self.preprocessing, self.structures, self.precision = preprocessing, tuple(structures), precision
         self.codes = np.array([0, *codes(structures)], np.uint8)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that it segments: one, or all long-axis views."""
+        return views_of(self.preprocessing.view)
+
+    def structures_in(self, view: str) -> tuple[str, ...]:
+        """What it outlines in a view: of a network for all long-axis views, what that view can show."""
+        return tuple(name for name in self.structures if name in VIEW_STRUCTURES[view])
 
     @classmethod
     def load(cls, path, precision: str = "bf16") -> "Segmenter":
@@ -83,6 +106,10 @@ class Segmenter:
         that are missing. copies: turned copies of each slice whose probabilities are averaged; more than three are
         scaled too (`copies_of`). confidence: mean Dice of the single copies with their mean, per frame (NaN for one
         copy, for frames not asked for, and where a picture is missing). flags: what `clean_mask` corrected.
+
+        The network sees the cine in its canonical display. Where the orientation is not known, the eight orders of rows
+        and columns are tried (flag `orientation_searched`); where two of them suit equally, the confidence is
+        multiplied by how well their outlines agree.
         """
         if copies < 1:
             raise ValueError(f"copies must be 1 or more, got {copies}")
@@ -94,45 +121,69 @@ class Segmenter:
         frames = [t for t in frames if not missing[:, t].all()]
         if not frames:
             return mask, confidence, []
-        planes = self._heart_planes(cine, frames, copies_of(copies))
+        shown, by = displayed(cine)
+        segmented, confidence[frames], searched = self._segment(shown, frames, copies_of(copies))
+        cleaned, flags = clean_mask(segmented) if clean else (segmented, [])
+        mask[frames] = by.back(cleaned)
+        mask[missing.T], confidence[missing.any(0)] = NOT_ANNOTATED, np.nan
+        return mask, confidence, [*flags, *searched]
+
+    def _segment(self, cine, frames, copies):
+        """(mask of these frames, confidence of each, flags) of a cine in its canonical display."""
+        planes, doubt = self._heart_planes(cine, frames, copies)
+        masks, confidence = [], []
         for t in frames:
             probabilities = [self._native(self._probabilities(cine, t, plane), plane) for plane in planes]
-            mask[t] = self._labels(np.mean(probabilities, axis=0))
-            confidence[t] = self._agreement([self._labels(p) for p in probabilities] if copies > 1 else [], mask[t])
-        cleaned, flags = clean_mask(mask[frames]) if clean else (mask[frames], [])
-        mask[frames] = cleaned
-        mask[missing.T], confidence[missing.any(0)] = NOT_ANNOTATED, np.nan
-        return mask, confidence, flags
+            masks.append(self._labels(np.mean(probabilities, axis=0), cine.view))
+            votes = [self._labels(p, cine.view) for p in probabilities] if len(copies) > 1 else []
+            confidence.append(self._agreement(votes, masks[-1]) * doubt)
+        return np.stack(masks), confidence, [] if orientation_known(cine) else ["orientation_searched"]
 
     def _agreement(self, votes, mean):
         values = [dice(vote, mean, code) for vote in votes for code in self.codes[1:]]
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
-    def _labels(self, probabilities):
+    def _labels(self, probabilities, view):
+        """Most probable label; what the view cannot show counts as background."""
+        absent = [c for c, name in enumerate(self.structures, 1) if name not in VIEW_STRUCTURES[view]]
+        if absent:
+            probabilities = probabilities.copy()
+            probabilities[:, 0] += probabilities[:, absent].sum(1)
+            probabilities[:, absent] = 0
         return self.codes[probabilities.argmax(1)]
 
     def _ways(self, cine):
-        """How the heart may lie in the image: (image pixels a network pixel, mirrored, quarter turn). Archives turn
-        images; those that lost their geometry (JPEG) are tried at several scales, and mirrored too."""
-        sizes_mm = [np.array(cine.spacing_mm[1:])] if cine.spacing_known else [np.full(2, mm) for mm in UNKNOWN_MM]
-        mirrors = (False,) if cine.spacing_known else (False, True)
-        return [(self.preprocessing.spacing_mm / size_mm, mirror, turn)
-                for size_mm in sizes_mm for mirror in mirrors for turn in (0, 90, 180, 270)]
+        """How the heart may lie in the image: (image pixels a network pixel, mirrored, quarter turn). One way where
+        the geometry is known; all eight orientations, and several scales, where an archive lost it."""
+        low, high = spacing_range_mm(cine)
+        sizes_mm = ([np.array(cine.spacing_mm[1:])] if cine.spacing_known
+                    else [np.full(2, mm) for mm in (low, np.sqrt(low * high), high)])
+        turns = [(False, 0)] if orientation_known(cine) else product((False, True), (0, 90, 180, 270))
+        return [(self.preprocessing.spacing_mm / size_mm, *turn) for turn in turns for size_mm in sizes_mm]
 
-    def _heart_planes(self, cine, frames, copies) -> list[Plane]:
-        """Where and which way up to look closely: of all ways in which a heart may lie, the one in which two slightly
-        turned copies of what is found agree best."""
-        looked, best = sorted({frames[0], frames[len(frames) // 2]}), (-1.0, None)
-        for way in self._ways(cine):
-            size, centre = self._find(cine, looked, way)
-            planes = [self._plane(cine, size, way, angle, centre) for angle in (-10, 10)]
-            trust = np.mean([self._trust(cine, t, planes) for t in looked])
-            best = max(best, (trust, (size, centre, way)), key=lambda look: look[0])
-        size, centre, way = best[1]
-        step, *turned = way
-        sides = [int(-(-size / min(scale, 1) // 32) * 32) for _, scale in copies]  # smaller pixels: more of them
-        return [self._plane(cine, side, (step * scale, *turned), angle, centre)
-                for (angle, scale), side in zip(copies, sides, strict=True)]
+    def _heart_planes(self, cine, frames, copies) -> tuple[list[Plane], float]:
+        """Where to look closely, and how far to trust that: of all ways in which a heart may lie, the one in which two
+        slightly turned copies of what is found agree best; the trust is 1 unless another orientation does as well."""
+        looked = sorted({frames[0], frames[len(frames) // 2]})
+        ways, doubt = self._ways(cine), 1.0
+        looks = [self._look(cine, looked, way, judge=len(ways) > 1) for way in ways]
+        best = max(looks, key=lambda look: look.confidence)
+        rivals = [look for look in looks if look.way[1:] != best.way[1:] and look.confidence > best.confidence - TIE]
+        for rival in rivals:
+            doubt = min(doubt, np.nan_to_num(self._agreement([rival.labels], best.labels)))
+        step, *turned = best.way
+        sides = [int(-(-best.side / min(scale, 1) // 32) * 32) for _, scale in copies]  # smaller pixels: more of them
+        return [self._plane(cine, side, (step * scale, *turned), angle, best.centre)
+                for (angle, scale), side in zip(copies, sides, strict=True)], doubt
+
+    def _look(self, cine, frames, way, judge: bool) -> "_Look":
+        side, centre = self._find(cine, frames, way)
+        if not judge:
+            return _Look(way, side, centre)
+        planes = [self._plane(cine, side, way, angle, centre) for angle in (-10, 10)]
+        one, other = (np.concatenate([self._labels(self._native(self._probabilities(cine, t, plane), plane), cine.view)
+                                      for t in frames]) for plane in planes)
+        return _Look(way, side, centre, float(np.nan_to_num(self._agreement([one], other))), one)
 
     def _find(self, cine, frames, way):
         """(side in pixels, centre (column, row) or None) of a crop around the largest thing found, 25 mm to spare."""
@@ -149,11 +200,6 @@ class Segmenter:
     def _plane(self, cine, side, way, angle_deg=0.0, centre=None) -> Plane:
         step, mirror, turn = way
         return Plane.around(cine.pixels.shape[2:], step, (side, side), centre, turn + angle_deg, mirror)
-
-    def _trust(self, cine, t, planes):
-        """Mean Dice of two turned copies of one frame, 0 where neither shows anything."""
-        one, other = (self._labels(self._native(self._probabilities(cine, t, plane), plane)) for plane in planes)
-        return np.nan_to_num(self._agreement([one], other))
 
     def _probabilities(self, cine, t, plane) -> np.ndarray:
         """(slices, classes, rows, columns) on the plane's grid; a batch is one frame's slices, never more."""
@@ -222,7 +268,8 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
         mask, confidence, flags = segmenter.predict(cine, frames, copies)
         seen = [t for t in frames if (mask[t] != NOT_ANNOTATED).any()]
         strange = appearance_flags(cine, segmenter.appearance)
-        observer.write(cine, Annotation(mask, dict.fromkeys(seen, segmenter.structures), flags=strange))
+        drawn = dict.fromkeys(seen, segmenter.structures_in(row.view))
+        observer.write(cine, Annotation(mask, drawn, flags=strange))
         phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
         known = phases or [c for c in confidence if np.isfinite(c)] or [np.nan]
         rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
