@@ -89,12 +89,21 @@ def _require_unique(table: pd.DataFrame, where="participants"):
         raise ValueError(f"{where}: subjects listed twice: {sorted(set(twice))[:5]}; keep one row a subject")
 
 
+SHARED_LISTS = {"acdc_cine": "acdc", "sunnybrook_endo": "sunnybrook", "dsb2015_sax": "dsb2015"}
+"""Data sets of the people of another one: one list for both, so that a person stands on one side."""
+
+
 def committed_list(name: str) -> Path | None:
-    """The committed list of folds of a real data set, None for an empty name."""
+    """The committed list of a real data set, by folds or of one split; None for an empty name.
+
+    `acdc`: the folds of all 100 patients by `assign_folds`, but for one exchange: the images of patient074 and
+    patient076 are the same, byte for byte, so patient076 changed places with patient068, the next of its group in
+    patient074's fold. `sunnybrook`: whoever is outlined in `sunnybrook_endo` alone trains, all others are tested.
+    """
     if not name:
         return None
-    path = Path(__file__).parent / "datasets" / "splits" / f"{name}.tsv"
+    path = Path(__file__).parent / "datasets" / "splits" / f"{SHARED_LISTS.get(name, name)}.tsv"
     if not path.exists():
-        known = sorted(p.stem for p in path.parent.glob("*.tsv"))
+        known = sorted([*SHARED_LISTS, *(p.stem for p in path.parent.glob("*.tsv"))])
         raise ValueError(f"no committed list of folds named {name!r}; there are {', '.join(known)}")
     return path

@@ -11,13 +11,12 @@ import pytest
 import trees
 from trees import long_axis, write_acdc, write_cine, write_dicom, write_sunnybrook
 
-from cmrlib import splits
 from cmrlib.anatomy import STRUCTURES
-from cmrlib.datasets import acdc, dicom, images, ingest, sunnybrook
+from cmrlib.datasets import acdc, dicom, images, ingest, sunnybrook, sunnybrook_endo
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.geometry import affine_ras, normal
 from cmrlib.datasets.order import frame_order, plausible_times
-from cmrlib.files import read_json, read_tsv
+from cmrlib.files import digest, read_json, read_tsv
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder")
@@ -440,18 +439,6 @@ def test_sunnybrook_zero_padded_names(tmp_path):
     assert sunnybrook.find(tmp_path)["SCHFI1"]["images"] is not None
 
 
-# --- committed lists -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["acdc", "sunnybrook"])
-def test_committed_folds_follow_the_rule(name):
-    table = read_tsv(LISTS / f"{name}.tsv")
-    folds = splits.read_folds(LISTS / f"{name}.tsv", table)
-    rule = splits.assign_folds(table) if name == "acdc" else pd.Series(0, index=table["participant_id"])
-    assert folds.to_dict() == rule.to_dict()
-    assert len(table) == {"acdc": 80, "sunnybrook": 45}[name]
-
-
 # --- real data -------------------------------------------------------------------------------------------------------
 
 
@@ -471,6 +458,25 @@ def test_real_acdc_volumes_match_the_published_indices():
                 published = reference.loc[label, f"{phase}[vol({name})]"] / 1000
                 assert ml == pytest.approx(published, rel=1e-3), (label, phase, name)
         assert study.participant["group"] == listed[label]
+
+
+@real
+def test_real_pictures_of_one_heart_stand_on_one_side():
+    folds = read_tsv(LISTS / "acdc.tsv").set_index("participant_id")["fold"]
+    owners = {}
+    for label, folder in acdc.find(DATA / "acdc").items():
+        for path in folder.glob("*_frame??.nii.gz"):
+            owners.setdefault(digest(path), set()).add(label)
+    twins = [labels for labels in owners.values() if len(labels) > 1]
+    assert twins == [{"patient074", "patient076"}] * 2 and folds["patient074"] == folds["patient076"]
+    assert set(acdc.find(DATA / "acdc_cine")) < set(folds.index)
+
+
+@real
+def test_real_people_of_both_sunnybrook_sets_are_tested():
+    split = read_tsv(LISTS / "sunnybrook.tsv").set_index("participant_id")["split"]
+    older, single = set(sunnybrook.find(DATA / "sunnybrook")), set(sunnybrook_endo.find(DATA / "sunnybrook_endo"))
+    assert len(older & single) == 5 and set(split.index[split == "train"]) == single - older
 
 
 @real

@@ -1,6 +1,7 @@
 """Splits: by subject, by hash, stratified, fixed in committed lists. (Subjects on both sides: also test_cohort.py.)"""
 
 import hashlib
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrlib.files import read_tsv, write_tsv
-from cmrlib.splits import assign_folds, check_split, committed_list, read_folds, split_subjects
+from cmrlib.splits import SHARED_LISTS, assign_folds, check_split, committed_list, read_folds, split_subjects
 
 
 def people(n=53, groups=("DCM", "HCM", "NOR", None)):
@@ -96,17 +97,40 @@ def test_a_list_of_one_split_stands_as_it_is(tmp_path):
         split_subjects(subjects, lists=path)
 
 
-def test_committed_lists_are_the_rule_applied_once():
+def test_committed_lists_have_names():
     assert committed_list("") is None
-    with pytest.raises(ValueError, match="named 'adcd'; there are acdc, dsb2015, sunnybrook"):
+    with pytest.raises(ValueError, match="named 'adcd'; there are acdc, acdc_cine, dsb2015, dsb2015_sax, sunnybrook, "):
         committed_list("adcd")
+    for name, other in SHARED_LISTS.items():
+        assert committed_list(name) == committed_list(other)
+
+
+def test_the_acdc_list_is_the_rule_but_for_two_patients_of_one_heart():
+    """patient074 and patient076 have the same images, so both must stand on one side of every split."""
     acdc = read_tsv(committed_list("acdc"))
-    assert acdc["participant_id"].is_unique and sorted(acdc["fold"].unique()) == [0, 1, 2, 3, 4]
-    split = split_subjects(acdc.drop(columns="fold"), lists=committed_list("acdc"))
-    by_group = pd.crosstab(acdc.set_index("participant_id")["group"].reindex(split.index), split)
-    assert split.value_counts().to_dict() == {"train": 54, "test": 16, "validation": 10}
-    assert by_group["test"].between(3, 4).all() and (by_group["validation"] == 2).all()
-    assert split_subjects(acdc.drop(columns="fold")).to_dict() == split.to_dict()
+    assert sorted(acdc["participant_id"]) == [f"patient{n:03d}" for n in range(1, 101)]
+    rule = assign_folds(acdc)
+    assert rule["patient076"] == 3 and rule["patient074"] == rule["patient068"] == 4
+    names = {"patient076": "patient068", "patient068": "patient076"}
+    by_hand = rule.rename(index=names)  # they change places
+    assert read_folds(committed_list("acdc"), acdc).to_dict() == by_hand.to_dict()
+    assert list(acdc["participant_id"]) == list(by_hand.index)
+    groups = acdc.set_index("participant_id")["group"]
+    assert (pd.crosstab(groups.reindex(by_hand.index), by_hand) == 4).all(axis=None)
+    for fold in range(5):
+        split = split_subjects(acdc.drop(columns="fold"), fold, lists=committed_list("acdc_cine"))
+        assert split.value_counts().to_dict() == {"train": 70, "test": 20, "validation": 10}
+        assert split["patient074"] == split["patient076"]
+
+
+def test_the_sunnybrook_list_trains_on_nobody_of_the_older_set():
+    """Trained: who has outlined single images (the numbers that are no multiple of 3) and no contours or cine."""
+    listed = read_tsv(committed_list("sunnybrook"))
+    contoured = {"SCHFI1", "SCHFI2", "SCHFI4", "SCHFI5", "SCHFI6", "SCN2"}
+    trained = {name for name in listed["participant_id"] if int(re.search(r"\d+$", name)[0]) % 3} - contoured
+    split = split_subjects(listed[["participant_id"]], lists=committed_list("sunnybrook_endo"))
+    assert len(split) == 45 and len(trained) == 25
+    assert split.to_dict() == {name: "train" if name in trained else "test" for name in listed["participant_id"]}
 
 
 def test_the_kaggle_list_keeps_its_test_patients_apart():

@@ -55,14 +55,14 @@ def find(src) -> dict[str, dict]:
                 if match[1] not in images or not match[2]:  # SCD0003701_ED_ES only where SCD0003701 is not there
                     images[match[1]] = path
             elif re.fullmatch(r"SC-[A-Z]+(-[A-Z]+)?-\d+", name) and path.is_dir():
-                contours.setdefault(_original(name), path)
+                contours.setdefault(unpadded(name), path)
             elif name in ("link.csv", "scd_patientdata.csv"):
                 table = pd.read_csv(path, dtype=str, keep_default_na=False)
                 tables += table.rename(columns=_COLUMNS).to_dict("records")
     people = {}
     for row in tables:
         people.setdefault(row["scd"], {}).update(row)
-    originals = {scd: _original(row["original"]) for scd, row in people.items()}
+    originals = {scd: unpadded(row["original"]) for scd, row in people.items()}
     items = {original: {"images": None, "contours": path, "person": {}} for original, path in contours.items()}
     for scd, path in images.items():
         name = originals.get(scd, scd)
@@ -73,7 +73,7 @@ def find(src) -> dict[str, dict]:
     return {subject_label(name): items[name] for name in sorted(items)}
 
 
-def _original(name) -> str:
+def unpadded(name: str) -> str:
     """SC-HF-I-01 → SC-HF-I-1, the spelling of the patient table."""
     return re.sub(r"-0+(\d)", r"-\1", name)
 
