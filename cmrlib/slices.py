@@ -47,6 +47,15 @@ def sample_table(cohort, observer: str, view: str, split: pd.Series, frames: int
     return table
 
 
+def pooled_samples(tables) -> pd.DataFrame:
+    """Tables of several cohorts as one, with `source` 0, 1, …; a small one is repeated until it makes about a fifth of
+    the first, so that few real hearts are not lost among many."""
+    first = len(tables[0])
+    repeats = [max(1, round(first / (5 * len(table)))) for table in tables]
+    return pd.concat([table.assign(source=n) for n, table in enumerate(tables) for _ in range(repeats[n])],
+                     ignore_index=True)
+
+
 def _spread(frames, most):
     """At most `most` of a list, evenly spaced; all for 0."""
     if not most or len(frames) <= most:

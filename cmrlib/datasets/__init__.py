@@ -3,6 +3,8 @@
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from cmrlib.cohort import Cohort
 from cmrlib.datasets.finding import unclaimed
 from cmrlib.datasets.kinds import KINDS, reader_of
@@ -12,7 +14,7 @@ from cmrlib.quality import flagged
 from cmrlib.splits import committed_list, split_subjects
 from cmrlib.study import Study
 
-__all__ = ["KINDS", "ingest", "inspect", "test_cohorts"]
+__all__ = ["KINDS", "ingest", "inspect", "listed_cohorts", "test_cohorts"]
 
 
 def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = True, limit: int | None = None,
@@ -45,9 +47,13 @@ def test_cohorts(sources, data_dir, dest) -> list[tuple[Cohort, list[str]]]:
 
     data_dir: where the folders lie. dest: the cohorts are made below it, one a kind, or opened.
     """
+    return [(cohort, list(split.index[split == "test"])) for cohort, split in listed_cohorts(sources, data_dir, dest)]
+
+
+def listed_cohorts(sources, data_dir, dest) -> list[tuple[Cohort, pd.Series]]:
+    """KIND:FOLDER words → (cohort, split by the committed list named KIND), made below `dest` or opened."""
     found = []
     for kind, _, folder in (source.partition(":") for source in sources):
         cohort = ingest(kind, Path(data_dir) / folder, Path(dest) / kind)
-        split = split_subjects(cohort.subjects, lists=committed_list(kind))
-        found.append((cohort, list(split.index[split == "test"])))
+        found.append((cohort, split_subjects(cohort.subjects, lists=committed_list(kind))))
     return found

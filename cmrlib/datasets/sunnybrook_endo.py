@@ -34,6 +34,8 @@ from cmrlib.study import Study, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "Sunnybrook endocardium", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
 PHASES = 20
+SPACING_RANGE_MM = [1.2, 1.6]
+"""Pixel sizes of the set's full series."""
 _IMAGE = re.compile(r"(SC-([A-Z]+(?:-[A-Z]+)?)-\d+)_(\d+)\.png")
 _FLOOR_TO_CENTRE_PX = 0.25 - 0.5  # whole and half pixels were cut to whole ones, and count from the pixel's corner
 
@@ -94,9 +96,10 @@ def _study(participant, images, cavities, rejected) -> Study:
             mask[t, k] = np.where(cavities[number, phase], STRUCTURES["lv"], 0)
     flags = (*flags, "grey_values_per_image", *["missing_frames"] * bool(missing),
              *["irregular_slices"] * bool((np.diff(numbers) > 1).any()))
+    known = {"spacing_range_mm": SPACING_RANGE_MM}
     frames = {} if ed is None else {"ed": order.index(ed), "es": order.index(es)}
     cine = Cine(pixels, np.eye(4), "sax", participant["participant_id"], spacing_known=False, **frames, flags=flags,
-                frames_of=(tuple(order), PHASES), meta={"missing": missing} if missing else {})
+                frames_of=(tuple(order), PHASES), meta=known | ({"missing": missing} if missing else {}))
     annotation = Annotation(mask, dict.fromkeys(range(len(order)), ("lv",)), frames=frames or None)
     measures = {"manual": {"lvef_pct": _ejection_pct(areas, ed, es)}} if frames else {}
     return Study(participant, [cine], {"manual": {cine.name: annotation}}, measures, rejected)

@@ -249,11 +249,13 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
                    whole_cycle: bool = True, copies: int = 3) -> pd.DataFrame:
     """Segment every cine of the views that have a segmenter, and lay the masks over the cohort as an observer.
 
-    folder: the observer's. subjects: participant_ids, default all. whole_cycle False: only cines and frames that
-    the observer `reference` drew. Returns a row a cine: participant_id, session, cine, view, frames, confidence (mean
-    over ED and ES where they are known, else over all frames), seconds, flags (what was corrected, and
-    `unlike_training` where the cine looks like none that the network learned from).
+    segmenters: view → its network; one for `lax` does for all long-axis views. folder: the observer's. subjects:
+    participant_ids, default all. whole_cycle False: only cines and frames that the observer `reference` drew. Returns a
+    row a cine: participant_id, session, cine, view, frames, confidence (mean over ED and ES where they are known, else
+    over all frames), seconds, flags (what was corrected, and `unlike_training` where the cine looks like none that the
+    network learned from).
     """
+    segmenters = {view: one for one in segmenters.values() for view in one.views} | segmenters
     wanted = cohort.cines[cohort.cines["view"].isin(list(segmenters))]
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(list(subjects))]
     looked = cohort.observer(reference) if reference and not whole_cycle else None
