@@ -206,7 +206,7 @@ def _resolved(image, change):
     if change < 0:
         coarse = cv2.resize(image, None, fx=2.0**change, fy=2.0**change, interpolation=cv2.INTER_AREA)
         return cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return image + change * (image - cv2.GaussianBlur(image, (0, 0), 1.0))
+    return np.maximum(image + change * (image - cv2.GaussianBlur(image, (0, 0), 1.0)), 0)  # a gamma may come next
 
 
 SliceBlock = TransformBlock

@@ -8,20 +8,11 @@ import numpy as np
 
 from cmrlib.anatomy import MITRAL_POINTS
 from cmrlib.cine import Cine, Plane
+from cmrlib.display import DISPLAYS, orientation_known
 
 STAGE1_SHAPE = (160, 160)
 STAGE2_SHAPE, STAGE2_MM = (118, 162), 0.75
 """118×162 is taken as rows×columns: the valve lies across, and its plane must fit more than its motion."""
-
-_STANDING = {
-    # columns to the patient's left, rows to the back (and the feet): how scanners show a four-chamber view
-    "4ch": (np.array([-1.0, 0.2, -0.2]), np.array([-0.2, -1.0, -0.4])),
-    # columns to the back (and the right), rows to the feet: apex on the left, anterior wall above. Scanners often show
-    # the other side; only from this one does the anterior wall stand left when the apex is turned down
-    "2ch": (np.array([0.6, -1.0, 0.2]), np.array([0.0, 0.0, -1.0])),
-}
-"""RAS directions of columns and rows of an upright image."""
-
 
 def require_valve_view(cine: Cine):
     if cine.view not in MITRAL_POINTS:
@@ -30,7 +21,7 @@ def require_valve_view(cine: Cine):
 
 def knows_orientation(cine: Cine) -> bool:
     """Whether the affine says how the patient lies: images that lost their spacing lost that too."""
-    return cine.spacing_known and bool(np.isfinite(cine.affine).all())
+    return cine.spacing_known and orientation_known(cine)
 
 
 def is_mirrored(cine: Cine) -> bool:
@@ -38,7 +29,7 @@ def is_mirrored(cine: Cine) -> bool:
     if not knows_orientation(cine):
         return False
     column, row = np.asarray(cine.affine, float)[:3, :2].T
-    return float(np.cross(column, row) @ np.cross(*_STANDING[cine.view])) < 0
+    return float(np.cross(column, row) @ np.cross(*DISPLAYS[cine.view])) < 0
 
 
 _RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
@@ -75,7 +66,7 @@ def _upright(cine):
         return WAYS[0]
     axes = np.asarray(cine.affine, float)[:3, :2].T
     column, row = axes / np.linalg.norm(axes, axis=1, keepdims=True)
-    wanted, mirrored = np.r_[_STANDING[cine.view]], is_mirrored(cine)
+    wanted, mirrored = np.ravel(DISPLAYS[cine.view]), is_mirrored(cine)
     ways = [way for way in WAYS if turns_over(way) == mirrored]
     return max(ways, key=lambda way: np.r_[way[0] @ [column, row], way[1] @ [column, row]] @ wanted)
 
