@@ -31,55 +31,74 @@ DESCRIPTION = {"Name": "DSB2015", "License": "research only; Kaggle Data Science
 ZIP = "manual_lax4ch.zip"
 SPACING_RANGE_MM = [0.9, 1.4]
 """Of the resampled images: an LV 80 to 95 mm long at ED is 64 to 104 pixels long in them."""
-_IMAGE = re.compile(r"(.*)images/ch4_(\d+)_(\d+)\.jpg")
+_IMAGE = re.compile(r".*images/ch4_(?P<patient>\d+)_(?P<frame>\d+)\.jpg")
 _LARGEST_BYTES = 4_000_000  # of one unpacked image; a zip can promise anything
 
 
 def find(src) -> dict[str, tuple]:
-    """Subject label → (zip, patient number, frame numbers), for the zip or the folder that holds it."""
-    path = Path(src) / ZIP if Path(src).is_dir() else Path(src)
+    """Subject label → (zip, patient number, images), for the zip or the folder that holds it."""
+    return images_of(src, ZIP, _IMAGE)
+
+
+def images_of(src, name: str, pattern) -> dict[str, tuple]:
+    """Subject label → (zip, patient number, names of the images that match), for one of the hand-drawn sets.
+
+    name: of the zip, which may lie in the folder `src`. pattern: of an image's name, with a group `patient`.
+    Raises FileNotFoundError where there is no such zip, ValueError where it is none.
+    """
+    path = Path(src) / name if Path(src).is_dir() else Path(src)
     if not path.exists():
-        raise FileNotFoundError(f"there is no {ZIP} in {src}; name the folder that holds it, or the zip itself")
+        raise FileNotFoundError(f"there is no {name} in {src}; name the folder that holds it, or the zip itself")
     try:
         with zipfile.ZipFile(path) as file:
-            matches = [match for name in file.namelist() if (match := _IMAGE.fullmatch(name))]
+            matches = [match for entry in file.namelist() if (match := pattern.fullmatch(entry))]
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path.name} is no readable zip ({error}); fetch it again") from error
     patients = {}
     for match in matches:
-        patients.setdefault(int(match[2]), []).append((int(match[3]), match[0]))
+        patients.setdefault(int(match["patient"]), []).append(match[0])
     return {f"DSB{number}": (path, number, tuple(sorted(images))) for number, images in sorted(patients.items())}
 
 
 def read(label: str, item: tuple) -> Study:
     """One patient: a four-chamber cine of the frames that somebody drew."""
-    path, number, images = item
-    with zipfile.ZipFile(path) as file:
-        pixels = np.stack([_grey(label, file, name) for _, name in images])
-        cavity = np.stack([_grey(label, file, name.replace("images/", "contours/")) < 128 for _, name in images])
+    path, number, names = item
+    frames, names = zip(*sorted((int(_IMAGE.fullmatch(name)["frame"]), name) for name in names))
+    pixels = grey(label, path, names)
+    cavity = grey(label, path, [name.replace("images/", "contours/") for name in names]) < 128
     if cavity.shape != pixels.shape:
         raise ValueError(f"sub-{label}: contours have shape {cavity.shape}, images {pixels.shape}; expected one shape")
     areas = cavity.sum((1, 2))
     mask = np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
-    drawn = {t: ("lv",) for t in range(len(images)) if areas[t]}
+    drawn = {t: ("lv",) for t in range(len(frames)) if areas[t]}
     mask[areas == 0] = NOT_ANNOTATED
-    frames = tuple(frame for frame, _ in images)
     ed, es = int(areas.argmax()), int(np.where(areas > 0, areas, areas.max() + 1).argmin())
     cine = Cine(pixels[:, None], np.eye(4), "4ch", label, spacing_known=False, ed=ed, es=es if es != ed else None,
                 frames_of=(frames, 0), flags=("phases_by_area",), meta={"spacing_range_mm": SPACING_RANGE_MM})
     volumes = volumes_of(path.parent, number)
     measures = {"kaggle": volumes} if volumes else {}
-    return Study({"participant_id": label} | _person(path.parent, number), [cine],
+    return Study({"participant_id": label} | person(path.parent, number), [cine],
                  {"manual": {cine.name: Annotation(mask, drawn)}}, measures)
 
 
-def _grey(label, file, name):
-    """One image of the zip as (rows, columns) uint8."""
+def grey(label, path, names) -> np.ndarray:
+    """Images of the zip as (images, rows, columns) uint8.
+
+    Raises ValueError where one is missing or damaged, or they have several shapes.
+    """
+    with zipfile.ZipFile(path) as file:
+        images = [_image(label, file, name) for name in names]
+    if len(shapes := {image.shape for image in images}) > 1:
+        raise ValueError(f"sub-{label}: images have the shapes {sorted(shapes)}; expected one shape")
+    return np.stack(images)
+
+
+def _image(label, file, name):
     try:
         if file.getinfo(name).file_size > _LARGEST_BYTES:
             raise ValueError("it is far too large")
         image = cv2.imdecode(np.frombuffer(file.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, zipfile.BadZipFile, cv2.error) as error:
         raise ValueError(f"sub-{label}: an image or its contour is missing or damaged "
                          f"({type(error).__name__})") from error
     if image is None:
@@ -87,7 +106,7 @@ def _grey(label, file, name):
     return image
 
 
-def _person(folder, number):
+def person(folder, number) -> dict:
     """Sex and age from the challenge's metadata, where the table lies beside the zip."""
     row = _row(folder / "patient_metadata.tsv", "pid", number, sep="\t")
     if row is None:

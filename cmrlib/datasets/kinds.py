@@ -3,7 +3,7 @@
 from importlib import import_module
 
 KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom",
-         "sunnybrook_endo")
+         "sunnybrook_endo", "dsb2015_sax")
 """Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""
 
 
