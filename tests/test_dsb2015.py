@@ -111,6 +111,7 @@ def test_short_axis_images_become_a_cine_a_slice(tmp_path):
     beyond, middle = map(cohort.cine, cohort.cines["cine"])
     assert (beyond.frames_of, middle.frames_of) == (((3,), 30), ((4, 18), 30))
     assert middle.pixels.shape == (2, 1, 40, 40) and not middle.spacing_known and middle.ed is middle.es is None
+    assert middle.meta["spacing_range_mm"] == [1.0, 1.3]
     assert middle.pixels[:, 0, 0, 0].tolist() == [120, 160]
     looked = cohort.observer("manual")
     assert looked.mask(beyond.name).annotated == {0: ("lv",)} and not looked.mask(beyond.name).mask.any()

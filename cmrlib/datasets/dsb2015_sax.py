@@ -28,6 +28,8 @@ from cmrlib.study import Study, rejected_rows
 DESCRIPTION = {"Name": "DSB2015 SAX", "License": "research only; Kaggle Data Science Bowl 2015"}
 ZIP = "manual_sax.zip"
 FRAMES = 30
+SPACING_RANGE_MM = [1.0, 1.3]
+"""Of the resampled images: the shorter side of these patients' matrices, 249 to 315 mm, is 246 pixels long in them."""
 _IMAGE = re.compile(r".*images/(c_)?(?P<patient>[1-9]\d*)_s?\d+(_manual|_t\d+)?\.jpg")
 _NUMBER = re.compile(r".*images/\d+_(\d+)(_manual)?\.jpg")
 
@@ -65,6 +67,6 @@ def _slice(label, path, k, frames) -> tuple[Cine, Annotation]:
         raise ValueError(f"sub-{label}: contours of slice {k} have shape {cavity.shape}, images {pixels.shape}; "
                          "expected one shape")
     cine = Cine(pixels[:, None], np.eye(4), "sax", label, run=k + 1, spacing_known=False,
-                frames_of=(tuple(t for t, _ in frames), FRAMES))
+                frames_of=(tuple(t for t, _ in frames), FRAMES), meta={"spacing_range_mm": SPACING_RANGE_MM})
     mask = np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
     return cine, Annotation(mask, dict.fromkeys(range(len(frames)), ("lv",)))
