@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from cmrlib.anatomy import STRUCTURES
 from cmrlib.cli import app
+from cmrlib.cohort import Cohort
 from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb
 from cmrlib.files import digest, read_tsv
 from cmrlib.phantom import make_orders, make_study
@@ -259,6 +260,101 @@ def test_the_command_takes_labels(tmp_path):
     assert cmr("dicom", "--label", "lv=3").exit_code == 2 and cmr("nifti", "--label", "heart=3").exit_code == 2
     done = cmr("nifti", "--workers", "1", "--label", "lv=3", "--label", "myo=2", "--label", "rv=1")
     assert done.exit_code == 0 and (tmp_path / "out" / "derivatives" / "manual").is_dir()
+
+
+# --- stacks of one frame ---------------------------------------------------------------------------------------------
+
+
+def stack(slices=6, n=0):
+    return cube(slices=slices)[0] + n
+
+
+def test_a_3d_file_is_a_cine_of_one_frame(tmp_path):
+    save(tmp_path / "p1" / "sax.nii.gz", stack())
+    save(tmp_path / "p1" / "sax_seg.nii.gz", drawing((1, 6, 6, 7), (0,))[0])
+    ((label, item),) = nifti.find(tmp_path).items()
+    study = nifti.read(label, item, labels=LABELS)
+    (cine,) = study.cines
+    assert cine.pixels.shape == (1, 6, 6, 7) and cine.ed is cine.es is cine.frame_times_ms is None
+    assert cine.view == "sax" and "single_frame" in cine.flags and not study.rejected
+    assert study.observers["manual"][cine.name].annotated == {0: tuple(LABELS)}
+    assert nifti.read(label, item, phase="es").cines[0].es == 0
+    assert [row["reason"] for row in nifti.read(label, item, min_frames=2).rejected][:1] == ["only 1 frames, no cine"]
+    with pytest.raises(ValueError, match="the option `phase` is 'late'; expected ed or es"):
+        nifti.read(label, item, phase="late")
+
+
+@pytest.mark.parametrize(("name", "reason"), [
+    ("lge/sax", "late enhancement, no cine"), ("scout", "localiser, no cine"), ("sax_t1_map", "parametric map"),
+])
+def test_other_3d_files_of_an_examination_stay_out(tmp_path, name, reason):
+    save(tmp_path / "p1" / f"{name}.nii.gz", stack())
+    save(tmp_path / "p1" / "two.nii.gz", stack(2))
+    found = sorted(row["reason"] for row in read(nifti, tmp_path).rejected)
+    assert len(found) == 2 and found[0].startswith("a single 3-D frame of 2 slices") and found[1].startswith(reason)
+
+
+def test_names_tell_ed_and_es(tmp_path):
+    for n, name in enumerate(("p1_sax_ED", "p1_sax_ES", "p2_ED")):
+        save(tmp_path / f"{name}.nii.gz", stack(n=n))
+    save(tmp_path / "p1_sax_ES_gt.nii.gz", drawing((1, 6, 6, 7), (0,))[0])
+    one, other = (nifti.read(label, item, views={"p2_ED": "sax"}, labels=LABELS, phase="es")
+                  for label, item in nifti.find(tmp_path).items())
+    (both,), (alone,) = one.cines, other.cines
+    assert (both.frames, both.ed, both.es, both.frames_of) == (2, 0, 1, ((0, 1), 0)) and both.name == "sub-p1_view-sax"
+    assert "phases_by_name" in both.flags and both.pixels[:, 0, 0, 0].tolist() == [0, 1]
+    assert one.observers["manual"][both.name].annotated == {1: tuple(LABELS)} and not one.rejected
+    assert (alone.frames, alone.ed, alone.es) == (1, 0, None)  # the name goes before the option
+
+
+def test_phases_of_other_shapes_or_places_stay_apart(tmp_path):
+    save(tmp_path / "p1" / "ed_sax.nii.gz", stack())
+    save(tmp_path / "p1" / "es_sax.nii.gz", stack(5))
+    (tmp_path / "p1" / "es_sax.json").write_text('{"Phase": "ED"}')
+    (tmp_path / "p1" / "ed_sax.json").write_text('{"Phase": 3}')
+    cines = read(nifti, tmp_path).cines
+    assert [(cine.run, cine.frames, cine.slices, cine.ed, cine.es) for cine in cines] == [
+        (1, 1, 6, 0, None), (2, 1, 5, 0, None)]
+
+
+def single_images(folder, slices=6, **tags):
+    write_cine(folder, slices=slices, frames=1, orientation=SHORT_AXIS, CardiacNumberOfImages=None, **tags)
+
+
+@pytest.mark.parametrize(("description", "slices", "tags", "why"), [
+    ("cine_sa_ED", 6, {}, ""), ("", 6, {}, "single image"), ("cine_sa_ED", 4, {}, "single image"),
+    ("sa_psir_lge", 6, {}, "late enhancement"), ("localizer_sa", 6, {}, "localiser"),
+    ("sax", 6, {"ImageType": ["DERIVED", "PRIMARY", "T1 MAP"]}, "map"), ("axial_haste", 6, {}, "single image"),
+])
+def test_dicom_takes_single_images_where_it_is_told_to(tmp_path, description, slices, tags, why):
+    single_images(tmp_path / "p1", slices, SeriesDescription=description, **tags)
+    assert not read(dicom, tmp_path).cines
+    study = dicom.read("p1", tmp_path / "p1", min_frames=1, phase="ed")
+    if why:
+        assert not study.cines and len(study.rejected) == slices
+        assert all(why in row["reason"] for row in study.rejected)
+        return
+    (cine,) = study.cines
+    assert cine.pixels.shape[:2] == (1, 6) and (cine.view, cine.ed, cine.es) == ("sax", 0, None)
+    assert "single_frame" in cine.flags and not study.rejected
+
+
+def test_single_images_that_the_user_named_are_taken(tmp_path):
+    single_images(tmp_path / "p1" / "stack", 3)
+    study = dicom.read("p1", tmp_path / "p1", views={"stack": "sax"}, min_frames=1)
+    assert [(cine.view, cine.slices) for cine in study.cines] == [("sax", 3)]
+
+
+def test_the_command_takes_stacks_of_one_frame(tmp_path):
+    single_images(tmp_path / "src" / "p1", SeriesDescription="cine_sa")
+
+    def cmr(kind, *words):
+        return CliRunner().invoke(app, ["ingest", kind, str(tmp_path / "src"), str(tmp_path / "out"), *words])
+    for words in (("acdc", "--phase", "ed"), ("ukbb", "--phase", "ed"), ("dicom", "--phase", "late"),
+                  ("sunnybrook", "--min-frames", "1")):
+        assert cmr(*words).exit_code == 2
+    assert cmr("dicom", "--workers", "1", "--min-frames", "1", "--phase", "ed").exit_code == 0
+    assert Cohort.open(tmp_path / "out").cines[["frames", "ed"]].values.tolist() == [[1, 0]]
 
 
 # --- UK Biobank ------------------------------------------------------------------------------------------------------

@@ -62,13 +62,16 @@ def ingest(
                                                    "description or folder; repeat for more.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="STRUCTURE=CODE", help="nifti: what a number in your masks "
                                                     "means, say lv=3; repeat for more.")] = None,
+    min_frames: Annotated[int | None, typer.Option(min=1, help="What has fewer is no cine; dicom takes short-axis "
+                                                   "stacks of single images with 1 (default 2; nifti: 1).")] = None,
+    phase: Annotated[str, typer.Option(help="ed or es: what stacks of one frame show.")] = "",
 ):
     """Turn a folder of studies into a cohort; a finished one is opened, an interrupted one continued."""
     from cmrlib.cli import shown
-    from cmrlib.cli.reading import named_labels, named_views
+    from cmrlib.cli.reading import named_labels, named_views, single_stacks
     from cmrlib.datasets import ingest
 
-    options = named_views(kind, view or []) | named_labels(kind, label or [])
+    options = named_views(kind, view or []) | named_labels(kind, label or []) | single_stacks(kind, min_frames, phase)
     cohort = ingest(kind, src, dest, workers, limit=limit, **options)
     shown.cohort(cohort)
     shown.rejected(cohort)

@@ -4,6 +4,7 @@ import inspect
 
 from cmrlib.anatomy import STRUCTURES, VIEWS
 from cmrlib.datasets.kinds import reader_of
+from cmrlib.datasets.single import PHASES
 
 
 def named_views(kind: str, given: list[str]) -> dict:
@@ -32,3 +33,18 @@ def named_labels(kind: str, given: list[str]) -> dict:
     if pairs and "labels" not in inspect.signature(reader_of(kind).read).parameters:
         raise ValueError(f"--label is not for {kind}: it is for masks beside your own NIfTI images")
     return {"labels": {name: int(code) for name, _, code in pairs}} if pairs else {}
+
+
+def single_stacks(kind: str, min_frames: int | None, phase: str) -> dict:
+    """The reader's options `min_frames` and `phase`; nothing where none were given.
+
+    Raises ValueError for a phase that is none, and kinds of data whose frames are known.
+    """
+    if phase not in ("", *PHASES):
+        raise ValueError(f"--phase {phase}: expected ed or es")
+    options = {"min_frames": min_frames} if min_frames is not None else {}
+    options |= {"phase": phase} if phase else {}
+    known = inspect.signature(reader_of(kind).read).parameters
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"--{unknown[0].replace('_', '-')} is not for {kind}: its files say which frames they hold")
+    return options

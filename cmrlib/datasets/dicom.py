@@ -28,6 +28,7 @@ from cmrlib.datasets.images import participant, pixels, reason, scanner
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
 from cmrlib.datasets.repeats import DERIVED, without_copies
+from cmrlib.datasets.single import at_phase, check_phase, no_stack
 from cmrlib.datasets.views import check_views, name_views, repeated_beside
 from cmrlib.files import digest, short_digest
 from cmrlib.quality import coverage_flags
@@ -39,18 +40,20 @@ DESCRIPTION = {"Name": "DICOM", "License": "the source's own"}
 TWICE = "the same file twice"
 
 
-def read(label: str, folder: Path | Part, views: dict | None = None, min_frames: int = 2) -> Study:
+def read(label: str, folder: Path | Part, views: dict | None = None, min_frames: int = 2, phase: str = "") -> Study:
     """One folder, or one patient's part of it → the cines, whatever the files are called.
 
-    views: {series description or folder name: view}. min_frames: what has fewer frames is no cine.
+    views: {series description or folder name: view}. min_frames: what has fewer frames is no cine; with 1, short-axis
+    stacks of single images are taken too (single.py). phase: ed or es, what these show.
     """
     check_views(label, views or {})
+    check_phase(label, phase)
     with quiet():
         frames, refused, sources = headers(folder, views or {})
         patients = {text(frame.source.header, "PatientID") for frame in frames}
         if len(patients) > 1:
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
-        cines, left_out = cines_of(label, frames, views or {}, min_frames)
+        cines, left_out = cines_of(label, frames, views or {}, min_frames, phase)
         person = participant(frames[0].source.header if frames else {})
     rejected = rejected_rows(label, [*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
@@ -114,7 +117,7 @@ def _same_pixels(frame, like) -> bool:
         return False
 
 
-def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2):
+def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, phase: str = ""):
     """All cines in one subject's frames, and (digest, reason) of the frames that went into none.
 
     Several studies of the subject become sessions 1, 2, … in the order of their dates.
@@ -123,6 +126,8 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2):
     for study in studies_of(frames):
         stacks, images = decoded_stacks(study, min_frames, refused)
         parts, left_out = named_stacks(stacks, views)
+        left_out += [(frame, why) for one in parts if (why := no_stack(*one)) for frame in one[0].frames]
+        parts = [one for one in parts if not no_stack(*one)]
         refused += [(frame.source.mark, why) for frame, why in left_out]
         named += [[(stack, images, view, flags) for stack, view, flags in parts]] if parts else []
     cines, runs = [], {}
@@ -130,7 +135,7 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2):
         session = str(number) if len(named) > 1 else ""
         for stack, images, view, flags in parts:
             runs[session, view] = runs.get((session, view), 0) + 1
-            cines.append(cine_of(label, stack, images, view, flags, runs[session, view], session))
+            cines.append(at_phase(cine_of(label, stack, images, view, flags, runs[session, view], session), phase))
     return cines, refused
 
 

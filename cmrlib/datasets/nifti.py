@@ -1,12 +1,13 @@
 """Cines as NIfTI files in any folders: 4-D files, a 3-D file a frame, plain trees and trees in the manner of BIDS.
 
 Source: yours. Licence: yours. Layout: `SRC/SUBJECT/…/any.nii[.gz]`, `sub-X/[ses-Y/]…` as in BIDS, or files side by side
-named `SUBJECT_VIEW.nii.gz`; 3-D files of one folder that differ in a number are frames in its order. Views come from
-geometry where a short-axis stack is there, else from file or folder names, or `views={file or folder: view}`. Times
-come from `pixdim` (the unit must make a human heart rate), or from a JSON of the same name: FrameTimes and RRInterval
-in seconds, a row a slice or one for all. Labels: files called gt, seg, mask or label are left out, unless
-`labels={structure: code}` says what their numbers mean; own_masks.py has the rule by which they find their images.
-Fills participants (from BIDS' participants.tsv), with `labels` observer `manual`.
+named `SUBJECT_VIEW.nii.gz`; 3-D files of one folder that differ in a number are frames in its order, those that differ
+in ED and ES the two frames of one cine, others cines of one frame (single.py; ED or ES where the name, `Phase` in the
+JSON or `phase` says so). Views come from geometry where a short-axis stack is there, else from file or folder names, or
+`views={file or folder: view}`. Times come from `pixdim` (the unit must make a human heart rate), or from a JSON of the
+same name: FrameTimes and RRInterval in seconds, a row a slice or one for all. Labels: files called gt, seg, mask or
+label are left out, unless `labels={structure: code}` says what their numbers mean; own_masks.py has the rule by which
+they find their images. Fills participants (from BIDS' participants.tsv), with `labels` observer `manual`.
 
 Known to be wrong with such files: sform against qform, units absent or wrong, spacing of zero repaired to 1 mm by
 readers, gzip's checksum never compared, dcm2niix's -m n splitting a cine into 3-D files. RepetitionTime in a sidecar is
@@ -15,8 +16,7 @@ not the frame step of a cine and is never read.
 
 import json
 import re
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,28 +25,18 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.datasets import own_masks
 from cmrlib.datasets.finding import files_of
+from cmrlib.datasets.frame_files import Found, from_frames, stem_of
 from cmrlib.datasets.geometry import Frame, Stack
+from cmrlib.datasets.single import at_phase, check_phase
 from cmrlib.datasets.views import check_views, name_views, view_in
-from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere, read_volume
+from cmrlib.datasets.volumes import Damaged, read_volume
 from cmrlib.files import digest, read_tsv
 from cmrlib.study import Study, label_folders, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "NIfTI", "License": "the source's own"}
-_HEAD = re.compile(r"[_\-. ]+(?=(?:view|cine|4d|frame|sax?|lax?|short|long|[234].?c|two|three|four))", re.IGNORECASE)
+_HEAD = re.compile(r"[_\-. ]+(?=(?:view|cine|4d|frame|sax?|lax?|short|long|[234].?c|two|three|four|e[ds](?![a-z])))",
+                   re.IGNORECASE)
 _NAMELESS = ("orientation_unknown", "sform_of_1mm", "sform_against_qform", "sform_against_pixdim")
-
-
-@dataclass
-class _Found:
-    """One cine before it has a name. marks: digests of its files. path: of the first, for naming only. places: what
-    masks know its files by → frame, None for all frames."""
-
-    volume: Volume
-    path: Path
-    marks: tuple[str, ...]
-    side: dict = field(default_factory=dict)
-    missing: tuple[int, ...] = ()
-    places: dict = field(default_factory=dict)
 
 
 def find(src) -> dict[str, dict]:
@@ -60,7 +50,7 @@ def find(src) -> dict[str, dict]:
         parts = path.relative_to(src).parts
         name = next((part[4:].partition("_")[0] for part in parts if re.match(r"sub-[A-Za-z0-9]", part)), "")
         if not name and parts[0] != "derivatives":
-            name = (src.name if alone else parts[0]) if len(parts) > 1 else _HEAD.split(_stem(path))[0]
+            name = (src.name if alone else parts[0]) if len(parts) > 1 else _HEAD.split(stem_of(path))[0]
         if name and (len(parts) > 1 or _is_nifti(path)):
             subjects.setdefault(name, []).append(path)
     subjects = {name: paths for name, paths in subjects.items() if any(map(_is_nifti, paths))}
@@ -72,10 +62,6 @@ def find(src) -> dict[str, dict]:
 
 def _is_nifti(path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def _stem(path) -> str:
-    return re.sub(r"\.(nii(\.gz)?|json)$", "", path.name, flags=re.IGNORECASE)
 
 
 def _people(src) -> dict[str, dict]:
@@ -90,16 +76,19 @@ def _people(src) -> dict[str, dict]:
             for row in rows if "participant_id" in row}
 
 
-def read(label: str, item: dict, views: dict | None = None, min_frames: int = 2, labels: dict | None = None) -> Study:
+def read(label: str, item: dict, views: dict | None = None, min_frames: int = 1, labels: dict | None = None,
+         phase: str = "") -> Study:
     """One subject's files → its cines. views: {file or folder name: view}. min_frames: what has fewer is no cine.
 
-    labels: {structure: code in the user's masks}. Raises ValueError where a mask does not fit its image or `labels`.
+    labels: {structure: code in the user's masks}. phase: ed or es, what stacks of one frame show where their names do
+    not say. Raises ValueError where a mask does not fit its image or `labels`.
     """
     check_views(label, views or {})
+    check_phase(label, phase)
     own_masks.check_labels(label, labels or {})
     rejected, sources, masks = [], {}, {}
     whole, single = _volumes(item["files"], rejected, sources, masks if labels else None)
-    found = [*whole, *_from_frames(single, rejected)]
+    found = [*whole, *from_frames(single, rejected)]
     for one in [one for one in found if len(one.volume.pixels) < min_frames]:
         rejected += [(mark, f"only {len(one.volume.pixels)} frames, no cine") for mark in one.marks]
         found.remove(one)
@@ -109,6 +98,7 @@ def read(label: str, item: dict, views: dict | None = None, min_frames: int = 2,
         session = _session(one.path)
         runs[session, view] = runs.get((session, view), 0) + 1
         cine = replace(_cine(label, one, view, flags), session=session, run=runs[session, view])
+        cine = at_phase(cine, "" if one.phases else phase)
         looked, used = own_masks.annotation(cine, one.places, {key: mask for key, (_, mask) in masks.items()}, labels)
         manual |= {cine.name: looked} if looked else {}
         unpaired -= set(used)
@@ -128,11 +118,11 @@ def _volumes(files, rejected, sources, masks=None):
     masks: where segmentations go, key → (digest, volume); None to leave them out.
     """
     whole, single = [], []
-    for path in sorted(files, key=lambda path: (not view_in(_stem(path)), path)):  # of copies, one with a view
+    for path in sorted(files, key=lambda path: (not view_in(stem_of(path)), path)):  # of copies, one with a view
         if path.suffix.lower() in (".json", ".tsv"):
             continue
         mark = digest(path)[:16]
-        mask = _is_nifti(path) and own_masks.is_mask(_stem(path))
+        mask = _is_nifti(path) and own_masks.is_mask(stem_of(path))
         if mark in sources and not (mask and masks is not None):  # two frames may well have one mask
             rejected.append((mark, "the same file twice"))
             continue
@@ -147,7 +137,7 @@ def _volumes(files, rejected, sources, masks=None):
                 if mask:
                     masks[key] = mark, volume
                     continue
-                one = _Found(volume, path, (mark,), _sidecar(path), places={key: None})
+                one = Found(volume, path, (mark,), _sidecar(path), places={key: None})
                 (whole if len(one.volume.pixels) > 1 else single).append(one)
             except Damaged as error:
                 rejected.append((mark, str(error)))
@@ -155,56 +145,12 @@ def _volumes(files, rejected, sources, masks=None):
 
 
 def _sidecar(path) -> dict:
-    beside = path.with_name(_stem(path) + ".json")
+    beside = path.with_name(stem_of(path) + ".json")
     try:
         side = json.loads(beside.read_text())
         return side if isinstance(side, dict) else {}
     except (OSError, ValueError):
         return {}
-
-
-# --- a file a frame --------------------------------------------------------------------------------------------------
-
-
-def _from_frames(single, rejected) -> list[_Found]:
-    """3-D files of one folder and name, but for the last number in it → cines; the others are refused."""
-    def key(one):
-        return str(one.path.parent), re.sub(r"\d+(?=\D*$)", "#", _stem(one.path))
-    found = []
-    for _, group in groupby(sorted(single, key=key), key):
-        group = list(group)
-        try:
-            found.append(_joined(group))
-        except Damaged as error:
-            rejected += [(one.marks[0], str(error)) for one in group]
-    return found
-
-
-def _joined(group) -> _Found:
-    """Frames in the order of their numbers; a hole in the row of numbers stays black."""
-    numbers = [re.findall(r"\d+", _stem(one.path)) for one in group]
-    if len(group) == 1 or not all(numbers):
-        raise Damaged("a single 3-D frame, where a 4-D cine or numbered frames are needed")
-    order = np.array([int(found[-1]) for found in numbers])
-    first = group[0].volume
-    for one in group[1:]:
-        if one.volume.pixels.shape != first.pixels.shape:
-            raise Damaged("frames of one cine have different shapes: export them again")
-        if lies_elsewhere(first.affine, one.volume.affine, first.pixels.shape[:0:-1]):
-            raise Damaged("frames of one cine lie at different places (affine): export them again")
-    step = int(np.median(np.diff(np.sort(order))))
-    slots = (order - order.min()) // max(step, 1)
-    count = int(slots.max()) + 1
-    if step < 1 or len(set(slots)) < len(group) or 2 * len(group) <= count:
-        raise Damaged(f"only {len(group)} frames are there, numbered up to {order.max()}: they make no row")
-    kind = np.result_type(*[one.volume.pixels.dtype for one in group])
-    pixels = np.zeros((count, *first.pixels.shape[1:]), kind)
-    for slot, one in zip(slots, group):
-        pixels[slot] = one.volume.pixels[0]
-    missing = tuple(sorted(set(range(count)) - set(slots.tolist())))
-    volume = replace(first, pixels=pixels, flags=(*first.flags, "time_unknown", *["missing_frames"] * bool(missing)))
-    return _Found(volume, group[0].path, tuple(one.marks[0] for one in group), group[0].side, missing,
-                  {key: int(slot) for slot, one in zip(slots, group) for key in one.places})
 
 
 # --- cines -----------------------------------------------------------------------------------------------------------
@@ -221,28 +167,29 @@ def _views(found, views):
     return [named[n] for n in range(len(found))]
 
 
-def _stack(one: _Found) -> Stack:
+def _stack(one: Found) -> Stack:
     """The volume as views.py looks at stacks: directions in LPS, names as description and folder."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ one.volume.affine
     directions = (lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)).T
-    name, folder = re.sub(r"sub-[A-Za-z0-9]+_?", "", _stem(one.path)), one.path.parent.name
+    name, folder = re.sub(r"sub-[A-Za-z0-9]+_?", "", stem_of(one.path)), one.path.parent.name
     told = one.side.get("View") or (name if view_in(name) else folder)
     frame = Frame(None, one.volume.pixels.shape[2:], lps[:3, 3], directions, description=str(told),
-                  folder=f"{folder}/{one.path.name}/{_stem(one.path)}")
+                  folder=f"{folder}/{one.path.name}/{stem_of(one.path)}")
     slices = one.volume.pixels.shape[1]
     return Stack(((frame,),) * slices, one.volume.affine, None, None, np.zeros(slices))
 
 
-def _cine(label, one: _Found, view, view_flags) -> Cine:
+def _cine(label, one: Found, view, view_flags) -> Cine:
     volume, slices, frames = one.volume, one.volume.pixels.shape[1], len(one.volume.pixels)
     times, rr, flags = _times(one, slices, frames)
     meta = {"missing": [[k, t] for k in range(slices) for t in one.missing]} if one.missing else {}
     return Cine(volume.pixels, volume.affine, view, label, frame_times_ms=times, rr_ms=rr,
                 spacing_known=volume.spacing_known, slice_position_mm=volume.slice_position_mm,
-                flags=(*flags, *view_flags), meta=meta)
+                flags=(*flags, *view_flags), meta=meta, **one.phases,
+                frames_of=((0, 1), 0) if len(one.phases) == 2 else None)
 
 
-def _times(one: _Found, slices, frames):
+def _times(one: Found, slices, frames):
     """Frame times (slices, frames) and RR (slices,) in ms, by the sidecar, else by the header's step; and flags."""
     flags = list(one.volume.flags)
     if "FrameTimes" in one.side:
