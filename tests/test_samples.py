@@ -1,5 +1,6 @@
 """The real hearts in samples/: nothing of a person in them, small, and read as what they are."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 
@@ -93,3 +95,27 @@ def test_made_again_where_no_data_is():
     env = {name: value for name, value in os.environ.items() if name != "CMR_DATA_DIR"}
     done = subprocess.run([sys.executable, ROOT / "tools" / "make_samples.py"], env=env, capture_output=True, text=True)
     assert done.returncode == 2 and "CMR_DATA_DIR is not set" in done.stderr
+
+
+def test_outlines_that_are_open_at_the_septum_are_closed_there():
+    """Rings of radius 10, 14 round (30, 30), listed from somewhere; the epicardium's left quarter is the septum's."""
+    spec = importlib.util.spec_from_file_location("opinion", ROOT / "benchmarks" / "second_opinion.py")
+    opinion = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(opinion)
+
+    def ring(radius, start, stop, centre=30.0):
+        angle = np.deg2rad(np.arange(start, stop, 3.0))
+        return np.c_[centre + radius * np.cos(angle), 30 + radius * np.sin(angle)]
+
+    epi, septum = np.roll(ring(14, -135, 136), 40, axis=0), ring(14, 138, 223)
+    wall = np.roll(ring(20, 150, 211, 25.0)[::-1], 7, axis=0)
+    lines = {"SAX_LV_ENDOCARDIAL": ring(10, 0, 360), "SAX_LV_EPICARDIAL": epi, "SAX_RV_SEPTUM": septum,
+             "SAX_RV_FREEWALL": wall}
+    points = pd.concat([pd.DataFrame(line, columns=["column_px", "row_px"]).assign(kind=kind)
+                        for kind, line in lines.items()])
+    found = opinion.masks(points, (60, 60))
+    assert found["lv"].sum() == pytest.approx(np.pi * 100, rel=0.01)
+    assert found["myo"].sum() == pytest.approx(np.pi * 96, rel=0.02)
+    assert not (found["rv"] & found["lv"]).any() and found["rv"][30, 6:15].all() and not found["rv"][30, 18:].any()
+    open_ring = opinion.masks(points[points["kind"] != "SAX_RV_SEPTUM"], (60, 60))
+    assert open_ring["myo"].sum() < 0.85 * found["myo"].sum()
