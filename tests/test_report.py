@@ -70,6 +70,29 @@ def test_masks_of_an_opened_cohort_are_taken_as_they_are(heart, weights, tmp_pat
         assert values[name] == pytest.approx(expected[name], rel=1e-6)
 
 
+def test_lvef_with_its_error_is_the_headline(said, heart):
+    """Where it is not reported, its reason stands there."""
+    error = {"bias": -0.4, "sd": 3.6, "n": 100, "real": True}
+    for measured, shown in (({"lvef_pct": 61.2}, ("61.2 %", "error -0.4 ± 3.6 (100 real hearts)")),
+                            ({}, ("not reported", "not found; needs a short-axis stack"))):
+        table = measured_rows(measured | {"lvedv_ml": 120.0}, heart, {"lvef_pct": error})
+        page = render(said[0] | {"measures": table.to_dict("records")}, [])
+        first = re.search(r'<div class="key">(.*?)</div>', page, re.DOTALL)[1]
+        assert "ejection fraction" in first and all(text in first for text in shown)
+
+
+def test_the_sample_makes_its_page(weights, tmp_path):
+    """One command, without a folder of one's own; exactly one of STUDY and --sample."""
+    asked = ["report", "--weights", str(weights), "-o", str(tmp_path / "r.html")]
+    done = CliRunner().invoke(app, [*asked, "--sample"])
+    assert done.exit_code == 0, done.output
+    said = json.loads((tmp_path / "r.json").read_text())
+    assert "Apache-2.0" in said["title"] and {row["view"] for row in said["series"]} >= {"sax", "4ch", "2ch", "3ch"}
+    for words, got in (((), "neither"), (("--sample", str(tmp_path)), "both")):
+        done = CliRunner().invoke(app, [*asked, *words])
+        assert done.exit_code == 2 and got in done.output and "--sample" in done.output
+
+
 def test_text_cannot_inject_markup(said):
     page = said[1].read_text()
     assert "<b>heart</b>" not in page and "A &lt;b&gt;heart&lt;/b&gt;" in page

@@ -215,7 +215,7 @@ def test_git_ignores_no_module():
 
 
 def test_only_the_agreed_files_stand_at_the_top():
-    folders = {"notebooks", "cmrlib", "tests", "figures", "profiles", "benchmarks"}
+    folders = {"notebooks", "cmrlib", "tests", "figures", "profiles", "benchmarks", "samples", "tools"}
     files = {
         "environment.yml", "README.md", "Makefile", "Snakefile", "pyproject.toml", "requirements.lock", "LICENSE",
         "CITATION.cff",

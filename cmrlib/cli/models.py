@@ -167,24 +167,32 @@ def finetune(
 
 @app.command()
 def report(
-    study: Annotated[Path, typer.Argument(help="A folder of DICOM of one person, or a cohort of one; only read.")],
+    study: Annotated[Path | None, typer.Argument(help="A folder of DICOM of one person, or a cohort of one; only "
+                                                 "read.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="In place of STUDY the real examination that travels with "
+                                         "the repository, samples/patient1.")] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="The page; what it says stands as JSON beside it.")] = Path(
         "report.html"),
     weights: Annotated[list[str] | None, typer.Option(
         metavar="RUNS", help="A profile's runs, runs/PROFILE, or shipped (the default): those that travel with the "
         "package. May be repeated: each network comes from the first that has it.")] = None,
-    title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "Cardiac MRI",
+    title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "",
     sex: Annotated[str, typer.Option(help="M or F, for the reference ranges; default as the headers say.")] = "",
     age: Annotated[float | None, typer.Option(min=0, help="Years; likewise.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep cohort and observers in this folder.")] = None,
     threads: Threads = 2,
 ):
     """One study on one page: what was found, moving pictures, measures with ranges and the models' errors."""
+    from cmrlib.datasets import sample as sample_folder
     from cmrlib.report import make_report
     from cmrlib.training import set_threads_and_seed
 
+    if (study is None) != sample:
+        raise ValueError("a report is about one study: name its folder, or give --sample for the one that travels with "
+                         f"the repository; got {'both' if sample else 'neither'}")
     set_threads_and_seed(0, threads)  # nothing is drawn at random
-    said = make_report(study, out, weights, keep, title, sex, age)
+    title = title or ("A real heart (biv-me, Apache-2.0)" if sample else "Cardiac MRI")
+    said = make_report(sample_folder() if sample else study, out, weights, keep, title, sex, age)
     known = sum(row["value"] == row["value"] for row in said["measures"])
     typer.echo(f"{known} measures in {said['seconds']:.0f} s: {out}")
     for missing in said["missing"]:

@@ -9,12 +9,13 @@ from cmrlib.cohort import Cohort
 from cmrlib.datasets.finding import unclaimed
 from cmrlib.datasets.kinds import KINDS, reader_of
 from cmrlib.datasets.overview import inspect
+from cmrlib.datasets.samples import SAMPLES, sample
 from cmrlib.ingest import build_cohort
 from cmrlib.quality import flagged
 from cmrlib.splits import committed_list, split_subjects
 from cmrlib.study import Study
 
-__all__ = ["KINDS", "ingest", "inspect", "listed_cohorts", "test_cohorts"]
+__all__ = ["KINDS", "SAMPLES", "ingest", "inspect", "listed_cohorts", "sample", "test_cohorts"]
 
 
 def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = True, limit: int | None = None,

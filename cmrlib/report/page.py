@@ -23,6 +23,7 @@ from cmrlib.summary import with_phases
 
 SHIPPED = Path(cmrlib.__file__).parent / "shipped"
 KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
+"""What stands above all else; of these the first stays with its reason where it is not reported."""
 SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "ordered_by", "flags"]
 
 
@@ -57,7 +58,7 @@ def render(said: dict, pictures: list[dict]) -> str:
     measures = [row | {"shown": _number(row["value"]), "error": _error(row)} for row in said["measures"]]
     scores = [row | {"shown": _number(row["value"], small=not row["unit"])} for row in said["scores"]]
     rows = {row["measure"]: row for row in measures}
-    known = [rows[name] for name in KEY if name in rows and rows[name]["shown"]]
+    known = [rows[name] for name in KEY if name in rows and (rows[name]["shown"] or name == KEY[0])]
     absent = {}
     for row in measures:
         if not row["shown"] and not row["refused"]:
