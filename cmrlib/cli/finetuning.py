@@ -20,6 +20,7 @@ from cmrlib.cli.segmenting import Weights
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, read_json, write_json
 from cmrlib.overlap import score_observers
+from cmrlib.provenance import joined, learned_from, refuse_known
 from cmrlib.splits import assign_folds, check_split
 from cmrlib.ternausnet import Segmenter, segment_cohort, segmentation_learner
 from cmrlib.training import fit, set_threads_and_seed
@@ -98,12 +99,11 @@ def _watched(fold_of, fold, folds):
 
 
 def refuse_known_subjects(cohort: Cohort, weights: Weights):
-    """Raise ValueError where the network learned from these very images: no subject would be unseen."""
-    card = weights.card
-    known = cohort.cines[cohort.cines["digest"].isin(card.get("trained_on", []))]["participant_id"].unique()
-    if cohort.digest == card.get("cohort_digest") or len(known):
-        raise ValueError(f"{weights.path.name} learned from {', '.join(known[:5]) or 'this very cohort'}, so no test "
-                         "would be on unseen subjects; start from weights that learned from others")
+    """Raise ValueError where the network learned from these very subjects: none would be unseen."""
+    refuse_known([weights.card], cohort)
+    if cohort.digest == weights.card.get("cohort_digest"):
+        raise ValueError(f"{weights.path.name} learned from this very cohort, so no test would be on unseen subjects; "
+                         "start from weights that learned from others")
 
 
 def _key(cohort, observer, weights, recipe):
@@ -162,10 +162,10 @@ def _train_on_all(cohort, observer, weights, splits, out, recipe):
     split = splits[splits["fold"] == 0].set_index("participant_id")["split"].replace("test", "train")
     tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-all.pt", recipe)
     tuned.appearance = training_appearance(cohort, view, split.index[split == "train"])
-    known = sorted({*weights.card.get("trained_on", []), *cohort.cines["digest"]})
+    tuned.learned = joined(weights.card, learned_from(cohort, split.index, [view]))
     start = {key: weights.card.get(key) for key in ("cohort", "cohort_digest", "seed", "epochs")}
     tuned.save(out / "weights" / view, cohort=cohort.description["Name"], synthetic=cohort.synthetic,
-               cohort_digest=cohort.digest, observer=observer, trained_on=known, n_subjects=len(split),
+               cohort_digest=cohort.digest, observer=observer, n_subjects=len(split),
                finetuned_from=start | {"weights": weights.digest}, **asdict(recipe))
 
 
