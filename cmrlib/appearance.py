@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from cmrlib.anatomy import views_of
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort, missing_pictures
 from cmrlib.quality import NEAR_MM, blood_contrast, heart_box, heart_centre, nominal_mm, window
@@ -55,8 +56,9 @@ def appearance_reference(cines) -> dict:
 
 
 def training_appearance(cohort: Cohort, view: str, subjects) -> dict | None:
-    """Reference of the cines of a view that these subjects have, at most MOST spread over them; None below FEWEST."""
-    rows = cohort.cines[(cohort.cines["view"] == view) & cohort.cines["participant_id"].isin(list(subjects))]
+    """Reference of the cines of a view (lax: all long-axis views) that these subjects have, at most MOST spread over
+    them; None below FEWEST."""
+    rows = cohort.cines[cohort.cines["view"].isin(views_of(view)) & cohort.cines["participant_id"].isin(list(subjects))]
     names = rows["cine"].to_numpy()[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int)]
     return appearance_reference(map(cohort.cine, names)) if len(names) >= FEWEST else None
 

@@ -28,7 +28,8 @@ def learned_from(cohort, subjects, view: str) -> dict:
     name = cohort.description["Name"]
     seen = cohort.cines[cohort.cines["participant_id"].isin(list(subjects)) & cohort.cines["view"].isin(views_of(view))]
     who = seen["participant_id" if people_of(name) else "digest"]
-    return {"licence": f"{name}: {cohort.description.get('License', 'not stated')}", "trained_on": {name: sorted({*who})}}
+    licence = cohort.description.get("License", "not stated")
+    return {"licence": f"{name}: {licence}", "trained_on": {name: sorted(set(who))}}
 
 
 def joined(*sources: dict) -> dict:

@@ -18,7 +18,7 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 
 
 def folders(weights, root=Path()) -> list[Path]:
-    """Folders that hold a folder for each notebook: those of a set, its own first, or the one of a path below `root`."""
+    """Folders that hold a folder a notebook: a set's own first, then those that help it out; or a path below `root`."""
     if str(weights) in SETS:
         return [SHIPPED / name for name in SETS[SETS.index(str(weights)):]]
     return [Path(root) / Path(weights).expanduser()]
@@ -59,7 +59,7 @@ def by_view(found: list[Path]) -> dict[str, Path]:
         for path in weights_files(place):
             views = views_served(path)
             if not views:
-                raise ValueError(f"{path.with_suffix('.json')} is no weights card of a segmentation (it names no view); "
+                raise ValueError(f"{path.with_suffix('.json')} is no weights card of a segmentation: it names no view; "
                                  "cards are written beside the weights by 01_segmentation and cmr finetune")
             for view in views:
                 if view in here:

@@ -171,8 +171,8 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", help="The page; what it says stands as JSON beside it.")] = Path(
         "report.html"),
     weights: Annotated[list[str] | None, typer.Option(
-        metavar="RUNS", help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network comes "
-        "from the first that has it.")] = None,
+        metavar="RUNS", help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
+        "comes from the first that has it.")] = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "Cardiac MRI",
     sex: Annotated[str, typer.Option(help="M or F, for the reference ranges; default as the headers say.")] = "",
     age: Annotated[float | None, typer.Option(min=0, help="Years; likewise.")] = None,

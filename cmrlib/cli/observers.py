@@ -70,7 +70,7 @@ def changed(cohort, against: str, after: pd.DataFrame, conventions: Conventions,
     if not people:
         raise ValueError(f"observer {name!r} drew none of these subjects, so there is nothing to compare with")
     before, _ = measured(hearts, name, conventions, phases, people)
-    if not rows_known(before) == rows_known(after[after["participant_id"].isin(people)]):
+    if rows_known(before) != rows_known(after[after["participant_id"].isin(people)]):
         for table in (before, after):  # where one comes from the other, both stand for the same network's masks
             refuse_known_rows(table)
     table = changes(before, after, FEATURES)
