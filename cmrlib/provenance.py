@@ -34,13 +34,13 @@ def learned_from(cohort, subjects, view: str) -> dict:
 
 def joined(*sources: dict) -> dict:
     """Several of `learned_from`, or cards, as one: a network that learned from all of them."""
-    sources = [learned(one) for one in sources]
-    licences = dict.fromkeys(part for one in sources for part in one.get("licence", "").split("; ") if part)
+    sources = [found for one in sources if (found := learned(one))]
+    licences = dict.fromkeys(part for one in sources for part in one["licence"].split(" · "))
     who = {}
     for one in sources:
-        for name, known in one.get("trained_on", {}).items():
+        for name, known in one["trained_on"].items():
             who[name] = sorted({*who.get(name, ()), *known})
-    return {"licence": "; ".join(licences), "trained_on": who} if who else {}
+    return {"licence": " · ".join(licences), "trained_on": who} if who else {}
 
 
 def learned(card: dict) -> dict:

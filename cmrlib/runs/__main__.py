@@ -11,7 +11,7 @@ from cmrlib.runs.execution import NotebookFailed, execute, follow_parent, snakem
 from cmrlib.runs.pages import write_pages
 from cmrlib.runs.parameters import ROOT, UsageError, resolve
 from cmrlib.runs.readme import write_gallery, write_readme
-from cmrlib.runs.shipping import SHIPMENTS, ready, ship
+from cmrlib.runs.shipping import SHIPMENTS, needed, ready, ship
 
 
 def arguments(words=None):
@@ -20,6 +20,7 @@ def arguments(words=None):
     commands.add_parser("readme", help="put the results of figures/record/ into README.md")
     packed = commands.add_parser("ship", help="pack the weights that travel with the package, from their runs")
     packed.add_argument("sets", nargs="*", help=f"{' or '.join(SHIPMENTS)}; default: all whose profiles have been run")
+    packed.add_argument("--profiles", action="store_true", help="only print which profiles are to be run before")
     commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
     planned = commands.add_parser("plan", help="what a large study costs, from a small one that was run")
     planned.add_argument("--profile", default="plan", help="of the small one (default plan)")
@@ -45,7 +46,7 @@ def main(words=None) -> int:
     if given.command == "readme":
         return write_readme() or 0
     if given.command == "ship":
-        return print_shipped(given.sets)
+        return print(*needed(*given.sets)) or 0 if given.profiles else print_shipped(given.sets)
     if given.command == "gallery":
         missing = write_gallery()
         print("\n".join(f"not there yet: runs/{name}" for name in missing))

@@ -33,6 +33,11 @@ SHIPMENTS = {
 }
 
 
+def needed(*names) -> list[str]:
+    """Profiles to run before these sets can be shipped: those that train, then the one that tests what was trained."""
+    return [profile for name in names or SHIPMENTS for profile in (*SHIPMENTS[name].profiles, SHIPMENTS[name].checked)]
+
+
 def ready(runs=ROOT / "runs") -> list[str]:
     """Sets whose profiles have all been run."""
     return [name for name, one in SHIPMENTS.items() if all((Path(runs) / profile).is_dir() for profile in one.profiles)]
