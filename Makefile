@@ -5,7 +5,7 @@
 # make test                  all tests; real data too, where CMR_DATA_DIR names a folder
 # make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
 # make readme, make gallery  the README's numbers and pictures from the runs
-# make weights               the networks that travel with the package, trained anew (hours; needs CMR_DATA_DIR)
+# make weights               both sets that travel with the package, trained anew (hours; needs CMR_DATA_DIR)
 # make lint, make lock       ruff; a new requirements.lock from pyproject.toml
 #
 # A fresh machine needs Python 3.11 or newer, make and git; everything else comes into .venv.
@@ -58,11 +58,14 @@ lint: $(READY)
 readme gallery: $(READY)
 	@$(PY) -m cmrlib.runs $@
 
+# The real set starts from the synthetic one.
 weights: $(READY)
-	@for profile in carryover weights few_labels; do \
-	    $(PY) -m cmrlib.runs all --profile "$$profile" --cores "$(CORES)" --follow || exit 1; \
+	@for set in synthetic real; do \
+	    for profile in $$($(PY) -m cmrlib.runs ship --profiles $$set); do \
+	        $(PY) -m cmrlib.runs all --profile "$$profile" --cores "$(CORES)" --follow || exit 1; \
+	    done; \
+	    $(PY) -m cmrlib.runs ship $$set || exit 1; \
 	done
-	@$(PY) -m cmrlib.runs ship
 
 # A find-links folder with CPU wheels would fork the lock into +cpu versions: hide it here.
 lock: $(READY)

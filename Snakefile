@@ -10,6 +10,7 @@ from pathlib import Path
 from cmrlib import runs
 from cmrlib.runs.execution import follow_parent
 from cmrlib.sharding import left_over, plan_shards, read_plan
+from cmrlib.weightsets import SETS
 
 # What each notebook reads of others. A new notebook is one more line.
 NEEDS = {
@@ -113,7 +114,8 @@ if profile.study:
         plan_shards(study["kind"], source, "study", study["subjects_a_shard"], study["options"])
     shards = sorted(set(read_plan("study")["shard"]))
     for folder in ("weights", "encoder", "runs"):
-        study[folder] = study[folder] and str(runs.ROOT / study[folder])
+        if study[folder] and study[folder] not in SETS:
+            study[folder] = str(runs.ROOT / study[folder])
 
     waits = {stage: [need for need in STAGES[stage][0] if need in study["stages"]] for stage in study["stages"]}
 

@@ -56,9 +56,9 @@ def appearance_reference(cines) -> dict:
 
 
 def training_appearance(cohort: Cohort, view: str, subjects) -> dict | None:
-    """Reference of the cines of a view that these subjects have, at most MOST spread over them; None below FEWEST."""
-    of_view = cohort.cines["view"].isin(views_of(view))
-    rows = cohort.cines[of_view & cohort.cines["participant_id"].isin(list(subjects))]
+    """Reference of the cines of a view (lax: all long-axis views) that these subjects have, at most MOST spread over
+    them; None below FEWEST."""
+    rows = cohort.cines[cohort.cines["view"].isin(views_of(view)) & cohort.cines["participant_id"].isin(list(subjects))]
     names = rows["cine"].to_numpy()[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int)]
     return appearance_reference(map(cohort.cine, names)) if len(names) >= FEWEST else None
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import ndimage
 
 from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES, codes
+from cmrlib.provenance import refuse_known_masks
 
 LEVELS = ("base", "mid", "apex")
 
@@ -139,8 +140,9 @@ def score_observers(cohort, reference: str, test: str, subjects=None) -> pd.Data
 
     Frames that `test` did not look at are left out. Returns participant_id, session, cine, view, frame, phase
     (ED, ES or empty) and the columns of `compare_masks`. Raises ValueError where the two have no frame in
-    common.
+    common, and where `test` is a network that learned from one of these subjects.
     """
+    refuse_known_masks(cohort, test, reference, subjects)
     human, machine, tables = cohort.observer(reference), cohort.observer(test), []
     for row in cohort.cines.itertuples():
         if (subjects is not None and row.participant_id not in set(subjects)) or not machine.has(row.cine) \

@@ -21,7 +21,9 @@ from cmrlib.cli.comparing import compare_runs
 from cmrlib.cli.finetuning import before_after, fold_splits
 from cmrlib.cli.segmenting import segment_rest
 from cmrlib.cohort import Annotation, Cohort, Observer
+from cmrlib.provenance import learned_from
 from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+from cmrlib.weightsets import SHIPPED
 
 TINY = ["--size", "64", "--spacing-mm", "3.2", "--slices", "5", "--views", "sax", "--workers", "1"]
 
@@ -179,10 +181,17 @@ def test_without_weights_those_that_travel_with_the_package_look(place, tmp_path
         hearts = tmp_path / "long_axis"
         cmr("phantom", hearts, "--subjects", 1, "--frames", 8, "--size", 64, "--spacing-mm", 3.6, "--views", "4ch")
         subject = Cohort.open(hearts).cines["participant_id"].iloc[0]
-    said = cmr(command, hearts, "--out", tmp_path / "seen", "--subjects", subject, "--threads", 1)
-    assert "trained on phantoms alone" in said and list((tmp_path / "seen").glob("*sv"))
-    assert "phantoms alone" not in cmr("segment", place / "mine", "--weights", place / "run", "--out", tmp_path / "own",
-                                       "--subjects", subject, "--copies", 1, "--threads", 1)
+    for name, words in (("default", []), ("real", ["--weights", "real"]), ("synthetic", ["--weights", "synthetic"])):
+        said = cmr(command, hearts, "--out", tmp_path / name, "--subjects", subject, "--threads", 1, *words)
+        lines = [line for line in said.splitlines() if "travel with the package" in line]
+        assert len(lines) == 1 and "licence" in lines[0] and list((tmp_path / name).glob("*sv"))
+    assert "of synthetic, trained on phantoms alone, licence phantom: Apache-2.0" in lines[0]
+    assert "real" not in lines[0].replace(str(SHIPPED), "")
+
+
+def test_own_weights_are_nobody_elses(place, tmp_path):
+    assert "travel with" not in cmr("segment", place / "mine", "--weights", place / "run", "--out", tmp_path / "own",
+                                    "--subjects", "P0001", "--copies", 1, "--threads", 1)
 
 
 def test_other_weights_segment_again(place, tmp_path):
@@ -275,6 +284,23 @@ def test_measure_of_truth_takes_given_phases_and_leaves_the_cohort_alone(place, 
     assert "['P9']" in refused("measure", place / "hearts", "--observer", "truth", "--subjects", "P9")
 
 
+def test_a_network_is_not_compared_on_those_from_whom_it_learned(place, tmp_path):
+    """Against a person: refused. Against masks that were corrected from its own: what the correction changed."""
+    hearts, seen = Cohort.open(place / "mine"), ["--subjects", "P0001,P0002"]
+    save_network(tmp_path / "run", **learned_from(hearts, ["P0001"], "sax"))
+    said = cmr("segment", place / "mine", "--weights", tmp_path / "run", "--copies", 1, "--threads", 1, "--observer",
+               "knowing", *seen)
+    assert "2 cines segmented now" in said
+    table = pd.read_csv(place / "mine-observers" / "knowing" / "segmented.csv")
+    assert table["flags"].str.contains("trained_on_this_subject").tolist() == [True, False]
+    measure = ["measure", place / "mine", "--phases", "given", "--observer"]
+    for pair in (("knowing", "truth"), ("truth", "knowing")):
+        assert "1 of 2 subjects to be scored on (P0001)" in cmr(*measure, pair[0], "--against", pair[1], *seen, code=2)
+    assert "what changed" in cmr(*measure, "knowing", "--against", "truth", "--subjects", "P0002")
+    cmr("correct", place / "mine", "--observer", "knowing", "--name", "mended", *seen)
+    assert "what changed" in cmr(*measure, "mended", "--against", "knowing", *seen)
+
+
 # -- finetune ---------------------------------------------------------------------------------------------------
 
 
@@ -331,14 +357,15 @@ def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):
     folder = tuned[0]
     card = json.loads((folder / "weights" / "sax.json").read_text())
     assert card["finetuned_from"]["cohort"] == "elsewhere" and card["observer"] == "doctor" and card["epochs"] == 1
-    assert card["trained_on"] == sorted(Cohort.open(place / "mine").cines["digest"])
+    assert card["trained_on"] == {"phantom": sorted(Cohort.open(place / "mine").cines["digest"])}
+    assert card["licence"] == "phantom: Apache-2.0"
     before, after = (Segmenter.load(path / "weights" / "sax").model.head.weight for path in (place / "run", folder))
     assert not torch.equal(before, after)
     assert str(place) not in (folder / "weights" / "sax.json").read_text()
     cmr("segment", place / "hearts", "--weights", folder, "--copies", 1, "--threads", 1, "--subjects", "P0001",
         "--observer", "tuned")
     again = ["finetune", folder, "--observer", "truth", "--cohort"]
-    assert "learned from P0001" in refused(*again, place / "mine", "--out", place / "x")
+    assert "5 of 5 subjects to be scored on (P0001, " in refused(*again, place / "mine", "--out", place / "x")
 
 
 def test_finetune_twice_is_finetune_once(place, tuned):

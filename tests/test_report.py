@@ -18,10 +18,10 @@ from cmrlib.cohort import Cohort
 from cmrlib.measures import features
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
-from cmrlib.report.page import SHIPPED
 from cmrlib.report.reference import place
-from cmrlib.report.study import measured_rows
+from cmrlib.report.study import errors_of, homes_of, measured_rows
 from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+from cmrlib.weightsets import SHIPPED
 
 DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))
 SOURCE = """<script>alert(1)</script>"""
@@ -133,6 +133,25 @@ def test_errors_of_shipped_weights_stand_beside_them(tmp_path):
     assert known_errors(tmp_path) == {"lvedv_ml": {"bias": -4.0, "sd": 5.0, "n": 16, "real": True}}
 
 
+def test_each_measures_error_is_of_the_networks_behind_it(tmp_path):
+    """SAX from one place, long axis from another: each measure has the error that is known there, mixed ones none."""
+    for home, views, bias in (("mine", ("sax", "4ch"), 1.0), ("others", ("sax", "2ch", "4ch"), 2.0)):
+        weights = tmp_path / home / "01_segmentation" / "weights"
+        weights.mkdir(parents=True)
+        for view in views:
+            (weights / f"{view}.safetensors").touch()
+            (weights / f"{view}.json").write_text(json.dumps({"preprocessing": {"view": view}}))
+        rows = [f"{name},{bias},1.0,9,True" for name in ("lvef_pct", "ra_max_ml", "la_max_ml", "mapse_mm")]
+        (tmp_path / home / "errors.csv").write_text("\n".join(["measure,bias,sd,n,real", *rows]) + "\n")
+    (tmp_path / "others" / "04_mvnet" / "weights").mkdir(parents=True)
+    (tmp_path / "others" / "04_mvnet" / "weights" / "4ch_stage1.safetensors").touch()
+    errors = errors_of(homes_of([tmp_path / "mine", tmp_path / "others"]))
+    assert {name: error["bias"] for name, error in errors.items()} == {
+        "lvef_pct": 1.0, "ra_max_ml": 1.0, "mapse_mm": 2.0}
+    with pytest.raises(FileNotFoundError, match="or a set: real, synthetic"):
+        homes_of("shipped")
+
+
 def test_errors_come_from_the_runs_own_tables(tmp_path):
     tables = tmp_path / "09_agreement" / "tables"
     tables.mkdir(parents=True)
@@ -215,12 +234,11 @@ def test_render_is_a_function_of_what_is_said(said):
 
 
 def test_shipped_weights_fit_their_budget_and_look_at_a_heart(heart, tmp_path):
-    """What travels with the package: at most 20 MB, trained on phantoms alone, and the default of `cmr report`."""
-    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 20e6
-    cards = [json.loads(path.read_text()) for path in SHIPPED.rglob("weights/*.json") if path.stem != "smoothing"]
+    """The set synthetic: eight networks, trained on phantoms alone."""
+    cards = [json.loads(path.read_text()) for path in (SHIPPED / "synthetic").rglob("weights/*.json")]
+    cards = [card for card in cards if "architecture" in card]
     assert len(cards) == 8 and all(card["synthetic"] and card["stored"] == "half precision" for card in cards)
-    said = make_report(heart.path, tmp_path / "r.html")
+    said = make_report(heart.path, tmp_path / "r.html", "synthetic")
     rows = {row["measure"]: row for row in said["measures"]}
     assert np.isfinite(rows["mapse_mm"]["value"])
     assert len(said["missing"]) == 3 and all("not computed, no weights" in one for one in said["missing"])  # scores

@@ -28,7 +28,8 @@ LOCK = {
 # A module imports from the lines above its own, and on its own line from what stands left of it.
 LEVELS = [
     "anatomy files progress cine display",
-    "cohort study splits quality appearance ingest measures overlap agreement stratification summary",
+    "cohort study splits provenance weightsets quality appearance ingest measures overlap agreement stratification "
+    "summary",
     "datasets phantom sharding slices blocks distributed memory norms training sidebyside weights",
     "ternausnet tempreg mvnet cussp sslhf heartmae classifiers",
     "plots figures viewer report runs cli",

@@ -7,18 +7,23 @@ import pandas as pd
 import pytest
 import torch
 
-from cmrlib.runs import shipping
-from cmrlib.runs.shipping import ship
+from cmrlib.runs import __main__, shipping
+from cmrlib.runs.shipping import SHIPMENTS, Shipment, needed, ready, ship
 from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+from cmrlib.weightsets import SETS, SHIPPED, card_beside, networks
+
+TAUGHT = {"licence": "ACDC: CC BY-NC-SA 4.0", "trained_on": {"ACDC": ["patient001", "patient002"]}}
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "SHIPMENTS", {"real": Shipment(("mine",), "tested", 12, "All learned from patients")})
     torch.manual_seed(0)
     weights = tmp_path / "mine" / "01_segmentation" / "weights"
     segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 2.0, 64), ("lv", "myo", "rv"), "fp32")
-    segmenter.save(weights / "sax", cohort="phantom", synthetic=True, cohort_digest="abc")
-    for profile, bias in (("mine", 1.0), ("real", -3.0)):
+    segmenter.learned = TAUGHT
+    segmenter.save(weights / "sax", cohort="ACDC", synthetic=False, cohort_digest="abc")
+    for profile, bias in (("mine", 1.0), ("tested", -3.0)):
         tables = tmp_path / profile / "09_agreement" / "tables"
         tables.mkdir(parents=True)
         pd.DataFrame([("lvef_pct", bias, 2.0, 9), ("lvm_g", bias, 5.0, 9)][: 2 if profile == "mine" else 1],
@@ -27,46 +32,119 @@ def runs(tmp_path):
 
 
 def test_half_the_size_and_the_same_answers(runs, tmp_path):
-    size = ship(["mine"], "real", runs, tmp_path / "out")
-    before, after = (folder / "01_segmentation" / "weights" / "sax" for folder in (runs / "mine", tmp_path / "out"))
+    size = ship("real", runs, tmp_path / "out")
+    place = tmp_path / "out" / "real"
+    before, after = (folder / "01_segmentation" / "weights" / "sax" for folder in (runs / "mine", place))
     lengths = [path.with_suffix(".safetensors").stat().st_size for path in (before, after)]
     assert lengths[1] < 0.6 * lengths[0] and size < 1
     x = torch.rand(1, 3, 64, 64)
     one, other = (Segmenter.load(path, "fp32").infer(x) for path in (before, after))
     assert 0 < (one - other).abs().max() < 5e-3
     card = json.loads(after.with_suffix(".json").read_text())
-    assert card["stored"] == "half precision" and card["synthetic"] and "cohort_digest" not in card
+    assert card["stored"] == "half precision" and not card["synthetic"] and "cohort_digest" not in card
+    assert {name: card[name] for name in TAUGHT} == TAUGHT == Segmenter.load(after).learned
 
 
-def test_errors_on_real_hearts_go_before_those_on_phantoms(runs, tmp_path):
-    ship(["mine"], "real", runs, tmp_path / "out")
-    errors = pd.read_csv(tmp_path / "out" / "errors.csv").set_index("measure")
+def test_the_terms_stay_and_what_was_shipped_before_goes(runs, tmp_path):
+    """LICENSE.md is written by hand; a network that a set no longer has is removed, other sets are not touched."""
+    place = tmp_path / "out" / "real"
+    for path in (place / "LICENSE.md", place / "03_tempreg" / "weights" / "tempreg.json",
+                 tmp_path / "out" / "synthetic" / "errors.csv"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    ship("real", runs, tmp_path / "out")
+    assert (place / "LICENSE.md").read_text() == "old" == (tmp_path / "out" / "synthetic" / "errors.csv").read_text()
+    assert not (place / "03_tempreg").exists()
+
+
+def test_errors_on_hearts_that_were_not_seen_go_before(runs, tmp_path):
+    ship("real", runs, tmp_path / "out")
+    errors = pd.read_csv(tmp_path / "out" / "real" / "errors.csv").set_index("measure")
     assert errors.loc["lvef_pct", "bias"] == -3.0 and bool(errors.loc["lvef_pct", "real"])
-    assert errors.loc["lvm_g", "bias"] == 1.0 and not bool(errors.loc["lvm_g", "real"])
+    assert errors.loc["lvm_g", "bias"] == 1.0
     assert np.isfinite(errors["sd"]).all()
 
 
-def test_cards_say_by_whom_the_weights_err(runs, tmp_path):
-    """Rows of the weights' own view, with the hearts behind them, in the JSON and in CARDS.md."""
-    folder = runs / "mine" / "01_segmentation"
-    (folder / "tables").mkdir()
+def by_characteristics(folder):
+    """A run's table, its rows of SAX and of 4CH, and what its manifest says of real test hearts."""
+    (folder / "tables").mkdir(parents=True)
     rows = [("sex", "F", "lv, sax", 0.91, 0.88, 0.93, 12), ("sex", "M", "lv, 4ch", 0.5, 0.4, 0.6, 9),
             ("sex", np.nan, "lv, sax", 0.2, 0.1, 0.3, 3)]
     columns = ["characteristic", "level_of_it", "structure", "dice", "dice_low", "dice_high", "n"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "tables" / "by_characteristics.csv", index=False)
     (folder / "manifest.json").write_text(json.dumps({"parameters": {"test_sources": ["acdc:acdc/training"]}}))
-    ship(["mine"], "real", runs, tmp_path / "out")
-    card = json.loads((tmp_path / "out" / "01_segmentation" / "weights" / "sax.json").read_text())
+
+
+def test_cards_say_by_whom_the_weights_err(runs, tmp_path):
+    """Rows of the weights' own view, with the hearts behind them, in the JSON and in CARDS.md."""
+    by_characteristics(runs / "mine" / "01_segmentation")
+    ship("real", runs, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
     assert card["checked"] == [{"who": "sex F", "what": "dice lv, sax", "value": 0.91, "low": 0.88, "high": 0.93,
                                 "n": 12}]
-    text = (tmp_path / "out" / "CARDS.md").read_text()
+    text = (tmp_path / "out" / "real" / "CARDS.md").read_text()
     assert "| sex F | dice lv, sax | 0.91 (0.88 to 0.93) | 12 |" in text and "test patients of acdc" in text
     assert "lv, 4ch" not in text and "Dice lv 0.9" in text  # beside the full-size network's
+    assert "Learned from ACDC (2 subjects); licence ACDC: CC BY-NC-SA 4.0." in text
 
 
-def test_too_much_and_nothing_are_refused(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(shipping, "MOST_MB", 0.01)
-    with pytest.raises(ValueError, match="MB of weights; at most"):
-        ship(["mine"], "", runs, tmp_path / "out")
+def test_a_network_that_knows_all_patients_is_checked_by_its_recipe(runs, tmp_path):
+    """Where its own run tested nobody, the rows are those of the profile that tested networks of the same recipe."""
+    weights = runs / "tested" / "01_segmentation" / "weights"
+    by_characteristics(weights.parent)
+    weights.mkdir()
+    (weights / "sax.json").write_text((runs / "mine" / "01_segmentation" / "weights" / "sax.json").read_text())
+    ship("real", runs, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
+    assert card["checked"][0]["value"] == 0.91 and "same recipe" in card["checked_on"]
+
+
+def test_too_much_and_nothing_and_strangers_are_refused(runs, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="no set of weights called 'best'"):
+        ship("best", runs, out)
+    given = shipping.SHIPMENTS["real"]
+    monkeypatch.setitem(shipping.SHIPMENTS, "real", Shipment(given.profiles, given.checked, 0.01, given.about))
+    with pytest.raises(ValueError, match="MB of weights; at most 0.01 MB of the set real"):
+        ship("real", runs, out)
+    monkeypatch.setitem(shipping.SHIPMENTS, "real", Shipment(("nothing",), "", 1, ""))
     with pytest.raises(FileNotFoundError, match="made no weights"):
-        ship(["nothing"], "", runs, tmp_path / "out")
+        ship("real", runs, out)
+
+
+def test_a_network_of_unknown_origin_does_not_ship(runs, tmp_path):
+    path = runs / "mine" / "01_segmentation" / "weights" / "sax.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in card.items() if name != "licence"}))
+    with pytest.raises(ValueError, match="sax.json lacks licence"):
+        ship("real", runs, tmp_path / "out")
+
+
+def test_sets_ship_when_their_profiles_have_been_run(runs, monkeypatch, capsys):
+    assert ready(runs) == ["real"] and needed("real") == ["mine", "tested"]
+    monkeypatch.setattr(shipping, "SHIPMENTS", {"real": Shipment(("mine", "lacking"), "", 1, "")})
+    assert ready(runs) == []
+    assert __main__.main(["ship", "--profiles", "real"]) == 0 and capsys.readouterr().out.split() == ["mine", "lacking"]
+    assert __main__.main(["ship", "best"]) == 1 and "no set of weights" in capsys.readouterr().err
+
+
+# -- what the repository holds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_shipped_set_keeps_to_its_budget_and_says_its_terms(name):
+    """At most 12 MB of networks that learned from patients, 20 MB of others; every card has licence and subjects."""
+    files = [path for path in (SHIPPED / name).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= SHIPMENTS[name].most_mb * 1e6
+    assert SHIPMENTS["real"].most_mb <= 12 and "Terms" in (SHIPPED / name / "LICENSE.md").read_text()
+    cards = [card_beside(path) for path in files if path.suffix == ".safetensors"]
+    assert all(card["licence"] and any(card["trained_on"].values()) for card in cards)
+    if name == "synthetic":
+        assert all(set(card["trained_on"]) == {"phantom"} and card["synthetic"] for card in cards)
+    else:
+        assert not any(card["synthetic"] for card in cards)
+
+
+def test_both_sets_serve_what_the_other_commands_need():
+    for name in SETS:
+        assert {"sax", "2ch", "4ch"} <= set(networks(name))

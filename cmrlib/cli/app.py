@@ -40,18 +40,25 @@ Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort's folde
 Subjects = Annotated[list[str] | None, typer.Option(help="Participants (repeat, or separate by commas); default all.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads; never taken from the machine.")]
-RUN = "A segmentation run's folder, its folder of weights, one weights file, or shipped."
-SHIPPED = Path("shipped")
+SETS = "or a set that travels with the package: real (learned from patients, research only) or synthetic"
+RUN = f"A segmentation run's folder, its folder of weights, one weights file, {SETS}."
+REAL = "real"
 
 
-def trained(weights: Path, notebook: str) -> Path:
-    """Where the weights are that a command was told to use; `shipped`: those that travel with the package."""
-    if weights != SHIPPED:
-        return weights
-    folder = Path(__file__).parents[1] / "shipped"
-    typer.echo(f"networks that travel with the package, trained on phantoms alone: how much they err stands in {folder}"
-               "/CARDS.md", err=True)
-    return folder / notebook
+def credited(weights: str, *notebooks: str) -> str:
+    """The weights that a command was told to use; of a shipped set it says from whom they learned, and the licence."""
+    from cmrlib.weightsets import NOTEBOOKS, credit
+
+    if line := credit(weights, notebooks or NOTEBOOKS):
+        typer.echo(line, err=True)
+    return weights
+
+
+def trained(weights: str, notebook: str) -> Path:
+    """The first place that has networks of a notebook, see `credited`."""
+    from cmrlib.weightsets import places
+
+    return places(credited(weights, notebook), notebook)[0]
 
 
 def words(given):

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement import bootstrap
+from cmrlib.anatomy import views_of
 from cmrlib.appearance import training_appearance
 from cmrlib.blocks import sample_table
 from cmrlib.cli.segmenting import Weights
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, read_json, write_json
 from cmrlib.overlap import score_observers
+from cmrlib.provenance import joined, learned_from, refuse_known
 from cmrlib.splits import assign_folds, check_split
 from cmrlib.ternausnet import Segmenter, segment_cohort, segmentation_learner
 from cmrlib.training import fit, set_threads_and_seed
@@ -42,36 +44,38 @@ class Recipe:
 
 
 def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, recipe: Recipe) -> pd.DataFrame:
-    """Fine-tune every view's network that `observer` drew; returns the table of `before_after`.
+    """Fine-tune every network that serves a view which `observer` drew; returns the table of `before_after`.
 
     out gets weights/VIEW.safetensors with cards, tables/before_after.csv, scores.csv and split.csv, and both observers.
-    A killed run goes on where it was. Raises ValueError for too few subjects and for a network that knows these
-    subjects already, FileExistsError where `out` holds something else.
+    A network for all long-axis views (lax) learns from all of them. A killed run goes on where it was. Raises
+    ValueError for too few subjects and for a network that knows these subjects already, FileExistsError where `out`
+    holds something else.
     """
-    out, parts = Path(out), {view: labelled(cohort, observer, view) for view in weights}
+    out, networks = Path(out), {one.segmenter.preprocessing.view: one for one in weights.values()}
+    parts = {view: labelled(cohort, observer, views_of(view)) for view in networks}
     parts = {view: part for view, part in parts.items() if len(part.cines)}
     if not parts:
         raise ValueError(f"observer {observer!r} drew no {' or '.join(weights)} cine of {cohort.path}, for which the "
                          "weights are; choose another observer")
     splits = {view: fold_splits(part, recipe.folds) for view, part in parts.items()}
     for view, part in parts.items():
-        refuse_known_subjects(part, weights[view])
-    _claim(out, cohort, {view: _key(part, observer, weights[view], recipe) for view, part in parts.items()})
+        refuse_known_subjects(part, networks[view])
+    _claim(out, cohort, {view: _key(part, observer, networks[view], recipe) for view, part in parts.items()})
     scores = []
     for view, part in parts.items():
         set_threads_and_seed(recipe.seed, recipe.threads)
-        scores.append(_tested(part, observer, weights[view], splits[view], out, recipe))
+        scores.append(_tested(part, observer, networks[view], splits[view], out, recipe))
         _write(splits[view], out / "tables" / f"split_{view}.csv")
-        _train_on_all(part, observer, weights[view], splits[view], out, recipe)
+        _train_on_all(part, observer, networks[view], splits[view], out, recipe)
     scores = pd.concat(scores, ignore_index=True)
     _write(scores, out / "tables" / "scores.csv")
     return _write(before_after(scores), out / "tables" / "before_after.csv")
 
 
-def labelled(cohort: Cohort, observer: str, view: str) -> Cohort:
-    """The cohort as if it held only the cines of a view that the observer drew, and their subjects."""
+def labelled(cohort: Cohort, observer: str, views) -> Cohort:
+    """The cohort as if it held only the cines of these views that the observer drew, and their subjects."""
     looked = cohort.observer(observer)
-    return cohort.part([row.cine for row in cohort.cines[cohort.cines["view"] == view].itertuples()
+    return cohort.part([row.cine for row in cohort.cines[cohort.cines["view"].isin(list(views))].itertuples()
                         if looked.has(row.cine) and looked.mask(row.cine).annotated])
 
 
@@ -98,12 +102,11 @@ def _watched(fold_of, fold, folds):
 
 
 def refuse_known_subjects(cohort: Cohort, weights: Weights):
-    """Raise ValueError where the network learned from these very images: no subject would be unseen."""
-    card = weights.card
-    known = cohort.cines[cohort.cines["digest"].isin(card.get("trained_on", []))]["participant_id"].unique()
-    if cohort.digest == card.get("cohort_digest") or len(known):
-        raise ValueError(f"{weights.path.name} learned from {', '.join(known[:5]) or 'this very cohort'}, so no test "
-                         "would be on unseen subjects; start from weights that learned from others")
+    """Raise ValueError where the network learned from these very subjects: none would be unseen."""
+    refuse_known([weights.card], cohort)
+    if cohort.digest == weights.card.get("cohort_digest"):
+        raise ValueError(f"{weights.path.name} learned from this very cohort, so no test would be on unseen subjects; "
+                         "start from weights that learned from others")
 
 
 def _key(cohort, observer, weights, recipe):
@@ -135,12 +138,12 @@ def _tested(cohort, observer, weights, splits, out, recipe):
     """Dice of each subject, frame and structure before and after, each by a network that never saw the subject."""
     view, made = weights.segmenter.preprocessing.view, out / "observers"
     look = {"reference": observer, "whole_cycle": False, "copies": recipe.copies}
-    segment_cohort(cohort, {view: weights.segmenter}, made / BEFORE, **look)
+    segment_cohort(cohort, dict.fromkeys(views_of(view), weights.segmenter), made / BEFORE, **look)
     for fold, rows in splits.groupby("fold"):
         split = rows.set_index("participant_id")["split"]
         print(f"{view}, fold {fold + 1} of {splits['fold'].nunique()}: {split.value_counts().to_dict()}", flush=True)
         tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-fold{fold}.pt", recipe)
-        segment_cohort(cohort, {view: tuned}, made / AFTER, split.index[split == "test"], **look)
+        segment_cohort(cohort, dict.fromkeys(views_of(view), tuned), made / AFTER, split.index[split == "test"], **look)
     cohort.observers = cohort.observers | {name: Observer(made / name) for name in (BEFORE, AFTER)}
     return _paired(*(score_observers(cohort, observer, name) for name in (BEFORE, AFTER)))
 
@@ -162,10 +165,10 @@ def _train_on_all(cohort, observer, weights, splits, out, recipe):
     split = splits[splits["fold"] == 0].set_index("participant_id")["split"].replace("test", "train")
     tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-all.pt", recipe)
     tuned.appearance = training_appearance(cohort, view, split.index[split == "train"])
-    known = sorted({*weights.card.get("trained_on", []), *cohort.cines["digest"]})
+    tuned.learned = joined(weights.card, learned_from(cohort, split.index, view))
     start = {key: weights.card.get(key) for key in ("cohort", "cohort_digest", "seed", "epochs")}
     tuned.save(out / "weights" / view, cohort=cohort.description["Name"], synthetic=cohort.synthetic,
-               cohort_digest=cohort.digest, observer=observer, trained_on=known, n_subjects=len(split),
+               cohort_digest=cohort.digest, observer=observer, n_subjects=len(split),
                finetuned_from=start | {"weights": weights.digest}, **asdict(recipe))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.cli.app import RUN, SHIPPED, Folder, Subjects, Threads, app, trained, words
+from cmrlib.cli.app import REAL, RUN, SETS, Folder, Subjects, Threads, app, credited, trained, words
 
 
 class Phases(StrEnum):
@@ -17,7 +17,7 @@ class Phases(StrEnum):
 @app.command()
 def segment(
     cohort: Folder,
-    weights: Annotated[Path, typer.Option(metavar="RUN", help=RUN)] = SHIPPED,
+    weights: Annotated[str, typer.Option(metavar="RUN", help=RUN)] = REAL,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "ternausnet",
     copies: Annotated[int, typer.Option(min=1, help="Turned (above 3: and scaled) copies that are averaged.")] = 3,
@@ -32,7 +32,7 @@ def segment(
 
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     folder = out or observer_folder(cohort, observer)
-    table, new = segment_rest(Cohort.open(cohort), load_weights_of(trained(weights, "01_segmentation")), folder,
+    table, new = segment_rest(Cohort.open(cohort), load_weights_of(credited(weights, "01_segmentation")), folder,
                               words(subjects), copies)
     typer.echo(f"{new} cines segmented now, {len(table) - new} before: masks and segmented.csv are in {folder}")
 
@@ -40,8 +40,8 @@ def segment(
 @app.command()
 def frames(
     cohort: Folder,
-    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 03_tempreg, its folder of weights, one weights "
-                                          "file, or shipped.")] = SHIPPED,
+    weights: Annotated[str, typer.Option(metavar="RUN", help="A run of 03_tempreg, its folder of weights, one weights "
+                                         f"file, {SETS}.")] = REAL,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "tempreg",
     subjects: Subjects = None,
@@ -63,8 +63,8 @@ def frames(
 @app.command()
 def valve(
     cohort: Folder,
-    weights: Annotated[Path, typer.Option(metavar="RUN", help="A run of 04_mvnet, its folder of weights, or "
-                                          "shipped.")] = SHIPPED,
+    weights: Annotated[str, typer.Option(metavar="RUN", help="A run of 04_mvnet, its folder of weights, "
+                                         f"{SETS}.")] = REAL,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "mvnet",
     smooth_ms: Annotated[float | None, typer.Option(min=0, help="Smoothing; default as the run chose it.")] = None,
@@ -141,7 +141,7 @@ def correct(
 
 @app.command()
 def finetune(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help=RUN)],
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
     cohort: Annotated[Path, typer.Option(help="A cohort of your own labelled cases, 5 to 20 or more.")],
     observer: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Whose masks to learn from.")] = "manual",
     epochs: Annotated[int, typer.Option(min=1)] = 20,
@@ -161,7 +161,7 @@ def finetune(
     hearts, name, _ = laid_over(cohort, observer)
     folder = out or beside(cohort, "finetuned")
     recipe = Recipe(epochs, seed, folds, learning_rate, copies, threads)
-    shown.before_after(finetune(hearts, name, load_weights_of(trained(run, "01_segmentation")), folder, recipe))
+    shown.before_after(finetune(hearts, name, load_weights_of(credited(run, "01_segmentation")), folder, recipe))
     typer.echo(f"weights, tables and both observers: {folder}; use them with `cmr segment COHORT --weights {folder}`")
 
 
@@ -174,8 +174,8 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", help="The page; what it says stands as JSON beside it.")] = Path(
         "report.html"),
     weights: Annotated[list[str] | None, typer.Option(
-        metavar="RUNS", help="A profile's runs, runs/PROFILE, or shipped (the default): those that travel with the "
-        "package. May be repeated: each network comes from the first that has it.")] = None,
+        metavar="RUNS", help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
+        "comes from the first that has it.")] = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "",
     sex: Annotated[str, typer.Option(help="M or F, for the reference ranges; default as the headers say.")] = "",
     age: Annotated[float | None, typer.Option(min=0, help="Years; likewise.")] = None,
@@ -192,7 +192,8 @@ def report(
                          f"the repository; got {'both' if sample else 'neither'}")
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     title = title or ("A real heart (biv-me, Apache-2.0)" if sample else "Cardiac MRI")
-    said = make_report(sample_folder() if sample else study, out, weights, keep, title, sex, age)
+    sets = [credited(one) for one in weights or [REAL]]
+    said = make_report(sample_folder() if sample else study, out, sets, keep, title, sex, age)
     known = sum(row["value"] == row["value"] for row in said["measures"])
     typer.echo(f"{known} measures in {said['seconds']:.0f} s: {out}")
     for missing in said["missing"]:

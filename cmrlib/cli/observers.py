@@ -8,6 +8,7 @@ from cmrlib.cohort import Cohort
 from cmrlib.files import atomic
 from cmrlib.measures import FEATURES, Conventions, features
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.provenance import refuse_known_rows, rows_known
 from cmrlib.summary import changes, subjects_of
 
 
@@ -69,6 +70,9 @@ def changed(cohort, against: str, after: pd.DataFrame, conventions: Conventions,
     if not people:
         raise ValueError(f"observer {name!r} drew none of these subjects, so there is nothing to compare with")
     before, _ = measured(hearts, name, conventions, phases, people)
+    if rows_known(before) != rows_known(after[after["participant_id"].isin(people)]):
+        for table in (before, after):  # where one comes from the other, both stand for the same network's masks
+            refuse_known_rows(table)
     table = changes(before, after, FEATURES)
     with atomic(path) as part:
         table.to_csv(part, index=False, lineterminator="\n")

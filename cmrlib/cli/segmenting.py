@@ -11,8 +11,7 @@ from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, digest, read_json, write_json
 from cmrlib.progress import with_progress
 from cmrlib.ternausnet import Segmenter, segment_cohort
-
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+from cmrlib.weightsets import networks
 
 
 @dataclass(frozen=True)
@@ -26,30 +25,14 @@ class Weights:
 
 
 def load_weights_of(run) -> dict[str, Weights]:
-    """View → its network, of a run's folder, a folder of weights, or one file.
+    """View → its network, of a shipped set, a run's folder, a folder of weights, or one file; a network that serves
+    several views stands under each of them.
 
     Raises FileNotFoundError where there are no weights, ValueError for other networks' and for pickles.
     """
-    found = {}
-    for path in _files(Path(run)):
-        weights = _load(path)
-        view = weights.segmenter.preprocessing.view
-        if view in found:
-            raise ValueError(f"{found[view].path.name} and {path.name} are both for view {view}; name one of them")
-        found[view] = weights
-    return found
-
-
-def _files(path):
-    folder = path / "weights" if (path / "weights").is_dir() else path
-    if not folder.is_dir():
-        return [path]  # its name, its suffix and whether it exists are load_weights' business
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
-        pickles = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLES]
-        hint = f"; {', '.join(pickles)}: pickled weights can run code and are never opened" if pickles else ""
-        raise FileNotFoundError(f"no weights (.safetensors with a .json) in {folder}{hint}")
-    return found
+    files = networks(run)
+    loaded = {path: _load(path) for path in sorted(set(files.values()))}
+    return {view: loaded[path] for view, path in files.items()}
 
 
 def _load(path):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-import cmrlib
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, write_json
 
@@ -82,12 +81,13 @@ def _ingest():
 
 
 def _segment():
+    from cmrlib.cli.app import REAL, credited
     from cmrlib.cli.segmenting import load_weights_of, segment_rest
     from cmrlib.training import set_threads_and_seed
 
     def work(shard, cohort, settings):
         set_threads_and_seed(0, settings["threads"])  # nothing is drawn at random
-        weights = load_weights_of(settings["weights"] or Path(cmrlib.__file__).parent / "shipped" / "01_segmentation")
+        weights = load_weights_of(credited(settings["weights"] or REAL, "01_segmentation"))
         if not set(cohort.cines["view"]) & set(weights):
             return 0
         table, made = segment_rest(cohort, weights, shard / "observers" / OBSERVER, copies=settings["copies"])
@@ -136,13 +136,16 @@ def _features():
 
 
 def _pages():
+    from cmrlib.cli.app import REAL, credited
     from cmrlib.report import make_report
     from cmrlib.training import set_threads_and_seed
+    from cmrlib.weightsets import SETS
 
     def work(shard, cohort, settings):
         set_threads_and_seed(0, settings["threads"])
         # the page names the networks that drew the masks: those of the profile that the study's weights are from
-        networks = settings["runs"] or (settings["weights"] and Path(settings["weights"]).parent) or None
+        weights = settings["weights"] or REAL
+        networks = settings["runs"] or credited(weights if weights in SETS else str(Path(weights).parent))
         made = 0
         for subject in cohort.cines["participant_id"].unique():
             page = shard / "pages" / f"sub-{subject}.html"

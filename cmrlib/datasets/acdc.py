@@ -1,8 +1,9 @@
 """ACDC (Automated Cardiac Diagnosis Challenge, MICCAI 2017): SAX cines of five groups, ED and ES with masks.
 
-Source: https://www.creatis.insa-lyon.fr/Challenge/acdc (Bernard et al., IEEE TMI 2018). Licence: research only.
-Layout: `patientNNN/Info.cfg`, `patientNNN_frameFF.nii.gz`, `patientNNN_frameFF_gt.nii.gz`, `patientNNN_4d.nii.gz`.
-Labels there: 1 RV, 2 myocardium, 3 LV. Fills participants (group, height, weight), observer `manual`.
+Source: https://www.creatis.insa-lyon.fr/Challenge/acdc (Bernard et al., IEEE TMI 2018). Licence: CC BY-NC-SA
+4.0, research only; what is trained on it inherits that. Layout: `patientNNN/Info.cfg`, `patientNNN_frameFF.nii.gz`,
+`patientNNN_frameFF_gt.nii.gz`, `patientNNN_4d.nii.gz`. Labels there: 1 RV, 2 myocardium, 3 LV. Fills participants
+(group, height, weight), observer `manual`.
 
 Known to be wrong with it: frame numbers count from 1; the sform of the original files says 1 mm while the qform
 carries the spacing, so the spacing is taken from `pixdim`; ED is not always frame 1 (patient090: 4); sex and age are
@@ -22,7 +23,8 @@ from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricl
 from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 from cmrlib.study import Study, label_folders
 
-DESCRIPTION = {"Name": "ACDC", "License": "research only; cite Bernard et al., IEEE TMI 2018"}
+DESCRIPTION = {"Name": "ACDC", "License": "CC BY-NC-SA 4.0, research only; cite Bernard et al., IEEE TMI "
+               "2018;37(11):2514-2525"}
 CODES = {"rv": 1, "myo": 2, "lv": 3}
 GROUPS = {"ARV": "RV"}
 """Other spellings of the groups NOR, MINF, DCM, HCM, RV."""

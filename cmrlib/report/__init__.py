@@ -1,6 +1,6 @@
 """One study, one page: what was found, how the heart moves, every measure beside its range and its model's error.
 
-    make_report("FOLDER_OF_DICOM", "report.html", weights=["runs/acdc", "runs/full", "shipped"])
+    make_report("FOLDER_OF_DICOM", "report.html", weights=["runs/acdc", "runs/full", "real"])
 
 The page needs no network, says what the weights learned from and by whom they err, has scores where weights for them
 are given, and prints no measure whose error on real hearts is more than twice what two people differ by. Research only.

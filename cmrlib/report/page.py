@@ -20,8 +20,8 @@ from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.valve import point_array
 from cmrlib.report.study import Findings, examine
 from cmrlib.summary import with_phases
+from cmrlib.weightsets import DEFAULT
 
-SHIPPED = Path(cmrlib.__file__).parent / "shipped"
 KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
 """What stands above all else; of these the first stays with its reason where it is not reported."""
 SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "ordered_by", "flags"]
@@ -31,17 +31,14 @@ def make_report(source, out, weights=None, keep=None, title: str = "Cardiac MRI 
                 age: float | None = None) -> dict:
     """Examine a study and write the page to `out` (.html) and what it says to the .json beside it; returns that dict.
 
-    source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; "shipped", the default, are
-    those that travel with the package. keep: folder in which cohort and observers stay, to be corrected or measured
-    again; default: they are removed. title: the page's heading. sex (M or F), age (years): where the source lacks them,
-    for the reference ranges.
+    source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; default the shipped set real.
+    keep: folder in which cohort and observers stay, to be corrected or measured again; default: they are removed.
+    title: the page's heading. sex (M or F), age (years): where the source lacks them, for the reference ranges.
     """
     start, out = time.monotonic(), Path(out)
     plots.use_style()
     with tempfile.TemporaryDirectory() as folder:
-        named = [weights] if isinstance(weights, str | Path) else list(weights or ["shipped"])
-        found = examine(source, keep or folder, [SHIPPED if str(one) == "shipped" else one for one in named], sex,
-                        age)
+        found = examine(source, keep or folder, weights or DEFAULT, sex, age)
         pictures = _pictures(found)
         said = _said(found, round(time.monotonic() - start, 1), title)
         page = render(said, pictures)
@@ -86,9 +83,10 @@ def _said(found: Findings, seconds, title) -> dict:
     units = {"sex": "", "age": " years", "height_m": " m", "weight_kg": " kg"}
     known = [f"{_plain(person[name])}{unit}" for name, unit in units.items()
              if name in person and pd.notna(person[name])]
-    synthetic = any(card["synthetic"] for card in found.models)
-    learned = ("The networks learned from synthetic hearts only; on real hearts expect more errors than on those."
-               if synthetic else "What the networks learned from stands below.")
+    synthetic = [card["synthetic"] for card in found.models]
+    which = "The" if all(synthetic) else "Some of the"
+    learned = (f"{which} networks learned from synthetic hearts only; on real hearts expect more errors than on those."
+               if any(synthetic) else "What the networks learned from stands below.")
     series = found.series.drop(columns=["thumbnail"], errors="ignore").astype(object)
     frames = [{"view": row.view, "ed": row.ed, "es": row.es, "confidence": f"{row.confidence:.2f}",
                "after": f"{(row.es_ms - row.ed_ms) % (row.frames * row.frame_step_ms):.0f} ms"

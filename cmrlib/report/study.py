@@ -21,6 +21,7 @@ from cmrlib.report.scores import judge
 from cmrlib.summary import rejected
 from cmrlib.tempreg import FrameFinder, find_frames
 from cmrlib.ternausnet import Segmenter, segment_cohort
+from cmrlib.weightsets import SETS, by_view, folders
 
 REPORTED = ("lvedv_ml", "lvesv_ml", "lvsv_ml", "lvef_pct", "lvco_l_min", "lvm_g", "rvedv_ml", "rvesv_ml", "rvsv_ml",
             "rvef_pct", "la_max_ml", "la_min_ml", "laef_pct", "ra_max_ml", "ra_min_ml", "raef_pct", "lvedv_biplane_ml",
@@ -57,9 +58,9 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; then masks that its
     observer `ternausnet` drew are taken as they are). folder: where the cohort and the observers ternausnet, tempreg
     and mvnet are kept. weights: a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet and what
-    `scores.judge` knows (a profile's runs, or shipped ones); each network comes from the first that has it, and what
-    is absent is named in `missing`. sex (M or F) and age go before what the source says. Raises ValueError for several
-    people and where there is no cine.
+    `scores.judge` knows (a profile's runs), or shipped sets' names; each network, of each view, comes from the first
+    that has it, and what is absent is named in `missing`. sex (M or F) and age go before what the source says. Raises
+    ValueError for several people and where there is no cine.
     """
     folder, homes = Path(folder), homes_of(weights)
     cohort, series = _read(source, folder)
@@ -72,9 +73,9 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     found, missing, models = [], [], []
     steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
     for name, step in steps.items():
-        made, why, cards = step(cohort, folder, (homes[name] or Path("nowhere")) / name / "weights")
+        made, why, cards = step(cohort, folder, [home / name / "weights" for home in homes[name]])
         found, missing, models = [*found, made], [*missing, *why], [*models, *cards]
-    scores, why, cards = judge(cohort, homes)
+    scores, why, cards = judge(cohort, {name: next(iter(found), None) for name, found in homes.items()})
     missing, models = [*left_out, *missing, *why], [*models, *cards]
     masks, frames, (motion, valve) = found
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
@@ -88,15 +89,16 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
                     sorted(set(flags)), models, missing, scores)
 
 
-def homes_of(weights) -> dict:
-    """Notebook → the first of these folders that holds weights of it, None where none does. Raises FileNotFoundError
-    for a folder that is none."""
-    folders = [Path(one) for one in (weights if isinstance(weights, list | tuple) else [weights])]
-    if lost := [str(one) for one in folders if not one.is_dir()]:
-        raise FileNotFoundError(f"no folder of weights: {', '.join(lost)}; name a profile's runs, say runs/quick")
+def homes_of(weights) -> dict[str, list[Path]]:
+    """Notebook → those of these folders that hold weights of it, in their order; a shipped set's name stands for its
+    folders. Raises FileNotFoundError for a folder that is none."""
+    given = weights if isinstance(weights, list | tuple) else [weights]
+    homes = [home for one in given for home in folders(one)]
+    if lost := [str(one) for one in homes if not one.is_dir()]:
+        raise FileNotFoundError(f"no folder of weights: {', '.join(lost)}; name a profile's runs, say runs/quick, or "
+                                f"a set: {', '.join(SETS)}")
     names = ("01_segmentation", "03_tempreg", "04_mvnet", "05_cussp", "06_sslhf", "08_heartmae_predict")
-    return {name: next((one for one in folders if any((one / name / "weights").glob("*.safetensors"))), None)
-            for name in names}
+    return {name: [one for one in homes if any((one / name / "weights").glob("*.safetensors"))] for name in names}
 
 
 def _read(source, folder):
@@ -125,13 +127,13 @@ def _left_out(cohort, series) -> list[str]:
     return [f"{n} files left out: {reason}{which}" for reason, n in reasons.items() if reason not in told]
 
 
-def _segment(cohort, folder, weights):
+def _segment(cohort, folder, places):
     """(measures or None, what is missing, cards)."""
-    paths = {path.stem: path for path in sorted(weights.glob("*.safetensors"))}
+    paths = by_view(places)
     views = sorted(set(cohort.cines["view"]) & set(paths))
     if not views:
         return None, ["segmentation: no weights for a view that is here"], []
-    cards = [card_of("segmentation", paths[view]) for view in views]
+    cards = [card_of("segmentation", path) for path in dict.fromkeys(paths[view] for view in views)]
     if "ternausnet" not in cohort.observers:
         segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
         cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
@@ -139,8 +141,8 @@ def _segment(cohort, folder, weights):
     return features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True), [], cards
 
 
-def _frames(cohort, folder, weights):
-    path = weights / "tempreg.safetensors"
+def _frames(cohort, folder, places):
+    path = next((place / "tempreg.safetensors" for place in places), Path("nowhere"))
     if not path.exists() or (cohort.cines["frames"] < FEWEST_FRAMES).all():
         return pd.DataFrame(), ["ED and ES by TempReg-Net: no weights, or no whole cycle"], []
     table = find_frames(cohort, FrameFinder.load(path), folder / "tempreg")
@@ -150,7 +152,8 @@ def _frames(cohort, folder, weights):
     return whole[known].astype({"ed": int, "es": int}), why, [card_of("ED and ES", path)]
 
 
-def _valve(cohort, folder, weights):
+def _valve(cohort, folder, places):
+    weights = next(iter(places), Path("nowhere"))
     nothing = pd.DataFrame(), None
     views = set(cohort.cines.loc[cohort.cines["frames"] >= FEWEST_FRAMES, "view"]) & set(MITRAL_POINTS)
     if not views:
@@ -199,13 +202,24 @@ def _why_not(name, cohort) -> str:
     return f"not found; needs {need}" if need else "not found"
 
 
-def errors_of(homes: dict) -> dict[str, dict]:
-    """`known_errors` of each measure from where its own network comes from."""
+def errors_of(homes: dict[str, list[Path]]) -> dict[str, dict]:
+    """`known_errors` of each measure from where its own networks come from: those of the views that it needs."""
+    outlines = by_view([home / "01_segmentation" / "weights" for home in homes["01_segmentation"]])
+    home_of = {view: path.parents[2] for view, path in outlines.items()}
+    known = {home: known_errors(home) for home in {*home_of.values(), *homes["04_mvnet"][:1]}}
     errors = {}
-    for name, home in (("01_segmentation", homes["01_segmentation"]), ("04_mvnet", homes["04_mvnet"])):
-        found = {} if home is None else known_errors(home)
-        errors |= {one: error for one, error in found.items() if (one in METRICS) == (name == "04_mvnet")}
+    for name in MEASURES:
+        used = homes["04_mvnet"][:1] if name in METRICS else [home_of.get(view) for view in _views_behind(name)]
+        if len(set(used)) == 1 and name in known.get(used[0], {}):
+            errors[name] = known[used[0]][name]
     return errors
+
+
+def _views_behind(name) -> tuple[str, ...]:
+    """Views whose outlines a measure comes from."""
+    if "biplane" in name or name.startswith("la"):
+        return "2ch", "4ch"
+    return ("4ch",) if name.startswith("ra") else ("sax",)
 
 
 def known_errors(weights) -> dict[str, dict]:

@@ -11,14 +11,16 @@ from cmrlib.runs.execution import NotebookFailed, execute, follow_parent, snakem
 from cmrlib.runs.pages import write_pages
 from cmrlib.runs.parameters import ROOT, UsageError, resolve
 from cmrlib.runs.readme import write_gallery, write_readme
-from cmrlib.runs.shipping import CHECKED_BY, MADE_BY, ship
+from cmrlib.runs.shipping import SHIPMENTS, needed, ready, ship
 
 
 def arguments(words=None):
     parser = argparse.ArgumentParser(prog="python -m cmrlib.runs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("readme", help="put the results of figures/record/ into README.md")
-    commands.add_parser("ship", help="pack the weights that travel with the package, from the runs that made them")
+    packed = commands.add_parser("ship", help="pack the weights that travel with the package, from their runs")
+    packed.add_argument("sets", nargs="*", help=f"{' or '.join(SHIPMENTS)}; default: all whose profiles have been run")
+    packed.add_argument("--profiles", action="store_true", help="only print which profiles are to be run before")
     commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
     planned = commands.add_parser("plan", help="what a large study costs, from a small one that was run")
     planned.add_argument("--profile", default="plan", help="of the small one (default plan)")
@@ -44,9 +46,7 @@ def main(words=None) -> int:
     if given.command == "readme":
         return write_readme() or 0
     if given.command == "ship":
-        made = [name for name in MADE_BY if (ROOT / "runs" / name).is_dir()]
-        print(f"{ship(made, CHECKED_BY):.1f} MB from {', '.join(made)} in cmrlib/shipped")
-        return 0
+        return print(*needed(*given.sets)) or 0 if given.profiles else print_shipped(given.sets)
     if given.command == "gallery":
         missing = write_gallery()
         print("\n".join(f"not there yet: runs/{name}" for name in missing))
@@ -68,6 +68,19 @@ def main(words=None) -> int:
     except KeyboardInterrupt:
         return 130
     except (UsageError, NotebookFailed, OSError) as error:  # OSError: say, a disk that is full
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def print_shipped(sets) -> int:
+    """Ship sets of weights, default all whose profiles have been run, and say what came of it."""
+    for name in [] if sets else sorted(set(SHIPMENTS) - set(ready())):
+        print(f"{name}: left as it is, for {', '.join(SHIPMENTS[name].profiles)} have not all been run")
+    try:
+        for name in sets or ready():
+            print(f"{name}: {ship(name):.1f} MB from {', '.join(SHIPMENTS[name].profiles)}")
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0

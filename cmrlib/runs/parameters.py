@@ -30,7 +30,7 @@ STUDY = {
     "options": {},  # of the reader
     "subjects_a_shard": 100,
     "stages": ["ingest", "segment", "measure", "flow", "features", "pages"],
-    "weights": "",  # a run of 01_segmentation; default those that travel with the package
+    "weights": "real",  # a run of 01_segmentation, or a set that travels with the package: real, synthetic
     "copies": 3,  # turned copies of a slice that are averaged
     "encoder": "",  # a run of 07_heartmae_pretrain or 08_heartmae_predict; features need one
     "runs": "",  # a profile's runs for the pages; default those of the weights

@@ -21,6 +21,7 @@ from cmrlib.display import displayed, orientation_known
 from cmrlib.measures import clean_mask
 from cmrlib.overlap import dice
 from cmrlib.progress import with_progress
+from cmrlib.provenance import KNOWN, joined, known_to, learned, record
 from cmrlib.ternausnet.ensemble import Ensemble, architecture_of, build
 from cmrlib.ternausnet.network import TernausNet
 from cmrlib.weights import load_weights, save_weights
@@ -59,11 +60,12 @@ class Segmenter:
     """A trained network with its preprocessing: cine in, mask and confidence out; no mask says where the heart is.
 
     appearance: what the hearts looked like that it learned from (`cmrlib.appearance`), None where nobody recorded it.
+    learned: from whom it learned and on which terms (`cmrlib.provenance`), empty where nobody recorded it.
     """
 
     def __init__(self, model: TernausNet | Ensemble, preprocessing: Preprocessing, structures, precision: str = "bf16",
                  appearance: dict | None = None):
-        self.appearance = appearance
+        self.appearance, self.learned = appearance, {}
         self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
         self.preprocessing, self.structures, self.precision = preprocessing, tuple(structures), precision
         self.codes = np.array([0, *codes(structures)], np.uint8)
@@ -80,8 +82,10 @@ class Segmenter:
     @classmethod
     def load(cls, path, precision: str = "bf16") -> "Segmenter":
         model, card = load_weights(path, build)
-        return cls(model, Preprocessing(**card["preprocessing"]), card["architecture"]["structures"], precision,
-                   card.get("appearance"))
+        loaded = cls(model, Preprocessing(**card["preprocessing"]), card["architecture"]["structures"], precision,
+                     card.get("appearance"))
+        loaded.learned = learned(card)
+        return loaded
 
     @classmethod
     def together(cls, segmenters) -> "Segmenter":
@@ -91,12 +95,14 @@ class Segmenter:
         if len(set(alike)) > 1:
             raise ValueError(f"only segmenters of one kind work together, got {sorted(set(map(str, alike)))}")
         ensemble = Ensemble([one.model for one in segmenters]) if others else first.model
-        return cls(ensemble, first.preprocessing, first.structures, first.precision, first.appearance)
+        whole = cls(ensemble, first.preprocessing, first.structures, first.precision, first.appearance)
+        whole.learned = joined(*(one.learned for one in segmenters))
+        return whole
 
     def save(self, path, **card):
         architecture = architecture_of(self.model, self.structures)
         own = {"architecture": architecture, "preprocessing": asdict(self.preprocessing)}
-        own |= {"appearance": self.appearance} if self.appearance else {}
+        own |= self.learned | ({"appearance": self.appearance} if self.appearance else {})
         save_weights(self.model, path, own | card)
 
     def predict(self, cine: Cine, frames=None, copies: int = 3, clean: bool = True):
@@ -252,8 +258,8 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
     segmenters: view → its network; one for `lax` does for all long-axis views. folder: the observer's. subjects:
     participant_ids, default all. whole_cycle False: only cines and frames that the observer `reference` drew. Returns a
     row a cine: participant_id, session, cine, view, frames, confidence (mean over ED and ES where they are known, else
-    over all frames), seconds, flags (what was corrected, and `unlike_training` where the cine looks like none that the
-    network learned from).
+    over all frames), seconds, flags (what was corrected, `unlike_training` where the cine looks like none that the
+    network learned from, and `KNOWN` where it learned from this very subject).
     """
     segmenters = {view: one for one in segmenters.values() for view in one.views} | segmenters
     wanted = cohort.cines[cohort.cines["view"].isin(list(segmenters))]
@@ -263,13 +269,15 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
     if wanted.empty:
         raise ValueError(f"no cine of the views {', '.join(segmenters)} among these subjects of {cohort.path.name}")
     observer, rows = Observer(folder), []
+    record(folder, [one.learned for one in segmenters.values()])
+    taught = {view: known_to(one.learned, cohort) for view, one in segmenters.items()}
     for row in with_progress(list(wanted.itertuples()), "segment", "cine"):
         cine, start = cohort.cine(row.cine), time.monotonic()
         frames = sorted(looked.mask(row.cine).annotated) if looked else list(range(cine.frames))
         segmenter = segmenters[row.view]
         mask, confidence, flags = segmenter.predict(cine, frames, copies)
         seen = [t for t in frames if (mask[t] != NOT_ANNOTATED).any()]
-        strange = appearance_flags(cine, segmenter.appearance)
+        strange = appearance_flags(cine, segmenter.appearance) + (KNOWN,) * (row.participant_id in taught[row.view])
         drawn = dict.fromkeys(seen, segmenter.structures_in(row.view))
         observer.write(cine, Annotation(mask, drawn, flags=strange))
         phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]

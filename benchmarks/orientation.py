@@ -1,0 +1,134 @@
+"""Whether the order in which a file stores its pixels changes a result: it must not.
+
+    python benchmarks/orientation.py [--study FOLDER_OF_DICOM] [--orders 8] [--threads 2]
+
+A real examination (default: the sample) and a phantom are written as NIfTI in the eight orders of rows and columns,
+every second one with its slices reversed, affines to match; each is ingested, and seen by every command: segment,
+measure, valve, frames, classify, embed, report. The networks of classify and embed are untrained: what is asked is
+whether they see the same. worst_dice: lowest Dice of a structure of a cine with the first order's, masks compared on
+the canonical grid; worst_relative: largest difference of a number, relative to the first order's (or to 1, where that
+is smaller); frames and yes-or-no answers must be equal.
+"""
+
+import argparse
+import tempfile
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cmrlib import cussp, heartmae
+from cmrlib.classifiers import load_classifier
+from cmrlib.cli.classifying import classify
+from cmrlib.cli.embedding import embed
+from cmrlib.cli.finding import find
+from cmrlib.cli.segmenting import load_weights_of, segment_rest
+from cmrlib.cli.valves import track
+from cmrlib.cohort import Cohort
+from cmrlib.cussp.network import Classifier, Encoder
+from cmrlib.datasets import ingest, sample
+from cmrlib.display import Reorientation, reoriented
+from cmrlib.files import write_json, write_nifti
+from cmrlib.measures import features
+from cmrlib.overlap import dice
+from cmrlib.phantom import make_cohort
+from cmrlib.report import make_report
+from cmrlib.training import set_threads_and_seed
+from cmrlib.weights import shipped_folder
+
+ORDERS = [Reorientation(crossed, n % 2 == 1, rows, columns)
+          for n, (crossed, rows, columns) in enumerate(product((False, True), repeat=3))]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", help="a folder of DICOM of one person; default: the sample")
+    parser.add_argument("--orders", type=int, default=8, help="how many of the eight orders")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    set_threads_and_seed(0, arguments.threads)
+    worst_dice, worst_relative = 1.0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        real = ingest("dicom", arguments.study or sample("patient1"), folder / "real", workers=1, progress=False)
+        phantom = make_cohort(folder / "phantom", 1, frames=12, size=112, spacing_mm=2.2, workers=1, progress=False,
+                              views=("sax", "4ch", "2ch", "3ch"))
+        untrained_networks(folder / "networks")
+        for cohort in (real, phantom):
+            looks = [look(stored(cohort, by, folder / f"{cohort.path.name}{n}"), folder / "networks")
+                     for n, by in enumerate(ORDERS[:arguments.orders])]
+            for by, one in zip(ORDERS[1:], looks[1:]):
+                overlap, relative = difference(looks[0], one)
+                print(f"{cohort.path.name}: {by}: Dice {overlap:.4f}, numbers {relative:.2e}")
+                worst_dice, worst_relative = min(worst_dice, overlap), max(worst_relative, relative)
+    print(f"worst_dice={worst_dice:.4f} worst_relative={worst_relative:.2e}")
+
+
+def stored(cohort, by: Reorientation, folder) -> Cohort:
+    """A cohort's cines written as NIfTI in another order of pixels, and ingested from there."""
+    for row in cohort.cines.itertuples():
+        cine = reoriented(cohort.cine(row.cine), by)
+        path = folder / "files" / row.participant_id / f"{row.view}_{row.run}.nii"
+        write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
+        side = {}
+        if cine.frame_times_ms is not None:
+            side = {"FrameTimes": (cine.frame_times_ms / 1000).tolist(), "RRInterval": (cine.rr_ms / 1000).tolist()}
+        write_json(side, path.with_suffix(".json"))
+    return ingest("nifti", folder / "files", folder / "cohort", workers=1, progress=False)
+
+
+def untrained_networks(folder):
+    """A classifier and an encoder with random weights."""
+    torch.manual_seed(0)
+    network = cussp.MitralRegurgitation(Classifier(Encoder(8, 4), 8), cussp.Preprocessing("valve", 32, 100.0, 8))
+    network.save(folder / "classifier" / "mr", label="mr", synthetic=True, cohort="none")
+    design = heartmae.Design(size=64, frames=8, patch=8, tubelet=4, width=32, depth=1, heads=2, decoder_width=16,
+                             decoder_depth=1, decoder_heads=2)
+    heartmae.save_model(heartmae.MaskedAutoencoder(design, heartmae.Masking()), heartmae.Preprocessing(64, 8, 72, 80),
+                        folder / "encoder" / "plain", synthetic=True, cohort="none")
+
+
+def look(cohort: Cohort, networks, weights="real") -> dict:
+    """What every command says of a cohort: name → masks by cine and structure, or a table."""
+    made = cohort.path.parent / "made"
+    segment_rest(cohort, load_weights_of(shipped_folder(weights, "01_segmentation")), made / "ternausnet")
+    seen = Cohort.open(cohort.path, observers=[made / "ternausnet"])
+    observer = seen.observer("ternausnet")
+    masks = {row.cine: np.array(observer.mask(row.cine).mask) for row in seen.cines.itertuples()
+             if observer.has(row.cine)}
+    report = make_report(seen, made / "report.html", weights)
+    return {
+        "masks": masks,
+        "measure": features(seen, "ternausnet", phases="curve", walls=True),
+        "valve": track(seen, shipped_folder(weights, "04_mvnet"), made / "mvnet")[0],
+        "frames": find(seen, shipped_folder(weights, "03_tempreg"), made / "tempreg")[0],
+        "classify": classify(seen, "ternausnet", load_classifier(networks / "classifier" / "mr"), made / "scores"),
+        "embed": embed(seen, networks / "encoder", made / "embeddings")[0],
+        "report": pd.DataFrame(report["measures"]),
+    }
+
+
+def difference(one: dict, other: dict) -> tuple[float, float]:
+    """(lowest Dice of a structure of a cine, largest relative difference of a number). Raises AssertionError where
+    texts, whole numbers or columns differ, or a number is missing on one side only."""
+    assert set(one["masks"]) == set(other["masks"])
+    overlaps = [dice(mask, other["masks"][name], code) for name, mask in one["masks"].items()
+                for code in np.unique(mask) if code not in (0, 255)]
+    relative = [0.0]
+    for name in sorted(set(one) - {"masks"}):
+        a, b = one[name], other[name]
+        assert list(a) == list(b) and len(a) == len(b), f"{name}: another table"
+        for column in a.columns.drop([c for c in ("seconds", "bytes", "digest") if c in a]):
+            if pd.api.types.is_float_dtype(a[column]):
+                x, y = a[column].to_numpy(float), b[column].to_numpy(float)
+                assert (np.isnan(x) == np.isnan(y)).all(), f"{name}.{column}: n/a on one side only"
+                relative.append(np.nanmax(np.abs(x - y) / np.maximum(np.abs(x), 1), initial=0))
+            else:
+                assert a[column].astype(str).tolist() == b[column].astype(str).tolist(), f"{name}.{column} differs"
+    return float(np.min(overlaps, initial=1)), float(max(relative))
+
+
+if __name__ == "__main__":
+    main()

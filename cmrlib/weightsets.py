@@ -1,0 +1,137 @@
+"""The two sets of weights that travel with the package, and which file of which set serves a view.
+
+`real` learned from patients and goes first; it holds only what differs from `synthetic`, which learned from phantoms
+alone and serves the rest. Wherever weights are asked for, a set's name stands for its files; a path still works.
+"""
+
+from pathlib import Path
+
+from cmrlib.anatomy import views_of
+
+SHIPPED = Path(__file__).parent / "shipped"
+SETS = ("real", "synthetic")
+"""Each with those after it for what it lacks."""
+DEFAULT = SETS[0]
+NOTEBOOKS = ("01_segmentation", "03_tempreg", "04_mvnet")
+"""Whose networks travel with the package."""
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+
+
+def folders(weights, root=Path()) -> list[Path]:
+    """Folders that hold a folder a notebook: a set's own first, then those that help it out; or a path below `root`."""
+    if str(weights) in SETS:
+        return [SHIPPED / name for name in SETS[SETS.index(str(weights)):]]
+    return [Path(root) / Path(weights).expanduser()]
+
+
+def places(weights, notebook: str, root=Path()) -> list[Path]:
+    """Where networks of a notebook lie, first come, first served. weights: a set's name, or a path (below `root` where
+    it is relative) of a run, of its folder of weights, or of one file."""
+    if str(weights) not in SETS:
+        return folders(weights, root)
+    found = [folder / notebook / "weights" for folder in folders(weights)]
+    return [folder for folder in found if any(folder.glob("*.safetensors"))]
+
+
+def networks(weights, root=Path()) -> dict[str, Path]:
+    """View → file of the segmentation network that serves it; see `places`, and `by_view` for what is raised."""
+    return by_view(places(weights, "01_segmentation", root))
+
+
+def network(weights, view: str, root=Path()) -> Path:
+    """File of the segmentation network that serves a view. Raises FileNotFoundError where there is none."""
+    found = networks(weights, root)
+    if view not in found:
+        raise FileNotFoundError(f"no network for view {view} in {weights}; there are networks for "
+                                f"{', '.join(found) or 'none'}")
+    return found[view]
+
+
+def by_view(found: list[Path]) -> dict[str, Path]:
+    """View → file of the network that serves it: that of the first of these places that has one.
+
+    A network that serves several views stands under each of them. Raises FileNotFoundError where a folder holds no
+    weights, ValueError for cards of other networks and for two networks for one view in one folder.
+    """
+    files = {}
+    for place in found:
+        here = {}
+        for path in weights_files(place):
+            views = views_served(path)
+            if not views:
+                raise ValueError(f"{path.with_suffix('.json')} is no weights card of a segmentation: it names no view; "
+                                 "cards are written beside the weights by 01_segmentation and cmr finetune")
+            for view in views:
+                if view in here:
+                    raise ValueError(f"{here[view].name} and {path.name} are both for view {view}; name one of them")
+                here[view] = path
+        files = here | files
+    return files
+
+
+def weights_files(place) -> list[Path]:
+    """The weights of a run's folder, of its folder of weights, or the one file that is named."""
+    place = Path(place)
+    folder = place / "weights" if (place / "weights").is_dir() else place
+    if not folder.is_dir():
+        return [place]  # its name, its suffix and whether it exists are load_weights' business
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        pickles = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLES]
+        hint = f"; {', '.join(pickles)}: pickled weights can run code and are never opened" if pickles else ""
+        raise FileNotFoundError(f"no weights (.safetensors with a .json) in {folder}{hint}")
+    return found
+
+
+def views_served(path) -> tuple[str, ...]:
+    """Views that a network serves by the card beside it, none where the card says nothing of views; where there is no
+    card, its name, for loading it will say what is wrong."""
+    if not Path(path).with_suffix(".json").exists():
+        return (Path(path).stem,)
+    view = card_beside(path).get("preprocessing", {}).get("view")
+    return views_of(view) if view else ()
+
+
+def card_beside(path) -> dict:
+    """The card (JSON) beside a weights file."""
+    from cmrlib.files import read_json  # brings pandas and nibabel, which a command's help does not need
+
+    return read_json(Path(path).with_suffix(".json"))
+
+
+def credit(weights, notebooks=NOTEBOOKS) -> str:
+    """One line about the shipped networks that a set's name stands for: from whom they learned, licence, errors.
+    Empty for a path."""
+    if str(weights) not in SETS:
+        return ""
+    parts, served = [], {}
+    for folder in folders(weights):
+        cards, names = [], []
+        for notebook in notebooks:
+            files = {name: path for path in sorted((folder / notebook / "weights").glob("*.safetensors"))
+                     for name in (views_served(path) if notebook == NOTEBOOKS[0] else [notebook])}
+            new = [name for name in files if name not in served]
+            served |= dict.fromkeys(new)
+            names += new
+            cards += [card_beside(files[name]) for name in new]
+        if names:
+            parts.append(f"{', '.join(names)} of {folder.name}, {_trained(cards)}, licence {_licence(cards)}, see "
+                         f"{folder}/LICENSE.md, and CARDS.md for how much they err")
+        elif folder.name == str(weights):
+            parts.append(f"{folder.name} has none yet")
+    return f"networks that travel with the package: {'; '.join(parts)}"
+
+
+def _trained(cards) -> str:
+    """`trained on phantoms alone`, or the data sets and how many of each a network learned from, at most."""
+    if all(card.get("synthetic") for card in cards):
+        return "trained on phantoms alone"
+    counts = {}
+    for card in cards:
+        for name, known in card.get("trained_on", {}).items():
+            counts[name] = max(counts.get(name, 0), len(known))
+    return f"trained on {', '.join(f'{name} ({n})' for name, n in counts.items()) or 'what no card states'}"
+
+
+def _licence(cards) -> str:
+    return "; ".join(dict.fromkeys(card.get("licence", "not stated") for card in cards))
