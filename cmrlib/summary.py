@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement import bootstrap
+from cmrlib.agreement.observers import HEADLINE
 from cmrlib.files import read_tsv
-from cmrlib.measures import curves
+from cmrlib.measures import curves, withheld
 from cmrlib.measures.curves import FEWEST_FRAMES
 
 UNITS = {"age": "years", "height_m": "m", "weight_kg": "kg", "heart_rate_bpm": "bpm"}
@@ -215,6 +216,19 @@ def with_phases(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     joined = table.merge(frames, on=["participant_id", "session"], how="left")
     at = {phase: (joined["frame"] == joined[f"{phase.lower()}_frame"]).fillna(False) for phase in ("ES", "ED")}
     return joined.assign(phase=np.where(at["ED"], "ED", np.where(at["ES"], "ES", "")))
+
+
+def measured_metrics(measured: pd.DataFrame) -> dict:
+    """Metrics for a manifest from a table of `features`: n, n_flagged, n_withheld (subjects of whom a number was left
+    out as impossible, see `measures.plausible`), and of LVEF, LVEDV and mass the mean over the known values
+    (lvef_mean_pct, …; NaN where there is none), their number n_lvef and how many are not known, n_lvef_undefined."""
+    metrics = {"n": len(measured), "n_flagged": int((measured["flags"] != "").sum()),
+               "n_withheld": int(withheld(measured)["participant_id"].nunique())}
+    for measure, (name, unit) in HEADLINE.items():
+        known = measured[measure].dropna()
+        metrics |= {f"{name}_mean_{unit}": float(known.mean()), f"n_{name}": len(known),
+                    f"n_{name}_undefined": len(measured) - len(known)}
+    return metrics
 
 
 def count_flags(measured: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 Every estimate has its 95 % interval in `_low` and `_high` beside it, and its n; what is undefined is NaN with
 the reason in `note`. Columns have the unit of the ratings unless their name says another. Rows that miss a
-rating are left out and counted (`n_missing`); ratings entered twice are refused.
+rating are left out and counted (`n_missing`; between observers also by reason, `left_out`); ratings entered twice are
+refused.
 """
 
 from cmrlib.agreement.classification import choose_threshold, classification, classification_over_runs, roc_pr
@@ -11,6 +12,7 @@ from cmrlib.agreement.observers import (
     comparable,
     compare,
     headline,
+    left_out,
     observer_pairs,
     paired_ratings,
     precision_metrics,
@@ -31,6 +33,7 @@ __all__ = [
     "headline",
     "icc",
     "icc_a1",
+    "left_out",
     "observer_pairs",
     "paired_ratings",
     "paired_test",

@@ -5,6 +5,7 @@ import pandas as pd
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
 from cmrlib.agreement.reliability import icc_a1
 from cmrlib.agreement.resampling import N_BOOT
+from cmrlib.measures.plausible import reasons
 
 KEYS = ("participant_id", "session")
 
@@ -48,23 +49,64 @@ def compare(table, reference, test, measures=None, on=KEYS, subject="participant
     table: all observers' measures with a column `observer`, wide or long as for `paired_ratings`. measures:
     their names (units are in them); all that both have by default. Differences are test - reference; where a
     subject has several sessions, limits, slopes and intervals account for it.
-    Returns measure, reference, test, then the columns of `bland_altman`, `regression`, `icc_a1` and
-    `repeatability`.
+    Returns measure, reference, test, n_left_out (subjects without any pair of ratings), left_out (`left_out` as
+    text), then the columns of `bland_altman`, `regression`, `icc_a1` and `repeatability`.
     Raises ValueError for an observer that is not in the table, and as `paired_ratings` does.
     """
     a, b = (_of(table, name) for name in (test, reference))
-    rows = []
-    for measure in measures if measures is not None else _shared_measures(a, b, on):
+    measures = list(measures) if measures is not None else _shared_measures(a, b, on)
+    why, rows = left_out(table, reference, test, measures, on, subject), []
+    for measure in measures:
         pairs = paired_ratings(a, b, measure, on)
         ratings = pairs["a"], pairs["b"], pairs[subject]
         parts = [bland_altman(*ratings, names=(test, reference)), regression(*ratings, n_boot, seed),
                  icc_a1(*ratings, n_boot, seed), repeatability(*ratings, n_boot, seed)]  # fmt: skip
         notes = dict.fromkeys(p["note"][0] for p in parts if p["note"][0])  # each once, in order
-        row = {"measure": measure, "reference": reference, "test": test}
+        n_left_out = pairs[subject].nunique() - pairs.loc[pairs["missing"] == "", subject].nunique()
+        row = {"measure": measure, "reference": reference, "test": test, "n_left_out": n_left_out}
+        row["left_out"] = "; ".join(f"{one.observer}: {one.n} {one.reason}"
+                                    for one in why[why["measure"] == measure].itertuples())
         for part in parts:
             row |= part.to_dict("records")[0]
         rows.append(row | {"note": "; ".join(notes)})
     return pd.DataFrame(rows)
+
+
+def left_out(table, reference, test, measures, on=KEYS, subject="participant_id") -> pd.DataFrame:
+    """What a comparison leaves out and why, a row a measure, observer and reason.
+
+    Returns measure, observer, reason, n (subjects with a case that this observer did not rate; one with two reasons
+    counts for both).
+
+    Reasons: flags of `measures.plausible` from the table's column `flags`, where it has one; else `not rated`, or `no
+    row` where only the other observer has the case. A measure that one of the two lacks has no rows.
+    """
+    a, b = (_of(table, name) for name in (test, reference))
+    rows = []
+    for measure in measures:
+        if not (_has(a, measure) and _has(b, measure)):
+            continue
+        pairs = paired_ratings(a, b, measure, on)
+        for side, part, name in (("a", a, test), ("b", b, reference)):
+            counts = _reasons(pairs, side, part, measure, on).groupby("reason")[subject].nunique()
+            rows += [(measure, name, reason, n) for reason, n in counts.items()]
+    return pd.DataFrame(rows, columns=["measure", "observer", "reason", "n"])
+
+
+def _has(table, measure):
+    return measure in table or ("measure" in table and measure in set(table["measure"]))
+
+
+def _reasons(pairs, side, table, measure, on):
+    """The columns of `on` and the reason, a row for each reason of each case that one side did not rate."""
+    missing = pairs.loc[pairs["missing"].str.contains(side), list(on)]
+    given = table[table["measure"] == measure] if "measure" in table else table
+    given = given[[*on, *(["flags"] if "flags" in given else [])]].assign(there=True)
+    joined = missing.merge(given, on=list(on), how="left")
+    flags = joined["flags"].fillna("") if "flags" in joined else pd.Series("", index=joined.index)
+    why = [[flag.partition(":")[0] for flag in reasons(text, measure)] or ["not rated" if there is True else "no row"]
+           for text, there in zip(flags, joined["there"])]
+    return joined[list(on)].assign(reason=why).explode("reason")
 
 
 def _of(table, observer):
@@ -128,14 +170,16 @@ HEADLINE = {"lvef_pct": ("lvef", "pct"), "lvedv_ml": ("lvedv", "ml"), "lvm_g": (
 
 def headline(compared: pd.DataFrame) -> dict:
     """Metrics for a manifest from a table of `compare`: lvef_mae_pct, lvef_bias_pct, lvef_loa_low_pct, …, lvef_icc,
-    and the same of LVEDV and mass, each with _low and _high. A measure that was not compared is NaN, not left out."""
+    each with _low and _high, lvef_n and lvef_n_left_out, and the same of LVEDV and mass. A measure that was not
+    compared is NaN, not left out."""
     metrics, rows = {}, compared.set_index("measure").reindex(list(HEADLINE))
     for measure, row in rows.to_dict("index").items():
         name, unit = HEADLINE[measure]
         for column in ("mae", "bias", "loa_low", "loa_high"):
             metrics |= {f"{name}_{column}_{unit}{end}": row[f"{column}{end}"] for end in ("", "_low", "_high")}
         metrics |= {f"{name}_icc{end}": row[f"icc_a1{end}"] for end in ("", "_low", "_high")}
-        metrics |= {f"{name}_r": row["r"], f"{name}_sd_{unit}": row["sd"], f"{name}_n": row["n"]}
+        metrics |= {f"{name}_r": row["r"], f"{name}_sd_{unit}": row["sd"], f"{name}_n": row["n"],
+                    f"{name}_n_left_out": row["n_left_out"]}
     return metrics
 
 

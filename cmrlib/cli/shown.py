@@ -7,6 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
+from cmrlib.measures import withheld
 from cmrlib.summary import rejected as rejected_table
 
 SHOWN = ("lvedv_ml", "lvesv_ml", "lvef_pct", "lvm_g", "rvedv_ml", "rvesv_ml", "rvef_pct", "la_max_ml", "ra_max_ml")
@@ -64,16 +65,29 @@ def rejected(opened):
 
 
 def measures(table: pd.DataFrame, title: str):
-    """The volumes of the first subjects, and mean and SD of all."""
-    columns = [name for name in SHOWN if table[name].notna().any()]
+    """The volumes of the first subjects, mean and SD of all, and why a number is n/a."""
+    left_out = withheld(table)
+    named = set(" ".join(left_out["measures"]).split())
+    columns = [name for name in SHOWN if table[name].notna().any() or name in named]
     rows = table.head(MOST)[["participant_id", *columns, "flags"]]
     flags = rows["flags"].str.split(";").map(lambda found: str(sum(map(bool, found))))
     rows = rows.assign(flags=flags)
-    spread = [f"{table[c].mean():.1f} ± {table[c].std():.1f}" if table[c].count() > 1 else "" for c in columns]
+    spread = [_mean_sd(table[name]) for name in columns]
     total = pd.DataFrame([[f"mean ± SD of {len(table)}", *spread, ""]], columns=rows.columns)
     show(pd.concat([rows.astype(object), total]), title)
     if len(table) > MOST:
         print(f"the first {MOST} of {len(table)} rows")
+    if len(left_out):
+        show(left_out[["participant_id", "measures", "reason"]].head(MOST), "n/a, and why")
+        print(f"measures left out: of {left_out['participant_id'].nunique()} of {table['participant_id'].nunique()} "
+              f"subjects{'' if len(left_out) <= MOST else f'; the first {MOST} of {len(left_out)} reasons'}")
+
+
+def _mean_sd(values):
+    """Over the known values, whose number stands there where some are not known."""
+    if values.count() < 2:
+        return ""
+    return f"{values.mean():.1f} ± {values.std():.1f}" + (f" (n={values.count()})" if values.isna().any() else "")
 
 
 def before_after(table: pd.DataFrame):

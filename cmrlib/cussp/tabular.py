@@ -18,6 +18,7 @@ from cmrlib.files import atomic
 from cmrlib.measures import FEATURES, features
 from cmrlib.measures.arealength import area_length, single_plane_ml, valve_middle
 from cmrlib.measures.names import indexed_features, indexed_name
+from cmrlib.measures.plausible import withhold
 from cmrlib.measures.volumes import bsa_m2, ejection_fraction_pct, mass_g
 
 GRID = {"n_estimators": list(range(10, 101)), "max_depth": list(range(2, 17)), "max_features": ["sqrt", "log2"],
@@ -55,7 +56,7 @@ def measured_features(cohort, observer: str, subjects=None, cache=None) -> pd.Da
 def four_chamber_features(cohort, observer: str, subjects) -> pd.DataFrame:
     """The 18 features as far as one view can say: every chamber by the single-plane area–length method, mass from what
     the wall adds to it. Coarser than section 2.1's, for a cohort without short axis; participant_id, bsa_m2, FEATURES.
-    NaN where a chamber was not found.
+    NaN where a chamber was not found, and what no heart has.
     """
     looked = cohort.observer(observer)
     people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
@@ -99,7 +100,9 @@ def _single_plane(cine, annotation, heart_rate_bpm):
     if np.isfinite(curves["lv"]).any():
         ed = int(np.nanargmax(curves["lv"]))
         found["lvm_g"] = float(mass_g(curves["epi"][ed] - curves["lv"][ed]))
-    return found | {"lvco_l_min": found["lvsv_ml"] * heart_rate_bpm / 1000}
+    found["lvco_l_min"] = found["lvsv_ml"] * heart_rate_bpm / 1000
+    withhold(found)
+    return found
 
 
 def true_features(cohort, observer: str = "truth") -> pd.DataFrame:

@@ -20,6 +20,7 @@ from cmrlib.measures.names import (
     indexed_features,
     indexed_name,
 )
+from cmrlib.measures.plausible import withheld
 from cmrlib.measures.postprocess import clean_mask, open_slices
 from cmrlib.measures.quality import quality_flags
 from cmrlib.measures.studies import given_phases, studies, whole_sections
@@ -44,5 +45,5 @@ __all__ = [
     "extremes", "features", "given_phases", "indexed_features", "indexed_name", "mass_g", "open_slices",
     "peak_rates", "quality_flags", "segment_numbers", "segment_sense", "single_plane_curve",
     "single_plane_ml", "slice_widths_mm", "studies", "valve_middle", "volume_curve", "volumes",
-    "voxel_counts", "wall_thickness", "walls", "whole_sections",
+    "voxel_counts", "wall_thickness", "walls", "whole_sections", "withheld",
 ]  # fmt: skip

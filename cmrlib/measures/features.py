@@ -7,6 +7,7 @@ from cmrlib.cohort import Cohort
 from cmrlib.measures.arealength import biplane_curve, has_structure, phase_of, single_plane_curve
 from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, extremes, peak_rates
 from cmrlib.measures.names import MEASURES, indexed_features
+from cmrlib.measures.plausible import withhold
 from cmrlib.measures.quality import quality_flags
 from cmrlib.measures.studies import cycle_ms, frame_times_ms, given_phases, missing_frames, studies
 from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, volumes
@@ -28,10 +29,10 @@ def features(
 ) -> pd.DataFrame:
     """What one observer's masks say of each subject and session: KEYS, then `MEASURES` that masks can give.
 
-    Undefined is NaN, its reason is in `flags` (joined by `;`), with what the observer warns of itself. phases: "given"
-    (the observer's frames, else the cohort's ED and ES, else the curve) or "curve". frames_from: an observer whose ED
-    and ES count. walls: AHA segments too. LA and RA extremes come from their own curves. Raises ValueError where the
-    observer drew nothing.
+    Undefined is NaN, its reason is in `flags` (joined by `;`), with what the observer warns of itself. NaN, too, is
+    what no heart has and what too few slices show (`plausible`). phases: "given" (the observer's frames, else the
+    cohort's ED and ES, else the curve) or "curve". frames_from: an observer whose ED and ES count. walls: AHA segments
+    too. LA and RA extremes come from their own curves. Raises ValueError where the observer drew nothing.
     """
     if phases not in ("given", "curve"):
         raise ValueError(f"phases={phases!r}; expected 'given' or 'curve'")
@@ -42,6 +43,7 @@ def features(
         row, flags = _body(people.loc[participant], bsa)
         _ventricles(row, flags, found, conventions, phases, walls)
         _long_axis(row, flags, found)
+        flags += withhold(row, flags)
         flags += [f"{flag}:{view}" for view, (_, annotation) in found.items() for flag in annotation.flags]
         keys = {
             "participant_id": participant,

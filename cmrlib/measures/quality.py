@@ -1,10 +1,13 @@
-"""Signs that a number should be looked at before it is believed. A flag never changes a number."""
+"""Signs that a number should be looked at before it is believed. A flag of this module never changes a number; those
+of `plausible`, which it collects too, do.
+"""
 
 import numpy as np
 
 from cmrlib.anatomy import NOT_ANNOTATED
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
+from cmrlib.measures.plausible import slice_faults
 from cmrlib.measures.postprocess import open_slices
 from cmrlib.measures.studies import systole_fraction
 from cmrlib.measures.volumes import (
@@ -13,6 +16,7 @@ from cmrlib.measures.volumes import (
     ejection_fraction_pct,
     excluded_slices,
     ring_fraction,
+    slice_widths_mm,
     voxel_counts,
 )
 
@@ -20,22 +24,28 @@ SYSTOLE = (0.15, 0.65)
 """Plausible time from ED to ES as a fraction of the cycle: .41 at 60 beats a minute, .51 at 90."""
 
 
+LOWEST_EF_PCT = 5.0
+"""Below this a ventricle hardly ejects: possible, and rarely true."""
+
+
 def quality_flags(cine: Cine, annotation: Annotation, ed: int, es: int, volume, conventions=None) -> list[str]:
     """Flags of one measured stack: text `name` or `name:detail`, in a fixed order.
 
-    volume: (frames, 3) LV, myocardium, RV in any one unit. Per phase: `lv_gap` (slices without cavity
-    between slices with), `lv_absent_mid`, `myo_open`, `slices_not_annotated`, `basal_excluded`;
-    `lv_reaches_stack_base`. Then fractions out of 0–100 or implausible, ESV ≥ EDV, stroke or myocardial
-    volumes that disagree, ES early or late.
+    volume: (frames, 3) LV, myocardium, RV in any one unit. Per phase: `not_annotated`, `slices_not_annotated`,
+    `myo_open`, `basal_excluded`. Then `plausible.slice_faults`, `lv_reaches_stack_base`, ejection fractions of 0 to
+    5 %, stroke or myocardial volumes that disagree, ES early or late.
     """
-    flags = []
+    flags, counts, drawn = [], {}, {}
     for phase, frame in (("ed", ed), ("es", es)):
         if annotation.annotated.get(frame):
-            mask, drawn = np.asarray(annotation.mask[frame]), annotation.annotated[frame]
-            found = _stack_flags(mask, drawn) + (_basal_flags(mask, drawn, conventions) if conventions else [])
+            mask, drawn[phase] = np.asarray(annotation.mask[frame]), annotation.annotated[frame]
+            counts[phase] = voxel_counts(mask, ("lv", "myo", "rv"))
+            found = _stack_flags(mask, drawn[phase])
+            found += _basal_flags(mask, drawn[phase], conventions) if conventions else []
             flags += [f"{phase}_{flag}" for flag in found]
         else:
             flags.append(f"{phase}_not_annotated")
+    flags += slice_faults(counts, drawn, slice_widths_mm(cine) if cine.spacing_known else np.ones(cine.slices))
     if annotation.annotated.get(es) and _base_cut(np.asarray(annotation.mask[es])):
         flags.append("lv_reaches_stack_base")
     return flags + _volume_flags(volume[ed], volume[es]) + _time_flags(systole_fraction(cine, ed, es))
@@ -43,21 +53,9 @@ def quality_flags(cine: Cine, annotation: Annotation, ed: int, es: int, volume, 
 
 def _stack_flags(mask, drawn):
     """Flags of one frame (slices, rows, columns); a structure that was not drawn is no finding."""
-    counts = voxel_counts(mask, ("lv", "myo", "rv"))
     unseen = np.flatnonzero((mask == NOT_ANNOTATED).all(axis=(1, 2)))
-    flags = [f"slices_not_annotated:{_list(unseen)}"] if len(unseen) else []
-    flags += ["rv_absent"] if "rv" in drawn and not counts[:, 2].any() else []
-    with_lv = np.flatnonzero(counts[:, 0])
-    if "lv" not in drawn or len(with_lv) == 0:
-        return flags + (["lv_absent"] if "lv" in drawn else [])
-    heart = np.flatnonzero(counts.any(axis=1))
-    middle = heart[len(heart) // 3 : len(heart) - len(heart) // 3]
-    found = {
-        "lv_gap": np.setdiff1d(np.arange(with_lv[0], with_lv[-1] + 1), with_lv),
-        "lv_absent_mid": np.setdiff1d(middle, with_lv),
-        "myo_open": open_slices(mask) if "myo" in drawn else [],
-    }
-    return flags + [f"{name}:{_list(slices)}" for name, slices in found.items() if len(slices)]
+    found = {"slices_not_annotated": unseen, "myo_open": open_slices(mask) if {"lv", "myo"} <= set(drawn) else []}
+    return [f"{name}:{_list(slices)}" for name, slices in found.items() if len(slices)]
 
 
 def _basal_flags(mask, drawn, conventions):
@@ -84,13 +82,8 @@ def _volume_flags(ed, es):
     """ed, es: (3,) LV, myocardium, RV."""
     flags = []
     for name, largest, smallest in (("lv", ed[0], es[0]), ("rv", ed[2], es[2])):
-        fraction = ejection_fraction_pct(largest, smallest)
-        if smallest >= largest:
-            flags.append(f"{name}_edv_not_above_esv")
-        if not np.isnan(fraction) and not 0 <= fraction <= 100:
-            flags.append(f"{name}ef_out_of_range")
-        elif fraction < 5 or fraction > 90:
-            flags.append(f"{name}ef_implausible")
+        if 0 <= ejection_fraction_pct(largest, smallest) < LOWEST_EF_PCT:
+            flags.append(f"{name}ef_very_low")
     stroke = ed - es
     if stroke[0] > 0 and stroke[2] > 0 and abs(stroke[0] - stroke[2]) > 0.4 * max(stroke[0], stroke[2]):
         flags.append("stroke_volumes_differ")

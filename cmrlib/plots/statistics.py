@@ -68,7 +68,8 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
     figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.6))
     bland_altman(pairs, row, axes[0], unit, band)
     regression(pairs, row, axes[1], unit)
-    figure.suptitle(f"{title} · n = {len(pairs)}, ICC(A,1) {row['icc_a1']:.3f} "
+    left_out = f" ({row['n_left_out']} left out)" if row.get("n_left_out", 0) else ""
+    figure.suptitle(f"{title} · n = {len(pairs)}{left_out}, ICC(A,1) {row['icc_a1']:.3f} "
                     f"({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})", fontsize=10)
     return figure
 

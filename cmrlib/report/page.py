@@ -55,10 +55,11 @@ def render(said: dict, pictures: list[dict]) -> str:
     measures = [row | {"shown": _number(row["value"]), "error": _error(row)} for row in said["measures"]]
     scores = [row | {"shown": _number(row["value"], small=not row["unit"])} for row in said["scores"]]
     rows = {row["measure"]: row for row in measures}
-    known = [rows[name] for name in KEY if name in rows and (rows[name]["shown"] or name == KEY[0])]
+    known = [rows[name] for name in KEY if name in rows]
+    known = [row for row in known if row["shown"] or row["withheld"] or row["measure"] == KEY[0]]
     absent = {}
     for row in measures:
-        if not row["shown"] and not row["refused"]:
+        if not (row["shown"] or row["refused"] or row["withheld"]):
             absent.setdefault(row["reason"], []).append(row["description"])
     columns = [name for name in SERIES if any(row.get(name) not in ("", None) for row in said["series"])]
     return environment.get_template("page.html").render(
@@ -138,8 +139,9 @@ def _curve_pictures(found) -> list[dict]:
     if found.measured is not None and (cohort.cines["frames"] >= FEWEST_FRAMES).any():
         table = curves(cohort, "ternausnet").dropna(subset=["volume_ml"])
         view = "sax" if "sax" in set(table["view"]) else "2ch+4ch"
-        refused = set(found.measures.loc[found.measures["refused"], "measure"])
-        hidden = {name for name in ("lv", "rv") if f"{name}edv_ml" in refused and view == "sax"}
+        refused, withheld = (set(found.measures.loc[found.measures[why], "measure"]) for why in ("refused", "withheld"))
+        hidden = {name for name in ("lv", "rv") if view == "sax" and
+                  (f"{name}edv_ml" in refused or {f"{name}edv_ml", f"{name}esv_ml"} & withheld)}
         table = table[(table["view"] == view) & ~table["structure"].isin({"myo"} | hidden)]
         if len(table):
             figure, ax = plt.subplots(figsize=(4.6, 3))

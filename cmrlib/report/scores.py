@@ -11,6 +11,7 @@ from cmrlib.heartmae import Embedder, Fitted, load_model, section_table
 from cmrlib.heartmae.features import make_bags
 from cmrlib.measures import MEASURES
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.plausible import impossible
 from cmrlib.report.cards import card_of
 from cmrlib.report.reference import refused
 
@@ -86,7 +87,7 @@ def _predicted(cohort, run):
     for name in PREDICTED:
         error = errors.get(name)
         reason = "not among what these heads learned" if values else "needs a cine of a whole cycle"
-        reason = refused(name, error) if name in values else reason
+        reason = impossible(name, float(values[name])) or refused(name, error) if name in values else reason
         checked = "" if error is None else f"{error['bias']:+.1f} ± {error['sd']:.1f}, {error['n']} {_hearts(card)}"
         rows.append({"name": f"predicted {MEASURES[name].description.split(':')[0]}, from {seen}",
                      "value": math.nan if reason else float(values[name]), "unit": MEASURES[name].unit,

@@ -13,6 +13,7 @@ from cmrlib.datasets import ingest, inspect
 from cmrlib.files import read_json
 from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.plausible import explain, reasons
 from cmrlib.measures.valve import METRICS, valve_tables
 from cmrlib.mvnet import load_trackers, track_cohort
 from cmrlib.report.cards import card_of
@@ -85,7 +86,7 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
     flags += [f"{row.view}: {flag}" for row in cohort.cines.itertuples() for flag in row.flags.split(";")
               if flag and flag not in flags]
-    return Findings(cohort, series, measured_rows(values, cohort, errors_of(homes)), frames, motion, masks,
+    return Findings(cohort, series, measured_rows(values, cohort, errors_of(homes), flags), frames, motion, masks,
                     sorted(set(flags)), models, missing, scores)
 
 
@@ -172,8 +173,10 @@ def _valve(cohort, folder, places):
     return valve_tables(cohort, "mvnet", smooth_ms, least_confidence=least), [], cards
 
 
-def measured_rows(values, cohort, errors) -> pd.DataFrame:
-    """A row a measure: measure, description, unit, value, range, place, bias, sd, checked_on, reason, refused."""
+def measured_rows(values, cohort, errors, flags=()) -> pd.DataFrame:
+    """A row a measure: measure, description, unit, value, range, place, bias, sd, checked_on, reason, refused (the
+    model errs by too much), withheld (no heart has this value, or too few slices show it). flags: of the table of
+    `features`, where they say why a value is NaN."""
     person = cohort.subjects.iloc[0]
     sex, age = person.get("sex"), pd.to_numeric(person.get("age"), errors="coerce")
     rows = []
@@ -184,13 +187,14 @@ def measured_rows(values, cohort, errors) -> pd.DataFrame:
         parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
         if math.isfinite(value) and parents and not doubt:
             doubt = f"rests on what is not reported: {', '.join(MEASURES[one].description for one in parents)}"
-        reason = doubt if math.isfinite(value) else _why_not(name, cohort)
+        withheld = "" if math.isfinite(value) else "; ".join(explain(flag) for flag in reasons(flags, name))
+        reason = doubt if math.isfinite(value) else withheld or _why_not(name, cohort)
         checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
         rows.append({"measure": name, "description": MEASURES[name].description, "unit": MEASURES[name].unit,
                      "value": math.nan if reason else value, "range": span, "place": "" if reason else where,
                      "bias": math.nan if error is None else error["bias"],
                      "sd": math.nan if error is None else error["sd"], "checked_on": checked, "reason": reason,
-                     "refused": bool(doubt)})
+                     "refused": bool(doubt), "withheld": bool(withheld)})
     return pd.DataFrame(rows)
 
 
