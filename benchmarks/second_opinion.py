@@ -1,6 +1,6 @@
 """The shipped networks on the real examination beside another program's outlines: a second opinion, not a truth.
 
-    python benchmarks/second_opinion.py [--weights runs/PROFILE] [--whole]
+    python benchmarks/second_opinion.py [--weights real] [--whole]
 
 Read is samples/patient1, or with --whole the unreduced examination study/patient1.tar.xz below $CMR_DATA_DIR. Beside it
 are laid the outlines and mitral points of study/patient1_contours.csv.gz (biv-me's own networks, whole pixels, nowhere
@@ -26,7 +26,6 @@ from cmrlib.files import read_json
 from cmrlib.measures.valve import heart_motion, point_array
 from cmrlib.overlap import dice
 from cmrlib.report import examine
-from cmrlib.report.page import SHIPPED
 from cmrlib.report.study import homes_of
 from cmrlib.training import set_threads_and_seed
 
@@ -40,7 +39,7 @@ right side closes it."""
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default=SHIPPED, help="a profile's runs; default the shipped networks")
+    parser.add_argument("--weights", default="real", help="a profile's runs, or a shipped set; default real")
     parser.add_argument("--whole", action="store_true", help="the unreduced examination in place of the sample")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -71,7 +70,7 @@ def main():
 
 
 def smoothing_ms(weights) -> float:
-    return read_json(homes_of(weights)["04_mvnet"] / "04_mvnet" / "weights" / "smoothing.json")["smooth_ms"]
+    return read_json(homes_of(weights)["04_mvnet"][0] / "smoothing.json")["smooth_ms"]
 
 
 def unpacked(study, folder) -> Path:

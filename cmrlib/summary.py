@@ -61,6 +61,15 @@ def contents(cohort) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("view")
 
 
+def first_of_views(cohort, observer: str = "", order=("sax", "4ch", "2ch", "3ch")) -> dict:
+    """View → (its first cine, the mask that `observer` drew, None where it drew none), in this order."""
+    looked, found = cohort.observers.get(observer), {}
+    for view in order:
+        for name in cohort.cines.loc[cohort.cines["view"] == view].sort_values("run")["cine"].head(1):
+            found[view] = cohort.cine(name), looked.mask(name).mask if looked and looked.has(name) else None
+    return found
+
+
 def case_picks(table: pd.DataFrame, value: str) -> dict:
     """Best, median and worst row by `value`, as label → row; NaN rows are left out."""
     ranked = table.dropna(subset=[value]).sort_values(value, ascending=False)

@@ -103,6 +103,38 @@ def stack_picture(cine: Cine, mask=None, reference=None, frames=None, title=""):
     return figure
 
 
+def examination_row(cines: dict):
+    """A whole examination at end-diastole in one row: the stack at base, mid and apex, then the long-axis views.
+
+    cines: view → (cine, mask (frames, slices, rows, columns) or None). Where there are masks the pictures are squares
+    of one size in mm around what is outlined. Returns the figure.
+    """
+    panels = []
+    for view, (cine, mask) in cines.items():
+        t = cine.ed or 0
+        picks = {"": 0} if cine.slices == 1 else dict(zip(LEVELS, base_mid_apex(
+            cine.pixels[t] * 0 if mask is None else mask[t])))
+        panels += [(f"{view.upper()} {level}".strip(), cine, t, k, None if mask is None else mask[t])
+                   for level, k in picks.items()]
+    boxes = [None if mask is None or not cine.spacing_known else heart_box(mask, 8) for _, cine, _, _, mask in panels]
+    sides = [max((box[1] - box[0]) * cine.spacing_mm[1], (box[3] - box[2]) * cine.spacing_mm[2])
+             for box, (_, cine, *_) in zip(boxes, panels) if box]
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.2 * len(panels), 2.6), squeeze=False)
+    for ax, box, (title, cine, t, k, mask) in zip(axes[0], boxes, panels):
+        box = _square(box, max(sides), cine.spacing_mm) if box else None
+        show_slice(ax, cine, t, k, None if mask is None else mask[k], box=box, title=title)
+        ax.set_facecolor("black")
+    _structure_legend(figure, *(mask for *_, mask in panels))
+    return figure
+
+
+def _square(box, side_mm, spacing_mm):
+    """The box (row0, row1, column0, column1) of this size around the middle of another one."""
+    ends = [(box[n] + box[n + 1]) / 2 + sign * side_mm / spacing / 2
+            for n, spacing in ((0, spacing_mm[1]), (2, spacing_mm[2])) for sign in (-1, 1)]
+    return tuple(ends)
+
+
 def _structure_legend(figure, *masks, reference: bool = False):
     """Names of the structures drawn, beside their colours, below the pictures."""
     drawn = [s for s, code in STRUCTURES.items() if any(m is not None and (m == code).any() for m in masks)]

@@ -23,7 +23,7 @@ from cmrlib.runs.parameters import ROOT, UsageError, checked, defaults
 from cmrlib.runs.sources import making_digest
 
 # What a run leaves in its folder and a new one starts without. Of a cohort, _keep_or_drop_cohort decides.
-LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights")
+LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights", "sample")
 # Parameters that say how a run goes, not what comes out.
 INDIFFERENT = ("profile", "threads", "workers")
 PACKAGES = (
@@ -100,6 +100,16 @@ class Run:
             f"{self.notebook} reads the results of {notebook}, but there is no {_short(profiles[0] / notebook)}"
             "/manifest.json; run that notebook first, or `make run`"
         )
+
+    @property
+    def sample(self) -> Path | None:
+        """Folder of the real heart that 01_segmentation opened with: `cohort`, and its outlines in `ternausnet`. None
+        where it opened with none."""
+        try:
+            folder = self.sibling("01_segmentation") / "sample"
+        except UsageError:
+            return None
+        return folder if folder.is_dir() else None
 
     @staticmethod
     def path(text: str) -> Path:
