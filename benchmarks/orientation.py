@@ -36,7 +36,7 @@ from cmrlib.overlap import dice
 from cmrlib.phantom import make_cohort
 from cmrlib.report import make_report
 from cmrlib.training import set_threads_and_seed
-from cmrlib.weights import shipped_folder
+from cmrlib.weightsets import places
 
 ORDERS = [Reorientation(crossed, n % 2 == 1, rows, columns)
           for n, (crossed, rows, columns) in enumerate(product((False, True), repeat=3))]
@@ -93,7 +93,7 @@ def untrained_networks(folder):
 def look(cohort: Cohort, networks, weights="real") -> dict:
     """What every command says of a cohort: name → masks by cine and structure, or a table."""
     made = cohort.path.parent / "made"
-    segment_rest(cohort, load_weights_of(shipped_folder(weights, "01_segmentation")), made / "ternausnet")
+    segment_rest(cohort, load_weights_of(weights), made / "ternausnet")
     seen = Cohort.open(cohort.path, observers=[made / "ternausnet"])
     observer = seen.observer("ternausnet")
     masks = {row.cine: np.array(observer.mask(row.cine).mask) for row in seen.cines.itertuples()
@@ -102,8 +102,8 @@ def look(cohort: Cohort, networks, weights="real") -> dict:
     return {
         "masks": masks,
         "measure": features(seen, "ternausnet", phases="curve", walls=True),
-        "valve": track(seen, shipped_folder(weights, "04_mvnet"), made / "mvnet")[0],
-        "frames": find(seen, shipped_folder(weights, "03_tempreg"), made / "tempreg")[0],
+        "valve": track(seen, places(weights, "04_mvnet")[0], made / "mvnet")[0],
+        "frames": find(seen, places(weights, "03_tempreg")[0], made / "tempreg")[0],
         "classify": classify(seen, "ternausnet", load_classifier(networks / "classifier" / "mr"), made / "scores"),
         "embed": embed(seen, networks / "encoder", made / "embeddings")[0],
         "report": pd.DataFrame(report["measures"]),
