@@ -66,10 +66,11 @@ def main():
     print(f"worst_dice={worst_dice:.4f} worst_relative={worst_relative:.2e}")
 
 
-def stored(cohort, by: Reorientation, folder) -> Cohort:
-    """A cohort's cines written as NIfTI in another order of pixels, and ingested from there."""
+def stored(cohort, by: Reorientation, folder, every: int = 1) -> Cohort:
+    """A cohort's cines (every n-th frame) written as NIfTI in another order of pixels, and ingested from there."""
     for row in cohort.cines.itertuples():
-        cine = reoriented(cohort.cine(row.cine), by)
+        cine = cohort.cine(row.cine)
+        cine = reoriented(cine.select(range(0, cine.frames, every)), by)
         path = folder / "files" / row.participant_id / f"{row.view}_{row.run}.nii"
         write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
         side = {}
@@ -114,8 +115,9 @@ def difference(one: dict, other: dict) -> tuple[float, float]:
     """(lowest Dice of a structure of a cine, largest relative difference of a number). Raises AssertionError where
     texts, whole numbers or columns differ, or a number is missing on one side only."""
     assert set(one["masks"]) == set(other["masks"])
-    overlaps = [dice(mask, other["masks"][name], code) for name, mask in one["masks"].items()
-                for code in np.unique(mask) if code not in (0, 255)]
+    pairs = {name: [m.reshape(-1, *m.shape[2:]) for m in (mask, other["masks"][name])]
+             for name, mask in one["masks"].items()}  # all frames as one volume
+    overlaps = [dice(a, b, code) for a, b in pairs.values() for code in np.unique(a) if code not in (0, 255)]
     relative = [0.0]
     for name in sorted(set(one) - {"masks"}):
         a, b = one[name], other[name]
