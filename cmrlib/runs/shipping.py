@@ -28,7 +28,7 @@ class Shipment:
 
 SHIPMENTS = {
     "synthetic": Shipment(("carryover", "weights"), "few_labels", 20, "All learned from synthetic hearts alone"),
-    "real": Shipment(("weights_real_sax", "weights_real_lax"), "acdc_folds", 12,
+    "real": Shipment(("weights_sax", "weights_lax"), "weights_check", 12,
                      "All learned from patients, some from phantoms first"),
 }
 
