@@ -26,8 +26,8 @@ from cmrlib.files import read_json
 from cmrlib.measures.valve import heart_motion, point_array
 from cmrlib.overlap import dice
 from cmrlib.report import examine
-from cmrlib.report.study import homes_of
 from cmrlib.training import set_threads_and_seed
+from cmrlib.weightsets import places
 
 THEIRS = ("lv", "myo", "rv")
 FARTHEST_MM = 2.0
@@ -70,7 +70,7 @@ def main():
 
 
 def smoothing_ms(weights) -> float:
-    return read_json(homes_of(weights)["04_mvnet"][0] / "smoothing.json")["smooth_ms"]
+    return read_json(places(weights, "04_mvnet")[0] / "smoothing.json")["smooth_ms"]
 
 
 def unpacked(study, folder) -> Path:
