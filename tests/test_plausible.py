@@ -79,7 +79,7 @@ def counted(lv, myo=None, rv=None):
     ((FULL, "1111000000"), (FULL,), ["ed_myo_few_slices:4_of_10"]),
     ((FULL, FULL, "1100000000"), (FULL,), ["ed_rv_few_slices:2_of_10"]),
     (("1101111111", FULL, FULL), (FULL,), ["ed_lv_gap:2"]),
-    ((FULL,), ("1111001111", FULL, FULL), ["es_lv_gap:4,5", "es_lv_absent_mid:4,5"]),
+    ((FULL,), ("1111001111", FULL, FULL), ["es_lv_absent_mid:4,5", "es_lv_gap:4,5"]),
     (("1111110000", FULL, FULL), (FULL,), ["ed_lv_absent_mid:6"]),
     ((FULL, "1111111011", FULL), (FULL,), ["ed_myo_gap:7"]),
     ((FULL, FULL, FULL), (FULL, FULL, "1010000000"), ["es_rv_gap:1"]),

@@ -51,8 +51,8 @@ def slice_faults(counts: dict, drawn: dict, widths_mm) -> list[str]:
 
     counts: "ed", "es" → (slices, 3) voxels of LV, myocardium, RV, annotated phases only. drawn: the same keys →
     structures that were annotated there. widths_mm: (slices,), ones where spacing is unknown. Flags: `heart_few_slices`
-    (of the stack), then by phase and structure `…_absent`, `…_few_slices` (of those between base and apex), `…_gap`
-    (slices without it between slices with it), `lv_absent_mid` (of the middle third of that phase's slices). Base and
+    (of the stack), then by phase and structure `…_absent`, `…_few_slices` (of those between base and apex),
+    `lv_absent_mid` (in the middle third of that phase's slices), `…_gap` (in slices between slices with it). Base and
     apex are the first and last slice that hold anything at ED or ES. An RV may end early at ES: its slices are counted
     at ED only.
     """
@@ -77,12 +77,12 @@ def _faults(counts, column, few, n_between):
     if len(slices) == 0:
         return ["absent"]
     faults = [f"few_slices:{len(slices)}_of_{n_between}"] if len(slices) < few else []
-    if len(slices) <= slices[-1] - slices[0]:
-        faults.append(f"gap:{_list(k for k in range(slices[0], slices[-1]) if not held[k])}")
     if column == 0:
         heart = np.flatnonzero(counts.any(axis=1))
         middle = heart[len(heart) // 3 : len(heart) - len(heart) // 3]
         faults += [] if held[middle].all() else [f"absent_mid:{_list(middle[~held[middle]])}"]
+    if len(slices) <= slices[-1] - slices[0]:
+        faults.append(f"gap:{_list(k for k in range(slices[0], slices[-1]) if not held[k])}")
     return faults
 
 
@@ -161,10 +161,10 @@ def _rules() -> dict[str, Rule]:
             texts = {
                 "absent": f"no {what}",
                 "few_slices": f"{what} in {{}} slices between base and apex, fewer than half",
-                "gap": f"no {what} in slices {{}} (from 0), between slices with it",
+                "gap": f"no {what} in slice {{}} (counted from 0), between slices with it",
             }
             if structure == "lv":
-                texts["absent_mid"] = f"no {what} in the middle of the stack, slices {{}} (from 0)"
+                texts["absent_mid"] = f"no {what} in the middle of the stack, slice {{}} (counted from 0)"
             rules |= {f"{phase}_{structure}_{fault}": Rule(measures, text) for fault, text in texts.items()}
     # two volumes of an impossible ratio cannot both be right, and which one is wrong is not known
     falls = {f"{c}ef_pct": measures for c, measures in ventricle.items()}

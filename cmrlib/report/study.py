@@ -187,7 +187,7 @@ def measured_rows(values, cohort, errors, flags=()) -> pd.DataFrame:
         parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
         if math.isfinite(value) and parents and not doubt:
             doubt = f"rests on what is not reported: {', '.join(MEASURES[one].description for one in parents)}"
-        withheld = "" if math.isfinite(value) else "; ".join(explain(flag) for flag in reasons(flags, name))
+        withheld = "" if math.isfinite(value) else next(map(explain, reasons(flags, name)), "")
         reason = doubt if math.isfinite(value) else withheld or _why_not(name, cohort)
         checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
         rows.append({"measure": name, "description": MEASURES[name].description, "unit": MEASURES[name].unit,
