@@ -106,12 +106,19 @@ def measure(
     from cmrlib.cli.observers import changed, laid_over, measured
     from cmrlib.cohort import Observer
     from cmrlib.measures import Conventions
+    from cmrlib.measures.features import single_frames
 
     conventions = Conventions(papillary, basal_rule, summation)
     hearts, name, folder = laid_over(cohort, observer)
     table, counted = measured(hearts, name, conventions, phases, words(subjects))
     Observer(out or folder).write_measures(table)
     shown.measures(table, f"{name} · {conventions} · ED and ES: {counted}")
+    for flag, why in (("es_unknown", "ES is"), ("ed_unknown", "ED is"), ("ed_es_unknown", "ED and ES are")):
+        if n := sum(flag in flags.split(";") for flags in table["flags"]):
+            typer.echo(f"no ejection fraction of {n} of {len(table)}: {why} unknown")
+    if len(alone := single_frames(hearts, name, conventions, words(subjects))):
+        shown.show(alone.drop(columns="session").head(shown.MOST),
+                   "one frame, and nothing says whether it is ED or ES (cmr ingest --phase): its volumes")
     typer.echo(f"all measures: {(out or folder) / 'measures.tsv'}")
     if against:
         moved = changed(cohort, against, table, conventions, phases, (out or folder) / "changes.csv")

@@ -9,7 +9,7 @@ from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, extremes, pe
 from cmrlib.measures.names import MEASURES, indexed_features
 from cmrlib.measures.plausible import withhold
 from cmrlib.measures.quality import quality_flags
-from cmrlib.measures.studies import cycle_ms, frame_times_ms, given_phases, missing_frames, studies
+from cmrlib.measures.studies import cycle_ms, frame_times_ms, given_phases, missing_frames, only_phase, studies
 from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, volumes
 from cmrlib.measures.walls import study_walls, wide_walls
 
@@ -60,6 +60,19 @@ def features(
     return _table(rows, walls)
 
 
+def single_frames(cohort: Cohort, observer: str, conventions: Conventions | None = None, subjects=None) -> pd.DataFrame:
+    """Volumes of short-axis stacks of one frame that nothing calls ED or ES, a row each: participant_id, session,
+    lv_ml, myo_ml, rv_ml. They are no EDV, so `features` leaves them out."""
+    rows = []
+    for participant, session, found in studies(cohort, observer, subjects):
+        cine, annotation = found.get("sax", (None, None))
+        if cine is None or cine.frames > 1 or not cine.spacing_known or only_phase(cine, annotation):
+            continue
+        values = zip(("lv_ml", "myo_ml", "rv_ml"), volumes(cine, annotation, conventions=conventions)[0], strict=True)
+        rows.append({"participant_id": participant, "session": session} | dict(values))
+    return pd.DataFrame(rows, columns=["participant_id", "session", "lv_ml", "myo_ml", "rv_ml"])
+
+
 def _table(rows, walls):
     table = pd.DataFrame(rows)
     indexed = indexed_features(table.reindex(columns=list(MEASURES)))
@@ -97,6 +110,10 @@ def _ventricles(row, flags, found, conventions, phases, walls):
     volume = np.where(volume > 0, volume, np.nan)
     flags += list(cine.flags) + ([] if known else ["spacing_unknown"])
     chosen = _phases(cine, annotation, volume[:, 0], phases)
+    if chosen is None and (one := only_phase(cine, annotation)) and one[1] not in missing_frames(cine):
+        row |= _one_phase(*one, volume) if known else {}
+        flags += _one_phase_flags(*one, cine, annotation, volume, conventions)
+        return
     if chosen is None or set(chosen) & set(missing_frames(cine)):
         flags.append("ed_es_unknown" if chosen is None else "ed_es_on_missing_frame")
         return
@@ -110,6 +127,18 @@ def _ventricles(row, flags, found, conventions, phases, walls):
         table = study_walls(cine, annotation, (ed, es))
         row |= wide_walls(table)
         flags += [flag for flag in table["flags"].iloc[0].split(";") if flag]
+
+
+def _one_phase(phase, frame, volume):
+    """What a heart at ED alone, or at ES alone, allows. volume: (frames, 3) mL of LV, myocardium, RV."""
+    row = {f"{phase}_frame": frame, f"lv{phase}v_ml": volume[frame, 0], f"rv{phase}v_ml": volume[frame, 2]}
+    return row | ({"lvm_g": mass_g(volume[frame, 1])} if phase == "ed" else {})
+
+
+def _one_phase_flags(phase, frame, cine, annotation, volume, conventions):
+    """What the other phase is missing for, and the flags of this one's slices."""
+    found = quality_flags(cine, annotation, frame, frame, volume, conventions)
+    return [f"{'es' if phase == 'ed' else 'ed'}_unknown", *(one for one in found if one.startswith((phase, "heart_")))]
 
 
 def _phases(cine, annotation, lv, phases):

@@ -13,6 +13,7 @@ from cmrlib.datasets import ingest, inspect
 from cmrlib.files import read_json
 from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.features import single_frames
 from cmrlib.measures.plausible import explain, reasons
 from cmrlib.measures.valve import METRICS, valve_tables
 from cmrlib.mvnet import load_trackers, track_cohort
@@ -139,7 +140,9 @@ def _segment(cohort, folder, places):
         segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
         cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
-    return features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True), [], cards
+    alone = [f"which phase the one frame shows; there, LV {row.lv_ml:.0f} mL, myocardium {row.myo_ml:.0f} mL, RV "
+             f"{row.rv_ml:.0f} mL" for row in single_frames(cohort, "ternausnet").itertuples()]
+    return features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True), alone, cards
 
 
 def _frames(cohort, folder, places):
@@ -202,6 +205,10 @@ def _why_not(name, cohort) -> str:
     known = all(cohort.cine(cine).spacing_known for cine in cohort.cines["cine"])
     if not known and MEASURES[name].unit in ("mL", "g", "mm", "L/min"):
         return "pixel size unknown"
+    sax = cohort.cines[cohort.cines["view"] == "sax"]
+    if name.startswith(("lv", "rv")) and "biplane" not in name and len(sax) and (sax["frames"] == 1).all():
+        known = [phase.upper() for phase in ("ed", "es") if sax[phase].notna().any()]
+        return f"one frame, at {known[0]}" if known else "one frame, and nothing says whether it is ED or ES"
     need = next((need for start, need in NEEDS.items() if name.startswith(start)), "")
     return f"not found; needs {need}" if need else "not found"
 

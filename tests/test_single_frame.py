@@ -1,0 +1,123 @@
+"""Hearts at one instant, end-diastole say: every command on stacks of one frame, and what they say is unknown."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cmrlib.anatomy import VIEW_STRUCTURES
+from cmrlib.cli import app
+from cmrlib.cohort import Annotation, Cohort
+from cmrlib.heartmae import Design, MaskedAutoencoder, save_model
+from cmrlib.heartmae import Preprocessing as ClipPreprocessing
+from cmrlib.measures import features, volumes
+from cmrlib.measures.features import single_frames
+from cmrlib.measures.studies import only_phase
+from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+
+
+def cmr(*words, code=0):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code and "Traceback" not in result.output, f"{result.output}\n{result.exception!r}"
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def place(cohort, tmp_path_factory):
+    """Cohorts `ed`, whose files say so, and `plain`, of the phantom's hearts at ED with their masks; and networks."""
+    place = tmp_path_factory.mktemp("single")
+    for cine in map(cohort.cine, cohort.cines["cine"]):
+        mask = np.asarray(cohort.observer("truth").mask(cine.name).mask)
+        for kind, name in (("ed", "sax_ED"), ("plain", "sax")):
+            folder = place / "src" / kind / cine.subject
+            folder.mkdir(parents=True)
+            for pixels, end in ((np.asarray(cine.pixels), ""), (mask, "_gt")):
+                nib.save(nib.Nifti1Image(np.ascontiguousarray(pixels[cine.ed].T), cine.affine),
+                         folder / f"{name}{end}.nii.gz")
+    for kind in ("ed", "plain"):
+        cmr("ingest", "nifti", place / "src" / kind, place / kind, "--workers", 1,
+            *(word for code in ("lv=1", "myo=2", "rv=3") for word in ("--label", code)))
+    torch.manual_seed(0)
+    segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), VIEW_STRUCTURES["sax"], "fp32")
+    segmenter.model.head.bias.data[1] = 20  # it sees an LV everywhere
+    segmenter.save(place / "runs" / "01_segmentation" / "weights" / "sax", cohort="elsewhere", cohort_digest="0",
+                   synthetic=True)
+    tiny = Design(size=32, frames=8, patch=8, tubelet=4, width=16, depth=1, heads=2, decoder_width=8, decoder_depth=1,
+                  decoder_heads=2)
+    save_model(MaskedAutoencoder(tiny), ClipPreprocessing(32, 8, 48, 64),
+               place / "runs" / "07_heartmae_pretrain" / "weights" / "plain")
+    return place
+
+
+def test_volumes_are_edv_where_the_file_says_ed(place, cohort):
+    table = features(Cohort.open(place / "ed"), "manual", walls=True).set_index("participant_id")
+    truth = features(cohort, "truth").set_index("participant_id")
+    np.testing.assert_allclose(table[["lvedv_ml", "rvedv_ml", "lvm_g"]], truth[["lvedv_ml", "rvedv_ml", "lvm_g"]],
+                               rtol=1e-5)
+    assert table[["lvesv_ml", "lvef_pct", "rvef_pct", "lvsv_ml"]].isna().all(axis=None)
+    assert (table["ed_frame"] == 0).all() and table["es_frame"].isna().all()
+    assert all({"es_unknown", "single_frame"} <= set(flags.split(";")) for flags in table["flags"])
+    assert single_frames(Cohort.open(place / "ed"), "manual").empty
+
+
+def test_a_frame_of_no_known_phase_has_volumes_but_no_edv(place, cohort):
+    plain = Cohort.open(place / "plain")
+    table = features(plain, "manual")
+    assert table["lvedv_ml"].isna().all() and all("ed_es_unknown" in flags for flags in table["flags"])
+    measured = single_frames(plain, "manual").set_index("participant_id")["lv_ml"]
+    np.testing.assert_allclose(measured, features(cohort, "truth").set_index("participant_id")["lvedv_ml"], rtol=1e-5)
+
+
+def test_the_only_phase_may_be_the_observers(place):
+    hearts = Cohort.open(place / "plain")
+    cine = hearts.cine(hearts.cines["cine"].iloc[0])
+    annotation = hearts.observer("manual").mask(cine.name)
+    assert only_phase(cine, annotation) is None
+    annotation.frames = {"ed": float("nan"), "es": 0.0}
+    assert only_phase(cine, annotation) == ("es", 0)
+    assert only_phase(cine, Annotation(frames={"ed": 0, "es": 0})) is None  # two are not one
+    assert only_phase(cine, Annotation(frames={"ed": 3})) is None  # there is no such frame
+    assert volumes(cine, annotation).shape == (1, 3)
+
+
+@pytest.mark.parametrize("kind", ["ed", "plain"])
+def test_segment_measure_and_correct(place, kind):
+    weights = place / "runs" / "01_segmentation"
+    assert "6 cines segmented now" in cmr("segment", place / kind, "--weights", weights, "--copies", 1, "--threads", 1)
+    said = cmr("measure", place / kind, "--observer", "ternausnet")
+    unknown = "ES is" if kind == "ed" else "ED and ES are"
+    assert f"no ejection fraction of 6 of 6: {unknown} unknown" in said
+    assert ("nothing says whether it is ED or ES" in said) == (kind == "plain") == ("lv_ml" in said)
+    assert ("lvedv_ml" in said) == (kind == "ed")
+    cmr("correct", place / kind, "--observer", "manual")
+    assert "against manual" in cmr("measure", place / kind, "--observer", "corrected", "--against", "manual")
+
+
+def test_what_needs_a_cycle_says_so(place):
+    assert "no cine of 8 or more frames" in cmr("frames", place / "ed", code=2)
+    assert "the weights are for 2ch, 4ch" in cmr("valve", place / "ed", code=2)
+
+
+def test_embeddings_of_one_frame(place):
+    said = cmr("embed", place / "ed", "--weights", place / "runs" / "07_heartmae_pretrain", "--out", place / "e",
+               "--threads", 1)
+    assert "6 subjects" in said
+    table = pd.read_csv(place / "e" / "embeddings.csv")
+    assert len(table) == 6 and np.isfinite(table.iloc[:, 1:].to_numpy(float)).all()
+
+
+@pytest.mark.parametrize("kind", ["ed", "plain"])
+def test_a_page_about_one_frame(place, kind):
+    cmr("ingest", "nifti", place / "src" / kind, place / f"one_{kind}", "--limit", 1, "--workers", 1)
+    said = cmr("report", place / f"one_{kind}", "-o", place / f"{kind}.html", "--weights", place / "runs",
+               "--threads", 1)
+    rows = {row["measure"]: row for row in json.loads((place / f"{kind}.json").read_text())["measures"]}
+    why = "one frame, at ED" if kind == "ed" else "one frame, and nothing says whether it is ED or ES"
+    assert rows["lvef_pct"]["reason"] == rows["rvesv_ml"]["reason"] == why
+    assert rows["lvef_biplane_pct"]["reason"] == "not found; needs 2CH and 4CH cines"
+    assert ("which phase the one frame shows; there, LV" in said) == (kind == "plain")
+    assert (place / f"{kind}.html").read_text().count("data:image/webp") == 3
