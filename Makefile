@@ -1,4 +1,5 @@
-# make run                   the phantom, quick settings: notebooks executed into runs/quick/
+# make run                   a real heart, then the phantom, quick settings: notebooks executed into runs/quick/
+# make sample                a real examination on one page, runs/sample.html
 # make run PROFILE=acdc      the same notebooks with profiles/acdc.yaml
 # make plan COHORT_SIZE=65000 what a study of that size costs, from a small one that it runs first
 # make fuzz MINUTES=30       damaged DICOM and NIfTI for half an hour
@@ -29,12 +30,15 @@ COHORT_SIZE ?= 65000
 # of the cluster that `make plan` is asked about: --nodes 10 --cores 32 --memory-gb 128 --shard 100
 PLAN    ?=
 
-.PHONY: run plan test fuzz lab lint lock readme gallery weights
+.PHONY: run sample plan test fuzz lab lint lock readme gallery weights
 .DELETE_ON_ERROR:
 
 # `exec`: the run must see when make itself is killed, and end with it.
 run: $(READY)
 	@exec $(PY) -m cmrlib.runs all --profile "$(PROFILE)" --cores "$(CORES)" --cluster "$(CLUSTER)" --follow
+
+sample: $(READY)
+	@$(PY) -m cmrlib.cli report --sample --out runs/sample.html
 
 plan: $(READY)
 	@[ -d runs/plan-source ] || $(PY) -m cmrlib.cli phantom runs/plan-source --as dicom --subjects 8 --frames 50 \

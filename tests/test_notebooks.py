@@ -59,6 +59,16 @@ def test_pages_and_paper_figures_are_made(executed):
     assert set(missing) <= {"figure 6", "figure 2", "figure 8 (Yale)", "figure 8 (Lund)", "figure S2"}
 
 
+def test_the_real_heart_is_read_outlined_and_measured(executed):
+    folder, _ = executed
+    views = pd.read_csv(folder / "00_cohort" / "tables" / "sample_contents.csv")["view"]
+    seen = pd.read_csv(folder / "01_segmentation" / "tables" / "sample_segmented.csv")
+    assert {"sax", "4ch", "2ch", "3ch"} <= set(views) and {"sax", "4ch"} <= set(seen["view"])
+    measured = pd.read_csv(folder / "02_measurements" / "tables" / "sample_measures.csv")
+    assert len(measured) == 1 and measured["participant_id"][0] == "patient1"
+    assert (folder / "01_segmentation" / "figures" / "sample.png").exists()
+
+
 def test_estimates_have_their_interval_beside_them(executed):
     metrics = executed[1]["01_segmentation"]["metrics"]
     low, value, high = (metrics[f"dice_lv{end}"] for end in ("_low", "", "_high"))

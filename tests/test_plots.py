@@ -114,6 +114,23 @@ def test_a_stack_is_two_phases_by_three_levels():
     assert [ax.get_title() for ax in long_axis.axes] == ["ED, 2ch", "ES, 2ch"]
 
 
+def test_an_examination_is_one_row_of_squares_of_one_size():
+    """Stack first; 60 × 50 pixels of 1.5 × 1 mm; a view without a mask is shown whole."""
+    stack, labels = heart()
+    alone, outline = heart(slices=1)
+    figure = plots.examination_row({"sax": (stack, labels), "4ch": (alone, outline), "3ch": (alone, None)})
+    assert [ax.get_title() for ax in figure.axes] == ["SAX base", "SAX mid", "SAX apex", "4CH", "3CH"]
+    *outlined, whole = figure.axes
+    heights = [1.5 * abs(np.diff(ax.get_ylim())[0] + 1) for ax in outlined]  # limits lie half a pixel outside
+    widths = [np.diff(ax.get_xlim())[0] - 1 for ax in outlined]
+    assert np.ptp([*heights, *widths]) < 1e-6 and all(len(ax.collections) for ax in outlined)
+    assert whole.get_xlim() == (-0.5, 49.5) and not len(whole.collections)
+    drawn = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "LV cavity" in drawn and "LV myocardium" in drawn
+    bare = plots.examination_row({"sax": (stack, None)})
+    assert [ax.get_title() for ax in bare.axes] == ["SAX base", "SAX mid", "SAX apex"] and not bare.legends
+
+
 def test_an_animation_runs_in_real_time(tmp_path):
     cine, labels = heart()
     path = plots.animate(cine, tmp_path / "deep" / "a.gif", mask=labels, height=120)

@@ -270,6 +270,24 @@ def test_cohort_is_the_one_of_00_cohort_unless_a_path_is_given(root):
     assert started("01_b", cohort="cohorts/x").cohort == root / "cohorts/x"
 
 
+def test_the_sample_is_where_01_left_it_and_a_new_run_starts_without(root):
+    write_notebook(root, "01_segmentation", 'profile = "interactive"\nsample = ""')
+    assert started("01_b").sample is None
+    one = started("01_segmentation")
+    (one.folder / "sample").mkdir()
+    one.finish({})
+    assert started("01_b").sample == one.folder / "sample"
+    started("01_segmentation").finish({})
+    assert started("01_b").sample is None
+
+
+@pytest.mark.parametrize(("profile", "sample"), [("quick", "patient1"), ("smoke", "patient1"), ("full", ""),
+                                                 ("paper", ""), ("study", ""), ("precision", ""), ("acdc", "")])
+def test_profiles_for_newcomers_open_with_a_real_heart(profile, sample):
+    for notebook in ("00_cohort", "01_segmentation"):
+        assert runs.resolve(notebook, profile)["sample"] == sample
+
+
 def test_data_dir_says_what_to_set(root, monkeypatch):
     with pytest.raises(runs.UsageError, match="neither data_dir nor CMR_DATA_DIR is set"):
         _ = started().data_dir

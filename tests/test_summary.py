@@ -77,6 +77,14 @@ def test_contents_of_a_cohort(cohort):
     assert summary.rejected(cohort).empty and list(summary.rejected(cohort)) == ["participant_id", "digest", "reason"]
 
 
+def test_first_cine_of_each_view(cohort):
+    found = summary.first_of_views(cohort, "truth")
+    assert list(found) == ["sax"]  # of views that are there
+    cine, mask = found["sax"]
+    assert cine.name == "sub-P0001_view-sax" and mask.shape == cine.pixels.shape
+    assert summary.first_of_views(cohort)["sax"][1] is None  # nobody's outlines were asked for
+
+
 def test_one_cine_a_group(cohort):
     names = summary.one_per_group(cohort, "sax", 9)
     groups = cohort.subjects.set_index("participant_id")["group"]

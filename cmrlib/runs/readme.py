@@ -161,8 +161,10 @@ def write_readme() -> None:
         part.write_text(readme)
 
 
-# Pictures of the README: figure of a run → name in figures/gallery/. Pixels of real hearts: Sunnybrook (CC0) only.
+# Pictures of the README: figure of a run → name in figures/gallery/. Pixels of real hearts: Sunnybrook (CC0) and the
+# samples (samples/README.md) only.
 GALLERY = {
+    "quick/01_segmentation/figures/sample.png": "real_heart.png",
     "sunnybrook/01_segmentation/figures/case_median.png": "sunnybrook_segmentation.png",
     "sunnybrook/02_measurements/figures/curves.png": "sunnybrook_curves.png",
     "acdc/09_agreement/figures/agreement_lvef_pct.png": "acdc_lvef_agreement.png",
@@ -171,6 +173,10 @@ GALLERY = {
     "carryover_sunnybrook/00_cohort/figures/beside_phantom_sax.png": "real_beside_phantom.png",
     "valve_study/04_mvnet/figures/sample_4ch.png": "mvnet_sample.png",
 }
+
+
+WIDE_PX = {"real_heart.png": 1280}
+"""A row of pictures; the others are 680 pixels at most."""
 
 
 def write_gallery() -> list[str]:
@@ -182,7 +188,7 @@ def write_gallery() -> list[str]:
             missing.append(source)
             continue
         picture = Image.open(path).convert("RGB")
-        picture.thumbnail((680, 680))  # enough for a README, and every clone carries it
+        picture.thumbnail((WIDE_PX.get(name, 680), 680))  # enough for a README, and every clone carries it
         with atomic(ROOT / "figures" / "gallery" / name) as part:
             picture.save(part, format="PNG", optimize=True)
     return missing
