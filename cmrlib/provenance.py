@@ -50,6 +50,11 @@ def learned(card: dict) -> dict:
     return {"licence": card.get("licence", "not stated"), "trained_on": known} if known else {}
 
 
+def phantoms_alone(card: dict) -> bool:
+    """Whether a network learned from no patient; a card that names nobody is believed in what it says of that."""
+    return set(learned(card).get("trained_on", {"phantom": ()} if card.get("synthetic") else ())) == {"phantom"}
+
+
 def known_to(card: dict, cohort, subjects=None) -> set[str]:
     """Participants of the cohort (default all) from whom the network learned: what it draws of them carries KNOWN."""
     cines, people, found = cohort.cines, people_of(cohort.description["Name"]), set()

@@ -40,7 +40,7 @@ def networks(weights, root=Path()) -> dict[str, Path]:
 
 def network(weights, view: str, root=Path()) -> Path:
     """File of the segmentation network that serves a view. Raises FileNotFoundError where there is none."""
-    found = networks(weights, root)
+    found = {name: path for name, path in networks(weights, root).items() if path.with_suffix(".json").exists()}
     if view not in found:
         raise FileNotFoundError(f"no network for view {view} in {weights}; there are networks for "
                                 f"{', '.join(found) or 'none'}")
@@ -124,7 +124,9 @@ def credit(weights, notebooks=NOTEBOOKS) -> str:
 
 def _trained(cards) -> str:
     """`trained on phantoms alone`, or the data sets and how many of each a network learned from, at most."""
-    if all(card.get("synthetic") for card in cards):
+    from cmrlib.provenance import phantoms_alone
+
+    if all(map(phantoms_alone, cards)):
         return "trained on phantoms alone"
     counts = {}
     for card in cards:

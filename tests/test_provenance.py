@@ -21,6 +21,7 @@ from cmrlib.provenance import (
     learned,
     learned_from,
     people_of,
+    phantoms_alone,
     record,
     refuse_known,
     refuse_known_rows,
@@ -64,6 +65,12 @@ def test_several_sources_are_one_network():
 def test_the_same_people_under_two_names(taught, tested, same):
     card = {"licence": "", "trained_on": {taught: ["one", "two"]}}
     assert known_to(card, group(tested, "one", "three")) == ({"one"} if same else set())
+
+
+def test_whose_network_learned_from_no_patient():
+    assert phantoms_alone({"trained_on": {"phantom": ["ab"]}}) and phantoms_alone({"synthetic": True})
+    mixed = {"trained_on": {"phantom": ["ab"], "DSB2015": ["DSB1"]}, "synthetic": True}
+    assert not phantoms_alone(mixed) and not phantoms_alone({}) and not phantoms_alone({"synthetic": False})
 
 
 def test_a_hospitals_ids_are_its_own():

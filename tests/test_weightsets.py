@@ -46,6 +46,8 @@ def test_the_synthetic_set_serves_what_the_real_one_lacks(shipped):
     assert network("real", "3ch") == real / "lax.safetensors"
     with pytest.raises(FileNotFoundError, match="no network for view 3ch in synthetic; there are networks for"):
         network("synthetic", "3ch")
+    with pytest.raises(FileNotFoundError, match="no network for view sax in .*nowhere; there are networks for none"):
+        network(shipped / "nowhere", "sax")
 
 
 def test_each_notebook_has_its_own_places(shipped):

@@ -6,7 +6,7 @@ import pandas as pd
 
 from cmrlib.anatomy import VIEW_STRUCTURES
 from cmrlib.files import read_json
-from cmrlib.provenance import learned, people_of
+from cmrlib.provenance import learned, people_of, phantoms_alone
 from cmrlib.weightsets import views_served
 
 
@@ -15,7 +15,7 @@ def card_of(what: str, path) -> dict:
     the card itself where they travelled without their run)."""
     card = read_json(Path(path).with_suffix(".json"))
     return {"model": what, "weights": Path(path).stem, "learned from": learned_text(card),
-            "licence": card.get("licence", "not stated"), "synthetic": bool(card.get("synthetic", False)),
+            "licence": card.get("licence", "not stated"), "synthetic": phantoms_alone(card),
             "checked": card.get("checked") or by_whom(path)}
 
 
