@@ -18,13 +18,15 @@ NAMES = {
 COLOURS = {"lv": "#D55E00", "myo": "#009E73", "rv": "#0072B2", "la": "#CC79A7", "ra": "#E69F00"}
 """Okabe-Ito colours, told apart by colour-blind readers."""
 
-VIEWS = ("sax", "4ch", "2ch", "3ch", "lax", "unknown")
+VIEWS = ("sax", "4ch", "2ch", "3ch", "rv", "rvot", "lax", "unknown")
 
 VIEW_STRUCTURES = {
     "sax": ("lv", "myo", "rv"),
     "4ch": ("lv", "myo", "rv", "la", "ra"),
     "2ch": ("lv", "myo", "la"),
     "3ch": ("lv", "myo", "rv", "la"),
+    "rv": ("rv", "ra"),
+    "rvot": ("rv",),
     "lax": ("lv", "myo", "rv", "la", "ra"),
     "unknown": ("lv", "myo", "rv", "la", "ra"),
 }
@@ -36,6 +38,10 @@ LONG_AXIS = ("4ch", "2ch", "3ch")
 MITRAL_POINTS = {"2ch": ("anterior", "inferior"), "4ch": ("lateral", "septal")}
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
+
+
+RIGHT_HEART = ("rv", "rvot")
+"""Views of the right heart alone, at which nothing that measures the LV looks."""
 
 
 def views_of(view: str) -> tuple[str, ...]:

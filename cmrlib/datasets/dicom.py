@@ -139,11 +139,15 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, 
     return cines, refused
 
 
-def named_stacks(stacks, views: dict) -> tuple[list[tuple[Stack, str, tuple[str, ...]]], list[tuple[Frame, str]]]:
+def named_stacks(stacks, views: dict, image_of) -> tuple[
+        list[tuple[Stack, str, tuple[str, ...]]], list[tuple[Frame, str]]]:
     """(stack, view, flags) of one study, long-axis views that were repeated beside each other as cines of their own,
-    and the frames of computed stacks for which there is an original."""
+    and the frames of computed stacks for which there is an original. image_of: frame → its pixels (rows, columns)."""
+    def slices_of(stack):
+        return [np.stack([image_of(frame) for frame in row if frame is not None]) for row in stack.grid]
+
     named, left_out = [], []
-    for stack, (view, flags) in zip(stacks, name_views(stacks, views)):
+    for stack, (view, flags) in zip(stacks, name_views(stacks, views, slices_of)):
         if superseded(stack, stacks):
             left_out += [(frame, DERIVED) for frame in stack.frames]
             continue

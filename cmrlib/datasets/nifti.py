@@ -160,7 +160,12 @@ def _views(found, views):
     """(view, flags) of each; geometry counts among those whose orientation is believable."""
     stacks = [_stack(one) for one in found]
     believed = [n for n, one in enumerate(found) if not set(one.volume.flags) & set(_NAMELESS)]
-    named = dict(zip(believed, name_views([stacks[n] for n in believed], views)))
+    pixels = {id(stack): one.volume.pixels for stack, one in zip(stacks, found)}
+
+    def slices_of(stack):
+        return list(pixels[id(stack)].swapaxes(0, 1))
+
+    named = dict(zip(believed, name_views([stacks[n] for n in believed], views, slices_of)))
     for n, stack in enumerate(stacks):
         if n not in named:
             named[n] = name_views([stack], views)[0]

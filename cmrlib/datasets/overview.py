@@ -1,6 +1,7 @@
 """What is in a source before anything is converted: a row a series, cine or left out."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def _subject(label, item, views, thumbnails) -> list[dict]:
     studies = studies_of(frames)
     for number, study in enumerate(studies, 1):
         stacks, gone = assemble(study)
-        parts, computed = named_stacks(stacks, views)
+        parts, computed = named_stacks(stacks, views, partial(pixels, keep=True))
         refused |= {frame.source.mark: why for frame, why in gone + computed}
         session = str(number) if len(studies) > 1 else ""
         rows += [_row(label, session, *part, thumbnails) for part in parts]

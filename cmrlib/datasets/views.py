@@ -1,21 +1,31 @@
 """Which view a stack shows: from its geometry relative to the short-axis stack, from its description, by name.
 
-Angles: the long axis a points to the apex (left, front, down). Around it, from the anterior wall towards the septum,
-a long-axis plane cuts at about 0° (2CH), 60° (3CH), 120° (4CH); the standard planes of Cerqueira et al.,
-Circulation 2002.
+A long-axis plane of the LV holds its axis: the normal of the short-axis stack, through the place of the moving cavity.
+Planes beside it on the right cut the right heart (`rv`) or its outflow tract (`rvot`). Angles: the long axis a points
+to the apex (left, front, down). Around it, from the anterior wall towards the septum, a long-axis plane cuts at about
+0° (2CH), 60° (3CH), 120° (4CH); the standard planes of Cerqueira et al., Circulation 2002.
 """
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
 from cmrlib.anatomy import VIEWS
 from cmrlib.datasets.geometry import Stack, normal
+from cmrlib.datasets.lv_axis import lv_axis_lps
+from cmrlib.display import DISPLAYS, LARGEST_TILT_DEG
 
-_WORDS = {"4ch": r"4.?ch|four.?ch|\bhla\b", "2ch": r"2.?ch|two.?ch|\bvla\b", "3ch": r"3.?ch|three.?ch",
+_WORDS = {"rvot": r"rvot|rv.?outflow|right.ventric\w*.outflow|pulm\w*.outflow",
+          "rv": r"(?<![a-z])rv.?[234]?.?ch|rv.?(vla|lax|long)|right.heart|rv.in.?(flow|out)",
+          "4ch": r"4.?ch|four.?ch|\bhla\b", "2ch": r"2.?ch|two.?ch|\bvla\b", "3ch": r"3.?ch|three.?ch",
           "sax": r"sax|short.?ax|(?<![a-z])sa(?![a-z])", "lax": r"lax|long.?ax"}
 _APEX_LPS = np.array([0.66, -0.53, -0.53])
 """Where the apex points in most people: what tells a short-axis stack from an axial or coronal one."""
+_RIGHT_LPS = np.array([-1.0, 0.0, 0.0])
+FARTHEST_MM = 15.0
+"""As far as a plane that shows the LV may pass its axis, in the median of the slices: scouts and breath-holds move
+planes by some mm; planes of the right heart pass it by 25 mm and more."""
 
 
 def view_in(text: str) -> str:
@@ -30,15 +40,30 @@ def check_views(label: str, views: dict):
         raise ValueError(f"sub-{label}: unknown views {strange} in the option `views`; known are {', '.join(VIEWS)}")
 
 
-def name_views(stacks: list[Stack], views: dict) -> list[tuple[str, tuple[str, ...]]]:
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """The LV's axis. direction: unit vector (LPS) to the apex. points: (n, 3) LPS mm on it, None where unknown."""
+
+    direction: np.ndarray
+    points: np.ndarray | None
+
+
+def name_views(stacks: list[Stack], views: dict, slices_of=None) -> list[tuple[str, tuple[str, ...]]]:
     """(view, flags) of every stack of one study.
 
     views: {series description or folder name: view}, the user's word. Else geometry where there is a short-axis
     stack (flagged where the description says otherwise), else the description, else the innermost folder's name; where
-    these two name different views it is unknown.
+    these two name different views, or where the plane is impossible for the view, it is unknown. slices_of: stack → its
+    pixels, (frames, rows, columns) a slice; asked for the short-axis stack, whose moving cavity says where the LV lies.
     """
     short_axis = next((s for s in stacks if _is_short_axis(s)), None)
-    return [_name(stack, short_axis, {key.lower(): view for key, view in views.items()}) for stack in stacks]
+    axis = None
+    if short_axis:
+        direction = normal(short_axis.first.orientation)
+        direction = direction if direction @ _APEX_LPS > 0 else -direction
+        alone = len(stacks) == 1 or slices_of is None
+        axis = _Axis(direction, None if alone else lv_axis_lps(short_axis.affine, slices_of(short_axis)))
+    return [_name(stack, axis, {key.lower(): view for key, view in views.items()}) for stack in stacks]
 
 
 def repeated_beside(stack: Stack, view: str) -> bool:
@@ -52,22 +77,26 @@ def repeated_beside(stack: Stack, view: str) -> bool:
     return len(stack.grid) == 2 or sum(map(len, series)) == len(set().union(*series))
 
 
-def _name(stack, short_axis, views):
+def _name(stack, axis, views):
     first = stack.first
     *_, innermost = ["", *first.folder.split("/")]
     for name in (first.description, *reversed(first.folder.split("/"))):
         if name.lower() in views:
             return views[name.lower()], ("view_as_named",)
-    told, seen = view_in(first.description), _seen(stack, short_axis) if short_axis else ""
+    told = view_in(first.description)
+    seen = _seen(stack, axis, told) if axis else ""
     if seen:
         agree = not told or told == seen or (told == "lax" and seen != "sax")
         return seen, () if agree else ("view_disagrees_with_description",)
+    if axis and axis.points is not None and told in DISPLAYS and told != "sax" and _beside(stack, axis):
+        return "unknown", ("plane_misses_lv",)
     named = view_in(innermost)
     if told and named and told != named and "lax" not in (told, named):  # nothing tells which of the two is wrong
         return "unknown", ("view_disagrees_with_description",)
-    if told:
-        return told, ("view_from_description",)
-    return (named, ("view_from_folder_name",)) if named else ("unknown", ("view_unknown",))
+    said, by = (told, "view_from_description") if told else (named, "view_from_folder_name")
+    if not said:
+        return "unknown", ("view_unknown",)
+    return (said, (by,)) if _possible(stack, said) else ("unknown", ("view_disagrees_with_geometry",))
 
 
 def _is_short_axis(stack) -> bool:
@@ -76,18 +105,46 @@ def _is_short_axis(stack) -> bool:
     return len(stack.grid) >= 3 and ((across and len(stack.grid) >= 5) or view_in(stack.first.description) == "sax")
 
 
-def _seen(stack, short_axis) -> str:
-    """View of a stack by its angle to the short-axis stack and around the long axis; empty where it is neither."""
-    axis = normal(short_axis.first.orientation)
-    axis = axis if axis @ _APEX_LPS > 0 else -axis
+def _possible(stack, view) -> bool:
+    """Whether a plane may be of a view, by how far it leans from the usual one; nominal directions say nothing."""
+    directions = np.asarray(stack.first.orientation, float)
+    if view not in DISPLAYS or abs(directions).max(1).min() > 0.9999:
+        return True
+    usual = np.cross(*DISPLAYS[view]) * [-1, -1, 1]
+    usual = usual / np.linalg.norm(usual)
+    return abs(normal(directions) @ usual) > np.cos(np.deg2rad(LARGEST_TILT_DEG))
+
+
+def _seen(stack, axis, told="") -> str:
+    """View of a stack by its angle to the short-axis stack, its distance from the LV's axis and the angle around it;
+    empty where geometry does not tell. Planes of the right heart that lie alike are told apart by their description."""
     across = normal(stack.first.orientation)
-    tilt = np.rad2deg(np.arccos(min(1.0, abs(across @ axis))))
+    tilt = np.rad2deg(np.arccos(min(1.0, abs(across @ axis.direction))))
     if tilt < 20:
         return "sax"
     if tilt < 60:
         return ""
     up = np.array([0.0, 0.0, 1.0])
-    anterior = up - (up @ axis) * axis
-    cut = np.cross(axis, across)
-    around = np.rad2deg(np.arctan2(cut @ np.cross(axis, anterior), cut @ anterior)) % 180
-    return "3ch" if 30 <= around < 85 else "4ch" if 85 <= around < 150 else "2ch"
+    anterior = up - (up @ axis.direction) * axis.direction
+    cut = np.cross(axis.direction, across)
+    around = np.rad2deg(np.arctan2(cut @ np.cross(axis.direction, anterior), cut @ anterior)) % 180
+    view = "3ch" if 30 <= around < 85 else "4ch" if 85 <= around < 150 else "2ch"
+    if axis.points is None:
+        return told if told in ("rv", "rvot") else view
+    if not _beside(stack, axis):
+        return view
+    if (axis.points.mean(0) - _place(stack)) @ across * (across @ _RIGHT_LPS) > 0:
+        return ""  # on the left of the LV: neither ventricle
+    sagittal = abs(across @ _RIGHT_LPS) > np.cos(np.deg2rad(30))
+    return told if told in ("rv", "rvot") else "rvot" if sagittal else "rv"
+
+
+def _beside(stack, axis) -> bool:
+    """Whether a plane passes the LV's axis at a distance."""
+    away = (axis.points - _place(stack)) @ normal(stack.first.orientation)
+    return float(np.median(np.abs(away))) > FARTHEST_MM
+
+
+def _place(stack) -> np.ndarray:
+    """A point of the (first) plane, LPS mm."""
+    return np.median([frame.position for frame in next(filter(any, stack.grid)) if frame is not None], axis=0)
