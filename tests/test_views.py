@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmrlib.datasets import dicom, sample
+from cmrlib.datasets import dicom, inspect, sample
 from cmrlib.datasets.geometry import Stack
 from cmrlib.datasets.lv_axis import lv_axis_lps, lv_centre
 from cmrlib.datasets.order import Frame
@@ -51,6 +51,13 @@ def test_every_plane_of_the_examination_has_its_own_name(study):
 @real
 def test_descriptions_are_not_needed(study):
     assert sorted(view for _, view, _ in named(study, described=False)) == sorted([*SERIES.values(), "sax"])
+
+
+@real
+def test_reader_and_overview_say_the_same(study):
+    cines, series = dicom.read("a", study).cines, inspect(study)
+    assert sorted(cine.view for cine in cines) == sorted(series.loc[series["content"] == "cine", "view"])
+    assert sorted(cine.view for cine in cines) == sorted([*SERIES.values(), "sax"])
 
 
 def test_the_sample_keeps_its_names():

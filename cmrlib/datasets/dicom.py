@@ -125,7 +125,7 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, 
     refused, named = [], []
     for study in studies_of(frames):
         stacks, images = decoded_stacks(study, min_frames, refused)
-        parts, left_out = named_stacks(stacks, views)
+        parts, left_out = named_stacks(stacks, views, images.__getitem__)
         left_out += [(frame, why) for one in parts if (why := no_stack(*one)) for frame in one[0].frames]
         parts = [one for one in parts if not no_stack(*one)]
         refused += [(frame.source.mark, why) for frame, why in left_out]

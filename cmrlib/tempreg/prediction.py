@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cmrlib.anatomy import RIGHT_HEART
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Observer, missing_pictures
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -124,7 +125,7 @@ def find_frames(cohort, finder: FrameFinder, folder=None, subjects=None, views=N
     the cine).
     Raises ValueError where there is no such cine.
     """
-    wanted = cohort.cines[cohort.cines["frames"] >= FEWEST_FRAMES]
+    wanted = cohort.cines[(cohort.cines["frames"] >= FEWEST_FRAMES) & ~cohort.cines["view"].isin(RIGHT_HEART)]
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(list(subjects))]
     wanted = wanted if views is None else wanted[wanted["view"].isin(list(views))]
     if wanted.empty:
