@@ -109,7 +109,7 @@ def credit(weights, notebooks=NOTEBOOKS) -> str:
         cards, names = [], []
         for notebook in notebooks:
             files = {name: path for path in sorted((folder / notebook / "weights").glob("*.safetensors"))
-                     for name in (views_served(path) if notebook == NOTEBOOKS[0] else [notebook])}
+                     for name in (views_served(path) if notebook == NOTEBOOKS[0] else [notebook]) if name != "lax"}
             new = [name for name in files if name not in served]
             served |= dict.fromkeys(new)
             names += new
@@ -123,17 +123,17 @@ def credit(weights, notebooks=NOTEBOOKS) -> str:
 
 
 def _trained(cards) -> str:
-    """`trained on phantoms alone`, or the data sets and how many of each a network learned from, at most."""
-    from cmrlib.provenance import phantoms_alone
+    """`trained on phantoms alone`, or the data sets, with the number of subjects where their ids are listed."""
+    from cmrlib.provenance import joined, people_of, phantoms_alone
 
     if all(map(phantoms_alone, cards)):
         return "trained on phantoms alone"
-    counts = {}
-    for card in cards:
-        for name, known in card.get("trained_on", {}).items():
-            counts[name] = max(counts.get(name, 0), len(known))
-    return f"trained on {', '.join(f'{name} ({n})' for name, n in counts.items()) or 'what no card states'}"
+    known = joined(*cards).get("trained_on", {"what no card states": ()})
+    return "trained on " + ", ".join(f"{name} ({len(who)} subjects)" if people_of(name) else name
+                                     for name, who in known.items())
 
 
 def _licence(cards) -> str:
-    return "; ".join(dict.fromkeys(card.get("licence", "not stated") for card in cards))
+    """The terms of each data set, without what is to be cited: LICENSE.md has it."""
+    parts = [part.split(";")[0] for card in cards for part in card.get("licence", "not stated").split(" · ")]
+    return " · ".join(dict.fromkeys(parts))

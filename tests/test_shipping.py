@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from cmrlib.provenance import phantoms_alone
+from cmrlib.files import read_tsv
+from cmrlib.provenance import people_of, phantoms_alone
 from cmrlib.runs import __main__, shipping
 from cmrlib.runs.shipping import SHIPMENTS, Shipment, needed, ready, ship
+from cmrlib.splits import committed_list
 from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
 from cmrlib.weightsets import SETS, SHIPPED, card_beside, networks
 
@@ -144,6 +146,17 @@ def test_a_shipped_set_keeps_to_its_budget_and_says_its_terms(name):
         assert all(set(card["trained_on"]) == {"phantom"} and card["synthetic"] for card in cards)
     else:
         assert not any(phantoms_alone(card) or card["synthetic"] for card in cards)
+
+
+@pytest.mark.parametrize("path", sorted((SHIPPED / "real").rglob("*.safetensors")), ids=lambda path: path.stem)
+def test_shipped_networks_never_saw_the_committed_test_subjects(path):
+    """But for ACDC's, whose hundred patients all train; folds of the same recipe test it."""
+    for name, known in card_beside(path)["trained_on"].items():
+        if people_of(name) in ("Sunnybrook", "DSB2015"):
+            listed = read_tsv(committed_list(people_of(name).lower()))
+            assert not set(listed.loc[listed["split"] == "test", "participant_id"]) & set(known)
+            assert set(known) <= set(listed["participant_id"])
+    assert any(people_of(name) for name in card_beside(path)["trained_on"])
 
 
 def test_both_sets_serve_what_the_other_commands_need():

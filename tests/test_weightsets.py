@@ -89,7 +89,21 @@ def test_one_line_says_whose_hearts_and_which_terms(shipped):
     assert "real has none yet; 2ch, 4ch, sax of synthetic, trained on phantoms alone, licence phantom: Apache" in line
     put(shipped / "real" / "01_segmentation" / "weights", "sax", ACDC, "sax")
     line = credit("real")
-    assert "sax of real, trained on ACDC (2), licence ACDC: CC BY-NC-SA 4.0" in line and "\n" not in line
+    assert "sax of real, trained on ACDC (2 subjects), licence ACDC: CC BY-NC-SA 4.0" in line and "\n" not in line
     assert "2ch, 4ch, 03_tempreg of synthetic, trained on phantoms alone" in line
     assert "real" not in credit("synthetic").replace(str(shipped), "")
     assert credit("runs/acdc") == ""
+
+
+def test_one_line_counts_each_source_once(shipped):
+    """Networks that share phantoms and differ in patients: each data set and its terms stand there once."""
+    more = {"licence": "phantom: Apache-2.0 · DSB2015: research only; Kaggle", "trained_on": {
+        "phantom": ["ab"], "DSB2015": ["DSB1", "DSB2", "DSB3"]}}
+    both = {"licence": f"phantom: Apache-2.0 · {ACDC['licence']}; cite Bernard", "trained_on": ACDC["trained_on"] | {
+        "phantom": ["cd"]}}
+    for view, card in (("lax", more), ("sax", both)):
+        put(shipped / "real" / "01_segmentation" / "weights", view, card, view)
+    line = credit("real", ["01_segmentation"])
+    assert "4ch, 2ch, 3ch, sax of real, trained on phantom, DSB2015 (3 subjects), ACDC (2 subjects), licence" in line
+    assert "licence phantom: Apache-2.0 · DSB2015: research only · ACDC: CC BY-NC-SA 4.0, see" in line
+    assert "synthetic" not in line  # it serves no view that is left
