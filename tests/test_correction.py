@@ -32,9 +32,11 @@ def laid(hearts, tmp_path):
 
 
 def cut(hearts):
-    """The truth without the LV cavity of one slice, which is what the reader corrects; (mask, slice)."""
+    """The truth without the LV cavity of its basal slice, which is what the reader corrects; (mask, slice). A hole in
+    the middle would make the volume n/a."""
     mask = np.array(hearts.observer("truth").mask(CINE).mask)
-    k = int((mask == STRUCTURES["lv"]).sum((0, 2, 3)).argmax())
+    ed = hearts.cine(CINE).ed
+    k = int((mask[ed] == STRUCTURES["lv"]).any((1, 2)).argmax())
     mask[:, k][mask[:, k] == STRUCTURES["lv"]] = 0
     return mask, k
 
