@@ -98,6 +98,6 @@ def test_each_network_comes_from_the_first_folder_that_has_it(runs, tmp_path):
     mine.mkdir(parents=True)
     (mine / "own.safetensors").write_bytes(b"")
     homes = homes_of([tmp_path, runs])
-    assert homes["06_sslhf"] == tmp_path and homes["05_cussp"] == runs and homes["04_mvnet"] is None
+    assert homes["06_sslhf"] == [tmp_path, runs] and homes["05_cussp"] == [runs] and homes["04_mvnet"] == []
     with pytest.raises(FileNotFoundError, match="no folder of weights: .*nowhere"):
         homes_of([runs, tmp_path / "nowhere"])

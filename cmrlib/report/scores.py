@@ -28,17 +28,18 @@ TABLES = {"05_cussp": ("table_2", "model", "auc"), "06_sslhf": ("tables_1_to_3",
 def judge(cohort, homes: dict) -> tuple[list[dict], list[str], list[dict]]:
     """(scores, what is missing, cards) of the notebooks 05, 06 and 08 whose weights are there.
 
-    homes: notebook → the folder of runs that has weights of it, or None. A score is a row: name, value, unit,
-    threshold, checked (how good it was on hearts it had not seen), reason (why there is no value).
+    homes: notebook → the folders of runs that have weights of it (`homes_of`), of which the first is used. A score is a
+    row: name, value, unit, threshold, checked (how good it was on hearts it had not seen), reason (why there is no
+    value).
     """
     scores, missing, cards = [], [], []
     for notebook, what in (("05_cussp", "score of mitral regurgitation (CUSSP)"), ("06_sslhf", "score of the kind of "
                            "heart failure (SSLHF)"), ("08_heartmae_predict", "predictions from features (HeartMAE)")):
-        if homes.get(notebook) is None:
+        if not homes.get(notebook):
             missing.append(f"{what}: not computed, no weights")
             continue
         step = _predicted if notebook == "08_heartmae_predict" else _classified
-        rows, path = step(cohort, Path(homes[notebook]) / notebook)
+        rows, path = step(cohort, Path(homes[notebook][0]) / notebook)
         scores, cards = scores + rows, [*cards, card_of(what, path)]
     return scores, missing, cards
 

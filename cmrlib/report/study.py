@@ -77,7 +77,7 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     for name, step in steps.items():
         made, why, cards = step(cohort, folder, [home / name / "weights" for home in homes[name]])
         found, missing, models = [*found, made], [*missing, *why], [*models, *cards]
-    scores, why, cards = judge(cohort, {name: next(iter(found), None) for name, found in homes.items()})
+    scores, why, cards = judge(cohort, homes)
     missing, models = [*left_out, *missing, *why], [*models, *cards]
     masks, frames, (motion, valve) = found
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
