@@ -12,12 +12,15 @@ from typer.testing import CliRunner
 from cmrlib.anatomy import VIEW_STRUCTURES
 from cmrlib.cli import app
 from cmrlib.cohort import Annotation, Cohort
+from cmrlib.datasets import ingest
 from cmrlib.heartmae import Design, MaskedAutoencoder, save_model
 from cmrlib.heartmae import Preprocessing as ClipPreprocessing
 from cmrlib.measures import features, volumes
 from cmrlib.measures.features import single_frames
 from cmrlib.measures.studies import only_phase
 from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+
+LABELS = {"lv": 1, "myo": 2, "rv": 3}
 
 
 def cmr(*words, code=0):
@@ -40,7 +43,7 @@ def place(cohort, tmp_path_factory):
                          folder / f"{name}{end}.nii.gz")
     for kind in ("ed", "plain"):
         cmr("ingest", "nifti", place / "src" / kind, place / kind, "--workers", 1,
-            *(word for code in ("lv=1", "myo=2", "rv=3") for word in ("--label", code)))
+            *(word for name, code in LABELS.items() for word in ("--label", f"{name}={code}")))
     torch.manual_seed(0)
     segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), VIEW_STRUCTURES["sax"], "fp32")
     segmenter.model.head.bias.data[1] = 20  # it sees an LV everywhere
@@ -62,6 +65,16 @@ def test_volumes_are_edv_where_the_file_says_ed(place, cohort):
     assert (table["ed_frame"] == 0).all() and table["es_frame"].isna().all()
     assert all({"es_unknown", "single_frame"} <= set(flags.split(";")) for flags in table["flags"])
     assert single_frames(Cohort.open(place / "ed"), "manual").empty
+
+
+def test_end_systole_alone_has_no_mass(place, cohort):
+    hearts = ingest("nifti", place / "src" / "plain", place / "es", 1, False, phase="es", labels=LABELS)
+    table = features(hearts, "manual").set_index("participant_id")
+    np.testing.assert_allclose(table["lvesv_ml"], features(cohort, "truth").set_index("participant_id")["lvedv_ml"],
+                               rtol=1e-5)
+    assert table[["lvedv_ml", "lvm_g", "lvef_pct"]].isna().all(axis=None)
+    assert not [flag for flags in table["flags"] for flag in flags.split(";") if flag.startswith(("es_", "ed_"))
+                and "myo_open" not in flag and flag != "ed_unknown"]
 
 
 def test_a_frame_of_no_known_phase_has_volumes_but_no_edv(place, cohort):

@@ -138,7 +138,8 @@ def _one_phase(phase, frame, volume):
 def _one_phase_flags(phase, frame, cine, annotation, volume, conventions):
     """What the other phase is missing for, and the flags of this one's slices."""
     found = quality_flags(cine, annotation, frame, frame, volume, conventions)
-    return [f"{'es' if phase == 'ed' else 'ed'}_unknown", *(one for one in found if one.startswith((phase, "heart_")))]
+    own = [flag for flag in found if flag.startswith((f"{phase}_", "heart_")) and not flag.endswith("_of_cycle")]
+    return [f"{'es' if phase == 'ed' else 'ed'}_unknown", *own]
 
 
 def _phases(cine, annotation, lv, phases):
