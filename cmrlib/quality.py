@@ -27,6 +27,7 @@ import numpy as np
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import missing_pictures
+from cmrlib.display import displayed
 
 SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.06, 1.5, 0.28, 6.0, 0.1
 """Where flags begin: mm, share of the cycle, mean steps between frames, (blood - muscle) / (blood + muscle), times the
@@ -75,7 +76,8 @@ def flagged(cines: list[Cine]) -> list[Cine]:
             rates.setdefault(cine.session, []).append(float(np.nanmedian(cine.rr_ms)))
     apart = {session for session, rr in rates.items() if max(rr) > (1 + RR_SHARE) * min(rr)}
     return [replace(cine, flags=tuple(dict.fromkeys((  # a reader may have seen one of them too
-        *cine.flags, *coverage_flags(np.arange(cine.slices) * _slice_mm(cine), cine.view), *quality_flags(cine),
+        *cine.flags, *coverage_flags(np.arange(cine.slices) * _slice_mm(cine), cine.view),
+        *quality_flags(displayed(cine)[0]),  # what is sampled must not depend on the order of the file
         *["rr_differs_between_series"] * (cine.session in apart))))) for cine in cines]
 
 
