@@ -261,7 +261,7 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
     over all frames), seconds, flags (what was corrected, `unlike_training` where the cine looks like none that the
     network learned from, and `KNOWN` where it learned from this very subject).
     """
-    segmenters = {view: one for one in segmenters.values() for view in one.views} | segmenters
+    segmenters = {view: one for key, one in segmenters.items() for view in views_of(key)} | segmenters
     wanted = cohort.cines[cohort.cines["view"].isin(list(segmenters))]
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(list(subjects))]
     looked = cohort.observer(reference) if reference and not whole_cycle else None
