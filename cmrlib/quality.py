@@ -76,13 +76,11 @@ def flagged(cines: list[Cine]) -> list[Cine]:
             rates.setdefault(cine.session, []).append(float(np.nanmedian(cine.rr_ms)))
     apart = {session for session, rr in rates.items() if max(rr) > (1 + RR_SHARE) * min(rr)}
     return [replace(cine, flags=tuple(dict.fromkeys((  # a reader may have seen one of them too
-        *cine.flags, *coverage_flags(np.arange(cine.slices) * _slice_mm(cine), cine.view),
+        # slices count as far apart where it is unknown how far: their number alone matters then
+        *cine.flags, *coverage_flags(np.arange(cine.slices) * (
+            cine.spacing_mm[0] if cine.spacing_known else SHORTEST_MM), cine.view),
         *quality_flags(displayed(cine)[0]),  # what is sampled must not depend on the order of the file
         *["rr_differs_between_series"] * (cine.session in apart))))) for cine in cines]
-
-
-def _slice_mm(cine):  # far apart where it is unknown how far: their number alone counts
-    return cine.spacing_mm[0] if cine.spacing_known else SHORTEST_MM
 
 
 # --- where the heart is ----------------------------------------------------------------------------------------------
