@@ -1,7 +1,7 @@
 """Whether a heart looks like those that a network was trained on: grey values, sharpness, contrast near the heart.
 
-    card["appearance"] = training_appearance(cohort, view, subjects)    # where weights are saved
-    appearance_flags(cine, card.get("appearance"))                       # ("unlike_training",) or ()
+    card["appearance"] = training_appearance([(cohort, subjects)], view)    # where weights are saved
+    appearance_flags(cine, card["appearance"])                               # ("unlike_training",) or ()
 
 A network may fail on a look it never saw, and fail confidently. The flag says: look at these outlines. Numbers and
 limit are ours; benchmarks/quality.py prints how many hearts of the same and of other scanners get it.
@@ -55,17 +55,23 @@ def appearance_reference(cines) -> dict:
         "limit": float(apart.mean() + 3 * apart.std(ddof=1)), "n": len(seen)}
 
 
-def training_appearance(cohort: Cohort, view: str, subjects) -> dict | None:
-    """Reference of the cines of a view (lax: all long-axis views) that these subjects have, at most MOST spread over
-    them; None below FEWEST."""
-    rows = cohort.cines[cohort.cines["view"].isin(views_of(view)) & cohort.cines["participant_id"].isin(list(subjects))]
-    names = rows["cine"].to_numpy()[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int)]
-    return appearance_reference(map(cohort.cine, names)) if len(names) >= FEWEST else None
+def training_appearance(sources, view: str) -> list[dict]:
+    """References of the cines of a view (lax: all long-axis views) that a network learned from: one a cohort of
+    `sources` (cohort, its subjects), of at most MOST cines spread over them, none of fewer than FEWEST."""
+    references = []
+    for cohort, subjects in sources:
+        known = cohort.cines["view"].isin(views_of(view)) & cohort.cines["participant_id"].isin(list(subjects))
+        names = cohort.cines.loc[known, "cine"].to_numpy()
+        names = names[np.linspace(0, len(names) - 1, min(MOST, len(names))).round().astype(int)]
+        if len(names) >= FEWEST:
+            references.append(appearance_reference(map(cohort.cine, names)))
+    return references
 
 
-def appearance_flags(cine: Cine, reference: dict | None) -> tuple[str, ...]:
-    """`unlike_training` where a cine is farther from the reference than its limit; nothing without a reference."""
-    return (UNLIKE,) if reference and appearance_distance(cine, reference) > reference["limit"] else ()
+def appearance_flags(cine: Cine, references: list[dict]) -> tuple[str, ...]:
+    """`unlike_training` where a cine is farther from each reference than its limit; nothing without a reference."""
+    apart = [appearance_distance(cine, one) > one["limit"] for one in references]
+    return (UNLIKE,) if apart and all(apart) else ()
 
 
 def appearance_distance(cine: Cine, reference: dict) -> float:

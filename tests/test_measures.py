@@ -434,6 +434,33 @@ def test_open_wall_is_noticed():
     assert "myo_open:frames=1,slices=1" in m.clean_mask(mask)[1]
 
 
+def four_chambers() -> np.ndarray:
+    """(1, 60, 60): a cavity between septum and free wall, which meet at no apex, and an atrium below it."""
+    mask = np.zeros((1, 60, 60), np.uint8)
+    mask[0, 10:40, 20:40], mask[0, 8:40, 14:20], mask[0, 8:40, 40:46] = 1, 2, 2
+    mask[0, 8:10, 20:29], mask[0, 8:10, 31:40], mask[0, 40:55, 18:42] = 2, 2, 4
+    return mask
+
+
+def test_septum_and_free_wall_of_a_long_axis_plane_both_stay():
+    mask = four_chambers()
+    stray = mask.copy()
+    stray[0, 5:7, 47:51] = 2  # near the wall, but nowhere at the cavity
+    cleaned, flags = m.clean_mask(stray, view="4ch")
+    assert (cleaned == mask).all() and "myo_island_removed:frames=1,slices=1,voxels=8" in flags
+    assert not any(flag.startswith("myo_open") for flag in flags)  # two pixels of a hundred lie bare
+
+
+@pytest.mark.parametrize("view, gone, found", [
+    ("4ch", (slice(32, 40), slice(40, 46)), False), ("4ch", (slice(8, 40), slice(40, 46)), True),
+    ("2ch", (slice(8, 40), slice(40, 46)), True), ("3ch", (slice(8, 30), slice(40, 46)), False),
+    ("3ch", (slice(8, 40), slice(30, 46)), True)])
+def test_a_cavity_that_lies_bare_in_a_long_axis_plane_is_noticed(view, gone, found):
+    mask = four_chambers()
+    mask[(0, *gone)] = np.where(mask[(0, *gone)] == 2, 0, mask[(0, *gone)])
+    assert any(flag.startswith("myo_open") for flag in m.clean_mask(mask, view=view)[1]) == found
+
+
 def test_quality_flags():
     masks = np.stack([heart()] * 10)
     masks[9] = heart(0.6)

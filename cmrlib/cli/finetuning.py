@@ -164,7 +164,7 @@ def _train_on_all(cohort, observer, weights, splits, out, recipe):
     print(f"{view}: the weights to keep", flush=True)
     split = splits[splits["fold"] == 0].set_index("participant_id")["split"].replace("test", "train")
     tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-all.pt", recipe)
-    tuned.appearance = training_appearance(cohort, view, split.index[split == "train"])
+    tuned.appearance = training_appearance([(cohort, split.index[split == "train"])], view)
     tuned.learned = joined(weights.card, learned_from(cohort, split.index, view))
     start = {key: weights.card.get(key) for key in ("cohort", "cohort_digest", "seed", "epochs")}
     tuned.save(out / "weights" / view, cohort=cohort.description["Name"], synthetic=cohort.synthetic,

@@ -14,9 +14,12 @@ from cmrlib.measures.volumes import base_is_first, ring_fraction
 _OPEN_RING = 0.8
 """Below this share of its border the cavity of a slice is not surrounded; basal slices may be half open."""
 
+_OPEN_LONG_AXIS = {"4ch": 0.9, "2ch": 0.9, "3ch": 0.7}
+"""The same where myocardium or left atrium border the cavity; in 3CH the aorta, which has no label, does too."""
 
 _REACH_PX = 3
 _REACH = np.ones((2 * _REACH_PX + 1, 2 * _REACH_PX + 1), np.uint8)
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 class _Notes:
@@ -46,13 +49,14 @@ class _Notes:
         return [f"{name}:" + ",".join(f"{k}={v}" for k, v in counts.items()) for name, counts in self.counts.items()]
 
 
-def clean_mask(mask, keep_fraction: float = 0.25) -> tuple[np.ndarray, list[str]]:
+def clean_mask(mask, keep_fraction: float = 0.25, view: str = "sax") -> tuple[np.ndarray, list[str]]:
     """Corrected copy of a label map (slices, rows, columns) or (frames, slices, rows, columns), and flags.
 
     Per structure (cavity and wall of the LV together): 3-D components below `keep_fraction` of the largest
     are removed (a larger second one is a gap in the stack, kept and flagged `…_in_parts`), then all but the
-    largest component of each slice; holes are filled, those between cavity and wall with myocardium. Then
-    `myo_open` counts slices whose cavity lies bare (no correction). Flags read
+    largest component of each slice, of the myocardium all that do not touch the cavity either; holes are filled, those between cavity and wall with myocardium. Then
+    `myo_open` counts slices whose cavity lies bare (no correction); in 4CH, 2CH and 3CH that is a cavity of which
+    more than the base lies on neither myocardium nor left atrium. Flags read
     `lv_island_removed:frames=1,slices=2,voxels=37`.
     """
     mask = np.array(mask)
@@ -63,11 +67,11 @@ def clean_mask(mask, keep_fraction: float = 0.25) -> tuple[np.ndarray, list[str]
         )
     notes = _Notes()
     for frame in mask if mask.ndim == 4 else mask[None]:
-        _clean_frame(frame, keep_fraction, notes)
+        _clean_frame(frame, keep_fraction, view, notes)
     return mask, notes.flags()
 
 
-def _clean_frame(frame, keep_fraction, notes):
+def _clean_frame(frame, keep_fraction, view, notes):
     """Correct one frame in place, inside the box that holds its structures."""
     present = [s for s, code in STRUCTURES.items() if (frame == code).any()]
     if not present:
@@ -89,7 +93,7 @@ def _clean_frame(frame, keep_fraction, notes):
         _fill(box, ("lv", "myo"), "myo", notes)
     notes.settle(box != before)
     if {"lv", "myo"} <= set(present):
-        bare = open_slices(box) if len(box) > 1 else []
+        bare = open_slices(frame, view) if len(box) > 1 or view in _OPEN_LONG_AXIS else []
         if bare:
             notes.note("myo_open", slices=len(bare))
 
@@ -116,13 +120,18 @@ def _remove_far(box, structures, keep_fraction, notes):
 
 
 def _remove_islands(box, structure, notes):
-    """Keep the largest component of each slice."""
+    """Keep the largest component of each slice, and of the myocardium every one that touches the cavity: in a long-axis
+    plane a thin apex leaves septum and free wall apart, at the base of a stack the outflow tract opens the ring."""
     region = box == STRUCTURES[structure]
     islands = np.zeros_like(region)
     for k in np.flatnonzero(region.any(axis=(1, 2))):
         n, labels, stats, _ = cv2.connectedComponentsWithStats(region[k].astype(np.uint8), connectivity=8)
         if n > 2:
-            islands[k] = region[k] & (labels != 1 + stats[1:, cv2.CC_STAT_AREA].argmax())
+            kept = [1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
+            if structure == "myo":
+                cavity = (box[k] == STRUCTURES["lv"]).astype(np.uint8)
+                kept += list(np.unique(labels[(cv2.dilate(cavity, _NEIGHBOURS) > 0) & region[k]]))
+            islands[k] = region[k] & ~np.isin(labels, kept)
     box[islands] = BACKGROUND
     notes.add(f"{structure}_island_removed", islands)
 
@@ -147,12 +156,15 @@ def _fill(box, structures, structure, notes):
     notes.add(f"{structure}_hole_filled", holes)
 
 
-def open_slices(mask) -> list[int]:
+def open_slices(mask, view: str = "sax") -> list[int]:
     """Slices of a stack (slices, rows, columns) whose LV cavity myocardium does not surround.
 
-    The most basal slice with LV may be half open (the outflow tract), all others at most a fifth.
+    The most basal slice with LV may be half open (the outflow tract), all others at most a fifth. In a long-axis plane
+    the left atrium surrounds too, and a tenth may be open; in 3CH three tenths (the aorta).
     """
     slices = [k for k, image in enumerate(mask) if (image == STRUCTURES["lv"]).any()]
+    if view in _OPEN_LONG_AXIS:
+        return [k for k in slices if ring_fraction(mask[k], ("myo", "la")) < _OPEN_LONG_AXIS[view]]
     if not slices:
         return []
     basal = slices[0] if base_is_first(mask) else slices[-1]

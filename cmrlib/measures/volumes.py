@@ -98,12 +98,14 @@ def base_is_first(mask) -> bool:
     return bool(np.average(slices, weights=area[slices]) <= slices.mean())
 
 
-def ring_fraction(mask2d) -> float:
-    """Share of the LV cavity's border, as far as it was seen, that is myocardium; NaN without cavity."""
+def ring_fraction(mask2d, structures=("myo",)) -> float:
+    """Share of the LV cavity's border, as far as it was seen, that is myocardium or another of these structures; NaN
+    without cavity."""
     cavity = (mask2d == STRUCTURES["lv"]).astype(np.uint8)
     around = cv2.dilate(cavity, np.ones((3, 3), np.uint8)) > cavity
     around &= mask2d != NOT_ANNOTATED
-    return float((mask2d[around] == STRUCTURES["myo"]).mean()) if around.any() else float("nan")
+    wanted = [STRUCTURES[name] for name in structures]
+    return float(np.isin(mask2d[around], wanted).mean()) if around.any() else float("nan")
 
 
 def apply_papillary(mask) -> np.ndarray:

@@ -59,13 +59,13 @@ class _Look:
 class Segmenter:
     """A trained network with its preprocessing: cine in, mask and confidence out; no mask says where the heart is.
 
-    appearance: what the hearts looked like that it learned from (`cmrlib.appearance`), None where nobody recorded it.
+    appearance: what the hearts looked like that it learned from (`cmrlib.appearance`), empty where nobody recorded it.
     learned: from whom it learned and on which terms (`cmrlib.provenance`), empty where nobody recorded it.
     """
 
     def __init__(self, model: TernausNet | Ensemble, preprocessing: Preprocessing, structures, precision: str = "bf16",
-                 appearance: dict | None = None):
-        self.appearance, self.learned = appearance, {}
+                 appearance=()):
+        self.appearance, self.learned = list(appearance), {}
         self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
         self.preprocessing, self.structures, self.precision = preprocessing, tuple(structures), precision
         self.codes = np.array([0, *codes(structures)], np.uint8)
@@ -82,8 +82,9 @@ class Segmenter:
     @classmethod
     def load(cls, path, precision: str = "bf16") -> "Segmenter":
         model, card = load_weights(path, build)
+        seen = card.get("appearance", ())
         loaded = cls(model, Preprocessing(**card["preprocessing"]), card["architecture"]["structures"], precision,
-                     card.get("appearance"))
+                     [seen] if isinstance(seen, dict) else seen)  # a single one in cards of before
         loaded.learned = learned(card)
         return loaded
 
@@ -102,7 +103,7 @@ class Segmenter:
     def save(self, path, **card):
         architecture = architecture_of(self.model, self.structures)
         own = {"architecture": architecture, "preprocessing": asdict(self.preprocessing)}
-        own |= self.learned | ({"appearance": self.appearance} if self.appearance else {})
+        own |= self.learned | {"appearance": self.appearance}
         save_weights(self.model, path, own | card)
 
     def predict(self, cine: Cine, frames=None, copies: int = 3, clean: bool = True):
@@ -129,7 +130,7 @@ class Segmenter:
             return mask, confidence, []
         shown, by = displayed(cine)
         segmented, confidence[frames], searched = self._segment(shown, frames, copies_of(copies))
-        cleaned, flags = clean_mask(segmented) if clean else (segmented, [])
+        cleaned, flags = clean_mask(segmented, view=cine.view) if clean else (segmented, [])
         mask[frames] = by.back(cleaned)
         mask[missing.T], confidence[missing.any(0)] = NOT_ANNOTATED, np.nan
         return mask, confidence, [*flags, *searched]
@@ -279,7 +280,9 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
         seen = [t for t in frames if (mask[t] != NOT_ANNOTATED).any()]
         strange = appearance_flags(cine, segmenter.appearance) + (KNOWN,) * (row.participant_id in taught[row.view])
         drawn = dict.fromkeys(seen, segmenter.structures_in(row.view))
-        observer.write(cine, Annotation(mask, drawn, flags=strange))
+        doubts = [name for name in dict.fromkeys(flag.split(":")[0] for flag in flags)
+                  if name == "orientation_searched" or (name == "myo_open" and row.view != "sax")]
+        observer.write(cine, Annotation(mask, drawn, flags=(*strange, *doubts)))  # what a reader of numbers should see
         phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
         known = phases or [c for c in confidence if np.isfinite(c)] or [np.nan]
         rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
