@@ -13,7 +13,7 @@ import numpy as np
 
 from cmrlib.anatomy import views_of
 from cmrlib.cine import Cine
-from cmrlib.cohort import Cohort, missing_pictures
+from cmrlib.cohort import missing_pictures
 from cmrlib.quality import NEAR_MM, blood_contrast, heart_box, heart_centre, nominal_mm, window
 
 UNLIKE = "unlike_training"

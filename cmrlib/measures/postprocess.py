@@ -54,9 +54,9 @@ def clean_mask(mask, keep_fraction: float = 0.25, view: str = "sax") -> tuple[np
 
     Per structure (cavity and wall of the LV together): 3-D components below `keep_fraction` of the largest
     are removed (a larger second one is a gap in the stack, kept and flagged `…_in_parts`), then all but the
-    largest component of each slice, of the myocardium all that do not touch the cavity either; holes are filled, those between cavity and wall with myocardium. Then
-    `myo_open` counts slices whose cavity lies bare (no correction); in 4CH, 2CH and 3CH that is a cavity of which
-    more than the base lies on neither myocardium nor left atrium. Flags read
+    largest component of each slice, but for myocardium that touches the cavity; holes are filled, those between
+    cavity and wall with myocardium. Then `myo_open` counts slices whose cavity lies bare (`open_slices`; no
+    correction). Flags read
     `lv_island_removed:frames=1,slices=2,voxels=37`.
     """
     mask = np.array(mask)
