@@ -57,6 +57,7 @@ lab: $(READY)
 
 lint: $(READY)
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
 
 # The README's numbers from figures/record/, and its pictures from runs/.
 readme gallery: $(READY)

@@ -1,5 +1,6 @@
 """Files that other programs open too: TSV, JSON and NIfTI, written whole or not at all."""
 
+import ast
 import hashlib
 import json
 import os
@@ -166,3 +167,13 @@ def digest(path) -> str:
     """Digest of a file's bytes (blake2b, 16 bytes, hexadecimal)."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def code_of(source: str) -> str:
+    """What Python source does: its syntax tree without docstrings, comments and layout, as text to take a digest of."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+    return ast.dump(tree)

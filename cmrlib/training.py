@@ -17,7 +17,7 @@ from fastai.optimizer import OptimWrapper
 from threadpoolctl import threadpool_limits
 
 from cmrlib.distributed import Together, join
-from cmrlib.files import atomic
+from cmrlib.files import atomic, code_of
 from cmrlib.memory import ReturnMemory, keep_freed_memory
 from cmrlib.norms import quicken_batch_norm
 
@@ -234,12 +234,13 @@ class ExactResume(Callback):
 
 
 def job_file(folder, name: str, settings: dict, modules) -> Path:
-    """Where a training keeps its checkpoint: NAME_DIGEST.pt, by its settings and the source of the modules it uses.
+    """Where a training keeps its checkpoint: NAME_DIGEST.pt, by its settings and the code of the modules it uses; prose and layout do
+    not count.
 
     The same training is found again by whoever asks for it, whatever notebook, profile or fold list asked first;
     another one never mistakes it for its own.
     """
-    text = "\n".join([repr(sorted(settings.items())), *(inspect.getsource(module) for module in modules)])
+    text = "\n".join([repr(sorted(settings.items())), *(code_of(inspect.getsource(module)) for module in modules)])
     return Path(folder) / f"{name}_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.pt"
 
 

@@ -162,7 +162,7 @@ def test_digest_follows_imports_and_nothing_else(root, package):
 
     before = digests()
     (package / "plots.py").write_text("import seaborn\nY = 2")  # not imported
-    (package / "measures.py").write_text("# a remark\nfrom cmrlib.low import  X\n")  # not the code
+    (package / "measures.py").write_text('"""Prose."""\n# a remark\nfrom cmrlib.low import  X\n')  # not the code
     write_notebook(root, "00_a", "n = 2", "from cmrlib import measures, net\nfrom cmrlib.datasets import ingest")
     assert digests() == before
 

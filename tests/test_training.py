@@ -1,6 +1,9 @@
 """What learners share: exact resume, bf16 that is on, averaged weights, seeds."""
 
+import importlib
+import linecache
 import pickle
+import sys
 from functools import partial
 
 import numpy as np
@@ -21,9 +24,26 @@ from cmrlib.training import (
     ValidateEvery,
     adamw,
     fit,
+    job_file,
     set_threads_and_seed,
 )
 from cmrlib.weights import save_weights
+
+
+def test_prose_does_not_lose_a_finished_training_and_code_does(tmp_path, monkeypatch):
+    module = tmp_path / "recipe_of_a_test.py"
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def file_for(text):
+        module.write_text(text)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        sys.modules.pop(module.stem, None)
+        return job_file(tmp_path, "net", {"epochs": 2}, [importlib.import_module(module.stem)])
+
+    first = file_for('"""Old words."""\n\n\nclass Net:\n    """A net."""\n\n    rate = 2  # why\n')
+    assert file_for('"""New words."""\nclass Net:\n    """Better."""\n    rate = (2)\n') == first
+    assert file_for('"""Old words."""\n\n\nclass Net:\n    """A net."""\n\n    rate = 30\n') != first
 
 
 class Interrupted(BaseException):

@@ -10,6 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from cmrlib.files import code_of
 from cmrlib.runs.parameters import cells, is_parameters
 
 PACKAGE = Path(__file__).parents[1]
@@ -74,9 +75,9 @@ def _parsed(source):
 
 
 def _normal(source):
-    """Source without comments and layout; magics stay."""
+    """Source without prose and layout; magics stay."""
     try:
-        return ast.dump(ast.parse(source))
+        return code_of(source)
     except SyntaxError:
         return source
 

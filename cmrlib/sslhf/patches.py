@@ -13,7 +13,7 @@ from cmrlib.anatomy import STRUCTURES
 from cmrlib.blocks import intensity_window
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, missing_pictures
-from cmrlib.files import atomic
+from cmrlib.files import atomic, code_of
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.progress import with_progress
 from cmrlib.splits import split_subjects
@@ -161,10 +161,10 @@ class Patches:
     def of(cls, cohort, table: pd.DataFrame, preprocessing: Preprocessing, folder) -> "Patches":
         """Patches of all rows of `patch_table`, made in `folder` or found again there.
 
-        The file is named by the cohort, the rows, the preprocessing and this module's source.
+        The file is named by the cohort, the rows, the preprocessing and this module's code.
         """
         text = "\n".join([cohort.digest, table.to_csv(index=False), repr(sorted(asdict(preprocessing).items())),
-                          inspect.getsource(sys.modules[__name__])])
+                          code_of(inspect.getsource(sys.modules[__name__]))])
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         path = Path(folder) / f"patches_{digest}.npy"
         if not path.exists():
