@@ -39,22 +39,52 @@ from cmrlib.study import Study
 
 TINY = {"frames": 6, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 READERS = {"dicom": "dicom", "enhanced": "dicom", "nifti": "nifti", "nifti-3d": "nifti", "acdc": "acdc", "ukbb": "ukbb"}
-PLAIN = {"dicom": plain_readers.dicom, "enhanced": plain_readers.dicom, "ukbb": plain_readers.dicom,
-         "nifti": plain_readers.nifti, "nifti-3d": plain_readers.frames_3d, "acdc": plain_readers.acdc}
+PLAIN = {
+    "dicom": plain_readers.dicom,
+    "enhanced": plain_readers.dicom,
+    "ukbb": plain_readers.dicom,
+    "nifti": plain_readers.nifti,
+    "nifti-3d": plain_readers.frames_3d,
+    "acdc": plain_readers.acdc,
+}
 OUTCOMES = ("read", "refused", "needless", "silently wrong")
 UNORDERED = ("refuse", ["cannot be ordered"])
-ON_REAL = {("mvnet", name): UNORDERED for name in ("first_trigger_absent", "trigger_absent", "trigger_is_constant",
-                                                   "trigger_is_scan_begin", "trigger_is_zero")}
+ON_REAL = {
+    ("mvnet", name): UNORDERED
+    for name in (
+        "first_trigger_absent",
+        "trigger_absent",
+        "trigger_is_constant",
+        "trigger_is_scan_begin",
+        "trigger_is_zero",
+    )
+}
 """What a correct reader does where it is something else than with the phantom: MVnet's files have no instance numbers,
 so that nothing orders their frames once trigger times are gone."""
-UNFIT = {("mvnet", "folder_numbers_shuffled"), *(("sunnybrook", name) for name in (
-    "slice_repeated", "two_slices_at_one_place", "two_patients_in_one_folder", "view_missing",
-    "view_repeated_elsewhere"))}
+UNFIT = {
+    ("mvnet", "folder_numbers_shuffled"),
+    *(
+        ("sunnybrook", name)
+        for name in (
+            "slice_repeated",
+            "two_slices_at_one_place",
+            "two_patients_in_one_folder",
+            "view_missing",
+            "view_repeated_elsewhere",
+        )
+    ),
+}
 """Defects whose truth holds for the phantom only: stacks' folder names on single slices; repeats that are told by the
 phantom's clock (it scans at ten o'clock, from its first slice on; Sunnybrook's patient was scanned before nine); and
 what needs a long-axis cine beside the stack."""
-NAMING = {"description_of_another_view", "descriptions_absent", "folder_numbers_shuffled", "long_axes_in_one_series",
-          "stack_in_one_series", "uids_per_file"}
+NAMING = {
+    "description_of_another_view",
+    "descriptions_absent",
+    "folder_numbers_shuffled",
+    "long_axes_in_one_series",
+    "stack_in_one_series",
+    "uids_per_file",
+}
 """Defects of names: of two the second undoes the first, so they make no pair."""
 
 SAX_SLICES = slice(3, 7)  # four of twelve: enough for every defect of a stack
@@ -77,8 +107,10 @@ def real_sources(data_dir) -> dict[str, Source]:
     data_dir = Path(data_dir or "/nonexistent")
     sources = {}
     if (data_dir / "mvnet_sample").is_dir():
-        views = {view: [path.read_bytes() for path in sorted((data_dir / "mvnet_sample" / view).iterdir())]
-                 for view in ("2ch", "4ch")}
+        views = {
+            view: [path.read_bytes() for path in sorted((data_dir / "mvnet_sample" / view).iterdir())]
+            for view in ("2ch", "4ch")
+        }
         sources["mvnet"] = real_source("mvnet", views, lambda data: float(data.TriggerTime))
     packed = data_dir / "sunnybrook" / "dicom" / "SCD0000101.tar.xz"
     if packed.exists():
@@ -103,15 +135,20 @@ def real_source(label, views, in_time) -> Source:
         rows = [sorted(places[place], key=in_time) for place in sorted(places)]
         rows = rows[SAX_SLICES] if len(rows) > 8 else rows
         for k, row in enumerate(rows):
-            files += [File(f"{label}/{view}/IM-0001-{k * len(row) + t:04d}.dcm", contents[id(data)], name, k, t)
-                      for t, data in enumerate(row)]
+            files += [
+                File(f"{label}/{view}/IM-0001-{k * len(row) + t:04d}.dcm", contents[id(data)], name, k, t)
+                for t, data in enumerate(row)
+            ]
         cines[name] = _truth(view, rows)
     person = images[0]
     age = str(person.get("PatientAge", ""))
-    participant = {"participant_id": label, "sex": person.get("PatientSex") or None,
-                   "age": int(age[:3]) if age[:3].isdigit() else None,
-                   "height_m": person.get("PatientSize") and float(person.PatientSize),
-                   "weight_kg": person.get("PatientWeight") and float(person.PatientWeight)}
+    participant = {
+        "participant_id": label,
+        "sex": person.get("PatientSex") or None,
+        "age": int(age[:3]) if age[:3].isdigit() else None,
+        "height_m": person.get("PatientSize") and float(person.PatientSize),
+        "weight_kg": person.get("PatientWeight") and float(person.PatientWeight),
+    }
     return Source(label, 1, files, cines, participant)
 
 
@@ -120,14 +157,31 @@ def _truth(view, rows) -> dict:
     first, slices = rows[0][0], []
     for k, row in enumerate(rows):
         times = [float(data.TriggerTime) for data in row]
-        slices.append({"slice": k, "position_mm": (np.array(row[0].ImagePositionPatient, float) * [-1, -1, 1]).tolist(),
-                       "frame_times_ms": times, "rr_ms": len(row) * (times[-1] - times[0]) / (len(row) - 1),
-                       "sha256": [sha(data.pixel_array) for data in row]})
+        slices.append(
+            {
+                "slice": k,
+                "position_mm": (np.array(row[0].ImagePositionPatient, float) * [-1, -1, 1]).tolist(),
+                "frame_times_ms": times,
+                "rr_ms": len(row) * (times[-1] - times[0]) / (len(row) - 1),
+                "sha256": [sha(data.pixel_array) for data in row],
+            }
+        )
     gap = np.linalg.norm(np.subtract(slices[-1]["position_mm"], slices[0]["position_mm"])) / max(len(rows) - 1, 1)
-    return {"view": view, "rows": first.Rows, "columns": first.Columns, "frames": len(rows[0]),
-            "spacing_mm": [float(x) for x in first.PixelSpacing], "slice_distance_mm": gap if len(rows) > 1 else None,
-            "slice_thickness_mm": float(first.SliceThickness), "oriented": True, "ed": None, "es": None,
-            "expectation": "read", "words": [], "slices": slices}
+    return {
+        "view": view,
+        "rows": first.Rows,
+        "columns": first.Columns,
+        "frames": len(rows[0]),
+        "spacing_mm": [float(x) for x in first.PixelSpacing],
+        "slice_distance_mm": gap if len(rows) > 1 else None,
+        "slice_thickness_mm": float(first.SliceThickness),
+        "oriented": True,
+        "ed": None,
+        "es": None,
+        "expectation": "read",
+        "words": [],
+        "slices": slices,
+    }
 
 
 # --- cases -----------------------------------------------------------------------------------------------------------
@@ -149,8 +203,10 @@ def made(case: Case, real: dict[str, Source], studies: dict) -> Source | None:
     try:
         if case.origin in real:
             still = real[case.origin]
-            files = [File(file.path, pydicom.dcmread(BytesIO(file.content)), file.cine, file.k, file.t)
-                     for file in still.files]
+            files = [
+                File(file.path, pydicom.dcmread(BytesIO(file.content)), file.cine, file.k, file.t)
+                for file in still.files
+            ]
             source = Source(still.label, 1, files, copy.deepcopy(still.cines), dict(still.participant))
             for name in sorted(case.defects, key=lambda name: DEFECTS[name].late):
                 apply(name, source)
@@ -158,8 +214,9 @@ def made(case: Case, real: dict[str, Source], studies: dict) -> Source | None:
                     for truth in source.cines.values():
                         truth["expectation"], truth["words"] = ON_REAL[case.origin, name]
             return source
-        study = studies["three" if {"long_axes_in_one_series", "description_of_another_view"} & set(case.defects)
-                        else "two"]
+        study = studies[
+            "three" if {"long_axes_in_one_series", "description_of_another_view"} & set(case.defects) else "two"
+        ]
         return build(study, 1, case.origin, case.defects)
     except (ValueError, AttributeError, KeyError, IndexError, TypeError):
         return None
@@ -205,13 +262,21 @@ def judged(case: Case, source: Source, folder) -> dict:
     (truth,) = read_json(truth_path(folder))["subjects"].values()
     try:
         rows = judge(truth, ours(case.kind, folder))
-        outcome, why = verdict(rows), "; ".join(f"{row['cine']}: {', '.join(row['problems'])}" for row in rows
-                                                if not row["met"])
+        outcome, why = (
+            verdict(rows),
+            "; ".join(f"{row['cine']}: {', '.join(row['problems'])}" for row in rows if not row["met"]),
+        )
     except Exception as error:  # what no reader may do
         outcome, why = "silently wrong", f"crashed: {type(error).__name__}: {error}"
     plain = "refused" if case.kind == "ukbb" else by_script(case, truth, folder)  # nobody's script reads zips in place
-    return {"files": case.origin, "real": case.origin not in FORMATS, "defects": " + ".join(case.defects) or "none",
-            "cmrlib": outcome, "plain script": plain, "why": why}
+    return {
+        "files": case.origin,
+        "real": case.origin not in FORMATS,
+        "defects": " + ".join(case.defects) or "none",
+        "cmrlib": outcome,
+        "plain script": plain,
+        "why": why,
+    }
 
 
 def main():
@@ -228,8 +293,11 @@ def main():
     forms = ("dicom", "dicom-enhanced", "nifti", "nifti-3d", "acdc", "ukbb")
     origins = [(name, "dicom") for name in real] + [(form, FORMATS[form].kind) for form in forms]
     rows = []
-    todo = [case for case in cases(origins, arguments.pairs, rng) if arguments.only in " ".join(case.defects)
-            and arguments.files in ("", case.origin)]
+    todo = [
+        case
+        for case in cases(origins, arguments.pairs, rng)
+        if arguments.only in " ".join(case.defects) and arguments.files in ("", case.origin)
+    ]
     for case in tqdm(todo, unit="case", mininterval=10):
         source = made(case, real, studies)
         if source:
@@ -250,11 +318,15 @@ def report(table: pd.DataFrame, path=None):
         print(f"\n{reader}, cases\n{counts}")
     named = {name for defects in table["defects"] for name in defects.split(" + ")} - {"none"}
     plain = Counter(table["plain script"])
-    print(f"\ncases={len(table)} real={int(table['real'].sum())} plain_read={plain['read']} "
-          f"plain_refused={plain['refused'] + plain['needless']} plain_silently_wrong={plain['silently wrong']}")
+    print(
+        f"\ncases={len(table)} real={int(table['real'].sum())} plain_read={plain['read']} "
+        f"plain_refused={plain['refused'] + plain['needless']} plain_silently_wrong={plain['silently wrong']}"
+    )
     ours = Counter(table["cmrlib"])
-    print(f"defects={len(named)} read={ours['read']} refused={ours['refused']} needless={ours['needless']} "
-          f"silently_wrong={ours['silently wrong']}")
+    print(
+        f"defects={len(named)} read={ours['read']} refused={ours['refused']} needless={ours['needless']} "
+        f"silently_wrong={ours['silently wrong']}"
+    )
 
 
 if __name__ == "__main__":

@@ -35,8 +35,11 @@ def barlow_speedup(arguments) -> dict:
     """Step of Barlow Twins, plain over ours."""
     views = [torch.randn(BATCH, FRAMES, SIDE, SIDE) for _ in range(2)]
     model = BarlowTwins(Encoder(FRAMES))
-    return {"barlow_speedup": _speedup("Barlow Twins", model, views, published_barlow_loss, barlow_loss,
-                                       arguments.rounds, ViewByView(model))}
+    return {
+        "barlow_speedup": _speedup(
+            "Barlow Twins", model, views, published_barlow_loss, barlow_loss, arguments.rounds, ViewByView(model)
+        )
+    }
 
 
 class ViewByView(torch.nn.Module):
@@ -90,8 +93,10 @@ def classify_seconds(arguments) -> dict:
     annotation = study.observers["truth"][cine.name]
     model = MitralRegurgitation(Classifier(Encoder(FRAMES)), Preprocessing("valve", SIDE, 100.0, 2 * FRAMES), FRAMES)
     taken = _timed({"predict": lambda: model.predict(cine, annotation)}, arguments.rounds)
-    print(f"one cine of {cine.frames} frames, {cine.pixels.shape[2]}×{cine.pixels.shape[3]}: {taken['predict']:.3f} s",
-          flush=True)
+    print(
+        f"one cine of {cine.frames} frames, {cine.pixels.shape[2]}×{cine.pixels.shape[3]}: {taken['predict']:.3f} s",
+        flush=True,
+    )
     return {"classify_seconds": taken["predict"]}
 
 
@@ -131,8 +136,10 @@ def _timed(ways: dict, rounds: int) -> dict:
     return {name: float(np.median(values)) for name, values in taken.items()}
 
 
-FIGURES = {one.__name__: one for one in (transform_share, restoration_speedup, barlow_speedup, siamese_speedup,
-                                          classify_seconds)}
+FIGURES = {
+    one.__name__: one
+    for one in (transform_share, restoration_speedup, barlow_speedup, siamese_speedup, classify_seconds)
+}
 
 
 def main():

@@ -49,8 +49,16 @@ def main():
     for name, asked in (("loss_change", 1.0), ("half_loss_change", 0.5)):
         found |= {name: loss_change(design if given.full_loss else SMALL, given.steps, 2, asked)}
     with tempfile.TemporaryDirectory() as folder:
-        cohort = make_cohort(Path(folder) / "c", 2, frames=50, size=208 if not given.small else 96,
-                             spacing_mm=1.8 if not given.small else 3.6, slices=4, workers=1, progress=False)
+        cohort = make_cohort(
+            Path(folder) / "c",
+            2,
+            frames=50,
+            size=208 if not given.small else 96,
+            spacing_mm=1.8 if not given.small else 3.6,
+            slices=4,
+            workers=1,
+            progress=False,
+        )
         found |= data_rates(cohort, design, Path(folder), given.threads)
     if torch.cuda.is_available():
         found |= gpu_step(design, given.peak_tflops)
@@ -78,6 +86,7 @@ def fast_step(model, precision=torch.bfloat16):
         optimiser.step()
         optimiser.zero_grad()
         return float(loss.detach())
+
     return step
 
 
@@ -90,14 +99,19 @@ def plain_step(model):
         optimiser.step()
         optimiser.zero_grad()
         return float(loss.detach())
+
     return step
 
 
 def step_seconds(design, rounds, clips) -> dict:
     """Medians of interleaved steps of ours, plain masked fp32 and plain dense fp32."""
     model, half = (MaskedAutoencoder(design, Masking(asked=asked), 0.5, 0.2) for asked in (1.0, 0.5))
-    ways = {"fast": fast_step(model), "half": fast_step(half),
-            "masked": plain_step(PlainMAE(model)), "dense": plain_step(PlainMAE(model, True))}
+    ways = {
+        "fast": fast_step(model),
+        "half": fast_step(half),
+        "masked": plain_step(PlainMAE(model)),
+        "dense": plain_step(PlainMAE(model, True)),
+    }
     data, taken = batch(design, clips), {name: [] for name in ways}
     for n in range(rounds + 1):  # the first warms up
         for name in list(ways)[:: 1 if n % 2 else -1]:
@@ -105,13 +119,20 @@ def step_seconds(design, rounds, clips) -> dict:
             ways[name](*data)
             taken[name] += [time.perf_counter() - start] if n else []
     seconds = {name: float(np.median(values)) for name, values in taken.items()}
-    print(f"{clips} clip(s) of {design.frames}×{design.size}×{design.size}, width {design.width}, "
-          f"{torch.get_num_threads()} threads, median of {rounds} interleaved: ours {seconds['fast']:.3f} s, "
-          f"restoring half {seconds['half']:.3f} s, plain "
-          f"masked fp32 {seconds['masked']:.3f} s, plain dense fp32 {seconds['dense']:.3f} s; ratios of single rounds "
-          + ", ".join(f"{b / a:.2f}" for a, b in zip(taken["fast"], taken["masked"])), flush=True)
-    return {"vs_masked_fp32": seconds["masked"] / seconds["fast"], "vs_dense_fp32": seconds["dense"] / seconds["fast"],
-            "half_vs_masked_fp32": seconds["masked"] / seconds["half"], "seconds_per_step": seconds["fast"]}
+    print(
+        f"{clips} clip(s) of {design.frames}×{design.size}×{design.size}, width {design.width}, "
+        f"{torch.get_num_threads()} threads, median of {rounds} interleaved: ours {seconds['fast']:.3f} s, "
+        f"restoring half {seconds['half']:.3f} s, plain "
+        f"masked fp32 {seconds['masked']:.3f} s, plain dense fp32 {seconds['dense']:.3f} s; ratios of single rounds "
+        + ", ".join(f"{b / a:.2f}" for a, b in zip(taken["fast"], taken["masked"])),
+        flush=True,
+    )
+    return {
+        "vs_masked_fp32": seconds["masked"] / seconds["fast"],
+        "vs_dense_fp32": seconds["dense"] / seconds["fast"],
+        "half_vs_masked_fp32": seconds["masked"] / seconds["half"],
+        "seconds_per_step": seconds["fast"],
+    }
 
 
 def loss_change(design, steps, clips, asked=1.0) -> float:
@@ -121,31 +142,40 @@ def loss_change(design, steps, clips, asked=1.0) -> float:
     slow, fast = plain_step(PlainMAE(model)), fast_step(model)
     pairs = [(fast(*data), slow(*data)) for data in (batch(design, clips, seed) for seed in range(steps))]
     change = max(abs(a - b) / b for a, b in pairs)
-    print(f"loss over {steps} steps: ours {pairs[0][0]:.4f} → {pairs[-1][0]:.4f}, plain {pairs[0][1]:.4f} → "
-          f"{pairs[-1][1]:.4f}, largest difference {100 * change:.2f} %", flush=True)
+    print(
+        f"loss over {steps} steps: ours {pairs[0][0]:.4f} → {pairs[-1][0]:.4f}, plain {pairs[0][1]:.4f} → "
+        f"{pairs[-1][1]:.4f}, largest difference {100 * change:.2f} %",
+        flush=True,
+    )
     return change
 
 
 def data_rates(cohort, design, folder, threads) -> dict:
     """Clips, flow maps and features a second; flow on one and on two processes."""
-    sections = section_table(cohort, split_subjects(cohort.subjects.assign(group="a"), folds=2, validation_per_group=0),
-                             sax_share=1.0)
+    sections = section_table(
+        cohort, split_subjects(cohort.subjects.assign(group="a"), folds=2, validation_per_group=0), sax_share=1.0
+    )
     preprocessing = Preprocessing(design.size, design.frames, design.size, design.size * 256 // 224)
     cine = cohort.cine(sections["cine"].iloc[0])
     factor, _ = stored_scale(cine)
     cut = lambda: random_cut(cine, preprocessing).clip(cine.pixels[:, 0], preprocessing, factor)  # noqa: E731
     embedder = Embedder(MaskedAutoencoder(design), preprocessing)
-    rates = {"clips_per_s": rate(cut), "flow_maps_per_s": rate(lambda: flow_weights(cine.pixels[:, 0])),
-             "features_per_s": rate(lambda: embedder.embed(cine, 0), 1.0) * len(embedder.clips(cine, 0)[0])}
+    rates = {
+        "clips_per_s": rate(cut),
+        "flow_maps_per_s": rate(lambda: flow_weights(cine.pixels[:, 0])),
+        "features_per_s": rate(lambda: embedder.embed(cine, 0), 1.0) * len(embedder.clips(cine, 0)[0]),
+    }
     taken = {}
     for workers in (1, 2):
         start = time.perf_counter()
         flow_shards(cohort, sections, folder / f"flow_{workers}", workers=workers)
         taken[workers] = time.perf_counter() - start
-    print(f"one section of {cine.frames} frames {cine.pixels.shape[2:]}: {rates['clips_per_s']:.0f} augmented clips/s, "
-          f"{rates['flow_maps_per_s']:.1f} flow maps/s in one process, {rates['features_per_s']:.2f} features/s; flow "
-          f"of {len(sections)} sections: one process {taken[1]:.2f} s, two {taken[2]:.2f} s (with their start)",
-          flush=True)
+    print(
+        f"one section of {cine.frames} frames {cine.pixels.shape[2:]}: {rates['clips_per_s']:.0f} augmented clips/s, "
+        f"{rates['flow_maps_per_s']:.1f} flow maps/s in one process, {rates['features_per_s']:.2f} features/s; flow "
+        f"of {len(sections)} sections: one process {taken[1]:.2f} s, two {taken[2]:.2f} s (with their start)",
+        flush=True,
+    )
     return rates
 
 
@@ -195,9 +225,11 @@ def gpu_step(design, peak_tflops, clips=56) -> dict:
     fast, plain = (float(np.median(seconds[name])) for name in ("fast", "eager"))
     utilisation = model_flops(design, clips) / fast / (peak_tflops * 1e12)
     days = 200 * 259_000 * 4 / (clips / fast) / 86_400
-    print(f"{torch.cuda.get_device_name()}: {clips} clips in {fast:.3f} s compiled bf16, {plain:.3f} s fp32 eager; "
-          f"{100 * utilisation:.0f} % of {peak_tflops:.0f} TFLOP/s; 200 epochs × 259,000 sections × 4 clips here: "
-          f"{days:.1f} days (paper: 24 days on four A100)")
+    print(
+        f"{torch.cuda.get_device_name()}: {clips} clips in {fast:.3f} s compiled bf16, {plain:.3f} s fp32 eager; "
+        f"{100 * utilisation:.0f} % of {peak_tflops:.0f} TFLOP/s; 200 epochs × 259,000 sections × 4 clips here: "
+        f"{days:.1f} days (paper: 24 days on four A100)"
+    )
     return {"gpu_vs_fp32": plain / fast, "gpu_clips_per_s": clips / fast, "gpu_flop_share": utilisation}
 
 

@@ -87,8 +87,15 @@ def _cine(view, slices, affine, label, rng) -> Cine:
     one = gaussian_filter(rng.random((slices, ROWS, COLUMNS)), (0, 2, 2))
     moving = one[None] * (1 + 0.2 * np.sin(2 * np.pi * np.arange(FRAMES) / FRAMES))[:, None, None, None]
     pixels = (2000 * moving + rng.integers(0, 60, moving.shape)).astype(np.uint16)
-    return Cine(pixels, affine, view, label, frame_times_ms=np.tile(np.arange(FRAMES) * STEP_MS, (slices, 1)),
-                rr_ms=np.full(slices, FRAMES * STEP_MS), meta={"slice_thickness_mm": 8.0})
+    return Cine(
+        pixels,
+        affine,
+        view,
+        label,
+        frame_times_ms=np.tile(np.arange(FRAMES) * STEP_MS, (slices, 1)),
+        rr_ms=np.full(slices, FRAMES * STEP_MS),
+        meta={"slice_thickness_mm": 8.0},
+    )
 
 
 # --- both sides ------------------------------------------------------------------------------------------------------
@@ -101,7 +108,8 @@ def plain(src, dest):
         for path in sorted(subject.rglob("*.dcm")):
             data = pydicom.dcmread(path)
             stacks[tuple(data.ImageOrientationPatient)].append(
-                (float(data.SliceLocation), float(data.TriggerTime), data.pixel_array, data))
+                (float(data.SliceLocation), float(data.TriggerTime), data.pixel_array, data)
+            )
         for number, images in enumerate(stacks.values()):
             images.sort(key=lambda image: image[:2])
             slices = len({image[0] for image in images})
@@ -140,8 +148,10 @@ def compare_readers(folder, rounds, n_files, megabytes):
         best = min(values)
         print(f"{name}: {n_files / best:.0f} files/s, {megabytes / best:.0f} MB/s in the best of {rounds} rounds")
     ratios = np.array(seconds["plain"]) / np.array(seconds["ours"])
-    print(f"files_per_s={n_files / min(seconds['ours']):.0f} mb_per_s={megabytes / min(seconds['ours']):.0f} "
-          f"vs_pydicom={np.median(ratios):.2f} vs_pydicom_low={ratios.min():.2f} vs_pydicom_high={ratios.max():.2f}")
+    print(
+        f"files_per_s={n_files / min(seconds['ours']):.0f} mb_per_s={megabytes / min(seconds['ours']):.0f} "
+        f"vs_pydicom={np.median(ratios):.2f} vs_pydicom_low={ratios.min():.2f} vs_pydicom_high={ratios.max():.2f}"
+    )
 
 
 def same_arrays(cohort, folder):
@@ -169,9 +179,11 @@ def compare_processes(folder, rounds):
             shutil.rmtree(folder / f"cohort{workers}")
         ratios.append(taken[1] / taken[2])
     study_mb = 2 * FRAMES * (SLICES + 1) * ROWS * COLUMNS / 1e6
-    print(f"study_mb={study_mb:.0f} peak_over_start_mb={max(peaks):.0f} peak_of_studies={max(peaks) / study_mb:.1f} "
-          f"load_before={os.getloadavg()[0]:.1f} scaling_2={np.median(ratios):.2f} "
-          f"scaling_2_low={min(ratios):.2f} scaling_2_high={max(ratios):.2f}")
+    print(
+        f"study_mb={study_mb:.0f} peak_over_start_mb={max(peaks):.0f} peak_of_studies={max(peaks) / study_mb:.1f} "
+        f"load_before={os.getloadavg()[0]:.1f} scaling_2={np.median(ratios):.2f} "
+        f"scaling_2_low={min(ratios):.2f} scaling_2_high={max(ratios):.2f}"
+    )
 
 
 def _ingest(folder, workers):

@@ -75,8 +75,10 @@ def compare_clips(folder, clips) -> dict:
     for way in ways.values():  # warms the file cache, and they must agree
         np.testing.assert_array_equal(way(3), pixels[:, 3])
     seconds = interleaved({name: lambda way=way: way(int(rng.integers(SLICES))) for name, way in ways.items()}, clips)
-    print(f"one section of {FRAMES} frames {ROWS}×{COLUMNS}, uint16, warm cache, median of {clips}: "
-          + ", ".join(f"{name} {1000 * s:.3f} ms" for name, s in seconds.items()))
+    print(
+        f"one section of {FRAMES} frames {ROWS}×{COLUMNS}, uint16, warm cache, median of {clips}: "
+        + ", ".join(f"{name} {1000 * s:.3f} ms" for name, s in seconds.items())
+    )
     own = seconds["cohort"]
     return {"clip_vs_dicom": seconds["DICOM"] / own, "clip_vs_niigz": seconds[".nii.gz"] / own}
 
@@ -118,16 +120,27 @@ def write_dicom(folder, pixels):
 
 def compare_loaders(folder, subjects) -> float:
     """Slices a second of the training loader, over a cohort against over .nii.gz read again for every sample."""
-    cohort = make_cohort(folder / "cohort", subjects, frames=FRAMES, views=("sax",), size=(COLUMNS, COLUMNS),
-                         spacing_mm=1.6, slices=SLICES, workers=1, progress=False)
+    cohort = make_cohort(
+        folder / "cohort",
+        subjects,
+        frames=FRAMES,
+        views=("sax",),
+        size=(COLUMNS, COLUMNS),
+        spacing_mm=1.6,
+        slices=SLICES,
+        workers=1,
+        progress=False,
+    )
     zip_arrays(cohort)
     samples = sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects))
     mapped = loader(cohort, samples)
     reread = loader(Rereading(cohort.path), samples)
     batches = {name: iter(endless(dl)) for name, dl in (("cohort", mapped), (".nii.gz", reread))}
     seconds = interleaved({name: lambda it=it: next(it) for name, it in batches.items()}, 12, warm=3)
-    print(f"loader with augmentation, batches of {mapped.bs}, cines of {FRAMES} × {SLICES} × {COLUMNS} × {COLUMNS}, "
-          "warm cache: " + ", ".join(f"{name} {mapped.bs / s:.0f} slices/s" for name, s in seconds.items()))
+    print(
+        f"loader with augmentation, batches of {mapped.bs}, cines of {FRAMES} × {SLICES} × {COLUMNS} × {COLUMNS}, "
+        "warm cache: " + ", ".join(f"{name} {mapped.bs / s:.0f} slices/s" for name, s in seconds.items())
+    )
     return seconds[".nii.gz"] / seconds["cohort"]
 
 

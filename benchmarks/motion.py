@@ -47,8 +47,10 @@ def main():
         mvnet = paired(ways, arguments.rounds, "MVnet, 30 frames, 1+2+2")
         learners = make_cohort(Path(folder) / "learners", 15, **LEARNERS)
         change = mapse_change_mm(load_trackers(arguments.weights) if arguments.weights else trained(learners), learners)
-    print(f"tempreg_seconds={tempreg[0]:.3f} tempreg_speedup={tempreg[1] / tempreg[0]:.2f} "
-          f"mvnet_seconds={mvnet[0]:.3f} mvnet_speedup={mvnet[1] / mvnet[0]:.2f} mapse_change_mm={change:.3f}")
+    print(
+        f"tempreg_seconds={tempreg[0]:.3f} tempreg_speedup={tempreg[1] / tempreg[0]:.2f} "
+        f"mvnet_seconds={mvnet[0]:.3f} mvnet_speedup={mvnet[1] / mvnet[0]:.2f} mapse_change_mm={change:.3f}"
+    )
 
 
 def heart(folder, frames):
@@ -66,8 +68,11 @@ def paired(ways, rounds, what) -> list[float]:
             ways[i]()
             taken[i] += [time.perf_counter() - start] if n >= 2 else []
     medians = [float(np.median(values)) for values in taken]
-    print(f"{what}, {torch.get_num_threads()} threads, median of {rounds}: as it works {medians[0]:.3f} s, "
-          f"plain fp32 {medians[1]:.3f} s", flush=True)
+    print(
+        f"{what}, {torch.get_num_threads()} threads, median of {rounds}: as it works {medians[0]:.3f} s, "
+        f"plain fp32 {medians[1]:.3f} s",
+        flush=True,
+    )
     return medians
 
 
@@ -102,8 +107,9 @@ class PlainTracker(ViewTracker):
 
 def trained(cohort) -> dict[str, ViewTracker]:
     """Small trackers that have seen the phantom's training subjects."""
-    recipe = Recipe(backbone="resnet10", head="maps", scale=0.5, epochs=8, frames=6, copies=1, batch_size=16,
-                    learning_rate=2e-3)
+    recipe = Recipe(
+        backbone="resnet10", head="maps", scale=0.5, epochs=8, frames=6, copies=1, batch_size=16, learning_rate=2e-3
+    )
     split = split_subjects(cohort.subjects)
     return {view: train_tracker(cohort, "truth", view, split, recipe, seed=1)[0] for view in ("4ch", "2ch")}
 
@@ -114,8 +120,12 @@ def mapse_change_mm(trackers, cohort) -> float:
     changes = []
     for _, rows in cohort.cines.groupby("participant_id"):
         cines = [cohort.cine(name) for name in rows["cine"]]
-        mapse = [heart_motion({cine.view: (cine, points_of(way[cine.view], cine)) for cine in cines}, 20.0)
-                 .metrics()["mapse_mm"] for way in (trackers, plain)]
+        mapse = [
+            heart_motion({cine.view: (cine, points_of(way[cine.view], cine)) for cine in cines}, 20.0).metrics()[
+                "mapse_mm"
+            ]
+            for way in (trackers, plain)
+        ]
         changes.append(abs(mapse[0] - mapse[1]))
     print(f"MAPSE of {len(changes)} phantom hearts changes by {np.mean(changes):.3f} mm in the mean", flush=True)
     return float(np.max(changes))

@@ -38,8 +38,10 @@ from cmrlib.report import make_report
 from cmrlib.training import set_threads_and_seed
 from cmrlib.weightsets import places
 
-ORDERS = [Reorientation(crossed, n % 2 == 1, rows, columns)
-          for n, (crossed, rows, columns) in enumerate(product((False, True), repeat=3))]
+ORDERS = [
+    Reorientation(crossed, n % 2 == 1, rows, columns)
+    for n, (crossed, rows, columns) in enumerate(product((False, True), repeat=3))
+]
 
 
 def main():
@@ -53,12 +55,22 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         real = ingest("dicom", arguments.study or sample("patient1"), folder / "real", workers=1, progress=False)
-        phantom = make_cohort(folder / "phantom", 1, frames=12, size=112, spacing_mm=2.2, workers=1, progress=False,
-                              views=("sax", "4ch", "2ch", "3ch"))
+        phantom = make_cohort(
+            folder / "phantom",
+            1,
+            frames=12,
+            size=112,
+            spacing_mm=2.2,
+            workers=1,
+            progress=False,
+            views=("sax", "4ch", "2ch", "3ch"),
+        )
         untrained_networks(folder / "networks")
         for cohort in (real, phantom):
-            looks = [look(stored(cohort, by, folder / f"{cohort.path.name}{n}"), folder / "networks")
-                     for n, by in enumerate(ORDERS[:arguments.orders])]
+            looks = [
+                look(stored(cohort, by, folder / f"{cohort.path.name}{n}"), folder / "networks")
+                for n, by in enumerate(ORDERS[: arguments.orders])
+            ]
             for by, one in zip(ORDERS[1:], looks[1:]):
                 overlap, relative = difference(looks[0], one)
                 print(f"{cohort.path.name}: {by}: Dice {overlap:.4f}, numbers {relative:.2e}")
@@ -85,10 +97,25 @@ def untrained_networks(folder):
     torch.manual_seed(0)
     network = cussp.MitralRegurgitation(Classifier(Encoder(8, 4), 8), cussp.Preprocessing("valve", 32, 100.0, 8))
     network.save(folder / "classifier" / "mr", label="mr", synthetic=True, cohort="none")
-    design = heartmae.Design(size=64, frames=8, patch=8, tubelet=4, width=32, depth=1, heads=2, decoder_width=16,
-                             decoder_depth=1, decoder_heads=2)
-    heartmae.save_model(heartmae.MaskedAutoencoder(design, heartmae.Masking()), heartmae.Preprocessing(64, 8, 72, 80),
-                        folder / "encoder" / "plain", synthetic=True, cohort="none")
+    design = heartmae.Design(
+        size=64,
+        frames=8,
+        patch=8,
+        tubelet=4,
+        width=32,
+        depth=1,
+        heads=2,
+        decoder_width=16,
+        decoder_depth=1,
+        decoder_heads=2,
+    )
+    heartmae.save_model(
+        heartmae.MaskedAutoencoder(design, heartmae.Masking()),
+        heartmae.Preprocessing(64, 8, 72, 80),
+        folder / "encoder" / "plain",
+        synthetic=True,
+        cohort="none",
+    )
 
 
 def look(cohort: Cohort, networks, weights="real") -> dict:
@@ -97,8 +124,9 @@ def look(cohort: Cohort, networks, weights="real") -> dict:
     segment_rest(cohort, load_weights_of(weights), made / "ternausnet")
     seen = Cohort.open(cohort.path, observers=[made / "ternausnet"])
     observer = seen.observer("ternausnet")
-    masks = {row.cine: np.array(observer.mask(row.cine).mask) for row in seen.cines.itertuples()
-             if observer.has(row.cine)}
+    masks = {
+        row.cine: np.array(observer.mask(row.cine).mask) for row in seen.cines.itertuples() if observer.has(row.cine)
+    }
     report = make_report(seen, made / "report.html", weights)
     return {
         "masks": masks,
@@ -115,8 +143,9 @@ def difference(one: dict, other: dict) -> tuple[float, float]:
     """(lowest Dice of a structure of a cine, largest relative difference of a number). Raises AssertionError where
     texts, whole numbers or columns differ, or a number is missing on one side only."""
     assert set(one["masks"]) == set(other["masks"])
-    pairs = {name: [m.reshape(-1, *m.shape[2:]) for m in (mask, other["masks"][name])]
-             for name, mask in one["masks"].items()}  # all frames as one volume
+    pairs = {
+        name: [m.reshape(-1, *m.shape[2:]) for m in (mask, other["masks"][name])] for name, mask in one["masks"].items()
+    }  # all frames as one volume
     overlaps = [dice(a, b, code) for a, b in pairs.values() for code in np.unique(a) if code not in (0, 255)]
     relative = [0.0]
     for name in sorted(set(one) - {"masks"}):

@@ -40,8 +40,10 @@ def main():
     peak = {process: mb for *_, process, mb in sorted(done, key=lambda d: d[3])}
     if arguments.workers > 1:
         peak["main"] = memory_mb()
-    print(f"{images} images of {SIZE[0]}×{SIZE[1]}, {arguments.workers} processes, {seconds:.1f} s, "
-          f"{1000 * sum(d[1] for d in done) / images:.2f} ms of processor time an image")
+    print(
+        f"{images} images of {SIZE[0]}×{SIZE[1]}, {arguments.workers} processes, {seconds:.1f} s, "
+        f"{1000 * sum(d[1] for d in done) / images:.2f} ms of processor time an image"
+    )
     print(f"images_per_s={images / seconds:.1f} peak_mb={sum(peak.values()):.0f}")
 
 

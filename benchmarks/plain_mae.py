@@ -53,8 +53,12 @@ class PlainMAE(nn.Module):
         self.decoder_norm = nn.LayerNorm(design.decoder_width, eps=1e-6)
         self.narrow = nn.Linear(design.width, design.decoder_width)
         self.pixels = nn.Linear(design.decoder_width, model.decoder.pixels.out_features)
-        for mine, other in ((self.norm, model.encoder.norm), (self.decoder_norm, model.decoder.norm),
-                            (self.narrow, model.decoder.embed), (self.pixels, model.decoder.pixels)):
+        for mine, other in (
+            (self.norm, model.encoder.norm),
+            (self.decoder_norm, model.decoder.norm),
+            (self.narrow, model.decoder.embed),
+            (self.pixels, model.decoder.pixels),
+        ):
             mine.load_state_dict(other.state_dict())
 
     def positions(self, name):

@@ -27,8 +27,16 @@ def dicom(folder) -> Study:
         data = pydicom.dcmread(path)
         place = round(_number(data, "SliceLocation") or float(data.ImagePositionPatient[2]), 1)
         stacks[tuple(np.round(np.array(data.ImageOrientationPatient, float), 1))][place].append(data)
-    cines = [_stack([sorted(slices[place], key=lambda data: _number(data, "TriggerTime", "InstanceNumber"))
-                     for place in sorted(slices)], run) for run, slices in enumerate(stacks.values(), 1)]
+    cines = [
+        _stack(
+            [
+                sorted(slices[place], key=lambda data: _number(data, "TriggerTime", "InstanceNumber"))
+                for place in sorted(slices)
+            ],
+            run,
+        )
+        for run, slices in enumerate(stacks.values(), 1)
+    ]
     return Study({}, cines)
 
 
@@ -47,8 +55,15 @@ def _stack(slices, run) -> Cine:
     times = np.array([[_number(data, "TriggerTime") for data in row] for row in slices])
     timed = len(times[0]) > 1 and times.any()
     rr = len(times[0]) * (times[:, 1] - times[:, 0]) if timed else None
-    return Cine(pixels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, "unknown", "plain", run=run,
-                frame_times_ms=times if timed else None, rr_ms=rr)
+    return Cine(
+        pixels,
+        np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps,
+        "unknown",
+        "plain",
+        run=run,
+        frame_times_ms=times if timed else None,
+        rr_ms=rr,
+    )
 
 
 def nifti(folder) -> Study:
@@ -60,9 +75,17 @@ def nifti(folder) -> Study:
         pixels = pixels[..., None] if pixels.ndim == 3 else pixels
         step = float(image.header.get_zooms()[3]) * 1000 if image.ndim > 3 else 0
         frames, slices = pixels.shape[3], pixels.shape[2]
-        cines.append(Cine(pixels.T, image.affine, "unknown", "plain", run=run,
-                          frame_times_ms=np.tile(np.arange(frames) * step, (slices, 1)) if step else None,
-                          rr_ms=np.full(slices, frames * step) if step else None))
+        cines.append(
+            Cine(
+                pixels.T,
+                image.affine,
+                "unknown",
+                "plain",
+                run=run,
+                frame_times_ms=np.tile(np.arange(frames) * step, (slices, 1)) if step else None,
+                rr_ms=np.full(slices, frames * step) if step else None,
+            )
+        )
     return Study({}, cines)
 
 

@@ -60,11 +60,16 @@ def one_subject(seed, number, rows, slices) -> Cine:
     clean, long_axis = phantom(seed, number, ("sax", "4ch"), quiet)
     (stack,) = phantom(seed, number, ("sax",))
     (uneven,) = phantom(seed, number, ("sax",), diagnoses=["AF"])  # every fourth slice is mis-triggered
-    for name, cine in (("phantom SAX, clean", clean), ("phantom 4CH, clean", long_axis),
-                       ("phantom SAX, as it comes", stack), ("phantom SAX, AF", uneven),
-                       ("one slice moved by 6 mm", moved(clean, 6.0, rng)),
-                       ("SAX, frames exchanged", exchanged(clean, 3, rng)), ("contrast drawn together", faded(clean)),
-                       ("4CH, frames exchanged", exchanged(long_axis, 3, rng))):
+    for name, cine in (
+        ("phantom SAX, clean", clean),
+        ("phantom 4CH, clean", long_axis),
+        ("phantom SAX, as it comes", stack),
+        ("phantom SAX, AF", uneven),
+        ("one slice moved by 6 mm", moved(clean, 6.0, rng)),
+        ("SAX, frames exchanged", exchanged(clean, 3, rng)),
+        ("contrast drawn together", faded(clean)),
+        ("4CH, frames exchanged", exchanged(long_axis, 3, rng)),
+    ):
         rows[name].append(quality.quality_flags(cine))
     for cine in (stack, uneven):
         slices["shift"].append(np.c_[true_shifts_mm(cine), quality.slice_shifts_mm(cine)])
@@ -115,13 +120,20 @@ def faded(cine, share=0.3) -> Cine:
 def real_cines(data_dir) -> dict[str, list[Cine]]:
     """Cines of the samples that are at hand, without the patients of the committed test lists."""
     root, found = Path(data_dir or "/nonexistent"), {}
-    for name, reader, folder in (("Sunnybrook SAX", sunnybrook, "sunnybrook"), ("MVnet 2CH and 4CH", dicom,
-                                 "mvnet_sample"), ("ACDC SAX, two frames", acdc, "acdc/training"),
-                                 ("Kaggle 4CH, two frames", dsb2015, "dsb2015")):
+    for name, reader, folder in (
+        ("Sunnybrook SAX", sunnybrook, "sunnybrook"),
+        ("MVnet 2CH and 4CH", dicom, "mvnet_sample"),
+        ("ACDC SAX, two frames", acdc, "acdc/training"),
+        ("Kaggle 4CH, two frames", dsb2015, "dsb2015"),
+    ):
         if (root / folder).is_dir():
             kept = set() if reader is dicom else tested(reader.__name__.rpartition(".")[2])
-            found[name] = [cine for label, item in reader.find(root / folder).items() if label not in kept
-                           for cine in reader.read(label, item).cines]
+            found[name] = [
+                cine
+                for label, item in reader.find(root / folder).items()
+                if label not in kept
+                for cine in reader.read(label, item).cines
+            ]
     return {name: cines for name, cines in found.items() if cines}
 
 
@@ -132,34 +144,46 @@ def tested(kind) -> set[str]:
 
 
 def report(rows, slices):
-    table = pd.DataFrame({name: {"n": len(flags), **{flag: np.mean([flag in one for one in flags]) for flag in FLAGS}}
-                          for name, flags in rows.items()}).T
+    table = pd.DataFrame(
+        {
+            name: {"n": len(flags), **{flag: np.mean([flag in one for one in flags]) for flag in FLAGS}}
+            for name, flags in rows.items()
+        }
+    ).T
     print("share of cines that get a flag\n" + table.round(2).astype({"n": int}).to_string())
     shift, lag = np.concatenate(slices["shift"]), np.concatenate(slices["lag"])
     for name, (true, seen), threshold in (("shift_mm", shift.T, quality.SHIFT_MM), ("lag", lag.T, quality.LAG_SHARE)):
         there = np.abs(true) > threshold
         judged = np.isfinite(seen) & np.isfinite(true)
         error = np.abs(seen - true)[judged] if name == "lag" else (seen - true)[judged]
-        print(f"slices, {name}: {np.isfinite(true).sum()}, judged {judged.sum() / np.isfinite(true).sum():.2f}, "
-              f"correlation {np.corrcoef(true[judged], seen[judged])[0, 1]:.2f}, "
-              f"median error {np.median(np.abs(error)):.3f}; beyond the threshold {there.sum()}, "
-              f"judged {(there & judged).sum()}, found {(there & (np.abs(seen) > threshold)).sum()}; "
-              f"flagged of those below {(~there & (np.abs(seen) > threshold)).sum()}")
+        print(
+            f"slices, {name}: {np.isfinite(true).sum()}, judged {judged.sum() / np.isfinite(true).sum():.2f}, "
+            f"correlation {np.corrcoef(true[judged], seen[judged])[0, 1]:.2f}, "
+            f"median error {np.median(np.abs(error)):.3f}; beyond the threshold {there.sum()}, "
+            f"judged {(there & judged).sum()}, found {(there & (np.abs(seen) > threshold)).sum()}; "
+            f"flagged of those below {(~there & (np.abs(seen) > threshold)).sum()}"
+        )
 
 
 def report_looks(looks, arguments):
     """Flags of appearance: reference of one scanner's hearts, then other hearts of the same and of other scanners."""
     own = [phantom(arguments.seed, k, ("sax",), domain="one")[0] for k in range(1, arguments.subjects + 1)]
-    looks = {"same scanner": own[1::2], "many scanners": looks.pop("many"),
-             "random appearance": [phantom(arguments.seed, k, ("sax",), appearance="random")[0]
-                                   for k in range(1, arguments.subjects, 2)]} | looks
+    looks = {
+        "same scanner": own[1::2],
+        "many scanners": looks.pop("many"),
+        "random appearance": [
+            phantom(arguments.seed, k, ("sax",), appearance="random")[0] for k in range(1, arguments.subjects, 2)
+        ],
+    } | looks
     reference = appearance_reference(own[::2])
     print(f"unlike_training, reference of {reference['n']} hearts of one scanner, limit {reference['limit']:.1f}")
     for name, cines in looks.items():
         apart = [appearance_distance(cine, reference) for cine in cines]
         if apart:
-            print(f"  {name}: n {len(apart)}, median distance {np.median(apart):.1f}, "
-                  f"flagged {np.mean(np.array(apart) > reference['limit']):.2f}")
+            print(
+                f"  {name}: n {len(apart)}, median distance {np.median(apart):.1f}, "
+                f"flagged {np.mean(np.array(apart) > reference['limit']):.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -40,8 +40,10 @@ def main():
     parser.add_argument("--sheet", metavar="FILE", help="draw real | phantom to this PNG")
     arguments = parser.parse_args()
     if not os.environ.get("CMR_DATA_DIR"):
-        print("CMR_DATA_DIR is not set: it names the folder that holds acdc/training (README, 'Your data')",
-              file=sys.stderr)
+        print(
+            "CMR_DATA_DIR is not set: it names the folder that holds acdc/training (README, 'Your data')",
+            file=sys.stderr,
+        )
         sys.exit(2)
     data = Path(os.environ["CMR_DATA_DIR"])
     cv2.setNumThreads(1)
@@ -84,9 +86,16 @@ def images(label, cine, mask) -> list[dict]:
     rows = []
     for phase, t in (("ED", cine.ed), ("ES", cine.es)):
         volume = eight_bits(np.asarray(cine.pixels[t], np.float32))
-        rows += [{"subject": label, "place": place, "phase": phase, "step_mm": cine.spacing_mm[1:],
-                  "image": volume[shown[min(int(share * len(shown)), len(shown) - 1)]]}
-                 for place, share in PLACES.items()]
+        rows += [
+            {
+                "subject": label,
+                "place": place,
+                "phase": phase,
+                "step_mm": cine.spacing_mm[1:],
+                "image": volume[shown[min(int(share * len(shown)), len(shown) - 1)]],
+            }
+            for place, share in PLACES.items()
+        ]
     return rows
 
 
@@ -118,14 +127,19 @@ def features(image) -> dict:
     named |= {f"spectrum {n / 16 / 2 / STEP_MM:.3f}/mm": value for n, value in enumerate(np.log(level / level.sum()))}
     for size in (3, 9):
         spread = np.sqrt(np.maximum(cv2.blur(x * x, (size, size)) - cv2.blur(x, (size, size)) ** 2, 0))
-        named |= {f"deviation {size} px p{p}": v for p, v in zip((5, 25, 50, 75, 95), np.percentile(
-            spread, (5, 25, 50, 75, 95)))}
+        named |= {
+            f"deviation {size} px p{p}": v
+            for p, v in zip((5, 25, 50, 75, 95), np.percentile(spread, (5, 25, 50, 75, 95)))
+        }
         bright, dark = x > 0.5, x < 0.15
-        named |= {f"deviation {size} px {name}": float(np.median(spread[where])) if where.any() else 0.0
-                  for name, where in (("bright", bright), ("dark", dark))}
+        named |= {
+            f"deviation {size} px {name}": float(np.median(spread[where])) if where.any() else 0.0
+            for name, where in (("bright", bright), ("dark", dark))
+        }
     edge = np.hypot(cv2.Sobel(x, cv2.CV_32F, 1, 0), cv2.Sobel(x, cv2.CV_32F, 0, 1))
-    return named | {f"gradient p{p}": v for p, v in zip((50, 75, 90, 97, 99.5), np.percentile(
-        edge, (50, 75, 90, 97, 99.5)))}
+    return named | {
+        f"gradient p{p}": v for p, v in zip((50, 75, 90, 97, 99.5), np.percentile(edge, (50, 75, 90, 97, 99.5)))
+    }
 
 
 def tell_apart(real, synthetic) -> tuple[float, pd.DataFrame]:
@@ -139,10 +153,15 @@ def tell_apart(real, synthetic) -> tuple[float, pd.DataFrame]:
         score[test] = forest.predict_proba(X.iloc[test])[:, 1]
         importance += forest.feature_importances_ / 5
     order = np.argsort(-importance)[:12]
-    table = pd.DataFrame({"feature": X.columns[order], "importance": importance[order],
-                          "auc": [roc_auc_score(y, X.iloc[:, n]) for n in order],
-                          "real": X[y == 0].median().to_numpy()[order],
-                          "phantom": X[y == 1].median().to_numpy()[order]})
+    table = pd.DataFrame(
+        {
+            "feature": X.columns[order],
+            "importance": importance[order],
+            "auc": [roc_auc_score(y, X.iloc[:, n]) for n in order],
+            "real": X[y == 0].median().to_numpy()[order],
+            "phantom": X[y == 1].median().to_numpy()[order],
+        }
+    )
     return roc_auc_score(y, score), table
 
 
@@ -155,12 +174,19 @@ def sheet(real, synthetic, real_4ch, phantom_4ch, each=4, side_mm=270, columns=6
     halves = []
     for table in (real, synthetic):
         chosen = table.subject.unique()[:: max(1, table.subject.nunique() // each)][:each]
-        halves.append(np.vstack([np.hstack([crop(r.image, r.step_mm, side_mm, step)
-                                            for r in table[table.subject == label].itertuples()])
-                                 for label in chosen]))
+        halves.append(
+            np.vstack(
+                [
+                    np.hstack(
+                        [crop(r.image, r.step_mm, side_mm, step) for r in table[table.subject == label].itertuples()]
+                    )
+                    for label in chosen
+                ]
+            )
+        )
     for n, row in enumerate((real_4ch, phantom_4ch)):
         squares = [cv2.resize(image, (150, 150), interpolation=cv2.INTER_AREA) for image in row]
-        lines = [np.hstack(squares[m:m + columns]) for m in range(0, len(squares), columns)]
+        lines = [np.hstack(squares[m : m + columns]) for m in range(0, len(squares), columns)]
         halves[n] = np.vstack([halves[n], *[line.astype(np.float32) for line in lines]])
     gap = np.full((len(halves[0]), 8), 255, np.float32)
     return np.rint(np.hstack([halves[0], gap, halves[1]])).clip(0, 255).astype(np.uint8)
@@ -191,7 +217,7 @@ def _square(image):
     """The central square."""
     rows, columns = image.shape
     side = min(rows, columns)
-    return image[(rows - side) // 2:][:side, (columns - side) // 2:][:, :side]
+    return image[(rows - side) // 2 :][:side, (columns - side) // 2 :][:, :side]
 
 
 if __name__ == "__main__":

@@ -36,16 +36,20 @@ def transform_share(arguments) -> dict:
     task = Transformations()
     fast, slow = medians(lambda: task(clip[0], KINDS), lambda: naive(clip[0], task), rounds=3)
     (step,) = medians(training_step(Design(width, 40), clip, True), rounds=max(1, arguments.rounds // 3))
-    print(f"288×288×40, width {width}: transformations {fast:.3f} s a patch (naive {slow:.2f} s), its training step "
-          f"{step:.2f} s; {torch.get_num_threads()} threads", flush=True)
+    print(
+        f"288×288×40, width {width}: transformations {fast:.3f} s a patch (naive {slow:.2f} s), its training step "
+        f"{step:.2f} s; {torch.get_num_threads()} threads",
+        flush=True,
+    )
     return {"transform_share": fast / step, "transform_speedup": slow / fast}
 
 
 def restoration_speedup(arguments) -> dict:
     """A restoration step, plain over ours."""
     width, clips = getattr(arguments, "width", 8), _clips(4, 20, 96)
-    quick, plain = medians(*(training_step(Design(width, 20), clips, way) for way in (True, False)),
-                           rounds=arguments.rounds)
+    quick, plain = medians(
+        *(training_step(Design(width, 20), clips, way) for way in (True, False)), rounds=arguments.rounds
+    )
     print(f"four patches of 96×96×20, width {width}: {quick:.2f} s, plain fp32 {plain:.2f} s", flush=True)
     return {"restoration_speedup": plain / quick}
 
@@ -91,16 +95,16 @@ def naive(clip, task: Transformations, rng=None) -> np.ndarray:
         for _ in range(count):
             height, width = rng.integers(2, task.window_px + 1, 2)
             r, c = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-            window = frame[r:r + height, c:c + width]
-            frame[r:r + height, c:c + width] = window[rng.permutation(height)][:, rng.permutation(width)]
+            window = frame[r : r + height, c : c + width]
+            frame[r : r + height, c : c + width] = window[rng.permutation(height)][:, rng.permutation(width)]
         for _ in range(rng.integers(1, task.covered + 1)):
             height = int(rng.integers(rows // 5, rows // 3))
             width = int(rng.uniform(1 / 36, 1 / 9) * rows * columns / height)
             r, c = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-            frame[r:r + height, c:c + width] = rng.uniform(-3**0.5, 3**0.5, (height, width))
+            frame[r : r + height, c : c + width] = rng.uniform(-(3**0.5), 3**0.5, (height, width))
     for start in rng.choice(frames - task.length, task.groups, replace=False):
         length = rng.integers(1, task.length + 1)
-        clip[start:start + length] = rng.uniform(-3**0.5, 3**0.5, (length, rows, columns))
+        clip[start : start + length] = rng.uniform(-(3**0.5), 3**0.5, (length, rows, columns))
     return clip
 
 

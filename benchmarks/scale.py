@@ -64,9 +64,15 @@ def growth(table) -> pd.DataFrame:
         part = part.sort_values("subjects")
         for before, after in zip(part.to_dict("records")[:-1], part.to_dict("records")[1:]):
             more = after["subjects"] / before["subjects"]
-            rows.append({"step": step, "from": before["subjects"], "to": after["subjects"],
-                         "seconds_growth": round(after["cpu_seconds"] / max(before["cpu_seconds"], 1e-3) / more, 2),
-                         "mb_growth": round(max(after["mb"], 1) / max(before["mb"], 1) / more, 2)})
+            rows.append(
+                {
+                    "step": step,
+                    "from": before["subjects"],
+                    "to": after["subjects"],
+                    "seconds_growth": round(after["cpu_seconds"] / max(before["cpu_seconds"], 1e-3) / more, 2),
+                    "mb_growth": round(max(after["mb"], 1) / max(before["mb"], 1) / more, 2),
+                }
+            )
     return pd.DataFrame(rows, columns=["step", "from", "to", "seconds_growth", "mb_growth"])
 
 
@@ -87,8 +93,11 @@ def one(step, folder):
     before = _peak_mb()
     cpu, clock = time.process_time(), time.monotonic()
     work()
-    done = {"cpu_seconds": round(time.process_time() - cpu, 3), "seconds": round(time.monotonic() - clock, 3),
-            "mb": round(_peak_mb() - before, 1)}
+    done = {
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "seconds": round(time.monotonic() - clock, 3),
+        "mb": round(_peak_mb() - before, 1),
+    }
     print(json.dumps(done))
 
 
@@ -106,21 +115,48 @@ def tables(path, n):
     """A cohort's tables without its arrays."""
     rng = np.random.default_rng(1)
     people = [f"H{k:012x}" for k in rng.permutation(n)]
-    subjects = pd.DataFrame({"participant_id": people, "sex": rng.choice(["F", "M"], n), "age": rng.integers(45, 82, n),
-                             "height_m": rng.normal(1.7, 0.1, n).round(2), "group": rng.choice(["NOR", "HTN"], n)})
+    subjects = pd.DataFrame(
+        {
+            "participant_id": people,
+            "sex": rng.choice(["F", "M"], n),
+            "age": rng.integers(45, 82, n),
+            "height_m": rng.normal(1.7, 0.1, n).round(2),
+            "group": rng.choice(["NOR", "HTN"], n),
+        }
+    )
     parts = []
     for view, slices in VIEWS.items():
-        parts.append(pd.DataFrame({
-            "cine": [f"sub-{p}_view-{view}" for p in people], "participant_id": people, "session": None, "view": view,
-            "run": 1, "frames": 50, "slices": slices, "rows": 208, "columns": 180, "slice_distance_mm": 10.0,
-            "row_spacing_mm": 1.8269230127, "column_spacing_mm": 1.8269230127, "frame_step_ms": 19.4,
-            "rr_ms": rng.normal(970, 90, n).round(1), "ed": 0, "es": rng.integers(14, 22, n),
-            "flags": rng.choice([None, "slices_shifted"], n, p=[0.9, 0.1]), "bytes": 352 + 3744000 * slices,
-            "digest": [f"{k:032x}" for k in rng.integers(0, 2**62, n)]}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "cine": [f"sub-{p}_view-{view}" for p in people],
+                    "participant_id": people,
+                    "session": None,
+                    "view": view,
+                    "run": 1,
+                    "frames": 50,
+                    "slices": slices,
+                    "rows": 208,
+                    "columns": 180,
+                    "slice_distance_mm": 10.0,
+                    "row_spacing_mm": 1.8269230127,
+                    "column_spacing_mm": 1.8269230127,
+                    "frame_step_ms": 19.4,
+                    "rr_ms": rng.normal(970, 90, n).round(1),
+                    "ed": 0,
+                    "es": rng.integers(14, 22, n),
+                    "flags": rng.choice([None, "slices_shifted"], n, p=[0.9, 0.1]),
+                    "bytes": 352 + 3744000 * slices,
+                    "digest": [f"{k:032x}" for k in rng.integers(0, 2**62, n)],
+                }
+            )
+        )
     write_tsv(subjects, path / "participants.tsv")
     write_tsv(pd.concat(parts).sort_values("cine"), path / "cines.tsv")
-    write_json({"Name": "synthetic tables", "Synthetic": True, "FormatVersion": FORMAT_VERSION},
-               path / "dataset_description.json")
+    write_json(
+        {"Name": "synthetic tables", "Synthetic": True, "FormatVersion": FORMAT_VERSION},
+        path / "dataset_description.json",
+    )
 
 
 def prepared(step, path, n):
@@ -147,16 +183,28 @@ def _sparse(path, row, name):
         raw.write(b"\1\0")  # one pixel that is not black
     os.utime(file, (0, 0))
     side = dict.fromkeys(["frame_times_ms", "rr_ms", "slice_position_mm", "ed", "es", "frames_of"])
-    write_json(side | {"view": row["view"], "subject": row["participant_id"], "session": "", "run": 1, "meta": {},
-                       "spacing_known": True, "flags": []}, file.with_suffix(".json"))
+    write_json(
+        side
+        | {
+            "view": row["view"],
+            "subject": row["participant_id"],
+            "session": "",
+            "run": 1,
+            "meta": {},
+            "spacing_known": True,
+            "flags": [],
+        },
+        file.with_suffix(".json"),
+    )
 
 
 def _linked_hearts(folder, n):
     """One phantom heart n times: files are links to a copy every 10,000 (ext4 stops at 65,000), tables differ."""
     from cmrlib.phantom import make_cohort
 
-    made = make_cohort(folder / "one", 1, frames=8, size=64, spacing_mm=3.2, slices=3, views=("sax",), workers=1,
-                       progress=False)
+    made = make_cohort(
+        folder / "one", 1, frames=8, size=64, spacing_mm=3.2, slices=3, views=("sax",), workers=1, progress=False
+    )
     many, row = folder / "many", made.cines.iloc[0].to_dict()
     rows, person = [], made.subjects.iloc[0].to_dict()
     for k in range(n):
@@ -167,12 +215,16 @@ def _linked_hearts(folder, n):
             target.mkdir(parents=True)
             for file in (source / "sub-P0001").iterdir():
                 linked = target.with_name(f"sub-{copied}") / file.name.replace("P0001", copied)
-                (shutil.copy2(file, linked) if label == copied
-                 else os.link(linked, target / file.name.replace("P0001", label)))
+                (
+                    shutil.copy2(file, linked)
+                    if label == copied
+                    else os.link(linked, target / file.name.replace("P0001", label))
+                )
         rows.append(row | {"cine": name, "participant_id": label})
     write_tsv(pd.DataFrame(rows), many / "cines.tsv")
-    write_tsv(pd.DataFrame([person | {"participant_id": row["participant_id"]} for row in rows]),
-              many / "participants.tsv")
+    write_tsv(
+        pd.DataFrame([person | {"participant_id": row["participant_id"]} for row in rows]), many / "participants.tsv"
+    )
     write_json(made.description, many / "dataset_description.json")
 
 
@@ -185,8 +237,9 @@ def _shards(path, size=100):
         shard, part = study / "shards" / f"{number:04d}", subjects.iloc[start : start + size]
         write_tsv(part, shard / "cohort" / "participants.tsv")
         write_tsv(pd.concat([groups[p] for p in part["participant_id"]]), shard / "cohort" / "cines.tsv")
-        write_json({"Name": "n", "FormatVersion": FORMAT_VERSION, "Plan": ""},
-                   shard / "cohort" / "dataset_description.json")
+        write_json(
+            {"Name": "n", "FormatVersion": FORMAT_VERSION, "Plan": ""}, shard / "cohort" / "dataset_description.json"
+        )
         write_json({}, shard / "ingest.json")
         for person in part["participant_id"]:
             (shard / "cohort" / f"sub-{person}").mkdir()
@@ -225,6 +278,7 @@ def _sample(path):
         loader = clips_block(cohort, Preprocessing()).dataloaders(used, bs=56, num_workers=0).train
         loader.randomize()
         assert len(loader.get_idxs()) == (used["split"] == "train").sum()
+
     return work
 
 
@@ -233,8 +287,14 @@ def _agree(path):
 
     n, rng = int(path.name), np.random.default_rng(0)
     ids, truth = [f"H{k}" for k in range(n)], rng.normal(60, 8, n)
-    table = pd.concat([pd.DataFrame({"participant_id": ids, "session": "", "lvef_pct": truth + rng.normal(0, 2, n),
-                                     "observer": name}) for name in "ab"])
+    table = pd.concat(
+        [
+            pd.DataFrame(
+                {"participant_id": ids, "session": "", "lvef_pct": truth + rng.normal(0, 2, n), "observer": name}
+            )
+            for name in "ab"
+        ]
+    )
     return lambda: compare(table, "a", "b", ["lvef_pct"])
 
 

@@ -45,8 +45,10 @@ def main():
     arguments = parser.parse_args()
     study = Path(os.environ.get("CMR_DATA_DIR", "nowhere")) / "study"
     if not (study / "patient1_contours.csv.gz").exists():
-        print("CMR_DATA_DIR names no folder with study/patient1_contours.csv.gz, the other program's outlines",
-              file=sys.stderr)
+        print(
+            "CMR_DATA_DIR names no folder with study/patient1_contours.csv.gz, the other program's outlines",
+            file=sys.stderr,
+        )
         sys.exit(2)
     set_threads_and_seed(0, arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,8 +57,10 @@ def main():
         theirs = placed(cohort, pd.read_csv(study / "patient1_contours.csv.gz"))
         scores, pairs = outlines(cohort, theirs), valves(cohort, theirs)
         apart, smooth = points_mm(pairs), smoothing_ms(arguments.weights)
-        ours_mm, theirs_mm = (heart_motion({view: (one[0], one[side]) for view, one in pairs.items()},
-                                           smooth).metrics()["mapse_mm"] for side in (1, 2))
+        ours_mm, theirs_mm = (
+            heart_motion({view: (one[0], one[side]) for view, one in pairs.items()}, smooth).metrics()["mapse_mm"]
+            for side in (1, 2)
+        )
     print("a second opinion, not a truth: another program's outlines, not stated to be corrected by hand")
     print(scores.groupby(["view", "structure"])["dice"].describe()[["count", "min", "50%", "max"]].round(3).to_string())
     print(apart.groupby(["view", "point"])["mm"].describe()[["count", "min", "50%", "max"]].round(1).to_string())
@@ -64,9 +68,12 @@ def main():
     print(f"views outlined by them and not by us: {', '.join(unseen) or 'none'}")
     print(f"MAPSE: ours {ours_mm:.1f} mm, theirs {theirs_mm:.1f} mm")
     medians = scores.groupby("structure")["dice"].median()
-    print(*[f"dice_{name}={medians.get(name, np.nan):.3f}" for name in THEIRS],
-          f"points_mm={apart['mm'].median():.2f}", f"mapse_difference_mm={ours_mm - theirs_mm:.2f}",
-          f"views={'+'.join(scores['view'].unique())}")
+    print(
+        *[f"dice_{name}={medians.get(name, np.nan):.3f}" for name in THEIRS],
+        f"points_mm={apart['mm'].median():.2f}",
+        f"mapse_difference_mm={ours_mm - theirs_mm:.2f}",
+        f"views={'+'.join(scores['view'].unique())}",
+    )
 
 
 def smoothing_ms(weights) -> float:
@@ -92,8 +99,11 @@ def placed(cohort, table) -> pd.DataFrame:
             column, line, depth = cine.to_pixels(ras).T
             k = np.rint(depth)
             if (np.abs(depth - k) * cine.spacing_mm[0]).max() < FARTHEST_MM and 0 <= k.min() <= k.max() < cine.slices:
-                found.append(rows[["frame", "kind"]].assign(cine=row.cine, view=row.view, slice=k.astype(int),
-                                                            column_px=column, row_px=line))
+                found.append(
+                    rows[["frame", "kind"]].assign(
+                        cine=row.cine, view=row.view, slice=k.astype(int), column_px=column, row_px=line
+                    )
+                )
     return pd.concat(found, ignore_index=True)
 
 
@@ -108,8 +118,11 @@ def outlines(cohort, theirs) -> pd.DataFrame:
         for k, points in drawn.groupby("slice"):
             for one, mask in masks(points, ours.shape[1:]).items():
                 reference[one][k] = np.where(mask, STRUCTURES[one], 0)
-        rows += [{"view": view, "frame": t, "structure": one, "dice": dice(ours, reference[one], STRUCTURES[one])}
-                 for one in set(THEIRS) & set(VIEW_STRUCTURES[view]) if (reference[one] != NOT_ANNOTATED).any()]
+        rows += [
+            {"view": view, "frame": t, "structure": one, "dice": dice(ours, reference[one], STRUCTURES[one])}
+            for one in set(THEIRS) & set(VIEW_STRUCTURES[view])
+            if (reference[one] != NOT_ANNOTATED).any()
+        ]
     return pd.DataFrame(rows)
 
 
@@ -120,8 +133,9 @@ def masks(points, shape) -> dict:
     """
     place = points[["column_px", "row_px"]].to_numpy()
     kinds = points["kind"].str.removeprefix("SAX_").str.removeprefix("LAX_").to_numpy()
-    endo, epi, septum, wall = (place[kinds == kind] for kind in ("LV_ENDOCARDIAL", "LV_EPICARDIAL", "RV_SEPTUM",
-                                                                 "RV_FREEWALL"))
+    endo, epi, septum, wall = (
+        place[kinds == kind] for kind in ("LV_ENDOCARDIAL", "LV_EPICARDIAL", "RV_SEPTUM", "RV_FREEWALL")
+    )
     found = {}
     if len(endo) > 2 and len(epi) > 2:
         found["lv"] = polygon_mask(endo, shape)
@@ -137,13 +151,18 @@ def masks(points, shape) -> dict:
 
 def closed(epi, septum, centre) -> np.ndarray:
     """The epicardium around `centre`, by angle, with the septum's points where it is open."""
+
     def angle(points):
         return np.rad2deg(np.arctan2(*(points - centre).T[::-1]))
+
     around = np.sort(angle(epi))
     gaps = np.diff(np.r_[around, around[0] + 360])
     ends = np.r_[around, around[:1] + 360]
-    inside = [point for point, at in zip(septum, angle(septum)) if any(
-        low < at + turn < low + gap for low, gap in zip(ends, gaps) if gap > GAP_DEG for turn in (0, 360))]
+    inside = [
+        point
+        for point, at in zip(septum, angle(septum))
+        if any(low < at + turn < low + gap for low, gap in zip(ends, gaps) if gap > GAP_DEG for turn in (0, 360))
+    ]
     both = np.vstack([epi, *inside]) if inside else epi
     return both[np.argsort(angle(both))]
 
@@ -171,11 +190,16 @@ def valves(cohort, theirs) -> dict:
 
 def points_mm(pairs) -> pd.DataFrame:
     """Rows view, point, frame, mm: how far our mitral points lie from theirs."""
-    return pd.DataFrame([{"view": view, "point": name, "frame": t, "mm": mm}
-                         for view, (cine, ours, other) in pairs.items()
-                         for name, line in zip(MITRAL_POINTS[view], np.hypot(
-                             *np.moveaxis((ours - other) * cine.spacing_mm[:0:-1], -1, 0)).T)
-                         for t, mm in enumerate(line)])
+    return pd.DataFrame(
+        [
+            {"view": view, "point": name, "frame": t, "mm": mm}
+            for view, (cine, ours, other) in pairs.items()
+            for name, line in zip(
+                MITRAL_POINTS[view], np.hypot(*np.moveaxis((ours - other) * cine.spacing_mm[:0:-1], -1, 0)).T
+            )
+            for t, mm in enumerate(line)
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -68,17 +68,21 @@ def time_volumes(segmenter, rounds) -> tuple[float, float]:
             values += [time.perf_counter() - start] if n >= 2 else []
     seconds = {way: float(np.median(values)) for way, values in taken.items()}
     width = model.encoder[0][0].out_channels
-    print(f"width {width}, {SLICES} slices {SIDE}×{SIDE}, {torch.get_num_threads()} threads, median of {rounds}: "
-          f"plain fp32 {seconds[plain]:.3f} s, bf16 channels last folded {seconds[fast]:.3f} s "
-          f"(best {min(taken[plain]):.3f} and {min(taken[fast]):.3f})", flush=True)
+    print(
+        f"width {width}, {SLICES} slices {SIDE}×{SIDE}, {torch.get_num_threads()} threads, median of {rounds}: "
+        f"plain fp32 {seconds[plain]:.3f} s, bf16 channels last folded {seconds[fast]:.3f} s "
+        f"(best {min(taken[plain]):.3f} and {min(taken[fast]):.3f})",
+        flush=True,
+    )
     return seconds[fast], seconds[plain]
 
 
 def trained(cohort, epochs) -> Segmenter:
     """A network of width 16 that has seen the phantom's training subjects."""
     samples = sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), frames=2)
-    return train_segmenter(cohort, "truth", samples, Preprocessing("sax", 2.2, 96), epochs, seed=1, width=16,
-                           batch_size=16)[0]
+    return train_segmenter(
+        cohort, "truth", samples, Preprocessing("sax", 2.2, 96), epochs, seed=1, width=16, batch_size=16
+    )[0]
 
 
 def dice_change(segmenter, cohort) -> float:
@@ -92,8 +96,10 @@ def dice_change(segmenter, cohort) -> float:
         masks = [way.predict(cine, [cine.ed, cine.es], copies=1)[0] for way in (segmenter, exact)]
         rows += [[dice(mask[t], truth[t], code) for mask in masks] for t in (cine.ed, cine.es) for code in (1, 2, 3)]
     rows = np.array(rows)
-    print(f"Dice on {len(rows) // 6} phantom hearts: {np.nanmean(rows[:, 0]):.4f} as it works, "
-          f"{np.nanmean(rows[:, 1]):.4f} in plain fp32")
+    print(
+        f"Dice on {len(rows) // 6} phantom hearts: {np.nanmean(rows[:, 0]):.4f} as it works, "
+        f"{np.nanmean(rows[:, 1]):.4f} in plain fp32"
+    )
     return float(np.nanmean(np.abs(rows[:, 0] - rows[:, 1])))
 
 

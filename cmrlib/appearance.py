@@ -33,11 +33,16 @@ def appearance(cine: Cine) -> np.ndarray:
     image = (image - low) / max(high - low, 1e-6)
     power = np.abs(np.fft.fft2((image - image.mean()) * window(image.shape))) ** 2
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, mm) for n, mm in zip(image.shape, pixel_mm)), indexing="ij"))
-    bands = [power[(frequency >= 1 / long) & (frequency < 1 / short)].sum() + 1e-6
-             for long, short in pairwise(_BANDS_MM)]
+    bands = [
+        power[(frequency >= 1 / long) & (frequency < 1 / short)].sum() + 1e-6 for long, short in pairwise(_BANDS_MM)
+    ]
     contrast, cnr = blood_contrast(cine, centre)
-    return np.r_[np.percentile(image, [5, 10, 25, 50, 75, 90]), np.log10(np.array(bands[1:]) / bands[0]),
-                 np.nan_to_num(contrast), np.log10(max(np.nan_to_num(cnr), 1e-3))]
+    return np.r_[
+        np.percentile(image, [5, 10, 25, 50, 75, 90]),
+        np.log10(np.array(bands[1:]) / bands[0]),
+        np.nan_to_num(contrast),
+        np.log10(max(np.nan_to_num(cnr), 1e-3)),
+    ]
 
 
 def appearance_reference(cines) -> dict:
@@ -52,7 +57,9 @@ def appearance_reference(cines) -> dict:
     reference = {"mean": seen.mean(0), "sd": np.maximum(seen.std(0, ddof=1), 0.02)}
     apart = np.array([_distance(one, reference) for one in seen])
     return {name: value.tolist() for name, value in reference.items()} | {
-        "limit": float(apart.mean() + 3 * apart.std(ddof=1)), "n": len(seen)}
+        "limit": float(apart.mean() + 3 * apart.std(ddof=1)),
+        "n": len(seen),
+    }
 
 
 def training_appearance(sources, view: str) -> list[dict]:

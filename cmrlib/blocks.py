@@ -1,8 +1,8 @@
 """fastai building blocks: typed tensors that draw themselves, TransformBlocks, and one joint augmentation.
 
-    samples = sample_table(cohort, observer="manual", view="sax", split=split)
-    dls = segmentation_block(cohort, "manual", spacing_mm=1.4, size=128).dataloaders(samples, bs=16)
-    dls.show_batch()
+samples = sample_table(cohort, observer="manual", view="sax", split=split)
+dls = segmentation_block(cohort, "manual", spacing_mm=1.4, size=128).dataloaders(samples, bs=16)
+dls.show_batch()
 """
 
 from dataclasses import replace
@@ -24,8 +24,17 @@ from cmrlib.display import orientation_known
 from cmrlib.slices import NOT_DRAWN, Reader, SliceRef, sample_table
 
 __all__ = [
-    "NOT_DRAWN", "CentrePlane", "RandomPlane", "SliceRef", "TensorClip", "TensorLabels", "TensorSlice", "sample_table",
-    "segmentation_block", "spacing_range_mm", "standard_slice",
+    "NOT_DRAWN",
+    "CentrePlane",
+    "RandomPlane",
+    "SliceRef",
+    "TensorClip",
+    "TensorLabels",
+    "TensorSlice",
+    "sample_table",
+    "segmentation_block",
+    "spacing_range_mm",
+    "standard_slice",
 ]
 
 _PALETTE = ListedColormap(["#00000000"] + [COLOURS[name] for name in STRUCTURES])
@@ -140,8 +149,20 @@ class RandomPlane(CentrePlane):
     range. resolution: the chance that a crop loses the detail that coarser scanners lose, or has its edges sharpened.
     """
 
-    def __init__(self, spacing_mm, size, rotation_deg=45.0, scale=0.15, stretch=0.05, shift_mm=17.0, anywhere=0.15,
-                 bend=0.0, opposite=False, reorient=0.3, resolution=0.0):
+    def __init__(
+        self,
+        spacing_mm,
+        size,
+        rotation_deg=45.0,
+        scale=0.15,
+        stretch=0.05,
+        shift_mm=17.0,
+        anywhere=0.15,
+        bend=0.0,
+        opposite=False,
+        reorient=0.3,
+        resolution=0.0,
+    ):
         super().__init__(spacing_mm, size, opposite)
         self.rotation_deg, self.scale, self.stretch = rotation_deg, scale, stretch
         self.shift_mm, self.anywhere, self.bend = shift_mm, anywhere, bend
@@ -214,9 +235,17 @@ SliceBlock = TransformBlock
 LabelsBlock = TransformBlock
 
 
-def segmentation_block(cohort, observer: str, view: str = "sax", spacing_mm: float = 1.4, size: int = 128,
-                       validation_size: int | None = None, opposite: bool = False, others=(),
-                       **augmentation) -> DataBlock:
+def segmentation_block(
+    cohort,
+    observer: str,
+    view: str = "sax",
+    spacing_mm: float = 1.4,
+    size: int = 128,
+    validation_size: int | None = None,
+    opposite: bool = False,
+    others=(),
+    **augmentation,
+) -> DataBlock:
     """DataBlock from rows of `sample_table` to (TensorSlice, TensorLabels).
 
     others: further (cohort, observer) pairs; rows with `source` 1, 2, … are theirs. size, validation_size: pixels of
@@ -230,6 +259,8 @@ def segmentation_block(cohort, observer: str, view: str = "sax", spacing_mm: flo
         get_x=lambda row: reader.x(row),
         get_y=lambda row: reader.y(row),
         splitter=lambda rows: IndexSplitter([i for i, r in enumerate(rows) if r["split"] == "validation"])(rows),
-        item_tfms=StandardSlice(CentrePlane(spacing_mm, validation_size or size, opposite),
-                                RandomPlane(spacing_mm, size, opposite=opposite, **augmentation)),
+        item_tfms=StandardSlice(
+            CentrePlane(spacing_mm, validation_size or size, opposite),
+            RandomPlane(spacing_mm, size, opposite=opposite, **augmentation),
+        ),
     )

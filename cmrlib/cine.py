@@ -110,8 +110,14 @@ class Cine:
         frames = list(frames)
         times = None if self.frame_times_ms is None else self.frame_times_ms[:, frames]
         kept, total = self.frames_of or (range(self.frames), self.frames)
-        return replace(self, pixels=self.pixels[frames], frame_times_ms=times, ed=None, es=None,
-                       frames_of=(tuple(kept[t] for t in frames), total))
+        return replace(
+            self,
+            pixels=self.pixels[frames],
+            frame_times_ms=times,
+            ed=None,
+            es=None,
+            frames_of=(tuple(kept[t] for t in frames), total),
+        )
 
     def to_world(self, points_px, k: int) -> np.ndarray:
         """Points (n, 2) as (column, row) in slice k → (n, 3) RAS mm."""

@@ -37,8 +37,10 @@ def load_classifier(run) -> Classifier:
     card = read_json(path.with_suffix(".json")) if path.with_suffix(".json").exists() else {}
     name = card.get("architecture", {}).get("name")
     if name not in CLASSIFIERS:
-        raise ValueError(f"{path.name}: weights of {name or 'an unknown network'} do not classify; "
-                         f"known are {', '.join(CLASSIFIERS)}")
+        raise ValueError(
+            f"{path.name}: weights of {name or 'an unknown network'} do not classify; "
+            f"known are {', '.join(CLASSIFIERS)}"
+        )
     module, class_name, view = CLASSIFIERS[name]
     return Classifier(getattr(import_module(module), class_name).load(path), view, name, path)
 

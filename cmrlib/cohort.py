@@ -95,8 +95,10 @@ class Observer:
             if to_correct:
                 grid = {"shape": annotation.mask.shape, "affine": cine.affine}
             write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
-            sidecar = {"annotated": {str(t): list(s) for t, s in annotation.annotated.items()},
-                       "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255"} | grid
+            sidecar = {
+                "annotated": {str(t): list(s) for t, s in annotation.annotated.items()},
+                "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255",
+            } | grid
             sidecar |= {"flags": list(annotation.flags)} if annotation.flags else {}
             write_json(sidecar, self._file(cine.name, "dseg.json"))
         if annotation.points is not None:
@@ -135,8 +137,10 @@ def as_written(mask, affine, wanted_affine, wanted_shape, annotated: dict, path)
     if values.dtype != np.uint8:
         whole = np.rint(values)
         if not np.array_equal(whole, values) or whole.min() < 0 or whole.max() > 255:
-            raise ValueError(f"{path}: values from {values.min():g} to {values.max():g}, not all of them labels; was "
-                             "it smoothed or resampled? save the label map itself")
+            raise ValueError(
+                f"{path}: values from {values.min():g} to {values.max():g}, not all of them labels; was "
+                "it smoothed or resampled? save the label map itself"
+            )
         values = whole.astype(np.uint8)
     if len(values) == 1 and wanted_shape[1] == 1 and values.shape[1] == wanted_shape[0] > 1:
         values = values.swapaxes(0, 1)  # of one slice, saved without that axis: time became the third
@@ -146,15 +150,19 @@ def as_written(mask, affine, wanted_affine, wanted_shape, annotated: dict, path)
     corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in wanted_shape[:0:-1]), 1]], float)
     apart = np.abs((corners @ affine.T - corners @ wanted_affine.T)[:, :3]).max()
     if values.shape != tuple(wanted_shape) or apart > LARGEST_SHIFT_MM:
-        raise ValueError(f"{path}: shape {values.shape} (frames, slices, rows, columns), {apart:.2f} mm from its "
-                         f"cine's place; expected {tuple(wanted_shape)} in the same place: save it on the cine's own "
-                         "grid, all frames in one file")
+        raise ValueError(
+            f"{path}: shape {values.shape} (frames, slices, rows, columns), {apart:.2f} mm from its "
+            f"cine's place; expected {tuple(wanted_shape)} in the same place: save it on the cine's own "
+            "grid, all frames in one file"
+        )
     for t, frame in enumerate(values):
         drawn = {0, NOT_ANNOTATED, *codes(annotated.get(t, ()))}
         if strange := sorted(set(np.unique(frame).tolist()) - drawn):
-            raise ValueError(f"{path}: labels {strange} in frame {t}, which is listed with "
-                             f"{', '.join(annotated.get(t, ())) or 'nothing'}; add what was drawn to `annotated` in "
-                             "the JSON beside it, or erase it")
+            raise ValueError(
+                f"{path}: labels {strange} in frame {t}, which is listed with "
+                f"{', '.join(annotated.get(t, ())) or 'nothing'}; add what was drawn to `annotated` in "
+                "the JSON beside it, or erase it"
+            )
     return values
 
 
@@ -189,8 +197,10 @@ class Cohort:
             raise FileNotFoundError(f"{path} is no complete cohort, it lacks {', '.join(missing)} ({hint})")
         description = read_json(path / "dataset_description.json")
         if description.get("FormatVersion") != FORMAT_VERSION:
-            raise ValueError(f"{path} has cohort format {description.get('FormatVersion')}, expected {FORMAT_VERSION}: "
-                             "ingest it again with this version")
+            raise ValueError(
+                f"{path} has cohort format {description.get('FormatVersion')}, expected {FORMAT_VERSION}: "
+                "ingest it again with this version"
+            )
         found = {p.name: Observer(p) for p in sorted((path / "derivatives").glob("*")) if p.is_dir()}
         for folder in observers:
             observer = Observer(folder)
@@ -208,8 +218,10 @@ class Cohort:
         return part
 
     def __repr__(self):
-        return (f"Cohort {self.description['Name']}: {len(self.subjects)} subjects, {len(self.cines)} cines, "
-                f"observers {', '.join(self.observers) or 'none'}")
+        return (
+            f"Cohort {self.description['Name']}: {len(self.subjects)} subjects, {len(self.cines)} cines, "
+            f"observers {', '.join(self.observers) or 'none'}"
+        )
 
     @property
     def synthetic(self) -> bool:
@@ -246,22 +258,34 @@ class Cohort:
             raise FileNotFoundError(f"{row['cine']}: its array {path.name} is missing from the cohort; ingest it again")
         stat = path.stat()
         if stat.st_size != row["bytes"] or (stat.st_mtime > self._written and digest(path) != row["digest"]):
-            raise ValueError(f"{row['cine']}: {path.name} changed after ingest (expected {row['bytes']} bytes, digest "
-                             f"{row['digest'][:8]}…); a cohort never changes: ingest it again")
+            raise ValueError(
+                f"{row['cine']}: {path.name} changed after ingest (expected {row['bytes']} bytes, digest "
+                f"{row['digest'][:8]}…); a cohort never changes: ingest it again"
+            )
 
     def check(self) -> pd.DataFrame:
         """Compare every array with its digest: cine, state (ok, missing, changed)."""
+
         def state(row):
             path = self.path / stem(row["cine"]).with_name(f"{row['cine']}_cine.nii")
             return "missing" if not path.exists() else "ok" if digest(path) == row["digest"] else "changed"
+
         return pd.DataFrame([{"cine": row["cine"], "state": state(row)} for row in self._table.to_dict("records")])
 
 
 def cine_from_sidecar(pixels, affine, side: dict) -> Cine:
     """Cine from its array and its JSON sidecar."""
-    arrays = {key: None if side[key] is None else np.array(side[key], float)
-              for key in ("frame_times_ms", "rr_ms", "slice_position_mm")}
+    arrays = {
+        key: None if side[key] is None else np.array(side[key], float)
+        for key in ("frame_times_ms", "rr_ms", "slice_position_mm")
+    }
     of = side["frames_of"]
     plain = {key: side[key] for key in ("view", "subject", "session", "run", "spacing_known", "ed", "es", "meta")}
-    return Cine(pixels, affine, **arrays, **plain, flags=tuple(side["flags"]),
-                frames_of=None if of is None else (tuple(of[0]), of[1]))
+    return Cine(
+        pixels,
+        affine,
+        **arrays,
+        **plain,
+        flags=tuple(side["flags"]),
+        frames_of=None if of is None else (tuple(of[0]), of[1]),
+    )

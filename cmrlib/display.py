@@ -46,8 +46,9 @@ class Reorientation:
 
     @property
     def _steps(self):
-        return [slice(None, None, -1 if r else 1)
-                for r in (self.reversed_slices, self.reversed_rows, self.reversed_columns)]
+        return [
+            slice(None, None, -1 if r else 1) for r in (self.reversed_slices, self.reversed_rows, self.reversed_columns)
+        ]
 
     def matrix(self, shape) -> np.ndarray:
         """(4, 4): new (i, j, k, 1) → old, for an old shape (…, slices, rows, columns)."""
@@ -97,22 +98,34 @@ def reorientation(cine: Cine) -> Reorientation:
     crossed = abs(stored[1] @ columns) + abs(stored[0] @ rows)
     across, down = (1, 0) if crossed > straight else (0, 1)
     step = np.asarray(cine.affine)[:3, 2]  # not the planes' normal, which knows no order of slices
-    return Reorientation(bool(crossed > straight), bool(step @ slices < 0), bool(stored[down] @ rows < 0),
-                         bool(stored[across] @ columns < 0))
+    return Reorientation(
+        bool(crossed > straight),
+        bool(step @ slices < 0),
+        bool(stored[down] @ rows < 0),
+        bool(stored[across] @ columns < 0),
+    )
 
 
 def reoriented(cine: Cine, by: Reorientation) -> Cine:
     """The same cine in another order of pixels: affine, times and missing pictures follow, nothing is copied."""
+
     def turned(values):
         return values if values is None or not by.reversed_slices else np.asarray(values)[::-1]
+
     place, meta = cine.slice_position_mm, cine.meta
     if by.reversed_slices:
         place = None if place is None else np.max(place) - np.asarray(place)
         if "missing" in meta:
             meta = meta | {"missing": [[cine.slices - 1 - k, t] for k, t in meta["missing"]]}
-    return replace(cine, pixels=by(cine.pixels), affine=np.asarray(cine.affine) @ by.matrix(cine.pixels.shape),
-                   frame_times_ms=turned(cine.frame_times_ms), rr_ms=turned(cine.rr_ms),
-                   slice_position_mm=turned(place), meta=meta)
+    return replace(
+        cine,
+        pixels=by(cine.pixels),
+        affine=np.asarray(cine.affine) @ by.matrix(cine.pixels.shape),
+        frame_times_ms=turned(cine.frame_times_ms),
+        rr_ms=turned(cine.rr_ms),
+        slice_position_mm=turned(place),
+        meta=meta,
+    )
 
 
 def _display(cine):

@@ -81,8 +81,10 @@ def share_batch_norm(model: nn.Module):
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, WholeBatchNorm):
             kind = type(part)
             if part.momentum is None or not part.affine or not part.track_running_stats:
-                raise TypeError(f"{kind.__name__} without momentum, weights or running statistics cannot be shared "
-                                "between processes")
+                raise TypeError(
+                    f"{kind.__name__} without momentum, weights or running statistics cannot be shared "
+                    "between processes"
+                )
             part.__class__ = type(f"Whole{kind.__name__}", (kind, WholeBatchNorm), {})
 
 

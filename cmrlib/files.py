@@ -84,7 +84,7 @@ def read_arrays(path):
     def built(part):
         if not isinstance(part, dict):
             return part
-        (kind, content), = part.items()
+        ((kind, content),) = part.items()
         if kind == "array":
             return arrays[content]
         return {key: built(item) for key, item in content} if kind == "dict" else [built(item) for item in content]
@@ -172,8 +172,8 @@ def digest(path) -> str:
 def code_of(source: str) -> str:
     """What Python source does: its syntax tree without docstrings, comments and layout, as text to take a digest of."""
     tree = ast.parse(source)
+    holders = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:]
+        if isinstance(node, holders) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
     return ast.dump(tree)

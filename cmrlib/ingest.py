@@ -19,8 +19,9 @@ STRAY = "belongs to no subject: a table, or not of this kind of data"
 LARGEST_STRAY_BYTES = 2**26
 
 
-def build_cohort(items: dict, read, dest, description: dict, workers: int | None = None,
-                 progress: bool = True, left=()) -> Cohort:
+def build_cohort(
+    items: dict, read, dest, description: dict, workers: int | None = None, progress: bool = True, left=()
+) -> Cohort:
     """Read every item and write it below `dest` as one cohort.
 
     items: subject label → whatever `read(label, item)` needs (picklable); `read` returns a `Study`. A complete
@@ -30,14 +31,16 @@ def build_cohort(items: dict, read, dest, description: dict, workers: int | None
     """
     dest = Path(dest)
     if not items:
-        raise ValueError(f"nothing to ingest for {description['Name']}: no subject was found; "
-                         "check the folder and kind")
+        raise ValueError(
+            f"nothing to ingest for {description['Name']}: no subject was found; check the folder and kind"
+        )
     description = description | {"Plan": _plan_digest(items, description)}
     if (dest / "dataset_description.json").exists():
         if read_json(dest / "dataset_description.json").get("Plan") == description["Plan"]:
             return Cohort.open(dest)
-        raise FileExistsError(f"{dest} holds another cohort and a cohort never changes: "
-                              "choose another folder or delete it")
+        raise FileExistsError(
+            f"{dest} holds another cohort and a cohort never changes: choose another folder or delete it"
+        )
     state = dest / ".ingest"
     _claim(dest, state, description)
     todo = [label for label in items if not _rows(dest, label).exists()]
@@ -84,8 +87,9 @@ def _claim(dest, state, description):
         raise FileExistsError(f"{dest} is not empty and holds no cohort: choose an empty folder")
     plan = state / "plan.json"
     if plan.exists() and read_json(plan).get("Plan") != description["Plan"]:
-        raise FileExistsError(f"{dest} holds an interrupted ingest with other settings: "
-                              "delete it or choose another folder")
+        raise FileExistsError(
+            f"{dest} holds an interrupted ingest with other settings: delete it or choose another folder"
+        )
     try:
         write_json(description, plan)
         state.chmod(0o700)  # until the end the source paths wait here
@@ -150,8 +154,13 @@ def _alone(label, item, read, dest) -> str:
             for folder in (dest, *(dest / "derivatives").glob("*")):
                 shutil.rmtree(folder / f"sub-{label}", ignore_errors=True)  # what it wrote before
             why = "reading it ended the process, alone too: too little memory, or a file that crashes its decoder"
-            rows = {"participant": {"participant_id": label}, "cines": [], "measures": {}, "sources": {},
-                    "rejected": rejected_rows(label, [("n/a", f"sub-{label}: {why}")])}
+            rows = {
+                "participant": {"participant_id": label},
+                "cines": [],
+                "measures": {},
+                "sources": {},
+                "rejected": rejected_rows(label, [("n/a", f"sub-{label}: {why}")]),
+            }
             write_json(rows, _rows(dest, label))
     return label
 
@@ -169,9 +178,11 @@ def _started(dest, label) -> Path:
 def end_with_parent():
     """Let this process end when the one that started it is killed: a survivor would wait for ever, or write into the
     next run."""
+
     def wait():
         parent_process().join()
         os._exit(1)
+
     Thread(target=wait, daemon=True).start()
 
 

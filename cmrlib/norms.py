@@ -40,7 +40,8 @@ class _Folded(torch.autograd.Function):
         gradient, wide = _wide(gradient, fold), _wide(x, fold)
         # as if mean and variance were constants, then what they add: a straight line in x
         ours, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, wide, known[0], *known[1:], None, None, False, ctx.eps, [True] * 3)
+            gradient, wide, known[0], *known[1:], None, None, False, ctx.eps, [True] * 3
+        )
         to_weight, to_bias = (value.view(fold, -1).sum(0) for value in (to_weight, to_bias))
         scale = -weight * (known[2][: len(weight)] + ctx.eps).rsqrt() / places
         slope, level = scale * to_weight, scale * to_bias

@@ -29,8 +29,10 @@ def _masks(pred, ref, label):
     """→ boolean masks of one label, both without what nobody annotated."""
     pred, ref = np.asarray(pred), np.asarray(ref)
     if pred.shape != ref.shape or ref.ndim != 3:
-        raise ValueError(f"expected two volumes (slices, rows, columns) of one shape, got {pred.shape} and "
-                         f"{ref.shape}; score frame by frame, on the reference's grid")
+        raise ValueError(
+            f"expected two volumes (slices, rows, columns) of one shape, got {pred.shape} and "
+            f"{ref.shape}; score frame by frame, on the reference's grid"
+        )
     return (pred == label) & (ref != NOT_ANNOTATED), ref == label
 
 
@@ -50,8 +52,9 @@ def surface_distances(pred, ref, label: int, spacing_mm) -> dict:
 def _spacing(spacing_mm):
     spacing = np.asarray(spacing_mm, dtype=float) if spacing_mm is not None else np.empty(0)
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise ValueError(f"distances need a spacing (dz, dy, dx) in mm, got {spacing_mm}; "
-                         "without one only Dice is defined")
+        raise ValueError(
+            f"distances need a spacing (dz, dy, dx) in mm, got {spacing_mm}; without one only Dice is defined"
+        )
     return spacing
 
 
@@ -62,8 +65,10 @@ def _surface_gaps(pred, ref, spacing):
     box = ndimage.find_objects((pred | ref).view(np.uint8))[0]  # both lie within, so the distances do too
     pred, ref = _surface(pred[box]), _surface(ref[box])
     ways = (pred, ref), (ref, pred)
-    return [(ndimage.distance_transform_edt(~there, sampling=spacing)[here], here.nonzero()[0] + box[0].start)
-            for here, there in ways]
+    return [
+        (ndimage.distance_transform_edt(~there, sampling=spacing)[here], here.nonzero()[0] + box[0].start)
+        for here, there in ways
+    ]
 
 
 def _surface(mask):
@@ -145,8 +150,11 @@ def score_observers(cohort, reference: str, test: str, subjects=None) -> pd.Data
     refuse_known_masks(cohort, test, reference, subjects)
     human, machine, tables = cohort.observer(reference), cohort.observer(test), []
     for row in cohort.cines.itertuples():
-        if (subjects is not None and row.participant_id not in set(subjects)) or not machine.has(row.cine) \
-                or not human.has(row.cine):
+        if (
+            (subjects is not None and row.participant_id not in set(subjects))
+            or not machine.has(row.cine)
+            or not human.has(row.cine)
+        ):
             continue
         truth, guess, cine = human.mask(row.cine), machine.mask(row.cine), cohort.cine(row.cine)
         phases = {cine.ed: "ED", cine.es: "ES"}
@@ -155,8 +163,14 @@ def score_observers(cohort, reference: str, test: str, subjects=None) -> pd.Data
             both = [s for s in truth.annotated[frame] if s in guess.annotated[frame]]
             spacing = cine.spacing_mm if cine.spacing_known else None
             scores = compare_masks(guess.mask[frame], truth.mask[frame], spacing, both, levels)
-            keys = {"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                    "frame": frame, "phase": phases.get(frame, "")}
+            keys = {
+                "participant_id": row.participant_id,
+                "session": row.session,
+                "cine": row.cine,
+                "view": row.view,
+                "frame": frame,
+                "phase": phases.get(frame, ""),
+            }
             tables.append(pd.DataFrame([keys] * len(scores)).join(scores))
     if not tables:
         raise ValueError(f"{reference} and {test} have no frame in common; segment the subjects that {reference} drew")
@@ -171,4 +185,4 @@ def _levels(truth, cine):
         return None
     areas = lv.sum((1, 2))[lv.any((1, 2))]
     half = len(areas) // 2  # the larger half of the stack is the base: stored order differs between archives
-    return slice_levels(lv, base_first=areas[:half].sum() >= areas[len(areas) - half:].sum())
+    return slice_levels(lv, base_first=areas[:half].sum() >= areas[len(areas) - half :].sum())

@@ -46,10 +46,14 @@ def quality(cine: Cine) -> dict:
     """Largest numbers of one cine behind its flags, NaN where unknown: shift_mm, lag_share, disorder, contrast, cnr."""
     centre = heart_centre(cine)
     (contrast, cnr), alike = blood_contrast(cine, centre), likeness(cine, centre)
-    values = {"shift_mm": slice_shifts_mm(cine, centre), "lag_share": np.abs(slice_lags(alike)),
-              "disorder": disorder(alike)}
-    largest = {name: float(np.nanmax(found)) if np.isfinite(found).any() else float("nan")
-               for name, found in values.items()}
+    values = {
+        "shift_mm": slice_shifts_mm(cine, centre),
+        "lag_share": np.abs(slice_lags(alike)),
+        "disorder": disorder(alike),
+    }
+    largest = {
+        name: float(np.nanmax(found)) if np.isfinite(found).any() else float("nan") for name, found in values.items()
+    }
     return largest | {"contrast": contrast, "cnr": cnr}
 
 
@@ -57,9 +61,12 @@ def quality_flags(cine: Cine) -> tuple[str, ...]:
     """The first four flags of the module's text, for one cine."""
     found = quality(cine)
     low = bool(found["contrast"] < CONTRAST or found["cnr"] < CNR)
-    return (("slices_shifted",) * (found["shift_mm"] > SHIFT_MM)
-            + ("slices_out_of_time",) * (found["lag_share"] > LAG_SHARE)
-            + ("frames_out_of_order",) * (found["disorder"] > DISORDER) + ("contrast_low",) * low)
+    return (
+        ("slices_shifted",) * (found["shift_mm"] > SHIFT_MM)
+        + ("slices_out_of_time",) * (found["lag_share"] > LAG_SHARE)
+        + ("frames_out_of_order",) * (found["disorder"] > DISORDER)
+        + ("contrast_low",) * low
+    )
 
 
 def coverage_flags(slice_position_mm, view: str) -> tuple[str, ...]:
@@ -75,12 +82,26 @@ def flagged(cines: list[Cine]) -> list[Cine]:
         if cine.rr_ms is not None and np.isfinite(cine.rr_ms).any():
             rates.setdefault(cine.session, []).append(float(np.nanmedian(cine.rr_ms)))
     apart = {session for session, rr in rates.items() if max(rr) > (1 + RR_SHARE) * min(rr)}
-    return [replace(cine, flags=tuple(dict.fromkeys((  # a reader may have seen one of them too
-        # slices count as far apart where it is unknown how far: their number alone matters then
-        *cine.flags, *coverage_flags(np.arange(cine.slices) * (
-            cine.spacing_mm[0] if cine.spacing_known else SHORTEST_MM), cine.view),
-        *quality_flags(displayed(cine)[0]),  # what is sampled must not depend on the order of the file
-        *["rr_differs_between_series"] * (cine.session in apart))))) for cine in cines]
+    return [
+        replace(
+            cine,
+            flags=tuple(
+                dict.fromkeys(
+                    (  # a reader may have seen one of them too
+                        # slices count as far apart where it is unknown how far: their number alone matters then
+                        *cine.flags,
+                        *coverage_flags(
+                            np.arange(cine.slices) * (cine.spacing_mm[0] if cine.spacing_known else SHORTEST_MM),
+                            cine.view,
+                        ),
+                        *quality_flags(displayed(cine)[0]),  # what is sampled must not depend on the order of the file
+                        *["rr_differs_between_series"] * (cine.session in apart),
+                    )
+                )
+            ),
+        )
+        for cine in cines
+    ]
 
 
 # --- where the heart is ----------------------------------------------------------------------------------------------
@@ -99,8 +120,11 @@ def _blurred(image, mm, pixel_mm):
 def heart_centre(cine: Cine) -> tuple[int, int]:
     """(row, column) of the place of most change through the cycle."""
     frames, there = slice(None, None, max(1, cine.frames // 10)), ~missing_pictures(cine)
-    change = sum(cine.pixels[frames, k][there[k, frames]].astype(np.float32).std(axis=0)
-                 for k in range(cine.slices) if there[k, frames].any())
+    change = sum(
+        cine.pixels[frames, k][there[k, frames]].astype(np.float32).std(axis=0)
+        for k in range(cine.slices)
+        if there[k, frames].any()
+    )
     change = _blurred(change, 15, nominal_mm(cine))
     return np.unravel_index(change.argmax(), change.shape)
 
@@ -108,8 +132,9 @@ def heart_centre(cine: Cine) -> tuple[int, int]:
 def heart_box(cine: Cine, reach_mm: float = _REACH_MM, centre=None) -> tuple[slice, slice]:
     """(rows, columns) of a square around `centre`, by default `heart_centre`, within the image."""
     centre = heart_centre(cine) if centre is None else centre
-    return tuple(slice(max(0, int(c - reach_mm / mm)), int(c + reach_mm / mm) + 1)
-                 for c, mm in zip(centre, nominal_mm(cine)))
+    return tuple(
+        slice(max(0, int(c - reach_mm / mm)), int(c + reach_mm / mm) + 1) for c, mm in zip(centre, nominal_mm(cine))
+    )
 
 
 def window(shape):
@@ -125,8 +150,9 @@ def likeness(cine: Cine, centre=None) -> np.ndarray:
     box, pixel_mm, missing = heart_box(cine, centre=centre), nominal_mm(cine), missing_pictures(cine).any(1)
     alike = np.full((cine.slices, cine.frames, cine.frames), np.nan)
     for k in np.flatnonzero(~missing):
-        block = np.stack([_blurred(image.astype(np.float32), 3, pixel_mm)[::2, ::2]
-                          for image in cine.pixels[(slice(None), k, *box)]])
+        block = np.stack(
+            [_blurred(image.astype(np.float32), 3, pixel_mm)[::2, ::2] for image in cine.pixels[(slice(None), k, *box)]]
+        )
         block *= window(block.shape[1:])
         block = (block - block.mean(0)).reshape(cine.frames, -1)
         alike[k] = block @ block.T

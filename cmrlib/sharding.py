@@ -42,8 +42,11 @@ def find_items(kind: str, src, options: dict):
     if not src or not Path(src).exists():
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
     reader = import_module(f"cmrlib.datasets.{kind}")
-    return (reader.find(Path(src).resolve()), partial(read_flagged, reader=reader.read, options=options),
-            reader.DESCRIPTION | {"Options": options})
+    return (
+        reader.find(Path(src).resolve()),
+        partial(read_flagged, reader=reader.read, options=options),
+        reader.DESCRIPTION | {"Options": options},
+    )
 
 
 def fingerprint(item) -> str:
@@ -79,12 +82,16 @@ def plan_shards(kind: str, src, study, subjects_a_shard: int = 100, options: dic
     if not items:
         raise ValueError(f"no {kind} subject was found; check the folder and kind")
     _claim(study, {"kind": kind, "options": {name: value for name, value in options.items() if name != "subjects"}})
-    before = read_plan(study) if (study / PLAN).exists() else pd.DataFrame(columns=["participant_id", "source",
-                                                                                    "shard"])
+    before = (
+        read_plan(study) if (study / PLAN).exists() else pd.DataFrame(columns=["participant_id", "source", "shard"])
+    )
     known = before.set_index("participant_id")
     now = {label: fingerprint(item) for label, item in items.items()}
-    kept = {label: known.at[label, "shard"] for label in now
-            if label in known.index and known.at[label, "source"] == now[label]}
+    kept = {
+        label: known.at[label, "shard"]
+        for label in now
+        if label in known.index and known.at[label, "source"] == now[label]
+    }
     new = [label for label in items if label not in kept]
     number = 1 + max((int(path.name) for path in (study / "shards").glob("[0-9]*")), default=-1)
     for start in range(0, len(new), subjects_a_shard):
@@ -92,8 +99,9 @@ def plan_shards(kind: str, src, study, subjects_a_shard: int = 100, options: dic
         _write_shard(study / "shards" / f"{number:04d}", {label: items[label] for label in labels}, read, description)
         kept |= dict.fromkeys(labels, f"{number:04d}")
         number += 1
-    table = pd.DataFrame([(label, now[label], kept[label]) for label in items],
-                         columns=["participant_id", "source", "shard"])
+    table = pd.DataFrame(
+        [(label, now[label], kept[label]) for label in items], columns=["participant_id", "source", "shard"]
+    )
     if not table.equals(before):  # its time tells Snakemake that the merge is due
         write_tsv(table, study / PLAN)
     return table
@@ -177,8 +185,14 @@ def merge_shards(study) -> dict:
         with (study / "cohort" / "rejected.tsv").open("a") as file:
             file.write(f"{label}\t{UNDEFINED}\tsub-{label}: nothing in it could be read\n")
     _link(study / "cohort", where, "cohort")
-    for part in sorted({path.relative_to(shard / "cohort") for shard in read
-                        for path in (shard / "cohort" / "derivatives").glob("*") if path.is_dir()}):
+    for part in sorted(
+        {
+            path.relative_to(shard / "cohort")
+            for shard in read
+            for path in (shard / "cohort" / "derivatives").glob("*")
+            if path.is_dir()
+        }
+    ):
         _link(study / "cohort" / part, where, f"cohort/{part}")
         _joined(read, f"cohort/{part}/measures.tsv", study / "cohort" / part / "measures.tsv")
     for name in sorted({path.name for shard in read for path in (shard / "observers").glob("*")}):

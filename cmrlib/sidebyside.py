@@ -40,8 +40,10 @@ def side_by_side(jobs, processes: int):
                 for one in done:
                     one.result()
         except BrokenProcessPool:
-            raise MemoryError(f"the system ended one of {processes} trainings side by side, most likely for want of "
-                              "memory: set `workers` to 1 and start again; they go on from their checkpoints") from None
+            raise MemoryError(
+                f"the system ended one of {processes} trainings side by side, most likely for want of "
+                "memory: set `workers` to 1 and start again; they go on from their checkpoints"
+            ) from None
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -42,8 +42,10 @@ def sample_table(cohort, observer: str, view: str, split: pd.Series, frames: int
     table = pd.DataFrame(rows, columns=["cine", "frame", "k", "split"])
     absent = {"train", *split.unique()} - {"test", *table["split"]}  # a split may keep nobody for validation
     if absent:
-        raise ValueError(f"observer {observer!r} drew no {view} slice of a {' or '.join(sorted(absent))} subject in "
-                         f"{cohort.path.name}; choose another observer, view or split")
+        raise ValueError(
+            f"observer {observer!r} drew no {view} slice of a {' or '.join(sorted(absent))} subject in "
+            f"{cohort.path.name}; choose another observer, view or split"
+        )
     return table
 
 
@@ -52,8 +54,9 @@ def pooled_samples(tables) -> pd.DataFrame:
     the first, so that few real hearts are not lost among many."""
     first = len(tables[0])
     repeats = [max(1, round(first / (5 * len(table)))) for table in tables]
-    return pd.concat([table.assign(source=n) for n, table in enumerate(tables) for _ in range(repeats[n])],
-                     ignore_index=True)
+    return pd.concat(
+        [table.assign(source=n) for n, table in enumerate(tables) for _ in range(repeats[n])], ignore_index=True
+    )
 
 
 def _spread(frames, most):
@@ -77,8 +80,12 @@ class Reader:
 
     def x(self, row):
         source = row.get("source", 0)
-        return SliceRef(self.cohorts[source].cine(row["cine"]), row["frame"], row["k"],
-                        self.centre(source, row["cine"], row["frame"]))
+        return SliceRef(
+            self.cohorts[source].cine(row["cine"]),
+            row["frame"],
+            row["k"],
+            self.centre(source, row["cine"], row["frame"]),
+        )
 
     def y(self, row):
         annotation = self.annotation(row.get("source", 0), row["cine"])

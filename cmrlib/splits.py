@@ -22,8 +22,14 @@ def assign_folds(subjects: pd.DataFrame, folds: int = 5, group: str = "group") -
     return pd.Series(range(len(order)), index=order["id"]) % folds
 
 
-def split_subjects(subjects: pd.DataFrame, fold: int = 0, folds: int = 5, validation_per_group: int = 2,
-                   group: str = "group", lists: str | Path | None = None) -> pd.Series:
+def split_subjects(
+    subjects: pd.DataFrame,
+    fold: int = 0,
+    folds: int = 5,
+    validation_per_group: int = 2,
+    group: str = "group",
+    lists: str | Path | None = None,
+) -> pd.Series:
     """`train`, `validation` or `test` for every subject, indexed by participant_id.
 
     Test is `fold`; validation takes the first `validation_per_group` of each group from the next fold; the rest
@@ -67,8 +73,10 @@ def _listed(path, subjects, column):
     listed = table.set_index("participant_id")[column]
     unlisted = sorted(set(subjects["participant_id"]) - set(listed.index))
     if unlisted:
-        raise ValueError(f"{Path(path).name} does not list {len(unlisted)} of the cohort's subjects, "
-                         f"e.g. {unlisted[:3]}; add them to the list or leave out the list")
+        raise ValueError(
+            f"{Path(path).name} does not list {len(unlisted)} of the cohort's subjects, "
+            f"e.g. {unlisted[:3]}; add them to the list or leave out the list"
+        )
     return listed[listed.index.isin(set(subjects["participant_id"]))]
 
 

@@ -49,8 +49,11 @@ def read_features(path, columns=()) -> pd.DataFrame:
 
 def standardised(features: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(features with mean 0 and SD 1, what was left out or filled): constants go, missing values become the mean."""
-    notes = [{"feature": name, "note": f"{int(features[name].isna().sum())} missing, filled with the mean"}
-             for name in features if features[name].isna().any()]
+    notes = [
+        {"feature": name, "note": f"{int(features[name].isna().sum())} missing, filled with the mean"}
+        for name in features
+        if features[name].isna().any()
+    ]
     spread = features.std()
     flat = [name for name in features if not spread[name] > 1e-12]
     notes += [{"feature": name, "note": "constant, left out"} for name in flat]
@@ -68,8 +71,11 @@ def adjusted(features: pd.DataFrame, covariate: pd.Series) -> pd.DataFrame:
     known = covariate.reindex(features.index).dropna()
     if known.empty:
         raise ValueError(f"nobody's {covariate.name or 'covariate'} is known, so nothing can be adjusted for it")
-    design = known.to_frame().astype(float) if pd.api.types.is_numeric_dtype(known) else pd.get_dummies(
-        known, drop_first=True, dtype=float)
+    design = (
+        known.to_frame().astype(float)
+        if pd.api.types.is_numeric_dtype(known)
+        else pd.get_dummies(known, drop_first=True, dtype=float)
+    )
     design = np.c_[np.ones(len(known)), design.to_numpy()]
     values = features.loc[known.index].to_numpy(float)
     fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
@@ -79,8 +85,9 @@ def adjusted(features: pd.DataFrame, covariate: pd.Series) -> pd.DataFrame:
 def cluster(features: pd.DataFrame, n_groups: int = 2) -> Groups:
     """Agglomerative clustering (Ward's linkage on standardised features). Raises ValueError for too few subjects."""
     if not 2 <= n_groups < len(features):
-        raise ValueError(f"{n_groups} groups of {len(features)} subjects: expected at least 2 groups and more subjects "
-                         "than groups")
+        raise ValueError(
+            f"{n_groups} groups of {len(features)} subjects: expected at least 2 groups and more subjects than groups"
+        )
     numbers, _ = standardised(features)
     tree = linkage(numbers.to_numpy(), "ward")
     labels = pd.Series(fcluster(tree, n_groups, "maxclust"), features.index, name="cluster")
@@ -154,9 +161,12 @@ def agreement_with(groups: Groups, classes: dict) -> pd.DataFrame:
 def group_metrics(agreement: pd.DataFrame, again: pd.DataFrame) -> dict:
     """rand_CLASSES_FEATURES and purity_… with intervals, and stability_FEATURES, of the tables of `agreement_with` and
     `stability` with a column `features`."""
-    metrics = {f"{short}_{row['classes']}_{row['features']}{end}": row[name + end]
-               for row in agreement.to_dict("records") for end in ("", "_low", "_high")
-               for short, name in (("rand", "adjusted_rand"), ("purity", "purity"))}
+    metrics = {
+        f"{short}_{row['classes']}_{row['features']}{end}": row[name + end]
+        for row in agreement.to_dict("records")
+        for end in ("", "_low", "_high")
+        for short, name in (("rand", "adjusted_rand"), ("purity", "purity"))
+    }
     return metrics | {f"stability_{row.features}": row.stability for row in again.itertuples()}
 
 
@@ -167,8 +177,10 @@ def between_groups(groups: Groups, values: pd.DataFrame) -> pd.DataFrame:
     for name in values:
         known = values[name].reindex(groups.labels.index)
         parts = {label: known[groups.labels == label].to_numpy(float) for label in range(1, groups.n + 1)}
-        pairs = [unpaired_test(parts[a], parts[b]).assign(value=name, group_a=a, group_b=b)
-                 for a, b in combinations(parts, 2)]
+        pairs = [
+            unpaired_test(parts[a], parts[b]).assign(value=name, group_a=a, group_b=b)
+            for a, b in combinations(parts, 2)
+        ]
         tested = [part for part in (part[np.isfinite(part)] for part in parts.values()) if len(part) >= MIN_SUBJECTS]
         several = len(tested) > 2 and np.ptp(np.concatenate(tested)) > 0
         p_all = kruskal(*tested).pvalue if several else pairs[0]["p"].iloc[0] if len(parts) == 2 else np.nan
@@ -185,7 +197,12 @@ def projected(features: pd.DataFrame, seed: int = 1, neighbours: int = 15) -> pd
     numbers, _ = standardised(features)
     if len(numbers) < 5:
         raise ValueError(f"a map of {len(numbers)} subjects says nothing; 5 or more are needed")
-    mapped = UMAP(n_neighbors=min(neighbours, len(numbers) - 1), random_state=seed, n_jobs=1,
-                  init="spectral" if len(numbers) > 12 else "random").fit_transform(numbers.to_numpy())
+    mapped = UMAP(
+        n_neighbors=min(neighbours, len(numbers) - 1),
+        random_state=seed,
+        n_jobs=1,
+        init="spectral" if len(numbers) > 12 else "random",
+    ).fit_transform(numbers.to_numpy())
     return pd.DataFrame(mapped, columns=["umap_1", "umap_2"]).assign(participant_id=features.index)[
-        ["participant_id", "umap_1", "umap_2"]]
+        ["participant_id", "umap_1", "umap_2"]
+    ]

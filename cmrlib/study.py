@@ -62,26 +62,52 @@ def rejected_rows(label: str, refused) -> list[dict]:
 
 def cine_sidecar(cine: Cine) -> dict:
     """JSON sidecar of a cine; unknown times are null."""
+
     def plain(value):
         return None if value is None else np.round(value, 4)
+
     of = cine.frames_of
-    return {"view": cine.view, "subject": cine.subject, "session": cine.session, "run": cine.run,
-            "frame_times_ms": plain(cine.frame_times_ms), "rr_ms": plain(cine.rr_ms),
-            "slice_position_mm": plain(cine.slice_position_mm), "spacing_known": cine.spacing_known,
-            "ed": cine.ed, "es": cine.es, "flags": list(cine.flags), "meta": cine.meta,
-            "frames_of": None if of is None else [list(of[0]), of[1]]}
+    return {
+        "view": cine.view,
+        "subject": cine.subject,
+        "session": cine.session,
+        "run": cine.run,
+        "frame_times_ms": plain(cine.frame_times_ms),
+        "rr_ms": plain(cine.rr_ms),
+        "slice_position_mm": plain(cine.slice_position_mm),
+        "spacing_known": cine.spacing_known,
+        "ed": cine.ed,
+        "es": cine.es,
+        "flags": list(cine.flags),
+        "meta": cine.meta,
+        "frames_of": None if of is None else [list(of[0]), of[1]],
+    }
 
 
 def _cine_row(cine: Cine, path: Path, mark: str) -> dict:
     spacing = cine.spacing_mm if cine.spacing_known else (None,) * 3
     frames, slices, rows, columns = cine.pixels.shape
-    return {"cine": cine.name, "participant_id": cine.subject, "session": cine.session, "view": cine.view,
-            "run": cine.run, "frames": frames, "slices": slices, "rows": rows, "columns": columns,
-            "slice_distance_mm": spacing[0], "row_spacing_mm": spacing[1], "column_spacing_mm": spacing[2],
-            "frame_step_ms": round(cine.frame_step_ms, 4),
-            "rr_ms": None if cine.rr_ms is None else round(float(np.nanmedian(cine.rr_ms)), 4),
-            "ed": cine.ed, "es": cine.es, "flags": ";".join(cine.flags),
-            "bytes": path.stat().st_size, "digest": mark}
+    return {
+        "cine": cine.name,
+        "participant_id": cine.subject,
+        "session": cine.session,
+        "view": cine.view,
+        "run": cine.run,
+        "frames": frames,
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "slice_distance_mm": spacing[0],
+        "row_spacing_mm": spacing[1],
+        "column_spacing_mm": spacing[2],
+        "frame_step_ms": round(cine.frame_step_ms, 4),
+        "rr_ms": None if cine.rr_ms is None else round(float(np.nanmedian(cine.rr_ms)), 4),
+        "ed": cine.ed,
+        "es": cine.es,
+        "flags": ";".join(cine.flags),
+        "bytes": path.stat().st_size,
+        "digest": mark,
+    }
 
 
 def check_study(study: Study):

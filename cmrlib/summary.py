@@ -20,8 +20,14 @@ def table_one(subjects: pd.DataFrame, by: str = "group", measures: pd.DataFrame 
     """
     table = subjects
     if measures is not None and len(measures):
-        table = subjects.merge(measures.drop(columns=["session"], errors="ignore").groupby("participant_id").mean(
-            numeric_only=True).reset_index(), on="participant_id", how="left")
+        table = subjects.merge(
+            measures.drop(columns=["session"], errors="ignore")
+            .groupby("participant_id")
+            .mean(numeric_only=True)
+            .reset_index(),
+            on="participant_id",
+            how="left",
+        )
     grouping = table[by].fillna("n/a") if by in table else pd.Series("all", index=table.index)
     columns = {"all": table} | (dict(tuple(table.groupby(grouping))) if grouping.nunique() > 1 else {})
     numbers = [c for c in table.select_dtypes("number").columns if c != "session"]
@@ -49,15 +55,24 @@ def _mean_sd(values):
 
 def contents(cohort) -> pd.DataFrame:
     """Cines by view: how many, their frames, slices, spacing and heart rate (median and range)."""
+
     def span(values):
         known = values.dropna()
         return "n/a" if known.empty else f"{known.median():.4g} ({known.min():.4g}–{known.max():.4g})"
 
-    rows = {view: {"cines": str(len(part)), "subjects": str(part["participant_id"].nunique()),
-                   "frames": span(part["frames"]), "slices": span(part["slices"]),
-                   "slice distance (mm)": span(part["slice_distance_mm"]),
-                   "pixel (mm)": span(part["row_spacing_mm"]), "RR (ms)": span(part["rr_ms"].astype(float)),
-                   "flagged": str((part["flags"] != "").sum())} for view, part in cohort.cines.groupby("view")}
+    rows = {
+        view: {
+            "cines": str(len(part)),
+            "subjects": str(part["participant_id"].nunique()),
+            "frames": span(part["frames"]),
+            "slices": span(part["slices"]),
+            "slice distance (mm)": span(part["slice_distance_mm"]),
+            "pixel (mm)": span(part["row_spacing_mm"]),
+            "RR (ms)": span(part["rr_ms"].astype(float)),
+            "flagged": str((part["flags"] != "").sum()),
+        }
+        for view, part in cohort.cines.groupby("view")
+    }
     return pd.DataFrame(rows).T.rename_axis("view")
 
 
@@ -94,8 +109,10 @@ def one_per_group(cohort, view: str, most: int) -> list[str]:
 def loss_rows(learner, view: str, fold: int = 0) -> list[dict]:
     """Loss of every epoch from a learner's recorder; validation is NaN where an epoch had none."""
     values = [list(row) + [np.nan] * 2 for row in learner.recorder.values]
-    return [{"view": view, "fold": fold, "epoch": n, "train": row[0], "validation": row[1]}
-            for n, row in enumerate(values, 1)]
+    return [
+        {"view": view, "fold": fold, "epoch": n, "train": row[0], "validation": row[1]}
+        for n, row in enumerate(values, 1)
+    ]
 
 
 def per_cine(scores: pd.DataFrame, segmented: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +169,7 @@ def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_
     n counts subjects with a defined value, n_undefined the rows without one (both masks empty, …), both of the first
     value; n_VALUE and n_undefined_VALUE belong to the others (an empty mask has a Dice, but no distance).
     """
+
     def mean(column, axis=-1):
         return np.mean(column, axis=axis)
 
@@ -199,8 +217,10 @@ def changes(before: pd.DataFrame, after: pd.DataFrame, measures) -> pd.DataFrame
     """
     keys = ["participant_id", "session"]
     measures = [name for name in measures if name in before and name in after]
-    long = [table.fillna({"session": ""}).melt(keys, measures, "measure", name)
-            for table, name in ((before, "before"), (after, "after"))]
+    long = [
+        table.fillna({"session": ""}).melt(keys, measures, "measure", name)
+        for table, name in ((before, "before"), (after, "after"))
+    ]
     joined = long[0].merge(long[1], on=[*keys, "measure"]).dropna(subset=["before", "after"], how="all")
     joined["difference"] = joined["after"].astype(float) - joined["before"].astype(float)
     return joined.sort_values(keys, kind="stable", ignore_index=True)
@@ -231,12 +251,18 @@ def measured_metrics(measured: pd.DataFrame) -> dict:
     """Metrics for a manifest from a table of `features`: n, n_flagged, n_withheld (subjects of whom a number was left
     out as impossible, see `measures.plausible`), and of LVEF, LVEDV and mass the mean over the known values
     (lvef_mean_pct, …; NaN where there is none), their number n_lvef and how many are not known, n_lvef_undefined."""
-    metrics = {"n": len(measured), "n_flagged": int((measured["flags"] != "").sum()),
-               "n_withheld": int(withheld(measured)["participant_id"].nunique())}
+    metrics = {
+        "n": len(measured),
+        "n_flagged": int((measured["flags"] != "").sum()),
+        "n_withheld": int(withheld(measured)["participant_id"].nunique()),
+    }
     for measure, (name, unit) in HEADLINE.items():
         known = measured[measure].dropna()
-        metrics |= {f"{name}_mean_{unit}": float(known.mean()), f"n_{name}": len(known),
-                    f"n_{name}_undefined": len(measured) - len(known)}
+        metrics |= {
+            f"{name}_mean_{unit}": float(known.mean()),
+            f"n_{name}": len(known),
+            f"n_{name}_undefined": len(measured) - len(known),
+        }
     return metrics
 
 

@@ -168,8 +168,11 @@ class ProgressLines(Callback):
         loss = self.learn.recorder.log[1] if len(self.learn.recorder.log) > 1 else float("nan")
         valid = self.recorder.values[-1][1:] if self.recorder.values else []
         shown = " ".join(f"{v:.3f}" for v in valid)
-        print(f"{self.what}: epoch {self.epoch + 1}/{self.n_epoch} train {loss:.3f} valid {shown or '-'} "
-              f"· {seconds / 60:.1f} min left", flush=True)
+        print(
+            f"{self.what}: epoch {self.epoch + 1}/{self.n_epoch} train {loss:.3f} valid {shown or '-'} "
+            f"· {seconds / 60:.1f} min left",
+            flush=True,
+        )
 
 
 class ExactResume(Callback):
@@ -191,8 +194,10 @@ class ExactResume(Callback):
     def _read(self):
         state = torch.load(self.path, weights_only=True, map_location="cpu")
         if state["settings"] != self.settings:
-            raise ValueError(f"{self.path} belongs to a training with other settings; delete it or name the run anew\n"
-                             f"expected {self.settings}\ngot      {state['settings']}")
+            raise ValueError(
+                f"{self.path} belongs to a training with other settings; delete it or name the run anew\n"
+                f"expected {self.settings}\ngot      {state['settings']}"
+            )
         return state
 
     def before_fit(self):
@@ -225,17 +230,24 @@ class ExactResume(Callback):
         if (self.epoch + 1) % self.every and self.epoch + 1 != self.n_epoch:
             return
         average = getattr(self.learn, "averaged_weights", None)
-        state = {"epoch": self.epoch + 1, "settings": self.settings, "model": self.model.state_dict(),
-                 "opt": _plain(self.opt.state_dict()), "average": average and average.average,
-                 "steps": average and average.steps, "values": [list(row) for row in self.recorder.values],
-                 "smooth": (self.recorder.smooth_loss.count, self.recorder.smooth_loss.val), "seconds": self.seconds}
+        state = {
+            "epoch": self.epoch + 1,
+            "settings": self.settings,
+            "model": self.model.state_dict(),
+            "opt": _plain(self.opt.state_dict()),
+            "average": average and average.average,
+            "steps": average and average.steps,
+            "values": [list(row) for row in self.recorder.values],
+            "smooth": (self.recorder.smooth_loss.count, self.recorder.smooth_loss.val),
+            "seconds": self.seconds,
+        }
         with atomic(self.path) as part:
             torch.save(state, part)
 
 
 def job_file(folder, name: str, settings: dict, modules) -> Path:
-    """Where a training keeps its checkpoint: NAME_DIGEST.pt, by its settings and the code of the modules it uses; prose and layout do
-    not count.
+    """Where a training keeps its checkpoint: NAME_DIGEST.pt, by its settings and the code of the modules it uses; their
+    prose and layout do not count.
 
     The same training is found again by whoever asks for it, whatever notebook, profile or fold list asked first;
     another one never mistakes it for its own.
@@ -253,8 +265,18 @@ def _plain(state):
     return state.item() if isinstance(state, np.generic) else state
 
 
-def fit(learn: Learner, epochs: int, lr: float, seed: int, precision: str = "bf16", checkpoint=None,
-        settings: dict | None = None, what: str = "training", validate_every: int = 1, callbacks=()) -> Learner:
+def fit(
+    learn: Learner,
+    epochs: int,
+    lr: float,
+    seed: int,
+    precision: str = "bf16",
+    checkpoint=None,
+    settings: dict | None = None,
+    what: str = "training",
+    validate_every: int = 1,
+    callbacks=(),
+) -> Learner:
     """One-cycle training with everything above; resumes from `checkpoint` where it exists. Under torchrun all processes
     take its steps together (`cmrlib.distributed`).
 
@@ -264,8 +286,15 @@ def fit(learn: Learner, epochs: int, lr: float, seed: int, precision: str = "bf1
     if precision not in ("bf16", "fp32"):
         raise ValueError(f"unknown precision {precision!r}; expected bf16 or fp32")
     mixed = MixedPrecision(precision == "bf16")
-    cbs = [SeedEpochs(seed), mixed, AveragedWeights(), ValidateEvery(validate_every), StopOnNaN(), ReturnMemory(),
-           *callbacks]
+    cbs = [
+        SeedEpochs(seed),
+        mixed,
+        AveragedWeights(),
+        ValidateEvery(validate_every),
+        StopOnNaN(),
+        ReturnMemory(),
+        *callbacks,
+    ]
     quicken_batch_norm(learn.model)
     rank, world = join()
     if rank == 0:

@@ -26,17 +26,23 @@ def load_weights(path, build) -> tuple[torch.nn.Module, dict]:
     path = Path(path)
     weights, sidecar = path.with_suffix(".safetensors"), path.with_suffix(".json")
     if path.suffix not in ("", ".safetensors", ".json"):
-        raise ValueError(f"{path.name} is no safetensors file; pickled weights can run code and are never opened: "
-                         "save them as safetensors with a JSON card")
+        raise ValueError(
+            f"{path.name} is no safetensors file; pickled weights can run code and are never opened: "
+            "save them as safetensors with a JSON card"
+        )
     missing = [f.name for f in (weights, sidecar) if not f.exists()]
     if missing:
-        raise FileNotFoundError(f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors file "
-                                "and a .json file of one name")
+        raise FileNotFoundError(
+            f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors file "
+            "and a .json file of one name"
+        )
     card = read_json(sidecar)
     model = build(card["architecture"])
     try:
         model.load_state_dict(load_file(weights))
     except Exception as error:
-        raise ValueError(f"{weights.name} does not fit the architecture in {sidecar.name} "
-                         f"({card['architecture'].get('name')}): {str(error)[:300]}") from error
+        raise ValueError(
+            f"{weights.name} does not fit the architecture in {sidecar.name} "
+            f"({card['architecture'].get('name')}): {str(error)[:300]}"
+        ) from error
     return model.eval(), card

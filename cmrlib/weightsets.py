@@ -20,7 +20,7 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 def folders(weights, root=Path()) -> list[Path]:
     """Folders that hold a folder a notebook: a set's own first, then those that help it out; or a path below `root`."""
     if str(weights) in SETS:
-        return [SHIPPED / name for name in SETS[SETS.index(str(weights)):]]
+        return [SHIPPED / name for name in SETS[SETS.index(str(weights)) :]]
     return [Path(root) / Path(weights).expanduser()]
 
 
@@ -42,8 +42,9 @@ def network(weights, view: str, root=Path()) -> Path:
     """File of the segmentation network that serves a view. Raises FileNotFoundError where there is none."""
     found = {name: path for name, path in networks(weights, root).items() if path.with_suffix(".json").exists()}
     if view not in found:
-        raise FileNotFoundError(f"no network for view {view} in {weights}; there are networks for "
-                                f"{', '.join(found) or 'none'}")
+        raise FileNotFoundError(
+            f"no network for view {view} in {weights}; there are networks for {', '.join(found) or 'none'}"
+        )
     return found[view]
 
 
@@ -59,8 +60,10 @@ def by_view(found: list[Path]) -> dict[str, Path]:
         for path in weights_files(place):
             views = views_served(path)
             if not views:
-                raise ValueError(f"{path.with_suffix('.json')} is no weights card of a segmentation: it names no view; "
-                                 "cards are written beside the weights by 01_segmentation and cmr finetune")
+                raise ValueError(
+                    f"{path.with_suffix('.json')} is no weights card of a segmentation: it names no view; "
+                    "cards are written beside the weights by 01_segmentation and cmr finetune"
+                )
             for view in views:
                 if view in here:
                     raise ValueError(f"{here[view].name} and {path.name} are both for view {view}; name one of them")
@@ -108,15 +111,21 @@ def credit(weights, notebooks=NOTEBOOKS) -> str:
     for folder in folders(weights):
         cards, names = [], []
         for notebook in notebooks:
-            files = {name: path for path in sorted((folder / notebook / "weights").glob("*.safetensors"))
-                     for name in (views_served(path) if notebook == NOTEBOOKS[0] else [notebook]) if name != "lax"}
+            files = {
+                name: path
+                for path in sorted((folder / notebook / "weights").glob("*.safetensors"))
+                for name in (views_served(path) if notebook == NOTEBOOKS[0] else [notebook])
+                if name != "lax"
+            }
             new = [name for name in files if name not in served]
             served |= dict.fromkeys(new)
             names += new
             cards += [card_beside(files[name]) for name in new]
         if names:
-            parts.append(f"{', '.join(names)} of {folder.name}, {_trained(cards)}, licence {_licence(cards)}, see "
-                         f"{folder}/LICENSE.md, and CARDS.md for how much they err")
+            parts.append(
+                f"{', '.join(names)} of {folder.name}, {_trained(cards)}, licence {_licence(cards)}, see "
+                f"{folder}/LICENSE.md, and CARDS.md for how much they err"
+            )
         elif folder.name == str(weights):
             parts.append(f"{folder.name} has none yet")
     return f"networks that travel with the package: {'; '.join(parts)}"
@@ -129,8 +138,9 @@ def _trained(cards) -> str:
     if all(map(phantoms_alone, cards)):
         return "trained on phantoms alone"
     known = joined(*cards).get("trained_on", {"what no card states": ()})
-    return "trained on " + ", ".join(f"{name} ({len(who)} subjects)" if people_of(name) else name
-                                     for name, who in known.items())
+    return "trained on " + ", ".join(
+        f"{name} ({len(who)} subjects)" if people_of(name) else name for name, who in known.items()
+    )
 
 
 def _licence(cards) -> str:

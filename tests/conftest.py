@@ -8,8 +8,9 @@ def cohort(tmp_path_factory):
     from cmrlib.phantom import make_cohort
 
     path = tmp_path_factory.mktemp("phantom") / "c"
-    return make_cohort(path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
-                       progress=False)
+    return make_cohort(
+        path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1, progress=False
+    )
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,13 @@ def make(folder, n=12):
             file.truncate(352 + 2 * SIDE * SIDE * SLICES * FRAMES)
         side = path.with_suffix(".json")
         side.write_text(side.read_text().replace('"slice_position_mm": [0]', '"slice_position_mm": null'))
-        rows[-1]["cines"][0] |= {"frames": FRAMES, "slices": SLICES, "rows": SIDE, "columns": SIDE,
-                                 "bytes": path.stat().st_size}
+        rows[-1]["cines"][0] |= {
+            "frames": FRAMES,
+            "slices": SLICES,
+            "rows": SIDE,
+            "columns": SIDE,
+            "bytes": path.stat().st_size,
+        }
     return finish_cohort(folder, {"Name": "sparse"}, rows)
 
 
@@ -44,9 +49,14 @@ def kept_bytes():
 
 cohort = make(Path(sys.argv[1]) / "c")
 size = sum(cohort.cines["bytes"])
-table = pd.DataFrame([(row.participant_id, row.cine, "sax", k, FRAMES, "validation" if row.Index == 0 else "train")
-                      for row in cohort.cines.itertuples() for k in range(2)],
-                     columns=["participant_id", "cine", "view", "k", "frames", "split"])
+table = pd.DataFrame(
+    [
+        (row.participant_id, row.cine, "sax", k, FRAMES, "validation" if row.Index == 0 else "train")
+        for row in cohort.cines.itertuples()
+        for k in range(2)
+    ],
+    columns=["participant_id", "cine", "view", "k", "frames", "split"],
+)
 dls = clips_block(cohort, Preprocessing(64, 24, 224, 256), 2).dataloaders(table, bs=2, num_workers=0)
 dls.train.one_batch()
 before, most = kept_bytes(), 0

@@ -35,5 +35,9 @@ def small_networks(folder) -> dict:
     segmenter.save(folder / "weights" / "sax")
     model = MaskedAutoencoder(Design(32, 8, 16, 4, 32, 1, 2, 32, 1, 2)).eval()
     save_model(model, ClipPreprocessing(32, 8, 40, 48), folder / "encoder" / "plain", cohort="none", synthetic=True)
-    return STUDY | {"weights": str(folder / "weights"), "encoder": str(folder / "encoder"), "copies": 1,
-                    "precision": "fp32"}
+    return STUDY | {
+        "weights": str(folder / "weights"),
+        "encoder": str(folder / "encoder"),
+        "copies": 1,
+        "precision": "fp32",
+    }

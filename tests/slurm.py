@@ -81,8 +81,13 @@ class Cluster:
         key.chmod(0o400)
         try:
             names = {"socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
-            self._start("munged", "--foreground", "--force", f"--key-file={key}",
-                        *[f"--{option}={self.folder}/munge.{name}" for option, name in names.items()])
+            self._start(
+                "munged",
+                "--foreground",
+                "--force",
+                f"--key-file={key}",
+                *[f"--{option}={self.folder}/munge.{name}" for option, name in names.items()],
+            )
             self._until(lambda: (self.folder / "munge.socket").exists(), "munged has no socket")
             self._start("slurmctld", "-D")
             for node in ("node1", "node2"):
@@ -117,8 +122,9 @@ class Cluster:
 
     def _start(self, *command, name=""):
         log = (self.folder / f"{name or command[0]}.out").open("ab")
-        self.processes[name or command[0]] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log,
-                                                              start_new_session=True)
+        self.processes[name or command[0]] = subprocess.Popen(
+            command, env=self.env, stdout=log, stderr=log, start_new_session=True
+        )
 
     def _until(self, done, what, seconds=120):
         until = time.monotonic() + seconds
@@ -154,7 +160,6 @@ class Cluster:
         self.processes.pop(node).wait()
         self.tell("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         return jobs
-
 
     def processes_of(self, node, jobs) -> list[int]:
         """The node's daemon, its jobs' processes and their steps' daemons; none that this cluster did not start."""

@@ -69,8 +69,7 @@ def test_views_agree_in_patient_coordinates(scan):
 def test_discs_of_the_truth_masks_give_the_true_ejection_fraction():
     errors = []
     for k in range(1, 13):
-        scan = Scan(Heart(draw_subject(1, k)), Protocol(views=("sax",), size=(96, 96), spacing_mm=2.6,
-                                                      effects=()))
+        scan = Scan(Heart(draw_subject(1, k)), Protocol(views=("sax",), size=(96, 96), spacing_mm=2.6, effects=()))
         scan.geometry, scan.protocol = scan.geometry[[scan.ed, scan.es]], replace(scan.protocol, frames=2)
         scan.ed, scan.es = 0, 1
         cine, truth = scan.cine("sax", "P")
@@ -121,9 +120,18 @@ def _codes(beating=True):
 
 def _imaged(effects, codes, speed=None, front_px=(0.0, 0.0), **trouble):
     """Pixels over grey scale, float, of a scanner without texture that does only what `effects` name."""
-    look = replace(draw_look(np.random.default_rng(0), SCANNERS["A"], "A"), flicker=0.05, sharpen=0.0, evened=0.0,
-                   grey=1500.0, gamma=1.0, texture=np.zeros(kind.TISSUES, np.float32), noise=0.05, inflow=0.2,
-                   blur_mm=3.0)
+    look = replace(
+        draw_look(np.random.default_rng(0), SCANNERS["A"], "A"),
+        flicker=0.05,
+        sharpen=0.0,
+        evened=0.0,
+        grey=1500.0,
+        gamma=1.0,
+        texture=np.zeros(kind.TISSUES, np.float32),
+        noise=0.05,
+        inflow=0.2,
+        blur_mm=3.0,
+    )
     protocol = Protocol(FRAMES, size=SIZE, spacing_mm=STEP_MM, effects=effects)
     drawn = draw_trouble(np.random.default_rng(1), effects, look, protocol, 1, draw_subject(1, 5), True)
     imager = Imager(look, replace(drawn, **trouble), protocol, np.random.default_rng(2))
@@ -191,8 +199,7 @@ def test_blur_spreads_a_point_by_its_sigma():
 @pytest.mark.parametrize("axis", [0, 1])
 def test_pulsation_ghosts_what_moves_along_the_phase_direction(axis):
     quiet, _ = _imaged((), _codes())
-    pixels, _ = _imaged(("ghost",), _codes(), phase_axis=axis, ghosts=(0.2, 0.0), streaks=0.0,
-                        ghost_fraction=1 / 4)
+    pixels, _ = _imaged(("ghost",), _codes(), phase_axis=axis, ghosts=(0.2, 0.0), streaks=0.0, ghost_fraction=1 / 4)
     changed = np.abs(pixels - quiet).max(0)
     ring = np.abs(quiet - quiet.mean(0)).max(0) > 0.01
     elsewhere = np.roll(ring, SIZE[axis] // 4, axis) | np.roll(ring, -SIZE[axis] // 4, axis)
@@ -203,8 +210,9 @@ def test_pulsation_ghosts_what_moves_along_the_phase_direction(axis):
 
 def test_breathing_ghosts_resting_edges_alike_in_every_frame():
     quiet, _ = _imaged((), _codes())
-    pixels, _ = _imaged(("respiration",), _codes(), front_px=(0.0, 2.0), phase_axis=0, ghosts=(0.0, 0.3),
-                        ghost_fraction=1 / 4)
+    pixels, _ = _imaged(
+        ("respiration",), _codes(), front_px=(0.0, 2.0), phase_axis=0, ghosts=(0.0, 0.3), ghost_fraction=1 / 4
+    )
     changed = np.abs(pixels - quiet)
     assert changed[:, 20 + 24, 20:24].mean() > 0.02 and changed[:, 30 + 24, 20:24].max() < 0.01
 
@@ -263,8 +271,9 @@ def test_what_lies_outside_the_field_of_view_folds_in():
     trouble = draw_trouble(np.random.default_rng(1), EFFECTS, scan.look, scan.protocol, 1, scan.heart.subject, False)
     for axis in (0, 1):
         folded = scan._margin(plan, replace(trouble, wrap_px=width, phase_axis=axis), 0)
-        wide = Scan(scan.heart, replace(scan.protocol, size=tuple(n + 2 * width * (a == axis)
-                                                                   for a, n in enumerate((40, 36)))))
+        wide = Scan(
+            scan.heart, replace(scan.protocol, size=tuple(n + 2 * width * (a == axis) for a, n in enumerate((40, 36))))
+        )
         moved = plan.to_heart.copy()
         moved[:3, 3] -= width * moved[:3, 1 - axis]
         signal = np.moveaxis(scan.look.signal[wide.tissue(replace(plan, to_heart=moved), 0)[0, 0]], axis, 0)
@@ -311,17 +320,28 @@ def test_a_mistriggered_slice_shows_another_instant_and_says_so():
 def test_irregular_hearts_are_mistriggered_more_often():
     look, protocol = draw_look(np.random.default_rng(0), SCANNERS["A"], "A"), Protocol(size=SIZE)
     steady = draw_subject(1, 5)
-    share = [np.mean([np.count_nonzero(draw_trouble(np.random.default_rng(n), EFFECTS, look, protocol, 10,
-                                                    replace(steady, rr_sd=rr_sd), True).mixed) for n in range(200)])
-             for rr_sd in (0.03, 0.22)]
+    share = [
+        np.mean(
+            [
+                np.count_nonzero(
+                    draw_trouble(
+                        np.random.default_rng(n), EFFECTS, look, protocol, 10, replace(steady, rr_sd=rr_sd), True
+                    ).mixed
+                )
+                for n in range(200)
+            ]
+        )
+        for rr_sd in (0.03, 0.22)
+    ]
     assert share[0] < 1 and share[1] > 2.5
 
 
 def test_other_effects_leave_the_truth_alone():
     heart, size = Heart(draw_subject(1, 3)), {"frames": 3, "size": (48, 48), "spacing_mm": 4.0}
     harmless = tuple(e for e in EFFECTS if e not in ("breath_hold", "mistrigger"))
-    (cine, truth), (plain, plain_truth) = (Scan(heart, Protocol(**size, effects=e)).cine("4ch", "P")
-                                           for e in (harmless, ()))
+    (cine, truth), (plain, plain_truth) = (
+        Scan(heart, Protocol(**size, effects=e)).cine("4ch", "P") for e in (harmless, ())
+    )
     assert np.array_equal(truth.mask, plain_truth.mask) and truth.points.equals(plain_truth.points)
     assert not np.array_equal(cine.pixels, plain.pixels)
 
@@ -337,8 +357,13 @@ def test_a_view_does_not_depend_on_the_views_before_it():
 
 
 def test_domains_draw_their_scanners_and_subjects_keep_theirs():
-    drawn = {domain: [Scan(Heart(draw_subject(1, k)), Protocol(frames=2, size=None, spacing_mm=None, domain=domain))
-                      for k in range(1, 21)] for domain in DOMAINS}
+    drawn = {
+        domain: [
+            Scan(Heart(draw_subject(1, k)), Protocol(frames=2, size=None, spacing_mm=None, domain=domain))
+            for k in range(1, 21)
+        ]
+        for domain in DOMAINS
+    }
     assert {s.scanner for s in drawn["one"]} == {"A"} and {s.scanner for s in drawn["many"]} == set(SCANNERS)
     for s in drawn["one"] + drawn["many"]:
         scanner = SCANNERS[s.scanner]

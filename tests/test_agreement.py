@@ -250,8 +250,13 @@ def test_bland_altman_finds_proportional_bias_and_spread():
 @given(ratings)
 def test_bland_altman_changes_sign_when_swapped(x):
     there, back = one(bland_altman(*x.T)), one(bland_altman(*x.T[::-1]))
-    for name, mirrored in (("bias", "bias"), ("loa_low", "loa_high"), ("loa_low_low", "loa_high_high"),
-                           ("loa_low_high", "loa_high_low"), ("bias_slope", "bias_slope")):
+    for name, mirrored in (
+        ("bias", "bias"),
+        ("loa_low", "loa_high"),
+        ("loa_low_low", "loa_high_high"),
+        ("loa_low_high", "loa_high_low"),
+        ("bias_slope", "bias_slope"),
+    ):
         assert there[name] == pytest.approx(-back[mirrored], abs=1e-7, nan_ok=True)
     assert there["sd"] == pytest.approx(back["sd"])
 

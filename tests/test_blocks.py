@@ -102,14 +102,22 @@ def test_the_reader_gives_slice_centre_and_partial_labels(tmp_path):
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mask", "drawn", "wanted", "labels"), [
-    ([0, 1, 2, 3], ("lv", "myo", "rv"), (1, 2, 3), [0, 1, 2, 3]),
-    ([0, 1, 2, 3], ("lv", "myo", "rv"), (1, 2), [0, 1, 2, 0]),  # what is not learnt becomes background
-    ([0, 1, 2, 255], ("lv", "myo"), (1, 2, 3), [NOT_DRAWN, 1, 2, 255]),  # an RV may hide in what looks like background
-    ([0, 1, 2, 4], ("lv", "myo", "la"), (1, 2, 3), [NOT_DRAWN, 1, 2, NOT_DRAWN]),
-    ([255, 255, 0, 0], ("lv",), (1,), [255, 255, 0, 0]),
-    ([255, 255], (), (1,), [255, 255]),
-])
+@pytest.mark.parametrize(
+    ("mask", "drawn", "wanted", "labels"),
+    [
+        ([0, 1, 2, 3], ("lv", "myo", "rv"), (1, 2, 3), [0, 1, 2, 3]),
+        ([0, 1, 2, 3], ("lv", "myo", "rv"), (1, 2), [0, 1, 2, 0]),  # what is not learnt becomes background
+        (
+            [0, 1, 2, 255],
+            ("lv", "myo"),
+            (1, 2, 3),
+            [NOT_DRAWN, 1, 2, 255],
+        ),  # an RV may hide in what looks like background
+        ([0, 1, 2, 4], ("lv", "myo", "la"), (1, 2, 3), [NOT_DRAWN, 1, 2, NOT_DRAWN]),
+        ([255, 255, 0, 0], ("lv",), (1,), [255, 255, 0, 0]),
+        ([255, 255], (), (1,), [255, 255]),
+    ],
+)
 def test_nothing_unannotated_is_background(mask, drawn, wanted, labels):
     result = slices.partial_labels(np.array([mask], np.uint8), drawn, wanted)
     assert result.dtype == np.uint8 and result.tolist() == [labels]

@@ -13,16 +13,23 @@ from cmrlib.runs import resolve
 
 TRAINING = ("01_segmentation", "03_tempreg", "04_mvnet", "05_cussp", "06_sslhf", "07_heartmae_pretrain")
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: losses on a card with "
-                                "mixed precision were not compared with those of the processor")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="no CUDA device here: losses on a card with mixed precision were not compared with those of the processor",
+)
 
 
 def executed(notebook, runs, precision, card):
     """Run one notebook of profile smoke, with or without the card."""
     words = ["-p", f"precision={precision}"] if "precision" in resolve(notebook, "smoke") else []
     env = os.environ if card else os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-m", "cmrlib.runs", "execute", notebook, "--profile", "smoke", "--runs",
-                           str(runs), *words], env=env, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(
+        [sys.executable, "-m", "cmrlib.runs", "execute", notebook, "--profile", "smoke", "--runs", str(runs), *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return runs / "smoke" / notebook
 
@@ -38,8 +45,10 @@ def both(tmp_path_factory):
 
 @pytest.mark.parametrize("notebook", TRAINING)
 def test_first_epochs_have_the_loss_of_the_processor(both, notebook):
-    tables = {card: pd.read_csv(executed(notebook, both[card], "bf16" if card else "fp32", card) / "tables" /
-                                "losses.csv") for card in both}
+    tables = {
+        card: pd.read_csv(executed(notebook, both[card], "bf16" if card else "fp32", card) / "tables" / "losses.csv")
+        for card in both
+    }
     assert len(tables[True]) == len(tables[False]) > 0
     first = tables[False]["epoch"] == tables[False]["epoch"].min()
     np.testing.assert_allclose(tables[True].loc[first, "train"], tables[False].loc[first, "train"], rtol=0.02)

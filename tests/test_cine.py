@@ -17,8 +17,9 @@ def make_cine(shape=(4, 5, 12, 10), spacing_mm=(8.0, 1.5, 1.25), **changes):
 def disc(shape, spacing_mm, centre_px, radius_mm):
     """1 inside a disc in mm; centre_px (column, row)."""
     rows, columns = np.indices(shape)
-    return (np.hypot((columns - centre_px[0]) * spacing_mm[1], (rows - centre_px[1]) * spacing_mm[0])
-            <= radius_mm).astype(np.uint8)
+    return (
+        np.hypot((columns - centre_px[0]) * spacing_mm[1], (rows - centre_px[1]) * spacing_mm[0]) <= radius_mm
+    ).astype(np.uint8)
 
 
 def centre_of(mask):
@@ -29,13 +30,16 @@ def centre_of(mask):
 # --- Cine ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"shape": (4, 12, 10)}, r"sub-a1_view-sax: pixels have shape \(4, 12, 10\); expected four axes"),
-    ({"shape": (4, 0, 12, 10)}, "none empty"),
-    ({"spacing_mm": (0.0, 1.0, 1.0)}, "not an invertible 4×4 matrix"),
-    ({"frame_times_ms": np.zeros((4, 5))}, r"frame_times_ms has shape \(4, 5\), expected \(5, 4\)"),
-    ({"rr_ms": np.zeros(4)}, r"rr_ms has shape \(4,\), expected \(5,\)"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": (4, 12, 10)}, r"sub-a1_view-sax: pixels have shape \(4, 12, 10\); expected four axes"),
+        ({"shape": (4, 0, 12, 10)}, "none empty"),
+        ({"spacing_mm": (0.0, 1.0, 1.0)}, "not an invertible 4×4 matrix"),
+        ({"frame_times_ms": np.zeros((4, 5))}, r"frame_times_ms has shape \(4, 5\), expected \(5, 4\)"),
+        ({"rr_ms": np.zeros(4)}, r"rr_ms has shape \(4,\), expected \(5,\)"),
+    ],
+)
 def test_what_does_not_fit_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
         make_cine(**changes)
@@ -86,8 +90,10 @@ def test_world_coordinates_of_an_oblique_stack():
 # --- neighbours and intensities --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("slice_mm", "neighbours"), [(8.0, (1, 2, 3)), (10.0, (1, 2, 3)), (5.0, (0, 2, 4)),
-                                                      (2.0, (0, 2, 4)), (30.0, (1, 2, 3))])
+@pytest.mark.parametrize(
+    ("slice_mm", "neighbours"),
+    [(8.0, (1, 2, 3)), (10.0, (1, 2, 3)), (5.0, (0, 2, 4)), (2.0, (0, 2, 4)), (30.0, (1, 2, 3))],
+)
 def test_context_is_about_ten_millimetres_away(slice_mm, neighbours):
     cine = make_cine(spacing_mm=(slice_mm, 1, 1))
     np.testing.assert_array_equal(cine.context(1, 2), np.stack([cine.pixels[1, k] for k in neighbours], -1))

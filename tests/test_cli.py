@@ -102,8 +102,21 @@ def test_phantom_makes_a_cohort_once(place, tmp_path):
 
 
 def test_phantom_scans_every_patient_of_a_mix_twice_and_lets_people_draw(tmp_path):
-    output = cmr("phantom", tmp_path / "c", "--subjects", 1, "--frames", 3, "--visits", 2, "--mix", "mr", "--people",
-                 "yale,lund", *TINY)
+    output = cmr(
+        "phantom",
+        tmp_path / "c",
+        "--subjects",
+        1,
+        "--frames",
+        3,
+        "--visits",
+        2,
+        "--mix",
+        "mr",
+        "--people",
+        "yale,lund",
+        *TINY,
+    )
     assert "1 subjects, 2 cines, observers lund, truth, yale" in output
     both = ["--mix", "mr", "--diagnoses", "NOR", *TINY]
     assert "give one of cohort and diagnoses" in refused("phantom", tmp_path / "x", *both)
@@ -190,8 +203,20 @@ def test_without_weights_those_that_travel_with_the_package_look(place, tmp_path
 
 
 def test_own_weights_are_nobody_elses(place, tmp_path):
-    assert "travel with" not in cmr("segment", place / "mine", "--weights", place / "run", "--out", tmp_path / "own",
-                                    "--subjects", "P0001", "--copies", 1, "--threads", 1)
+    assert "travel with" not in cmr(
+        "segment",
+        place / "mine",
+        "--weights",
+        place / "run",
+        "--out",
+        tmp_path / "own",
+        "--subjects",
+        "P0001",
+        "--copies",
+        1,
+        "--threads",
+        1,
+    )
 
 
 def test_other_weights_segment_again(place, tmp_path):
@@ -243,10 +268,12 @@ def test_weights_of_another_network_are_refused(place, tmp_path):
     words = ["segment", place / "mine", "--out", tmp_path / "out", "--weights"]
     save_network(tmp_path)
     card = json.loads((tmp_path / "sax.json").read_text())
-    for change, problem in (({"architecture": {"name": "HeartMAE"}}, "weights of 'HeartMAE', expected TernausNet"),
-                            ({"architecture": card["architecture"] | {"width": 16}}, "does not fit the architecture"),
-                            ({"architecture": {"name": "TernausNet"}}, "no weights card"),
-                            ({"preprocessing": {"pixels": 3}}, "no weights card")):
+    for change, problem in (
+        ({"architecture": {"name": "HeartMAE"}}, "weights of 'HeartMAE', expected TernausNet"),
+        ({"architecture": card["architecture"] | {"width": 16}}, "does not fit the architecture"),
+        ({"architecture": {"name": "TernausNet"}}, "no weights card"),
+        ({"preprocessing": {"pixels": 3}}, "no weights card"),
+    ):
         (tmp_path / "sax.json").write_text(json.dumps(card | change))
         assert problem in refused(*words, tmp_path)
     (tmp_path / "sax.json").unlink()
@@ -276,8 +303,9 @@ def test_measure_of_truth_takes_given_phases_and_leaves_the_cohort_alone(place, 
     off = (written["lvef_pct"] - truth["lvef_pct"]).abs()  # four frames and five slices: ES is hit by chance
     assert off.mean() < 8 and off.max() < 15
     folder = place / "hearts" / "derivatives" / "truth"  # the same masks, named by their folder
-    cmr("measure", place / "hearts", "--observer", folder, "--out", tmp_path, "--phases", "given",
-        "--subjects", "P0002")
+    cmr(
+        "measure", place / "hearts", "--observer", folder, "--out", tmp_path, "--phases", "given", "--subjects", "P0002"
+    )
     assert Observer(tmp_path).measures()["lvef_pct"].tolist() == [written["lvef_pct"]["P0002"]]
     assert "expected one of" in refused("measure", place / "hearts", "--observer", "truth", "--papillary", "maybe")
     assert "there are truth" in refused("measure", place / "hearts", "--observer", "nobody", "--out", tmp_path)
@@ -288,8 +316,19 @@ def test_a_network_is_not_compared_on_those_from_whom_it_learned(place, tmp_path
     """Against a person: refused. Against masks that were corrected from its own: what the correction changed."""
     hearts, seen = Cohort.open(place / "mine"), ["--subjects", "P0001,P0002"]
     save_network(tmp_path / "run", **learned_from(hearts, ["P0001"], "sax"))
-    said = cmr("segment", place / "mine", "--weights", tmp_path / "run", "--copies", 1, "--threads", 1, "--observer",
-               "knowing", *seen)
+    said = cmr(
+        "segment",
+        place / "mine",
+        "--weights",
+        tmp_path / "run",
+        "--copies",
+        1,
+        "--threads",
+        1,
+        "--observer",
+        "knowing",
+        *seen,
+    )
     assert "2 cines segmented now" in said
     table = pd.read_csv(place / "mine-observers" / "knowing" / "segmented.csv")
     assert table["flags"].str.contains("trained_on_this_subject").tolist() == [True, False]
@@ -305,8 +344,26 @@ def test_a_network_is_not_compared_on_those_from_whom_it_learned(place, tmp_path
 
 
 def tune(place, out, *words, code=0):
-    return cmr("finetune", place / "run", "--cohort", place / "mine", "--observer", place / "doctor", "--epochs", 1,
-               "--folds", 2, "--copies", 1, "--threads", 1, "--out", out, *words, code=code)
+    return cmr(
+        "finetune",
+        place / "run",
+        "--cohort",
+        place / "mine",
+        "--observer",
+        place / "doctor",
+        "--epochs",
+        1,
+        "--folds",
+        2,
+        "--copies",
+        1,
+        "--threads",
+        1,
+        "--out",
+        out,
+        *words,
+        code=code,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +371,7 @@ def tuned(place):
     """Folder of a fine-tuning; subjects of each training and of each test, in order; what was printed."""
     trained, tested = [], []
     with pytest.MonkeyPatch.context() as patch:
+
         def train(cohort, observer, samples, *args, train=finetuning.segmentation_learner, **kwargs):
             trained.append({cine.split("_")[0].removeprefix("sub-") for cine in samples["cine"]})
             return train(cohort, observer, samples, *args, **kwargs)
@@ -362,8 +420,20 @@ def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):
     before, after = (Segmenter.load(path / "weights" / "sax").model.head.weight for path in (place / "run", folder))
     assert not torch.equal(before, after)
     assert str(place) not in (folder / "weights" / "sax.json").read_text()
-    cmr("segment", place / "hearts", "--weights", folder, "--copies", 1, "--threads", 1, "--subjects", "P0001",
-        "--observer", "tuned")
+    cmr(
+        "segment",
+        place / "hearts",
+        "--weights",
+        folder,
+        "--copies",
+        1,
+        "--threads",
+        1,
+        "--subjects",
+        "P0001",
+        "--observer",
+        "tuned",
+    )
     again = ["finetune", folder, "--observer", "truth", "--cohort"]
     assert "5 of 5 subjects to be scored on (P0001, " in refused(*again, place / "mine", "--out", place / "x")
 
@@ -409,8 +479,15 @@ def test_every_subject_is_tested_once(place, n, folds):
 
 
 def test_before_after_by_hand():
-    scores = pd.DataFrame({"participant_id": ["a", "a", "b", "c", "c"], "view": "sax", "structure": "lv",
-                           "dice_before": [0.4, 0.6, 0.6, 0.7, None], "dice_after": [0.6, 0.8, 0.9, 0.7, 0.9]})
+    scores = pd.DataFrame(
+        {
+            "participant_id": ["a", "a", "b", "c", "c"],
+            "view": "sax",
+            "structure": "lv",
+            "dice_before": [0.4, 0.6, 0.6, 0.7, None],
+            "dice_after": [0.6, 0.8, 0.9, 0.7, 0.9],
+        }
+    )
     row = before_after(scores).iloc[0]  # subjects: .5, .6, .7 before; .7, .9, .7 after
     assert (row["dice_before"], row["dice_after"], row["dice_difference"]) == pytest.approx((0.6, 2.3 / 3, 0.5 / 3))
     assert (row["n"], row["n_undefined"]) == (3, 1)

@@ -34,8 +34,15 @@ def make_cine(label="a1", frames=4, slices=3, shape=(8, 6), **changes):
     affine[:3, 3] = 10, 20, -30
     times = np.tile(np.arange(frames) * 40.0, (slices, 1))
     times[-1, -1] = np.nan
-    values = {"ed": 0, "es": 2, "flags": ("one", "two"), "meta": {"vendor": "GE", "missing": [[2, 3]]},
-              "frame_times_ms": times, "rr_ms": np.full(slices, 800.0), "slice_position_mm": np.arange(slices) * 8.0}
+    values = {
+        "ed": 0,
+        "es": 2,
+        "flags": ("one", "two"),
+        "meta": {"vendor": "GE", "missing": [[2, 3]]},
+        "frame_times_ms": times,
+        "rr_ms": np.full(slices, 800.0),
+        "slice_position_mm": np.arange(slices) * 8.0,
+    }
     pixels = rng.integers(0, 4000, (frames, slices, *shape)).astype(np.int16)
     return Cine(pixels, affine, "sax", label, **(values | changes))
 
@@ -54,8 +61,13 @@ def read_made(label, item):
     if item == "refused":
         raise ValueError(f"sub-{label}: refused for a reason")
     cine = make_cine(label)
-    return Study({"participant_id": label, "group": "x"}, [cine], {"manual": {cine.name: make_annotation(cine)}},
-                 {"manual": {"lvef_pct": 50.0}}, sources={label * 4: f"/private/{label}"})
+    return Study(
+        {"participant_id": label, "group": "x"},
+        [cine],
+        {"manual": {cine.name: make_annotation(cine)}},
+        {"manual": {"lvef_pct": 50.0}},
+        sources={label * 4: f"/private/{label}"},
+    )
 
 
 def tree(folder):
@@ -76,10 +88,14 @@ def cohort(tmp_path):
 # --- round trips -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"frame_times_ms": None, "rr_ms": None, "ed": None, "es": None, "flags": (), "meta": {}},
-    {"frames_of": ((3, 9, 11, 14), 20), "session": "2", "run": 3, "spacing_known": False},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"frame_times_ms": None, "rr_ms": None, "ed": None, "es": None, "flags": (), "meta": {}},
+        {"frames_of": ((3, 9, 11, 14), 20), "session": "2", "run": 3, "spacing_known": False},
+    ],
+)
 def test_a_cine_comes_back_as_it_was(tmp_path, changes):
     cine = make_cine(**changes)
     rows = write_study(tmp_path, Study({"participant_id": "a1"}, [cine]))
@@ -205,6 +221,7 @@ def test_a_full_disk_stops_the_ingest_and_a_rerun_completes_it(tmp_path, monkeyp
                 part.write_bytes(b"half a file")
                 raise OSError(errno.ENOSPC, "No space left on device")
             yield part
+
     monkeypatch.setattr(files, "atomic", full_disk)
     with pytest.raises(OSError, match="No space left"):
         build_cohort(items, read_made, dest, DESCRIPTION, workers=1, progress=False)

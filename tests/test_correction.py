@@ -17,8 +17,17 @@ CINE = "sub-P0001_view-sax"
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    return make_cohort(tmp_path_factory.mktemp("correction") / "hearts", 1, frames=8, size=64, spacing_mm=3.2, slices=5,
-                       views=("sax",), workers=1, progress=False)
+    return make_cohort(
+        tmp_path_factory.mktemp("correction") / "hearts",
+        1,
+        frames=8,
+        size=64,
+        spacing_mm=3.2,
+        slices=5,
+        views=("sax",),
+        workers=1,
+        progress=False,
+    )
 
 
 @pytest.fixture
@@ -74,8 +83,9 @@ def test_whatever_program_saved_it_the_mask_is_the_same(laid, how):
 
 
 def test_a_long_axis_mask_may_lose_the_axis_of_its_one_slice(tmp_path):
-    hearts = make_cohort(tmp_path / "hearts", 1, frames=8, size=48, spacing_mm=4.0, views=("4ch",), workers=1,
-                         progress=False)
+    hearts = make_cohort(
+        tmp_path / "hearts", 1, frames=8, size=48, spacing_mm=4.0, views=("4ch",), workers=1, progress=False
+    )
     name, hand = "sub-P0001_view-4ch", Observer(tmp_path / "corrected")
     cine, drawn = hearts.cine(name), hearts.observer("truth").mask(name)
     hand.write(cine, drawn, to_correct=True)
@@ -98,7 +108,8 @@ def test_measure_says_what_changed(laid):
     assert table.loc["lvedv_ml", "difference"] == pytest.approx(-lost, rel=0.01) and lost > 5
     assert table.loc["rvedv_ml", "difference"] == 0  # untouched
     assert table.loc["lvedv_ml", "after"] == pytest.approx(
-        features(Cohort.open(hearts.path, [folder]), "corrected", phases="given")["lvedv_ml"].iloc[0])
+        features(Cohort.open(hearts.path, [folder]), "corrected", phases="given")["lvedv_ml"].iloc[0]
+    )
     assert "truth" in done.output and "lvedv_ml" in done.output
 
 

@@ -97,15 +97,24 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def mr(tmp_path_factory):
-    return make_cohort(tmp_path_factory.mktemp("mr") / "c", subjects=42, frames=8, size=64, spacing_mm=3.6,
-                       views=["4ch"], cohort="mr", subslices=1, workers=1, progress=False)
+    return make_cohort(
+        tmp_path_factory.mktemp("mr") / "c",
+        subjects=42,
+        frames=8,
+        size=64,
+        spacing_mm=3.6,
+        views=["4ch"],
+        cohort="mr",
+        subslices=1,
+        workers=1,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")
 def sides(mr):
     """(roles, labels) of the small cohort."""
-    return (assign_roles(mr.subjects, "mr", 24, 12, 0.25),
-            mr.subjects.set_index("participant_id")["mr"].astype(float))
+    return (assign_roles(mr.subjects, "mr", 24, 12, 0.25), mr.subjects.set_index("participant_id")["mr"].astype(float))
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +150,9 @@ def drawn(angle_deg=0.0, spacing_mm=(1.5, 1.5), centre=(70.0, 60.0), shape=(140,
 # --- where the valve lies --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("angle", "spacing"),
-                         [(0, (1.5, 1.5)), (37, (1.5, 1.5)), (-140, (1.2, 1.9)), (90, (2.0, 1.4))])
+@pytest.mark.parametrize(
+    ("angle", "spacing"), [(0, (1.5, 1.5)), (37, (1.5, 1.5)), (-140, (1.2, 1.9)), (90, (2.0, 1.4))]
+)
 def test_the_valve_and_the_axis_of_a_drawn_heart(angle, spacing):
     cine, annotation = drawn(angle, spacing)
     valve = locate(cine, annotation)
@@ -238,9 +248,15 @@ def test_phases_come_from_names_or_from_the_lv_area():
     assert (patch.ed, patch.es) == (9, 3)
 
 
-@pytest.mark.parametrize(("total", "ed", "count", "wanted"), [
-    (50, 0, 25, list(range(25))), (50, 40, 25, [*range(40, 50), *range(15)]), (20, 18.6, 10, [19, *range(9)]),
-    (8, 3, 8, [3, 4, 5, 6, 7, 0, 1, 2])])
+@pytest.mark.parametrize(
+    ("total", "ed", "count", "wanted"),
+    [
+        (50, 0, 25, list(range(25))),
+        (50, 40, 25, [*range(40, 50), *range(15)]),
+        (20, 18.6, 10, [19, *range(9)]),
+        (8, 3, 8, [3, 4, 5, 6, 7, 0, 1, 2]),
+    ],
+)
 def test_the_window_goes_on_with_the_first_frame(total, ed, count, wanted):
     assert window_frames(total, ed, count).tolist() == wanted
 
@@ -427,9 +443,15 @@ def test_small_maps_are_convolved_by_one_product(rows, columns):
         torch.testing.assert_close(ours, plain)
 
 
-@pytest.mark.parametrize("make", [
-    lambda encoder: Siamese(encoder.freeze_all_but()), lambda encoder: Siamese(encoder.freeze_all_but("stage")),
-    lambda encoder: BarlowTwins(encoder, 8), lambda encoder: Joint(BarlowTwins(encoder, 8), 8)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda encoder: Siamese(encoder.freeze_all_but()),
+        lambda encoder: Siamese(encoder.freeze_all_but("stage")),
+        lambda encoder: BarlowTwins(encoder, 8),
+        lambda encoder: Joint(BarlowTwins(encoder, 8), 8),
+    ],
+)
 def test_two_views_go_together_as_each_would_alone(make):
     torch.manual_seed(0)
     together = make(Encoder(3, 4)).train()
@@ -514,7 +536,8 @@ def test_only_the_last_block_learns_and_frozen_statistics_stay(patches, sides):
     assert changed and all(name.startswith("layer4.1") for name in changed)
     assert any("running_mean" in name for name in changed) and "layer4.1.conv2.weight" in changed
     assert {name for name, p in encoder.named_parameters() if p.requires_grad} == {
-        name for name in dict(encoder.named_parameters()) if name.startswith("layer4.1")}
+        name for name in dict(encoder.named_parameters()) if name.startswith("layer4.1")
+    }
     encoder.train()
     assert not encoder.bn1.training and encoder.layer4[1].bn1.training
 
@@ -589,8 +612,9 @@ def test_one_class_only_makes_no_pairs(patches, sides):
         Pairs(cines)
 
 
-@pytest.mark.parametrize(("items", "size", "wanted"), [(9, 4, [5, 4]), (10, 4, [4, 4, 2]), (3, 2, [3]), (1, 4, [1]),
-                                                       (21, 4, [6, 6, 6, 3])])
+@pytest.mark.parametrize(
+    ("items", "size", "wanted"), [(9, 4, [5, 4]), (10, 4, [4, 4, 2]), (3, 2, [3]), (1, 4, [1]), (21, 4, [6, 6, 6, 3])]
+)
 def test_no_batch_holds_one_cine_and_a_smaller_last_one_counts(patches, items, size, wanted):
     cines = Cines(patches, patches.usable()[:items])
     both = loaders(cines, cines, size)
@@ -621,10 +645,18 @@ def test_distortions_treat_all_frames_of_a_cine_alike():
 
 
 def test_rules_vote_by_quantiles_and_abstain_between():
-    table = pd.DataFrame({"participant_id": list("abcdefghij"), "la_maxi_ml_m2": np.arange(10.0),
-                          "lvsvi_ml_m2": np.arange(10.0), "rvsvi_ml_m2": np.arange(10.0)[::-1]})
-    said = votes(table, (Rule("la_max_ml", high=0.8, low=0.5), Rule("la_max_ml", sign=-1),
-                         Rule("lvsv_ml - rvsv_ml"), Rule("laef_pct")))
+    table = pd.DataFrame(
+        {
+            "participant_id": list("abcdefghij"),
+            "la_maxi_ml_m2": np.arange(10.0),
+            "lvsvi_ml_m2": np.arange(10.0),
+            "rvsvi_ml_m2": np.arange(10.0)[::-1],
+        }
+    )
+    said = votes(
+        table,
+        (Rule("la_max_ml", high=0.8, low=0.5), Rule("la_max_ml", sign=-1), Rule("lvsv_ml - rvsv_ml"), Rule("laef_pct")),
+    )
     assert said["la_max_ml"].tolist() == [0] * 5 + [ABSTAIN] * 3 + [1] * 2
     assert said["low la_max_ml"].tolist()[:2] == [1, 1] and list(said)[-1] == "lvsv_ml - rvsv_ml"
     table.loc[3, "la_maxi_ml_m2"] = np.nan
@@ -703,13 +735,18 @@ def test_measured_features_are_all_divided_by_bsa_and_found_again(mr, tmp_path):
 
 def test_the_forest_finds_what_is_there_and_refuses_one_class():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"participant_id": [f"P{i}" for i in range(60)], "a": rng.normal(size=60),
-                          "b": rng.normal(size=60)})
+    table = pd.DataFrame(
+        {"participant_id": [f"P{i}" for i in range(60)], "a": rng.normal(size=60), "b": rng.normal(size=60)}
+    )
     table.loc[4, "b"] = np.nan
     labels = pd.Series((table["a"] > 0.5).astype(float).to_numpy(), index=table["participant_id"])
     search = forest_search(table, labels, 0, 3, 10)
-    assert {name.split("__")[1] for name in search.best_params_} == {"n_estimators", "max_depth", "max_features",
-                                                                     "min_samples_leaf"}
+    assert {name.split("__")[1] for name in search.best_params_} == {
+        "n_estimators",
+        "max_depth",
+        "max_features",
+        "min_samples_leaf",
+    }
     found = probabilities(search, table, table["participant_id"])
     assert auc(labels, found) > 0.95
     assert np.isnan(probabilities(search, table, ["P3", "nobody"])["nobody"])
@@ -732,9 +769,20 @@ def made_scores(seed=0, n=120, models=("siam25", "floor", "ceiling"), shifts=(1.
     label = (np.arange(n) % 4 == 0).astype(float)
     roles = pd.Series(np.where(np.arange(n) < n // 3, "validation", "test"), index=[f"P{i:03d}" for i in range(n)])
     labels = pd.Series(label, index=roles.index)
-    return pd.concat([score_rows(model, one, pd.Series(1 / (1 + np.exp(-(shift * label + rng.normal(size=n)))),
-                                                       index=roles.index), labels, roles)
-                      for model, shift in zip(models, shifts) for one in seeds], ignore_index=True)
+    return pd.concat(
+        [
+            score_rows(
+                model,
+                one,
+                pd.Series(1 / (1 + np.exp(-(shift * label + rng.normal(size=n)))), index=roles.index),
+                labels,
+                roles,
+            )
+            for model, shift in zip(models, shifts)
+            for one in seeds
+        ],
+        ignore_index=True,
+    )
 
 
 def test_areas_agree_with_scikit_learn_ties_and_all():
@@ -751,7 +799,8 @@ def test_table_2_holds_means_over_seeds_with_thresholds_from_validation():
     each = [part[part["seed"] == one] for one in (1, 2)]
     assert table.loc["siam25", "auc"] == pytest.approx(np.mean([roc_auc_score(p["label"], p["score"]) for p in each]))
     assert table.loc["siam25", "ap"] == pytest.approx(
-        np.mean([average_precision_score(p["label"], p["score"]) for p in each]))
+        np.mean([average_precision_score(p["label"], p["score"]) for p in each])
+    )
     assert table.loc["siam25", "auc_paper"] == 0.88 and np.isnan(table.loc["floor", "auc_paper"])
     assert table.loc["siam25", "n_runs"] == 2 and table.loc["siam25", "n"] == 80
     names = {"siam25_auc", "siam25_f1_low", "siam25_pos_acc", "floor_neg_acc_high"}
@@ -784,8 +833,10 @@ def test_subjects_without_a_score_are_counted_not_called_negative():
 
 def test_the_gap_closed_is_a_share_of_the_way():
     scores = made_scores(seeds=(1,))
-    value = {name: roc_auc_score(part["label"], part["score"])
-             for name, part in scores[scores["split"] == "test"].groupby("model")}
+    value = {
+        name: roc_auc_score(part["label"], part["score"])
+        for name, part in scores[scores["split"] == "test"].groupby("model")
+    }
     found = gap_closed(scores)
     share = (value["siam25"] - value["floor"]) / (value["ceiling"] - value["floor"])
     assert found["gap_closed"] == pytest.approx(share)
@@ -813,7 +864,10 @@ def test_cases_are_the_most_certain_of_each_kind():
     scores = score_rows("siam", 1, pd.Series([0.9, 0.8, 0.1, 0.2], index=roles.index), labels, roles)
     found = cases(scores, 0.5)
     assert {kind: part["participant_id"].tolist() for kind, part in found.items()} == {
-        "true positive": ["a"], "false positive": ["b"], "false negative": ["c"]}
+        "true positive": ["a"],
+        "false positive": ["b"],
+        "false negative": ["c"],
+    }
 
 
 # --- from end to end -------------------------------------------------------------------------------------------------
@@ -885,8 +939,9 @@ def test_weak_labels_teach_the_cnn_lstm(mr, sides, tmp_path):
 def test_valve_centres_of_the_truths_masks_lie_on_the_true_valve(mr):
     errors = centre_errors(mr, "truth", "truth", list(mr.subjects["participant_id"][:8]))
     assert len(errors) == 64 and errors["error_pct"].median() < 20 and errors["tilt_deg"].median() < 15
-    metrics = centre_metrics(errors.assign(refused=["no LA"] * 16 + [""] * 48, error_pct=errors["error_pct"].where(
-        np.arange(64) >= 16)), "x")
+    metrics = centre_metrics(
+        errors.assign(refused=["no LA"] * 16 + [""] * 48, error_pct=errors["error_pct"].where(np.arange(64) >= 16)), "x"
+    )
     assert metrics["valve_refused_pct_x"] == 25 and metrics["n_valve_centre_pct_x"] == 6
     assert metrics["valve_centre_pct_x_low"] <= metrics["valve_centre_pct_x"] <= metrics["valve_centre_pct_x_high"]
 
@@ -932,7 +987,11 @@ def test_the_five_steps_are_pictures_with_their_geometry(mr):
     patch = prepare(cine, annotation, PREP)
     figure = plots.preparation_steps({"one": plots.step_pictures(cine, annotation.mask, 3, patch)}, True)
     assert [ax.get_title() for ax in figure.axes][1:] == [
-        "1 segmented", "2 localised, 3 patch", "3 cropped, valve across", "4 equalised over the LA's range"]
+        "1 segmented",
+        "2 localised, 3 patch",
+        "3 cropped, valve across",
+        "4 equalised over the LA's range",
+    ]
     np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), patch.pixels[3])
     corners = figure.axes[2].lines[0].get_xydata()
     np.testing.assert_allclose(np.hypot(*np.diff(corners, axis=0).T), 100.0 / 3.6, rtol=1e-6)  # 100 mm a side

@@ -50,11 +50,20 @@ def test_affine_is_ras_with_columns_first():
     np.testing.assert_allclose(normal(orientation), [0, 0, 1])
 
 
-@pytest.mark.parametrize(("times", "rr", "plausible"), [
-    ([0, 40, 80, 120], 160, True), ([20, 60, 100, 140], 160, True), ([0, 40, 120, 160], 200, True),
-    ([0, 42.5, 82.5, 125, 165], 210, True), ([308000, 308040, 308080], 800, False), ([0, 40, 55, 160], 200, False),
-    ([-5, 40, 85], 160, False), ([100], float("nan"), True), ([0, 900, 1800], 800, False),
-])
+@pytest.mark.parametrize(
+    ("times", "rr", "plausible"),
+    [
+        ([0, 40, 80, 120], 160, True),
+        ([20, 60, 100, 140], 160, True),
+        ([0, 40, 120, 160], 200, True),
+        ([0, 42.5, 82.5, 125, 165], 210, True),
+        ([308000, 308040, 308080], 800, False),
+        ([0, 40, 55, 160], 200, False),
+        ([-5, 40, 85], 160, False),
+        ([100], float("nan"), True),
+        ([0, 900, 1800], 800, False),
+    ],
+)
 def test_plausible_trigger_times(times, rr, plausible):
     assert plausible_times(times, rr) is plausible
 
@@ -99,13 +108,22 @@ def test_shuffled_files_with_useless_uids_make_one_cine(tmp_path):
     assert "view_unknown" in cine.flags  # nothing says what three slices of anything are
 
 
-@pytest.mark.parametrize(("tags", "key"), [
-    ({"TriggerTime": 0.0, "TemporalPositionIdentifier": lambda k, t: t + 1}, "TemporalPositionIdentifier"),
-    ({"TriggerTime": None, "InstanceNumber": lambda k, t: 6 * k + t + 1}, "InstanceNumber"),
-    ({"TriggerTime": lambda k, t: 308000 + t, "TemporalPositionIdentifier": 1,
-      "InstanceNumber": lambda k, t: t + 1}, "InstanceNumber"),
-    ({"TriggerTime": lambda k, t: t * 40.0 if t else None, "InstanceNumber": lambda k, t: t + 1}, "InstanceNumber"),
-])
+@pytest.mark.parametrize(
+    ("tags", "key"),
+    [
+        ({"TriggerTime": 0.0, "TemporalPositionIdentifier": lambda k, t: t + 1}, "TemporalPositionIdentifier"),
+        ({"TriggerTime": None, "InstanceNumber": lambda k, t: 6 * k + t + 1}, "InstanceNumber"),
+        (
+            {
+                "TriggerTime": lambda k, t: 308000 + t,
+                "TemporalPositionIdentifier": 1,
+                "InstanceNumber": lambda k, t: t + 1,
+            },
+            "InstanceNumber",
+        ),
+        ({"TriggerTime": lambda k, t: t * 40.0 if t else None, "InstanceNumber": lambda k, t: t + 1}, "InstanceNumber"),
+    ],
+)
 def test_order_falls_back_and_says_so(tmp_path, tags, key):
     write_cine(tmp_path, slices=2, frames=6, **tags)
     (cine,) = read_folder(tmp_path).cines
@@ -191,8 +209,13 @@ def test_two_rotations_and_two_matrices_are_two_cines(tmp_path):
 
 def test_of_a_slice_acquired_twice_the_last_is_kept(tmp_path):
     write_cine(tmp_path / "one", slices=3, SeriesInstanceUID="1.2.1", AcquisitionTime="100000")
-    write_cine(tmp_path / "two", position=lambda k, t: 8.0 * np.cross(*trees.SHORT_AXIS), SeriesInstanceUID="1.2.2",
-               AcquisitionTime="100500", pixels=lambda k, t: trees.image(7, t))
+    write_cine(
+        tmp_path / "two",
+        position=lambda k, t: 8.0 * np.cross(*trees.SHORT_AXIS),
+        SeriesInstanceUID="1.2.2",
+        AcquisitionTime="100500",
+        pixels=lambda k, t: trees.image(7, t),
+    )
     study = read_folder(tmp_path)
     np.testing.assert_array_equal(first_pixels(study.cines[0])[1], 700 + np.arange(6) + 1)
     assert len(study.rejected) == 6 and "acquired again" in reasons(study)[0]
@@ -224,6 +247,7 @@ def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
 
     def no_decoder(data):
         raise RuntimeError("unable to decode: /data/marked/secret.dcm")
+
     monkeypatch.setattr(images.pydicom.pixels, "pixel_array", no_decoder)
     study = read_folder(tmp_path)
     assert not study.cines and len(study.rejected) == 4
@@ -238,8 +262,9 @@ def test_a_decoder_that_returns_a_constant_image_is_flagged(tmp_path, monkeypatc
         data.save_as(path)
     assert "constant_images" not in read_folder(tmp_path).cines[0].flags
     whole = pydicom.pixels.pixel_array
-    monkeypatch.setattr(images.pydicom.pixels, "pixel_array",
-                        lambda data: whole(data) * int(data.TriggerTime > 0))  # of the first frame zeros, silently
+    monkeypatch.setattr(
+        images.pydicom.pixels, "pixel_array", lambda data: whole(data) * int(data.TriggerTime > 0)
+    )  # of the first frame zeros, silently
     (cine,) = read_folder(tmp_path).cines
     assert "constant_images" in cine.flags and not cine.pixels[0].any() and cine.pixels[1].any()
 
@@ -316,10 +341,21 @@ def test_two_patients_in_one_folder_are_refused(tmp_path):
 
 def test_no_identifier_reaches_the_cohort(tmp_path):
     mark = "ZZMARKED"
-    write_cine(tmp_path / "src" / "p1" / f"{mark}folder", slices=2, PatientName=f"{mark}^Jane", PatientID=mark,
-               PatientBirthDate="19590714", AccessionNumber=mark, SeriesDescription=f"{mark} sax", Manufacturer=mark,
-               InstitutionName=mark, PatientAge="063Y", PatientSex="F", StudyDate="20191113",
-               StudyInstanceUID="1.2.77123")
+    write_cine(
+        tmp_path / "src" / "p1" / f"{mark}folder",
+        slices=2,
+        PatientName=f"{mark}^Jane",
+        PatientID=mark,
+        PatientBirthDate="19590714",
+        AccessionNumber=mark,
+        SeriesDescription=f"{mark} sax",
+        Manufacturer=mark,
+        InstitutionName=mark,
+        PatientAge="063Y",
+        PatientSex="F",
+        StudyDate="20191113",
+        StudyInstanceUID="1.2.77123",
+    )
     (tmp_path / "src" / "p1" / f"{mark}.txt").write_text(mark)
     cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
     written = b"".join(str(p).encode() + p.read_bytes() for p in cohort.path.rglob("*") if p.is_file())
@@ -364,11 +400,17 @@ def test_acdc_patient090_ed_is_the_larger_volume(tmp_path):
     assert (cine.ed, cine.es) == (3, 0) and "ed_es_swapped" in cine.flags
 
 
-@pytest.mark.parametrize(("damage", "reason"), [
-    ({"info": False}, "Info.cfg is missing"), ({"mask_shape": (2, 30, 32)}, "mask has shape"),
-    ({"extra_label": 7}, r"mask values \[7\]"), ({"spacing": (1.5, 1.5, 0.0)}, "voxel size"),
-    ({"cut": True}, "damaged"), ({"no_ed": True}, "no frame number for ED"),
-])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ({"info": False}, "Info.cfg is missing"),
+        ({"mask_shape": (2, 30, 32)}, "mask has shape"),
+        ({"extra_label": 7}, r"mask values \[7\]"),
+        ({"spacing": (1.5, 1.5, 0.0)}, "voxel size"),
+        ({"cut": True}, "damaged"),
+        ({"no_ed": True}, "no frame number for ED"),
+    ],
+)
 def test_acdc_damage_is_named(tmp_path, damage, reason):
     cut, no_ed = damage.pop("cut", False), damage.pop("no_ed", False)
     folder = write_acdc(tmp_path, **damage)
@@ -517,7 +559,7 @@ def test_real_sunnybrook_o_contours_of_hf_i_6_are_dropped():
 
 @real
 def test_real_mvnet_sample_is_in_time_order():
-    (label, folder), = dicom.find(DATA / "mvnet_sample").items()
+    ((label, folder),) = dicom.find(DATA / "mvnet_sample").items()
     study = dicom.read(label, folder)
     cines = {cine.view: cine for cine in study.cines}
     assert set(cines) == {"2ch", "4ch"} and not study.rejected

@@ -29,22 +29,39 @@ def corners(cine):
 # --- what for --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("header", "word"), [
-    ({"image_type": ["ORIGINAL", "PRIMARY", "M", "NORM", "DIS2D"]}, ""),
-    ({"image_type": ["DERIVED", "PRIMARY", "M", "DIS2D"]}, ""),
-    ({"description": "cine_trufi_retro_SA"}, ""), ({"description": "imperfect trigger"}, ""),
-    ({"sequence_name": "*tfi2d1_14"}, ""), ({"inversion_ms": 0.0}, ""),
-    ({"image_type": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localiser"), ({"description": "3-plane scout"}, "locali"),
-    ({"image_type": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "phase image"), ({"velocity": True}, "flow"),
-    ({"sequence_name": "*fl2d1_v150in"}, "flow"), ({"description": "Flow_AO_venc150"}, "flow"),
-    ({"image_type": ["DERIVED", "PRIMARY", "T1 MAP"]}, "map"), ({"description": "MOLLI_5b3s"}, "map"),
-    ({"scanning_sequence": ["GR", "IR"]}, "inversion"), ({"inversion_ms": 280.0, "description": "PSIR_sa"}, "late enh"),
-    ({"inversion_ms": 100.0, "description": "stress perfusion"}, "perfusion"), ({"description": "SPAMM"}, "tagged"),
-    ({"image_type": ["DERIVED", "SECONDARY", "MPR"]}, "derived"),
-])
+@pytest.mark.parametrize(
+    ("header", "word"),
+    [
+        ({"image_type": ["ORIGINAL", "PRIMARY", "M", "NORM", "DIS2D"]}, ""),
+        ({"image_type": ["DERIVED", "PRIMARY", "M", "DIS2D"]}, ""),
+        ({"description": "cine_trufi_retro_SA"}, ""),
+        ({"description": "imperfect trigger"}, ""),
+        ({"sequence_name": "*tfi2d1_14"}, ""),
+        ({"inversion_ms": 0.0}, ""),
+        ({"image_type": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localiser"),
+        ({"description": "3-plane scout"}, "locali"),
+        ({"image_type": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "phase image"),
+        ({"velocity": True}, "flow"),
+        ({"sequence_name": "*fl2d1_v150in"}, "flow"),
+        ({"description": "Flow_AO_venc150"}, "flow"),
+        ({"image_type": ["DERIVED", "PRIMARY", "T1 MAP"]}, "map"),
+        ({"description": "MOLLI_5b3s"}, "map"),
+        ({"scanning_sequence": ["GR", "IR"]}, "inversion"),
+        ({"inversion_ms": 280.0, "description": "PSIR_sa"}, "late enh"),
+        ({"inversion_ms": 100.0, "description": "stress perfusion"}, "perfusion"),
+        ({"description": "SPAMM"}, "tagged"),
+        ({"image_type": ["DERIVED", "SECONDARY", "MPR"]}, "derived"),
+    ],
+)
 def test_what_an_image_was_taken_for(header, word):
-    given = {"image_type": ["ORIGINAL"], "sequence_name": "", "scanning_sequence": ["GR"], "inversion_ms": float("nan"),
-             "velocity": False, "description": ""} | header
+    given = {
+        "image_type": ["ORIGINAL"],
+        "sequence_name": "",
+        "scanning_sequence": ["GR"],
+        "inversion_ms": float("nan"),
+        "velocity": False,
+        "description": "",
+    } | header
     assert word in no_cine(**given) and bool(word) == bool(no_cine(**given))
 
 
@@ -56,8 +73,14 @@ def test_a_cine_that_the_scanner_corrected_is_read_and_flagged(tmp_path):
 
 def test_a_computed_cine_of_another_matrix_gives_way_to_its_original(tmp_path):
     write_cine(tmp_path / "4ch", orientation=long_axis(118), SeriesInstanceUID="1.2.1")
-    write_cine(tmp_path / "fine", orientation=long_axis(118), SeriesInstanceUID="1.2.2", spacing=(0.75, 0.625),
-               ImageType=["DERIVED", "SECONDARY"], pixels=lambda k, t: trees.image(k, t, (24, 20)))
+    write_cine(
+        tmp_path / "fine",
+        orientation=long_axis(118),
+        SeriesInstanceUID="1.2.2",
+        spacing=(0.75, 0.625),
+        ImageType=["DERIVED", "SECONDARY"],
+        pixels=lambda k, t: trees.image(k, t, (24, 20)),
+    )
     study = read_folder(tmp_path)
     assert [cine.pixels.shape[2:] for cine in study.cines] == [(12, 10)]
     assert reasons(study) == ["derived image: the original of the same place was kept"] and len(study.rejected) == 6
@@ -70,8 +93,13 @@ def two_takes(folder, **tags):
     """A slice taken twice, the second take 100 brighter in a corner; only `tags`, functions of take and frame, tell."""
     for take in range(2):
         own = {name: (lambda k, t, value=value, take=take: value(take, t)) for name, value in tags.items()}
-        write_cine(folder / f"take{take}", SeriesInstanceUID="1.2.1", StudyInstanceUID="1.2.9",
-                   pixels=lambda k, t, take=take: trees.image(take, t), **own)
+        write_cine(
+            folder / f"take{take}",
+            SeriesInstanceUID="1.2.1",
+            StudyInstanceUID="1.2.9",
+            pixels=lambda k, t, take=take: trees.image(take, t),
+            **own,
+        )
 
 
 def test_takes_of_one_series_are_told_apart_by_time(tmp_path):
@@ -151,9 +179,14 @@ def test_a_directory_file_beside_patients_joins_nobody(tmp_path):
 
 def test_studies_of_a_patient_become_sessions_in_order_of_date(tmp_path):
     for name, date, corner in (("b", "20190102", 1), ("a", "20210304", 2)):
-        write_cine(tmp_path / "src" / "p1" / name, StudyInstanceUID=f"1.2.{date}", StudyDate=date,
-                   SeriesDescription="cine 4ch", pixels=lambda k, t, c=corner: trees.image(c, t),
-                   orientation=long_axis(118))
+        write_cine(
+            tmp_path / "src" / "p1" / name,
+            StudyInstanceUID=f"1.2.{date}",
+            StudyDate=date,
+            SeriesDescription="cine 4ch",
+            pixels=lambda k, t, c=corner: trees.image(c, t),
+            orientation=long_axis(118),
+        )
     cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
     assert list(cohort.cines["cine"]) == ["sub-p1_ses-1_view-4ch", "sub-p1_ses-2_view-4ch"]
     for name, corner in zip(cohort.cines["cine"], (101, 201)):  # whichever corner the display makes of it
@@ -177,8 +210,17 @@ def test_files_without_preamble_say_their_own_byte_order(tmp_path, syntax):
     np.testing.assert_array_equal(corners(read_folder(tmp_path).cines[0]), [np.arange(6) + 1])
 
 
-@pytest.mark.parametrize("text", [b"", b"short", b"\x08\x00", b"Dear Dr. Marked, " * 20, b"PK\x03\x04" + b"\0" * 200,
-                                  b"\x5c\x01\x00\x00" + b"\0" * 400])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"short",
+        b"\x08\x00",
+        b"Dear Dr. Marked, " * 20,
+        b"PK\x03\x04" + b"\0" * 200,
+        b"\x5c\x01\x00\x00" + b"\0" * 400,
+    ],
+)
 def test_other_files_do_not_start_as_dicom(text):
     assert not starts_as_dicom(text[:132])
 
@@ -186,14 +228,25 @@ def test_other_files_do_not_start_as_dicom(text):
 def enhanced(path, frames=4, **groups):
     """A multi-frame file; groups: sequence name → function of the frame, giving its item's tags."""
     pixels = np.stack([trees.image(0, t) for t in range(frames)])
-    data = trees.write_dicom(path, pixels[0], ImagePositionPatient=None, ImageOrientationPatient=None, spacing=None,
-                             SliceThickness=None, SOPClassUID=EnhancedMRImageStorage, NumberOfFrames=frames)
+    data = trees.write_dicom(
+        path,
+        pixels[0],
+        ImagePositionPatient=None,
+        ImageOrientationPatient=None,
+        spacing=None,
+        SliceThickness=None,
+        SOPClassUID=EnhancedMRImageStorage,
+        NumberOfFrames=frames,
+    )
     default = {
         "PlanePositionSequence": lambda t: {"ImagePositionPatient": [1.0, 2.0, 3.0]},
         "PlaneOrientationSequence": lambda t: {"ImageOrientationPatient": [1.0, 0, 0, 0, 1, 0]},
         "PixelMeasuresSequence": lambda t: {"PixelSpacing": [1.5, 1.25], "SliceThickness": 8.0},
-        "CardiacSynchronizationSequence": lambda t: {"NominalCardiacTriggerDelayTime": 40.0 * t,
-                                                     "RRIntervalTimeNominal": 40.0 * frames}}
+        "CardiacSynchronizationSequence": lambda t: {
+            "NominalCardiacTriggerDelayTime": 40.0 * t,
+            "RRIntervalTimeNominal": 40.0 * frames,
+        },
+    }
     data.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(frames)]
     for t, group in enumerate(data.PerFrameFunctionalGroupsSequence):
         for sequence, tags in (default | groups).items():
@@ -212,8 +265,9 @@ def test_classic_files_made_of_enhanced_ones_keep_empty_groups(tmp_path):
 
 
 def test_multi_frame_files_rescale_frame_by_frame(tmp_path):
-    enhanced(tmp_path / "one", PixelValueTransformationSequence=lambda t: {"RescaleSlope": 1 + t,
-                                                                           "RescaleIntercept": -3})
+    enhanced(
+        tmp_path / "one", PixelValueTransformationSequence=lambda t: {"RescaleSlope": 1 + t, "RescaleIntercept": -3}
+    )
     (cine,) = read_folder(tmp_path).cines
     np.testing.assert_allclose(corners(cine)[0], [(t + 1) ** 2 - 3 for t in range(4)])
     np.testing.assert_allclose(cine.frame_times_ms, [[0, 40, 80, 120]])
@@ -221,12 +275,18 @@ def test_multi_frame_files_rescale_frame_by_frame(tmp_path):
     np.testing.assert_allclose(cine.affine[:3, 3], [-1, -2, 3])
 
 
-@pytest.mark.parametrize(("groups", "word"), [
-    ({"MRImageFrameTypeSequence": lambda t: {"FrameType": ["ORIGINAL", "PRIMARY", "VELOCITY", "NONE"]}}, "phase image"),
-    ({"MRModifierSequence": lambda t: {"PhaseContrast": "YES"}}, "flow"),
-    ({"MRModifierSequence": lambda t: {"InversionRecovery": "YES"}}, "inversion"),
-    ({"PlanePositionSequence": lambda t: {}}, "no position"),
-])
+@pytest.mark.parametrize(
+    ("groups", "word"),
+    [
+        (
+            {"MRImageFrameTypeSequence": lambda t: {"FrameType": ["ORIGINAL", "PRIMARY", "VELOCITY", "NONE"]}},
+            "phase image",
+        ),
+        ({"MRModifierSequence": lambda t: {"PhaseContrast": "YES"}}, "flow"),
+        ({"MRModifierSequence": lambda t: {"InversionRecovery": "YES"}}, "inversion"),
+        ({"PlanePositionSequence": lambda t: {}}, "no position"),
+    ],
+)
 def test_multi_frame_files_that_are_no_cine(tmp_path, groups, word):
     enhanced(tmp_path / "one", **groups)
     study = read_folder(tmp_path)
@@ -236,8 +296,16 @@ def test_multi_frame_files_that_are_no_cine(tmp_path, groups, word):
 def test_some_frames_of_a_file_may_be_left_out(tmp_path):
     def kind(t):
         return {"FrameType": ["ORIGINAL", "PRIMARY", "VELOCITY" if t > 3 else "CARDIAC", "NONE"]}
-    enhanced(tmp_path / "one", frames=8, MRImageFrameTypeSequence=kind, CardiacSynchronizationSequence=lambda t: {
-        "NominalCardiacTriggerDelayTime": 40.0 * (t % 4), "RRIntervalTimeNominal": 160.0})
+
+    enhanced(
+        tmp_path / "one",
+        frames=8,
+        MRImageFrameTypeSequence=kind,
+        CardiacSynchronizationSequence=lambda t: {
+            "NominalCardiacTriggerDelayTime": 40.0 * (t % 4),
+            "RRIntervalTimeNominal": 160.0,
+        },
+    )
     study = read_folder(tmp_path)
     np.testing.assert_array_equal(corners(study.cines[0]), [[1, 2, 3, 4]])
     assert [row["reason"] for row in study.rejected] == ["phase image of a flow measurement, no cine"]

@@ -26,8 +26,12 @@ def oblique(view="sax", shape=(3, 4, 6, 5), turn_deg=0.0, **known):
     affine[:3] = np.c_[1.3 * columns, 1.7 * rows, 9.0 * np.cross(rows, columns), [12.0, -30.0, 44.0]]
     pixels = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
     times = np.arange(shape[1])[:, None] + 40.0 * np.arange(shape[0])
-    given = {"frame_times_ms": times, "rr_ms": 900.0 + np.arange(shape[1]),
-             "slice_position_mm": 9.0 * np.arange(shape[1]), "meta": {"missing": [[0, 1]]}} | known
+    given = {
+        "frame_times_ms": times,
+        "rr_ms": 900.0 + np.arange(shape[1]),
+        "slice_position_mm": 9.0 * np.arange(shape[1]),
+        "meta": {"missing": [[0, 1]]},
+    } | known
     return Cine(pixels, affine, view, "a", **given)
 
 
@@ -59,13 +63,16 @@ def test_a_voxel_keeps_its_place_in_the_body(by):
         np.testing.assert_allclose(other.to_world([[column, row]], at), cine.to_world([[i, j]], k), atol=1e-9)
 
 
-@pytest.mark.parametrize(("view", "directions"), [
-    ("sax", np.diag([-1.0, -1.0, 1.0])),  # what archives write that lost the directions
-    ("sax", np.eye(3)),
-    ("sax", np.c_[[0.999, 0.035, 0], [0.035, -0.999, 0], [0, 0, 1.0]]),  # nearly axial: no heart lies like that
-    ("4ch", np.diag([-1.0, -1.0, 1.0])),
-    ("2ch", np.c_[[0.64, 0.77, 0], [0, 0, -1], [-0.77, 0.64, 0]]),  # across the long axis
-])
+@pytest.mark.parametrize(
+    ("view", "directions"),
+    [
+        ("sax", np.diag([-1.0, -1.0, 1.0])),  # what archives write that lost the directions
+        ("sax", np.eye(3)),
+        ("sax", np.c_[[0.999, 0.035, 0], [0.035, -0.999, 0], [0, 0, 1.0]]),  # nearly axial: no heart lies like that
+        ("4ch", np.diag([-1.0, -1.0, 1.0])),
+        ("2ch", np.c_[[0.64, 0.77, 0], [0, 0, -1], [-0.77, 0.64, 0]]),  # across the long axis
+    ],
+)
 def test_impossible_geometry_is_not_believed_and_says_so(view, directions):
     affine = np.eye(4)
     affine[:3, :3] = directions @ np.diag([1.3, 1.7, 9.0])
@@ -83,8 +90,11 @@ def test_what_a_reader_does_not_know_is_not_believed():
 @pytest.mark.parametrize("by", EVERY)
 def test_a_cohort_holds_one_picture_and_what_was_drawn_follows(by, tmp_path):
     def ingested(stored, mask, points, name):
-        study = Study({"participant_id": "a"}, [stored], {"manual": {stored.name: Annotation(
-            mask, {0: ("lv", "myo", "rv")}, points)}})
+        study = Study(
+            {"participant_id": "a"},
+            [stored],
+            {"manual": {stored.name: Annotation(mask, {0: ("lv", "myo", "rv")}, points)}},
+        )
         cohort = finish_cohort(tmp_path / name, {"Name": "n"}, [write_study(tmp_path / name, study)])
         looked = cohort.observer("manual")
         return cohort.cine(stored.name), looked.mask(stored.name).mask, looked.points(stored.name)

@@ -129,10 +129,23 @@ def started(code, processes, *words):
         port = str(free.getsockname()[1])
     found = []
     for rank in range(processes):
-        env = os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
-                            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "CUDA_VISIBLE_DEVICES": ""}
-        found.append(subprocess.Popen([sys.executable, "-c", code, *map(str, words)], text=True, env=env,
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        env = os.environ | {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        found.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *map(str, words)],
+                text=True,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
     return found
 
 
@@ -168,8 +181,18 @@ def test_two_processes_have_the_loss_curve_of_one(name, alone, cohort, tmp_path)
 
 def test_two_processes_take_the_step_of_one_in_every_paper(tmp_path):
     """No whole curves: Adam's first step is a gradient's sign, which rounding turns over where that is near zero."""
-    hearts = make_cohort(tmp_path / "c", subjects=34, frames=8, size=48, spacing_mm=4.5, slices=4, views=["sax", "4ch"],
-                         subslices=1, workers=2, progress=False)
+    hearts = make_cohort(
+        tmp_path / "c",
+        subjects=34,
+        frames=8,
+        size=48,
+        spacing_mm=4.5,
+        slices=4,
+        views=["sax", "4ch"],
+        subslices=1,
+        workers=2,
+        progress=False,
+    )
     steps = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
@@ -300,7 +323,7 @@ def test_a_notebooks_trainings_by_two_processes_are_found_finished(tmp_path):
     assert len(kept) == 2  # the checkpoint, and the best epoch
     assert not list((tmp_path / "smoke").iterdir()), "what each process had made for itself is removed"
     times = [path.stat().st_mtime_ns for path in kept]
-    (said, _), = ended(started(NOTEBOOK, 1, tmp_path))
+    ((said, _),) = ended(started(NOTEBOOK, 1, tmp_path))
     assert "epoch" not in said and [path.stat().st_mtime_ns for path in kept] == times
 
 

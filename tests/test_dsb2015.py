@@ -22,7 +22,7 @@ def jpeg(pixels):
 def drawn(width, shape=(40, 40)):
     """Dark on white, as these contours are."""
     picture = np.full(shape, 255, np.uint8)
-    picture[10:30, 8:8 + width] = 0
+    picture[10:30, 8 : 8 + width] = 0
     return picture
 
 
@@ -59,12 +59,15 @@ def test_frames_contours_and_volumes(tmp_path):
     assert (one.frames, one.ed, one.es) == (1, 0, None)
 
 
-@pytest.mark.parametrize(("names", "reason"), [
-    ({"m__images__ch4_9_0001": b"no jpeg", "m__contours__ch4_9_0001": jpeg(drawn(5))}, "no readable JPEG"),
-    ({"m__images__ch4_9_0001": jpeg(drawn(5))}, "contour is missing"),
-    ({"m__images__ch4_9_0001": jpeg(drawn(5)), "m__contours__ch4_9_0001": jpeg(drawn(5, (30, 40)))}, "one shape"),
-    ({"m__images__ch4_9_0001": bytes(5_000_000), "m__contours__ch4_9_0001": jpeg(drawn(5))}, "missing or damaged"),
-])
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ({"m__images__ch4_9_0001": b"no jpeg", "m__contours__ch4_9_0001": jpeg(drawn(5))}, "no readable JPEG"),
+        ({"m__images__ch4_9_0001": jpeg(drawn(5))}, "contour is missing"),
+        ({"m__images__ch4_9_0001": jpeg(drawn(5)), "m__contours__ch4_9_0001": jpeg(drawn(5, (30, 40)))}, "one shape"),
+        ({"m__images__ch4_9_0001": bytes(5_000_000), "m__contours__ch4_9_0001": jpeg(drawn(5))}, "missing or damaged"),
+    ],
+)
 def test_a_damaged_image_costs_its_patient_only(tmp_path, names, reason):
     write_zip(tmp_path, {7: [(3, 12)]}, **names)
     cohort = ingest("dsb2015", tmp_path, tmp_path / "cohort", workers=1, progress=False)

@@ -22,8 +22,10 @@ def runs(tmp_path):
     shifts = {"": 0, "_low": -0.1, "_high": 0.2}
     names = ("afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic")
     values = {f"{name}{end}": [1.0 + shift, 0.5 + shift, 0.7] for end, shift in shifts.items() for name in names}
-    for name, tables in (("03_tempreg", {"table_1": pd.DataFrame({"method": methods} | values)}),
-                         ("04_mvnet", {"empty": pd.DataFrame({"a": [1]})})):
+    for name, tables in (
+        ("03_tempreg", {"table_1": pd.DataFrame({"method": methods} | values)}),
+        ("04_mvnet", {"empty": pd.DataFrame({"a": [1]})}),
+    ):
         folder = tmp_path / "runs" / "mine" / name
         (folder / "tables").mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"parameters": {"observer": "truth"}}))
@@ -56,8 +58,14 @@ def test_the_papers_values_stand_beside_ours(runs, tmp_path):
 
 def test_kept_pictures_come_back_as_they_were(tmp_path):
     """What a notebook keeps of a picture: nested names in their order, arrays with their type, texts, None, tuples."""
-    kept = {"b, frame 3": {"pixels": np.arange(6, dtype=np.int16).reshape(2, 3), "window": (0.5, np.float64(2)),
-                           "mask": None}, "a": [np.zeros(0), "text", 3]}
+    kept = {
+        "b, frame 3": {
+            "pixels": np.arange(6, dtype=np.int16).reshape(2, 3),
+            "window": (0.5, np.float64(2)),
+            "mask": None,
+        },
+        "a": [np.zeros(0), "text", 3],
+    }
     write_arrays(kept, tmp_path / "kept.npz")
     back = read_arrays(tmp_path / "kept.npz")
     assert list(back) == ["b, frame 3", "a"] and back["b, frame 3"]["window"] == [0.5, 2.0]
@@ -72,8 +80,14 @@ def test_kept_pictures_come_back_as_they_were(tmp_path):
 def test_pictures_are_drawn_from_what_was_kept(runs, tmp_path):
     """TempReg-Net's figure 1 from its kept frames alone: ED and ES are framed, and the phantom is marked."""
     rng = np.random.default_rng(0)
-    case = {"pixels": rng.integers(0, 99, (12, 8, 8)), "window": (0.0, 99.0), "aspect": 1.0, "mask": None, "ed": 0,
-            "es": 5}
+    case = {
+        "pixels": rng.integers(0, 99, (12, 8, 8)),
+        "window": (0.0, 99.0),
+        "aspect": 1.0,
+        "mask": None,
+        "ed": 0,
+        "es": 5,
+    }
     write_arrays(case, runs / "mine" / "03_tempreg" / "tables" / "figure_1.npz")
     made = make_figures("mine", runs, tmp_path / "out").set_index("file")
     assert made.loc["tempreg_fig1_sequence.pdf", "state"] == "made"
@@ -87,16 +101,23 @@ def test_pictures_are_drawn_from_what_was_kept(runs, tmp_path):
 def test_groups_of_patients_are_drawn_from_tables(tmp_path):
     """HeartMAE's figures 3, S2, S3: tree, tracks, map and values as the notebook wrote them."""
     names = [f"{n:03d}" for n in range(8)]
-    features = pd.DataFrame(np.r_[np.zeros((4, 3)), np.ones((4, 3))] + 0.01 * np.arange(24).reshape(8, 3), names,
-                            list("abc")).rename_axis("participant_id")
+    features = pd.DataFrame(
+        np.r_[np.zeros((4, 3)), np.ones((4, 3))] + 0.01 * np.arange(24).reshape(8, 3), names, list("abc")
+    ).rename_axis("participant_id")
     groups = cluster(features)
-    people = pd.DataFrame({"group": ["AF"] * 4 + ["NOR"] * 4, "sex": list("MF") * 4, "laef_pct": range(8)},
-                          pd.Index(names, name="participant_id"))
+    people = pd.DataFrame(
+        {"group": ["AF"] * 4 + ["NOR"] * 4, "sex": list("MF") * 4, "laef_pct": range(8)},
+        pd.Index(names, name="participant_id"),
+    )
     tests = between_groups(groups, people[["laef_pct"]].astype(float)).assign(features="raw")
-    tables = {"features_raw": telling(features, groups).reset_index(), "subjects": people.reset_index(),
-              "groups": groups.labels.rename("raw").rename_axis("participant_id").reset_index(),
-              "tree_raw": pd.DataFrame(groups.tree, columns=["left", "right", "height", "n"]), "between_groups": tests,
-              "map_raw": features.assign(umap_1=range(8), umap_2=0.0).reset_index()}
+    tables = {
+        "features_raw": telling(features, groups).reset_index(),
+        "subjects": people.reset_index(),
+        "groups": groups.labels.rename("raw").rename_axis("participant_id").reset_index(),
+        "tree_raw": pd.DataFrame(groups.tree, columns=["left", "right", "height", "n"]),
+        "between_groups": tests,
+        "map_raw": features.assign(umap_1=range(8), umap_2=0.0).reset_index(),
+    }
     run = Drawn({"disease": "group", "annotate": ["sex"], "values": ["laef_pct"]}, True)
     pieces = {piece.item: piece for piece in PIECES if piece.notebook == "10_stratification"}
     for item, panels in (("figure 3 a", 6), ("figure S2", 2), ("figure S3", 1)):
@@ -111,9 +132,14 @@ def test_undefined_and_missing_columns_are_said():
 
 def test_long_errors_become_the_papers_rows():
     """HeartMAE's table 1: a row a model, the paper's value beside the variant that it belongs to."""
-    ours = pd.DataFrame([(model, target, value, value - 1, value + 1) for model, value in (("plain", 6.0), ("pca", 7.0))
-                         for target in ("lvef_pct", "raef_pct", "lvedv_ml")],
-                        columns=["model", "target", "mae", "mae_low", "mae_high"])
+    ours = pd.DataFrame(
+        [
+            (model, target, value, value - 1, value + 1)
+            for model, value in (("plain", 6.0), ("pca", 7.0))
+            for target in ("lvef_pct", "raef_pct", "lvedv_ml")
+        ],
+        columns=["model", "target", "mae", "mae_low", "mae_high"],
+    )
     table = next(t for t in TABLES if t.paper == "HeartMAE")
     shown = beside_printed(table.prepare(ours), table).set_index("model")
     assert shown.loc["plain", "lvef_mae_pct"] == "6 (5 to 7)" and shown.loc["plain", "raef_mae_pct (paper)"] == "5.39"
@@ -123,7 +149,8 @@ def test_long_errors_become_the_papers_rows():
 def test_figures_go_to_the_repository_unless_runs_lie_elsewhere(tmp_path):
     assert place(ROOT / "runs" / "quick" / "11_figures", "full") == ROOT / "figures" / "full"
     assert place(tmp_path / "runs" / "quick" / "11_figures", "full") == (
-        tmp_path / "runs" / "quick" / "11_figures" / "figures")
+        tmp_path / "runs" / "quick" / "11_figures" / "figures"
+    )
 
 
 def test_a_figure_is_scaled_as_a_whole():

@@ -52,13 +52,18 @@ def enhanced_by_hand(folder) -> Study:
         data = pydicom.dcmread(path)
         shared, frames = data.SharedFunctionalGroupsSequence[0], {}
         for group, image in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array):
+
             def tag(sequence, keyword, group=group, shared=shared):
                 return getattr(getattr(group if sequence in group else shared, sequence)[0], keyword)
+
             orientation = np.reshape(tag("PlaneOrientationSequence", "ImageOrientationPatient"), (2, 3)).astype(float)
             position = np.array(tag("PlanePositionSequence", "ImagePositionPatient"), float)
             timed = "CardiacSynchronizationSequence" in group
-            time = (tag("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime") if timed
-                    else tag("FrameContentSequence", "TemporalPositionIndex"))
+            time = (
+                tag("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")
+                if timed
+                else tag("FrameContentSequence", "TemporalPositionIndex")
+            )
             rr = tag("CardiacSynchronizationSequence", "RRIntervalTimeNominal") if timed else np.nan
             place = round(float(position @ np.cross(*orientation)), 1)
             frames.setdefault(place, []).append((time, rr, position, image))
@@ -69,8 +74,16 @@ def enhanced_by_hand(folder) -> Study:
         pixels = np.stack([[frame[3] for frame in row] for row in stack], axis=1)
         times = np.array([[frame[0] for frame in row] for row in stack], float) if timed else None
         view = data.SeriesDescription.split("_")[1]
-        cines.append(Cine(pixels, affine_ras(first, orientation, spacing, step), view, LABEL, frame_times_ms=times,
-                          rr_ms=np.array([row[0][1] for row in stack]) if timed else None))
+        cines.append(
+            Cine(
+                pixels,
+                affine_ras(first, orientation, spacing, step),
+                view,
+                LABEL,
+                frame_times_ms=times,
+                rr_ms=np.array([row[0][1] for row in stack]) if timed else None,
+            )
+        )
     return Study({}, cines)
 
 
@@ -117,12 +130,14 @@ def test_clean_files_are_read_as_the_truth_says(three_views, tmp_path, form):
     found = read(acdc if form == "acdc" else dicom, tmp_path / "src")
     rows = judge(truth, found)
     assert [row["outcome"] for row in rows] == ["read"] * (1 if form == "acdc" else 3), rows
-    assert not found.rejected and {cine.view for cine in found.cines} == {cine.rpartition("-")[2] for cine in
-                                                                          truth["cines"]}
+    assert not found.rejected and {cine.view for cine in found.cines} == {
+        cine.rpartition("-")[2] for cine in truth["cines"]
+    }
 
 
-@pytest.mark.parametrize(("form", "by_hand"), [("dicom-enhanced", enhanced_by_hand), ("nifti", nifti_by_hand),
-                                               ("bids", nifti_by_hand)])
+@pytest.mark.parametrize(
+    ("form", "by_hand"), [("dicom-enhanced", enhanced_by_hand), ("nifti", nifti_by_hand), ("bids", nifti_by_hand)]
+)
 def test_clean_files_hold_the_truth_by_hand(three_views, tmp_path, form, by_hand):
     rows = judge(written(three_views, tmp_path / "src", form), by_hand(tmp_path / "src"))
     assert [row["outcome"] for row in rows] == ["read"] * 3, rows
@@ -133,8 +148,11 @@ def test_classic_files_hold_the_truth_by_hand(study, tmp_path):
     files = [pydicom.dcmread(path) for path in (tmp_path / "src").rglob("*.dcm")]
     for true in truth["cines"].values():
         for one in true["slices"]:
-            there = [data for data in files if np.allclose(np.array(data.ImagePositionPatient, float) * [-1, -1, 1],
-                                                           one["position_mm"], atol=1e-3)]
+            there = [
+                data
+                for data in files
+                if np.allclose(np.array(data.ImagePositionPatient, float) * [-1, -1, 1], one["position_mm"], atol=1e-3)
+            ]
             assert sorted(float(data.TriggerTime) for data in there) == one["frame_times_ms"]
             files = [data for data in files if data not in there]
             for data, image in zip(sorted(there, key=lambda data: data.TriggerTime), one["sha256"]):
@@ -239,7 +257,6 @@ def test_the_acdc_reader_meets_a_defect(study, tmp_path, name):
     assert rows and all(row["met"] for row in rows), rows
 
 
-
 @pytest.mark.parametrize("name", of_kind("ukbb"))
 def test_what_is_in_a_zip_is_right_whatever_the_manifest_says(study, tmp_path, name):
     truth = written(study, tmp_path / "src", "ukbb", name)
@@ -290,9 +307,14 @@ def test_defects_repeat_themselves():
 
 
 def test_another_subject_or_seed_has_the_defect_elsewhere(study):
-    places = {tuple((one["slice"], tuple(one["sha256"]).index(None)) for one in
-                    build(study, seed, "dicom", ["frame_missing"]).cines["sub-P0001_view-sax"]["slices"]
-                    if None in one["sha256"]) for seed in range(8)}
+    places = {
+        tuple(
+            (one["slice"], tuple(one["sha256"]).index(None))
+            for one in build(study, seed, "dicom", ["frame_missing"]).cines["sub-P0001_view-sax"]["slices"]
+            if None in one["sha256"]
+        )
+        for seed in range(8)
+    }
     assert len(places) > 2
 
 
@@ -345,16 +367,20 @@ def _changed(cine, **new):
     return Cine(**{name: getattr(cine, name) for name in cine.__dataclass_fields__} | new)
 
 
-@pytest.mark.parametrize(("change", "problem"), [
-    (lambda c: {"pixels": np.roll(c.pixels, 1, axis=0)}, "other pixels"),
-    (lambda c: {"pixels": c.pixels[:, ::-1]}, "other pixels"),
-    (lambda c: {"affine": c.affine * [1.1, 1, 1, 1]}, "spacing"),
-    (lambda c: {"affine": np.c_[c.affine[:, :3], c.affine[:, 3] + [5, 0, 0, 0]]}, "mm away"),
-    (lambda c: {"frame_times_ms": c.frame_times_ms * 1.1}, "other times"),
-    (lambda c: {"rr_ms": c.rr_ms * 1.1}, "RR"), (lambda c: {"view": "2ch"}, "view 2ch for sax"),
-    (lambda c: {"pixels": c.pixels[1:], "frame_times_ms": c.frame_times_ms[:, 1:]}, "4 frames for 5"),
-    (lambda c: {"pixels": c.pixels[:, 1:], "frame_times_ms": None, "rr_ms": None}, "4 slices for 5"),
-])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda c: {"pixels": np.roll(c.pixels, 1, axis=0)}, "other pixels"),
+        (lambda c: {"pixels": c.pixels[:, ::-1]}, "other pixels"),
+        (lambda c: {"affine": c.affine * [1.1, 1, 1, 1]}, "spacing"),
+        (lambda c: {"affine": np.c_[c.affine[:, :3], c.affine[:, 3] + [5, 0, 0, 0]]}, "mm away"),
+        (lambda c: {"frame_times_ms": c.frame_times_ms * 1.1}, "other times"),
+        (lambda c: {"rr_ms": c.rr_ms * 1.1}, "RR"),
+        (lambda c: {"view": "2ch"}, "view 2ch for sax"),
+        (lambda c: {"pixels": c.pixels[1:], "frame_times_ms": c.frame_times_ms[:, 1:]}, "4 frames for 5"),
+        (lambda c: {"pixels": c.pixels[:, 1:], "frame_times_ms": None, "rr_ms": None}, "4 slices for 5"),
+    ],
+)
 def test_the_judge_sees_what_is_wrong(study, tmp_path, change, problem):
     truth = written(study, tmp_path / "src")
     right = judge(truth, Study({}, study.cines))
@@ -399,11 +425,15 @@ def test_the_command_writes_files_and_their_truth_beside_them(tmp_path):
         assert sum(one["sha256"].count(None) for one in cine["slices"]) == 1
 
 
-@pytest.mark.parametrize(("words", "reason"), [
-    (("--defect", "frame_missing"), "a cohort has no defects"), (("--as", "jpeg"), "unknown format 'jpeg'"),
-    (("--as", "nifti", "--defect", "frame_missing"), "belongs to dicom files"),
-    (("--as", "dicom", "--views", "5ch"), "does not know"),
-])
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--defect", "frame_missing"), "a cohort has no defects"),
+        (("--as", "jpeg"), "unknown format 'jpeg'"),
+        (("--as", "nifti", "--defect", "frame_missing"), "belongs to dicom files"),
+        (("--as", "dicom", "--views", "5ch"), "does not know"),
+    ],
+)
 def test_the_command_refuses_in_one_line(tmp_path, words, reason):
     done = cmr(tmp_path / "src", *words)
     assert done.exit_code == 2 and reason in done.output and len(done.output.splitlines()) == 1

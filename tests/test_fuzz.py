@@ -26,16 +26,61 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 HANG_S = 60
 STARTED = {}
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it speaks of every odd header
-FEW = settings(max_examples=int(MINUTES * 150) or 20, derandomize=not MINUTES, deadline=None, database=None,
-               suppress_health_check=list(HealthCheck))
+FEW = settings(
+    max_examples=int(MINUTES * 150) or 20,
+    derandomize=not MINUTES,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 """With minutes given these are more examples than fit; what comes after a test's share of the time is passed by."""
 
-TEXTS = ["", "0", "-1", "nan", "inf", "1e308", "1e-308", "99999999999999999999", "1\\2", "1\\2\\3", "0\\0\\0",
-         "1\\0\\0\\1\\0\\0", "0.3\\0.3", "x" * 70, "\x00", "é", "DERIVED\\SECONDARY", "../..", "MARKED"]
-GEOMETRY = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "TriggerTime",
-            "InstanceNumber", "CardiacNumberOfImages", "NominalInterval", "HeartRate", "Rows", "Columns", "BitsStored",
-            "BitsAllocated", "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID", "PatientID", "ImageType",
-            "NumberOfFrames", "SamplesPerPixel", "PixelRepresentation", "AcquisitionTime", "TransferSyntaxUID"]
+TEXTS = [
+    "",
+    "0",
+    "-1",
+    "nan",
+    "inf",
+    "1e308",
+    "1e-308",
+    "99999999999999999999",
+    "1\\2",
+    "1\\2\\3",
+    "0\\0\\0",
+    "1\\0\\0\\1\\0\\0",
+    "0.3\\0.3",
+    "x" * 70,
+    "\x00",
+    "é",
+    "DERIVED\\SECONDARY",
+    "../..",
+    "MARKED",
+]
+GEOMETRY = [
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "TriggerTime",
+    "InstanceNumber",
+    "CardiacNumberOfImages",
+    "NominalInterval",
+    "HeartRate",
+    "Rows",
+    "Columns",
+    "BitsStored",
+    "BitsAllocated",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "SOPInstanceUID",
+    "PatientID",
+    "ImageType",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PixelRepresentation",
+    "AcquisitionTime",
+    "TransferSyntaxUID",
+]
 
 
 def over(test) -> bool:
@@ -46,8 +91,10 @@ def over(test) -> bool:
 @contextmanager
 def no_hang():
     """What takes a minute hangs."""
+
     def stop(*_):
         raise TimeoutError(f"hangs: no answer in {HANG_S} s")
+
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(HANG_S)
     try:
@@ -132,12 +179,18 @@ def bitten(content: bytes, bites) -> bytes:
     return bytes(content)
 
 
-BITES = st.lists(st.tuples(st.sampled_from(["set", "set", "set", "insert", "delete", "cut"]), st.floats(0, 1),
-                           st.integers(0, 255)), min_size=1, max_size=4)
+BITES = st.lists(
+    st.tuples(st.sampled_from(["set", "set", "set", "insert", "delete", "cut"]), st.floats(0, 1), st.integers(0, 255)),
+    min_size=1,
+    max_size=4,
+)
 SCALES = ["*0.5", "*0.98", "*1.02", "*1.2", "*2", "*-1"]
-VALUES = st.one_of(st.sampled_from(SCALES), st.sampled_from(TEXTS), st.floats(-1e4, 1e4, width=32).map(str),
-                   st.lists(st.floats(-500, 500, width=32), min_size=2, max_size=6).map(
-                       lambda numbers: "\\".join(map(str, numbers))))
+VALUES = st.one_of(
+    st.sampled_from(SCALES),
+    st.sampled_from(TEXTS),
+    st.floats(-1e4, 1e4, width=32).map(str),
+    st.lists(st.floats(-500, 500, width=32), min_size=2, max_size=6).map(lambda numbers: "\\".join(map(str, numbers))),
+)
 
 
 def read_dicom(root):

@@ -38,7 +38,8 @@ def same(content: bytes) -> bool:
         data = pydicom.dcmread(io.BytesIO(content))
         theirs = header_of(data)
     assert {key: value for key, value in theirs.items() if value not in (None, "")} == {
-        key: value for key, value in ours.items() if value != ""}
+        key: value for key, value in ours.items() if value != ""
+    }
     assert content[start : start + length] == data.PixelData
     return True
 
@@ -58,8 +59,11 @@ def same_pixels(content: bytes) -> bool:
 
 @pytest.mark.parametrize("name", ["", *sorted(name for name, one in DEFECTS.items() if "dicom" in one.kinds)])
 def test_the_walk_says_what_pydicom_says(study, name):
-    contents = [encode(file) for file in build(study, 1, "dicom", [name] if name else []).files
-                if isinstance(file.content, pydicom.Dataset)]
+    contents = [
+        encode(file)
+        for file in build(study, 1, "dicom", [name] if name else []).files
+        if isinstance(file.content, pydicom.Dataset)
+    ]
     done = [same(content) for content in contents]
     pixels = [same_pixels(content) for content in contents]
     assert name or (all(done) and all(pixels))  # an ordinary file is always walked
@@ -79,16 +83,22 @@ def one_file(tmp_path, **tags) -> bytes:
 
 
 def test_implicit_files_are_walked_too(tmp_path):
-    data = pydicom.dcmread(io.BytesIO(one_file(tmp_path, TriggerTime=40.0, RequestAttributesSequence=[
-        pydicom.Dataset()])))
+    data = pydicom.dcmread(
+        io.BytesIO(one_file(tmp_path, TriggerTime=40.0, RequestAttributesSequence=[pydicom.Dataset()]))
+    )
     data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     data.save_as(out := io.BytesIO(), implicit_vr=True, little_endian=True)
     assert same(out.getvalue()) and same_pixels(out.getvalue())
 
 
-@pytest.mark.parametrize("change", [
-    {"SeriesDescription": "Grün"}, {"Rows": [12, 12]}, {"NumberOfFrames": 2},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"SeriesDescription": "Grün"},
+        {"Rows": [12, 12]},
+        {"NumberOfFrames": 2},
+    ],
+)
 def test_what_is_unusual_is_left_to_pydicom(tmp_path, change):
     tags = change | ({"SpecificCharacterSet": "ISO_IR 192"} if "SeriesDescription" in change else {})
     content = one_file(tmp_path, **tags)

@@ -115,11 +115,12 @@ def test_every_element_of_the_wall_keeps_its_volume():
 def _thickening(heart):
     """Wall thickness (ED, ES) at mid level by angle, mm."""
     g = heart.geometry([0.0, heart.subject.es_ms])
-    return (np.sqrt(g["lv"][:, 25, :, 2]) - np.sqrt(g["lv"][:, 25, :, 1]))
+    return np.sqrt(g["lv"][:, 25, :, 2]) - np.sqrt(g["lv"][:, 25, :, 1])
 
 
-@pytest.mark.parametrize(("territory", "angle_deg", "remote_deg"), [("lad", 115, -60), ("rca", -108, 70),
-                                                                   ("lcx", -18, 180)])
+@pytest.mark.parametrize(
+    ("territory", "angle_deg", "remote_deg"), [("lad", 115, -60), ("rca", -108, 70), ("lcx", -18, 180)]
+)
 def test_an_infarct_stays_thin_and_still_where_its_artery_runs(territory, angle_deg, remote_deg):
     subject = replace(draw_subject(1, 3, ("MINF",)), infarct_territory=territory)
     heart = Heart(subject)
@@ -165,14 +166,25 @@ def test_every_heart_can_be_built(number):
 
 def _extreme(number):
     rng = np.random.default_rng([9, number])
-    edv, rv, la, ra, mass = (np.exp(rng.uniform(*np.log(ends)))
-                             for ends in ((45, 400), (60, 450), (15, 300), (15, 300), (40, 350)))
+    edv, rv, la, ra, mass = (
+        np.exp(rng.uniform(*np.log(ends))) for ends in ((45, 400), (60, 450), (15, 300), (15, 300), (40, 350))
+    )
     length = 97 * (edv / 163) ** (1 / 3) * rng.uniform(0.88, 1.1)
     subject = draw_subject(6, number, tuple(DIAGNOSES))
-    return replace(subject, lvedv_ml=edv, lvesv_ml=edv * (1 - rng.uniform(0.09, 0.82)), lvm_g=mass, rvedv_ml=rv,
-                   rvesv_ml=rv * (1 - rng.uniform(0.15, 0.7)), la_max_ml=la, la_min_ml=la * rng.uniform(0.25, 0.9),
-                   ra_max_ml=ra, ra_min_ml=ra * rng.uniform(0.3, 0.9), lv_length_mm=length,
-                   mapse_mm=min(subject.mapse_mm, 0.21 * length))
+    return replace(
+        subject,
+        lvedv_ml=edv,
+        lvesv_ml=edv * (1 - rng.uniform(0.09, 0.82)),
+        lvm_g=mass,
+        rvedv_ml=rv,
+        rvesv_ml=rv * (1 - rng.uniform(0.15, 0.7)),
+        la_max_ml=la,
+        la_min_ml=la * rng.uniform(0.25, 0.9),
+        ra_max_ml=ra,
+        ra_min_ml=ra * rng.uniform(0.3, 0.9),
+        lv_length_mm=length,
+        mapse_mm=min(subject.mapse_mm, 0.21 * length),
+    )
 
 
 @pytest.mark.parametrize("number", range(12))
@@ -271,10 +283,14 @@ def test_body_holds_lungs_liver_spine_and_arms_where_they_belong():
     rng = streams(1, 5)["acquisition"]
     axes = draw_axes(rng)
     body = draw_body(rng, heart, axes)
-    at = np.array([[body["mid_r"] + 0.75 * body["half_r"], 10.0, 30.0],  # right lung
-                   [body["mid_r"] + 60.0, 10.0, body["dome_s"] - 60.0],  # liver
-                   [body["mid_r"], body["mid_a"] - body["half_a"] + 18.0, 0.0],  # vertebra
-                   [0.0, 400.0, 0.0]])  # before the chest
+    at = np.array(
+        [
+            [body["mid_r"] + 0.75 * body["half_r"], 10.0, 30.0],  # right lung
+            [body["mid_r"] + 60.0, 10.0, body["dome_s"] - 60.0],  # liver
+            [body["mid_r"], body["mid_a"] - body["half_a"] + 18.0, 0.0],  # vertebra
+            [0.0, 400.0, 0.0],
+        ]
+    )  # before the chest
     codes = np.empty(4, np.uint8)
     paint_body(np.ascontiguousarray(at @ axes), axes, body, np.zeros(4, np.uint8), codes)
     arm = body["mid_r"] - body["half_r"] - body["muscle"] - body["fat"] - body["arm_gap"] - body["arm_mm"]

@@ -83,8 +83,9 @@ from cmrlib.heartmae.tokens import Positions, joined, patches
 from cmrlib.phantom import make_cohort
 from cmrlib.splits import split_subjects
 
-TINY = Design(size=32, frames=8, patch=8, tubelet=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=2,
-              decoder_heads=2)
+TINY = Design(
+    size=32, frames=8, patch=8, tubelet=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=2, decoder_heads=2
+)
 SMALL = Preprocessing(32, 8, 48, 64)
 
 
@@ -165,8 +166,9 @@ def test_target_frames_give_each_token_two_of_its_own():
 def test_patches_by_loops_and_back():
     clips = torch.arange(2 * 4 * 6 * 4).reshape(2, 4, 6, 4).float()
     found = patches(clips, 2, 2)
-    by_hand = [clips[:, t : t + 2, i : i + 2, j : j + 2].reshape(2, -1)
-               for t in (0, 2) for i in (0, 2, 4) for j in (0, 2)]
+    by_hand = [
+        clips[:, t : t + 2, i : i + 2, j : j + 2].reshape(2, -1) for t in (0, 2) for i in (0, 2, 4) for j in (0, 2)
+    ]
     assert torch.equal(found, torch.stack(by_hand, 1))
     assert torch.equal(joined(found, (2, 3, 2), 2, 2), clips)
 
@@ -203,12 +205,14 @@ def test_loss_and_gradients_equal_a_naive_network(masking):
     ours, theirs = model(clips[:, None], peaks, None, ids), plain(clips, peaks, ids)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     ours.sum().backward(), theirs.sum().backward()
-    pairs = [(model.encoder.embed.weight.grad.flatten(1), plain.embed.weight.grad.flatten(1)),
-             (model.decoder.hidden.grad, plain.hidden.grad),
-             (model.encoder.positions.space.grad, plain.encoder_space.grad),
-             (model.decoder.positions.time.grad, plain.decoder_time.grad),
-             (model.decoder.blocks[-1].narrow.weight.grad, plain.decoder_blocks[-1].narrow.weight.grad),
-             (model.decoder.blocks[-1].qkv.weight.grad[16:], plain.decoder_blocks[-1].v.weight.grad)]
+    pairs = [
+        (model.encoder.embed.weight.grad.flatten(1), plain.embed.weight.grad.flatten(1)),
+        (model.decoder.hidden.grad, plain.hidden.grad),
+        (model.encoder.positions.space.grad, plain.encoder_space.grad),
+        (model.decoder.positions.time.grad, plain.decoder_time.grad),
+        (model.decoder.blocks[-1].narrow.weight.grad, plain.decoder_blocks[-1].narrow.weight.grad),
+        (model.decoder.blocks[-1].qkv.weight.grad[16:], plain.decoder_blocks[-1].v.weight.grad),
+    ]
     for mine, other in pairs:
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
 
@@ -398,8 +402,14 @@ def test_random_cuts_keep_to_the_image_and_the_papers_sides():
 
 def test_views_cover_the_longer_side_and_the_cycle():
     cuts = even_cuts(random_cine(frames=50, rows=300, columns=224), Preprocessing(224, 24, 224, 224))
-    assert [(cut.top, cut.left, cut.start) for cut in cuts] == [(0, 0, 0), (0, 0, 26), (38, 0, 0), (38, 0, 26),
-                                                                (76, 0, 0), (76, 0, 26)]
+    assert [(cut.top, cut.left, cut.start) for cut in cuts] == [
+        (0, 0, 0),
+        (0, 0, 26),
+        (38, 0, 0),
+        (38, 0, 26),
+        (76, 0, 0),
+        (76, 0, 26),
+    ]
     square = even_cuts(random_cine(frames=10, rows=64, columns=64), Preprocessing(32, 24, 64, 64))
     assert [(cut.top, cut.left, cut.start) for cut in square] == [(0, 0, 0), (0, 0, 5)], "three equal crops are one"
 
@@ -483,8 +493,9 @@ def test_half_of_the_short_axis_is_drawn_by_name(cohort):
 
 @pytest.fixture(scope="module")
 def sections(cohort):
-    return section_table(cohort, pd.Series(["train"] * 3 + ["validation", "test", "test"], cohort.subjects[
-        "participant_id"]))
+    return section_table(
+        cohort, pd.Series(["train"] * 3 + ["validation", "test", "test"], cohort.subjects["participant_id"])
+    )
 
 
 FAST = Recipe(epochs=3, variant_epochs=2, base_rate=0.05, batch_size=2, repeats=2, precision="fp32")
@@ -611,8 +622,12 @@ def test_pooling_by_loops():
     torch.manual_seed(0)
     pooling, x = GatedPooling(6, 4).requires_grad_(False), torch.randn(1, 5, 6)
     pooled, weights = pooling(x, torch.ones(1, 5, dtype=torch.bool))
-    scores = [float(pooling.score.weight[0] @ (torch.tanh(pooling.content.weight @ h) * torch.sigmoid(
-        pooling.gate.weight @ h))) for h in x[0]]
+    scores = [
+        float(
+            pooling.score.weight[0] @ (torch.tanh(pooling.content.weight @ h) * torch.sigmoid(pooling.gate.weight @ h))
+        )
+        for h in x[0]
+    ]
     by_hand = np.exp(scores) / np.exp(scores).sum()
     np.testing.assert_allclose(weights[0], by_hand, rtol=1e-5)
     np.testing.assert_allclose(pooled[0], (by_hand[:, None] * x[0].numpy()).sum(0), rtol=1e-4, atol=1e-6)
@@ -672,7 +687,8 @@ def test_missing_targets_do_not_count():
     assert float(model.loss(predicted, torch.full((2, 2), float("nan")))) == 0
     classes = MultiTask(6, Tasks(("a", "b"), "classification"))
     assert float(classes.loss(torch.zeros(2, 2), torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))) == pytest.approx(
-        np.log(2))
+        np.log(2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -793,8 +809,15 @@ def test_constants_and_unknown_targets_are_left_out_and_said(people):
 
 
 def test_diseases_with_few_positives_are_left_out_and_said():
-    subjects = pd.DataFrame({"participant_id": list("abcdefgh"), "group": ["NOR", "DCM"] * 4, "sex": ["M"] * 8,
-                             "mr": [0, 1, 0, 0, 0, 0, 0, 0], "age": range(8)})
+    subjects = pd.DataFrame(
+        {
+            "participant_id": list("abcdefgh"),
+            "group": ["NOR", "DCM"] * 4,
+            "sex": ["M"] * 8,
+            "mr": [0, 1, 0, 0, 0, 0, 0, 0],
+            "age": range(8),
+        }
+    )
     table = disease_targets(subjects)
     assert list(table) == ["DCM", "mr"] and table["DCM"].tolist() == [0, 1] * 4
     split = pd.Series(["train"] * 4 + ["validation"] * 2 + ["test"] * 2, list("abcdefgh"))
@@ -806,8 +829,9 @@ def test_diseases_with_few_positives_are_left_out_and_said():
 
 
 def test_body_by_hand():
-    subjects = pd.DataFrame({"participant_id": ["a", "b"], "height_m": [1.8, np.nan], "weight_kg": [81.0, 70.0],
-                             "age": [50, 60]})
+    subjects = pd.DataFrame(
+        {"participant_id": ["a", "b"], "height_m": [1.8, np.nan], "weight_kg": [81.0, 70.0], "age": [50, 60]}
+    )
     table = body_targets(subjects)
     assert table.loc["a", "bmi_kg_m2"] == pytest.approx(25) and np.isnan(table.loc["b", "bmi_kg_m2"])
     assert table.loc["a", "bsa_m2"] == pytest.approx((180 * 81 / 3600) ** 0.5) and "heart_rate_bpm" not in table
@@ -865,8 +889,13 @@ def test_errors_ratios_and_gains_by_hand():
     metrics = headline(table, error_table(table), "flow")
     assert metrics["lvef_mae_ratio"] == pytest.approx(0.2) and metrics["flow_gain_pct"] == pytest.approx(50)
     assert metrics["lvef_flow_gain_pct"] == pytest.approx(50)
-    other = predictions([(model, 1, f"s{n}", "lvm_g", n, n + error) for model, error in (("mean", 8), ("flow", 3), (
-        "plain", 3)) for n in range(4)])  # a target beyond ejection fractions, in which nothing is gained
+    other = predictions(
+        [
+            (model, 1, f"s{n}", "lvm_g", n, n + error)
+            for model, error in (("mean", 8), ("flow", 3), ("plain", 3))
+            for n in range(4)
+        ]
+    )  # a target beyond ejection fractions, in which nothing is gained
     both = headline(pd.concat([table, other]), error_table(table), "flow")
     assert both["flow_gain_pct"] == metrics["flow_gain_pct"] and 0 < both["all_flow_gain_pct"] < 50
     assert np.isnan(metrics["raef_mae_ratio"]) and {"lvef_mae_ratio_low", "gain_vs_pca_pct_high"} <= set(metrics)
@@ -876,8 +905,10 @@ def test_wilcoxon_over_tasks():
     rows = []
     for n in range(12):
         for subject in range(3):
-            rows += [("flow", 1, f"s{subject}", f"t{n}", 0.0, 1.0 + 0.01 * n),
-                     ("plain", 1, f"s{subject}", f"t{n}", 0.0, 1.5 + 0.02 * n)]
+            rows += [
+                ("flow", 1, f"s{subject}", f"t{n}", 0.0, 1.0 + 0.01 * n),
+                ("plain", 1, f"s{subject}", f"t{n}", 0.0, 1.5 + 0.02 * n),
+            ]
     test = over_tasks(error_table(predictions([*rows, ("mean", 0, "s0", "t0", 0.0, 1.0)])))
     assert test.loc[0, "n_best"] == 12 and test.loc[0, "n_tasks"] == 12 and test.loc[0, "p"] == pytest.approx(2 / 2**12)
 
@@ -929,23 +960,37 @@ def test_frechet_distance_in_closed_form():
     assert frechet_distance(a, 2 * a) == pytest.approx(np.sum(a.var(0, ddof=1)) + np.sum(a.mean(0) ** 2), rel=1e-6)
     turned = a @ np.linalg.qr(rng.normal(size=(3, 3)))[0] * [1, 2, 3]
     product = np.cov(a, rowvar=False) @ np.cov(turned, rowvar=False)
-    trace = np.trace(np.cov(a, rowvar=False)) + np.trace(np.cov(turned, rowvar=False)) - 2 * np.sqrt(
-        np.linalg.eigvals(product).real).sum()
+    trace = (
+        np.trace(np.cov(a, rowvar=False))
+        + np.trace(np.cov(turned, rowvar=False))
+        - 2 * np.sqrt(np.linalg.eigvals(product).real).sum()
+    )
     assert frechet_distance(a, turned) == pytest.approx(np.sum((a.mean(0) - turned.mean(0)) ** 2) + trace)
     assert np.isnan(frechet_distance(a, a[:1]))
 
 
 def test_domains_that_are_alike_and_foreign():
     rng = np.random.default_rng(0)
-    table = domain_distances({"phantom": rng.normal(size=(80, 5)), "same": rng.normal(size=(40, 5)),
-                              "other": rng.normal(4, 1, (40, 5))}, "phantom").set_index("cohort")
+    table = domain_distances(
+        {"phantom": rng.normal(size=(80, 5)), "same": rng.normal(size=(40, 5)), "other": rng.normal(4, 1, (40, 5))},
+        "phantom",
+    ).set_index("cohort")
     assert table.loc["other", "classifier_auc"] > 0.95 and 0.3 < table.loc["same", "classifier_auc"] < 0.75
     assert table.loc["same", "frechet"] < 3 * table.loc["same", "frechet_null"] < table.loc["other", "frechet"]
 
 
 def test_two_frame_cohorts_lie_beside_two_frames_of_this_one(tmp_path):
-    cohort = make_cohort(tmp_path / "c", subjects=3, frames=10, size=64, spacing_mm=3.2, slices=3, views=("sax",),
-                         workers=1, progress=False)
+    cohort = make_cohort(
+        tmp_path / "c",
+        subjects=3,
+        frames=10,
+        size=64,
+        spacing_mm=3.2,
+        slices=3,
+        views=("sax",),
+        workers=1,
+        progress=False,
+    )
     sections = section_table(cohort, pd.Series("test", cohort.subjects["participant_id"]))
 
     class Kept:
@@ -962,8 +1007,11 @@ def test_two_frame_cohorts_lie_beside_two_frames_of_this_one(tmp_path):
     for rows in found.values():
         assert set(rows) == {own, f"{own}, ED and ES", "kept, ED and ES"}
         (still, part), (kept, theirs) = rows[f"{own}, ED and ES"], rows["kept, ED and ES"]
-        same = theirs.reset_index(drop=True).reset_index().merge(part[["cine", "k"]].reset_index(drop=True),
-                                                                 on=["cine", "k"])["index"]
+        same = (
+            theirs.reset_index(drop=True)
+            .reset_index()
+            .merge(part[["cine", "k"]].reset_index(drop=True), on=["cine", "k"])["index"]
+        )
         np.testing.assert_allclose(kept[same], still, atol=1e-5)
         assert np.abs(rows[own][0] - still).max() > 1e-3
     table = distance_table(found)
@@ -983,8 +1031,16 @@ def test_a_restored_clip_keeps_what_was_seen():
 
 
 def test_explained_share_by_hand():
-    table = pd.DataFrame({"participant_id": ["a", "a", "b", "c"], "variant": "plain", "mse": [1.0, 1.0, 1.0, 1.0],
-                          "variance": [4.0, 4.0, 4.0, 4.0], "mse_moving": 2.0, "variance_moving": 4.0})
+    table = pd.DataFrame(
+        {
+            "participant_id": ["a", "a", "b", "c"],
+            "variant": "plain",
+            "mse": [1.0, 1.0, 1.0, 1.0],
+            "variance": [4.0, 4.0, 4.0, 4.0],
+            "mse_moving": 2.0,
+            "variance_moving": 4.0,
+        }
+    )
     row = explained(table).iloc[0]
     assert row["explained"] == pytest.approx(0.75) and row["explained_moving"] == pytest.approx(0.5) and row["n"] == 3
 

@@ -32,8 +32,11 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspect") / "src"
     orders = make_orders(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax", "4ch"))
     defects = (["flow_magnitude_beside", "letter_beside"], ["frame_missing", "file_cut_in_header", "file_there_twice"])
-    write_source(folder, [build(make_study(label, order), 1, "dicom", names)
-                          for (label, order), names in zip(orders.items(), defects)], "dicom")
+    write_source(
+        folder,
+        [build(make_study(label, order), 1, "dicom", names) for (label, order), names in zip(orders.items(), defects)],
+        "dicom",
+    )
     return folder
 
 
@@ -110,8 +113,11 @@ def test_several_patients_in_a_subjects_folder_are_seen(tmp_path):
 
 def test_thumbnails_are_the_middle_slices(tmp_path):
     bright = {1: 3000}
-    trees.write_cine(tmp_path / "anna" / "sax", slices=3, pixels=lambda k, t: np.pad(
-        np.full((60, 180), bright.get(k, 500), np.uint16), ((20, 20), (10, 10))))
+    trees.write_cine(
+        tmp_path / "anna" / "sax",
+        slices=3,
+        pixels=lambda k, t: np.pad(np.full((60, 180), bright.get(k, 500), np.uint16), ((20, 20), (10, 10))),
+    )
     trees.write_cine(tmp_path / "anna" / "4ch", orientation=trees.long_axis(118))
     for path in (tmp_path / "anna" / "4ch").iterdir():
         data = pydicom.dcmread(path)
@@ -184,8 +190,14 @@ def test_nothing_that_names_a_patient_is_written_or_said(marked, tmp_path, capfd
     assert raw.count(MARK.encode()) > 5000
     caplog.set_level(0)
     dest = tmp_path / "cohort"
-    said = [cmr("--debug", "ingest", "dicom", marked, dest, "--workers", 2).output, cmr("inspect", marked).output,
-            cmr("check", dest).output, repr(datasets.inspect(marked)), caplog.text, *capfd.readouterr()]
+    said = [
+        cmr("--debug", "ingest", "dicom", marked, dest, "--workers", 2).output,
+        cmr("inspect", marked).output,
+        cmr("check", dest).output,
+        repr(datasets.inspect(marked)),
+        caplog.text,
+        *capfd.readouterr(),
+    ]
     assert len(Cohort.open(dest).cines) == 1 and "rejected: 1" in said[0]
     written = "".join(f"{path}{path.read_bytes().decode('latin1')}" for path in dest.rglob("*") if path.is_file())
     for secret in (MARK, "19590714", "1.2.77123", str(marked)):

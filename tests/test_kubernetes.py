@@ -23,8 +23,11 @@ def env(tmp_path):
     (tmp_path / "bin" / "kubectl").write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/kubectl "$@"\n')
     (tmp_path / "bin" / "kubectl").chmod(0o755)
     (tmp_path / "state").mkdir()
-    return os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "KUBECTL_STATE": str(tmp_path / "state"),
-                         "CMR_DATA_DIR": "/data of people"}
+    return os.environ | {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "KUBECTL_STATE": str(tmp_path / "state"),
+        "CMR_DATA_DIR": "/data of people",
+    }
 
 
 def said(env, name, *words):
@@ -58,8 +61,10 @@ def test_a_cluster_that_does_not_answer_is_asked_again(env, tmp_path):
     assert said(env, "status", "cmr-1") == "running"
 
 
-@pytest.mark.skipif(not find_spec("snakemake_executor_plugin_cluster_generic"),
-                    reason="no snakemake-executor-plugin-cluster-generic here: pip install -e .[cluster]")
+@pytest.mark.skipif(
+    not find_spec("snakemake_executor_plugin_cluster_generic"),
+    reason="no snakemake-executor-plugin-cluster-generic here: pip install -e .[cluster]",
+)
 def test_notebooks_run_in_pods(env, tmp_path):
     root = tmp_path / "repository"
     root.mkdir()
@@ -67,8 +72,9 @@ def test_notebooks_run_in_pods(env, tmp_path):
     repository(root, {"00_a": cells, "01_b": cells}, needs={"00_a": [], "01_b": ["00_a"]})
     shutil.copytree(SCRIPTS, root / "profiles" / "kubernetes")
     command = [sys.executable, "-m", "cmrlib.runs", "all", "--cluster", "kubernetes"]
-    done = subprocess.run(command, cwd=root, env=env | {"CMR_ROOT": str(root)}, capture_output=True, text=True,
-                          timeout=600)
+    done = subprocess.run(
+        command, cwd=root, env=env | {"CMR_ROOT": str(root)}, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     manifests = [read_json(root / "runs" / "quick" / name / "manifest.json") for name in ("00_a", "01_b")]
     assert [manifest["metrics"]["n"] for manifest in manifests] == [0, 1]

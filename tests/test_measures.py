@@ -451,10 +451,16 @@ def test_septum_and_free_wall_of_a_long_axis_plane_both_stay():
     assert not any(flag.startswith("myo_open") for flag in flags)  # two pixels of a hundred lie bare
 
 
-@pytest.mark.parametrize("view, gone, found", [
-    ("4ch", (slice(32, 40), slice(40, 46)), False), ("4ch", (slice(8, 40), slice(40, 46)), True),
-    ("2ch", (slice(8, 40), slice(40, 46)), True), ("3ch", (slice(8, 30), slice(40, 46)), False),
-    ("3ch", (slice(8, 40), slice(30, 46)), True)])
+@pytest.mark.parametrize(
+    "view, gone, found",
+    [
+        ("4ch", (slice(32, 40), slice(40, 46)), False),
+        ("4ch", (slice(8, 40), slice(40, 46)), True),
+        ("2ch", (slice(8, 40), slice(40, 46)), True),
+        ("3ch", (slice(8, 30), slice(40, 46)), False),
+        ("3ch", (slice(8, 40), slice(30, 46)), True),
+    ],
+)
 def test_a_cavity_that_lies_bare_in_a_long_axis_plane_is_noticed(view, gone, found):
     mask = four_chambers()
     mask[(0, *gone)] = np.where(mask[(0, *gone)] == 2, 0, mask[(0, *gone)])
@@ -525,8 +531,17 @@ def test_nothing_is_measured_on_a_frame_that_is_not_there(tmp_path):
     volume = m.volumes(cine, annotation)
     assert np.isnan(volume[5]).all() and np.isfinite(np.delete(volume, 5, axis=0)).all()
     named = [study(hole, **missing, ed=0, es=5), study(hole, **missing)]
-    rows = [write_study(tmp_path, Study({"participant_id": label}, [replace(cine, subject=label)], {
-        "truth": {f"sub-{label}_view-sax": annotation}})) for label, (cine, annotation) in zip("AB", named)]
+    rows = [
+        write_study(
+            tmp_path,
+            Study(
+                {"participant_id": label},
+                [replace(cine, subject=label)],
+                {"truth": {f"sub-{label}_view-sax": annotation}},
+            ),
+        )
+        for label, (cine, annotation) in zip("AB", named)
+    ]
     table = m.features(finish_cohort(tmp_path, {"Name": "test"}, rows), "truth").set_index("participant_id")
     assert "ed_es_on_missing_frame" in table.loc["A", "flags"] and np.isnan(table.loc["A", "lvef_pct"])
     assert table.loc["B", "es_frame"] in (4, 6) and table.loc["B", "lvef_pct"] > 20

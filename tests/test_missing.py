@@ -42,8 +42,16 @@ def cine(view, slices, label="a") -> Cine:
     pixels[HOLE, -1] = 0
     times = np.tile(40.0 * np.arange(FRAMES), (slices, 1))
     times[-1, HOLE] = np.nan
-    return Cine(pixels, np.diag([2.0, 2, 8, 1]), view, label, frame_times_ms=times, rr_ms=np.full(slices, 400.0),
-                flags=("missing_frames",), meta={"missing": [[slices - 1, HOLE]]})
+    return Cine(
+        pixels,
+        np.diag([2.0, 2, 8, 1]),
+        view,
+        label,
+        frame_times_ms=times,
+        rr_ms=np.full(slices, 400.0),
+        flags=("missing_frames",),
+        meta={"missing": [[slices - 1, HOLE]]},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +80,19 @@ def test_sections_with_a_hole_are_not_looked_at(cohort):
 
 
 def test_masks_say_nothing_of_a_missing_picture(cohort, tmp_path):
-    segmenters = {view: Segmenter(TernausNet(4, 4), Preprocessing(view, 2.0, 64), ("lv", "myo", "rv"), "fp32")
-                  for view in ("sax", "4ch")}
+    segmenters = {
+        view: Segmenter(TernausNet(4, 4), Preprocessing(view, 2.0, 64), ("lv", "myo", "rv"), "fp32")
+        for view in ("sax", "4ch")
+    }
     mask, confidence, _ = segmenters["sax"].predict(cine("sax", 3))
     unseen = mask == NOT_ANNOTATED
     assert unseen[HOLE, 2].all() and unseen.sum() == unseen[HOLE, 2].sum()
     assert np.flatnonzero(np.isnan(confidence)).tolist() == [HOLE]
     table = segment_cohort(cohort, segmenters, tmp_path / "net", copies=2).set_index("view")
-    drawn = {view: Cohort.open(cohort.path, [tmp_path / "net"]).observer("net").mask(f"sub-a_view-{view}").annotated
-             for view in ("sax", "4ch")}
+    drawn = {
+        view: Cohort.open(cohort.path, [tmp_path / "net"]).observer("net").mask(f"sub-a_view-{view}").annotated
+        for view in ("sax", "4ch")
+    }
     assert set(drawn["sax"]) == set(range(FRAMES)) and set(drawn["4ch"]) == set(range(FRAMES)) - {HOLE}
     assert table.loc["4ch", "frames"] == FRAMES - 1 and np.isfinite(table["confidence"]).all()
     only = segmenters["4ch"].predict(cine("4ch", 1), [HOLE])
@@ -88,8 +100,9 @@ def test_masks_say_nothing_of_a_missing_picture(cohort, tmp_path):
 
 
 def test_ed_and_es_come_from_whole_sections(cohort, tmp_path):
-    finder = tempreg.FrameFinder(TempRegNet(Design(size=32, width=3, features=8, hidden=6)),
-                                 tempreg.Preprocessing(2.0, 32, FRAMES), "fp32")
+    finder = tempreg.FrameFinder(
+        TempRegNet(Design(size=32, width=3, features=8, hidden=6)), tempreg.Preprocessing(2.0, 32, FRAMES), "fp32"
+    )
     hole, whole = cine("sax", 3), replace(cine("sax", 2), meta={}, frame_times_ms=None)
     curves, table = finder.curves(hole), finder.predict(hole).set_index("slice")
     assert np.isnan(curves[2]).all() and np.isfinite(curves[:2]).all()
@@ -122,11 +135,13 @@ def test_nothing_is_measured_in_a_missing_frame_of_a_long_axis():
     drawn = Annotation(mask, dict.fromkeys(range(FRAMES), ("la", "lv")))
     area, length = chamber_curve(cine("4ch", 1), drawn, "la")
     assert np.flatnonzero(np.isnan(area)).tolist() == np.flatnonzero(np.isnan(length)).tolist() == [HOLE]
-    path = np.stack([[[20, 30 + np.cos(2 * np.pi * t / FRAMES)], [44, 30 + np.cos(2 * np.pi * t / FRAMES)]]
-                     for t in range(FRAMES)])
+    path = np.stack(
+        [[[20, 30 + np.cos(2 * np.pi * t / FRAMES)], [44, 30 + np.cos(2 * np.pi * t / FRAMES)]] for t in range(FRAMES)]
+    )
     wild = path.copy()
     wild[HOLE] += 25  # a point that somebody put into the black frame
     hole = replace(cine("4ch", 1), frame_times_ms=40.0 * np.arange(FRAMES)[None])
     assert len(MITRAL_POINTS["4ch"]) == 2
-    np.testing.assert_array_equal(view_motion(hole, wild, 0).fit.value([0.0, 0.5]),
-                                  view_motion(hole, path, 0).fit.value([0.0, 0.5]))
+    np.testing.assert_array_equal(
+        view_motion(hole, wild, 0).fit.value([0.0, 0.5]), view_motion(hole, path, 0).fit.value([0.0, 0.5])
+    )

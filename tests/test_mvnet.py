@@ -70,8 +70,20 @@ RECIPE = Recipe("resnet10", "maps", 0.4, epochs=10, frames=4, copies=2, batch_si
 def hearts(tmp_path_factory):
     """Twelve hearts: 2CH and 4CH, 8 frames, two people of each convention."""
     path = tmp_path_factory.mktemp("mvnet") / "c"
-    return make_cohort(path, subjects=12, frames=8, size=64, spacing_mm=3.6, views=("4ch", "2ch"), seed=3, workers=1,
-                       people=("yale", "yale2"), effects=(), domain="one", progress=False)
+    return make_cohort(
+        path,
+        subjects=12,
+        frames=8,
+        size=64,
+        spacing_mm=3.6,
+        views=("4ch", "2ch"),
+        seed=3,
+        workers=1,
+        people=("yale", "yale2"),
+        effects=(),
+        domain="one",
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +105,13 @@ def truth_of(hearts, view="4ch", subject="P0001"):
 
 
 @settings(max_examples=50, deadline=None)
-@given(angle=st.floats(-180, 180), row_mm=st.floats(0.6, 3), column_mm=st.floats(0.6, 3), mirrored=st.booleans(),
-       half_mm=st.floats(8, 30))
+@given(
+    angle=st.floats(-180, 180),
+    row_mm=st.floats(0.6, 3),
+    column_mm=st.floats(0.6, 3),
+    mirrored=st.booleans(),
+    half_mm=st.floats(8, 30),
+)
 def test_stage_2_lays_the_valve_across_and_back_within_a_hundredth_of_a_mm(angle, row_mm, column_mm, mirrored, half_mm):
     spacing = np.array([column_mm, row_mm])
     along = half_mm * np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
@@ -246,8 +263,9 @@ def naive_map_loss(logits, target, shape):
     for i in range(b):
         for j in range(n):
             place = (target[i, j] - (cell - 1) / 2) / cell
-            wanted = np.array([[np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 2) for x in range(w)]
-                               for y in range(h)])
+            wanted = np.array(
+                [[np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 2) for x in range(w)] for y in range(h)]
+            )
             p = np.exp(logits[i, j] - logits[i, j].max())
             p /= p.sum()
             mean = np.array([sum(p[y, x] * (x, y)[k] for y in range(h) for x in range(w)) for k in (0, 1)])
@@ -281,7 +299,8 @@ def test_one_sharp_peak_is_surer_than_two_and_two_than_none():
     two = one.clone()
     two[:, 1, 0, 14] = 0  # of one point only, in a corner
     assert sureness(torch.cat([one, two, torch.zeros(1, 2, 12, 15)])).tolist() == pytest.approx(
-        [1, 0.5, (25 / 180) ** 2], rel=1e-3)
+        [1, 0.5, (25 / 180) ** 2], rel=1e-3
+    )
 
 
 def test_imagenet_weights_of_a_local_file(tmp_path):
@@ -335,8 +354,17 @@ def test_stages_get_better_and_beat_the_mean_position(hearts, split, trackers, t
     assert stages["euclid_mm"].tolist() == pytest.approx([means[stage] for stage in STAGES])
     _, displacement, metrics, compared = inter_observer(laid, "truth", "stage122", 10.0, 0.0, test)
     found = stage_metrics(stages, compared, displacement)
-    for name in ("disp_err_mean_mm", "disp_err_sd_mm", "mapse_icc", "eprime_icc", "mapse_bias_mm", "angle_deg",
-                 "euclid_mm_stage1", "euclid_mm_stage12", "euclid_mm_stage122"):
+    for name in (
+        "disp_err_mean_mm",
+        "disp_err_sd_mm",
+        "mapse_icc",
+        "eprime_icc",
+        "mapse_bias_mm",
+        "angle_deg",
+        "euclid_mm_stage1",
+        "euclid_mm_stage12",
+        "euclid_mm_stage122",
+    ):
         low, value, high = (found[f"{name}{end}"] for end in ("_low", "", "_high"))
         assert low <= value <= high, name
     assert found["n"] == len(test) and set(metrics["observer"]) == {"truth", "stage122"}
@@ -383,8 +411,9 @@ def test_who_asks_for_the_end_alone_gets_the_same_points(hearts, trackers, tmp_p
 @pytest.mark.parametrize("every_stage", [True, False])
 def test_points_that_fall_together_are_no_valve_in_any_frame(hearts, trackers, every_stage):
     cine, _ = truth_of(hearts)
-    tracker = ViewTracker(*[part for pair in zip(trackers["4ch"].models, trackers["4ch"].looks) for part in pair],
-                          least_confidence=0.1)
+    tracker = ViewTracker(
+        *[part for pair in zip(trackers["4ch"].models, trackers["4ch"].looks) for part in pair], least_confidence=0.1
+    )
     tracker.infer = lambda stage, pictures: torch.zeros(len(pictures), 4)  # both points in the middle
     found = tracker.stages(cine, every_stage=every_stage)
     assert np.ptp(found["stage122"].reshape(-1, 2), axis=0) == pytest.approx([0, 0])
@@ -404,9 +433,11 @@ def test_an_image_that_lost_its_orientation_is_tried_in_eight_ways(hearts, track
 
 def test_a_cine_stored_otherwise_has_the_same_mapse(hearts, trackers):
     cine, points = truth_of(hearts)
+
     def mapse(one):
         found = trackers["4ch"].stages(one)["stage122"]
         return heart_motion({"4ch": (one, found)}, 10.0).metrics()["mapse_mm"]
+
     wanted = mapse(cine)
     for other, _ in eight_ways(cine, points):
         assert mapse(other) == pytest.approx(wanted, abs=0.2)
@@ -484,18 +515,29 @@ def test_people_of_one_convention_are_compared_like_any_observers(hearts):
 
 
 def test_volumes_cut_at_the_valve_are_compared_with_the_truth():
-    volumes = pd.DataFrame({"participant_id": list("abcd"), "session": "", "lvedv_ml": [110.0, 90, 105, 100],
-                            "lvedv_cut_ml": [101.0, 99, 100, 100], "lvesv_ml": 50.0, "lvesv_cut_ml": 51.0,
-                            "lvef_pct": 50.0, "lvef_cut_pct": 49.0})
-    truth = pd.DataFrame({"participant_id": list("abcd"), "session": "", "lvedv_ml": 100.0, "lvesv_ml": 50.0,
-                          "lvef_pct": 50.0})
+    volumes = pd.DataFrame(
+        {
+            "participant_id": list("abcd"),
+            "session": "",
+            "lvedv_ml": [110.0, 90, 105, 100],
+            "lvedv_cut_ml": [101.0, 99, 100, 100],
+            "lvesv_ml": 50.0,
+            "lvesv_cut_ml": 51.0,
+            "lvef_pct": 50.0,
+            "lvef_cut_pct": 49.0,
+        }
+    )
+    truth = pd.DataFrame(
+        {"participant_id": list("abcd"), "session": "", "lvedv_ml": 100.0, "lvesv_ml": 50.0, "lvef_pct": 50.0}
+    )
     row = cut_summary(volumes, truth).set_index("measure").loc["lvedv_ml"]
     assert (row["mae"], row["mae_cut"], row["change"]) == (6.25, 0.5, -1.25) and row["n"] == 4
 
 
 def test_pipelines_of_two_sources_and_their_mix(hearts, tmp_path):
-    sides = pd.Series({"P0001": "train", "P0002": "train", "P0003": "validation", "P0004": "test", "P0005": "test",
-                       "P0006": "test"})
+    sides = pd.Series(
+        {"P0001": "train", "P0002": "train", "P0003": "validation", "P0004": "test", "P0005": "test", "P0006": "test"}
+    )
     sources = {"yale": Source(hearts, "yale", sides), "other": Source(hearts, "yale2", sides)}
     quick = replace(RECIPE, epochs=1, scale=0.25, frames=2, copies=1)
     trained = pipelines(sources, ["4ch"], quick, 1, None)
@@ -520,8 +562,18 @@ def test_pipelines_of_two_sources_and_their_mix(hearts, tmp_path):
 def test_cmr_valve_tracks_once_and_writes_points_and_metrics(hearts, trackers, tmp_path):
     save_trackers(trackers, tmp_path / "weights")
     save_smoothing(tmp_path / "weights", 10.0)
-    words = ["valve", str(hearts.path), "--weights", str(tmp_path), "--out", str(tmp_path / "valves"), "--subjects",
-             "P0001,P0002", "--threads", "1"]
+    words = [
+        "valve",
+        str(hearts.path),
+        "--weights",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "valves"),
+        "--subjects",
+        "P0001,P0002",
+        "--threads",
+        "1",
+    ]
     first, second = (CliRunner().invoke(app, words) for _ in range(2))
     assert first.exit_code == 0 and "4 cines tracked now" in first.output, first.output
     assert second.exit_code == 0 and "0 cines tracked now" in second.output, second.output

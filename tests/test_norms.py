@@ -49,8 +49,9 @@ def test_half_precision_differs_by_its_rounding():
         assert (ours - exact).abs().max() <= 1.5 * (plain - exact).abs().max() + 0.02 * exact.abs().max()
 
 
-@pytest.mark.parametrize(("shape", "memory_format"), [((4, 16, 8, 8), None), ((4, 8, 8, 8), torch.contiguous_format),
-                                                      ((3, 8, 3, 3), None)])
+@pytest.mark.parametrize(
+    ("shape", "memory_format"), [((4, 16, 8, 8), None), ((4, 8, 8, 8), torch.contiguous_format), ((3, 8, 3, 3), None)]
+)
 def test_elsewhere_torch_does_it(shape, memory_format, monkeypatch):
     monkeypatch.setattr(norms._Folded, "apply", None)
     for plain, ours in zip(*both(shape, memory_format=memory_format)):

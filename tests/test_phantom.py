@@ -37,8 +37,20 @@ def test_a_subject_does_not_depend_on_threads_or_where_its_arrays_lie():
 def test_cohort_has_what_every_cohort_has(tmp_path):
     cohort = make_cohort(tmp_path / "c", subjects=2, seed=1, workers=1, views=("sax", "4ch"), **SMALL)
     assert cohort.synthetic and cohort.description["Seed"] == 1 and len(cohort.cines) == 4
-    assert list(cohort.subjects) == ["participant_id", "sex", "age", "height_m", "weight_kg", "heart_rate_bpm", "group",
-                                     "mr", "mr_severity", "hf", "hf_type", "af"]
+    assert list(cohort.subjects) == [
+        "participant_id",
+        "sex",
+        "age",
+        "height_m",
+        "weight_kg",
+        "heart_rate_bpm",
+        "group",
+        "mr",
+        "mr_severity",
+        "hf",
+        "hf_type",
+        "af",
+    ]
     measures = cohort.observer("truth").measures()
     assert len(measures.columns) == 31 and measures.notna().all(axis=None)
     cine = cohort.cine("sub-P0001_view-sax")
@@ -50,8 +62,18 @@ def test_cohort_has_what_every_cohort_has(tmp_path):
     assert truth.frames(cine.name)["es"] == cine.es
 
 
-@pytest.mark.parametrize("wrong", [{"subjects": 0}, {"frames": 1}, {"size": 8}, {"views": ("sax", "5ch")},
-                                   {"diagnoses": ("FLU",)}, {"spacing_mm": 0}, {"slices": 2}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"subjects": 0},
+        {"frames": 1},
+        {"size": 8},
+        {"views": ("sax", "5ch")},
+        {"diagnoses": ("FLU",)},
+        {"spacing_mm": 0},
+        {"slices": 2},
+    ],
+)
 def test_impossible_orders_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="expected|does not know"):
         make_cohort(tmp_path / "x", **wrong)

@@ -88,8 +88,18 @@ def test_outlines_are_near_the_truth_and_cavities_inside_walls(seen):
 
 
 def test_a_cohort_has_its_people(tmp_path):
-    cohort = make_cohort(tmp_path / "c", 2, people=("yale", "lund2"), frames=12, views=("4ch", "sax"), size=48,
-                         spacing_mm=4, slices=4, progress=False, workers=1)
+    cohort = make_cohort(
+        tmp_path / "c",
+        2,
+        people=("yale", "lund2"),
+        frames=12,
+        views=("4ch", "sax"),
+        size=48,
+        spacing_mm=4,
+        slices=4,
+        progress=False,
+        workers=1,
+    )
     assert list(cohort.observers) == ["lund2", "truth", "yale"]
     name = cohort.cines["cine"].iloc[0]
     mask = cohort.observer("yale").mask(name)
@@ -101,8 +111,18 @@ def test_a_cohort_has_its_people(tmp_path):
 
 
 def test_a_second_visit_is_the_same_heart_scanned_anew(tmp_path):
-    cohort = make_cohort(tmp_path / "c", 3, visits=2, people=("yale",), frames=12, views=("sax",), size=64,
-                         spacing_mm=3.2, progress=False, workers=1)
+    cohort = make_cohort(
+        tmp_path / "c",
+        3,
+        visits=2,
+        people=("yale",),
+        frames=12,
+        views=("sax",),
+        size=64,
+        spacing_mm=3.2,
+        progress=False,
+        workers=1,
+    )
     assert list(cohort.cines["session"]) == ["1", "2"] * 3 and len(cohort.subjects) == 3
     truth = cohort.observer("truth").measures()
     assert (truth.groupby("participant_id")["lvedv_ml"].nunique() == 1).all()

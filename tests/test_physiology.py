@@ -34,8 +34,10 @@ def groups():
     """Diagnosis → measures of 120 people."""
     more = ("rr_sd", "regurgitant_fraction", "annulus_es_ratio", "early_filling")
     people = {name: [draw_subject(3, k, (name,)) for k in range(120)] for name in DIAGNOSES}
-    return {name: pd.DataFrame([s.measures() | {key: getattr(s, key) for key in more} for s in drawn])
-            for name, drawn in people.items()}
+    return {
+        name: pd.DataFrame([s.measures() | {key: getattr(s, key) for key in more} for s in drawn])
+        for name, drawn in people.items()
+    }
 
 
 def test_generated_people_have_published_distributions(healthy):
@@ -63,20 +65,62 @@ def test_correlations_have_the_published_sign(healthy):
 
 # (diagnosis, quantity, sign and least Cohen's d against NOR); the bounds are ours, well below what is drawn
 MOVES = [
-    *[("DCM", *m) for m in (("lvedv_ml", 2), ("lvef_pct", -3), ("lvm_g", 0.8), ("la_max_ml", 0.8), ("laef_pct", -2),
-                            ("mapse_mm", -1.5), ("sprime_cm_s", -1.2), ("rvef_pct", -1))],
-    *[("HCM", *m) for m in (("lvm_g", 2.5), ("lvef_pct", 0.8), ("la_max_ml", 0.7), ("laef_pct", -1), ("mapse_mm", -0.7),
-                            ("eprime_cm_s", -0.5))],
+    *[
+        ("DCM", *m)
+        for m in (
+            ("lvedv_ml", 2),
+            ("lvef_pct", -3),
+            ("lvm_g", 0.8),
+            ("la_max_ml", 0.8),
+            ("laef_pct", -2),
+            ("mapse_mm", -1.5),
+            ("sprime_cm_s", -1.2),
+            ("rvef_pct", -1),
+        )
+    ],
+    *[
+        ("HCM", *m)
+        for m in (
+            ("lvm_g", 2.5),
+            ("lvef_pct", 0.8),
+            ("la_max_ml", 0.7),
+            ("laef_pct", -1),
+            ("mapse_mm", -0.7),
+            ("eprime_cm_s", -0.5),
+        )
+    ],
     *[("MINF", *m) for m in (("lvedv_ml", 1), ("lvef_pct", -3), ("mapse_mm", -1.5), ("laef_pct", -1))],
     *[("RV", *m) for m in (("rvedv_ml", 1.8), ("rvesv_ml", 2), ("rvef_pct", -1.5))],
-    *[("HFREF", *m) for m in (("lvedv_ml", 1.5), ("lvef_pct", -3), ("la_max_ml", 1), ("eprime_cm_s", -1.5),
-                              ("heart_rate_bpm", 0.5))],
-    *[("HFPEF", *m) for m in (("la_max_ml", 0.8), ("laef_pct", -1), ("eprime_cm_s", -1.4), ("mapse_mm", -0.8),
-                              ("early_filling", -1))],
-    *[("AF", *m) for m in (("la_max_ml", 1.2), ("laef_pct", -3), ("la_min_ml", 2), ("ra_max_ml", 0.6), ("rr_sd", 3),
-                           ("mapse_mm", -0.8), ("heart_rate_bpm", 0.7))],
-    *[("MR", *m) for m in (("lvedv_ml", 0.9), ("lvsv_ml", 0.9), ("la_max_ml", 0.8), ("regurgitant_ml", 2),
-                           ("annulus_mm", 0.4))],
+    *[
+        ("HFREF", *m)
+        for m in (("lvedv_ml", 1.5), ("lvef_pct", -3), ("la_max_ml", 1), ("eprime_cm_s", -1.5), ("heart_rate_bpm", 0.5))
+    ],
+    *[
+        ("HFPEF", *m)
+        for m in (
+            ("la_max_ml", 0.8),
+            ("laef_pct", -1),
+            ("eprime_cm_s", -1.4),
+            ("mapse_mm", -0.8),
+            ("early_filling", -1),
+        )
+    ],
+    *[
+        ("AF", *m)
+        for m in (
+            ("la_max_ml", 1.2),
+            ("laef_pct", -3),
+            ("la_min_ml", 2),
+            ("ra_max_ml", 0.6),
+            ("rr_sd", 3),
+            ("mapse_mm", -0.8),
+            ("heart_rate_bpm", 0.7),
+        )
+    ],
+    *[
+        ("MR", *m)
+        for m in (("lvedv_ml", 0.9), ("lvsv_ml", 0.9), ("la_max_ml", 0.8), ("regurgitant_ml", 2), ("annulus_mm", 0.4))
+    ],
     *[("ATHLETE", *m) for m in (("lvedv_ml", 1.2), ("rvedv_ml", 0.8), ("lvm_g", 0.8), ("heart_rate_bpm", -0.9))],
     *[("HTN", *m) for m in (("lvm_g", 0.3), ("eprime_cm_s", -0.7), ("laef_pct", -0.5))],
 ]
@@ -111,8 +155,14 @@ def test_larger_leaks_make_larger_hearts():
 
 
 def test_labels():
-    assert draw_subject(1, 1, ("NOR",)).labels() == {"group": "NOR", "mr": 0, "mr_severity": "none", "hf": 0,
-                                                     "hf_type": None, "af": 0}
+    assert draw_subject(1, 1, ("NOR",)).labels() == {
+        "group": "NOR",
+        "mr": 0,
+        "mr_severity": "none",
+        "hf": 0,
+        "hf_type": None,
+        "af": 0,
+    }
     reduced, preserved = (draw_subject(1, 2, (name,)).labels() for name in ("HFREF", "HFPEF"))
     assert reduced["hf"] == preserved["hf"] == 1 and (reduced["hf_type"], preserved["hf_type"]) == ("HFrEF", "HFpEF")
     assert draw_subject(1, 3, ("AF",)).labels()["af"] == 1
@@ -214,10 +264,13 @@ def _aucs(cohort, label):
     features = pd.DataFrame([s.measures() for s in people])[list(FEATURES)]
     parameters = features.join(pd.DataFrame([{n: getattr(s, n) for n in numbers} for s in people]))
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    models = ((RandomForestClassifier(random_state=0), features),
-              (make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), parameters))
-    return [roc_auc_score(truth, cross_val_predict(m, x, truth, cv=folds, method="predict_proba")[:, 1])
-            for m, x in models], truth.mean()
+    models = (
+        (RandomForestClassifier(random_state=0), features),
+        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), parameters),
+    )
+    return [
+        roc_auc_score(truth, cross_val_predict(m, x, truth, cv=folds, method="predict_proba")[:, 1]) for m, x in models
+    ], truth.mean()
 
 
 def test_mitral_regurgitation_hides_from_the_18_features():
@@ -232,22 +285,42 @@ def test_heart_failure_overlaps():
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
-@given(st.integers(0, 10**6), st.sampled_from(list(DIAGNOSES)), st.floats(0, 0.75), st.floats(0, 0.75),
-       st.floats(0, 0.75))
+@given(
+    st.integers(0, 10**6), st.sampled_from(list(DIAGNOSES)), st.floats(0, 0.75), st.floats(0, 0.75), st.floats(0, 0.75)
+)
 def test_every_leaking_heart_can_be_built(number, diagnosis, mitral, aortic, tricuspid):
     subject = draw_patient(77, number, diagnosis, mitral=mitral, aortic=aortic, tricuspid=tricuspid)
     g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 25))
     assert all(np.isfinite(g[name]).all() for name in g.dtype.names)
 
 
-SCALED = ("lvedv_ml", "lvesv_ml", "rvedv_ml", "rvesv_ml", "lvm_g", "la_max_ml", "la_min_ml", "ra_max_ml", "ra_min_ml",
-          "mapse_mm", "tapse_mm", "lv_length_mm", "annulus_mm", "heart_rate_bpm", "es_ms", "filling_early_ms",
-          "plane_late_ms")
+SCALED = (
+    "lvedv_ml",
+    "lvesv_ml",
+    "rvedv_ml",
+    "rvesv_ml",
+    "lvm_g",
+    "la_max_ml",
+    "la_min_ml",
+    "ra_max_ml",
+    "ra_min_ml",
+    "mapse_mm",
+    "tapse_mm",
+    "lv_length_mm",
+    "annulus_mm",
+    "heart_rate_bpm",
+    "es_ms",
+    "filling_early_ms",
+    "plane_late_ms",
+)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
-@given(st.integers(0, 10**6), st.sampled_from(list(DIAGNOSES)), st.dictionaries(
-    st.sampled_from(SCALED), st.floats(0.3, 3), min_size=1, max_size=4))
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(list(DIAGNOSES)),
+    st.dictionaries(st.sampled_from(SCALED), st.floats(0.3, 3), min_size=1, max_size=4),
+)
 def test_any_numbers_make_a_heart_or_are_refused_with_a_reason(number, diagnosis, factors):
     subject = draw_subject(78, number, (diagnosis,))
     try:
@@ -259,13 +332,28 @@ def test_any_numbers_make_a_heart_or_are_refused_with_a_reason(number, diagnosis
     assert all(np.isfinite(g[name]).all() for name in g.dtype.names)
 
 
-@pytest.mark.parametrize(("wrong", "reason"), [
-    ({"lvesv_ml": 400}, "LVEF"), ({"lvedv_ml": float("nan")}, "LVEF"), ({"rvesv_ml": -5}, "RVEF"),
-    ({"la_min_ml": 200}, "LA"), ({"ra_max_ml": 3}, "RA"), ({"heart_rate_bpm": 300}, "beats"),
-    ({"es_ms": 2000}, "systole"), ({"mapse_mm": 60}, "MAPSE"), ({"mapse_mm": 0}, "MAPSE"),
-    ({"lv_length_mm": 30}, "length"), ({"lvm_g": 0}, "mass"), ({"regurgitant_fraction": 0.9}, "leaks"),
-    ({"tricuspid_fraction": -0.1}, "leaks"), ({"rhythm": "flutter"}, "rhythm"),
-    ({"infarct_territory": "lm"}, "territory"), ({"annulus_mm": 90}, "annulus"), ({"height_m": 17.0}, "2.2 m")])
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"lvesv_ml": 400}, "LVEF"),
+        ({"lvedv_ml": float("nan")}, "LVEF"),
+        ({"rvesv_ml": -5}, "RVEF"),
+        ({"la_min_ml": 200}, "LA"),
+        ({"ra_max_ml": 3}, "RA"),
+        ({"heart_rate_bpm": 300}, "beats"),
+        ({"es_ms": 2000}, "systole"),
+        ({"mapse_mm": 60}, "MAPSE"),
+        ({"mapse_mm": 0}, "MAPSE"),
+        ({"lv_length_mm": 30}, "length"),
+        ({"lvm_g": 0}, "mass"),
+        ({"regurgitant_fraction": 0.9}, "leaks"),
+        ({"tricuspid_fraction": -0.1}, "leaks"),
+        ({"rhythm": "flutter"}, "rhythm"),
+        ({"infarct_territory": "lm"}, "territory"),
+        ({"annulus_mm": 90}, "annulus"),
+        ({"height_m": 17.0}, "2.2 m"),
+    ],
+)
 def test_what_cannot_live_is_refused_with_the_reason(wrong, reason):
     with pytest.raises(ValueError, match=reason):
         replace(draw_subject(1, 1), **wrong)

@@ -11,8 +11,16 @@ from cmrlib.runs.plan import plan, stamps, text
 
 
 def job(stage, subjects, cpu, **more):
-    return {"stage": stage, "subjects": subjects, "made": subjects, "cpu_seconds": cpu, "startup_seconds": 4.0,
-            "gpu_seconds": 0.0, "peak_mb": 500, "disk_mb": 10.0 * subjects} | more
+    return {
+        "stage": stage,
+        "subjects": subjects,
+        "made": subjects,
+        "cpu_seconds": cpu,
+        "startup_seconds": 4.0,
+        "gpu_seconds": 0.0,
+        "peak_mb": 500,
+        "disk_mb": 10.0 * subjects,
+    } | more
 
 
 def test_costs_by_hand():

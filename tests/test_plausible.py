@@ -225,8 +225,9 @@ def test_measure_prints_the_reason(hearts, tmp_path):
     assert "of 8 of 11 subjects" in done.output and "(n=6)" in done.output
     written = Observer(tmp_path).measures().set_index("participant_id")
     assert np.isnan(written.loc["swapped", "lvef_pct"]) and np.isfinite(written.loc["good", "lvef_pct"])
-    alone = CliRunner().invoke(app, ["measure", str(hearts.path), "--observer", "doctor", "--out", str(tmp_path),
-                                     "--subjects", "one"])
+    alone = CliRunner().invoke(
+        app, ["measure", str(hearts.path), "--observer", "doctor", "--out", str(tmp_path), "--subjects", "one"]
+    )
     assert "lvef_pct" in alone.output and "n/a" in alone.output and "lvm_g" in alone.output
 
 
@@ -241,8 +242,20 @@ def test_report_says_why(hearts, table):
     assert rows.loc["lvef_pct", "reason"].startswith("ESV above EDV") and not rows.loc["lvef_pct", "refused"]
     assert np.isfinite(rows.loc["lvm_g", "value"]) and not rows.loc["lvm_g", "withheld"]
     assert rows.loc["la_max_ml", "reason"] == "not found; needs 2CH and 4CH cines"
-    page = render({"structures": [], "title": "t", "measures": rows.to_dict("records"), "scores": [], "series": [],
-                   "frames": [], "flags": [], "models": [], "missing": []}, [])
+    page = render(
+        {
+            "structures": [],
+            "title": "t",
+            "measures": rows.to_dict("records"),
+            "scores": [],
+            "series": [],
+            "frames": [],
+            "flags": [],
+            "models": [],
+            "missing": [],
+        },
+        [],
+    )
     assert "ESV above EDV" in page and "<b>n/a</b>" in page
 
 

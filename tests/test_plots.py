@@ -156,8 +156,9 @@ def overlap_table():
     return table.assign(dice=np.linspace(0.8, 0.95, len(table)), hd95_mm=np.linspace(3, 8, len(table)))
 
 
-@pytest.mark.parametrize(("value", "label"), [("dice", "Dice"), ("hd95_mm", "95 % Hausdorff distance (mm)"),
-                                              ("other_ml", "other_ml")])
+@pytest.mark.parametrize(
+    ("value", "label"), [("dice", "Dice"), ("hd95_mm", "95 % Hausdorff distance (mm)"), ("other_ml", "other_ml")]
+)
 def test_overlap_strips_hold_every_case(ax, value, label):
     table = overlap_table().assign(other_ml=1.0)
     plots.overlap_strips(table, ax, value)
@@ -176,10 +177,25 @@ def test_overlap_of_a_view_says_how_many_subjects():
 
 
 PAIRS = pd.DataFrame({"reference": [50.0, 60, 55, 65], "test": [52.0, 61, 54, 69], "group": list("xxyy")})
-ROW = pd.Series({"bias": 1.5, "bias_low": 0.5, "bias_high": 2.5, "loa_low": -2.0, "loa_low_low": -4.0,
-                 "loa_low_high": 0.0, "loa_high": 5.0, "loa_high_low": np.nan, "loa_high_high": np.nan, "slope": 0.9,
-                 "intercept": 4.0, "r": 0.95,
-                 "icc_a1": 0.931, "icc_a1_low": 0.5, "icc_a1_high": 0.99})
+ROW = pd.Series(
+    {
+        "bias": 1.5,
+        "bias_low": 0.5,
+        "bias_high": 2.5,
+        "loa_low": -2.0,
+        "loa_low_low": -4.0,
+        "loa_low_high": 0.0,
+        "loa_high": 5.0,
+        "loa_high_low": np.nan,
+        "loa_high_high": np.nan,
+        "slope": 0.9,
+        "intercept": 4.0,
+        "r": 0.95,
+        "icc_a1": 0.931,
+        "icc_a1_low": 0.5,
+        "icc_a1_high": 0.99,
+    }
+)
 
 
 def test_bland_altman_draws_what_the_row_says(ax):
@@ -209,9 +225,21 @@ def test_agreement_says_n_and_icc():
 
 def curve_table():
     times = np.arange(6) * 50.0
-    parts = [pd.DataFrame({"participant_id": p, "view": view, "structure": s, "time_ms": times[::-1],
-                           "volume_ml": 100 + 10.0 * np.arange(6), "phase": ["ED", "", "", "ES", "", ""]})
-             for p in "ab" for view in ("sax", "4ch") for s in ("lv", "myo", "rv")]
+    parts = [
+        pd.DataFrame(
+            {
+                "participant_id": p,
+                "view": view,
+                "structure": s,
+                "time_ms": times[::-1],
+                "volume_ml": 100 + 10.0 * np.arange(6),
+                "phase": ["ED", "", "", "ES", "", ""],
+            }
+        )
+        for p in "ab"
+        for view in ("sax", "4ch")
+        for s in ("lv", "myo", "rv")
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -234,8 +262,15 @@ def test_a_panel_of_curves_a_subject():
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_losses_have_a_panel_a_view(synthetic):
-    table = pd.DataFrame({"view": ["sax"] * 3 + ["4ch"] * 2, "epoch": [1, 2, 3, 1, 2], "train": [3.0, 2, 1, 3, 2],
-                          "validation": [np.nan, 2.5, 2.0, 2.8, np.nan], "fold": 0})
+    table = pd.DataFrame(
+        {
+            "view": ["sax"] * 3 + ["4ch"] * 2,
+            "epoch": [1, 2, 3, 1, 2],
+            "train": [3.0, 2, 1, 3, 2],
+            "validation": [np.nan, 2.5, 2.0, 2.8, np.nan],
+            "fold": 0,
+        }
+    )
     table = pd.concat([table, table[table["view"] == "sax"].assign(fold=1, train=4.0)])
     figure = plots.loss_curves(table, synthetic)
     assert [ax.get_title() for ax in figure.axes] == ["sax", "4ch"] and figure.axes[0].get_ylabel() == "loss"
@@ -292,8 +327,18 @@ def test_lines_of_the_structured_loss_differ_by_the_gain_above_them():
     rng, rows = np.random.default_rng(3), []
     for method, person, k in product(("without_tsc", "tempreg"), ("A", "B", "C"), range(4)):
         kind = "sax without LV" if k == 3 else "sax"
-        rows.append({"method": method, "seed": 1, "fold": 0, "participant_id": person, "slice": k, "kind": kind,
-                     "afd_ed_cyclic": rng.random() * (5 if k == 3 else 1), "afd_es_cyclic": rng.random()})
+        rows.append(
+            {
+                "method": method,
+                "seed": 1,
+                "fold": 0,
+                "participant_id": person,
+                "slice": k,
+                "kind": kind,
+                "afd_ed_cyclic": rng.random() * (5 if k == 3 else 1),
+                "afd_es_cyclic": rng.random(),
+            }
+        )
     errors = pd.DataFrame(rows).iloc[1:]  # a person with fewer sections weighs as much
     gains = {phase: paired_gain(errors, "tempreg", "without_tsc", f"afd_{phase}_cyclic") for phase in ("ed", "es")}
     figure = plots.seed_pairs(errors, gains, True)

@@ -17,7 +17,9 @@ def test_outside_a_terminal_a_line_now_and_then(capsys, monkeypatch):
     assert list(with_progress(iter("abcdef"), "segment", "cine", total=8, initial=2)) == [*"abcdef"]
     said = capsys.readouterr()
     assert said.out == "" and said.err.splitlines() == [  # every 20 s at most: after every second cine
-        "segment: 4 of 8 cines · 1.0 min left", "segment: 6 of 8 cines · 0.5 min left"]
+        "segment: 4 of 8 cines · 1.0 min left",
+        "segment: 6 of 8 cines · 0.5 min left",
+    ]
 
 
 def test_in_a_terminal_a_bar(capsys, monkeypatch):

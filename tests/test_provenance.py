@@ -32,14 +32,17 @@ from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet, segment_coho
 def group(name, *people, licence="research only", view="sax"):
     """A cohort's tables; the digest of an image is its subject's name in capitals."""
     cines = pd.DataFrame({"participant_id": people, "view": view, "digest": [one.upper() for one in people]})
-    return SimpleNamespace(description={"Name": name, "License": licence}, cines=cines,
-                           subjects=pd.DataFrame({"participant_id": people}))
+    return SimpleNamespace(
+        description={"Name": name, "License": licence}, cines=cines, subjects=pd.DataFrame({"participant_id": people})
+    )
 
 
 def test_public_subjects_are_listed_by_id_and_others_by_their_images():
     acdc, clinic = group("ACDC", "patient002", "patient001", "patient003"), group("NIfTI", "anna", "bert")
     assert learned_from(acdc, ["patient001", "patient002"], "sax") == {
-        "licence": "ACDC: research only", "trained_on": {"ACDC": ["patient001", "patient002"]}}
+        "licence": "ACDC: research only",
+        "trained_on": {"ACDC": ["patient001", "patient002"]},
+    }
     assert learned_from(clinic, ["anna"], "sax")["trained_on"] == {"NIfTI": ["ANNA"]}
     assert learned_from(acdc, ["patient001"], "4ch")["trained_on"] == {"ACDC": []}
     long_axis = group("DSB2015", "DSB1", view="3ch")
@@ -90,9 +93,12 @@ def test_every_kind_of_data_is_public_or_private():
 def test_a_refusal_names_how_many_of_whom_and_what_to_do():
     card = {"trained_on": {"ACDC": [f"patient{n:03d}" for n in range(1, 101)], "SunnybrookEndo": ["SCHFI1"]}}
     patients = group("ACDC", *[f"patient{n:03d}" for n in range(99, 103)])
-    with pytest.raises(ValueError, match="2 of 4 subjects to be scored on .patient099, patient100. are among those "
-                                         "from whom the network learned .100 subjects of ACDC, 1 subjects of "
-                                         "SunnybrookEndo.*choose test subjects that it never saw, or weights"):
+    with pytest.raises(
+        ValueError,
+        match="2 of 4 subjects to be scored on .patient099, patient100. are among those "
+        "from whom the network learned .100 subjects of ACDC, 1 subjects of "
+        "SunnybrookEndo.*choose test subjects that it never saw, or weights",
+    ):
         refuse_known([{}, card], patients)
     refuse_known([card], patients, ["patient101", "patient102"])
     refuse_known([card], group("Sunnybrook", "SCHFI2"))
@@ -120,8 +126,17 @@ def test_record_keeps_each_network_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    return make_cohort(tmp_path_factory.mktemp("hearts") / "cohort", 3, frames=4, size=64, spacing_mm=3.2, slices=4,
-                       views=("sax",), workers=1, progress=False)
+    return make_cohort(
+        tmp_path_factory.mktemp("hearts") / "cohort",
+        3,
+        frames=4,
+        size=64,
+        spacing_mm=3.2,
+        slices=4,
+        views=("sax",),
+        workers=1,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -48,8 +48,14 @@ def beating(slices=7, frames=20, size=96, noise=2.0, late=(), moved=()) -> Cine:
             image = np.where(away < radius, 200.0, np.where(away < radius + 7, 100.0, body))
             image = ndimage.gaussian_filter(image, 0.8) + noise * rng.standard_normal(image.shape)
             pixels[t, k] = np.roll(image, moved.get(k, (0, 0)), (0, 1))
-    return Cine(pixels, np.diag([MM, MM, 8.0, 1.0]), "sax", "s", frame_times_ms=np.tile(40.0 * np.arange(frames),
-                (slices, 1)), rr_ms=np.full(slices, 40.0 * frames))
+    return Cine(
+        pixels,
+        np.diag([MM, MM, 8.0, 1.0]),
+        "sax",
+        "s",
+        frame_times_ms=np.tile(40.0 * np.arange(frames), (slices, 1)),
+        rr_ms=np.full(slices, 40.0 * frames),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +119,16 @@ def test_contrast_of_known_blood_muscle_and_noise(quiet):
     assert "contrast_low" in quality.quality_flags(pale)
 
 
-@pytest.mark.parametrize("change", [
-    {"pixels": np.zeros((20, 7, 96, 96), np.uint16)}, {"spacing_known": False}, {"pixels": np.ones((2, 7, 5, 4))},
-    {"pixels": np.full((9, 3, 1, 1), -3, np.int16)}, {"pixels": np.full((9, 3, 40, 2), 1e6, np.float32)},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pixels": np.zeros((20, 7, 96, 96), np.uint16)},
+        {"spacing_known": False},
+        {"pixels": np.ones((2, 7, 5, 4))},
+        {"pixels": np.full((9, 3, 1, 1), -3, np.int16)},
+        {"pixels": np.full((9, 3, 40, 2), 1e6, np.float32)},
+    ],
+)
 def test_what_cannot_be_judged_gets_no_flag(quiet, change):
     cine = replace(quiet, frame_times_ms=None, rr_ms=None, **change)
     short = ("coverage_short",) * (cine.slices < 5)
@@ -151,8 +163,12 @@ def test_heart_rates_differ_within_a_session_only(quiet):
 
 def test_ingest_writes_the_flags(tmp_path):
     for name, step in (("a", 40.0), ("b", 30.0)):
-        trees.write_cine(tmp_path / "src" / "p1" / name, step_ms=step, StudyInstanceUID="1.2",
-                         orientation=trees.long_axis(0 if name == "a" else 118))
+        trees.write_cine(
+            tmp_path / "src" / "p1" / name,
+            step_ms=step,
+            StudyInstanceUID="1.2",
+            orientation=trees.long_axis(0 if name == "a" else 118),
+        )
     cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
     assert cohort.cines["flags"].str.contains("rr_differs_between_series").tolist() == [True, True]
 
@@ -162,8 +178,9 @@ def test_ingest_writes_the_flags(tmp_path):
 
 def test_the_reference_goes_through_a_card_and_tells_other_hearts(quiet, tmp_path):
     rng = np.random.default_rng(1)
-    own = [replace(quiet, pixels=quiet.pixels * rng.uniform(1, 9) + rng.normal(0, 2, quiet.pixels.shape))
-           for _ in range(8)]
+    own = [
+        replace(quiet, pixels=quiet.pixels * rng.uniform(1, 9) + rng.normal(0, 2, quiet.pixels.shape)) for _ in range(8)
+    ]
     write_json({"appearance": [appearance_reference(own[:6])]}, tmp_path / "card.json")
     references = read_json(tmp_path / "card.json")["appearance"]
     [reference] = references
@@ -182,8 +199,12 @@ def test_distance_by_hand(quiet):
     seen = appearance(quiet)
     reference = {"mean": (seen - 2 * np.arange(11)).tolist(), "sd": [2.0] * 11, "limit": 6.0}
     assert appearance_distance(quiet, reference) == pytest.approx(np.sqrt(np.mean(np.arange(11.0) ** 2)))
-    assert appearance_distance(replace(quiet, pixels=5 * quiet.pixels + 40), {
-        "mean": seen, "sd": np.r_[np.ones(9), 1e9, 1e9]}) < 1e-3  # brightness alone is nothing
+    assert (
+        appearance_distance(
+            replace(quiet, pixels=5 * quiet.pixels + 40), {"mean": seen, "sd": np.r_[np.ones(9), 1e9, 1e9]}
+        )
+        < 1e-3
+    )  # brightness alone is nothing
 
 
 def test_a_network_says_which_hearts_look_unlike_those_it_learned_from(cohort, tmp_path):
@@ -217,9 +238,11 @@ QUIET = tuple(name for name in EFFECTS if name not in ("breath_hold", "mistrigge
 @pytest.fixture(scope="module")
 def hearts():
     """SAX stacks of seed 303: clean ones, and in atrial fibrillation; thresholds were set on seed 101."""
+
     def stacks(effects, diagnoses):
         orders = make_orders(6, seed=303, views=("sax",), effects=effects, subslices=1, diagnoses=diagnoses)
         return [make_study(label, order).cines[0] for label, order in orders.items()]
+
     return stacks(QUIET, None), stacks(EFFECTS, ["AF"])
 
 

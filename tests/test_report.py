@@ -41,8 +41,17 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def heart(tmp_path_factory):
-    return make_cohort(tmp_path_factory.mktemp("heart") / "cohort", 1, frames=8, size=64, spacing_mm=3.2, slices=5,
-                       views=("sax", "4ch"), workers=1, progress=False)
+    return make_cohort(
+        tmp_path_factory.mktemp("heart") / "cohort",
+        1,
+        frames=8,
+        size=64,
+        spacing_mm=3.2,
+        slices=5,
+        views=("sax", "4ch"),
+        workers=1,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +82,10 @@ def test_masks_of_an_opened_cohort_are_taken_as_they_are(heart, weights, tmp_pat
 def test_lvef_with_its_error_is_the_headline(said, heart):
     """Where it is not reported, its reason stands there."""
     error = {"bias": -0.4, "sd": 3.6, "n": 100, "real": True}
-    for measured, shown in (({"lvef_pct": 61.2}, ("61.2 %", "error -0.4 ± 3.6 (100 real hearts)")),
-                            ({}, ("not reported", "not found; needs a short-axis stack"))):
+    for measured, shown in (
+        ({"lvef_pct": 61.2}, ("61.2 %", "error -0.4 ± 3.6 (100 real hearts)")),
+        ({}, ("not reported", "not found; needs a short-axis stack")),
+    ):
         table = measured_rows(measured | {"lvedv_ml": 120.0}, heart, {"lvef_pct": error})
         page = render(said[0] | {"measures": table.to_dict("records")}, [])
         first = re.search(r'<div class="key">(.*?)</div>', page, re.DOTALL)[1]
@@ -147,7 +158,10 @@ def test_each_measures_error_is_of_the_networks_behind_it(tmp_path):
     (tmp_path / "others" / "04_mvnet" / "weights" / "4ch_stage1.safetensors").touch()
     errors = errors_of(homes_of([tmp_path / "mine", tmp_path / "others"]))
     assert {name: error["bias"] for name, error in errors.items()} == {
-        "lvef_pct": 1.0, "ra_max_ml": 1.0, "mapse_mm": 2.0}
+        "lvef_pct": 1.0,
+        "ra_max_ml": 1.0,
+        "mapse_mm": 2.0,
+    }
     with pytest.raises(FileNotFoundError, match="or a set: real, synthetic"):
         homes_of("shipped")
 
@@ -156,7 +170,8 @@ def test_errors_come_from_the_runs_own_tables(tmp_path):
     tables = tmp_path / "09_agreement" / "tables"
     tables.mkdir(parents=True)
     pd.DataFrame([("lvef_pct", 1.0, 2.0, 7), ("lvm_g", 1.0, np.nan, 1)], columns=["measure", "bias", "sd", "n"]).to_csv(
-        tables / "agreement.csv", index=False)
+        tables / "agreement.csv", index=False
+    )
     card = tmp_path / "01_segmentation" / "weights" / "sax.json"
     card.parent.mkdir(parents=True)
     card.write_text(json.dumps({"synthetic": False}))
@@ -179,18 +194,21 @@ def test_ranges_by_sex_and_age():
 
 
 def test_two_people_are_refused(weights, tmp_path):
-    two = make_cohort(tmp_path / "two", 2, frames=8, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
-                      progress=False)
-    result = CliRunner().invoke(app, ["report", str(two.path), "--weights", str(weights), "-o",
-                                      str(tmp_path / "r.html")])
+    two = make_cohort(
+        tmp_path / "two", 2, frames=8, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1, progress=False
+    )
+    result = CliRunner().invoke(
+        app, ["report", str(two.path), "--weights", str(weights), "-o", str(tmp_path / "r.html")]
+    )
     assert result.exit_code == 2 and "2 people" in result.output and not (tmp_path / "r.html").exists()
 
 
 def test_folder_without_images(weights, tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "notes.txt").write_text("no image")
-    result = CliRunner().invoke(app, ["report", str(tmp_path / "s"), "--weights", str(weights), "-o",
-                                      str(tmp_path / "r.html")])
+    result = CliRunner().invoke(
+        app, ["report", str(tmp_path / "s"), "--weights", str(weights), "-o", str(tmp_path / "r.html")]
+    )
     assert result.exit_code == 2 and not (tmp_path / "r.html").exists()
 
 

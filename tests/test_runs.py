@@ -47,7 +47,12 @@ def started(notebook="00_a", **values):
 def test_profile_overlays_the_notebooks_own_defaults(root):
     name = profile(root, "common: {seed: 7}\n00_a: {epochs: 9, lr: 1e-4, views: [2ch, sax]}")
     assert runs.resolve("00_a", name) == {
-        "profile": "mine", "seed": 7, "epochs": 9, "lr": 1e-4, "augment": True, "views": ["2ch", "sax"],
+        "profile": "mine",
+        "seed": 7,
+        "epochs": 9,
+        "lr": 1e-4,
+        "augment": True,
+        "views": ["2ch", "sax"],
     }
     assert runs.resolve("01_b", name) == {"profile": "mine", "seed": 7, "cohort": ""}
     assert runs.resolve("00_a", name, {"epochs": 1})["epochs"] == 1
@@ -140,9 +145,13 @@ def test_a_notebook_without_parameters_cell_is_refused(root):
 def package(tmp_path):
     folder = tmp_path / "cmrlib"
     modules = {
-        "__init__": "", "low": "X = 1", "measures": "from cmrlib.low import X", "plots": "import seaborn",
+        "__init__": "",
+        "low": "X = 1",
+        "measures": "from cmrlib.low import X",
+        "plots": "import seaborn",
         "net": "def f():\n    import torch\n    from cmrlib.low import X",
-        "datasets/__init__": "from importlib import import_module", "datasets/acdc": "A = 1",
+        "datasets/__init__": "from importlib import import_module",
+        "datasets/acdc": "A = 1",
     }
     for name, text in modules.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +162,10 @@ def package(tmp_path):
 def test_digest_follows_imports_and_nothing_else(root, package):
     write_notebook(root, "00_a", "n = 1", "from cmrlib import measures, net\nfrom cmrlib.datasets import ingest")
     assert sources.imports("from cmrlib import low, plots as p\nimport cmrlib.measures", package) == {
-        "cmrlib", "cmrlib.low", "cmrlib.plots", "cmrlib.measures",
+        "cmrlib",
+        "cmrlib.low",
+        "cmrlib.plots",
+        "cmrlib.measures",
     }
 
     def digests():
@@ -170,7 +182,9 @@ def test_digest_follows_imports_and_nothing_else(root, package):
     assert digests() != before
     seen = {before, digests()}
     for name, text in [
-        ("low.py", "X = 2"), ("datasets/acdc.py", "A = 2"), ("datasets/lists/test.tsv", "participant_id\n"),
+        ("low.py", "X = 2"),
+        ("datasets/acdc.py", "A = 2"),
+        ("datasets/lists/test.tsv", "participant_id\n"),
     ]:
         (package / name).parent.mkdir(exist_ok=True)
         (package / name).write_text(text)
@@ -281,8 +295,18 @@ def test_the_sample_is_where_01_left_it_and_a_new_run_starts_without(root):
     assert started("01_b").sample is None
 
 
-@pytest.mark.parametrize(("profile", "sample"), [("quick", "patient1"), ("smoke", "patient1"), ("full", ""),
-                                                 ("paper", ""), ("study", ""), ("precision", ""), ("acdc", "")])
+@pytest.mark.parametrize(
+    ("profile", "sample"),
+    [
+        ("quick", "patient1"),
+        ("smoke", "patient1"),
+        ("full", ""),
+        ("paper", ""),
+        ("study", ""),
+        ("precision", ""),
+        ("acdc", ""),
+    ],
+)
 def test_profiles_for_newcomers_open_with_a_real_heart(profile, sample):
     for notebook in ("00_cohort", "01_segmentation"):
         assert runs.resolve(notebook, profile)["sample"] == sample
@@ -319,13 +343,21 @@ def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):
 
 def test_folds_that_ran_apart_are_pooled(root):
     """Two folds of four subjects; the second fold is run twice, and its subjects count once."""
+
     def fold(subjects, error):
-        scores = [(s, "sax", structure, phase, level, 0.9 - error, 3.0) for s in subjects for structure in ("lv", "myo")
-                  for phase, level in (("ED", "all"), ("ES", "all"), ("ED", "base"))]
+        scores = [
+            (s, "sax", structure, phase, level, 0.9 - error, 3.0)
+            for s in subjects
+            for structure in ("lv", "myo")
+            for phase, level in (("ED", "all"), ("ES", "all"), ("ED", "base"))
+        ]
         names = ["participant_id", "view", "structure", "phase", "level", "dice", "hd95_mm"]
         started().table(pd.DataFrame(scores, columns=names), "scores")
-        measures = [(observer, s, "", 50 + k + e, 120 + k, 60 + k, 90 + k) for k, s in enumerate(subjects)
-                    for observer, e in (("manual", 0), ("ternausnet", error * 10))]
+        measures = [
+            (observer, s, "", 50 + k + e, 120 + k, 60 + k, 90 + k)
+            for k, s in enumerate(subjects)
+            for observer, e in (("manual", 0), ("ternausnet", error * 10))
+        ]
         names = ["observer", "participant_id", "session", "lvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"]
         started_tables = root / "runs/interactive/00_a/tables"
         pd.DataFrame(measures, columns=names).to_csv(started_tables / "measures.csv", index=False)
@@ -359,8 +391,11 @@ def test_a_disk_that_fills_up_leaves_the_old_table_whole(root):
             print("refused", error.strerror)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | {"CMR_ROOT": str(root)},
-        capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=os.environ | {"CMR_ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.stdout.startswith("refused"), done.stderr
     tables = list((root / "runs/interactive/00_a/tables").iterdir())
@@ -374,8 +409,9 @@ def test_pages_open_without_a_network_and_the_index_has_the_metrics(tmp_path):
     cell = nbformat.v4.new_markdown_cell("# Title\n\n$x^2$")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), made / "executed.ipynb")
     metrics = {"dice_lv": 0.91234, "dice_lv_low": 0.9, "dice_lv_high": 0.95, "n": 8, "lvef_icc": None, "<b>": 1.0}
-    (made / "manifest.json").write_text(json.dumps(
-        {"metrics": metrics, "parameters": {"source": "phantom"}, "seconds": 60, "commit": "abc"}))
+    (made / "manifest.json").write_text(
+        json.dumps({"metrics": metrics, "parameters": {"source": "phantom"}, "seconds": 60, "commit": "abc"})
+    )
     index = write_pages("smoke", tmp_path)
     page, text = (made / "page.html").read_text(), index.read_text()
     assert "Title" in page and not re.search(r"<(script|link)[^>]+(src|href)=.https?:", page)

@@ -109,10 +109,15 @@ def test_outlines_that_are_open_at_the_septum_are_closed_there():
 
     epi, septum = np.roll(ring(14, -135, 136), 40, axis=0), ring(14, 138, 223)
     wall = np.roll(ring(20, 150, 211, 25.0)[::-1], 7, axis=0)
-    lines = {"SAX_LV_ENDOCARDIAL": ring(10, 0, 360), "SAX_LV_EPICARDIAL": epi, "SAX_RV_SEPTUM": septum,
-             "SAX_RV_FREEWALL": wall}
-    points = pd.concat([pd.DataFrame(line, columns=["column_px", "row_px"]).assign(kind=kind)
-                        for kind, line in lines.items()])
+    lines = {
+        "SAX_LV_ENDOCARDIAL": ring(10, 0, 360),
+        "SAX_LV_EPICARDIAL": epi,
+        "SAX_RV_SEPTUM": septum,
+        "SAX_RV_FREEWALL": wall,
+    }
+    points = pd.concat(
+        [pd.DataFrame(line, columns=["column_px", "row_px"]).assign(kind=kind) for kind, line in lines.items()]
+    )
     found = opinion.masks(points, (60, 60))
     assert found["lv"].sum() == pytest.approx(np.pi * 100, rel=0.01)
     assert found["myo"].sum() == pytest.approx(np.pi * 96, rel=0.02)

@@ -17,8 +17,17 @@ from cmrlib.report.study import homes_of
 @pytest.fixture(scope="module")
 def heart(tmp_path_factory):
     """One person whose true masks pass for the network's."""
-    made = make_cohort(tmp_path_factory.mktemp("heart") / "cohort", 1, frames=8, size=64, spacing_mm=3.2, slices=5,
-                       views=("sax", "4ch"), workers=1, progress=False)
+    made = make_cohort(
+        tmp_path_factory.mktemp("heart") / "cohort",
+        1,
+        frames=8,
+        size=64,
+        spacing_mm=3.2,
+        slices=5,
+        views=("sax", "4ch"),
+        workers=1,
+        progress=False,
+    )
     made.observers["ternausnet"] = made.observer("truth")
     return made
 
@@ -32,19 +41,41 @@ def runs(tmp_path_factory):
     mr.save(folder / "05_cussp" / "weights" / "siam25", label="mr", synthetic=True, cohort="phantom")
     hf = sslhf.HeartFailure(sslhf.Classifier(sslhf.Design(4, 8)), sslhf.Preprocessing(32, 8, 5.0), precision="fp32")
     hf.save(folder / "06_sslhf" / "weights" / "sslhf_fold0_seed1", label="hf_type", positive="HFrEF", synthetic=False)
-    design = heartmae.Design(size=32, frames=8, patch=8, tubelet=4, width=16, depth=1, heads=2, decoder_width=8,
-                             decoder_depth=1, decoder_heads=2)
+    design = heartmae.Design(
+        size=32,
+        frames=8,
+        patch=8,
+        tubelet=4,
+        width=16,
+        depth=1,
+        heads=2,
+        decoder_width=8,
+        decoder_depth=1,
+        decoder_heads=2,
+    )
     weights = folder / "08_heartmae_predict" / "weights"
-    heartmae.save_model(heartmae.MaskedAutoencoder(design, heartmae.Masking()), heartmae.Preprocessing(32, 8, 48, 64),
-                        weights / "flow", synthetic=False, cohort="people")
+    heartmae.save_model(
+        heartmae.MaskedAutoencoder(design, heartmae.Masking()),
+        heartmae.Preprocessing(32, 8, 48, 64),
+        weights / "flow",
+        synthetic=False,
+        cohort="people",
+    )
     heads = MultiTask(320, heartmae.Tasks(("lvef_pct", "laef_pct", "lvm_g")))  # of no training: everyone's mean
     heads.target_mean.copy_(torch.tensor([61.5, 40.25, 120.0]))
     heartmae.Fitted(heads).save(weights / "heads", encoder="flow")
-    auc = pd.DataFrame([("rf", 0.6, 0.5, 0.7, 50), ("siam25", 0.88, 0.8, 0.95, 50)],
-                       columns=["model", "auc", "auc_low", "auc_high", "n"])
-    errors = pd.DataFrame([(f"{n}", target, 50 + error, 50, "flow", 1) for n in range(4) for target, error in (
-        ("lvef_pct", 2 - n % 2 * 4), ("lvm_g", 100))],
-        columns=["participant_id", "target", "predicted", "true", "model", "seed"])
+    auc = pd.DataFrame(
+        [("rf", 0.6, 0.5, 0.7, 50), ("siam25", 0.88, 0.8, 0.95, 50)],
+        columns=["model", "auc", "auc_low", "auc_high", "n"],
+    )
+    errors = pd.DataFrame(
+        [
+            (f"{n}", target, 50 + error, 50, "flow", 1)
+            for n in range(4)
+            for target, error in (("lvef_pct", 2 - n % 2 * 4), ("lvm_g", 100))
+        ],
+        columns=["participant_id", "target", "predicted", "true", "model", "seed"],
+    )
     for notebook, name, table in (("05_cussp", "table_2", auc), ("08_heartmae_predict", "predictions_cardiac", errors)):
         (folder / notebook / "tables").mkdir()
         table.to_csv(folder / notebook / "tables" / f"{name}.csv", index=False)
@@ -83,8 +114,9 @@ def test_predictions_have_their_error_or_a_reason(heart, runs):
 
 
 def test_a_missing_view_is_the_reason(heart, runs):
-    long_axis = type(heart)(heart.path, heart.description, heart.subjects, heart.cines[heart.cines["view"] == "4ch"],
-                            heart.observers)
+    long_axis = type(heart)(
+        heart.path, heart.description, heart.subjects, heart.cines[heart.cines["view"] == "4ch"], heart.observers
+    )
     rows = {row["name"]: row for row in judge(long_axis, homes_of(runs))[0]}
     hf = rows["probability of heart failure with HFrEF, if it is heart failure"]
     assert np.isnan(hf["value"]) and hf["reason"] == "needs a SAX cine"

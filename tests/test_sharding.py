@@ -61,7 +61,8 @@ def test_who_is_new_or_changed_comes_into_a_new_shard(source, tmp_path):
     second = plan_shards("nifti", source, study, 2).set_index("participant_id")["shard"]
     assert second.to_dict() == {"Ada": "0000", "Bo": "0003", "Cy": "0001", "Ed": "0002", "Fay": "0003"}
     assert {path: when for path, when in state(study / "shards").items() if path in before and path.is_file()} == {
-        path: when for path, when in before.items() if path.is_file() and "shards" in path.parts}
+        path: when for path, when in before.items() if path.is_file() and "shards" in path.parts
+    }
 
 
 def test_a_change_of_any_file_is_seen(source):
@@ -126,8 +127,10 @@ def test_what_failed_is_named_and_what_waits_for_it_is_not(source, tmp_path):
     plan_shards("nifti", source, study, 3)
     run_stage("ingest", study / "shards" / "0000", STUDY)
     waits = {"ingest": [], "measure": ["ingest"], "pages": ["measure"]}
-    assert left_over(study, waits) == ["measure of shard 0000 failed (3 subjects, Ada to Cy)",
-                                       "ingest of shard 0001 failed (2 subjects, Di to Ed)"]
+    assert left_over(study, waits) == [
+        "measure of shard 0000 failed (3 subjects, Ada to Cy)",
+        "ingest of shard 0001 failed (2 subjects, Di to Ed)",
+    ]
 
 
 def test_source_paths_stay_private(source, tmp_path):
@@ -187,8 +190,9 @@ def test_snakemake_computes_who_is_new(source, tmp_path):
     shards = root / "runs" / "quick" / "study" / "shards"
 
     def make():
-        done = subprocess.run(command, env=os.environ | {"CMR_ROOT": str(root)}, cwd=root, capture_output=True,
-                              text=True, timeout=600)
+        done = subprocess.run(
+            command, env=os.environ | {"CMR_ROOT": str(root)}, cwd=root, capture_output=True, text=True, timeout=600
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return {path.parent.name: path.stat().st_mtime_ns for path in sorted(shards.glob("*/ingest.json"))}
 
@@ -204,11 +208,21 @@ def test_snakemake_computes_who_is_new(source, tmp_path):
 def test_a_profile_says_no_more_of_a_study_than_there_is(tmp_path, monkeypatch):
     from cmrlib.runs import parameters
 
-    repository(tmp_path, {}, {"big": "study: {kind: ukbb, mem_mb: {flow: 9}}", "bad": "study: {shards: 8}",
-                              "bigger": "extends: big\nstudy: {copies: 1}"})
+    repository(
+        tmp_path,
+        {},
+        {
+            "big": "study: {kind: ukbb, mem_mb: {flow: 9}}",
+            "bad": "study: {shards: 8}",
+            "bigger": "extends: big\nstudy: {copies: 1}",
+        },
+    )
     monkeypatch.setattr(parameters, "ROOT", tmp_path)
-    assert load_profile("bigger").study == STUDY | {"kind": "ukbb", "copies": 1,
-                                                     "mem_mb": STUDY["mem_mb"] | {"flow": 9}}
+    assert load_profile("bigger").study == STUDY | {
+        "kind": "ukbb",
+        "copies": 1,
+        "mem_mb": STUDY["mem_mb"] | {"flow": 9},
+    }
     assert load_profile("quick").study == {}
     with pytest.raises(UsageError, match="unknown parameter 'shards'"):
         load_profile("bad")

@@ -29,8 +29,10 @@ def runs(tmp_path, monkeypatch):
     for profile, bias in (("mine", 1.0), ("tested", -3.0)):
         tables = tmp_path / profile / "09_agreement" / "tables"
         tables.mkdir(parents=True)
-        pd.DataFrame([("lvef_pct", bias, 2.0, 9), ("lvm_g", bias, 5.0, 9)][: 2 if profile == "mine" else 1],
-                     columns=["measure", "bias", "sd", "n"]).to_csv(tables / "agreement.csv", index=False)
+        pd.DataFrame(
+            [("lvef_pct", bias, 2.0, 9), ("lvm_g", bias, 5.0, 9)][: 2 if profile == "mine" else 1],
+            columns=["measure", "bias", "sd", "n"],
+        ).to_csv(tables / "agreement.csv", index=False)
     return tmp_path
 
 
@@ -51,8 +53,11 @@ def test_half_the_size_and_the_same_answers(runs, tmp_path):
 def test_the_terms_stay_and_what_was_shipped_before_goes(runs, tmp_path):
     """LICENSE.md is written by hand; a network that a set no longer has is removed, other sets are not touched."""
     place = tmp_path / "out" / "real"
-    for path in (place / "LICENSE.md", place / "03_tempreg" / "weights" / "tempreg.json",
-                 tmp_path / "out" / "synthetic" / "errors.csv"):
+    for path in (
+        place / "LICENSE.md",
+        place / "03_tempreg" / "weights" / "tempreg.json",
+        tmp_path / "out" / "synthetic" / "errors.csv",
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
     ship("real", runs, tmp_path / "out")
@@ -71,8 +76,11 @@ def test_errors_on_hearts_that_were_not_seen_go_before(runs, tmp_path):
 def by_characteristics(folder):
     """A run's table, its rows of SAX and of 4CH, and what its manifest says of real test hearts."""
     (folder / "tables").mkdir(parents=True)
-    rows = [("sex", "F", "lv, sax", 0.91, 0.88, 0.93, 12), ("sex", "M", "lv, 4ch", 0.5, 0.4, 0.6, 9),
-            ("sex", np.nan, "lv, sax", 0.2, 0.1, 0.3, 3)]
+    rows = [
+        ("sex", "F", "lv, sax", 0.91, 0.88, 0.93, 12),
+        ("sex", "M", "lv, 4ch", 0.5, 0.4, 0.6, 9),
+        ("sex", np.nan, "lv, sax", 0.2, 0.1, 0.3, 3),
+    ]
     columns = ["characteristic", "level_of_it", "structure", "dice", "dice_low", "dice_high", "n"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "tables" / "by_characteristics.csv", index=False)
     (folder / "manifest.json").write_text(json.dumps({"parameters": {"test_sources": ["acdc:acdc/training"]}}))
@@ -83,8 +91,9 @@ def test_cards_say_by_whom_the_weights_err(runs, tmp_path):
     by_characteristics(runs / "mine" / "01_segmentation")
     ship("real", runs, tmp_path / "out")
     card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
-    assert card["checked"] == [{"who": "sex F", "what": "dice lv, sax", "value": 0.91, "low": 0.88, "high": 0.93,
-                                "n": 12}]
+    assert card["checked"] == [
+        {"who": "sex F", "what": "dice lv, sax", "value": 0.91, "low": 0.88, "high": 0.93, "n": 12}
+    ]
     text = (tmp_path / "out" / "real" / "CARDS.md").read_text()
     assert "| sex F | dice lv, sax | 0.91 (0.88 to 0.93) | 12 |" in text and "test patients of acdc" in text
     assert "lv, 4ch" not in text and "Dice lv 0.9" in text  # beside the full-size network's

@@ -39,28 +39,52 @@ def place(cohort, tmp_path_factory):
             folder = place / "src" / kind / cine.subject
             folder.mkdir(parents=True)
             for pixels, end in ((np.asarray(cine.pixels), ""), (mask, "_gt")):
-                nib.save(nib.Nifti1Image(np.ascontiguousarray(pixels[cine.ed].T), cine.affine),
-                         folder / f"{name}{end}.nii.gz")
+                nib.save(
+                    nib.Nifti1Image(np.ascontiguousarray(pixels[cine.ed].T), cine.affine),
+                    folder / f"{name}{end}.nii.gz",
+                )
     for kind in ("ed", "plain"):
-        cmr("ingest", "nifti", place / "src" / kind, place / kind, "--workers", 1,
-            *(word for name, code in LABELS.items() for word in ("--label", f"{name}={code}")))
+        cmr(
+            "ingest",
+            "nifti",
+            place / "src" / kind,
+            place / kind,
+            "--workers",
+            1,
+            *(word for name, code in LABELS.items() for word in ("--label", f"{name}={code}")),
+        )
     torch.manual_seed(0)
     segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), VIEW_STRUCTURES["sax"], "fp32")
     segmenter.model.head.bias.data[1] = 20  # it sees an LV everywhere
-    segmenter.save(place / "runs" / "01_segmentation" / "weights" / "sax", cohort="elsewhere", cohort_digest="0",
-                   synthetic=True)
-    tiny = Design(size=32, frames=8, patch=8, tubelet=4, width=16, depth=1, heads=2, decoder_width=8, decoder_depth=1,
-                  decoder_heads=2)
-    save_model(MaskedAutoencoder(tiny), ClipPreprocessing(32, 8, 48, 64),
-               place / "runs" / "07_heartmae_pretrain" / "weights" / "plain")
+    segmenter.save(
+        place / "runs" / "01_segmentation" / "weights" / "sax", cohort="elsewhere", cohort_digest="0", synthetic=True
+    )
+    tiny = Design(
+        size=32,
+        frames=8,
+        patch=8,
+        tubelet=4,
+        width=16,
+        depth=1,
+        heads=2,
+        decoder_width=8,
+        decoder_depth=1,
+        decoder_heads=2,
+    )
+    save_model(
+        MaskedAutoencoder(tiny),
+        ClipPreprocessing(32, 8, 48, 64),
+        place / "runs" / "07_heartmae_pretrain" / "weights" / "plain",
+    )
     return place
 
 
 def test_volumes_are_edv_where_the_file_says_ed(place, cohort):
     table = features(Cohort.open(place / "ed"), "manual", walls=True).set_index("participant_id")
     truth = features(cohort, "truth").set_index("participant_id")
-    np.testing.assert_allclose(table[["lvedv_ml", "rvedv_ml", "lvm_g"]], truth[["lvedv_ml", "rvedv_ml", "lvm_g"]],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        table[["lvedv_ml", "rvedv_ml", "lvm_g"]], truth[["lvedv_ml", "rvedv_ml", "lvm_g"]], rtol=1e-5
+    )
     assert table[["lvesv_ml", "lvef_pct", "rvef_pct", "lvsv_ml"]].isna().all(axis=None)
     assert (table["ed_frame"] == 0).all() and table["es_frame"].isna().all()
     assert all({"es_unknown", "single_frame"} <= set(flags.split(";")) for flags in table["flags"])
@@ -70,11 +94,16 @@ def test_volumes_are_edv_where_the_file_says_ed(place, cohort):
 def test_end_systole_alone_has_no_mass(place, cohort):
     hearts = ingest("nifti", place / "src" / "plain", place / "es", 1, False, phase="es", labels=LABELS)
     table = features(hearts, "manual").set_index("participant_id")
-    np.testing.assert_allclose(table["lvesv_ml"], features(cohort, "truth").set_index("participant_id")["lvedv_ml"],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        table["lvesv_ml"], features(cohort, "truth").set_index("participant_id")["lvedv_ml"], rtol=1e-5
+    )
     assert table[["lvedv_ml", "lvm_g", "lvef_pct"]].isna().all(axis=None)
-    assert not [flag for flags in table["flags"] for flag in flags.split(";") if flag.startswith(("es_", "ed_"))
-                and "myo_open" not in flag and flag != "ed_unknown"]
+    assert not [
+        flag
+        for flags in table["flags"]
+        for flag in flags.split(";")
+        if flag.startswith(("es_", "ed_")) and "myo_open" not in flag and flag != "ed_unknown"
+    ]
 
 
 def test_a_frame_of_no_known_phase_has_volumes_but_no_edv(place, cohort):
@@ -116,8 +145,16 @@ def test_what_needs_a_cycle_says_so(place):
 
 
 def test_embeddings_of_one_frame(place):
-    said = cmr("embed", place / "ed", "--weights", place / "runs" / "07_heartmae_pretrain", "--out", place / "e",
-               "--threads", 1)
+    said = cmr(
+        "embed",
+        place / "ed",
+        "--weights",
+        place / "runs" / "07_heartmae_pretrain",
+        "--out",
+        place / "e",
+        "--threads",
+        1,
+    )
     assert "6 subjects" in said
     table = pd.read_csv(place / "e" / "embeddings.csv")
     assert len(table) == 6 and np.isfinite(table.iloc[:, 1:].to_numpy(float)).all()
@@ -126,8 +163,9 @@ def test_embeddings_of_one_frame(place):
 @pytest.mark.parametrize("kind", ["ed", "plain"])
 def test_a_page_about_one_frame(place, kind):
     cmr("ingest", "nifti", place / "src" / kind, place / f"one_{kind}", "--limit", 1, "--workers", 1)
-    said = cmr("report", place / f"one_{kind}", "-o", place / f"{kind}.html", "--weights", place / "runs",
-               "--threads", 1)
+    said = cmr(
+        "report", place / f"one_{kind}", "-o", place / f"{kind}.html", "--weights", place / "runs", "--threads", 1
+    )
     rows = {row["measure"]: row for row in json.loads((place / f"{kind}.json").read_text())["measures"]}
     why = "one frame, at ED" if kind == "ed" else "one frame, and nothing says whether it is ED or ES"
     assert rows["lvef_pct"]["reason"] == rows["rvesv_ml"]["reason"] == why

@@ -22,8 +22,11 @@ from cmrlib.cohort import Cohort
 from cmrlib.sharding import merge_shards, plan_shards
 
 SUBJECTS, SHARDS = int(os.environ.get("SLURM_SUBJECTS", 200)), 8
-MISSING = absent() or ("" if find_spec("snakemake_executor_plugin_slurm") else
-                       "no snakemake-executor-plugin-slurm here: pip install -e .[cluster]")
+MISSING = absent() or (
+    ""
+    if find_spec("snakemake_executor_plugin_slurm")
+    else "no snakemake-executor-plugin-slurm here: pip install -e .[cluster]"
+)
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 QUICK = "\nslurm-init-seconds-before-status-checks: 3\nlatency-wait: 20\n"
 
@@ -37,8 +40,15 @@ def cluster(tmp_path_factory):
 def study_repository(folder, source, subjects_a_shard, stages, settings=None, more=""):
     for name in ("weights", "encoder", "copies", "precision") if settings else ():
         more += f", {name}: {settings[name]}"
-    repository(folder, {}, {"quick": f"study: {{kind: nifti, source: {source}, subjects_a_shard: {subjects_a_shard}, "
-                            f"stages: [{', '.join(stages)}]{more}}}"}, needs={})
+    repository(
+        folder,
+        {},
+        {
+            "quick": f"study: {{kind: nifti, source: {source}, subjects_a_shard: {subjects_a_shard}, "
+            f"stages: [{', '.join(stages)}]{more}}}"
+        },
+        needs={},
+    )
     shutil.copytree(ROOT / "profiles" / "slurm", folder / "profiles" / "slurm", dirs_exist_ok=True)
     config = folder / "profiles" / "slurm" / "config.v9+.yaml"
     config.write_text(config.read_text().replace("latency-wait: 60", "# latency-wait: below") + QUICK)
@@ -113,8 +123,9 @@ def test_want_of_memory_is_retried_then_named_and_the_others_are_kept(cluster, t
 def test_smoke_on_slurm_has_the_tables_of_smoke_here(cluster, tmp_path):
     words = [sys.executable, "-m", "cmrlib.runs", "all", "--profile", "smoke", "--runs"]
     for where, more in (("here", ["--cores", "2"]), ("slurm", ["--cluster", "slurm"])):
-        done = subprocess.run([*words, str(tmp_path / where), *more], env=cluster.env, cwd=ROOT, capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            [*words, str(tmp_path / where), *more], env=cluster.env, cwd=ROOT, capture_output=True, text=True
+        )
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     differences, n_tables = compare_runs(tmp_path / "slurm" / "smoke", tmp_path / "here" / "smoke")
     assert n_tables > 20 and not differences

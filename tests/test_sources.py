@@ -142,12 +142,19 @@ def test_what_is_no_cine_is_listed_with_its_reason(tmp_path):
     assert len(reasons) == 6 and len(study.sources) == 6
 
 
-@pytest.mark.parametrize(("value", "unit", "step_ms", "flag"), [
-    (0.04, "sec", 40, None), (40, "msec", 40, None), (40000, "usec", 40, None),
-    (0.04, "unknown", 40, "time_unit_guessed"),
-    (40, "sec", 40, "time_unit_guessed"), (0, "sec", None, "time_unknown"), (float("nan"), "sec", None, "time_unknown"),
-    (0.001, "sec", None, "time_unknown"),
-])
+@pytest.mark.parametrize(
+    ("value", "unit", "step_ms", "flag"),
+    [
+        (0.04, "sec", 40, None),
+        (40, "msec", 40, None),
+        (40000, "usec", 40, None),
+        (0.04, "unknown", 40, "time_unit_guessed"),
+        (40, "sec", 40, "time_unit_guessed"),
+        (0, "sec", None, "time_unknown"),
+        (float("nan"), "sec", None, "time_unknown"),
+        (0.001, "sec", None, "time_unknown"),
+    ],
+)
 def test_a_step_must_make_a_human_heart_rate(tmp_path, value, unit, step_ms, flag):
     img = nib.Nifti1Image(cube(frames=20).T, np.diag([1.5, 1.5, 8, 1]))
     img.header.set_xyzt_units("mm", unit)
@@ -226,13 +233,21 @@ def test_masks_of_single_frames_find_their_frame(tmp_path):
     assert [row["reason"] for row in study.rejected] == ["a mask, and no image of its name in its folder"]
 
 
-@pytest.mark.parametrize(("mask", "labels", "words"), [
-    (drawing((5, 2, 6, 7)) * 2, LABELS, "mask values [4, 6] in view sax; expected 0 and"),
-    (drawing((5, 2, 6, 7))[0], LABELS, r"shape (1, 2, 6, 7) (frames, slices, rows, columns); expected (5, 2, 6, 7)"),
-    (drawing((5, 2, 6, 7))[:, :, :4], LABELS, "has shape (5, 2, 4, 7)"),
-    (drawing((5, 2, 6, 7)), {"lv": 3, "wall": 2}, "expected structures (lv, myo, rv, la, ra)"),
-    (drawing((5, 2, 6, 7)), {"lv": 3, "myo": 3}, "a code of their own"), (drawing((5, 2, 6, 7)), {"lv": 0}, "1 to 254"),
-])
+@pytest.mark.parametrize(
+    ("mask", "labels", "words"),
+    [
+        (drawing((5, 2, 6, 7)) * 2, LABELS, "mask values [4, 6] in view sax; expected 0 and"),
+        (
+            drawing((5, 2, 6, 7))[0],
+            LABELS,
+            r"shape (1, 2, 6, 7) (frames, slices, rows, columns); expected (5, 2, 6, 7)",
+        ),
+        (drawing((5, 2, 6, 7))[:, :, :4], LABELS, "has shape (5, 2, 4, 7)"),
+        (drawing((5, 2, 6, 7)), {"lv": 3, "wall": 2}, "expected structures (lv, myo, rv, la, ra)"),
+        (drawing((5, 2, 6, 7)), {"lv": 3, "myo": 3}, "a code of their own"),
+        (drawing((5, 2, 6, 7)), {"lv": 0}, "1 to 254"),
+    ],
+)
 def test_masks_that_do_not_fit_say_what_was_expected(tmp_path, mask, labels, words):
     save(tmp_path / "p1" / "sax.nii.gz", cube())
     save(tmp_path / "p1" / "sax_mask.nii.gz", mask)
@@ -257,6 +272,7 @@ def test_the_command_takes_labels(tmp_path):
 
     def cmr(kind, *words):
         return CliRunner().invoke(app, ["ingest", kind, str(tmp_path / "src"), str(tmp_path / "out"), *words])
+
     assert cmr("dicom", "--label", "lv=3").exit_code == 2 and cmr("nifti", "--label", "heart=3").exit_code == 2
     done = cmr("nifti", "--workers", "1", "--label", "lv=3", "--label", "myo=2", "--label", "rv=1")
     assert done.exit_code == 0 and (tmp_path / "out" / "derivatives" / "manual").is_dir()
@@ -284,9 +300,14 @@ def test_a_3d_file_is_a_cine_of_one_frame(tmp_path):
         nifti.read(label, item, phase="late")
 
 
-@pytest.mark.parametrize(("name", "reason"), [
-    ("lge/sax", "late enhancement, no cine"), ("scout", "localiser, no cine"), ("sax_t1_map", "parametric map"),
-])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("lge/sax", "late enhancement, no cine"),
+        ("scout", "localiser, no cine"),
+        ("sax_t1_map", "parametric map"),
+    ],
+)
 def test_other_3d_files_of_an_examination_stay_out(tmp_path, name, reason):
     save(tmp_path / "p1" / f"{name}.nii.gz", stack())
     save(tmp_path / "p1" / "two.nii.gz", stack(2))
@@ -298,8 +319,10 @@ def test_names_tell_ed_and_es(tmp_path):
     for n, name in enumerate(("p1_sax_ED", "p1_sax_ES", "p2_ED")):
         save(tmp_path / f"{name}.nii.gz", stack(n=n))
     save(tmp_path / "p1_sax_ES_gt.nii.gz", drawing((1, 6, 6, 7), (0,))[0])
-    one, other = (nifti.read(label, item, views={"p2_ED": "sax"}, labels=LABELS, phase="es")
-                  for label, item in nifti.find(tmp_path).items())
+    one, other = (
+        nifti.read(label, item, views={"p2_ED": "sax"}, labels=LABELS, phase="es")
+        for label, item in nifti.find(tmp_path).items()
+    )
     (both,), (alone,) = one.cines, other.cines
     assert (both.frames, both.ed, both.es, both.frames_of) == (2, 0, 1, ((0, 1), 0)) and both.name == "sub-p1_view-sax"
     assert "phases_by_name" in both.flags and both.pixels[:, 0, 0, 0].tolist() == [0, 1]
@@ -314,18 +337,27 @@ def test_phases_of_other_shapes_or_places_stay_apart(tmp_path):
     (tmp_path / "p1" / "ed_sax.json").write_text('{"Phase": 3}')
     cines = read(nifti, tmp_path).cines
     assert [(cine.run, cine.frames, cine.slices, cine.ed, cine.es) for cine in cines] == [
-        (1, 1, 6, 0, None), (2, 1, 5, 0, None)]
+        (1, 1, 6, 0, None),
+        (2, 1, 5, 0, None),
+    ]
 
 
 def single_images(folder, slices=6, **tags):
     write_cine(folder, slices=slices, frames=1, orientation=SHORT_AXIS, CardiacNumberOfImages=None, **tags)
 
 
-@pytest.mark.parametrize(("description", "slices", "tags", "why"), [
-    ("cine_sa_ED", 6, {}, ""), ("", 6, {}, "single image"), ("cine_sa_ED", 4, {}, "single image"),
-    ("sa_psir_lge", 6, {}, "late enhancement"), ("localizer_sa", 6, {}, "localiser"),
-    ("sax", 6, {"ImageType": ["DERIVED", "PRIMARY", "T1 MAP"]}, "map"), ("axial_haste", 6, {}, "single image"),
-])
+@pytest.mark.parametrize(
+    ("description", "slices", "tags", "why"),
+    [
+        ("cine_sa_ED", 6, {}, ""),
+        ("", 6, {}, "single image"),
+        ("cine_sa_ED", 4, {}, "single image"),
+        ("sa_psir_lge", 6, {}, "late enhancement"),
+        ("localizer_sa", 6, {}, "localiser"),
+        ("sax", 6, {"ImageType": ["DERIVED", "PRIMARY", "T1 MAP"]}, "map"),
+        ("axial_haste", 6, {}, "single image"),
+    ],
+)
 def test_dicom_takes_single_images_where_it_is_told_to(tmp_path, description, slices, tags, why):
     single_images(tmp_path / "p1", slices, SeriesDescription=description, **tags)
     assert not read(dicom, tmp_path).cines
@@ -350,8 +382,13 @@ def test_the_command_takes_stacks_of_one_frame(tmp_path):
 
     def cmr(kind, *words):
         return CliRunner().invoke(app, ["ingest", kind, str(tmp_path / "src"), str(tmp_path / "out"), *words])
-    for words in (("acdc", "--phase", "ed"), ("ukbb", "--phase", "ed"), ("dicom", "--phase", "late"),
-                  ("sunnybrook", "--min-frames", "1")):
+
+    for words in (
+        ("acdc", "--phase", "ed"),
+        ("ukbb", "--phase", "ed"),
+        ("dicom", "--phase", "late"),
+        ("sunnybrook", "--min-frames", "1"),
+    ):
         assert cmr(*words).exit_code == 2
     assert cmr("dicom", "--workers", "1", "--min-frames", "1", "--phase", "ed").exit_code == 0
     assert Cohort.open(tmp_path / "out").cines[["frames", "ed"]].values.tolist() == [[1, 0]]
@@ -420,7 +457,8 @@ def test_two_archives_of_one_visit_are_kept_apart_and_flagged(study, tmp_path):
         path.replace(tmp_path / "src" / path.name.replace("_2_0", "_2_1"))
     found = read(ukbb, tmp_path / "src")
     assert {(cine.session, cine.view) for cine in found.cines} == {
-        (session, view) for session in ("2", "2array1") for view in ("sax", "4ch")}
+        (session, view) for session in ("2", "2array1") for view in ("sax", "4ch")
+    }
     assert all("visit_archived_twice" in cine.flags for cine in found.cines) and not found.rejected
 
 
@@ -439,11 +477,15 @@ def test_an_instance_that_lies_there_twice_is_one(study, tmp_path):
     assert next(cine for cine in found.cines if cine.view == "4ch").frames == 5
 
 
-@pytest.mark.parametrize(("text", "listed"), [
-    ("filename,patientid,date,series discription\na.dcm,9,Jan 3, 2016,CINE_SAX\n", {"a.dcm": "CINE_SAX"}),
-    ("\ufefffilename,series description\r\na.dcm,x\r\nbad line\r\n\r\nb.dcm,y\r\n", {"a.dcm": "x", "b.dcm": "y"}),
-    ("filename\na.dcm\n", {"a.dcm": ""}), ("", {}),
-])
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("filename,patientid,date,series discription\na.dcm,9,Jan 3, 2016,CINE_SAX\n", {"a.dcm": "CINE_SAX"}),
+        ("\ufefffilename,series description\r\na.dcm,x\r\nbad line\r\n\r\nb.dcm,y\r\n", {"a.dcm": "x", "b.dcm": "y"}),
+        ("filename\na.dcm\n", {"a.dcm": ""}),
+        ("", {}),
+    ],
+)
 def test_manifests_are_read_as_they_are_written(text, listed):
     assert ukbb.read_manifest(text) == listed
 
@@ -529,7 +571,8 @@ def write_mnms2(study, root):
             nib.save(image_of(cine.pixels[t], cine.affine), folder / f"001_{word}_{phase}.nii.gz")
             nib.save(image_of(in_mnms_codes(truth[t]), cine.affine), folder / f"001_{word}_{phase}_gt.nii.gz")
     (root / "MnM2" / "dataset_information.csv").write_text(
-        "SUBJECT_CODE,DISEASE,VENDOR,SCANNER,FIELD\n1,LV,SIEMENS,Avanto,1.5\n" + ",,,,\n" * 50)
+        "SUBJECT_CODE,DISEASE,VENDOR,SCANNER,FIELD\n1,LV,SIEMENS,Avanto,1.5\n" + ",,,,\n" * 50
+    )
     return folder
 
 
@@ -566,11 +609,16 @@ def test_kaggles_tree_is_read_like_dicom_with_its_volumes(tmp_path):
     root = tmp_path / "validate" / "validate" / "501" / "study"
     for number, place in enumerate((0.0, 10.0, 20.0)):
         along = place * np.cross(*SHORT_AXIS)
-        write_cine(root / f"sax_{9 - number}", SeriesInstanceUID=None, SeriesDescription="sax",
-                   position=lambda k, t, along=along: along, pixels=lambda k, t, n=number: image(n, t))
+        write_cine(
+            root / f"sax_{9 - number}",
+            SeriesInstanceUID=None,
+            SeriesDescription="sax",
+            position=lambda k, t, along=along: along,
+            pixels=lambda k, t, n=number: image(n, t),
+        )
     write_cine(root / "4ch_22", orientation=long_axis(118), SeriesInstanceUID=None, SeriesDescription="")
     (tmp_path / "validate" / "validate.csv").write_text("Id,Systole,Diastole\n501,50.0,120.0\n")
-    (label, folder), = dsb2015_dicom.find(tmp_path).items()
+    ((label, folder),) = dsb2015_dicom.find(tmp_path).items()
     found = dsb2015_dicom.read(label, folder)
     assert label == "DSB501" and {cine.view for cine in found.cines} == {"sax", "4ch"}
     sax = next(cine for cine in found.cines if cine.view == "sax")

@@ -14,8 +14,9 @@ from cmrlib.splits import SHARED_LISTS, assign_folds, check_split, committed_lis
 
 
 def people(n=53, groups=("DCM", "HCM", "NOR", None)):
-    return pd.DataFrame({"participant_id": [f"p{k:03d}" for k in range(n)],
-                         "group": [groups[k * k % len(groups)] for k in range(n)]})
+    return pd.DataFrame(
+        {"participant_id": [f"p{k:03d}" for k in range(n)], "group": [groups[k * k % len(groups)] for k in range(n)]}
+    )
 
 
 def test_every_fold_has_its_share_of_every_group():

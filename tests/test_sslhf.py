@@ -42,8 +42,14 @@ from cmrlib.sslhf.transformations import (
     shuffle_windows,
 )
 
-SMALL = Setup(Preprocessing(16, 8, 5.0, 0.0), Design(2, 8, False, (4, 3)), Transformations(window_px=3, length=1),
-              Recipe(2, 1e-3, 1, 8, "fp32"), Recipe(2, 1e-3, 1, 8, "fp32"), 4)
+SMALL = Setup(
+    Preprocessing(16, 8, 5.0, 0.0),
+    Design(2, 8, False, (4, 3)),
+    Transformations(window_px=3, length=1),
+    Recipe(2, 1e-3, 1, 8, "fp32"),
+    Recipe(2, 1e-3, 1, 8, "fp32"),
+    4,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -247,8 +253,14 @@ def test_a_transformation_leaves_its_input_and_repeats_by_its_generator():
     assert (one != clip).any()
 
 
-@pytest.mark.parametrize(("wrong", "match"), [({"shuffle": "rows"}, "unknown shuffle"), ({"kinds": ()}, "at least one"),
-                                              ({"kinds": ("blur",)}, "unknown transformations")])
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"shuffle": "rows"}, "unknown shuffle"),
+        ({"kinds": ()}, "at least one"),
+        ({"kinds": ("blur",)}, "unknown transformations"),
+    ],
+)
 def test_unknown_transformations_are_refused(wrong, match):
     with pytest.raises(ValueError, match=match):
         Transformations(**wrong)
@@ -429,8 +441,9 @@ def test_restoration_never_sees_who_validates_or_tests(found, hearts, labels, fo
     train, check = sees(learner, 0), sees(learner, 1)
     assert train and check and not train & check
     assert train | check <= set(split.index[split == "train"])
-    stage_two = sslhf.classification_learner(found, sslhf.classification_rows(found, split), SMALL,
-                                             Classifier(SMALL.design))
+    stage_two = sslhf.classification_learner(
+        found, sslhf.classification_rows(found, split), SMALL, Classifier(SMALL.design)
+    )
     assert sees(stage_two, 0) == set(split.index[split == "train"])
     assert sees(stage_two, 1) == set(split.index[split == "validation"])
 
@@ -472,8 +485,10 @@ def trained(found, hearts, labels, tmp_path_factory):
 def test_stage_two_starts_from_the_encoder_of_stage_one(found, trained, monkeypatch):
     split, _, _, stages = trained
     started = {}
-    monkeypatch.setattr("cmrlib.sslhf.learning._trained", lambda learn, *_: started.update(
-        {k: v.clone() for k, v in learn.model.state_dict().items()}))
+    monkeypatch.setattr(
+        "cmrlib.sslhf.learning._trained",
+        lambda learn, *_: started.update({k: v.clone() for k, v in learn.model.state_dict().items()}),
+    )
     sslhf.classify(found, split, SMALL, 1, None, stages["restoration"])
     for name, value in stages["restoration"].model.encoder.state_dict().items():
         assert (started[f"encoder.{name}"] == value).all()
@@ -586,8 +601,15 @@ def test_restoration_errors_are_those_on_changed_pixels(found, trained):
 def made_scores(method, fold, seed, spread, n=30):
     rng = np.random.default_rng([fold, seed, int(100 * spread)])
     label = np.arange(n) % 3 == 0
-    table = pd.DataFrame({"participant_id": [f"F{fold}P{k}" for k in range(n)], "label": label.astype(int),
-                          "score": 0.5 * label + spread * rng.random(n), "n_patches": 2, "threshold": 0.5})
+    table = pd.DataFrame(
+        {
+            "participant_id": [f"F{fold}P{k}" for k in range(n)],
+            "label": label.astype(int),
+            "score": 0.5 * label + spread * rng.random(n),
+            "n_patches": 2,
+            "threshold": 0.5,
+        }
+    )
     patches = table.loc[table.index.repeat(2)].assign(level="patch", k=np.tile([0, 1], n))
     patches["cine"] = patches["participant_id"]
     return pd.concat([patches, table.assign(level="patient")]).assign(method=method, fold=fold, seed=seed)
@@ -620,8 +642,14 @@ def test_tables_are_means_over_folds_and_seeds_with_the_papers_values():
 
 
 def test_few_labels_have_both_starts_and_their_paired_gain():
-    scores = pd.concat([made_scores(method, 0, seed, spread).assign(labelled=n) for n, low in ((12, 5.0), (48, 1.4))
-                        for seed in (1, 2) for method, spread in (("sslhf", 0.9), ("scratch", low))])
+    scores = pd.concat(
+        [
+            made_scores(method, 0, seed, spread).assign(labelled=n)
+            for n, low in ((12, 5.0), (48, 1.4))
+            for seed in (1, 2)
+            for method, spread in (("sslhf", 0.9), ("scratch", low))
+        ]
+    )
     table = sslhf.few_labels_table(scores, 100).set_index("labelled")
     whole = sslhf.study_table(scores[scores["labelled"] == 12], 100).set_index("method")["patient_auc"]
     assert table.loc[12, "pretrained"] == pytest.approx(whole["sslhf"])
@@ -638,8 +666,14 @@ def test_few_labels_have_both_starts_and_their_paired_gain():
 
 def test_ablations_are_told_by_number_of_labels():
     spread = {"sslhf": 0.9, "scratch": 5.0, "no_frames": 1.4}
-    scores = pd.concat([made_scores(method, 0, 1, one).assign(labelled=n) for n in (12, 48)
-                        for method, one in spread.items() if (method, n) != ("no_frames", 48)])
+    scores = pd.concat(
+        [
+            made_scores(method, 0, 1, one).assign(labelled=n)
+            for n in (12, 48)
+            for method, one in spread.items()
+            if (method, n) != ("no_frames", 48)
+        ]
+    )
     table = sslhf.ablations_by_labels(scores, 100)
     assert list(zip(table["labelled"], table["method"])) == [(12, "scratch"), (12, "no_frames"), (48, "scratch")]
     few = sslhf.few_labels_table(scores[scores["method"] != "no_frames"], 100).set_index("labelled")
@@ -658,9 +692,14 @@ class _Recorded:
         self.values = values
 
 
-@pytest.mark.parametrize(("values", "best"), [([[0.5, 0.9], [0.4, 0.7], [0.3, 0.8]], 2),
-                                              ([[0.5, 0.3, 0.8], [0.4, 0.7, 0.9], [0.3, 0.6, 0.9]], 3),
-                                              ([[0.5, float("nan")], [0.4, 5.0]], 2)])
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([[0.5, 0.9], [0.4, 0.7], [0.3, 0.8]], 2),
+        ([[0.5, 0.3, 0.8], [0.4, 0.7, 0.9], [0.3, 0.6, 0.9]], 3),
+        ([[0.5, float("nan")], [0.4, 5.0]], 2),
+    ],
+)
 def test_the_best_epoch_has_the_largest_metric_then_the_smallest_loss(values, best):
     keeper = BestEpoch()
     keeper.learn = type("L", (), {})()
@@ -689,8 +728,9 @@ def test_a_test_fold_with_one_class_has_no_area_but_an_accuracy():
 def test_ef_as_a_score_is_positive_below_the_limit_and_counts_who_was_not_measured():
     measures = pd.DataFrame({"participant_id": list("abcd"), "lvef_pct": [49.999, 50.0, 61.0, np.nan]})
     labels = pd.Series([1, 0, 0, 1], index=list("abcd"))
-    table = sslhf.tested_by_ef(measures, labels, pd.Series("test", index=list("abcd")), 50.0, method="ef_truth",
-                               fold=0, seed=0)
+    table = sslhf.tested_by_ef(
+        measures, labels, pd.Series("test", index=list("abcd")), 50.0, method="ef_truth", fold=0, seed=0
+    )
     called = table.set_index("participant_id")["score"] >= table["threshold"].to_numpy()
     assert called.to_dict() == {"a": True, "b": False, "c": False, "d": False}
     row = sslhf.study_table(table.assign(cine=None, k=np.nan), 50).iloc[0]
@@ -784,8 +824,15 @@ def test_groups_are_predicted_by_a_forest_that_never_saw_the_patient():
 
 
 def test_features_of_a_heart_by_hand():
-    row = {"participant_id": "p", "lvedv_ml": 120.0, "lvesv_ml": 60.0, "rvedv_ml": 100.0, "rvesv_ml": 40.0,
-           "lvm_g": 90.0, "wall_ed_max_mm": 14.0} | dict.fromkeys(sslhf.groups.MEASURES, 50.0)
+    row = {
+        "participant_id": "p",
+        "lvedv_ml": 120.0,
+        "lvesv_ml": 60.0,
+        "rvedv_ml": 100.0,
+        "rvesv_ml": 40.0,
+        "lvm_g": 90.0,
+        "wall_ed_max_mm": 14.0,
+    } | dict.fromkeys(sslhf.groups.MEASURES, 50.0)
     row |= {f"wall_ed_{n:02d}_mm": 8.0 + (n > 8) for n in range(1, 17)}
     row |= {f"wall_es_{n:02d}_mm": 17.0 if n > 1 else np.nan for n in range(1, 17)}
     found = sslhf.group_features(pd.DataFrame([row])).loc["p"]
@@ -806,19 +853,47 @@ def test_cmr_classify_judges_short_axis_stacks(hearts, trained, tmp_path):
     """One score a heart, the same as `predict` gives; a heart whose LV nobody drew has a reason and no score."""
     model, people = trained[2], hearts.subjects["participant_id"].tolist()[:2]
     model.save(tmp_path / "run" / "weights" / "sslhf_fold0_seed1", cohort="phantom", synthetic=True)
-    result = CliRunner().invoke(app, ["classify", str(hearts.path), "--weights", str(tmp_path / "run"), "--observer",
-                                      "truth", "--out", str(tmp_path / "out"), "--subjects", ",".join(people),
-                                      "--threads", "1"])
+    result = CliRunner().invoke(
+        app,
+        [
+            "classify",
+            str(hearts.path),
+            "--weights",
+            str(tmp_path / "run"),
+            "--observer",
+            "truth",
+            "--out",
+            str(tmp_path / "out"),
+            "--subjects",
+            ",".join(people),
+            "--threads",
+            "1",
+        ],
+    )
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("participant_id")
     cine = hearts.cine(table.loc[people[1], "cine"])
     expected = HeartFailure.load(tmp_path / "run" / "weights" / "sslhf_fold0_seed1").predict(
-        cine, hearts.observer("truth").mask(cine.name))
+        cine, hearts.observer("truth").mask(cine.name)
+    )
     assert table.loc[people[1], "score"] == pytest.approx(expected, abs=1e-6) and len(table) == 2
     empty = hearts.observer("truth").mask(cine.name)
     blank = Observer(tmp_path / "blank")
     blank.write(cine, Annotation(np.zeros(cine.pixels.shape, np.uint8), empty.annotated))
-    CliRunner().invoke(app, ["classify", str(hearts.path), "--weights", str(tmp_path / "run"), "--observer",
-                             str(tmp_path / "blank"), "--out", str(tmp_path / "none"), "--subjects", people[1]])
+    CliRunner().invoke(
+        app,
+        [
+            "classify",
+            str(hearts.path),
+            "--weights",
+            str(tmp_path / "run"),
+            "--observer",
+            str(tmp_path / "blank"),
+            "--out",
+            str(tmp_path / "none"),
+            "--subjects",
+            people[1],
+        ],
+    )
     lost = pd.read_csv(tmp_path / "none" / "scores.csv").iloc[0]
     assert np.isnan(lost["score"]) and lost["reason"]

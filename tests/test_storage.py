@@ -27,8 +27,17 @@ def cohorts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("storage")
     orientation.untrained_networks(folder / "networks")
     real = ingest("dicom", sample("patient1"), folder / "real", workers=1, progress=False)
-    phantom = make_cohort(folder / "phantom", 1, frames=9, size=80, spacing_mm=3.0, slices=5, workers=1, progress=False,
-                          views=("sax", "4ch", "2ch", "3ch"))
+    phantom = make_cohort(
+        folder / "phantom",
+        1,
+        frames=9,
+        size=80,
+        spacing_mm=3.0,
+        slices=5,
+        workers=1,
+        progress=False,
+        views=("sax", "4ch", "2ch", "3ch"),
+    )
     return {"real": real, "phantom": phantom, "networks": folder / "networks"}
 
 
@@ -46,9 +55,13 @@ def test_every_order_of_pixels_becomes_one_cohort(cohorts, name, by, tmp_path):
 
 @pytest.mark.parametrize("name", ["real", "phantom"])
 def test_every_command_says_the_same(cohorts, name, tmp_path):
-    one, other = (orientation.look(orientation.stored(cohorts[name], by, tmp_path / str(n), every=3 if name == "real"
-                                                      else 1), cohorts["networks"])
-                  for n, by in enumerate((Reorientation(), TURNED)))
+    one, other = (
+        orientation.look(
+            orientation.stored(cohorts[name], by, tmp_path / str(n), every=3 if name == "real" else 1),
+            cohorts["networks"],
+        )
+        for n, by in enumerate((Reorientation(), TURNED))
+    )
     overlap, relative = orientation.difference(one, other)
     assert overlap >= 0.99 and relative <= 0.01
     assert len(one["masks"]) >= 3 and one["measure"]["lvedv_ml"].notna().all()

@@ -28,7 +28,8 @@ def blobs(n=30, apart=6.0, seed=0):
     classes = np.repeat(["healthy", "ill"], [n, n // 2])
     values = rng.normal(size=(len(classes), 4)) + apart * (classes == "ill")[:, None]
     return pd.DataFrame(values, [f"S{k}" for k in range(len(classes))], list("abcd")), pd.Series(
-        classes, [f"S{k}" for k in range(len(classes))], name="group")
+        classes, [f"S{k}" for k in range(len(classes))], name="group"
+    )
 
 
 def test_adjusted_rand_against_scikit_learn_and_by_hand():
@@ -39,7 +40,8 @@ def test_adjusted_rand_against_scikit_learn_and_by_hand():
     assert adjusted_rand([1, 1, 2, 2], [5, 5, 4, 4]) == 1 and adjusted_rand([1, 1, 1], [2, 2, 2]) == 1
     # pairs together in both 2; 6 and 4 of 15 in one; chance 6·4/15 = 1.6; (2 − 1.6) / (5 − 1.6)
     assert adjusted_rand([1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 3, 3]) == pytest.approx(
-        adjusted_rand_score([1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 3, 3]))
+        adjusted_rand_score([1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 3, 3])
+    )
 
 
 def test_purity_by_hand():
@@ -104,8 +106,9 @@ def test_values_between_groups():
 def test_more_than_two_groups_are_compared_all_together_and_in_pairs():
     features, _ = blobs()
     groups = cluster(features, 3)
-    values = pd.DataFrame({"same": np.tile(np.arange(5.0), 9), "third": (groups.labels == 3) + 0.0, "flat": 1.0},
-                          features.index)
+    values = pd.DataFrame(
+        {"same": np.tile(np.arange(5.0), 9), "third": (groups.labels == 3) + 0.0, "flat": 1.0}, features.index
+    )
     values.iloc[:2, 0] = np.nan
     table = between_groups(groups, values)
     assert list(zip(table["group_a"], table["group_b"]))[:3] == [(1, 2), (1, 3), (2, 3)] and len(table) == 9
@@ -125,8 +128,14 @@ def test_too_few_subjects_are_refused():
 
 
 def test_a_table_of_ones_own_is_read(tmp_path):
-    table = pd.DataFrame({"participant_id": ["001", "001", "002"], "session": ["1", "2", "1"], "note": ["a", "b", "c"],
-                          "lvef_pct": [50.0, 60.0, np.nan]})
+    table = pd.DataFrame(
+        {
+            "participant_id": ["001", "001", "002"],
+            "session": ["1", "2", "1"],
+            "note": ["a", "b", "c"],
+            "lvef_pct": [50.0, 60.0, np.nan],
+        }
+    )
     table.to_csv(tmp_path / "t.tsv", sep="\t", index=False, na_rep="n/a")
     found = read_features(tmp_path / "t.tsv")
     assert list(found) == ["lvef_pct"] and found.loc["001", "lvef_pct"] == 50 and len(found) == 2
@@ -149,8 +158,16 @@ def test_pictures_draw_what_they_are_given():
 
 
 def test_metrics_carry_classes_and_features_in_their_names():
-    row = {"classes": "sex", "features": "raw", "adjusted_rand": 0.5, "adjusted_rand_low": 0.4,
-           "adjusted_rand_high": 0.6, "purity": 0.8, "purity_low": 0.7, "purity_high": 0.9}
+    row = {
+        "classes": "sex",
+        "features": "raw",
+        "adjusted_rand": 0.5,
+        "adjusted_rand_low": 0.4,
+        "adjusted_rand_high": 0.6,
+        "purity": 0.8,
+        "purity_low": 0.7,
+        "purity_high": 0.9,
+    }
     again = pd.DataFrame([{"features": "raw", "stability": 0.9}])
     metrics = stratification.group_metrics(pd.DataFrame([row]), again)
     assert metrics["rand_sex_raw_low"] == 0.4 and metrics["purity_sex_raw"] == 0.8

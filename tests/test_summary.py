@@ -12,22 +12,35 @@ from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.measures import Conventions
 from cmrlib.phantom import make_cohort
 
-PEOPLE = pd.DataFrame({
-    "participant_id": ["a", "b", "c", "d"], "sex": ["F", "F", "M", None], "group": ["NOR", "NOR", "DCM", "DCM"],
-    "age": [40.0, 60.0, 50.0, np.nan], "height_m": [1.6, 1.7, 1.8, 1.9], "weight_kg": [np.nan] * 4})
+PEOPLE = pd.DataFrame(
+    {
+        "participant_id": ["a", "b", "c", "d"],
+        "sex": ["F", "F", "M", None],
+        "group": ["NOR", "NOR", "DCM", "DCM"],
+        "age": [40.0, 60.0, 50.0, np.nan],
+        "height_m": [1.6, 1.7, 1.8, 1.9],
+        "weight_kg": [np.nan] * 4,
+    }
+)
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     path = tmp_path_factory.mktemp("phantom") / "c"
-    return make_cohort(path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1,
-                       progress=False)
+    return make_cohort(
+        path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1, progress=False
+    )
 
 
 def scores(**columns):
     """Two subjects, two views, LV and RV, ED and ES."""
-    rows = [(p, f"sub-{p}_view-{v}", v, s, phase) for p in "abcd" for v in ("sax", "4ch") for s in ("lv", "rv")
-            for phase in ("ED", "ES")]
+    rows = [
+        (p, f"sub-{p}_view-{v}", v, s, phase)
+        for p in "abcd"
+        for v in ("sax", "4ch")
+        for s in ("lv", "rv")
+        for phase in ("ED", "ES")
+    ]
     table = pd.DataFrame(rows, columns=["participant_id", "cine", "view", "structure", "phase"])
     table["dice"] = np.linspace(0.8, 0.95, len(table))
     table["hd95_mm"] = np.linspace(4, 9, len(table))
@@ -56,8 +69,9 @@ def test_table_one_without_groups_or_sex_has_one_column():
 
 
 def test_table_one_takes_an_observers_measures():
-    measures = pd.DataFrame({"participant_id": ["a", "a", "b", "x"], "session": ["1", "2", "", ""],
-                             "lvef_pct": [50.0, 60.0, 45.0, 1.0]})
+    measures = pd.DataFrame(
+        {"participant_id": ["a", "a", "b", "x"], "session": ["1", "2", "", ""], "lvef_pct": [50.0, 60.0, 45.0, 1.0]}
+    )
     table = summary.table_one(PEOPLE, measures=measures)
     assert table.loc["lvef_pct", "NOR"] == "50 ± 7.1" and table.loc["lvef_pct", "DCM"] == "n/a"
     assert table.loc["n", "all"] == "4" and "session" not in table.index
@@ -71,8 +85,9 @@ def test_contents_of_a_cohort(cohort):
     assert row[["cines", "subjects", "frames", "slices", "flagged"]].tolist() == ["6", "6", "4 (4–4)", "5 (5–5)", "1"]
     assert list(cohort.cines["flags"][cohort.cines["flags"] != ""]) == ["mistriggered"]
     assert row["pixel (mm)"] == "3.2 (3.2–3.2)" and row["RR (ms)"] != "n/a"
-    unknown = Cohort(cohort.path, cohort.description, cohort.subjects,
-                     cohort.cines.assign(row_spacing_mm=np.nan, flags="dark"), {})
+    unknown = Cohort(
+        cohort.path, cohort.description, cohort.subjects, cohort.cines.assign(row_spacing_mm=np.nan, flags="dark"), {}
+    )
     assert summary.contents(unknown).loc["sax", ["pixel (mm)", "flagged"]].tolist() == ["n/a", "6"]
     assert summary.rejected(cohort).empty and list(summary.rejected(cohort)) == ["participant_id", "digest", "reason"]
 
@@ -153,7 +168,13 @@ def test_a_row_a_cine_beside_its_confidence():
     segmented = pd.DataFrame({"cine": [f"sub-{p}_view-sax" for p in "abc"], "confidence": [0.9, 0.8, 0.7], "flags": ""})
     table = summary.per_cine(scores(), segmented)
     assert table["cine"].tolist() == segmented["cine"].tolist() and list(table) == [
-        "participant_id", "cine", "view", "dice", "confidence", "flags"]
+        "participant_id",
+        "cine",
+        "view",
+        "dice",
+        "confidence",
+        "flags",
+    ]
     assert table["dice"][0] == pytest.approx(scores()["dice"][:4].mean())
 
 
@@ -190,7 +211,10 @@ def test_observers_below_each_other_for_those_whom_the_first_saw():
     table = summary.stack_observers({"net": first, "manual": second})
     assert list(table) == ["observer", "participant_id", "session", "lvef_pct", "mass_g"]
     assert table[["observer", "participant_id", "session"]].values.tolist() == [
-        ["net", "a", ""], ["net", "b", ""], ["manual", "b", ""]]
+        ["net", "a", ""],
+        ["net", "b", ""],
+        ["manual", "b", ""],
+    ]
     assert np.isnan(table["mass_g"][0])
 
 
@@ -220,8 +244,17 @@ def test_flags_are_counted_without_their_details():
 
 def test_cohorts_of_two_frames_have_no_curve(cohort, tmp_path):
     assert summary.curves_or_none(cohort, "truth", Conventions()) is None  # four frames are no curve
-    whole = make_cohort(tmp_path / "c", subjects=1, frames=12, size=32, spacing_mm=6, slices=4, views=("sax",),
-                        workers=1, progress=False)
+    whole = make_cohort(
+        tmp_path / "c",
+        subjects=1,
+        frames=12,
+        size=32,
+        spacing_mm=6,
+        slices=4,
+        views=("sax",),
+        workers=1,
+        progress=False,
+    )
     table = summary.curves_or_none(whole, "truth", Conventions())
     assert {"participant_id", "frame", "time_ms", "volume_ml", "structure"} <= set(table)
     assert isinstance(whole.cine("sub-P0001_view-sax"), Cine)

@@ -102,9 +102,13 @@ def test_a_damaged_pair_costs_itself_only(tmp_path):
     cine = cohort.cine("sub-SCN5_view-sax")
     assert cine.slices == 3 and missing_pictures(cine).sum() == 3
     reasons = read_tsv(cohort.path / "rejected.tsv").groupby("reason").size().to_dict()
-    assert reasons == {"an image without a mask": 1, "an image or its mask is no readable PNG": 2, "an empty mask": 1,
-                       "a mask of shape (40, 48), its image has (48, 48)": 1,
-                       "belongs to no subject: a table, or not of this kind of data": 1}
+    assert reasons == {
+        "an image without a mask": 1,
+        "an image or its mask is no readable PNG": 2,
+        "an empty mask": 1,
+        "a mask of shape (40, 48), its image has (48, 48)": 1,
+        "belongs to no subject: a table, or not of this kind of data": 1,
+    }
 
 
 def test_one_image_in_two_places_is_refused(tmp_path):

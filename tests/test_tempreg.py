@@ -59,8 +59,16 @@ def one_thread():
 def test_the_cyclic_target_by_hand():
     # ED 6, ES 0 of 8: systole 6, 7, 0 (s = 2), diastole 0 … 6 (6 frames)
     curve = target_curve(6, 0, 8)
-    by_hand = [0, (1 / 6) ** (1 / 3), (2 / 6) ** (1 / 3), (3 / 6) ** (1 / 3), (4 / 6) ** (1 / 3), (5 / 6) ** (1 / 3), 1,
-               1 / 8]
+    by_hand = [
+        0,
+        (1 / 6) ** (1 / 3),
+        (2 / 6) ** (1 / 3),
+        (3 / 6) ** (1 / 3),
+        (4 / 6) ** (1 / 3),
+        (5 / 6) ** (1 / 3),
+        1,
+        1 / 8,
+    ]
     np.testing.assert_allclose(curve, by_hand, atol=1e-12)
 
 
@@ -269,8 +277,10 @@ def test_the_moving_region_is_what_moves():
 
 
 def test_a_clip_is_centred_there_whatever_the_pixels():
-    one, other = (section_clip(beating(spacing_mm=mm, shape=shape), 0, Preprocessing(1.5, 32, 20))
-                  for mm, shape in (((1.5, 1.5), (48, 56)), ((1.0, 2.0), (72, 42))))
+    one, other = (
+        section_clip(beating(spacing_mm=mm, shape=shape), 0, Preprocessing(1.5, 32, 20))
+        for mm, shape in (((1.5, 1.5), (48, 56)), ((1.0, 2.0), (72, 42)))
+    )
     assert one.shape == (20, 32, 32) and one.min() >= 0 and one.max() <= 255
     brightest = [np.argwhere(clip[0] > 200).mean(0) for clip in (one, other)]
     np.testing.assert_allclose(brightest[0], 15.5, atol=1)
@@ -297,8 +307,9 @@ def test_uneven_times_are_evened_by_time():
     positions = cycle_positions(cine, 0)
     np.testing.assert_allclose(positions, times / 800)
     before, after, weight = even_frames(positions, 20)
-    np.testing.assert_allclose(times[before] * (1 - weight) + np.where(after, times[after], 800) * weight,
-                               np.arange(20) * 40)
+    np.testing.assert_allclose(
+        times[before] * (1 - weight) + np.where(after, times[after], 800) * weight, np.arange(20) * 40
+    )
     assert to_grid(3, positions, 20) == pytest.approx(110 / 40)
 
 
@@ -325,8 +336,9 @@ def oracle(**given):
 
 
 @pytest.mark.parametrize("decoding", ["fit", "extremes"])
-@pytest.mark.parametrize(("frames", "ed", "es"), [(20, 0, 8), (20, 19, 6), (20, 5, 17), (8, 1, 4), (30, 29, 11),
-                                                  (50, 2, 20)])
+@pytest.mark.parametrize(
+    ("frames", "ed", "es"), [(20, 0, 8), (20, 19, 6), (20, 5, 17), (8, 1, 4), (30, 29, 11), (50, 2, 20)]
+)
 def test_an_oracle_finds_the_frames_in_cines_of_any_length(decoding, frames, ed, es):
     found = oracle(decoding=decoding).predict(beating(frames, ed, es))
     assert found["slice"].tolist() == [0, 1, -1]
@@ -389,9 +401,18 @@ def sections_of(rows):
 
 def test_errors_by_hand_and_what_was_not_found_counts_as_half_a_cycle():
     sections = sections_of([("a", "x", 0, 20, 19, 6), ("a", "x", 1, 20, 19, 6), ("b", "y", 0, 10, 0, 4)])
-    found = pd.DataFrame({"participant_id": ["a", "a", "b"], "cine": ["x", "x", "y"], "view": "sax",
-                          "slice": [0, 1, 0], "frame_step_ms": [40.0, 40, 50], "ed": [0, 18, np.nan],
-                          "es": [6, 9, np.nan], "seconds": 0.1})
+    found = pd.DataFrame(
+        {
+            "participant_id": ["a", "a", "b"],
+            "cine": ["x", "x", "y"],
+            "view": "sax",
+            "slice": [0, 1, 0],
+            "frame_step_ms": [40.0, 40, 50],
+            "ed": [0, 18, np.nan],
+            "es": [6, 9, np.nan],
+            "seconds": 0.1,
+        }
+    )
     errors = frame_errors(found, sections, method="tempreg")
     np.testing.assert_array_equal(errors["afd_ed"], [19, 1, 5])
     np.testing.assert_array_equal(errors["afd_ed_cyclic"], [1, 1, 5])
@@ -404,8 +425,12 @@ def test_errors_by_hand_and_what_was_not_found_counts_as_half_a_cycle():
 
 
 def test_the_gain_is_paired_over_subjects():
-    rows = [(s, m, k, e) for s, base in zip("abcd", (1, 5, 9, 3), strict=True) for k in (0, 1)
-            for m, e in (("without_tsc", base + k), ("tempreg", base + k - 0.5))]
+    rows = [
+        (s, m, k, e)
+        for s, base in zip("abcd", (1, 5, 9, 3), strict=True)
+        for k in (0, 1)
+        for m, e in (("without_tsc", base + k), ("tempreg", base + k - 0.5))
+    ]
     errors = pd.DataFrame(rows, columns=["participant_id", "method", "slice", "afd_es_cyclic"]).assign(kind="4ch")
     gain = paired_gain(errors, "tempreg", "without_tsc", "afd_es_cyclic")
     assert gain == pytest.approx({"gain": 0.5, "gain_low": 0.5, "gain_high": 0.5, "n": 4})
@@ -420,8 +445,16 @@ def hearts(tmp_path_factory):
     """Eight phantoms of 8 frames, long axis: 16 sections."""
     from cmrlib.phantom import make_cohort
 
-    return make_cohort(tmp_path_factory.mktemp("tempreg") / "c", 8, frames=8, size=32, spacing_mm=6.0,
-                       views=("4ch", "2ch"), workers=1, progress=False)
+    return make_cohort(
+        tmp_path_factory.mktemp("tempreg") / "c",
+        8,
+        frames=8,
+        size=32,
+        spacing_mm=6.0,
+        views=("4ch", "2ch"),
+        workers=1,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -573,8 +606,18 @@ def test_cmr_frames_writes_an_observer_and_a_table(hearts, tmp_path):
     from cmrlib.cli import app
 
     FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8)).save(tmp_path / "run" / "weights" / "tempreg")
-    words = ["frames", str(hearts.path), "--weights", str(tmp_path / "run"), "--out", str(tmp_path / "seen"),
-             "--subjects", "P0002", "--threads", "1"]
+    words = [
+        "frames",
+        str(hearts.path),
+        "--weights",
+        str(tmp_path / "run"),
+        "--out",
+        str(tmp_path / "seen"),
+        "--subjects",
+        "P0002",
+        "--threads",
+        "1",
+    ]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0 and "ED and ES of 2 cines" in result.output
     table = pd.read_csv(tmp_path / "seen" / "frames.csv")

@@ -156,8 +156,9 @@ def test_a_finished_training_returns_at_once(cohort, samples, tmp_path, capsys):
     assert first.training_seconds() == again.training_seconds() > 0 and not again.model.training
 
 
-@pytest.mark.parametrize("changes", [{"settings": {"width": 8}}, {"seed": 8}, {"lr": 1e-2}, {"epochs": 3},
-                                     {"precision": "fp32"}])
+@pytest.mark.parametrize(
+    "changes", [{"settings": {"width": 8}}, {"seed": 8}, {"lr": 1e-2}, {"epochs": 3}, {"precision": "fp32"}]
+)
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path, changes):
     arguments = {"epochs": 2, "lr": 1e-3, "seed": 7, "settings": {"width": 4}, "checkpoint": tmp_path / "c.pt"}
     fit(tiny(), **arguments)
@@ -206,8 +207,9 @@ def test_a_sparse_checkpoint_still_holds_the_end(tmp_path):
 @pytest.mark.parametrize(("precision", "inside"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
 def test_convolutions_really_run_in_bf16_on_cpu(precision, inside):
     learn, seen = tiny(), []
-    learn.model[0].register_forward_hook(lambda module, x, y: seen.append((y.dtype, x[0].is_contiguous(
-        memory_format=torch.channels_last), type(x[0]))))
+    learn.model[0].register_forward_hook(
+        lambda module, x, y: seen.append((y.dtype, x[0].is_contiguous(memory_format=torch.channels_last), type(x[0])))
+    )
     predictions = type("Look", (Callback,), {"order": 20, "after_pred": lambda self: kept.append(self.pred.dtype)})()
     kept = []
     fit(learn, 1, 1e-3, 0, precision, callbacks=[predictions])
@@ -254,9 +256,12 @@ def test_averaged_weights_are_the_running_mean_by_hand():
 
 def test_validation_sees_the_average_and_training_goes_on_from_the_last():
     seen = {}
-    events = {"order": 60, "before_validate": lambda self: seen.update(valid=weights_of(self.learn)),
-              "before_train": lambda self: seen.update(start=weights_of(self.learn)),
-              "after_train": lambda self: seen.update(last=weights_of(self.learn))}
+    events = {
+        "order": 60,
+        "before_validate": lambda self: seen.update(valid=weights_of(self.learn)),
+        "before_train": lambda self: seen.update(start=weights_of(self.learn)),
+        "after_train": lambda self: seen.update(last=weights_of(self.learn)),
+    }
     look = type("Look", (Callback,), events)()
     learn = tiny()
     with learn.no_bar(), learn.no_logging():

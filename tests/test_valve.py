@@ -30,9 +30,11 @@ RR_MS, MAPSE_MM = 900.0, 12.0
 
 def plane_mm(phase):
     """Half a cosine down to MAPSE_MM at .4, back in two steps (e' at .52, a' at .9), as a heart does it."""
+
     def rise(x):
         x = np.clip(x, 0, 1)
         return 0.5 - 0.5 * np.cos(np.pi * x)
+
     phase = np.mod(phase, 1)
     return MAPSE_MM * (rise(phase / 0.4) - 0.7 * rise((phase - 0.42) / 0.2) - 0.3 * rise((phase - 0.82) / 0.17))
 
@@ -40,8 +42,16 @@ def plane_mm(phase):
 def cine_of(frames=40, view="4ch", affine=None, times=None, rr_ms=RR_MS, ed=0, size=(80, 90), known=True):
     times = np.arange(frames) / frames * rr_ms if times is None else times
     affine = np.diag([-1.5, -1.5, 6, 1.0]) if affine is None else affine
-    return Cine(np.zeros((len(times), 1, *size), np.uint8), affine, view, "X", frame_times_ms=times[None],
-                rr_ms=np.array([rr_ms]), ed=ed, spacing_known=known)
+    return Cine(
+        np.zeros((len(times), 1, *size), np.uint8),
+        affine,
+        view,
+        "X",
+        frame_times_ms=times[None],
+        rr_ms=np.array([rr_ms]),
+        ed=ed,
+        spacing_known=known,
+    )
 
 
 def points_of(cine, angle_deg=30.0, middle_mm=(60.0, 55.0), half_mm=15.0, curve=plane_mm):
@@ -72,8 +82,13 @@ def test_a_valve_that_is_known_gives_its_displacement_and_velocities():
 
 
 @settings(max_examples=25, deadline=None)
-@given(angle=st.floats(-180, 180), row_mm=st.floats(0.8, 2.5), column_mm=st.floats(0.8, 2.5), ed=st.integers(0, 29),
-       flip=st.booleans())
+@given(
+    angle=st.floats(-180, 180),
+    row_mm=st.floats(0.8, 2.5),
+    column_mm=st.floats(0.8, 2.5),
+    ed=st.integers(0, 29),
+    flip=st.booleans(),
+)
 def test_orientation_pixels_and_the_place_of_ed_do_not_matter(angle, row_mm, column_mm, ed, flip):
     affine = np.diag([column_mm * (1 if flip else -1), -row_mm, 6, 1.0])
     cine = cine_of(30, affine=affine, ed=ed)
@@ -146,8 +161,10 @@ def test_without_a_second_wave_a_prime_is_undefined():
     def one_wave(phase):
         def rise(x):
             return 0.5 - 0.5 * np.cos(np.pi * np.clip(x, 0, 1))
+
         phase = np.mod(phase, 1)
         return MAPSE_MM * (rise(phase / 0.4) - rise((phase - 0.42) / 0.2))
+
     cine = cine_of()
     row = heart_motion({"4ch": (cine, points_of(cine, curve=one_wave))}, 5.0).metrics()
     assert np.isnan(row["aprime_cm_s"]) and np.isnan(row["aprime_time_ms"])
@@ -157,6 +174,7 @@ def test_without_a_second_wave_a_prime_is_undefined():
 def test_an_l_wave_in_mid_diastole_is_no_a_wave():
     def bump(at, height, width=0.03):
         return height * np.exp(-((PHASES - at) ** 2) / (2 * width**2))
+
     rr = 1200.0
     speed = bump(0.5, 10) + bump(0.68, 4) + bump(0.9, 5)
     waves = diastolic_waves(speed, 200, rr)
@@ -191,8 +209,18 @@ def test_smoothing_has_the_gain_that_it_states():
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
     path = tmp_path_factory.mktemp("valve") / "c"
-    return make_cohort(path, subjects=5, frames=20, size=48, spacing_mm=4.0, views=("sax", "4ch", "2ch"), workers=1,
-                       diagnoses=["NOR", "DCM", "AF"], seed=7, progress=False)
+    return make_cohort(
+        path,
+        subjects=5,
+        frames=20,
+        size=48,
+        spacing_mm=4.0,
+        views=("sax", "4ch", "2ch"),
+        workers=1,
+        diagnoses=["NOR", "DCM", "AF"],
+        seed=7,
+        progress=False,
+    )
 
 
 def test_true_points_give_the_true_mapse_and_velocities(hearts):
@@ -322,7 +350,8 @@ def test_two_points_are_compared_whichever_way_round_is_nearer():
 
 
 def test_points_of_a_table_stand_in_the_order_of_the_view():
-    table = pd.DataFrame({"frame": [0, 0, 2], "name": ["septal", "lateral", "lateral"], "column_px": [1.5, 2, 3],
-                          "row_px": [4.0, 5, 6]})
+    table = pd.DataFrame(
+        {"frame": [0, 0, 2], "name": ["septal", "lateral", "lateral"], "column_px": [1.5, 2, 3], "row_px": [4.0, 5, 6]}
+    )
     points = point_array(table, "4ch", 3)
     assert points[0].tolist() == [[2, 5], [1.5, 4]] and np.isnan(points[1]).all() and np.isnan(points[2, 1]).all()

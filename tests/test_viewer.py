@@ -23,8 +23,17 @@ BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    return make_cohort(tmp_path_factory.mktemp("hearts") / "cohort", 2, frames=8, size=48, spacing_mm=4.0, slices=4,
-                       visits=2, workers=1, progress=False)
+    return make_cohort(
+        tmp_path_factory.mktemp("hearts") / "cohort",
+        2,
+        frames=8,
+        size=48,
+        spacing_mm=4.0,
+        slices=4,
+        visits=2,
+        workers=1,
+        progress=False,
+    )
 
 
 def test_pixels_masks_and_points_are_those_of_the_cohort(hearts):
@@ -71,8 +80,9 @@ def test_sessions_and_strangers(hearts):
 
 
 def test_a_cohort_without_observers_or_cycle(tmp_path):
-    cohort = make_cohort(tmp_path / "c", 1, frames=8, size=32, spacing_mm=6.0, slices=4, views=("sax",), workers=1,
-                         progress=False)
+    cohort = make_cohort(
+        tmp_path / "c", 1, frames=8, size=32, spacing_mm=6.0, slices=4, views=("sax",), workers=1, progress=False
+    )
     bare = Cohort.open(cohort.path)
     bare.observers.clear()
     viewer = CineViewer(bare)
@@ -81,8 +91,14 @@ def test_a_cohort_without_observers_or_cycle(tmp_path):
 
 def test_a_click_shows_that_heart(hearts):
     viewer = CineViewer(hearts)
-    table = pd.DataFrame({"participant_id": ["P0001", "P0002", "P0003"], "x": [1.0, 2.0, np.nan],
-                          "y": [0.5, -1.0, 2.0], "group": ["a", None, "b"]})
+    table = pd.DataFrame(
+        {
+            "participant_id": ["P0001", "P0002", "P0003"],
+            "x": [1.0, 2.0, np.nan],
+            "y": [0.5, -1.0, 2.0],
+            "group": ["a", None, "b"],
+        }
+    )
     chooser = Chooser(table, "x", "y", "group", {"bias": 0.1}, viewer)
     assert [point["name"] for point in chooser.points] == ["P0001", "P0002"]  # who has no place is not shown
     assert set(chooser.groups) == {"a", "n/a"} and chooser.lines == [{"name": "bias", "y": 0.1}]
@@ -125,8 +141,11 @@ def has_playwright():
     return bool(BROWSER and shutil.which("node")) and subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.skipif("CMR_BROWSER_TEST" not in os.environ, reason="CMR_BROWSER_TEST names no profile that has "
-                    "run: needs chromium, node and playwright-core (NODE_PATH), and two minutes")
+@pytest.mark.skipif(
+    "CMR_BROWSER_TEST" not in os.environ,
+    reason="CMR_BROWSER_TEST names no profile that has "
+    "run: needs chromium, node and playwright-core (NODE_PATH), and two minutes",
+)
 def test_in_a_real_browser(tmp_path):
     """JupyterLab, Run All, play, another slice, a click on the plot."""
     assert has_playwright(), "install chromium and `npm install playwright-core`, and let NODE_PATH name its folder"
@@ -138,14 +157,35 @@ def test_in_a_real_browser(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", f"--port={port}",
-                            "--IdentityProvider.token=", f"--ServerApp.root_dir={tmp_path}"], cwd=ROOT,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lab = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--allow-root",
+            "--no-browser",
+            f"--port={port}",
+            "--IdentityProvider.token=",
+            f"--ServerApp.root_dir={tmp_path}",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         assert answers(port), "JupyterLab did not come up"
-        run = subprocess.run(["node", str(ROOT / "tests" / "browser" / "explore.cjs"),
-                              f"http://localhost:{port}/lab/tree/explore.ipynb", str(tmp_path / "seen.png"), BROWSER],
-                             capture_output=True, text=True, timeout=400)
+        run = subprocess.run(
+            [
+                "node",
+                str(ROOT / "tests" / "browser" / "explore.cjs"),
+                f"http://localhost:{port}/lab/tree/explore.ipynb",
+                str(tmp_path / "seen.png"),
+                BROWSER,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
     finally:
         lab.terminate()
     assert run.returncode == 0, run.stderr

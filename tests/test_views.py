@@ -63,14 +63,26 @@ def test_reader_and_overview_say_the_same(study):
 def test_the_sample_keeps_its_names():
     found = {stack.first.folder.split("/")[-1]: (view, flags) for stack, view, flags in named(sample("patient1"))}
     assert {name: view for name, (view, _) in found.items() if name in SERIES} == {
-        name: view for name, view in SERIES.items() if name != "Se9"}
+        name: view for name, view in SERIES.items() if name != "Se9"
+    }
     assert found["Se7"][1] == ("view_disagrees_with_description",)  # it is called 4CH
 
 
-@pytest.mark.parametrize(("text", "view"), [
-    ("cine_trufi_retro RVOT", "rvot"), ("RV outflow tract", "rvot"), ("RV 2CH", "rv"), ("right heart long axis", "rv"),
-    ("RV_4ch", "rv"), ("cine 2CH", "2ch"), ("LV 2CH", "2ch"), ("4-chamber 4ch", "4ch"), ("curve 3ch", "3ch"), ("", ""),
-])
+@pytest.mark.parametrize(
+    ("text", "view"),
+    [
+        ("cine_trufi_retro RVOT", "rvot"),
+        ("RV outflow tract", "rvot"),
+        ("RV 2CH", "rv"),
+        ("right heart long axis", "rv"),
+        ("RV_4ch", "rv"),
+        ("cine 2CH", "2ch"),
+        ("LV 2CH", "2ch"),
+        ("4-chamber 4ch", "4ch"),
+        ("curve 3ch", "3ch"),
+        ("", ""),
+    ],
+)
 def test_descriptions_of_the_right_heart_are_understood(text, view):
     assert view_in(text) == view
 
@@ -120,11 +132,22 @@ def test_a_plane_that_holds_the_axis_is_named_by_its_angle(around, view):
 def test_planes_beside_the_axis_show_the_right_heart_or_neither():
     normal = np.cross(long_axis(0).first.orientation[0], long_axis(0).first.orientation[1])
     right = -np.sign(normal[0]) * 35  # LPS: the patient's right is at smaller x
-    stacks = [short_axis(), long_axis(0, right), long_axis(0, -right), long_axis(0, -right, "2ch"),
-              long_axis(0, right, "rvot"), long_axis(0, right, "2ch")]
+    stacks = [
+        short_axis(),
+        long_axis(0, right),
+        long_axis(0, -right),
+        long_axis(0, -right, "2ch"),
+        long_axis(0, right, "rvot"),
+        long_axis(0, right, "2ch"),
+    ]
     found = name_views(stacks, {}, beating)
-    assert found[1:] == [("rv", ()), ("unknown", ("view_unknown",)), ("unknown", ("plane_misses_lv",)), ("rvot", ()),
-                         ("rv", ("view_disagrees_with_description",))]
+    assert found[1:] == [
+        ("rv", ()),
+        ("unknown", ("view_unknown",)),
+        ("unknown", ("plane_misses_lv",)),
+        ("rvot", ()),
+        ("rv", ("view_disagrees_with_description",)),
+    ]
     assert name_views(stacks, {})[5][0] == "2ch"  # nobody asks the pictures: the angle alone
 
 
@@ -141,8 +164,9 @@ def test_without_a_stack_an_impossible_plane_is_unknown():
 
 
 def test_the_axis_is_found_in_a_phantom_and_in_no_still_picture(tmp_path):
-    cohort = make_cohort(tmp_path / "c", 2, frames=8, size=96, spacing_mm=2.5, views=("sax",), workers=1,
-                         progress=False)
+    cohort = make_cohort(
+        tmp_path / "c", 2, frames=8, size=96, spacing_mm=2.5, views=("sax",), workers=1, progress=False
+    )
     for name in cohort.cines["cine"]:
         cine, mask = cohort.cine(name), cohort.observer("truth").mask(name).mask
         points = lv_axis_lps(cine.affine, list(np.swapaxes(cine.pixels, 0, 1)))

@@ -14,8 +14,10 @@ from cmrlib.files import read_json, write_json
 from cmrlib.ternausnet import TernausNet, build
 from cmrlib.weights import load_weights, save_weights
 
-CARD = {"architecture": {"name": "TernausNet", "width": 4, "structures": ["lv", "myo", "rv"]},
-        "preprocessing": {"view": "sax", "spacing_mm": 3.2, "size": 64}}
+CARD = {
+    "architecture": {"name": "TernausNet", "width": 4, "structures": ["lv", "myo", "rv"]},
+    "preprocessing": {"view": "sax", "spacing_mm": 3.2, "size": 64},
+}
 
 
 class Poison:

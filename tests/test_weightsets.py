@@ -97,10 +97,14 @@ def test_one_line_says_whose_hearts_and_which_terms(shipped):
 
 def test_one_line_counts_each_source_once(shipped):
     """Networks that share phantoms and differ in patients: each data set and its terms stand there once."""
-    more = {"licence": "phantom: Apache-2.0 · DSB2015: research only; Kaggle", "trained_on": {
-        "phantom": ["ab"], "DSB2015": ["DSB1", "DSB2", "DSB3"]}}
-    both = {"licence": f"phantom: Apache-2.0 · {ACDC['licence']}; cite Bernard", "trained_on": ACDC["trained_on"] | {
-        "phantom": ["cd"]}}
+    more = {
+        "licence": "phantom: Apache-2.0 · DSB2015: research only; Kaggle",
+        "trained_on": {"phantom": ["ab"], "DSB2015": ["DSB1", "DSB2", "DSB3"]},
+    }
+    both = {
+        "licence": f"phantom: Apache-2.0 · {ACDC['licence']}; cite Bernard",
+        "trained_on": ACDC["trained_on"] | {"phantom": ["cd"]},
+    }
     for view, card in (("lax", more), ("sax", both)):
         put(shipped / "real" / "01_segmentation" / "weights", view, card, view)
     line = credit("real", ["01_segmentation"])

@@ -38,13 +38,23 @@ def write_dicom(path, pixels, position=(0, 0, 0), orientation=((1, 0, 0), (0, 1,
     meta.MediaStorageSOPInstanceUID = generate_uid()
     data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     defaults = {
-        "SOPClassUID": MRImageStorage, "SOPInstanceUID": meta.MediaStorageSOPInstanceUID, "Modality": "MR",
-        "SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid(), "PatientID": "",
+        "SOPClassUID": MRImageStorage,
+        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "Modality": "MR",
+        "SeriesInstanceUID": generate_uid(),
+        "StudyInstanceUID": generate_uid(),
+        "PatientID": "",
         "ImagePositionPatient": [float(x) for x in position],
         "ImageOrientationPatient": [float(x) for x in np.ravel(orientation)],
-        "PixelSpacing": list(spacing) if spacing else None, "SliceThickness": 8.0,
-        "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "Rows": pixels.shape[0],
-        "Columns": pixels.shape[1], "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15,
+        "PixelSpacing": list(spacing) if spacing else None,
+        "SliceThickness": 8.0,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": pixels.shape[0],
+        "Columns": pixels.shape[1],
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
         "PixelRepresentation": int(pixels.dtype.kind == "i"),
     }
     for name, value in (defaults | tags).items():
@@ -87,8 +97,20 @@ def disc(shape, radius, centre=None):
     return np.hypot(rows - centre[0], columns - centre[1]) <= radius
 
 
-def write_acdc(root, name="patient001", ed=1, es=3, frames=5, radii=(9, 5), spacing=(1.5, 1.5, 10.0), info=True,
-               four_d=False, group="NOR", mask_shape=None, extra_label=None):
+def write_acdc(
+    root,
+    name="patient001",
+    ed=1,
+    es=3,
+    frames=5,
+    radii=(9, 5),
+    spacing=(1.5, 1.5, 10.0),
+    info=True,
+    four_d=False,
+    group="NOR",
+    mask_shape=None,
+    extra_label=None,
+):
     """An ACDC patient whose LV is a disc of `radii` (ED, ES) in two slices; the sform says 1 mm as in the release."""
     folder, shape = root / name, (2, 32, 32)
     folder.mkdir(parents=True)
@@ -139,9 +161,20 @@ def write_sunnybrook(root, packed=True, ed=18, es=7, slices=4, contoured=(1, 2),
             number = k * 20 + t + 1
             radius = 9 if t == ed else 5 if t == es else 7
             pixels = (disc((48, 40), radius, (24, 20)) * 800 + 10).astype(np.int16)
-            write_dicom(images / f"{number}.dcm", pixels, k * 10.0 * np.cross(*SHORT_AXIS), SHORT_AXIS, (1.5, 1.5),
-                        TriggerTime=(t + 0.5) * 38, NominalInterval=760, CardiacNumberOfImages=20,
-                        InstanceNumber=number, SliceLocation=6.7 * k, StudyInstanceUID=study, SeriesInstanceUID=series)
+            write_dicom(
+                images / f"{number}.dcm",
+                pixels,
+                k * 10.0 * np.cross(*SHORT_AXIS),
+                SHORT_AXIS,
+                (1.5, 1.5),
+                TriggerTime=(t + 0.5) * 38,
+                NominalInterval=760,
+                CardiacNumberOfImages=20,
+                InstanceNumber=number,
+                SliceLocation=6.7 * k,
+                StudyInstanceUID=study,
+                SeriesInstanceUID=series,
+            )
     if packed:
         (root / "dicom").mkdir()
         with tarfile.open(root / "dicom" / "SCD0000101.tar.xz", "w:xz") as archive:
@@ -160,7 +193,8 @@ def write_sunnybrook(root, packed=True, ed=18, es=7, slices=4, contoured=(1, 2),
     (root / "link.csv").write_text("patient_id,original_id\nSCD0000101,SC-HF-I-1\nSCD0000401,SC-HF-I-5\n")
     (root / "scd_patientdata.csv").write_text(
         "PatientID,OriginalID,Gender,Age,Pathology\nSCD0000101,SC-HF-I-1,Male,53,Heart failure with infarct\n"
-        "SCD0000401,SC-HF-I-5,Female,,Heart failure with infarct\n")
+        "SCD0000401,SC-HF-I-5,Female,,Heart failure with infarct\n"
+    )
 
 
 def gzip_file(path):

@@ -33,15 +33,49 @@ SLICES = range(2, 11)
 """The slices of the Sunnybrook cine with contours, of 0 to 11; 20 frames each."""
 
 KEPT = (
-    "SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "Manufacturer", "SeriesDescription", "PatientSex",
-    "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName", "SliceThickness",
-    "RepetitionTime", "EchoTime", "MagneticFieldStrength", "EchoTrainLength", "TriggerTime", "NominalInterval",
-    "HeartRate", "CardiacNumberOfImages", "FlipAngle", "PatientPosition", "SeriesNumber", "InstanceNumber",
-    "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SamplesPerPixel", "PhotometricInterpretation",
-    "Rows", "Columns", "PixelSpacing",
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "Modality",
+    "Manufacturer",
+    "SeriesDescription",
+    "PatientSex",
+    "ScanningSequence",
+    "SequenceVariant",
+    "ScanOptions",
+    "MRAcquisitionType",
+    "SequenceName",
+    "SliceThickness",
+    "RepetitionTime",
+    "EchoTime",
+    "MagneticFieldStrength",
+    "EchoTrainLength",
+    "TriggerTime",
+    "NominalInterval",
+    "HeartRate",
+    "CardiacNumberOfImages",
+    "FlipAngle",
+    "PatientPosition",
+    "SeriesNumber",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SliceLocation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
 )
-EMPTY = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "StudyID",
-         "PositionReferenceIndicator")
+EMPTY = (
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PatientBirthDate",
+    "StudyID",
+    "PositionReferenceIndicator",
+)
 """Elements that the standard wants to be there; they hold nothing."""
 UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 

@@ -13,8 +13,16 @@ from cmrlib.agreement.resampling import (
     percentiles,
 )
 
-METRICS = ("roc_auc", "average_precision", "f1", "precision", "recall",
-           "accuracy", "accuracy_positive", "accuracy_negative")
+METRICS = (
+    "roc_auc",
+    "average_precision",
+    "f1",
+    "precision",
+    "recall",
+    "accuracy",
+    "accuracy_positive",
+    "accuracy_negative",
+)
 _NEED_BOTH = METRICS[:5]
 
 
@@ -62,10 +70,20 @@ def classification_over_runs(y_true, scores, thresholds, subjects=None, n_boot=N
     for name in METRICS:
         each = np.array([one[name] for one in whole])
         low, high, n_undefined = percentiles(np.mean([d.get(name, np.empty(0)) for d in drawn], 0), rows.n_subjects)
-        table.append({"metric": name, "estimate": float(each.mean()), "low": low, "high": high,
-                      "sd": float(each.std(ddof=1)) if len(each) > 1 else np.nan, **rows.counts,
-                      "n_positive": int(positive.sum()), "n_runs": len(each), "n_undefined": n_undefined,
-                      "note": few_subjects(rows) or ("" if both else "one class only: nothing to tell apart")})
+        table.append(
+            {
+                "metric": name,
+                "estimate": float(each.mean()),
+                "low": low,
+                "high": high,
+                "sd": float(each.std(ddof=1)) if len(each) > 1 else np.nan,
+                **rows.counts,
+                "n_positive": int(positive.sum()),
+                "n_runs": len(each),
+                "n_undefined": n_undefined,
+                "note": few_subjects(rows) or ("" if both else "one class only: nothing to tell apart"),
+            }
+        )
     return pd.DataFrame(table)
 
 

@@ -34,8 +34,7 @@ def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
             d, note = np.full_like(d, d.mean()), "differences do not vary"
         row |= _repeated_limits(d, rows.subjects) if rows.repeated else _limits(d)
         pooled, bias = d.std(ddof=1), d.mean()
-        row |= {"pooled_sd": pooled, "pooled_loa_low": bias - Z * pooled,
-                "pooled_loa_high": bias + Z * pooled}
+        row |= {"pooled_sd": pooled, "pooled_loa_low": bias - Z * pooled, "pooled_loa_high": bias + Z * pooled}
         row |= _trends(d, (a + b) / 2, rows)
     return pd.DataFrame([row | {"note": note}])
 

@@ -38,8 +38,10 @@ def _ratings(table, measure, on, name):
         raise ValueError(f"observer {name}: expected columns {lacking}, got {list(table.columns)}")
     twice = table[table.duplicated(on, keep=False)]
     if len(twice):
-        raise ValueError(f"observer {name}: {len(twice[on].drop_duplicates())} cases have several ratings of "
-                         f"{measure}, first {twice[on].iloc[0].to_dict()}; keep one of each")
+        raise ValueError(
+            f"observer {name}: {len(twice[on].drop_duplicates())} cases have several ratings of "
+            f"{measure}, first {twice[on].iloc[0].to_dict()}; keep one of each"
+        )
     return table[[*on, measure]].rename(columns={measure: name})
 
 
@@ -64,8 +66,9 @@ def compare(table, reference, test, measures=None, on=KEYS, subject="participant
         notes = dict.fromkeys(p["note"][0] for p in parts if p["note"][0])  # each once, in order
         n_left_out = pairs[subject].nunique() - pairs.loc[pairs["missing"] == "", subject].nunique()
         row = {"measure": measure, "reference": reference, "test": test, "n_left_out": n_left_out}
-        row["left_out"] = "; ".join(f"{one.observer}: {one.n} {one.reason}"
-                                    for one in why[why["measure"] == measure].itertuples())
+        row["left_out"] = "; ".join(
+            f"{one.observer}: {one.n} {one.reason}" for one in why[why["measure"] == measure].itertuples()
+        )
         for part in parts:
             row |= part.to_dict("records")[0]
         rows.append(row | {"note": "; ".join(notes)})
@@ -104,8 +107,10 @@ def _reasons(pairs, side, table, measure, on):
     given = given[[*on, *(["flags"] if "flags" in given else [])]].assign(there=True)
     joined = missing.merge(given, on=list(on), how="left")
     flags = joined["flags"].fillna("") if "flags" in joined else pd.Series("", index=joined.index)
-    why = [[flag.partition(":")[0] for flag in reasons(text, measure)] or ["not rated" if there is True else "no row"]
-           for text, there in zip(flags, joined["there"])]
+    why = [
+        [flag.partition(":")[0] for flag in reasons(text, measure)] or ["not rated" if there is True else "no row"]
+        for text, there in zip(flags, joined["there"])
+    ]
     return joined[list(on)].assign(reason=why).explode("reason")
 
 
@@ -178,8 +183,12 @@ def headline(compared: pd.DataFrame) -> dict:
         for column in ("mae", "bias", "loa_low", "loa_high"):
             metrics |= {f"{name}_{column}_{unit}{end}": row[f"{column}{end}"] for end in ("", "_low", "_high")}
         metrics |= {f"{name}_icc{end}": row[f"icc_a1{end}"] for end in ("", "_low", "_high")}
-        metrics |= {f"{name}_r": row["r"], f"{name}_sd_{unit}": row["sd"], f"{name}_n": row["n"],
-                    f"{name}_n_left_out": row["n_left_out"]}
+        metrics |= {
+            f"{name}_r": row["r"],
+            f"{name}_sd_{unit}": row["sd"],
+            f"{name}_n": row["n"],
+            f"{name}_n_left_out": row["n_left_out"],
+        }
     return metrics
 
 

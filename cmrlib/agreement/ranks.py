@@ -80,8 +80,12 @@ def _superiority(a, b):
 
 def _resampled_superiority(a, b, n_boot, seed):
     rng = np.random.default_rng(seed)
-    return np.hstack([_superiority(rng.choice(a, (size, len(a))), rng.choice(b, (size, len(b))))
-                      for size in batches(n_boot, len(a) + len(b))])
+    return np.hstack(
+        [
+            _superiority(rng.choice(a, (size, len(a))), rng.choice(b, (size, len(b))))
+            for size in batches(n_boot, len(a) + len(b))
+        ]
+    )
 
 
 def rank_correlation(confidence, dice, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:

@@ -44,8 +44,10 @@ def _wide(ratings, targets, raters, values):
     else:
         twice = ratings.duplicated([targets, raters], keep=False)
         if twice.any():  # pingouin would average them without a word
-            raise ValueError(f"{twice.sum()} ratings share target and rater, first "
-                             f"{ratings[twice].iloc[0].to_dict()}; keep one of each")
+            raise ValueError(
+                f"{twice.sum()} ratings share target and rater, first "
+                f"{ratings[twice].iloc[0].to_dict()}; keep one of each"
+            )
         wide = ratings.pivot(index=targets, columns=raters, values=values)
     if wide.shape[1] < 2:
         raise ValueError(f"expected ratings of at least two raters, got columns {list(wide.columns)}")

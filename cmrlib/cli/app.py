@@ -27,8 +27,13 @@ class Commands(TyperGroup):
             raise typer.Exit(2) from None
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False,
-                  help="Cardiac MRI: any study in, measured hearts out. Research only, not a medical device.")
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Cardiac MRI: any study in, measured hearts out. Research only, not a medical device.",
+)
 
 
 @app.callback()

@@ -26,17 +26,28 @@ def classify(cohort: Cohort, observer: str, classifier: Classifier, folder, subj
     wanted = cohort.cines[cohort.cines["view"] == classifier.view]
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(subjects)]
     if wanted.empty:
-        raise ValueError(f"the classifier is for {classifier.view}, of which {cohort.path} has no cine among these "
-                         f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}")
+        raise ValueError(
+            f"the classifier is for {classifier.view}, of which {cohort.path} has no cine among these "
+            f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}"
+        )
     rows = []
     for row in with_progress(list(wanted.itertuples()), "classify", "cine"):
         score, reason = score_cine(cohort, looked, classifier, row)
         positive = None if score is None else int(score >= classifier.model.threshold)
-        rows.append((row.participant_id, row.session, row.cine, row.view, score, classifier.model.threshold, positive,
-                     reason))
+        rows.append(
+            (row.participant_id, row.session, row.cine, row.view, score, classifier.model.threshold, positive, reason)
+        )
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"score": float, "positive": "Int64"})
     with atomic(folder / "scores.csv") as part:
         table.to_csv(part, index=False, lineterminator="\n")
-    write_json({"made_by": "cmr classify", "network": classifier.name, "observer": observer, "cohort": cohort.digest,
-                "weights": digest(classifier.path.with_suffix(".safetensors"))}, folder / "scores.json")
+    write_json(
+        {
+            "made_by": "cmr classify",
+            "network": classifier.name,
+            "observer": observer,
+            "cohort": cohort.digest,
+            "weights": digest(classifier.path.with_suffix(".safetensors")),
+        },
+        folder / "scores.json",
+    )
     return table

@@ -44,8 +44,11 @@ def compare_tables(a, b, name: str, rtol: float) -> list[str]:
     left, right = (_read(path) for path in (a, b))
     if list(left.columns) != list(right.columns):
         only = [[c for c in one if c not in set(other)] for one, other in ((left, right), (right, left))]
-        return [f"{name}: columns differ: only in the first {only[0]}, only in the second {only[1]}"
-                if any(only) else f"{name}: the same columns in another order"]
+        return [
+            f"{name}: columns differ: only in the first {only[0]}, only in the second {only[1]}"
+            if any(only)
+            else f"{name}: the same columns in another order"
+        ]
     if len(left) != len(right):
         return [f"{name}: {len(left)} rows against {len(right)}"]
     lines = []

@@ -38,4 +38,3 @@ def lay_out(cohort: Cohort, observer: str, folder, subjects=None) -> pd.DataFram
         raise ValueError(f"observer {observer!r} drew no masks of these subjects of {cohort.path}")
     write_json(made_by, folder / MARK)
     return pd.DataFrame(rows)
-

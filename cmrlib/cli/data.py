@@ -25,8 +25,10 @@ def phantom(
     views: Annotated[list[str] | None, typer.Option(help="Of sax, 4ch, 2ch, 3ch; default the first three.")] = None,
     diagnoses: Annotated[list[str] | None, typer.Option(help="Diagnoses that take turns; default ACDC's five.")] = None,
     mix: Annotated[str, typer.Option(help="In place of diagnoses a named mix of patients: mr, hf, population.")] = "",
-    people: Annotated[list[str] | None, typer.Option(help="Observers beside the truth, who draw as people do: yale, "
-                                                     "yale2, lund, lund2.")] = None,
+    people: Annotated[
+        list[str] | None,
+        typer.Option(help="Observers beside the truth, who draw as people do: yale, yale2, lund, lund2."),
+    ] = None,
     visits: Annotated[int, typer.Option(min=1, help="How often every heart is scanned.")] = 1,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 128,
     spacing_mm: Annotated[float, typer.Option(help="Pixel size.")] = 2.0,
@@ -34,19 +36,39 @@ def phantom(
     domain: Annotated[str, typer.Option(help="Scanners: one vendor and centre, or many.")] = "many",
     appearance: Annotated[str, typer.Option(help="real, or random for grey values beyond realism.")] = "real",
     workers: Workers = None,
-    form: Annotated[str, typer.Option("--as", help="cohort, or files as others write them: dicom, dicom-flat, "
-                    "dicom-big-endian, dicom-enhanced, ukbb, nifti, nifti-3d, bids, acdc.")] = "cohort",
-    defect: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A named trouble of such files, in every "
-                      "subject; repeat for more.")] = None,
-    list_defects: Annotated[bool, typer.Option("--list-defects", is_eager=True, callback=_list_defects,
-                                               help="Name all defects and end.")] = False,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="cohort, or files as others write them: dicom, dicom-flat, "
+            "dicom-big-endian, dicom-enhanced, ukbb, nifti, nifti-3d, bids, acdc.",
+        ),
+    ] = "cohort",
+    defect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A named trouble of such files, in every subject; repeat for more."),
+    ] = None,
+    list_defects: Annotated[
+        bool, typer.Option("--list-defects", is_eager=True, callback=_list_defects, help="Name all defects and end.")
+    ] = False,
 ):
     """Make hearts by formulas, with truth for everything: a cohort, or files with their truth in DEST.truth.json."""
     from cmrlib.cli import phantoms
 
-    settings = {"subjects": subjects, "seed": seed, "frames": frames, "size": size, "spacing_mm": spacing_mm,
-                "slices": slices, "diagnoses": words(diagnoses), "domain": domain, "appearance": appearance,
-                "cohort": mix, "people": words(people) or (), "visits": visits}
+    settings = {
+        "subjects": subjects,
+        "seed": seed,
+        "frames": frames,
+        "size": size,
+        "spacing_mm": spacing_mm,
+        "slices": slices,
+        "diagnoses": words(diagnoses),
+        "domain": domain,
+        "appearance": appearance,
+        "cohort": mix,
+        "people": words(people) or (),
+        "visits": visits,
+    }
     settings |= {"views": words(views)} if views else {}
     phantoms.make(dest, form, words(defect) or [], workers, settings)
 
@@ -58,12 +80,26 @@ def ingest(
     dest: Annotated[Path, typer.Argument(help="Where the cohort goes.")],
     workers: Workers = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many subjects only.")] = None,
-    view: Annotated[list[str] | None, typer.Option(metavar="NAME=VIEW", help="Your word for the view of a series "
-                                                   "description or folder; repeat for more.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="STRUCTURE=CODE", help="nifti: what a number in your masks "
-                                                    "means, say lv=3; repeat for more.")] = None,
-    min_frames: Annotated[int | None, typer.Option(min=1, help="What has fewer is no cine; dicom takes short-axis "
-                                                   "stacks of single images with 1 (default 2; nifti: 1).")] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VIEW", help="Your word for the view of a series description or folder; repeat for more."
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STRUCTURE=CODE", help="nifti: what a number in your masks means, say lv=3; repeat for more."
+        ),
+    ] = None,
+    min_frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="What has fewer is no cine; dicom takes short-axis "
+            "stacks of single images with 1 (default 2; nifti: 1).",
+        ),
+    ] = None,
     phase: Annotated[str, typer.Option(help="ed or es: what stacks of one frame show.")] = "",
 ):
     """Turn a folder of studies into a cohort; a finished one is opened, an interrupted one continued."""
@@ -125,7 +161,9 @@ def compare(
     for line in differences[:10]:
         typer.echo(line)
     if differences:
-        typer.echo(f"{len(differences)} differences in {n_tables} tables" + ("; the first 10 are shown" if
-                   len(differences) > 10 else ""))
+        typer.echo(
+            f"{len(differences)} differences in {n_tables} tables"
+            + ("; the first 10 are shown" if len(differences) > 10 else "")
+        )
         raise typer.Exit(1)
     typer.echo(f"{n_tables} tables agree (floats within {rtol:g} relative)")

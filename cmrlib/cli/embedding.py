@@ -15,8 +15,15 @@ MARK = "embedding.json"
 PREFERRED = ("flow", "plain", "tube", "mask95")
 
 
-def embed(cohort: Cohort, run, folder, subjects=None, variant: str = "", part: tuple[int, int] | None = None,
-          precision: str = "bf16"):
+def embed(
+    cohort: Cohort,
+    run,
+    folder,
+    subjects=None,
+    variant: str = "",
+    part: tuple[int, int] | None = None,
+    precision: str = "bf16",
+):
     """(embeddings.csv's table, number of shards made now, number still missing), written to `folder`.
 
     run: a run of 08_heartmae_predict, whose pooling is used; or of 07_heartmae_pretrain, where a subject's row is the
@@ -57,8 +64,9 @@ def _weights(run, variant):
     files = [folder / f"{name}.safetensors" for name in names]
     path = next((file for file in files if file.exists()), None)
     if path is None:
-        raise FileNotFoundError(f"no weights of {' or '.join(names)} in {folder}; give a run of 07_heartmae_pretrain "
-                                "or 08_heartmae_predict")
+        raise FileNotFoundError(
+            f"no weights of {' or '.join(names)} in {folder}; give a run of 07_heartmae_pretrain or 08_heartmae_predict"
+        )
     heads = folder / "heads.safetensors"
     fits = heads.exists() and read_json(heads.with_suffix(".json")).get("encoder") == path.stem
     return path, heads if fits else None

@@ -27,8 +27,15 @@ def find(cohort: Cohort, run, folder, subjects=None) -> tuple[pd.DataFrame, int]
         raise FileExistsError(f"{folder} holds what cmr frames did not make; choose another --observer or --out")
     finder = FrameFinder.load(path)
     wanted = cohort.cines if subjects is None else cohort.cines[cohort.cines["participant_id"].isin(subjects)]
-    write_json({"made_by": "cmr frames", "cohort": cohort.description["Name"], "synthetic": cohort.synthetic,
-                "weights": digest(path.with_suffix(".safetensors"))}, mark)
+    write_json(
+        {
+            "made_by": "cmr frames",
+            "cohort": cohort.description["Name"],
+            "synthetic": cohort.synthetic,
+            "weights": digest(path.with_suffix(".safetensors")),
+        },
+        mark,
+    )
     table = find_frames(cohort, finder, folder, subjects).drop(columns="seconds")
     with atomic(folder / "frames.csv") as part:
         table.to_csv(part, index=False, lineterminator="\n")

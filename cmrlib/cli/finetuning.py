@@ -55,8 +55,10 @@ def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, re
     parts = {view: labelled(cohort, observer, views_of(view)) for view in networks}
     parts = {view: part for view, part in parts.items() if len(part.cines)}
     if not parts:
-        raise ValueError(f"observer {observer!r} drew no {' or '.join(weights)} cine of {cohort.path}, for which the "
-                         "weights are; choose another observer")
+        raise ValueError(
+            f"observer {observer!r} drew no {' or '.join(weights)} cine of {cohort.path}, for which the "
+            "weights are; choose another observer"
+        )
     splits = {view: fold_splits(part, recipe.folds) for view, part in parts.items()}
     for view, part in parts.items():
         refuse_known_subjects(part, networks[view])
@@ -75,8 +77,13 @@ def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, re
 def labelled(cohort: Cohort, observer: str, views) -> Cohort:
     """The cohort as if it held only the cines of these views that the observer drew, and their subjects."""
     looked = cohort.observer(observer)
-    return cohort.part([row.cine for row in cohort.cines[cohort.cines["view"].isin(list(views))].itertuples()
-                        if looked.has(row.cine) and looked.mask(row.cine).annotated])
+    return cohort.part(
+        [
+            row.cine
+            for row in cohort.cines[cohort.cines["view"].isin(list(views))].itertuples()
+            if looked.has(row.cine) and looked.mask(row.cine).annotated
+        ]
+    )
 
 
 def fold_splits(cohort: Cohort, folds: int) -> pd.DataFrame:
@@ -84,8 +91,10 @@ def fold_splits(cohort: Cohort, folds: int) -> pd.DataFrame:
     n = len(cohort.subjects)
     folds = min(folds, n)
     if n < FEWEST_SUBJECTS or n - -(-n // folds) < 2:
-        raise ValueError(f"{n} labelled subjects in {folds} folds: each fold needs one to test, one to watch and one "
-                         f"to learn from; label at least {FEWEST_SUBJECTS}, or ask for more folds")
+        raise ValueError(
+            f"{n} labelled subjects in {folds} folds: each fold needs one to test, one to watch and one "
+            f"to learn from; label at least {FEWEST_SUBJECTS}, or ask for more folds"
+        )
     fold_of, rows = assign_folds(cohort.subjects, folds), []
     for fold in range(folds):
         split = pd.Series("train", index=fold_of.index, name="split")
@@ -105,8 +114,10 @@ def refuse_known_subjects(cohort: Cohort, weights: Weights):
     """Raise ValueError where the network learned from these very subjects: none would be unseen."""
     refuse_known([weights.card], cohort)
     if cohort.digest == weights.card.get("cohort_digest"):
-        raise ValueError(f"{weights.path.name} learned from this very cohort, so no test would be on unseen subjects; "
-                         "start from weights that learned from others")
+        raise ValueError(
+            f"{weights.path.name} learned from this very cohort, so no test would be on unseen subjects; "
+            "start from weights that learned from others"
+        )
 
 
 def _key(cohort, observer, weights, recipe):
@@ -127,8 +138,9 @@ def _claim(out, cohort, keys):
     mark = out / "finetuning.json"
     if mark.exists():
         if read_json(mark) != keys:
-            raise FileExistsError(f"{out} holds a fine-tuning with other settings, labels or weights; choose another "
-                                  "--out")
+            raise FileExistsError(
+                f"{out} holds a fine-tuning with other settings, labels or weights; choose another --out"
+            )
     elif out.is_dir() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty; choose another --out")
     write_json(keys, mark)
@@ -153,8 +165,15 @@ def _train(cohort, observer, weights, split, checkpoint, recipe):
     samples = sample_table(cohort, observer, preprocessing.view, split)
     batch = min(8, int((samples["split"] == "train").sum()))  # a training epoch drops what fills no batch
     learn = segmentation_learner(cohort, observer, samples, preprocessing, batch_size=batch, start_from=weights.path)
-    fit(learn, recipe.epochs, recipe.learning_rate, recipe.seed, checkpoint=checkpoint,
-        what=f"TernausNet {preprocessing.view}", validate_every=max(1, recipe.epochs // 8))
+    fit(
+        learn,
+        recipe.epochs,
+        recipe.learning_rate,
+        recipe.seed,
+        checkpoint=checkpoint,
+        what=f"TernausNet {preprocessing.view}",
+        validate_every=max(1, recipe.epochs // 8),
+    )
     return Segmenter(learn.model, preprocessing, weights.segmenter.structures)
 
 
@@ -167,9 +186,16 @@ def _train_on_all(cohort, observer, weights, splits, out, recipe):
     tuned.appearance = training_appearance([(cohort, split.index[split == "train"])], view)
     tuned.learned = joined(weights.card, learned_from(cohort, split.index, view))
     start = {key: weights.card.get(key) for key in ("cohort", "cohort_digest", "seed", "epochs")}
-    tuned.save(out / "weights" / view, cohort=cohort.description["Name"], synthetic=cohort.synthetic,
-               cohort_digest=cohort.digest, observer=observer, n_subjects=len(split),
-               finetuned_from=start | {"weights": weights.digest}, **asdict(recipe))
+    tuned.save(
+        out / "weights" / view,
+        cohort=cohort.description["Name"],
+        synthetic=cohort.synthetic,
+        cohort_digest=cohort.digest,
+        observer=observer,
+        n_subjects=len(split),
+        finetuned_from=start | {"weights": weights.digest},
+        **asdict(recipe),
+    )
 
 
 def _paired(before, after):

@@ -42,8 +42,10 @@ def run(
     if follow:
         follow_parent()
     done = run_stage(stage, shard, STUDY | json.loads(settings))
-    typer.echo(f"[{shard.name} {stage}] {done['subjects']} subjects, {done['made']} made now, {done['seconds']} s, "
-               f"{done['peak_mb']} MB")
+    typer.echo(
+        f"[{shard.name} {stage}] {done['subjects']} subjects, {done['made']} made now, {done['seconds']} s, "
+        f"{done['peak_mb']} MB"
+    )
 
 
 @study.command()

@@ -32,16 +32,18 @@ def segment(
 
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     folder = out or observer_folder(cohort, observer)
-    table, new = segment_rest(Cohort.open(cohort), load_weights_of(credited(weights, "01_segmentation")), folder,
-                              words(subjects), copies)
+    table, new = segment_rest(
+        Cohort.open(cohort), load_weights_of(credited(weights, "01_segmentation")), folder, words(subjects), copies
+    )
     typer.echo(f"{new} cines segmented now, {len(table) - new} before: masks and segmented.csv are in {folder}")
 
 
 @app.command()
 def frames(
     cohort: Folder,
-    weights: Annotated[str, typer.Option(metavar="RUN", help="A run of 03_tempreg, its folder of weights, one weights "
-                                         f"file, {SETS}.")] = REAL,
+    weights: Annotated[
+        str, typer.Option(metavar="RUN", help=f"A run of 03_tempreg, its folder of weights, one weights file, {SETS}.")
+    ] = REAL,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "tempreg",
     subjects: Subjects = None,
@@ -56,15 +58,19 @@ def frames(
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     folder = out or observer_folder(cohort, observer)
     table, skipped = finding.find(Cohort.open(cohort), trained(weights, "03_tempreg"), folder, words(subjects))
-    typer.echo(f"ED and ES of {table['cine'].nunique()} cines"
-               + (f" ({skipped} of fewer than 8 frames left out)" if skipped else "") + f": frames.csv is in {folder}")
+    typer.echo(
+        f"ED and ES of {table['cine'].nunique()} cines"
+        + (f" ({skipped} of fewer than 8 frames left out)" if skipped else "")
+        + f": frames.csv is in {folder}"
+    )
 
 
 @app.command()
 def valve(
     cohort: Folder,
-    weights: Annotated[str, typer.Option(metavar="RUN", help="A run of 04_mvnet, its folder of weights, "
-                                         f"{SETS}.")] = REAL,
+    weights: Annotated[
+        str, typer.Option(metavar="RUN", help=f"A run of 04_mvnet, its folder of weights, {SETS}.")
+    ] = REAL,
     out: Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")] = None,
     observer: Annotated[str, typer.Option(help="Name of the new observer.")] = "mvnet",
     smooth_ms: Annotated[float | None, typer.Option(min=0, help="Smoothing; default as the run chose it.")] = None,
@@ -89,17 +95,31 @@ def valve(
 @app.command()
 def measure(
     cohort: Folder,
-    observer: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Whose masks: an observer that came with the "
-                                          "cohort, one that `cmr segment` made, or a folder.")],
+    observer: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_FOLDER",
+            help="Whose masks: an observer that came with the cohort, one that `cmr segment` made, or a folder.",
+        ),
+    ],
     papillary: Annotated[str, typer.Option(help="Papillary muscles: as drawn, or in cavity.")] = "as drawn",
     basal_rule: Annotated[str, typer.Option(help="Basal slices: all slices, no remnant, or half ring.")] = "all slices",
     summation: Annotated[str, typer.Option(help="discs or trapezoid.")] = "discs",
-    phases: Annotated[Phases | None, typer.Option(help="ED and ES from the volume curve, or those given; default the "
-                                                  "curve where whole cycles were drawn.")] = None,
+    phases: Annotated[
+        Phases | None,
+        typer.Option(
+            help="ED and ES from the volume curve, or those given; default the curve where whole cycles were drawn."
+        ),
+    ] = None,
     subjects: Subjects = None,
     out: Annotated[Path | None, typer.Option(help="Folder for measures.tsv; default the observer's.")] = None,
-    against: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Another observer, measured in the same way: "
-                                         "what changed, also as changes.csv.")] = "",
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_FOLDER",
+            help="Another observer, measured in the same way: what changed, also as changes.csv.",
+        ),
+    ] = "",
 ):
     """Volumes, ejection fraction and mass from an observer's masks: a table, and measures.tsv."""
     from cmrlib.cli import shown
@@ -117,8 +137,10 @@ def measure(
         if n := sum(flag in flags.split(";") for flags in table["flags"]):
             typer.echo(f"no ejection fraction of {n} of {len(table)}: {why} unknown")
     if len(alone := single_frames(hearts, name, conventions, words(subjects))):
-        shown.show(alone.drop(columns="session").head(shown.MOST),
-                   "one frame, and nothing says whether it is ED or ES (cmr ingest --phase): its volumes")
+        shown.show(
+            alone.drop(columns="session").head(shown.MOST),
+            "one frame, and nothing says whether it is ED or ES (cmr ingest --phase): its volumes",
+        )
     typer.echo(f"all measures: {(out or folder) / 'measures.tsv'}")
     if against:
         moved = changed(cohort, against, table, conventions, phases, (out or folder) / "changes.csv")
@@ -142,8 +164,10 @@ def correct(
     table = lay_out(hearts, start, out or observer_folder(cohort, name), words(subjects))
     for row in table.itertuples():
         typer.echo(f"itksnap -g {row.image} -s {row.mask}" + ("  # kept as it is" if row.state == "kept" else ""))
-    typer.echo(f"{len(table)} masks to correct and to save under their own names; then: cmr measure {cohort} "
-               f"--observer {out or name} --against {observer}")
+    typer.echo(
+        f"{len(table)} masks to correct and to save under their own names; then: cmr measure {cohort} "
+        f"--observer {out or name} --against {observer}"
+    )
 
 
 @app.command()
@@ -174,15 +198,27 @@ def finetune(
 
 @app.command()
 def report(
-    study: Annotated[Path | None, typer.Argument(help="A folder of DICOM of one person, or a cohort of one; only "
-                                                 "read.")] = None,
-    sample: Annotated[bool, typer.Option("--sample", help="In place of STUDY the real examination that travels with "
-                                         "the repository, samples/patient1.")] = False,
+    study: Annotated[
+        Path | None, typer.Argument(help="A folder of DICOM of one person, or a cohort of one; only read.")
+    ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample",
+            help="In place of STUDY the real examination that travels with the repository, samples/patient1.",
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option("-o", "--out", help="The page; what it says stands as JSON beside it.")] = Path(
-        "report.html"),
-    weights: Annotated[list[str] | None, typer.Option(
-        metavar="RUNS", help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
-        "comes from the first that has it.")] = None,
+        "report.html"
+    ),
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUNS",
+            help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
+            "comes from the first that has it.",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "",
     sex: Annotated[str, typer.Option(help="M or F, for the reference ranges; default as the headers say.")] = "",
     age: Annotated[float | None, typer.Option(min=0, help="Years; likewise.")] = None,
@@ -195,8 +231,10 @@ def report(
     from cmrlib.training import set_threads_and_seed
 
     if (study is None) != sample:
-        raise ValueError("a report is about one study: name its folder, or give --sample for the one that travels with "
-                         f"the repository; got {'both' if sample else 'neither'}")
+        raise ValueError(
+            "a report is about one study: name its folder, or give --sample for the one that travels with "
+            f"the repository; got {'both' if sample else 'neither'}"
+        )
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     title = title or ("A real heart (biv-me, Apache-2.0)" if sample else "Cardiac MRI")
     sets = [credited(one) for one in weights or [REAL]]

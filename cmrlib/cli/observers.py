@@ -40,8 +40,10 @@ def laid_over(cohort, observer: str) -> tuple[Cohort, str, Path]:
             inside = folder.is_relative_to(Path(cohort).resolve())
             return Cohort.open(cohort, [folder]), folder.name, made / folder.name if inside else folder
     known = [*opened.observers, *sorted(path.name for path in made.glob("*") if path.is_dir())]
-    raise KeyError(f"no observer {observer!r} looked at {cohort}, and no folder is called so; "
-                   f"there are {', '.join(known) or 'none'}")
+    raise KeyError(
+        f"no observer {observer!r} looked at {cohort}, and no folder is called so; "
+        f"there are {', '.join(known) or 'none'}"
+    )
 
 
 def measured(cohort: Cohort, observer: str, conventions: Conventions, phases: str | None = None, subjects=None):
@@ -55,8 +57,10 @@ def measured(cohort: Cohort, observer: str, conventions: Conventions, phases: st
     drawn = _frames_drawn(cohort, observer, people)
     if not drawn:
         raise ValueError(f"observer {observer!r} drew no masks of these subjects of {cohort.path}")
-    groups = {"curve": [p for p, n in drawn.items() if n >= FEWEST_FRAMES],
-              "given": [p for p, n in drawn.items() if n < FEWEST_FRAMES]}
+    groups = {
+        "curve": [p for p, n in drawn.items() if n >= FEWEST_FRAMES],
+        "given": [p for p, n in drawn.items() if n < FEWEST_FRAMES],
+    }
     groups = {kind: chosen for kind, chosen in groups.items() if chosen}
     tables = [features(cohort, observer, conventions, phases=kind, subjects=chosen) for kind, chosen in groups.items()]
     table = pd.concat(tables, ignore_index=True).sort_values(["participant_id", "session"], ignore_index=True)

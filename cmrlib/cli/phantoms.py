@@ -22,8 +22,10 @@ def make(dest: Path, form: str, defects: list[str], workers: int | None, setting
         return
     check_defects(defects, form)
     orders = make_orders(**settings)
-    sources = (build(make_study(label, order), order.seed, form, defects)
-               for label, order in with_progress(orders.items(), f"phantom as {form}", "subject"))
+    sources = (
+        build(make_study(label, order), order.seed, form, defects)
+        for label, order in with_progress(orders.items(), f"phantom as {form}", "subject")
+    )
     write_source(dest, sources, form)
     print(f"{len(orders)} subjects as {form} in {dest}; their truth: {truth_path(dest)}")
 
@@ -31,5 +33,11 @@ def make(dest: Path, form: str, defects: list[str], workers: int | None, setting
 def list_defects():
     """All defects: name, the files that have them, what a correct reader does, what they are."""
     ordered = sorted(DEFECTS.values(), key=lambda one: (one.kinds, one.name))
-    shown.show(pd.DataFrame([{"defect": one.name, "files": " ".join(one.kinds), "a reader must": one.expectation,
-                              "what": one.text} for one in ordered]))
+    shown.show(
+        pd.DataFrame(
+            [
+                {"defect": one.name, "files": " ".join(one.kinds), "a reader must": one.expectation, "what": one.text}
+                for one in ordered
+            ]
+        )
+    )

@@ -45,10 +45,22 @@ def train(cohort, out, p: dict) -> dict:
     rank, world = join()
     set_threads_and_seed(p["seeds"][0], p["threads"])
     preprocessing = Preprocessing(p["size"], p["frames"], p["crop_low"], p["crop_high"], p["spacing_mm"])
-    design = Design(p["size"], p["frames"], p["patch"], p["tubelet"], p["width"], p["depth"], p["heads"],
-                    p["decoder_width"], p["decoder_depth"], p["decoder_heads"], p["patch_norm"])
-    split = split_subjects(cohort.subjects, p["fold"], p["n_folds"], p["validation_per_group"],
-                           lists=committed_list(p["split_list"]))
+    design = Design(
+        p["size"],
+        p["frames"],
+        p["patch"],
+        p["tubelet"],
+        p["width"],
+        p["depth"],
+        p["heads"],
+        p["decoder_width"],
+        p["decoder_depth"],
+        p["decoder_heads"],
+        p["patch_norm"],
+    )
+    split = split_subjects(
+        cohort.subjects, p["fold"], p["n_folds"], p["validation_per_group"], lists=committed_list(p["split_list"])
+    )
     sections = section_table(cohort, split, p["views"] or None, p["sax_share"])
     state = Path(out) / "state"
     state.mkdir(parents=True, exist_ok=True)
@@ -56,24 +68,48 @@ def train(cohort, out, p: dict) -> dict:
     flow_shards(cohort, sections, state, settings, share=(rank, world))
     barrier()
     flow = flow_shards(cohort, sections, state, settings)
-    recipe = Recipe(p["epochs"], p["variant_epochs"], p["seeds"][0], p["base_rate"], p["batch_size"], p["repeats"],
-                    p["accumulate"], precision=p["precision"], asked=p["asked_share"])
+    recipe = Recipe(
+        p["epochs"],
+        p["variant_epochs"],
+        p["seeds"][0],
+        p["base_rate"],
+        p["batch_size"],
+        p["repeats"],
+        p["accumulate"],
+        precision=p["precision"],
+        asked=p["asked_share"],
+    )
     if rank == 0:
         (Path(out) / "tables").mkdir(exist_ok=True)
         split.rename("split").rename_axis("participant_id").to_csv(Path(out) / "tables" / "split.csv")
     models, losses = {}, {}
     for variant in sorted({"plain", *p["variants"]}, key=lambda name: name != "plain"):
-        models[variant], learner = pretrain(cohort, sections, preprocessing, design, variant, recipe, state,
-                                            flow if variant == "flow" else None,
-                                            None if variant == "plain" else models["plain"],
-                                            [Together(recipe.seed), WholeBatchMasks(recipe.seed)])
+        models[variant], learner = pretrain(
+            cohort,
+            sections,
+            preprocessing,
+            design,
+            variant,
+            recipe,
+            state,
+            flow if variant == "flow" else None,
+            None if variant == "plain" else models["plain"],
+            [Together(recipe.seed), WholeBatchMasks(recipe.seed)],
+        )
         losses[variant] = [list(row) for row in learner.recorder.values]
         if rank == 0:
             kept = deepcopy(models[variant])  # what others start from is alike in all processes
             learn_axes(Embedder(kept, preprocessing, p["precision"]), cohort, sections)
-            save_model(kept, preprocessing, Path(out) / "weights" / variant, variant=variant,
-                       processes=world, cohort=cohort.description["Name"], synthetic=cohort.synthetic,
-                       cohort_digest=cohort.digest)
+            save_model(
+                kept,
+                preprocessing,
+                Path(out) / "weights" / variant,
+                variant=variant,
+                processes=world,
+                cohort=cohort.description["Name"],
+                synthetic=cohort.synthetic,
+                cohort_digest=cohort.digest,
+            )
             write_json(losses, Path(out) / "losses.json")
     return models
 

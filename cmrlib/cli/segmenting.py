@@ -39,10 +39,16 @@ def _load(path):
     try:
         segmenter = Segmenter.load(path)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path.with_suffix('.json')} is no weights card of a segmentation ({error}); cards are "
-                         "written beside the weights by 01_segmentation and cmr finetune") from error
-    return Weights(segmenter, path.with_suffix(".safetensors"), digest(path.with_suffix(".safetensors")),
-                   read_json(path.with_suffix(".json")))
+        raise ValueError(
+            f"{path.with_suffix('.json')} is no weights card of a segmentation ({error}); cards are "
+            "written beside the weights by 01_segmentation and cmr finetune"
+        ) from error
+    return Weights(
+        segmenter,
+        path.with_suffix(".safetensors"),
+        digest(path.with_suffix(".safetensors")),
+        read_json(path.with_suffix(".json")),
+    )
 
 
 def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=None, copies: int = 3):
@@ -73,8 +79,10 @@ def _wanted(cohort, weights, subjects):
     wanted = cohort.cines[cohort.cines["view"].isin(list(weights))]
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(subjects)]
     if wanted.empty:
-        raise ValueError(f"the weights are for {', '.join(weights)}, of which {cohort.path} has no cine among these "
-                         f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}")
+        raise ValueError(
+            f"the weights are for {', '.join(weights)}, of which {cohort.path} has no cine among these "
+            f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}"
+        )
     return wanted
 
 

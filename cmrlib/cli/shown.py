@@ -31,23 +31,37 @@ def _text(value):
 
 def series(table: pd.DataFrame):
     """What `datasets.inspect` found: cines, and below them what is left out and why."""
+
     def joined(row, names, form):
         return " × ".join(n for name in names if (n := "" if pd.isna(row[name]) else form.format(row[name])))
 
     cines, left = table[table["content"] == "cine"], table[table["content"] != "cine"]
     private = [name for name in ("description", "folder") if name in table]
-    rows = [{"subject": row["subject"] + (f" ses-{row['session']}" if row["session"] else ""), "view": row["view"],
-             "slices × frames": joined(row, ["slices", "frames"], "{}"), "files": str(row["files"]),
-             "pixels": joined(row, ["rows", "columns"], "{}"),
-             "mm": joined(row, ["row_spacing_mm", "column_spacing_mm", "slice_distance_mm"], "{:.2f}"),
-             "step (ms)": row["frame_step_ms"], "RR (ms)": row["rr_ms"], "ordered by": row["ordered_by"],
-             "flags": row["flags"].replace(";", " ")} | {name: row[name] for name in private}
-            for _, row in cines.iterrows()]
+    rows = [
+        {
+            "subject": row["subject"] + (f" ses-{row['session']}" if row["session"] else ""),
+            "view": row["view"],
+            "slices × frames": joined(row, ["slices", "frames"], "{}"),
+            "files": str(row["files"]),
+            "pixels": joined(row, ["rows", "columns"], "{}"),
+            "mm": joined(row, ["row_spacing_mm", "column_spacing_mm", "slice_distance_mm"], "{:.2f}"),
+            "step (ms)": row["frame_step_ms"],
+            "RR (ms)": row["rr_ms"],
+            "ordered by": row["ordered_by"],
+            "flags": row["flags"].replace(";", " "),
+        }
+        | {name: row[name] for name in private}
+        for _, row in cines.iterrows()
+    ]
     if rows:
         show(pd.DataFrame(rows), "cines")
     if len(left):
-        show(left[["subject", "files", "reason", *[name for name in private if name == "folder"]]].astype(
-            {"files": str}).fillna(""), "left out")
+        show(
+            left[["subject", "files", "reason", *[name for name in private if name == "folder"]]]
+            .astype({"files": str})
+            .fillna(""),
+            "left out",
+        )
     print(f"cines: {len(cines)}, subjects: {table['subject'].nunique()}, files left out: {int(left['files'].sum())}")
 
 
@@ -79,8 +93,10 @@ def measures(table: pd.DataFrame, title: str):
         print(f"the first {MOST} of {len(table)} rows")
     if len(left_out):
         show(left_out[["participant_id", "measures", "reason"]].head(MOST), "n/a, and why")
-        print(f"measures left out: of {left_out['participant_id'].nunique()} of {table['participant_id'].nunique()} "
-              f"subjects{'' if len(left_out) <= MOST else f'; the first {MOST} of {len(left_out)} reasons'}")
+        print(
+            f"measures left out: of {left_out['participant_id'].nunique()} of {table['participant_id'].nunique()} "
+            f"subjects{'' if len(left_out) <= MOST else f'; the first {MOST} of {len(left_out)} reasons'}"
+        )
 
 
 def _mean_sd(values):

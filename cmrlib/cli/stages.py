@@ -12,8 +12,14 @@ from cmrlib.cohort import Cohort, Observer
 from cmrlib.files import atomic, write_json
 
 OBSERVER = "ternausnet"
-FOLDERS = {"ingest": "cohort", "segment": "observers", "measure": "parts", "flow": "flow", "features": "embeddings",
-           "pages": "pages"}
+FOLDERS = {
+    "ingest": "cohort",
+    "segment": "observers",
+    "measure": "parts",
+    "flow": "flow",
+    "features": "embeddings",
+    "pages": "pages",
+}
 """Where a stage leaves what takes room."""
 
 
@@ -35,11 +41,19 @@ def run_stage(stage: str, shard, settings: dict) -> dict:
     cohort = _opened(shard)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     seconds, disk = time.monotonic() - start, _bytes(shard / FOLDERS[stage])
-    done = {"stage": stage, "subjects": len((shard / "subjects.txt").read_text().split()),
-            "cines": 0 if cohort is None else len(cohort.cines), "made": made, "seconds": round(seconds, 2),
-            "cpu_seconds": round(_cpu_seconds() - startup, 2), "startup_seconds": round(startup, 2),
-            "gpu_seconds": round(seconds, 2) if _card() else 0.0, "peak_mb": round(peak),
-            "disk_mb": round(disk / 1e6, 3), "settings": json.dumps(settings)}
+    done = {
+        "stage": stage,
+        "subjects": len((shard / "subjects.txt").read_text().split()),
+        "cines": 0 if cohort is None else len(cohort.cines),
+        "made": made,
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(_cpu_seconds() - startup, 2),
+        "startup_seconds": round(startup, 2),
+        "gpu_seconds": round(seconds, 2) if _card() else 0.0,
+        "peak_mb": round(peak),
+        "disk_mb": round(disk / 1e6, 3),
+        "settings": json.dumps(settings),
+    }
     write_json(done, shard / f"{stage}.json")
     return done
 
@@ -77,6 +91,7 @@ def _ingest():
     def work(shard, cohort, settings):
         made = ingest_shard(shard)
         return 0 if made is None else len(made.cines)
+
     return work
 
 
@@ -93,6 +108,7 @@ def _segment():
         table, made = segment_rest(cohort, weights, shard / "observers" / OBSERVER, copies=settings["copies"])
         _write(table, shard / "parts" / "segmented.csv")
         return made
+
     return work
 
 
@@ -107,6 +123,7 @@ def _measure():
         Observer(shard / "observers" / OBSERVER).write_measures(table)
         _write(table, shard / "parts" / "measures.csv")
         return len(table)
+
     return work
 
 
@@ -120,6 +137,7 @@ def _flow():
         table = sections[["participant_id", "cine", "view", "k"]].assign(mean_weight=means)
         _write(table, shard / "parts" / "flow.csv")
         return len(table)
+
     return work
 
 
@@ -132,6 +150,7 @@ def _features():
         table, made, _ = embed(cohort, settings["encoder"], shard / "embeddings", precision=settings["precision"])
         _write(table, shard / "parts" / "embeddings.csv")
         return made
+
     return work
 
 
@@ -154,9 +173,16 @@ def _pages():
                 make_report(cohort.part(own), page, networks, title=f"sub-{subject}")
                 made += 1
         return made
+
     return work
 
 
-STAGES = {"ingest": _ingest, "segment": _segment, "measure": _measure, "flow": _flow, "features": _features,
-          "pages": _pages}
+STAGES = {
+    "ingest": _ingest,
+    "segment": _segment,
+    "measure": _measure,
+    "flow": _flow,
+    "features": _features,
+    "pages": _pages,
+}
 """Stage → what imports its part of the library and returns work(shard, cohort, settings) → how much was made now."""

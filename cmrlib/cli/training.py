@@ -67,12 +67,13 @@ def cells_of(notebook: str) -> tuple[list, list]:
     """(name, source, tags) of the code cells before the first one tagged `training`, and from there to the last."""
     path = ROOT / "notebooks" / f"{notebook}.ipynb"
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    cells = [(f"{notebook}, cell {cell['id']}", "".join(cell["source"]), cell["metadata"].get("tags", []))
-             for cell in cells]
+    cells = [
+        (f"{notebook}, cell {cell['id']}", "".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in cells
+    ]
     tagged = [place for place, (_, _, tags) in enumerate(cells) if "training" in tags]
     if not tagged:
         raise ValueError(f"{notebook} has no cell tagged `training`, so there is nothing to do by several processes")
-    return cells[: tagged[0]], cells[tagged[0]: tagged[-1] + 1]
+    return cells[: tagged[0]], cells[tagged[0] : tagged[-1] + 1]
 
 
 def _run(cells, namespace, parameters):

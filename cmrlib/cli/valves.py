@@ -23,14 +23,18 @@ def track(cohort: Cohort, run, folder, subjects=None, smooth_ms: float | None = 
     if unknown := sorted(set(subjects or ()) - set(cohort.subjects["participant_id"])):
         raise ValueError(f"subjects {unknown} are not in {cohort.path}; participants.tsv lists who is")
     weights = Path(run) / "weights" if (Path(run) / "weights").is_dir() else Path(run)
-    made_by = {"weights": {p.stem: digest(p) for p in sorted(weights.glob("*_stage[12].safetensors"))},
-               "cohort": cohort.digest}
+    made_by = {
+        "weights": {p.stem: digest(p) for p in sorted(weights.glob("*_stage[12].safetensors"))},
+        "cohort": cohort.digest,
+    }
     _claim(folder, cohort, made_by)
     people = cohort.subjects["participant_id"].tolist() if subjects is None else list(subjects)
     rows = cohort.cines[cohort.cines["view"].isin(list(trackers)) & cohort.cines["participant_id"].isin(people)]
     if rows.empty:
-        raise ValueError(f"the weights are for {', '.join(trackers)}, of which {cohort.path} has no cine among these "
-                         f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}")
+        raise ValueError(
+            f"the weights are for {', '.join(trackers)}, of which {cohort.path} has no cine among these "
+            f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}"
+        )
     todo = [name for name in rows["cine"] if not Observer(folder).has(name, "points.tsv")]
     if todo:
         track_cohort(cohort.part(todo), trackers, {"stage122": folder})
@@ -50,6 +54,7 @@ def _claim(folder, cohort, made_by):
         raise ValueError(f"{folder} lies inside the cohort, which never changes; choose a folder outside")
     mark = folder / MARK
     if read_json(mark) != made_by if mark.exists() else any(folder.glob("sub-*")):
-        raise FileExistsError(f"{folder} holds points of other weights or another cohort; choose another --observer or "
-                              "--out")
+        raise FileExistsError(
+            f"{folder} holds points of other weights or another cohort; choose another --observer or --out"
+        )
     write_json(made_by, mark)

@@ -65,8 +65,10 @@ class Pairs:
         self.cines, self.fixed = cines, fixed
         self.without, self.with_mr = (np.flatnonzero(cines.labels == label) for label in (0, 1))
         if len(self.without) < 2 or not len(self.with_mr):
-            raise ValueError(f"pairs need two cines without MR and one with it, got {len(self.without)} and "
-                             f"{len(self.with_mr)}; choose another split or more labelled subjects")
+            raise ValueError(
+                f"pairs need two cines without MR and one with it, got {len(self.without)} and "
+                f"{len(self.with_mr)}; choose another split or more labelled subjects"
+            )
 
     def __len__(self):
         return len(self.cines)
@@ -109,15 +111,16 @@ def distorted(x, how: Distortion) -> torch.Tensor:
     cosine, sine = torch.cos(angle) * size, torch.sin(angle) * size
     shift = torch.randn(n, 2, device=device) * how.shift * 2  # a side is 2 long
     matrix = torch.stack([torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)], 1)
-    x = F.grid_sample(x, F.affine_grid(matrix, list(x.shape), align_corners=False), padding_mode="border",
-                      align_corners=False)
+    x = F.grid_sample(
+        x, F.affine_grid(matrix, list(x.shape), align_corners=False), padding_mode="border", align_corners=False
+    )
     gamma, gain = (torch.exp(torch.randn(n, 1, 1, 1, device=device) * how.contrast) for _ in range(2))
     x = (2 * ((x + 1) / 2).clamp(1e-3, 1) ** gamma - 1) * gain
     x = x + how.noise * torch.randn(x.shape, device=device)
     for i in torch.nonzero(torch.rand(n) < how.erased)[:, 0].tolist():
         high, wide = (int(torch.randint(side // 8, side // 3 + 1, ())) for side in (rows, columns))
         top, left = int(torch.randint(rows - high + 1, ())), int(torch.randint(columns - wide + 1, ()))
-        x[i, :, top:top + high, left:left + wide] = 0
+        x[i, :, top : top + high, left : left + wide] = 0
     return x
 
 
@@ -126,8 +129,9 @@ def loaders(train, valid, batch_size: int) -> DataLoaders:
     processes leave a last, smaller batch out."""
     sizes = [_batch_size(len(part), batch_size) for part in (train, valid)]
     sizes[0] = batch_size if join()[1] > 1 else sizes[0]
-    return DataLoaders(DataLoader(train, bs=sizes[0], shuffle=True, num_workers=0),
-                       DataLoader(valid, bs=sizes[1], num_workers=0))
+    return DataLoaders(
+        DataLoader(train, bs=sizes[0], shuffle=True, num_workers=0), DataLoader(valid, bs=sizes[1], num_workers=0)
+    )
 
 
 def _batch_size(items, wanted):

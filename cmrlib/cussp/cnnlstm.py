@@ -30,8 +30,11 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.weigh = nn.Sequential(nn.Conv2d(channels, max(4, channels // 8), 1), nn.ReLU(inplace=True),
-                                   nn.Conv2d(max(4, channels // 8), 1, 7, padding=3))
+        self.weigh = nn.Sequential(
+            nn.Conv2d(channels, max(4, channels // 8), 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(max(4, channels // 8), 1, 7, padding=3),
+        )
         nn.init.zeros_(self.weigh[-1].weight)
         nn.init.zeros_(self.weigh[-1].bias)
 
@@ -108,8 +111,16 @@ class WeakLoss:
         return (loss * weight).sum() / weight.sum()
 
 
-def train_cnn_lstm(patches: Patches, roles: pd.Series, labels: pd.Series, setting: Setting, recipe: CnnRecipe,
-                   seed: int, state=None, weak: pd.Series | None = None) -> tuple[CnnLstm, Learner]:
+def train_cnn_lstm(
+    patches: Patches,
+    roles: pd.Series,
+    labels: pd.Series,
+    setting: Setting,
+    recipe: CnnRecipe,
+    seed: int,
+    state=None,
+    weak: pd.Series | None = None,
+) -> tuple[CnnLstm, Learner]:
     """One CNN-LSTM. patches: of kind `setting.masks`. weak: participant_id → probability, of unlabelled subjects.
 
     Raises ValueError where a weakly labelled subject is one of validation or test.
@@ -126,18 +137,35 @@ def train_cnn_lstm(patches: Patches, roles: pd.Series, labels: pd.Series, settin
     checked = Cines(patches, rows, labels[rows["participant_id"]].to_numpy(float))
     torch.manual_seed(seed)
     model = CnnLstm(setting.backbone, setting.size, setting.attention, setting.hidden)
-    learn = Learner(loaders(learned, checked, recipe.batch_size), model, loss_func=WeakLoss(recipe.weak_share),
-                    opt_func=adamw)
-    settings = asdict(setting) | asdict(recipe) | {"patches": patches.digest, "targets": hashlib.blake2b(
-        (target.to_csv() + labels[rows["participant_id"]].to_csv()).encode(), digest_size=8).hexdigest()}
+    learn = Learner(
+        loaders(learned, checked, recipe.batch_size), model, loss_func=WeakLoss(recipe.weak_share), opt_func=adamw
+    )
+    settings = (
+        asdict(setting)
+        | asdict(recipe)
+        | {
+            "patches": patches.digest,
+            "targets": hashlib.blake2b(
+                (target.to_csv() + labels[rows["participant_id"]].to_csv()).encode(), digest_size=8
+            ).hexdigest(),
+        }
+    )
     checkpoint = state
     if state is not None and Path(state).is_dir():
         modules = (preparation, batches, training, sys.modules[__name__])
         checkpoint = job_file(state, "cnnlstm", settings | {"seed": seed}, modules)
-    fit(learn, recipe.epochs, recipe.learning_rate, seed, recipe.precision, checkpoint,
+    fit(
+        learn,
+        recipe.epochs,
+        recipe.learning_rate,
+        seed,
+        recipe.precision,
+        checkpoint,
         {key: value for key, value in settings.items() if key not in ("epochs", "learning_rate", "precision")},
         f"CNN-LSTM {setting.size} px{', attention' if setting.attention else ''}, {setting.masks}, seed {seed}",
-        validate_every=max(1, recipe.epochs // 8), callbacks=[Views(Distortion())])
+        validate_every=max(1, recipe.epochs // 8),
+        callbacks=[Views(Distortion())],
+    )
     return model, learn
 
 

@@ -7,20 +7,42 @@ import pandas as pd
 
 from cmrlib.agreement import bootstrap, choose_threshold, classification_over_runs, roc_pr
 
-MODELS = {"rf": "RF", "cnnlstm": "CNN-LSTM", "cussp1": "CUSSP-1", "cussp2": "CUSSP-2", "cussp3": "CUSSP-3",
-          "siam": "CUSSP-SIAM", "siam25": "CUSSP-SIAM-25", "scratch25": "no pretraining, half cycle",
-          "floor": "forest on the true features", "ceiling": "regression on the true parameters"}
+MODELS = {
+    "rf": "RF",
+    "cnnlstm": "CNN-LSTM",
+    "cussp1": "CUSSP-1",
+    "cussp2": "CUSSP-2",
+    "cussp3": "CUSSP-3",
+    "siam": "CUSSP-SIAM",
+    "siam25": "CUSSP-SIAM-25",
+    "scratch25": "no pretraining, half cycle",
+    "floor": "forest on the true features",
+    "ceiling": "regression on the true parameters",
+}
 """Rows of table 2 in its order, then what labels teach alone, and the two bounds that only a phantom has."""
 
-METRICS = {"roc_auc": "auc", "average_precision": "ap", "f1": "f1", "precision": "precision", "recall": "recall",
-           "accuracy_positive": "pos_acc", "accuracy_negative": "neg_acc"}
+METRICS = {
+    "roc_auc": "auc",
+    "average_precision": "ap",
+    "f1": "f1",
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy_positive": "pos_acc",
+    "accuracy_negative": "neg_acc",
+}
 
 PAPER = pd.DataFrame(
-    [("rf", 0.09, 0.99, 0.43, 0.09, 0.14, 0.58), ("cnnlstm", 0.53, 0.86, 0.45, 0.53, 0.44, 0.72),
-     ("cussp1", 0.38, 0.87, 0.29, 0.38, 0.32, 0.65), ("cussp2", 0.29, 0.87, 0.25, 0.29, 0.27, 0.63),
-     ("cussp3", 0.38, 0.90, 0.35, 0.38, 0.36, 0.66), ("siam", 0.55, 0.96, 0.66, 0.55, 0.60, 0.80),
-     ("siam25", 0.62, 0.96, 0.80, 0.62, 0.69, 0.88)],
-    columns=["model", "pos_acc", "neg_acc", "precision", "recall", "f1", "auc"])
+    [
+        ("rf", 0.09, 0.99, 0.43, 0.09, 0.14, 0.58),
+        ("cnnlstm", 0.53, 0.86, 0.45, 0.53, 0.44, 0.72),
+        ("cussp1", 0.38, 0.87, 0.29, 0.38, 0.32, 0.65),
+        ("cussp2", 0.29, 0.87, 0.25, 0.29, 0.27, 0.63),
+        ("cussp3", 0.38, 0.90, 0.35, 0.38, 0.36, 0.66),
+        ("siam", 0.55, 0.96, 0.66, 0.55, 0.60, 0.80),
+        ("siam25", 0.62, 0.96, 0.80, 0.62, 0.69, 0.88),
+    ],
+    columns=["model", "pos_acc", "neg_acc", "precision", "recall", "f1", "auc"],
+)
 """Table 2 as printed. Its rows do not all follow from each other: 0.62 is no multiple of 1/25, and SIAM-25's class
 accuracies give a precision of 0.71, not 0.80. They must be means over runs, or their threshold came from test data."""
 
@@ -30,15 +52,25 @@ def score_rows(model: str, seed: int, scores: pd.Series, labels: pd.Series, role
     NaN where a model has no answer. Who is unlabelled has no label here."""
     split = roles.reindex(scores.index)
     label = labels.reindex(scores.index).where(split != "unlabelled")
-    return pd.DataFrame({"participant_id": scores.index, "model": model, "seed": seed, "score": scores.to_numpy(float),
-                         "label": label.to_numpy(float), "split": split.to_numpy()})
+    return pd.DataFrame(
+        {
+            "participant_id": scores.index,
+            "model": model,
+            "seed": seed,
+            "score": scores.to_numpy(float),
+            "label": label.to_numpy(float),
+            "split": split.to_numpy(),
+        }
+    )
 
 
 def thresholds(scores: pd.DataFrame, by: str = "f1") -> pd.DataFrame:
     """Model, seed → the threshold that is best on its validation subjects. by: of `choose_threshold`."""
     checked = scores[(scores["split"] == "validation") & scores["score"].notna()]
-    rows = [{"model": model, "seed": seed, "threshold": choose_threshold(part["label"], part["score"], by)}
-            for (model, seed), part in checked.groupby(["model", "seed"], sort=False)]
+    rows = [
+        {"model": model, "seed": seed, "threshold": choose_threshold(part["label"], part["score"], by)}
+        for (model, seed), part in checked.groupby(["model", "seed"], sort=False)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -54,8 +86,12 @@ def table_2(scores: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
         row = {"model": model, "name": MODELS[model]}
         for one in result.to_dict("records"):
             if name := METRICS.get(one["metric"]):
-                row |= {name: one["estimate"], f"{name}_low": one["low"], f"{name}_high": one["high"],
-                        f"{name}_sd": one["sd"]}
+                row |= {
+                    name: one["estimate"],
+                    f"{name}_low": one["low"],
+                    f"{name}_high": one["high"],
+                    f"{name}_sd": one["sd"],
+                }
                 row[f"{name}_paper"] = printed.loc[model].get(name, np.nan) if model in printed.index else np.nan
         rows.append(row | {key: one[key] for key in ("n", "n_positive", "n_missing", "n_runs")})
     return pd.DataFrame(rows)
@@ -71,8 +107,12 @@ def _wide(scores, model):
 
 def metrics_of(table: pd.DataFrame) -> dict:
     """`rf_auc`, `rf_auc_low`, … of a table 2."""
-    return {f"{row['model']}_{name}{end}": row[f"{name}{end}"] for row in table.to_dict("records")
-            for name in METRICS.values() for end in ("", "_low", "_high")}
+    return {
+        f"{row['model']}_{name}{end}": row[f"{name}{end}"]
+        for row in table.to_dict("records")
+        for name in METRICS.values()
+        for end in ("", "_low", "_high")
+    }
 
 
 def gap_closed(scores: pd.DataFrame, model: str = "siam25") -> dict:
@@ -118,8 +158,14 @@ def paired_auc(scores: pd.DataFrame, better: str, worse: str) -> dict:
         return np.mean([auc(label, r) for r in runs[:k]]) - np.mean([auc(label, r) for r in runs[k:]])
 
     row = bootstrap(table, difference, n_boot=1000).iloc[0]
-    return {"model": better, "other": worse, "difference": row["estimate"], "low": row["low"], "high": row["high"],
-            "n": int(row["n"])}
+    return {
+        "model": better,
+        "other": worse,
+        "difference": row["estimate"],
+        "low": row["low"],
+        "high": row["high"],
+        "n": int(row["n"]),
+    }
 
 
 def curves(scores: pd.DataFrame, chosen: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -143,11 +189,13 @@ def calibration(scores: pd.DataFrame, model: str, bins: int = 5) -> pd.DataFrame
         cell = order.iloc[places]
         observed, n = float(cell["label"].mean()), len(cell)
         low, high = wilson(observed, n)
-        rows.append({"model": model, "predicted": cell["score"].mean(), "observed": observed, "low": low, "high": high,
-                     "n": n})
+        rows.append(
+            {"model": model, "predicted": cell["score"].mean(), "observed": observed, "low": low, "high": high, "n": n}
+        )
     share = part["label"].mean()
-    return pd.DataFrame(rows).assign(brier=((part["score"] - part["label"]) ** 2).mean(),
-                                     brier_prevalence=share * (1 - share))
+    return pd.DataFrame(rows).assign(
+        brier=((part["score"] - part["label"]) ** 2).mean(), brier_prevalence=share * (1 - share)
+    )
 
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -32,8 +32,11 @@ def cases(scores, threshold: float, each: int = 2):
     """
     test = scores[(scores["split"] == "test") & scores["score"].notna()].sort_values("score", ascending=False)
     called, positive = test["score"] >= threshold, test["label"] == 1
-    kinds = {"true positive": test[called & positive], "false positive": test[called & ~positive],
-             "false negative": test[~called & positive][::-1]}
+    kinds = {
+        "true positive": test[called & positive],
+        "false positive": test[called & ~positive],
+        "false negative": test[~called & positive][::-1],
+    }
     return {kind: part.head(each) for kind, part in kinds.items() if len(part)}
 
 
@@ -46,7 +49,7 @@ def systolic_shadow(patches, rows) -> np.ndarray:
     total, side = patches.pixels.shape[1:3]
     found = []
     for row in rows.itertuples():
-        grey = patches.pixels[row.place][:, side // 10:side // 2, side // 3:-(side // 3)].mean((1, 2)) / 255
+        grey = patches.pixels[row.place][:, side // 10 : side // 2, side // 3 : -(side // 3)].mean((1, 2)) / 255
         length = max(1, round((row.es - row.ed) % total))
         systole = window_frames(total, row.ed, min(length, total - 1))
         found.append(np.delete(grey, systole).mean() - grey[systole].mean())

@@ -69,8 +69,15 @@ class Recipe:
     labelled: Distortion = field(default_factory=Distortion)
 
 
-def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe, seed: int, state=None,
-             what: str = "Barlow Twins") -> tuple[BarlowTwins, Learner]:
+def pretrain(
+    patches: Patches,
+    roles: pd.Series,
+    design: Design,
+    recipe: Recipe,
+    seed: int,
+    state=None,
+    what: str = "Barlow Twins",
+) -> tuple[BarlowTwins, Learner]:
     """Step (i) of figure 9: Barlow Twins on every cine whose subject is unlabelled or trains.
 
     roles: of `assign_roles`. A twentieth of these subjects only shows the loss. state: folder of jobs.
@@ -79,15 +86,26 @@ def pretrain(patches: Patches, roles: pd.Series, design: Design, recipe: Recipe,
     rows = pretraining_rows(patches, roles)
     watched = rows["participant_id"].isin(sorted(rows["participant_id"].unique())[::20])
     total, start = _frames(patches, design), recipe.views.start
-    dls = loaders(Cines(patches, rows[~watched], frames=design.frames, start=start),
-                  Cines(patches, rows[watched], frames=design.frames), recipe.barlow_batch)
+    dls = loaders(
+        Cines(patches, rows[~watched], frames=design.frames, start=start),
+        Cines(patches, rows[watched], frames=design.frames),
+        recipe.barlow_batch,
+    )
     torch.manual_seed(seed)
     twins = BarlowTwins(Encoder(total, design.width), design.projector)
     learn = _learner(dls, twins, _unlabelled(barlow_loss))
     sides = hashlib.blake2b(rows.to_csv(index=False).encode(), digest_size=8).hexdigest()
-    _fit(learn, recipe.barlow_epochs, recipe.barlow_rate, seed, recipe, state, what,
-         [Views(recipe.views, twice=True)], {"patches": patches.digest, "rows": sides,
-                                                    "design": (design.width, design.projector, design.frames)})
+    _fit(
+        learn,
+        recipe.barlow_epochs,
+        recipe.barlow_rate,
+        seed,
+        recipe,
+        state,
+        what,
+        [Views(recipe.views, twice=True)],
+        {"patches": patches.digest, "rows": sides, "design": (design.width, design.projector, design.frames)},
+    )
     return twins, learn
 
 
@@ -98,21 +116,48 @@ def pretraining_rows(patches: Patches, roles: pd.Series) -> pd.DataFrame:
     return rows
 
 
-def finetune_siamese(encoder: Encoder, patches: Patches, roles, labels, design: Design, recipe: Recipe, seed: int,
-                     state=None, what: str = "Siamese") -> Learner:
+def finetune_siamese(
+    encoder: Encoder,
+    patches: Patches,
+    roles,
+    labels,
+    design: Design,
+    recipe: Recipe,
+    seed: int,
+    state=None,
+    what: str = "Siamese",
+) -> Learner:
     """Step (ii): pairs of labelled training cines; everything but the encoder's last block stays as it is."""
     torch.manual_seed(seed)
     encoder.freeze_all_but(design.last)
     sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
     dls = loaders(Pairs(sides["train"]), Pairs(sides["validation"], fixed=True), recipe.batch_size)
     learn = _learner(dls, Siamese(encoder), partial(_pair_loss, margin=recipe.margin))
-    _fit(learn, recipe.siamese_epochs, recipe.siamese_rate, seed, recipe, state, what, [Views(recipe.labelled)],
-         _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(encoder)})
+    _fit(
+        learn,
+        recipe.siamese_epochs,
+        recipe.siamese_rate,
+        seed,
+        recipe,
+        state,
+        what,
+        [Views(recipe.labelled)],
+        _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(encoder)},
+    )
     return learn
 
 
-def train_classifier(encoder: Encoder, patches: Patches, roles, labels, design: Design, recipe: Recipe, seed: int,
-                     state=None, what: str = "classifier") -> tuple[Classifier, Learner]:
+def train_classifier(
+    encoder: Encoder,
+    patches: Patches,
+    roles,
+    labels,
+    design: Design,
+    recipe: Recipe,
+    seed: int,
+    state=None,
+    what: str = "classifier",
+) -> tuple[Classifier, Learner]:
     """Step (iii): a three-layer perceptron on the encoder, whose last block goes on learning."""
     start, best = {k: v.clone() for k, v in encoder.state_dict().items()}, (np.inf, None, None)
     for epochs in recipe.classifier_epochs:
@@ -123,14 +168,33 @@ def train_classifier(encoder: Encoder, patches: Patches, roles, labels, design: 
         model = Classifier(own, design.hidden, design.dropout)
         sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
         learn = _learner(loaders(sides["train"], sides["validation"], recipe.batch_size), model, _entropy)
-        _fit(learn, epochs, recipe.classifier_rate, seed, recipe, state, what, [Views(recipe.labelled)],
-             _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(encoder)})
+        _fit(
+            learn,
+            epochs,
+            recipe.classifier_rate,
+            seed,
+            recipe,
+            state,
+            what,
+            [Views(recipe.labelled)],
+            _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(encoder)},
+        )
         best = min(best, (learn.recorder.values[-1][1], model, learn), key=lambda found: found[0])
     return best[1:]
 
 
-def train_joint(twins: BarlowTwins | None, share: float, patches: Patches, roles, labels, design: Design,
-                recipe: Recipe, seed: int, state=None, what: str = "CUSSP") -> tuple[Classifier, Learner]:
+def train_joint(
+    twins: BarlowTwins | None,
+    share: float,
+    patches: Patches,
+    roles,
+    labels,
+    design: Design,
+    recipe: Recipe,
+    seed: int,
+    state=None,
+    what: str = "CUSSP",
+) -> tuple[Classifier, Learner]:
     """CUSSP-1 to -3: cross-correlation (weight `share`) and cross-entropy together, on labelled training cines; all
     layers learn, and there is no Siamese step. twins: None for random weights, so that labels teach alone."""
     torch.manual_seed(seed)
@@ -139,11 +203,20 @@ def train_joint(twins: BarlowTwins | None, share: float, patches: Patches, roles
         own.load_state_dict(twins.state_dict())
     model = Joint(own, design.hidden, design.dropout)
     sides = {side: labelled(patches, roles, labels, side, design) for side in ("train", "validation")}
-    learn = _learner(loaders(sides["train"], sides["validation"], recipe.batch_size), model,
-                     partial(_joint_loss, share=share))
-    _fit(learn, recipe.joint_epochs, recipe.joint_rate, seed, recipe, state, what,
-         [Views(recipe.labelled, twice=True)],
-         _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(own), "share": share})
+    learn = _learner(
+        loaders(sides["train"], sides["validation"], recipe.batch_size), model, partial(_joint_loss, share=share)
+    )
+    _fit(
+        learn,
+        recipe.joint_epochs,
+        recipe.joint_rate,
+        seed,
+        recipe,
+        state,
+        what,
+        [Views(recipe.labelled, twice=True)],
+        _labelled_settings(patches, roles, labels, design) | {"start": weights_digest(own), "share": share},
+    )
     return model.classifier().eval(), learn
 
 
@@ -174,8 +247,11 @@ def _frames(patches, design):
 def _labelled_settings(patches, roles, labels, design):
     known = roles[roles.isin(["train", "validation"])]
     text = known.to_csv() + labels.reindex(known.index).to_csv()
-    return {"patches": patches.digest, "design": str(design),
-            "labels": hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}
+    return {
+        "patches": patches.digest,
+        "design": str(design),
+        "labels": hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+    }
 
 
 def _unlabelled(loss):
@@ -196,17 +272,36 @@ def _joint_loss(output, target, share):
 
 def _learner(dls, model, loss) -> Learner:
     """Of the weights that may learn only: the optimiser never sees the others."""
-    return Learner(dls, model, loss_func=loss, opt_func=adamw, train_bn=False,
-                   splitter=lambda m: [[p for p in m.parameters() if p.requires_grad]])
+    return Learner(
+        dls,
+        model,
+        loss_func=loss,
+        opt_func=adamw,
+        train_bn=False,
+        splitter=lambda m: [[p for p in m.parameters() if p.requires_grad]],
+    )
 
 
 def _fit(learn, epochs, rate, seed, recipe, state, what, callbacks, settings):
-    settings |= {name: value for name, value in asdict(recipe).items()
-                 if name not in ("precision", "classifier_epochs") and not name.endswith(("epochs", "rate"))}
+    settings |= {
+        name: value
+        for name, value in asdict(recipe).items()
+        if name not in ("precision", "classifier_epochs") and not name.endswith(("epochs", "rate"))
+    }
     checkpoint = state
     if state is not None and Path(state).is_dir():
         modules = (preparation, batches, network, training, sys.modules[__name__])
         job = settings | {"seed": seed, "epochs": epochs, "rate": rate, "precision": recipe.precision, "what": what}
         checkpoint = job_file(state, "cussp", job, modules)
-    fit(learn, epochs, rate, seed, recipe.precision, checkpoint, settings, what,
-        validate_every=max(1, epochs // 8), callbacks=callbacks)
+    fit(
+        learn,
+        epochs,
+        rate,
+        seed,
+        recipe.precision,
+        checkpoint,
+        settings,
+        what,
+        validate_every=max(1, epochs // 8),
+        callbacks=callbacks,
+    )

@@ -34,9 +34,15 @@ def centre_errors(cohort, masks: str, reference: str, subjects=None) -> pd.DataF
         except RefusedError as error:
             valve, why = None, error.reason
         for t, ends in reference_ends(cine, known).items():
-            found = {"participant_id": row.participant_id, "cine": row.cine, "frame": t, "error_pct": np.nan,
-                     "tilt_deg": np.nan, "refused": why or ("" if np.isfinite(valve.centres_px[t]).all() else
-                                                            "LA and LV do not meet in this frame")}
+            found = {
+                "participant_id": row.participant_id,
+                "cine": row.cine,
+                "frame": t,
+                "error_pct": np.nan,
+                "tilt_deg": np.nan,
+                "refused": why
+                or ("" if np.isfinite(valve.centres_px[t]).all() else "LA and LV do not meet in this frame"),
+            }
             if not found["refused"]:
                 found |= _error(valve, t, ends)
             rows.append(found)
@@ -73,10 +79,12 @@ def centre_metrics(errors: pd.DataFrame, name: str) -> dict:
     metrics, known = {}, errors.dropna(subset=["error_pct"])
     for suffix, statistic in (("", np.mean), ("_median", np.median)):
         one = bootstrap(known["error_pct"], statistic, known["participant_id"]).iloc[0]
-        metrics |= {f"valve_centre_pct_{name}{suffix}": one["estimate"],
-                    f"valve_centre_pct_{name}{suffix}_low": one["low"],
-                    f"valve_centre_pct_{name}{suffix}_high": one["high"],
-                    f"n_valve_centre_pct_{name}{suffix}": int(known["participant_id"].nunique())}
+        metrics |= {
+            f"valve_centre_pct_{name}{suffix}": one["estimate"],
+            f"valve_centre_pct_{name}{suffix}_low": one["low"],
+            f"valve_centre_pct_{name}{suffix}_high": one["high"],
+            f"n_valve_centre_pct_{name}{suffix}": int(known["participant_id"].nunique()),
+        }
     return metrics | {f"valve_refused_pct_{name}": 100 * float((errors["refused"] != "").mean())}
 
 

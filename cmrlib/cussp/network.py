@@ -34,7 +34,7 @@ class SmallMapConvolution(nn.Conv2d):
         if rows > 2 or columns > 2:
             return super().forward(x)
         weight = self.weight.to(x.dtype).permute(0, 2, 3, 1)  # as channels last lies in memory
-        taps = [weight[:, 1 - i:1 - i + rows, 1 - j:1 - j + columns] for i in range(rows) for j in range(columns)]
+        taps = [weight[:, 1 - i : 1 - i + rows, 1 - j : 1 - j + columns] for i in range(rows) for j in range(columns)]
         together = torch.stack(taps).reshape(rows * columns * len(weight), -1)
         seen = F.linear(x.permute(0, 2, 3, 1).flatten(1), together)
         return seen.reshape(len(x), rows, columns, -1).permute(0, 3, 1, 2)
@@ -105,6 +105,7 @@ class Encoder(nn.Module):
 
 def _block_of_two(block: BasicBlock, x):
     """A residual block for two batches, one after the other in x; where norms train, each batch by itself."""
+
     def normalised(norm, x):
         return _view_by_view(norm, x) if norm.training else norm(x)
 
@@ -119,8 +120,9 @@ def _block_of_two(block: BasicBlock, x):
 def _stage(inward, outward, stride):
     narrower = stride != 1 or inward != outward
     shortcut = nn.Sequential(nn.Conv2d(inward, outward, 1, stride, bias=False), nn.BatchNorm2d(outward))
-    return nn.Sequential(BasicBlock(inward, outward, stride, shortcut if narrower else None),
-                         BasicBlock(outward, outward))
+    return nn.Sequential(
+        BasicBlock(inward, outward, stride, shortcut if narrower else None), BasicBlock(outward, outward)
+    )
 
 
 def perceptron(widths, norm: bool = False, dropout: float | None = None) -> nn.Sequential:

@@ -42,8 +42,9 @@ class Patches:
     def refusals(self) -> pd.DataFrame:
         """How many cines were refused, and why: reason, cines, share_pct."""
         counts = self.table["refused"].replace("", "none: prepared").value_counts()
-        return pd.DataFrame({"reason": counts.index, "cines": counts.to_numpy(),
-                             "share_pct": 100 * counts.to_numpy() / len(self.table)})
+        return pd.DataFrame(
+            {"reason": counts.index, "cines": counts.to_numpy(), "share_pct": 100 * counts.to_numpy() / len(self.table)}
+        )
 
 
 def prepare_cohort(cohort, observer: str, preprocessing: Preprocessing, folder, subjects=None) -> Patches:
@@ -63,8 +64,12 @@ def prepare_cohort(cohort, observer: str, preprocessing: Preprocessing, folder, 
     folder.mkdir(parents=True, exist_ok=True)
     rows, place = [], 0
     with atomic(folder / "patches.npy") as part:
-        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(
-            max(1, len(cines)), preprocessing.frames, preprocessing.size, preprocessing.size))
+        pixels = np.lib.format.open_memmap(
+            part,
+            mode="w+",
+            dtype=np.uint8,
+            shape=(max(1, len(cines)), preprocessing.frames, preprocessing.size, preprocessing.size),
+        )
         for row in with_progress(list(cines.itertuples()), "patches", "cine"):
             found = _prepared(cohort, looked, row, preprocessing)
             if not found["refused"]:
@@ -90,8 +95,9 @@ def _prepared(cohort, looked, row, preprocessing):
     if looked.has(row.cine, "frames.tsv"):
         annotation.frames = looked.frames(row.cine)
     try:
-        made = (prepare if preprocessing.kind == "valve" else centre_crop)(cohort.cine(row.cine), annotation,
-                                                                           preprocessing)
+        made = (prepare if preprocessing.kind == "valve" else centre_crop)(
+            cohort.cine(row.cine), annotation, preprocessing
+        )
     except RefusedError as error:
         return refused | {"refused": error.reason}
     return {"pixels": made.pixels, "ed": made.ed, "es": made.es, "outside_pct": 100 * made.outside, "refused": ""}

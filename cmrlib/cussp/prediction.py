@@ -19,12 +19,18 @@ NAME = "CUSSP"
 class MitralRegurgitation:
     """A classifier with its preparation and threshold.
 
-        model = MitralRegurgitation.load("runs/quick/05_cussp/weights/siam25")
-        model.predict(cine, annotation)  # annotation: masks of LV and LA, from a person or from TernausNet
+    model = MitralRegurgitation.load("runs/quick/05_cussp/weights/siam25")
+    model.predict(cine, annotation)  # annotation: masks of LV and LA, from a person or from TernausNet
     """
 
-    def __init__(self, model: Classifier, preprocessing: Preprocessing, frames: int = 0, threshold: float = 0.5,
-                 precision: str = "bf16"):
+    def __init__(
+        self,
+        model: Classifier,
+        preprocessing: Preprocessing,
+        frames: int = 0,
+        threshold: float = 0.5,
+        precision: str = "bf16",
+    ):
         self.model = model.eval()
         self.preprocessing, self.frames = preprocessing, frames
         self.threshold, self.precision = threshold, precision
@@ -35,8 +41,12 @@ class MitralRegurgitation:
         return cls(model, Preprocessing(**card["preprocessing"]), card["frames"], card["threshold"], precision)
 
     def save(self, path, **card):
-        own = {"architecture": architecture(self.model), "preprocessing": asdict(self.preprocessing),
-               "frames": self.frames, "threshold": self.threshold}
+        own = {
+            "architecture": architecture(self.model),
+            "preprocessing": asdict(self.preprocessing),
+            "frames": self.frames,
+            "threshold": self.threshold,
+        }
         save_weights(self.model, path, own | card)
 
     def predict(self, cine: Cine, annotation: Annotation) -> float:
@@ -63,8 +73,10 @@ class MitralRegurgitation:
 
     def _batches(self, patches, rows, batch_size):
         if patches.preprocessing != self.preprocessing:
-            raise ValueError(f"these patches were prepared as {patches.preprocessing}, the network was trained on "
-                             f"{self.preprocessing}; prepare them anew")
+            raise ValueError(
+                f"these patches were prepared as {patches.preprocessing}, the network was trained on "
+                f"{self.preprocessing}; prepare them anew"
+            )
         cines = Cines(patches, rows, frames=self.frames)
         for start in range(0, len(cines), batch_size):
             yield torch.stack([cines[i][0] for i in range(start, min(start + batch_size, len(cines)))])
@@ -78,8 +90,12 @@ class MitralRegurgitation:
 
 def architecture(model: Classifier) -> dict:
     """What `build` needs to make the same network again."""
-    return {"name": NAME, "frames": model.encoder.frames, "width": model.encoder.width,
-            "hidden": model.head[0].out_features}
+    return {
+        "name": NAME,
+        "frames": model.encoder.frames,
+        "width": model.encoder.width,
+        "hidden": model.head[0].out_features,
+    }
 
 
 def build(card: dict) -> Classifier:

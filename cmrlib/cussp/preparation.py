@@ -107,14 +107,25 @@ def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) ->
     planes = patch_planes(cine, valve, preprocessing)
     outside = float(np.mean([outside_share(plane) for plane in planes]))
     if outside > MOST_OUTSIDE:
-        raise RefusedError(cine.name, "patch outside the image",
-                           f"{100 * outside:.0f} % of it lies beyond the border; choose a smaller field_mm")
+        raise RefusedError(
+            cine.name,
+            "patch outside the image",
+            f"{100 * outside:.0f} % of it lies beyond the border; choose a smaller field_mm",
+        )
     window = atrial_range(cine, annotation)
     cropped = crop(cine, planes, window[0], preprocessing.frames)
     ed, es = phases(cine, annotation)
     positions = cycle_positions(cine, 0)
-    return Patch(equalise(cropped, window), cropped, planes, valve, window,
-                 to_grid(ed, positions, preprocessing.frames), to_grid(es, positions, preprocessing.frames), outside)
+    return Patch(
+        equalise(cropped, window),
+        cropped,
+        planes,
+        valve,
+        window,
+        to_grid(ed, positions, preprocessing.frames),
+        to_grid(es, positions, preprocessing.frames),
+        outside,
+    )
 
 
 def locate(cine: Cine, annotation: Annotation) -> Valve:

@@ -11,8 +11,14 @@ PRETRAINING = ("unlabelled", "train")
 """Whose cines the step without labels may see: never those of validation or test subjects."""
 
 
-def assign_roles(subjects: pd.DataFrame, label: str = "mr", train: int = 525, test: int = 179,
-                 validation_share: float = 0.2, fold: int = 0) -> pd.Series:
+def assign_roles(
+    subjects: pd.DataFrame,
+    label: str = "mr",
+    train: int = 525,
+    test: int = 179,
+    validation_share: float = 0.2,
+    fold: int = 0,
+) -> pd.Series:
     """`train`, `validation`, `test` or `unlabelled` for every subject, indexed by participant_id.
 
     By a hash of the id within each class, so that every side has its share of positives. label: column of 0 and 1;
@@ -28,8 +34,10 @@ def assign_roles(subjects: pd.DataFrame, label: str = "mr", train: int = 525, te
         raise ValueError(f"column {label!r} holds {sorted(set(known))[:5]}; expected 0, 1 or n/a")
     train = train or len(known) - test
     if len(known) < train + test:
-        raise ValueError(f"{train} + {test} labelled subjects are asked for, {len(known)} have a label in {label!r}; "
-                         "ask for fewer, or train=0 for all who are not tested")
+        raise ValueError(
+            f"{train} + {test} labelled subjects are asked for, {len(known)} have a label in {label!r}; "
+            "ask for fewer, or train=0 for all who are not tested"
+        )
     roles = pd.Series("unlabelled", index=subjects["participant_id"].to_numpy(), name="role")
     for value, members in known.groupby(known):
         share = len(members) / len(known)
@@ -38,12 +46,14 @@ def assign_roles(subjects: pd.DataFrame, label: str = "mr", train: int = 525, te
         tested, trained = round(test * share), round(train * share)
         checked = round(trained * validation_share)
         roles[order[:tested]] = "test"
-        roles[order[tested:tested + checked]] = "validation"
-        roles[order[tested + checked:tested + trained]] = "train"
+        roles[order[tested : tested + checked]] = "validation"
+        roles[order[tested + checked : tested + trained]] = "train"
         for side, count in (("train", trained - checked), ("validation", checked), ("test", tested)):
             if not count:
-                raise ValueError(f"no {side} subject has {label} = {value:g}: one class only on a side, which neither "
-                                 f"teaches nor tests anything; there are {len(members)} such subjects")
+                raise ValueError(
+                    f"no {side} subject has {label} = {value:g}: one class only on a side, which neither "
+                    f"teaches nor tests anything; there are {len(members)} such subjects"
+                )
     check_split(roles[roles != "unlabelled"])
     return roles
 
@@ -53,5 +63,7 @@ def require_no_leak(subjects, roles: pd.Series):
     seen = roles.reindex(pd.unique(pd.Series(list(subjects))))
     wrong = seen[~seen.isin(PRETRAINING)]
     if len(wrong):
-        raise ValueError(f"{len(wrong)} subjects of validation or test in the pretraining, e.g. "
-                         f"{wrong.index[:3].tolist()}; it may see {' and '.join(PRETRAINING)} subjects only")
+        raise ValueError(
+            f"{len(wrong)} subjects of validation or test in the pretraining, e.g. "
+            f"{wrong.index[:3].tolist()}; it may see {' and '.join(PRETRAINING)} subjects only"
+        )

@@ -85,7 +85,7 @@ def tabular_scores(cohort, observer: str, roles, labels, seeds, n_iter: int = 50
     the measurements, also of `weak_subjects` unlabelled ones, 0 for all). Forest and bounds learn from training
     subjects only."""
     known = roles.index[roles != "unlabelled"]
-    others = list(roles.index[roles == "unlabelled"][:weak_subjects or None])
+    others = list(roles.index[roles == "unlabelled"][: weak_subjects or None])
     learned = labels.reindex(roles.index[roles == "train"])
     measured, tables, searches = measured_features(cohort, observer, [*known, *others], state), [], []
     truth = cohort.observers.get("truth")
@@ -124,23 +124,42 @@ def weak_labels(measured: pd.DataFrame, roles, labels):
     return model.predict(said.loc[unlabelled]), table
 
 
-def cnn_settings(cohort, observer: str, roles, labels, settings, recipe: CnnRecipe, seeds, folder, state=None,
-                 weak=None, field_mm: float = 180.0, frames: int = 20):
+def cnn_settings(
+    cohort,
+    observer: str,
+    roles,
+    labels,
+    settings,
+    recipe: CnnRecipe,
+    seeds,
+    folder,
+    state=None,
+    weak=None,
+    field_mm: float = 180.0,
+    frames: int = 20,
+):
     """(rows of mr_scores.csv of the best setting, settings table, losses): each setting once, the one with the best
     validation AUC under every seed. folder: where prepared cines lie."""
     rows, losses, scores = [], [], {}
     subjects = roles.index[roles != "unlabelled"]
     people, size = [*subjects, *([] if weak is None else weak.index)], max(setting.size for setting in settings)
-    kinds = {kind: prepare_cohort(cohort, observer, Preprocessing(kind, size, field_mm, frames), folder / kind, people)
-             for kind in dict.fromkeys(setting.masks for setting in settings)}
+    kinds = {
+        kind: prepare_cohort(cohort, observer, Preprocessing(kind, size, field_mm, frames), folder / kind, people)
+        for kind in dict.fromkeys(setting.masks for setting in settings)
+    }
     for setting in settings:
         patches = kinds[setting.masks]
         model, learner = train_cnn_lstm(patches, roles, labels, setting, recipe, seeds[0], state, weak)
         scores[setting] = _cnn_rows(model, patches, subjects, labels, roles, seeds[0], recipe.precision)
         split = dict(tuple(scores[setting].dropna(subset=["score"]).groupby("split")))
-        rows.append({"size": setting.size, "attention": setting.attention, "masks": setting.masks}
-                    | {f"{side}_auc": auc(split[side]["label"], split[side]["score"])
-                       for side in ("validation", "test") if side in split})
+        rows.append(
+            {"size": setting.size, "attention": setting.attention, "masks": setting.masks}
+            | {
+                f"{side}_auc": auc(split[side]["label"], split[side]["score"])
+                for side in ("validation", "test")
+                if side in split
+            }
+        )
         losses += [row | {"seed": seeds[0]} for row in loss_rows(learner, f"CNN-LSTM {setting.size}")]
     table = pd.DataFrame(rows)
     best = int(np.argmax(table["validation_auc"]))

@@ -21,8 +21,12 @@ from cmrlib.measures.names import indexed_features, indexed_name
 from cmrlib.measures.plausible import withhold
 from cmrlib.measures.volumes import bsa_m2, ejection_fraction_pct, mass_g
 
-GRID = {"n_estimators": list(range(10, 101)), "max_depth": list(range(2, 17)), "max_features": ["sqrt", "log2"],
-        "min_samples_leaf": list(range(2, 9))}
+GRID = {
+    "n_estimators": list(range(10, 101)),
+    "max_depth": list(range(2, 17)),
+    "max_features": ["sqrt", "log2"],
+    "min_samples_leaf": list(range(2, 9)),
+}
 """Section 3.2. The paper's best: 20, 8, log2, 2."""
 
 TRUE_PARAMETERS = [*FEATURES, "regurgitant_ml", "forward_sv_ml", "annulus_mm", "mapse_mm"]
@@ -85,18 +89,30 @@ def _single_plane(cine, annotation, heart_rate_bpm):
         mask = np.asarray(annotation.mask[t, 0])
         mitral, tricuspid = (valve_middle(mask, spacing, name) for name in ("la", "ra"))
         whole = np.where(mask == STRUCTURES["myo"], STRUCTURES["lv"], mask)  # cavity and wall as one
-        for name, labels, structure, valve in (("lv", mask, "lv", mitral), ("epi", whole, "lv", mitral),
-                                               ("la", mask, "la", mitral), ("rv", mask, "rv", tricuspid),
-                                               ("ra", mask, "ra", tricuspid)):
+        for name, labels, structure, valve in (
+            ("lv", mask, "lv", mitral),
+            ("epi", whole, "lv", mitral),
+            ("la", mask, "la", mitral),
+            ("rv", mask, "rv", tricuspid),
+            ("ra", mask, "ra", tricuspid),
+        ):
             if valve is not None and (labels == STRUCTURES[structure]).any():
                 curves[name][n] = single_plane_ml(*area_length(labels, spacing, structure, valve))
     found = {}
-    for name, ends in (("lv", ("edv", "esv")), ("rv", ("edv", "esv")), ("la", ("_max", "_min")),
-                       ("ra", ("_max", "_min"))):
+    for name, ends in (
+        ("lv", ("edv", "esv")),
+        ("rv", ("edv", "esv")),
+        ("la", ("_max", "_min")),
+        ("ra", ("_max", "_min")),
+    ):
         known = np.isfinite(curves[name]).any()
         high, low = (np.nanmax(curves[name]), np.nanmin(curves[name])) if known else (np.nan, np.nan)
-        found |= {f"{name}{ends[0]}_ml": high, f"{name}{ends[1]}_ml": low, f"{name}sv_ml": high - low,
-                  f"{name}ef_pct": ejection_fraction_pct(high, low)}
+        found |= {
+            f"{name}{ends[0]}_ml": high,
+            f"{name}{ends[1]}_ml": low,
+            f"{name}sv_ml": high - low,
+            f"{name}ef_pct": ejection_fraction_pct(high, low),
+        }
     if np.isfinite(curves["lv"]).any():
         ed = int(np.nanargmax(curves["lv"]))
         found["lvm_g"] = float(mass_g(curves["epi"][ed] - curves["lv"][ed]))
@@ -121,21 +137,32 @@ def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter:
     y, x = _known(table, labels)
     fewest = int(min((y == 0).sum(), (y == 1).sum()))
     if fewest < 2:
-        raise ValueError(f"a forest needs two cases of each class, got {int((y == 0).sum())} without and "
-                         f"{int((y == 1).sum())} with: one class only in a fold teaches nothing")
+        raise ValueError(
+            f"a forest needs two cases of each class, got {int((y == 0).sum())} without and "
+            f"{int((y == 1).sum())} with: one class only in a fold teaches nothing"
+        )
     search = RandomizedSearchCV(
-        make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True),
-                      RandomForestClassifier(random_state=seed)),
-        {f"randomforestclassifier__{name}": values for name, values in GRID.items()}, n_iter=n_iter, scoring="roc_auc",
-        cv=StratifiedKFold(min(folds, fewest), shuffle=True, random_state=seed), random_state=seed, n_jobs=1)
+        make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True), RandomForestClassifier(random_state=seed)
+        ),
+        {f"randomforestclassifier__{name}": values for name, values in GRID.items()},
+        n_iter=n_iter,
+        scoring="roc_auc",
+        cv=StratifiedKFold(min(folds, fewest), shuffle=True, random_state=seed),
+        random_state=seed,
+        n_jobs=1,
+    )
     return search.fit(x, y)
 
 
 def ceiling_model(table: pd.DataFrame, labels: pd.Series):
     """Logistic regression on the phantom's true parameters: no picture can tell more. table: measures of the truth."""
     y, x = _known(table[["participant_id", *[name for name in TRUE_PARAMETERS if name in table]]], labels)
-    model = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(),
-                          LogisticRegression(C=10.0, max_iter=10_000))
+    model = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        LogisticRegression(C=10.0, max_iter=10_000),
+    )
     return model.fit(x, y)
 
 

@@ -45,8 +45,9 @@ def votes(table: pd.DataFrame, rules=RULES) -> pd.DataFrame:
             continue
         value = rule.sign * (rows[one] - (rows[other] if other else 0))
         high, low = value.quantile(rule.high), value.quantile(rule.low)
-        found[f"{'low ' if rule.sign < 0 else ''}{rule.what}"] = np.select([value >= high, value <= low], [1, 0],
-                                                                           ABSTAIN)
+        found[f"{'low ' if rule.sign < 0 else ''}{rule.what}"] = np.select(
+            [value >= high, value <= low], [1, 0], ABSTAIN
+        )
     if not found:
         raise ValueError(f"none of the measures {[rule.what for rule in rules]} is in the table")
     return pd.DataFrame(found, index=rows.index)
@@ -94,8 +95,9 @@ class LabelModel:
         """A row a rule: its estimated sensitivity and specificity where it votes, and how often it votes."""
         said = self.chances[:, :, :2] / self.chances[:, :, :2].sum(2, keepdims=True)
         voting = (self.chances[:, :, :2].sum(2) * [1 - self.prevalence, self.prevalence]).sum(1)
-        return pd.DataFrame({"rule": self.names, "sensitivity": said[:, 1, 1], "specificity": said[:, 0, 0],
-                             "votes": voting})
+        return pd.DataFrame(
+            {"rule": self.names, "sensitivity": said[:, 1, 1], "specificity": said[:, 0, 0], "votes": voting}
+        )
 
 
 def _onehot(votes):

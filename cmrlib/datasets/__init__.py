@@ -18,8 +18,9 @@ from cmrlib.study import Study
 __all__ = ["KINDS", "SAMPLES", "ingest", "inspect", "listed_cohorts", "sample", "test_cohorts"]
 
 
-def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = True, limit: int | None = None,
-           **options) -> Cohort:
+def ingest(
+    kind: str, src, dest, workers: int | None = None, progress: bool = True, limit: int | None = None, **options
+) -> Cohort:
     """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
 
     kind: one of KINDS. limit: the first so many subjects only. options go to the reader (see its module). Cines get
@@ -32,8 +33,15 @@ def ingest(kind: str, src, dest, workers: int | None = None, progress: bool = Tr
     src = Path(src).resolve()
     found = reader.find(src)
     left = [path for path in unclaimed(src, found) if Path(dest).resolve() not in path.parents]
-    return build_cohort(dict(list(found.items())[:limit]), partial(read_flagged, reader=reader.read, options=options),
-                        dest, reader.DESCRIPTION | {"Options": options}, workers, progress, left)
+    return build_cohort(
+        dict(list(found.items())[:limit]),
+        partial(read_flagged, reader=reader.read, options=options),
+        dest,
+        reader.DESCRIPTION | {"Options": options},
+        workers,
+        progress,
+        left,
+    )
 
 
 def read_flagged(label, item, reader, options) -> Study:

@@ -23,8 +23,10 @@ from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricl
 from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 from cmrlib.study import Study, label_folders
 
-DESCRIPTION = {"Name": "ACDC", "License": "CC BY-NC-SA 4.0, research only; cite Bernard et al., IEEE TMI "
-               "2018;37(11):2514-2525"}
+DESCRIPTION = {
+    "Name": "ACDC",
+    "License": "CC BY-NC-SA 4.0, research only; cite Bernard et al., IEEE TMI 2018;37(11):2514-2525",
+}
 CODES = {"rv": 1, "myo": 2, "lv": 3}
 GROUPS = {"ARV": "RV"}
 """Other spellings of the groups NOR, MINF, DCM, HCM, RV."""
@@ -69,10 +71,26 @@ def read(label: str, folder: Path) -> Study:
         pixels = np.concatenate([phases.images[phase].pixels for phase in ("ED", "ES")])
         ed, es, of = 0, 1, ((phases.numbers["ED"], phases.numbers["ES"]), int(info.get("NbFrame", 0)))
     known = all(volume.spacing_known for volume in phases.images.values())
-    cine = Cine(pixels, place.affine, "sax", label, ed=ed, es=es, frames_of=of, flags=tuple(phases.flags),
-                spacing_known=known, slice_position_mm=place.slice_position_mm)
-    participant = {"participant_id": label, "sex": None, "age": None, "height_m": _number(info, "Height", 100),
-                   "weight_kg": _number(info, "Weight", 1), "group": GROUPS.get(info.get("Group"), info.get("Group"))}
+    cine = Cine(
+        pixels,
+        place.affine,
+        "sax",
+        label,
+        ed=ed,
+        es=es,
+        frames_of=of,
+        flags=tuple(phases.flags),
+        spacing_known=known,
+        slice_position_mm=place.slice_position_mm,
+    )
+    participant = {
+        "participant_id": label,
+        "sex": None,
+        "age": None,
+        "height_m": _number(info, "Height", 100),
+        "weight_kg": _number(info, "Weight", 1),
+        "group": GROUPS.get(info.get("Group"), info.get("Group")),
+    }
     stems = [f"{folder.name}_frame{int(info[phase]):02d}" for phase in ("ED", "ES")]
     names = {"Info.cfg", four_d.name, *(f"{stem}{end}.nii.gz" for stem in stems for end in ("", "_gt"))}
     return Study(participant, [cine], _manual(cine, phases.masks), rejected=not_read(label, folder, names))
@@ -97,8 +115,10 @@ def _phases(label, folder, info) -> _Phases:
         drawn = volume_of(label, folder / f"{stem}_gt.nii.gz", f"the mask of frame {number} (…_gt.nii.gz)")
         first = phases.images.get("ED", image).pixels.shape
         if not drawn.pixels.shape == image.pixels.shape == first:
-            raise ValueError(f"sub-{label}: the {phase} mask has shape {drawn.pixels.shape}, its image "
-                             f"{image.pixels.shape}, the ED image {first}; expected one shape")
+            raise ValueError(
+                f"sub-{label}: the {phase} mask has shape {drawn.pixels.shape}, its image "
+                f"{image.pixels.shape}, the ED image {first}; expected one shape"
+            )
         if lies_elsewhere(image.affine, drawn.affine, image.pixels.shape[:0:-1]):
             phases.flags.append("mask_position_differs_from_image")
         phases.images[phase] = image
@@ -114,11 +134,18 @@ def _settle_numbers(label, phases: _Phases, whole: Volume | None):
     if whole is not None:
         shape = phases.images["ED"].pixels.shape[1:]
         if whole.pixels.shape[1:] != shape or max(numbers.values()) > len(whole.pixels):
-            raise ValueError(f"sub-{label}: the 4-D file has shape {whole.pixels.shape}; expected at least "
-                             f"{max(numbers.values())} frames of {shape}")
-        agree = {shift: all(0 <= n - shift < len(whole.pixels) and
-                            np.array_equal(whole.pixels[n - shift], phases.images[phase].pixels[0])
-                            for phase, n in numbers.items()) for shift in (0, 1)}
+            raise ValueError(
+                f"sub-{label}: the 4-D file has shape {whole.pixels.shape}; expected at least "
+                f"{max(numbers.values())} frames of {shape}"
+            )
+        agree = {
+            shift: all(
+                0 <= n - shift < len(whole.pixels)
+                and np.array_equal(whole.pixels[n - shift], phases.images[phase].pixels[0])
+                for phase, n in numbers.items()
+            )
+            for shift in (0, 1)
+        }
         from_zero |= agree[0] and not agree[1]
         if not any(agree.values()):
             phases.flags.append("labelled_frames_differ_from_cine")

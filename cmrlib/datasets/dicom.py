@@ -139,10 +139,12 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, 
     return cines, refused
 
 
-def named_stacks(stacks, views: dict, image_of) -> tuple[
-        list[tuple[Stack, str, tuple[str, ...]]], list[tuple[Frame, str]]]:
+def named_stacks(
+    stacks, views: dict, image_of
+) -> tuple[list[tuple[Stack, str, tuple[str, ...]]], list[tuple[Frame, str]]]:
     """(stack, view, flags) of one study, long-axis views that were repeated beside each other as cines of their own,
     and the frames of computed stacks for which there is an original. image_of: frame → its pixels (rows, columns)."""
+
     def slices_of(stack):
         return [np.stack([image_of(frame) for frame in row if frame is not None]) for row in stack.grid]
 
@@ -165,8 +167,12 @@ def studies_of(frames) -> list[list[Frame]]:
         studies.setdefault(text(frame.source.header, "StudyInstanceUID"), []).append(frame)
     if 2 * len(studies) > len(frames):
         return [frames]
-    return sorted(studies.values(), key=lambda study: tuple(
-        text(study[0].source.header, keyword) for keyword in ("StudyDate", "StudyTime", "StudyInstanceUID")))
+    return sorted(
+        studies.values(),
+        key=lambda study: tuple(
+            text(study[0].source.header, keyword) for keyword in ("StudyDate", "StudyTime", "StudyInstanceUID")
+        ),
+    )
 
 
 def decoded_stacks(frames, min_frames, refused):
@@ -198,7 +204,17 @@ def cine_of(label, stack: Stack, images: dict, view: str, flags=(), run: int = 1
             if frame is not None:
                 array[t, k] = image = images.pop(frame)
                 constant |= bool((image[0] == image[0, 0]).all() and (image == image[0, 0]).all())
-    return Cine(array, stack.affine, view, label, session, run, frame_times_ms=stack.frame_times_ms, rr_ms=stack.rr_ms,
-                slice_position_mm=stack.slice_position_mm, spacing_known=stack.first.spacing_mm is not None,
-                flags=(*stack.flags, *flags, *["constant_images"] * constant),
-                meta=stack.meta | scanner(stack.first.source.header))
+    return Cine(
+        array,
+        stack.affine,
+        view,
+        label,
+        session,
+        run,
+        frame_times_ms=stack.frame_times_ms,
+        rr_ms=stack.rr_ms,
+        slice_position_mm=stack.slice_position_mm,
+        spacing_known=stack.first.spacing_mm is not None,
+        flags=(*stack.flags, *flags, *["constant_images"] * constant),
+        meta=stack.meta | scanner(stack.first.source.header),
+    )

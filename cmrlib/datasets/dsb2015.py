@@ -73,12 +73,26 @@ def read(label: str, item: tuple) -> Study:
     drawn = {t: ("lv",) for t in range(len(frames)) if areas[t]}
     mask[areas == 0] = NOT_ANNOTATED
     ed, es = int(areas.argmax()), int(np.where(areas > 0, areas, areas.max() + 1).argmin())
-    cine = Cine(pixels[:, None], np.eye(4), "4ch", label, spacing_known=False, ed=ed, es=es if es != ed else None,
-                frames_of=(frames, 0), flags=("phases_by_area",), meta={"spacing_range_mm": SPACING_RANGE_MM})
+    cine = Cine(
+        pixels[:, None],
+        np.eye(4),
+        "4ch",
+        label,
+        spacing_known=False,
+        ed=ed,
+        es=es if es != ed else None,
+        frames_of=(frames, 0),
+        flags=("phases_by_area",),
+        meta={"spacing_range_mm": SPACING_RANGE_MM},
+    )
     volumes = volumes_of(path.parent, number)
     measures = {"kaggle": volumes} if volumes else {}
-    return Study({"participant_id": label} | person(path.parent, number), [cine],
-                 {"manual": {cine.name: Annotation(mask, drawn)}}, measures)
+    return Study(
+        {"participant_id": label} | person(path.parent, number),
+        [cine],
+        {"manual": {cine.name: Annotation(mask, drawn)}},
+        measures,
+    )
 
 
 def grey(label, path, names) -> np.ndarray:
@@ -99,8 +113,9 @@ def _image(label, file, name):
             raise ValueError("it is far too large")
         image = cv2.imdecode(np.frombuffer(file.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
     except (KeyError, ValueError, zipfile.BadZipFile, cv2.error) as error:
-        raise ValueError(f"sub-{label}: an image or its contour is missing or damaged "
-                         f"({type(error).__name__})") from error
+        raise ValueError(
+            f"sub-{label}: an image or its contour is missing or damaged ({type(error).__name__})"
+        ) from error
     if image is None:
         raise ValueError(f"sub-{label}: an image is no readable JPEG")
     return image
@@ -111,8 +126,10 @@ def person(folder, number) -> dict:
     row = _row(folder / "patient_metadata.tsv", "pid", number, sep="\t")
     if row is None:
         return {"sex": None, "age": None}
-    return {"sex": row["PatientsSex"] if row["PatientsSex"] in ("F", "M") else None,
-            "age": float(row["PatientsAgeYears"]) if pd.notna(row["PatientsAgeYears"]) else None}
+    return {
+        "sex": row["PatientsSex"] if row["PatientsSex"] in ("F", "M") else None,
+        "age": float(row["PatientsAgeYears"]) if pd.notna(row["PatientsAgeYears"]) else None,
+    }
 
 
 def volumes_of(folder, number):

@@ -54,8 +54,13 @@ def read(label: str, item: tuple) -> Study:
         cine, mask = _slice(label, path, k, sorted(frames))
         cines, masks[cine.name] = [*cines, cine], mask
     volumes = volumes_of(path.parent, number)
-    return Study({"participant_id": label} | person(path.parent, number), cines, {"manual": masks} if masks else {},
-                 {"kaggle": volumes} if volumes and cines else {}, rejected_rows(label, grey_masks))
+    return Study(
+        {"participant_id": label} | person(path.parent, number),
+        cines,
+        {"manual": masks} if masks else {},
+        {"kaggle": volumes} if volumes and cines else {},
+        rejected_rows(label, grey_masks),
+    )
 
 
 def _slice(label, path, k, frames) -> tuple[Cine, Annotation]:
@@ -64,9 +69,18 @@ def _slice(label, path, k, frames) -> tuple[Cine, Annotation]:
     pixels = grey(label, path, names)
     cavity = grey(label, path, [name.replace("images/", "contours/") for name in names]) < 128
     if cavity.shape != pixels.shape:
-        raise ValueError(f"sub-{label}: contours of slice {k} have shape {cavity.shape}, images {pixels.shape}; "
-                         "expected one shape")
-    cine = Cine(pixels[:, None], np.eye(4), "sax", label, run=k + 1, spacing_known=False,
-                frames_of=(tuple(t for t, _ in frames), FRAMES), meta={"spacing_range_mm": SPACING_RANGE_MM})
+        raise ValueError(
+            f"sub-{label}: contours of slice {k} have shape {cavity.shape}, images {pixels.shape}; expected one shape"
+        )
+    cine = Cine(
+        pixels[:, None],
+        np.eye(4),
+        "sax",
+        label,
+        run=k + 1,
+        spacing_known=False,
+        frames_of=(tuple(t for t, _ in frames), FRAMES),
+        meta={"spacing_range_mm": SPACING_RANGE_MM},
+    )
     mask = np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
     return cine, Annotation(mask, dict.fromkeys(range(len(frames)), ("lv",)))

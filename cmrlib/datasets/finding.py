@@ -65,6 +65,7 @@ def unclaimed(src, items) -> list[Path]:
         elif isinstance(value, dict | tuple | list):
             for part in value.values() if isinstance(value, dict) else value:
                 claim(part)
+
     claim(items)
     return [path for path in files_of(Path(src), folders) if path not in files]
 

@@ -40,8 +40,10 @@ def from_frames(files, rejected) -> list[Found]:
     Files of one folder and name, but for the last number in it, are frames of one cine; of two that are called ED and
     ES, and otherwise alike, the two frames of one. Others stand alone.
     """
+
     def key(one):
         return str(one.path.parent), re.sub(r"\d+(?=\D*$)", "#", one.stem)
+
     found, alone = [], []
     for _, group in groupby(sorted(files, key=key), key):
         group = list(group)
@@ -81,8 +83,14 @@ def _of_slots(group, slots, count, flags=()) -> Found:
         pixels[slot] = one.volume.pixels[0]
     missing = tuple(sorted(set(range(count)) - set(slots)))
     flags = (*first.flags, "time_unknown", *["missing_frames"] * bool(missing), *flags)
-    return Found(replace(first, pixels=pixels, flags=flags), group[0].path, tuple(one.marks[0] for one in group),
-                 group[0].side, missing, {key: slot for slot, one in zip(slots, group) for key in one.places})
+    return Found(
+        replace(first, pixels=pixels, flags=flags),
+        group[0].path,
+        tuple(one.marks[0] for one in group),
+        group[0].side,
+        missing,
+        {key: slot for slot, one in zip(slots, group) for key in one.places},
+    )
 
 
 def _alone(files, rejected) -> list[Found]:
@@ -98,6 +106,7 @@ def _alone(files, rejected) -> list[Found]:
 
     def key(one):
         return str(one.path.parent), re.sub(r"(?<![a-z])(ed|es)(?![a-z])", "", one.stem.lower())
+
     cines = []
     for _, group in groupby(sorted(found, key=key), key):
         group = sorted(group, key=lambda one: list(one.phases))
@@ -110,8 +119,9 @@ def _is_pair(group) -> bool:
     if [list(one.phases) for one in group] != [["ed"], ["es"]]:
         return False
     one, other = (stack.volume for stack in group)
-    return one.pixels.shape == other.pixels.shape and not lies_elsewhere(one.affine, other.affine,
-                                                                         one.pixels.shape[:0:-1])
+    return one.pixels.shape == other.pixels.shape and not lies_elsewhere(
+        one.affine, other.affine, one.pixels.shape[:0:-1]
+    )
 
 
 def _pair(ed, es) -> Found:

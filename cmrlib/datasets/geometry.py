@@ -118,8 +118,10 @@ def superseded(stack: Stack, stacks: list[Stack]) -> bool:
         parallel = normal(other.first.orientation) @ along > np.cos(np.deg2rad(TOLERANCE_DEG))
         if other.first.derived or not parallel or len(other.grid[0]) < len(stack.grid[0]):
             continue
-        places, there = (np.array([row[0].position @ along for row in (list(filter(None, row)) for row in one.grid)])
-                         for one in (stack, other))
+        places, there = (
+            np.array([row[0].position @ along for row in (list(filter(None, row)) for row in one.grid)])
+            for one in (stack, other)
+        )
         if (abs(places[:, None] - there).min(1) <= TOLERANCE_MM).all():
             return True
     return False
@@ -132,8 +134,10 @@ def _parallel(frames) -> list[list[Frame]]:
     for frame in frames:
         for group in groups:
             like = group[0]
-            same_grid = like.shape == frame.shape and (like.spacing_mm == frame.spacing_mm or np.allclose(
-                like.spacing_mm or 0, frame.spacing_mm or 0, atol=1e-3))
+            same_grid = like.shape == frame.shape and (
+                like.spacing_mm == frame.spacing_mm
+                or np.allclose(like.spacing_mm or 0, frame.spacing_mm or 0, atol=1e-3)
+            )
             if same_grid and ((like.orientation * frame.orientation).sum(1) >= cosine).all():
                 group.append(frame)
                 break
@@ -212,11 +216,15 @@ def _stack(slices, count, flags) -> Stack:
     rr, rr_flags, header_rr = _rr(slices, count)
     keys = sorted({one.key for one in slices})
     meta = {"ordered_by": "+".join(keys), "header_rr_ms": header_rr} | ({"missing": missing} if missing else {})
-    flags = [*flags, *rr_flags, *(["missing_frames"] if missing else []),
-             *[f"ordered_by_{key}" for key in keys if key != "TriggerTime"],
-             *([] if first.spacing_mm else ["spacing_unknown"]),
-             *(["frames_shifted"] if any(one.shifted for one in slices) else []),
-             *(["derived_images"] if first.derived else [])]
+    flags = [
+        *flags,
+        *rr_flags,
+        *(["missing_frames"] if missing else []),
+        *[f"ordered_by_{key}" for key in keys if key != "TriggerTime"],
+        *([] if first.spacing_mm else ["spacing_unknown"]),
+        *(["frames_shifted"] if any(one.shifted for one in slices) else []),
+        *(["derived_images"] if first.derived else []),
+    ]
     affine = affine_ras(positions[0], orientation, first.spacing_mm or (1.0, 1.0), step)
     return Stack(grid, affine, times, rr, (positions - positions[0]) @ along, tuple(flags), meta)
 

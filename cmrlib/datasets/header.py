@@ -20,14 +20,53 @@ from pydicom.dataelem import RawDataElement
 from cmrlib.datasets.order import NAN
 
 KEYWORDS = (
-    "TransferSyntaxUID", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "AcquisitionDate",
-    "StudyTime", "SeriesTime", "AcquisitionTime", "Modality", "Manufacturer",
-    "SeriesDescription", "PatientID", "PatientSex", "PatientAge", "PatientSize", "PatientWeight", "ScanningSequence",
-    "SequenceName", "SliceThickness", "InversionTime", "MagneticFieldStrength", "TriggerTime", "NominalInterval",
-    "HeartRate", "CardiacNumberOfImages", "PhaseContrast", "ComplexImageComponent", "VelocityEncodingMaximumValue",
-    "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
-    "TemporalPositionIdentifier", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
-    "PixelSpacing", "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleIntercept", "RescaleSlope")
+    "TransferSyntaxUID",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyDate",
+    "AcquisitionDate",
+    "StudyTime",
+    "SeriesTime",
+    "AcquisitionTime",
+    "Modality",
+    "Manufacturer",
+    "SeriesDescription",
+    "PatientID",
+    "PatientSex",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "ScanningSequence",
+    "SequenceName",
+    "SliceThickness",
+    "InversionTime",
+    "MagneticFieldStrength",
+    "TriggerTime",
+    "NominalInterval",
+    "HeartRate",
+    "CardiacNumberOfImages",
+    "PhaseContrast",
+    "ComplexImageComponent",
+    "VelocityEncodingMaximumValue",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "TemporalPositionIdentifier",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "RescaleIntercept",
+    "RescaleSlope",
+)
 PIXELS = "PixelData"
 """True in a header where the file holds pixels, of integers or floating-point numbers."""
 
@@ -37,8 +76,14 @@ NATIVE = (pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.ImplicitVRLittleEndian
 _KEYWORDS = {int(tag_for_keyword(keyword)): (keyword, dictionary_VR(keyword).encode()) for keyword in KEYWORDS}
 _PIXEL_TAGS = {0x7FE00008, 0x7FE00010}
 _TEXTS = {b"AS", b"CS", b"DA", b"DS", b"DT", b"IS", b"LO", b"SH", b"TM", b"UI"}
-_NUMBERS = {b"US": Struct("<H"), b"SS": Struct("<h"), b"UL": Struct("<I"), b"SL": Struct("<i"), b"FL": Struct("<f"),
-            b"FD": Struct("<d")}
+_NUMBERS = {
+    b"US": Struct("<H"),
+    b"SS": Struct("<h"),
+    b"UL": Struct("<I"),
+    b"SL": Struct("<i"),
+    b"FL": Struct("<f"),
+    b"FD": Struct("<d"),
+}
 _SHORT = set(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG = set(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """Value representations with two and with four bytes of length (DICOM PS3.5, 7.1.2)."""
@@ -116,9 +161,13 @@ def _data_set(content: bytes) -> pydicom.Dataset:
         if "SOPClassUID" not in data:
             raise Refused("not a DICOM file")
         implicit, little = data.original_encoding
-        data.file_meta.TransferSyntaxUID = (pydicom.uid.ImplicitVRLittleEndian if implicit else
-                                            pydicom.uid.ExplicitVRLittleEndian if little else
-                                            pydicom.uid.ExplicitVRBigEndian)
+        data.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian
+            if implicit
+            else pydicom.uid.ExplicitVRLittleEndian
+            if little
+            else pydicom.uid.ExplicitVRBigEndian
+        )
     return data
 
 

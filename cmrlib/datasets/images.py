@@ -12,8 +12,11 @@ from cmrlib.datasets.header import PIXELS, File, Refused, number, text, values_o
 from cmrlib.datasets.order import NAN, Frame
 from cmrlib.datasets.purpose import no_cine
 
-_DECODERS = {"1.2.840.10008.1.2.4.9": "pylibjpeg-openjpeg", "1.2.840.10008.1.2.4": "pylibjpeg-libjpeg",
-             "1.2.840.10008.1.2.5": "pylibjpeg-rle"}
+_DECODERS = {
+    "1.2.840.10008.1.2.4.9": "pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.4": "pylibjpeg-libjpeg",
+    "1.2.840.10008.1.2.5": "pylibjpeg-rle",
+}
 _VENDORS = {"siemens": "Siemens", "ge ": "GE", "philips": "Philips", "canon": "Canon", "toshiba": "Canon"}
 _NOWHERE = "position or orientation in the header is none: directions are not of length 1, or metres away"
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
@@ -38,8 +41,15 @@ def reason(error: Exception) -> str:
     return f"header cannot be read ({type(error).__name__}); the file is damaged or no DICOM"
 
 
-def frame_of(file: File, mark: str, folder: str = "", name: str = "", named=(), header: dict | None = None,
-             index: int | None = None) -> Frame:
+def frame_of(
+    file: File,
+    mark: str,
+    folder: str = "",
+    name: str = "",
+    named=(),
+    header: dict | None = None,
+    index: int | None = None,
+) -> Frame:
     """Header → Frame. Raises Refused with the reason where it is no image of a cine.
 
     mark: the file's digest. folder, name: where the file lies. named: lower-case descriptions and folder names that
@@ -56,15 +66,25 @@ def frame_of(file: File, mark: str, folder: str = "", name: str = "", named=(), 
         raise Refused(_NOWHERE)
     expected, (rr_ms, doubtful) = number(header, "CardiacNumberOfImages"), _header_rr_ms(header)
     return Frame(
-        source=Source(header, mark, file, index), shape=(int(header["Rows"]), int(header["Columns"])),
-        position=position, orientation=directions, thickness_mm=number(header, "SliceThickness"),
+        source=Source(header, mark, file, index),
+        shape=(int(header["Rows"]), int(header["Columns"])),
+        position=position,
+        orientation=directions,
+        thickness_mm=number(header, "SliceThickness"),
         spacing_mm=_spacing_mm(values_of(header, "PixelSpacing")),
-        trigger_ms=number(header, "TriggerTime"), temporal=number(header, "TemporalPositionIdentifier"),
-        instance=number(header, "InstanceNumber"), rr_ms=rr_ms, rr_doubtful=doubtful,
-        expected=int(expected) if 0 < expected < 1000 else 0, series=text(header, "SeriesInstanceUID"),
+        trigger_ms=number(header, "TriggerTime"),
+        temporal=number(header, "TemporalPositionIdentifier"),
+        instance=number(header, "InstanceNumber"),
+        rr_ms=rr_ms,
+        rr_doubtful=doubtful,
+        expected=int(expected) if 0 < expected < 1000 else 0,
+        series=text(header, "SeriesInstanceUID"),
         acquired=(text(header, "AcquisitionDate"), text(header, "AcquisitionTime"), text(header, "SeriesTime")),
-        description=description, folder=folder, derived="DERIVED" in words(header, "ImageType"),
-        version=(re.search(r"IM-\d+-\d+-(\d+)$", name.removesuffix(".dcm")) or ["", ""])[1])
+        description=description,
+        folder=folder,
+        derived="DERIVED" in words(header, "ImageType"),
+        version=(re.search(r"IM-\d+-\d+-(\d+)$", name.removesuffix(".dcm")) or ["", ""])[1],
+    )
 
 
 @lru_cache(1024)
@@ -100,9 +120,14 @@ def _check_image(header, named: bool):
     if number(header, "NumberOfFrames") > 1 or (number(header, "SamplesPerPixel") or 1) > 1:
         raise Refused("colour image, or multi-frame without functional groups: nothing says where and when frames are")
     velocity = text(header, "PhaseContrast") == "YES" or number(header, "VelocityEncodingMaximumValue") > 0
-    why = _no_cine(tuple(words(header, "ImageType")), text(header, "SequenceName"),
-                   tuple(words(header, "ScanningSequence")), number(header, "InversionTime"), velocity,
-                   "" if named else text(header, "SeriesDescription"))
+    why = _no_cine(
+        tuple(words(header, "ImageType")),
+        text(header, "SequenceName"),
+        tuple(words(header, "ScanningSequence")),
+        number(header, "InversionTime"),
+        velocity,
+        "" if named else text(header, "SeriesDescription"),
+    )
     if why:
         raise Refused(why)
 
@@ -125,17 +150,23 @@ def participant(header: dict) -> dict:
     years = float(age[:-1]) * _YEARS[age[-1]] if age[:-1].isdigit() and age[-1] in _YEARS else None
     height, weight = number(header, "PatientSize"), number(header, "PatientWeight")
     sex = text(header, "PatientSex")
-    return {"sex": sex if sex in ("M", "F", "O") else None, "age": years if years and years < 120 else None,
-            "height_m": height if 0.3 < height < 2.5 else None, "weight_kg": weight if 1 < weight < 400 else None,
-            "group": None}
+    return {
+        "sex": sex if sex in ("M", "F", "O") else None,
+        "age": years if years and years < 120 else None,
+        "height_m": height if 0.3 < height < 2.5 else None,
+        "weight_kg": weight if 1 < weight < 400 else None,
+        "group": None,
+    }
 
 
 def scanner(header: dict) -> dict:
     """vendor and field strength (T): from a closed list, so that no free text leaves the header."""
     maker = text(header, "Manufacturer").lower() + " "
     field = number(header, "MagneticFieldStrength")
-    return {"vendor": next((name for word, name in _VENDORS.items() if word in maker), None),
-            "field_t": field if 0 < field < 20 else None}
+    return {
+        "vendor": next((name for word, name in _VENDORS.items() if word in maker), None),
+        "field_t": field if 0 < field < 20 else None,
+    }
 
 
 def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
@@ -198,6 +229,8 @@ def _decoder_reason(syntax, error) -> str:
     known = syntax in pydicom.uid.AllTransferSyntaxes
     if known and syntax.is_compressed and isinstance(error, RuntimeError | NotImplementedError):
         package = next((name for prefix, name in _DECODERS.items() if syntax.startswith(prefix)), "gdcm")
-        return (f"pixels are compressed as {syntax.name} ({syntax}) and could not be decoded: "
-                f"pip install {package}, or the file is damaged")
+        return (
+            f"pixels are compressed as {syntax.name} ({syntax}) and could not be decoded: "
+            f"pip install {package}, or the file is damaged"
+        )
     return f"pixels cannot be read ({type(error).__name__}); the file is damaged or cut short"

@@ -2,8 +2,19 @@
 
 from importlib import import_module
 
-KINDS = ("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom",
-         "sunnybrook_endo", "dsb2015_sax")
+KINDS = (
+    "acdc",
+    "sunnybrook",
+    "dsb2015",
+    "dicom",
+    "nifti",
+    "ukbb",
+    "mnms",
+    "mnms2",
+    "dsb2015_dicom",
+    "sunnybrook_endo",
+    "dsb2015_sax",
+)
 """Every module named here has `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, **options)`."""
 
 

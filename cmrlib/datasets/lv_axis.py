@@ -59,8 +59,10 @@ def _resampled(frames, spacing_mm) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over time on pixels of about `PIXEL_MM`, relative to the brightest tissue."""
     frames = np.asarray(frames, np.float32)
     size = np.maximum(1, np.round(np.array(frames.shape[1:]) * spacing_mm / PIXEL_MM)).astype(int)
-    mean, variation = (cv2.resize(image, tuple(size.tolist())[::-1], interpolation=cv2.INTER_AREA)
-                       for image in (frames.mean(0), frames.std(0)))
+    mean, variation = (
+        cv2.resize(image, tuple(size.tolist())[::-1], interpolation=cv2.INTER_AREA)
+        for image in (frames.mean(0), frames.std(0))
+    )
     bright = max(float(np.percentile(mean, 99)), 1e-6)
     return ndimage.gaussian_filter(np.clip(mean / bright, 0, 1.2), 0.5), ndimage.gaussian_filter(variation / bright, 1)
 

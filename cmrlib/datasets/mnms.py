@@ -39,8 +39,9 @@ def find(src) -> dict[str, dict]:
         if "External code" not in listed or listed["External code"].duplicated().any():
             raise ValueError(f"{table.name}: expected a column `External code` that names everybody once")
         rows = listed.set_index("External code").to_dict("index")
-    return {label: {"folder": folder, "row": rows.get(folder.name, {})}
-            for label, folder in label_folders(folders).items()}
+    return {
+        label: {"folder": folder, "row": rows.get(folder.name, {})} for label, folder in label_folders(folders).items()
+    }
 
 
 def read(label: str, item: dict) -> Study:
@@ -65,8 +66,9 @@ def read(label: str, item: dict) -> Study:
 def placed(label, image: Volume, mask: Volume) -> list[str]:
     """Flags of a mask that lies elsewhere; ValueError where it is of another shape."""
     if mask.pixels.shape != image.pixels.shape:
-        raise ValueError(f"sub-{label}: the mask has shape {mask.pixels.shape}, its image {image.pixels.shape}; "
-                         "expected one shape")
+        raise ValueError(
+            f"sub-{label}: the mask has shape {mask.pixels.shape}, its image {image.pixels.shape}; expected one shape"
+        )
     elsewhere = lies_elsewhere(image.affine, mask.affine, image.pixels.shape[:0:-1])
     return ["mask_position_differs_from_image"] * elsewhere
 
@@ -94,9 +96,20 @@ def phases(drawn: dict, ed, es, frames):
 def cine_of(label, image: Volume, view, ed, es, flags, meta) -> Cine:
     """A Cine of a whole 4-D file; times from the header's step where that makes a heart rate."""
     times, rr = image.timing
-    return Cine(image.pixels, image.affine, view, label, ed=ed, es=es, flags=tuple(dict.fromkeys(flags)),
-                spacing_known=image.spacing_known, meta=meta, slice_position_mm=image.slice_position_mm,
-                frame_times_ms=times, rr_ms=rr)
+    return Cine(
+        image.pixels,
+        image.affine,
+        view,
+        label,
+        ed=ed,
+        es=es,
+        flags=tuple(dict.fromkeys(flags)),
+        spacing_known=image.spacing_known,
+        meta=meta,
+        slice_position_mm=image.slice_position_mm,
+        frame_times_ms=times,
+        rr_ms=rr,
+    )
 
 
 def manual(drawn) -> dict:
@@ -107,8 +120,9 @@ def manual(drawn) -> dict:
             mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
             for t, one in masks.items():
                 mask[t] = one
-            annotations[cine.name] = Annotation(mask, dict.fromkeys(masks, _STRUCTURES),
-                                                frames={"ed": cine.ed, "es": cine.es})
+            annotations[cine.name] = Annotation(
+                mask, dict.fromkeys(masks, _STRUCTURES), frames={"ed": cine.ed, "es": cine.es}
+            )
     return {"manual": annotations} if annotations else {}
 
 
@@ -119,13 +133,21 @@ def _frame(row, key):
 
 def _person(label, row) -> dict:
     """Columns of the table; heights in cm or m."""
+
     def number(key):
         try:
             value = float(row.get(key, ""))
         except ValueError:
             return None
         return value if value > 0 else None
+
     height, sex = number("Height"), str(row.get("Sex", "")).strip()
-    return {"participant_id": label, "sex": sex if sex in ("M", "F") else None, "age": number("Age"),
-            "height_m": height / 100 if height and height > 3 else height, "weight_kg": number("Weight"),
-            "group": row.get("Pathology") or None, "centre": row.get("Centre") or None}
+    return {
+        "participant_id": label,
+        "sex": sex if sex in ("M", "F") else None,
+        "age": number("Age"),
+        "height_m": height / 100 if height and height > 3 else height,
+        "weight_kg": number("Weight"),
+        "group": row.get("Pathology") or None,
+        "centre": row.get("Centre") or None,
+    }

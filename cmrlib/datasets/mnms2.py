@@ -104,5 +104,10 @@ def _pair(label, images, word) -> Volume:
     first, second = images["ED"], images["ES"]
     if first.pixels.shape != second.pixels.shape:
         raise ValueError(f"sub-{label}: {word} ED has shape {first.pixels.shape}, ES {second.pixels.shape}")
-    return Volume(np.concatenate([first.pixels, second.pixels]), first.affine, float("nan"),
-                  first.spacing_known and second.spacing_known, (*first.flags, "time_unknown"))
+    return Volume(
+        np.concatenate([first.pixels, second.pixels]),
+        first.affine,
+        float("nan"),
+        first.spacing_known and second.spacing_known,
+        (*first.flags, "time_unknown"),
+    )

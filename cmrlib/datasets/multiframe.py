@@ -12,11 +12,33 @@ import pydicom
 from cmrlib.datasets.header import PIXELS, File, Refused, number, text, values_of
 from cmrlib.datasets.images import frame_of
 
-_TOP = frozenset((
-    "Modality", "Rows", "Columns", "SamplesPerPixel", "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID",
-    "SeriesDescription", "AcquisitionDate", "AcquisitionTime", "SeriesTime", "StudyDate", "StudyTime", "PatientID",
-    "Manufacturer", "MagneticFieldStrength", "PatientAge", "PatientSex", "PatientSize", "PatientWeight",
-    "CardiacNumberOfImages", "ImageType", PIXELS))
+_TOP = frozenset(
+    (
+        "Modality",
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+        "SeriesInstanceUID",
+        "StudyInstanceUID",
+        "SOPInstanceUID",
+        "SeriesDescription",
+        "AcquisitionDate",
+        "AcquisitionTime",
+        "SeriesTime",
+        "StudyDate",
+        "StudyTime",
+        "PatientID",
+        "Manufacturer",
+        "MagneticFieldStrength",
+        "PatientAge",
+        "PatientSex",
+        "PatientSize",
+        "PatientWeight",
+        "CardiacNumberOfImages",
+        "ImageType",
+        PIXELS,
+    )
+)
 """What the whole file says of all its frames."""
 
 _GROUPS = {  # classic keyword: (group, keyword there)
@@ -46,8 +68,9 @@ def frames_of(file: File, mark: str, folder: str = "", name: str = "", named=())
         return [frame_of(file, mark, folder, name, named)], []
     groups, shared = data.PerFrameFunctionalGroupsSequence, _first(data, "SharedFunctionalGroupsSequence")
     if len(groups) != count:
-        raise Refused("its number of frames differs from the number of functional groups: which frame is missing is "
-                      "not known")
+        raise Refused(
+            "its number of frames differs from the number of functional groups: which frame is missing is not known"
+        )
     if PIXELS not in header:
         raise Refused("no pixel data")
     frames, reasons = [], []

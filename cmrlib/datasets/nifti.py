@@ -34,8 +34,9 @@ from cmrlib.files import digest, read_tsv
 from cmrlib.study import Study, label_folders, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "NIfTI", "License": "the source's own"}
-_HEAD = re.compile(r"[_\-. ]+(?=(?:view|cine|4d|frame|sax?|lax?|short|long|[234].?c|two|three|four|e[ds](?![a-z])))",
-                   re.IGNORECASE)
+_HEAD = re.compile(
+    r"[_\-. ]+(?=(?:view|cine|4d|frame|sax?|lax?|short|long|[234].?c|two|three|four|e[ds](?![a-z])))", re.IGNORECASE
+)
 _NAMELESS = ("orientation_unknown", "sform_of_1mm", "sform_against_qform", "sform_against_pixdim")
 
 
@@ -56,8 +57,10 @@ def find(src) -> dict[str, dict]:
     subjects = {name: paths for name, paths in subjects.items() if any(map(_is_nifti, paths))}
     labels = label_folders(sorted(subjects), salt=lambda name: subjects[name.name][0].read_bytes())
     people = _people(src)
-    return {label: {"files": tuple(subjects[name.name]), "person": people.get(name.name, {})}
-            for label, name in labels.items()}
+    return {
+        label: {"files": tuple(subjects[name.name]), "person": people.get(name.name, {})}
+        for label, name in labels.items()
+    }
 
 
 def _is_nifti(path) -> bool:
@@ -71,13 +74,18 @@ def _people(src) -> dict[str, dict]:
         return {}
     rows = read_tsv(table).to_dict("records")
     keep = ("sex", "age", "height_m", "weight_kg", "group")
-    return {str(row["participant_id"]).removeprefix("sub-"):
-            {key: row[key] if pd.notna(row[key]) else None for key in keep if key in row}
-            for row in rows if "participant_id" in row}
+    return {
+        str(row["participant_id"]).removeprefix("sub-"): {
+            key: row[key] if pd.notna(row[key]) else None for key in keep if key in row
+        }
+        for row in rows
+        if "participant_id" in row
+    }
 
 
-def read(label: str, item: dict, views: dict | None = None, min_frames: int = 1, labels: dict | None = None,
-         phase: str = "") -> Study:
+def read(
+    label: str, item: dict, views: dict | None = None, min_frames: int = 1, labels: dict | None = None, phase: str = ""
+) -> Study:
     """One subject's files → its cines. views: {file or folder name: view}. min_frames: what has fewer is no cine.
 
     labels: {structure: code in the user's masks}. phase: ed or es, what stacks of one frame show where their names do
@@ -104,8 +112,13 @@ def read(label: str, item: dict, views: dict | None = None, min_frames: int = 1,
         unpaired -= set(used)
         cines.append(cine)
     rejected += [(masks[key][0], "a mask, and no image of its name in its folder") for key in unpaired]
-    return Study({"participant_id": label, "sex": None, "age": None, "group": None} | item["person"], cines,
-                 {"manual": manual} if manual else {}, rejected=rejected_rows(label, rejected), sources=sources)
+    return Study(
+        {"participant_id": label, "sex": None, "age": None, "group": None} | item["person"],
+        cines,
+        {"manual": manual} if manual else {},
+        rejected=rejected_rows(label, rejected),
+        sources=sources,
+    )
 
 
 def _session(path) -> str:
@@ -178,8 +191,14 @@ def _stack(one: Found) -> Stack:
     directions = (lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)).T
     name, folder = re.sub(r"sub-[A-Za-z0-9]+_?", "", stem_of(one.path)), one.path.parent.name
     told = one.side.get("View") or (name if view_in(name) else folder)
-    frame = Frame(None, one.volume.pixels.shape[2:], lps[:3, 3], directions, description=str(told),
-                  folder=f"{folder}/{one.path.name}/{stem_of(one.path)}")
+    frame = Frame(
+        None,
+        one.volume.pixels.shape[2:],
+        lps[:3, 3],
+        directions,
+        description=str(told),
+        folder=f"{folder}/{one.path.name}/{stem_of(one.path)}",
+    )
     slices = one.volume.pixels.shape[1]
     return Stack(((frame,),) * slices, one.volume.affine, None, None, np.zeros(slices))
 
@@ -188,10 +207,20 @@ def _cine(label, one: Found, view, view_flags) -> Cine:
     volume, slices, frames = one.volume, one.volume.pixels.shape[1], len(one.volume.pixels)
     times, rr, flags = _times(one, slices, frames)
     meta = {"missing": [[k, t] for k in range(slices) for t in one.missing]} if one.missing else {}
-    return Cine(volume.pixels, volume.affine, view, label, frame_times_ms=times, rr_ms=rr,
-                spacing_known=volume.spacing_known, slice_position_mm=volume.slice_position_mm,
-                flags=(*flags, *view_flags), meta=meta, **one.phases,
-                frames_of=((0, 1), 0) if len(one.phases) == 2 else None)
+    return Cine(
+        volume.pixels,
+        volume.affine,
+        view,
+        label,
+        frame_times_ms=times,
+        rr_ms=rr,
+        spacing_known=volume.spacing_known,
+        slice_position_mm=volume.slice_position_mm,
+        flags=(*flags, *view_flags),
+        meta=meta,
+        **one.phases,
+        frames_of=((0, 1), 0) if len(one.phases) == 2 else None,
+    )
 
 
 def _times(one: Found, slices, frames):

@@ -67,8 +67,10 @@ def frame_order(frames) -> tuple[list[int], str]:
         timed = key == "TriggerTime"
         if distinct and (plausible_times(values, shared(frames, "rr_ms")) if timed else _step(np.sort(values))):
             return np.argsort(values).tolist(), key
-    raise ValueError("frames cannot be ordered: trigger times, temporal positions and instance numbers are each "
-                     "incomplete, repeated or implausible")
+    raise ValueError(
+        "frames cannot be ordered: trigger times, temporal positions and instance numbers are each "
+        "incomplete, repeated or implausible"
+    )
 
 
 def plausible_times(times_ms, rr_ms=NAN) -> bool:

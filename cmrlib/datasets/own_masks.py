@@ -36,8 +36,10 @@ def check_labels(label: str, labels: dict):
     codes = list(labels.values())
     strange = sorted(set(labels) - set(STRUCTURES))
     if strange or len(set(codes)) < len(codes) or not all(isinstance(n, int) and 0 < n < 255 for n in codes):
-        raise ValueError(f"sub-{label}: the option `labels` is {labels}; expected structures "
-                         f"({', '.join(STRUCTURES)}) with a code of their own from 1 to 254, say lv=3 myo=2 rv=1")
+        raise ValueError(
+            f"sub-{label}: the option `labels` is {labels}; expected structures "
+            f"({', '.join(STRUCTURES)}) with a code of their own from 1 to 254, say lv=3 myo=2 rv=1"
+        )
 
 
 def annotation(cine: Cine, places: dict, masks: dict[tuple, Volume], labels: dict) -> tuple[Annotation | None, list]:
@@ -54,11 +56,14 @@ def annotation(cine: Cine, places: dict, masks: dict[tuple, Volume], labels: dic
         volume = masks[key]
         expected = cine.pixels.shape if frame is None else (1, *cine.pixels.shape[1:])
         if volume.pixels.shape != expected:
-            raise ValueError(f"sub-{cine.subject}: {where} has shape {volume.pixels.shape} (frames, slices, rows, "
-                             f"columns); expected {expected}, its image's")
+            raise ValueError(
+                f"sub-{cine.subject}: {where} has shape {volume.pixels.shape} (frames, slices, rows, "
+                f"columns); expected {expected}, its image's"
+            )
         if lies_elsewhere(cine.affine, volume.affine, cine.pixels.shape[:0:-1]):
-            raise ValueError(f"sub-{cine.subject}: {where} lies elsewhere than its image (affine); write both with one "
-                             "header")
+            raise ValueError(
+                f"sub-{cine.subject}: {where} lies elsewhere than its image (affine); write both with one header"
+            )
         codes = recoded(cine.subject, volume.pixels, labels, f"view {cine.view}")
         for t in [t for t, mask in enumerate(codes) if mask.any()]:
             drawn[t if frame is None else frame] = codes[t]

@@ -36,8 +36,9 @@ _WORDS = (
 )
 
 
-def no_cine(image_type, sequence_name: str, scanning_sequence, inversion_ms: float, velocity: bool,
-            description: str) -> str:
+def no_cine(
+    image_type, sequence_name: str, scanning_sequence, inversion_ms: float, velocity: bool, description: str
+) -> str:
     """Why an image is no part of a cine; empty where nothing speaks against it.
 
     image_type, scanning_sequence: header values, upper case. inversion_ms: NaN or 0 where none. velocity: flow was

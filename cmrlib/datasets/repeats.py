@@ -25,8 +25,14 @@ def choose(location: list[Frame], refused: list) -> list[Frame]:
     acquisitions = []
     for group in _by(location, _series(location)):
         acquisitions += _takes(group)
-    best = max(acquisitions, key=lambda group: (len(group), max((*frame.acquired, frame.place) for frame in group),
-                                                max(frame.version for frame in group)))
+    best = max(
+        acquisitions,
+        key=lambda group: (
+            len(group),
+            max((*frame.acquired, frame.place) for frame in group),
+            max(frame.version for frame in group),
+        ),
+    )
     for group in acquisitions:
         if group is not best:
             refused += [(frame, _AGAIN) for frame in group]
@@ -40,8 +46,11 @@ def _series(location):
     """What tells series apart: UIDs unless every file has its own; a shifted field of view does so always."""
     useful = 2 * len({frame.series for frame in location}) <= len(location)
     start = np.median([frame.position for frame in location], axis=0)
-    return lambda frame: (frame.series if useful else "", frame.place,
-                          tuple(np.round((frame.position - start) / SHIFT_MM)))
+    return lambda frame: (
+        frame.series if useful else "",
+        frame.place,
+        tuple(np.round((frame.position - start) / SHIFT_MM)),
+    )
 
 
 def _by(frames, key) -> list[list[Frame]]:

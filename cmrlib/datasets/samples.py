@@ -17,6 +17,8 @@ def sample(name: str = "patient1") -> Path:
     if name not in SAMPLES:
         raise ValueError(f"unknown sample {name!r}; there are {', '.join(SAMPLES)}")
     if not (FOLDER / name).is_dir():
-        raise FileNotFoundError(f"no folder {FOLDER / name}: samples travel with the repository, not with the package; "
-                                "clone the repository and install it with `pip install -e .`")
+        raise FileNotFoundError(
+            f"no folder {FOLDER / name}: samples travel with the repository, not with the package; "
+            "clone the repository and install it with `pip install -e .`"
+        )
     return FOLDER / name

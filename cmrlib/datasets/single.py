@@ -28,8 +28,9 @@ def phase_in(text: str) -> str:
 def check_phase(label: str, phase: str):
     """Raise ValueError for an option `phase` that is none."""
     if phase not in ("", *PHASES):
-        raise ValueError(f"sub-{label}: the option `phase` is {phase!r}; expected ed or es, which is what stacks of "
-                         "one frame show")
+        raise ValueError(
+            f"sub-{label}: the option `phase` is {phase!r}; expected ed or es, which is what stacks of one frame show"
+        )
 
 
 def at_phase(cine: Cine, phase: str) -> Cine:
@@ -42,8 +43,10 @@ def at_phase(cine: Cine, phase: str) -> Cine:
 def no_volume(slices: int, name: str) -> str:
     """Why a single 3-D file is no stack of one frame; empty where nothing speaks against it. name: file and folder."""
     if slices < FEWEST_SLICES_ALONE:
-        return (f"a single 3-D frame of {slices} slices, where a 4-D cine, numbered frames or a stack of "
-                f"{FEWEST_SLICES_ALONE} or more slices are needed")
+        return (
+            f"a single 3-D frame of {slices} slices, where a 4-D cine, numbered frames or a stack of "
+            f"{FEWEST_SLICES_ALONE} or more slices are needed"
+        )
     return no_cine((), "", (), 0.0, False, name)
 
 

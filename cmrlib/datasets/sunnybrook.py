@@ -38,8 +38,12 @@ from cmrlib.study import Study, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
 CORNER_TO_CENTRE_PX = 0.5
-GROUPS = {"Heart failure with infarct": "HF-I", "Heart failure without infarct": "HF-NI", "Hypertrophy": "HYP",
-          "Normal": "N"}
+GROUPS = {
+    "Heart failure with infarct": "HF-I",
+    "Heart failure without infarct": "HF-NI",
+    "Hypertrophy": "HYP",
+    "Normal": "N",
+}
 _COLUMNS = {"patient_id": "scd", "PatientID": "scd", "original_id": "original", "OriginalID": "original"}
 _CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt")
 
@@ -80,8 +84,11 @@ def unpadded(name: str) -> str:
 
 def _person(row) -> dict:
     age = str(row.get("Age", ""))
-    return {"sex": {"Male": "M", "Female": "F"}.get(row.get("Gender")), "age": int(age) if age.isdigit() else None,
-            "group": GROUPS.get(row.get("Pathology"))}
+    return {
+        "sex": {"Male": "M", "Female": "F"}.get(row.get("Gender")),
+        "age": int(age) if age.isdigit() else None,
+        "group": GROUPS.get(row.get("Pathology")),
+    }
 
 
 def read(label: str, item: dict) -> Study:
@@ -238,6 +245,8 @@ def annotation(contours, shape, ed: int, es: int) -> Annotation:
 def _measures(areas, cine, ed, es) -> dict:
     """LV volumes in mL by disc summation of the contours' own areas, and EF in percent."""
     distance, row, column = cine.spacing_mm
-    edv, esv = (sum(area for (kind, _, at), area in areas.items() if kind == "i" and at == t)
-                * row * column * distance / 1000 for t in (ed, es))
+    edv, esv = (
+        sum(area for (kind, _, at), area in areas.items() if kind == "i" and at == t) * row * column * distance / 1000
+        for t in (ed, es)
+    )
     return {"lvedv_ml": edv, "lvesv_ml": esv, "lvsv_ml": edv - esv, "lvef_pct": 100 * (edv - esv) / edv}

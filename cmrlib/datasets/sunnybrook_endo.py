@@ -51,8 +51,10 @@ def find(src) -> dict[str, tuple]:
             _, images = patients.setdefault(subject_label(unpadded(match[1])), (match[2], {}))
             if images.setdefault(int(match[3]), path) != path:
                 raise ValueError(f"image {path.name} lies there twice; keep one copy")
-    return {label: (group, tuple((images[n], _mask_of(images[n])) for n in sorted(images)))
-            for label, (group, images) in sorted(patients.items())}
+    return {
+        label: (group, tuple((images[n], _mask_of(images[n])) for n in sorted(images)))
+        for label, (group, images) in sorted(patients.items())
+    }
 
 
 def _mask_of(path) -> Path | None:
@@ -94,12 +96,25 @@ def _study(participant, images, cavities, rejected) -> Study:
                 continue
             pixels[t, k] = images[number, phase]
             mask[t, k] = np.where(cavities[number, phase], STRUCTURES["lv"], 0)
-    flags = (*flags, "grey_values_per_image", *["missing_frames"] * bool(missing),
-             *["irregular_slices"] * bool((np.diff(numbers) > 1).any()))
+    flags = (
+        *flags,
+        "grey_values_per_image",
+        *["missing_frames"] * bool(missing),
+        *["irregular_slices"] * bool((np.diff(numbers) > 1).any()),
+    )
     known = {"spacing_range_mm": SPACING_RANGE_MM}
     frames = {} if ed is None else {"ed": order.index(ed), "es": order.index(es)}
-    cine = Cine(pixels, np.eye(4), "sax", participant["participant_id"], spacing_known=False, **frames, flags=flags,
-                frames_of=(tuple(order), PHASES), meta=known | ({"missing": missing} if missing else {}))
+    cine = Cine(
+        pixels,
+        np.eye(4),
+        "sax",
+        participant["participant_id"],
+        spacing_known=False,
+        **frames,
+        flags=flags,
+        frames_of=(tuple(order), PHASES),
+        meta=known | ({"missing": missing} if missing else {}),
+    )
     annotation = Annotation(mask, dict.fromkeys(range(len(order)), ("lv",)), frames=frames or None)
     measures = {"manual": {"lvef_pct": _ejection_pct(areas, ed, es)}} if frames else {}
     return Study(participant, [cine], {"manual": {cine.name: annotation}}, measures, rejected)
@@ -115,8 +130,10 @@ def _pair(path, mask_path) -> tuple[np.ndarray, np.ndarray]:
     """Picture (rows, columns) uint8 and its cavity, boolean; raises ValueError with the reason why it is refused."""
     if mask_path is None:
         raise ValueError("an image without a mask")
-    image, mask = (cv2.imdecode(np.frombuffer(one.read_bytes() or b"0", np.uint8), cv2.IMREAD_GRAYSCALE)
-                   for one in (path, mask_path))
+    image, mask = (
+        cv2.imdecode(np.frombuffer(one.read_bytes() or b"0", np.uint8), cv2.IMREAD_GRAYSCALE)
+        for one in (path, mask_path)
+    )
     if image is None or mask is None:
         raise ValueError("an image or its mask is no readable PNG")
     if mask.shape != image.shape:

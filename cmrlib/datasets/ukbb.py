@@ -82,8 +82,12 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
             rejected += [*copies, *left_out, *(row for archive in archives for row in archive.refused)]
             if frames and not person:
                 person = participant(frames[0].source.header)
-    return Study({"participant_id": label} | (person or participant({})), cines,
-                 rejected=rejected_rows(label, rejected), sources=sources)
+    return Study(
+        {"participant_id": label} | (person or participant({})),
+        cines,
+        rejected=rejected_rows(label, rejected),
+        sources=sources,
+    )
 
 
 def _session(path) -> str:

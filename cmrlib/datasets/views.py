@@ -16,10 +16,15 @@ from cmrlib.datasets.geometry import Stack, normal
 from cmrlib.datasets.lv_axis import lv_axis_lps
 from cmrlib.display import DISPLAYS, LARGEST_TILT_DEG
 
-_WORDS = {"rvot": r"rvot|rv.?outflow|right.ventric\w*.outflow|pulm\w*.outflow",
-          "rv": r"(?<![a-z])rv.?[234]?.?ch|rv.?(vla|lax|long)|right.heart|rv.in.?(flow|out)",
-          "4ch": r"4.?ch|four.?ch|\bhla\b", "2ch": r"2.?ch|two.?ch|\bvla\b", "3ch": r"3.?ch|three.?ch",
-          "sax": r"sax|short.?ax|(?<![a-z])sa(?![a-z])", "lax": r"lax|long.?ax"}
+_WORDS = {
+    "rvot": r"rvot|rv.?outflow|right.ventric\w*.outflow|pulm\w*.outflow",
+    "rv": r"(?<![a-z])rv.?[234]?.?ch|rv.?(vla|lax|long)|right.heart|rv.in.?(flow|out)",
+    "4ch": r"4.?ch|four.?ch|\bhla\b",
+    "2ch": r"2.?ch|two.?ch|\bvla\b",
+    "3ch": r"3.?ch|three.?ch",
+    "sax": r"sax|short.?ax|(?<![a-z])sa(?![a-z])",
+    "lax": r"lax|long.?ax",
+}
 _APEX_LPS = np.array([0.66, -0.53, -0.53])
 """Where the apex points in most people: what tells a short-axis stack from an axial or coronal one."""
 _RIGHT_LPS = np.array([-1.0, 0.0, 0.0])

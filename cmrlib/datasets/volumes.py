@@ -78,7 +78,7 @@ def read_volume(path) -> Volume:
         axis = 4
     frames = int(np.prod(shape[3:], dtype=int))
     step_ms, time_flags = frame_step_ms(float(head["pixdim"][axis]), int(head["xyzt_units"]) & 56, frames)
-    pixels = pixels.reshape(frames, *((1,) * (3 - len(shape[:3]))), *pixels.shape[-len(shape[:3]):])
+    pixels = pixels.reshape(frames, *((1,) * (3 - len(shape[:3]))), *pixels.shape[-len(shape[:3]) :])
     return Volume(pixels, affine, step_ms, known, (*flags, *time_flags))
 
 
@@ -198,8 +198,9 @@ def _agreed(sform, qform, sizes):
     lengths = np.linalg.norm(sform[:3, :3], axis=0)
     axis_mm = lengths.copy()  # of a sheared stack pixdim may be the step's length or the distance of slices
     axis_mm[2] = abs(np.linalg.det(sform[:3, :3])) / (lengths[0] * lengths[1])
-    same_size = all(min(abs(a - size), abs(b - size)) <= 0.01 + 0.01 * size
-                    for a, b, size in zip(lengths, axis_mm, sizes))
+    same_size = all(
+        min(abs(a - size), abs(b - size)) <= 0.01 + 0.01 * size for a, b, size in zip(lengths, axis_mm, sizes)
+    )
     if same_size:
         differ = qform is not None and lies_elsewhere(sform, qform, 100)
         return sform.copy(), True, ("sform_against_qform",) if differ else ()
@@ -207,8 +208,11 @@ def _agreed(sform, qform, sizes):
         scaled = sform.copy()
         scaled[:3, :3] *= sizes
         return (scaled if qform is None else qform), True, ("sform_of_1mm",)
-    return sform.copy(), False, ("sform_against_qform" if qform is not None else "sform_against_pixdim",
-                                 "spacing_unknown")
+    return (
+        sform.copy(),
+        False,
+        ("sform_against_qform" if qform is not None else "sform_against_pixdim", "spacing_unknown"),
+    )
 
 
 def lies_elsewhere(one, other, extent=100) -> bool:

@@ -9,5 +9,16 @@
 from cmrlib.figures.making import beside_printed, make_figures, make_tables, overview, paper_table, place
 from cmrlib.figures.pieces import NOT_MADE, PIECES, TABLES, Piece, Table
 
-__all__ = ["NOT_MADE", "PIECES", "TABLES", "Piece", "Table", "beside_printed", "make_figures", "make_tables",
-           "overview", "paper_table", "place"]
+__all__ = [
+    "NOT_MADE",
+    "PIECES",
+    "TABLES",
+    "Piece",
+    "Table",
+    "beside_printed",
+    "make_figures",
+    "make_tables",
+    "overview",
+    "paper_table",
+    "place",
+]

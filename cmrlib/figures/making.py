@@ -35,15 +35,24 @@ def make_figures(profile: str, runs=None, dest=None) -> pd.DataFrame:
         state = _missing(runs, piece.notebook, piece.tables)
         if not state:
             _draw(piece, runs, dest)
-        rows.append({"paper": piece.paper, "item": piece.item, "file": f"{piece.file}.pdf", "notebook": piece.notebook,
-                     "state": state or "made"})
+        rows.append(
+            {
+                "paper": piece.paper,
+                "item": piece.item,
+                "file": f"{piece.file}.pdf",
+                "notebook": piece.notebook,
+                "state": state or "made",
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def _draw(piece: Piece, runs, dest):
     manifest = json.loads((runs / piece.notebook / "manifest.json").read_text())
-    figure = piece.draw({name: _read(runs, piece.notebook, name) for name in piece.tables},
-                        Drawn(manifest["parameters"], _synthetic(runs)))
+    figure = piece.draw(
+        {name: _read(runs, piece.notebook, name) for name in piece.tables},
+        Drawn(manifest["parameters"], _synthetic(runs)),
+    )
     _scaled(figure, WIDTH_IN[piece.columns])
     with plt.rc_context(PUBLICATION):
         for suffix in ("pdf", "png"):
@@ -117,8 +126,18 @@ def _markdown(table) -> str:
 
 def overview(figures: pd.DataFrame) -> pd.DataFrame:
     """Every paper figure: where it is made, or why it is not."""
-    left = pd.DataFrame([{"paper": item.split(" ")[0], "item": item.split(" ", 1)[1], "file": "", "notebook": "",
-                          "state": f"not made: {why}"} for item, why in NOT_MADE.items()])
+    left = pd.DataFrame(
+        [
+            {
+                "paper": item.split(" ")[0],
+                "item": item.split(" ", 1)[1],
+                "file": "",
+                "notebook": "",
+                "state": f"not made: {why}",
+            }
+            for item, why in NOT_MADE.items()
+        ]
+    )
     return pd.concat([figures, left], ignore_index=True)
 
 

@@ -29,8 +29,10 @@ def open_embedders(folder, precision: str = "bf16", crops: int = 3, times: int =
 
 def model_bags(cohort, sections, embedders: dict, state) -> dict:
     """Model → bags, features cached in `state`."""
-    return {name: make_bags(feature_shards(cohort, sections, one, state, one.key), sections)
-            for name, one in embedders.items()}
+    return {
+        name: make_bags(feature_shards(cohort, sections, one, state, one.key), sections)
+        for name, one in embedders.items()
+    }
 
 
 def untrained(first: Embedder, cohort, sections: pd.DataFrame) -> Embedder:
@@ -41,8 +43,17 @@ def untrained(first: Embedder, cohort, sections: pd.DataFrame) -> Embedder:
     return one
 
 
-def comparator_bags(cohort, sections, embedders: dict, names, truth: pd.DataFrame, split: pd.Series, state,
-                    natural_video="", components: int = 32) -> dict:
+def comparator_bags(
+    cohort,
+    sections,
+    embedders: dict,
+    names,
+    truth: pd.DataFrame,
+    split: pd.Series,
+    state,
+    natural_video="",
+    components: int = 32,
+) -> dict:
     """Comparator → bags; truth: of `cardiac_targets`, for the expert's 18. Raises ValueError for an unknown name."""
     if unknown := set(names) - set(COMPARATORS):
         raise ValueError(f"unknown comparators {sorted(unknown)}; there are {', '.join(COMPARATORS)}")

@@ -60,8 +60,9 @@ class Cut:
         part = image[self.top : self.top + self.side, self.left : self.left + self.side]
         if part.shape != (size, size):
             shrinks = part.shape[0] > size
-            part = cv2.resize(np.ascontiguousarray(part), (size, size),
-                              interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            part = cv2.resize(
+                np.ascontiguousarray(part), (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            )
         return part[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def clip(self, section, preprocessing: Preprocessing, factor: float = 1.0) -> np.ndarray:
@@ -106,8 +107,10 @@ def stored_scale(cine: Cine) -> tuple[float, float]:
 def _scale(cine):
     peak = float(cine.pixels.max())
     if not np.isfinite(peak) or peak <= 0:
-        raise ValueError(f"{cine.name}: its largest pixel is {peak}; intensities are divided by it, so it must be a "
-                         "positive number: leave the cine out or ingest it again")
+        raise ValueError(
+            f"{cine.name}: its largest pixel is {peak}; intensities are divided by it, so it must be a "
+            "positive number: leave the cine out or ingest it again"
+        )
     whole = np.issubdtype(cine.pixels.dtype, np.integer) and peak <= LARGEST
     return (1.0, peak) if whole else (LARGEST / peak, float(LARGEST))
 
@@ -124,8 +127,14 @@ def random_cut(cine: Cine, preprocessing: Preprocessing, rng=np.random) -> Cut:
     rows, columns = cine.pixels.shape[2:]
     side = crop_side(cine, rng.uniform(preprocessing.crop_low, preprocessing.crop_high), preprocessing.spacing_mm)
     top, left = rng.randint(rows - side + 1), rng.randint(columns - side + 1)
-    return Cut(rng.randint(first_frames(cine.frames, preprocessing.frames)), top, left, side, rng.random() < 0.5,
-               rng.random() < 0.5)
+    return Cut(
+        rng.randint(first_frames(cine.frames, preprocessing.frames)),
+        top,
+        left,
+        side,
+        rng.random() < 0.5,
+        rng.random() < 0.5,
+    )
 
 
 def first_frames(frames: int, n: int) -> int:
@@ -148,8 +157,11 @@ def even_cuts(cine: Cine, preprocessing: Preprocessing, crops: int = 3, times: i
     else:
         places = [(spare_rows // 2, round(share * spare_columns)) for share in along]
     last = first_frames(cine.frames, preprocessing.frames)
-    starts = np.arange(times) * last // times if preprocessing.frames >= cine.frames else (
-        np.linspace(0, last - 1, times).round().astype(int))
+    starts = (
+        np.arange(times) * last // times
+        if preprocessing.frames >= cine.frames
+        else (np.linspace(0, last - 1, times).round().astype(int))
+    )
     cuts = [Cut(int(start), top, left, side) for top, left in places for start in starts]
     return list(dict.fromkeys(cuts))
 
@@ -170,11 +182,16 @@ def section_table(cohort, split: pd.Series, views=None, sax_share: float = 0.5, 
         if row.view == "sax" and sax_share < 1:
             rng = np.random.default_rng([seed, *row.cine.encode()])
             slices = sorted(rng.permutation(row.slices)[: max(1, round(sax_share * row.slices))].tolist())
-        rows += [(row.participant_id, row.cine, row.view, k, row.frames, split[row.participant_id])
-                 for k in slices if k in whole_sections(cohort, row)]
+        rows += [
+            (row.participant_id, row.cine, row.view, k, row.frames, split[row.participant_id])
+            for k in slices
+            if k in whole_sections(cohort, row)
+        ]
     if not rows:
-        raise ValueError(f"{cohort.path.name} has no section of these subjects and views ({views or 'all'}); it has "
-                         f"{', '.join(sorted(set(cohort.cines['view'])))}")
+        raise ValueError(
+            f"{cohort.path.name} has no section of these subjects and views ({views or 'all'}); it has "
+            f"{', '.join(sorted(set(cohort.cines['view'])))}"
+        )
     return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "frames", "split"])
 
 
@@ -228,8 +245,12 @@ class _Clips(ItemTransform):
             cuts = [random_cut(cine, self.preprocessing) for _ in range(self.repeats)]
         else:
             middle = even_cuts(cine, self.preprocessing, 1, 1)[0]
-            cuts = [replace(middle, start=n * cine.frames // self.repeats % first_frames(
-                cine.frames, self.preprocessing.frames)) for n in range(self.repeats)]
+            cuts = [
+                replace(
+                    middle, start=n * cine.frames // self.repeats % first_frames(cine.frames, self.preprocessing.frames)
+                )
+                for n in range(self.repeats)
+            ]
         factor, peak = stored_scale(cine)
         section = cine.pixels[:, reference.k]
         clips = np.stack([cut.clip(section, self.preprocessing, factor) for cut in cuts])
@@ -250,6 +271,7 @@ def clips_block(cohort, preprocessing: Preprocessing, repeats: int = 4, flow=Non
 
     flow: weights (rows, columns) uint8 by (cine name, slice), such as Shards; None for none.
     """
+
     def reference(row):
         return SectionRef(cohort.cine(row["cine"]), row["k"], None if flow is None else flow[row["cine"], row["k"]])
 

@@ -15,8 +15,12 @@ from cmrlib.cine import Cine
 from cmrlib.heartmae.clips import Preprocessing, even_cuts, stored_scale
 from cmrlib.heartmae.features import Bag
 
-COMPARATORS = {"random": "untrained encoder", "pca": "PCA of the temporal SD", "expert": "18 measurements",
-               "natural": "natural videos"}
+COMPARATORS = {
+    "random": "untrained encoder",
+    "pca": "PCA of the temporal SD",
+    "expert": "18 measurements",
+    "natural": "natural videos",
+}
 
 VIDEO_NETWORKS = ("r3d_18", "mc3_18", "r2plus1d_18")
 KINETICS = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
@@ -42,8 +46,10 @@ def principal_bags(bags: dict[str, Bag], train, components: int = 64) -> dict[st
     known = np.concatenate([bags[subject].features for subject in train])
     mean = known.mean(0)
     axes = np.linalg.svd(known - mean, full_matrices=False)[2][:components]
-    return {subject: Bag(subject, ((bag.features - mean) @ axes.T).astype(np.float32), bag.where)
-            for subject, bag in bags.items()}
+    return {
+        subject: Bag(subject, ((bag.features - mean) @ axes.T).astype(np.float32), bag.where)
+        for subject, bag in bags.items()
+    }
 
 
 def table_bags(table: pd.DataFrame, train) -> dict[str, Bag]:
@@ -71,8 +77,10 @@ class NaturalVideo:
         if network not in VIDEO_NETWORKS:
             raise ValueError(f"unknown video network {network!r}; there are {', '.join(VIDEO_NETWORKS)}")
         if not path.exists() or path.suffix != ".safetensors":
-            raise FileNotFoundError(f"{path} is no weights file of {network}: save torchvision's state_dict of it with "
-                                    "safetensors (pickles are never opened) and give that file, or leave out `natural`")
+            raise FileNotFoundError(
+                f"{path} is no weights file of {network}: save torchvision's state_dict of it with "
+                "safetensors (pickles are never opened) and give that file, or leave out `natural`"
+            )
         self.network, self.preprocessing = getattr(video, network)(weights=None), preprocessing
         self.crops, self.times = crops, times
         try:
@@ -87,8 +95,9 @@ class NaturalVideo:
         factor, peak = stored_scale(cine)
         cuts = even_cuts(cine, self.preprocessing, self.crops, self.times)
         clips = np.stack([cut.clip(cine.pixels[:, k], self.preprocessing, factor) for cut in cuts])
-        gray = functional.interpolate(torch.from_numpy(clips).float() / peak, (112, 112), mode="bilinear",
-                                      align_corners=False)
+        gray = functional.interpolate(
+            torch.from_numpy(clips).float() / peak, (112, 112), mode="bilinear", align_corners=False
+        )
         mean, std = (torch.tensor(values)[None, :, None, None, None] for values in KINETICS)
         with torch.inference_mode():
             return self.network((gray[:, None] - mean) / std).numpy()  # (views, 3, frames, 112, 112) → (views, 512)

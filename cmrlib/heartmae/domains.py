@@ -48,8 +48,10 @@ def domain_rows(cohort, others: dict, embedder: Embedder, sections: pd.DataFrame
         cycle = table["frames"] >= FEWEST_FRAMES
         known = one.cines.set_index("cine")[["ed", "es"]].notna().all(axis=1)
         few = table if one is cohort else table[~cycle]
-        asked += [(name, one, table[cycle], embedder),
-                  (name + STILL, one, few[few["cine"].map(known).astype(bool)], StillEmbedder(embedder))]
+        asked += [
+            (name, one, table[cycle], embedder),
+            (name + STILL, one, few[few["cine"].map(known).astype(bool)], StillEmbedder(embedder)),
+        ]
     theirs = [(name.endswith(STILL), set(table["view"])) for name, one, table, _ in asked if one is not cohort]
     views = {still: set().union(*(part for kind, part in theirs if kind or not still)) for still in (False, True)}
     found = {}
@@ -115,9 +117,15 @@ def domain_distances(embeddings: dict, reference: str, seed: int = 1, n_null: in
         for _ in range(n_null):
             order = rng.permutation(len(own))
             null.append(frechet_distance(own[order[:size]], own[order[size:]]))
-        rows.append({"cohort": name, "n": len(there), "frechet": frechet_distance(own, there),
-                     "frechet_null": float(np.mean(null)) if null else np.nan,
-                     "classifier_auc": told_apart(own, there, seed)})
+        rows.append(
+            {
+                "cohort": name,
+                "n": len(there),
+                "frechet": frechet_distance(own, there),
+                "frechet_null": float(np.mean(null)) if null else np.nan,
+                "classifier_auc": told_apart(own, there, seed),
+            }
+        )
     return pd.DataFrame(rows, columns=["cohort", "n", "frechet", "frechet_null", "classifier_auc"])
 
 
@@ -138,5 +146,6 @@ def domain_map(domains: dict, seed: int = 1) -> pd.DataFrame:
     parts = [(view, name, len(rows), rows) for view, found in domains.items() for name, (rows, _) in found.items()]
     mapped = projected(pd.DataFrame(np.concatenate([rows for *_, rows in parts])).rename(columns=str), seed)
     sizes = [n for _, _, n, _ in parts]
-    return mapped.assign(cohort=np.repeat([name for _, name, *_ in parts], sizes),
-                         view=np.repeat([view for view, *_ in parts], sizes))
+    return mapped.assign(
+        cohort=np.repeat([name for _, name, *_ in parts], sizes), view=np.repeat([view for view, *_ in parts], sizes)
+    )

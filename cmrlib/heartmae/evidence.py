@@ -76,7 +76,6 @@ def moving_region(cine: Cine, k: int, threshold: float = 0.35) -> np.ndarray:
     return cv2.morphologyEx(region, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool)
 
 
-
 def blinded_table(sights: dict, goals: dict, split: pd.Series, recipe: HeadRecipe) -> pd.DataFrame:
     """What is told with and without the heart: a row a sight and target: measure, value with interval, chance.
 
@@ -89,9 +88,19 @@ def blinded_table(sights: dict, goals: dict, split: pd.Series, recipe: HeadRecip
             continue
         found, _ = predict_all(sights, targets, Tasks(tuple(targets), kind), split, recipe, (recipe.seed,))
         table = error_table(found) if kind == "regression" else disease_table(found)
-        column, measure, chance = ("ratio", "error relative to the mean", 1.0) if kind == "regression" else (
-            "auc", "AUC", 0.5)
+        column, measure, chance = (
+            ("ratio", "error relative to the mean", 1.0) if kind == "regression" else ("auc", "AUC", 0.5)
+        )
         for row in table[table["model"] != "mean"].to_dict("records"):
-            rows.append({"sight": row["model"], "target": row["target"], "measure": measure, "value": row[column],
-                         "value_low": row[f"{column}_low"], "value_high": row[f"{column}_high"], "chance": chance})
+            rows.append(
+                {
+                    "sight": row["model"],
+                    "target": row["target"],
+                    "measure": measure,
+                    "value": row[column],
+                    "value_low": row[f"{column}_low"],
+                    "value_high": row[f"{column}_high"],
+                    "chance": chance,
+                }
+            )
     return pd.DataFrame(rows)

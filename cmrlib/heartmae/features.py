@@ -57,8 +57,14 @@ class Embedder:
     crops, times: views of a section, crops along its longer side × clips over the cycle (§ 4.3: 3 × 2).
     """
 
-    def __init__(self, model: MaskedAutoencoder, preprocessing: Preprocessing, precision: str = "bf16",
-                 crops: int = 3, times: int = 2):
+    def __init__(
+        self,
+        model: MaskedAutoencoder,
+        preprocessing: Preprocessing,
+        precision: str = "bf16",
+        crops: int = 3,
+        times: int = 2,
+    ):
         self.model, self.preprocessing, self.precision = model.eval(), preprocessing, precision
         self.crops, self.times = crops, times
         self.key = ""  # digest of its weights file, where it comes from one
@@ -126,8 +132,12 @@ def open_shards(cohort, embedder, folder, key: str, n_shards: int = 16) -> Shard
     """Where features of this cohort by these weights are kept; key: what made them (a weights digest)."""
     settings = {"weights": key, "cohort": cohort.digest}
     if isinstance(embedder, Embedder):
-        settings |= asdict(embedder.preprocessing) | {"precision": embedder.precision, "crops": embedder.crops,
-                                                      "times": embedder.times, "pooling": "all, moving, together"}
+        settings |= asdict(embedder.preprocessing) | {
+            "precision": embedder.precision,
+            "crops": embedder.crops,
+            "times": embedder.times,
+            "pooling": "all, moving, together",
+        }
     return Shards(folder, "features", settings, n_shards)
 
 
@@ -170,8 +180,10 @@ def collate(bags, views=()) -> tuple[torch.Tensor, torch.Tensor]:
     for row, bag in enumerate(bags):
         own = [number.get(view, -1) if number else 0 for view in bag.where["view"]]
         if max(own) < 0:
-            raise ValueError(f"{bag.subject} has the views {', '.join(sorted(set(bag.where['view'])))}, but the heads "
-                             f"know {', '.join(views)} alone: leave this subject out, or train heads with these views")
+            raise ValueError(
+                f"{bag.subject} has the views {', '.join(sorted(set(bag.where['view'])))}, but the heads "
+                f"know {', '.join(views)} alone: leave this subject out, or train heads with these views"
+            )
         features[row, : len(own)] = torch.from_numpy(bag.features)
         kinds[row, : len(own)] = torch.tensor(own)
     return features, kinds
@@ -184,6 +196,7 @@ def mean_features(bags: dict[str, Bag]) -> pd.DataFrame:
 
 def feature_table(vectors: dict) -> pd.DataFrame:
     """participant_id → (width,) as a table: participant_id, f0, f1, …"""
-    table = pd.DataFrame(np.stack(list(vectors.values())), columns=[f"f{i}" for i in range(len(
-        next(iter(vectors.values()))))])
+    table = pd.DataFrame(
+        np.stack(list(vectors.values())), columns=[f"f{i}" for i in range(len(next(iter(vectors.values()))))]
+    )
     return table.assign(participant_id=list(vectors))[["participant_id", *table.columns]]

@@ -68,15 +68,26 @@ def _cine_maps(cine: Cine, slices, settings):
     return {f"{cine.name}/{k}": stored_weights(flow_weights(cine.pixels[:, k], settings)) for k in slices}
 
 
-def flow_shards(cohort, sections, folder, settings: Flow = Flow(), n_shards: int = 16,
-                workers: int = 1, share: tuple[int, int] = (0, 1)) -> Shards:
+def flow_shards(
+    cohort,
+    sections,
+    folder,
+    settings: Flow = Flow(),
+    n_shards: int = 16,
+    workers: int = 1,
+    share: tuple[int, int] = (0, 1),
+) -> Shards:
     """Flow weights of every section of a table, made where they are missing; `shards[cine, k]` is one map (uint8).
 
     share: (k, n) makes every n-th file from the k-th on and leaves the others to other processes.
     """
     shards = Shards(folder, "flow", {"settings": repr(settings), "cohort": cohort.digest}, n_shards)
-    shards.make(subject_jobs(cohort, sections), partial(_cine_maps, settings=settings), workers,
-                only=range(share[0], n_shards, share[1]))
+    shards.make(
+        subject_jobs(cohort, sections),
+        partial(_cine_maps, settings=settings),
+        workers,
+        only=range(share[0], n_shards, share[1]),
+    )
     return shards
 
 

@@ -57,8 +57,10 @@ class HeadRecipe:
 
     def __post_init__(self):
         if not (0 < self.views_share <= 1 and 0 <= self.average < 1):
-            raise ValueError(f"a share of views of {self.views_share} and an average of {self.average}: expected a "
-                             "share above 0 and up to 1, and an average from 0 to less than 1")
+            raise ValueError(
+                f"a share of views of {self.views_share} and an average of {self.average}: expected a "
+                "share above 0 and up to 1, and an average from 0 to less than 1"
+            )
 
 
 class GatedPooling(nn.Module):
@@ -92,8 +94,12 @@ class MultiTask(nn.Module):
         self.heads = nn.Linear(kinds * width, len(tasks.names))
         nn.init.zeros_(self.heads.weight)  # starts with everyone's mean
         nn.init.zeros_(self.heads.bias)
-        for name, size, value in (("mean", (kinds, width), 0.0), ("std", (kinds, width), 1.0),
-                                  ("target_mean", (len(tasks.names),), 0.0), ("target_std", (len(tasks.names),), 1.0)):
+        for name, size, value in (
+            ("mean", (kinds, width), 0.0),
+            ("std", (kinds, width), 1.0),
+            ("target_mean", (len(tasks.names),), 0.0),
+            ("target_std", (len(tasks.names),), 1.0),
+        ):
             self.register_buffer(name, torch.full(size, value))
 
     def pooled(self, features, kinds):
@@ -135,8 +141,9 @@ class MultiTask(nn.Module):
             self.std[kind] = _spread(features[kinds == kind])
         if self.tasks.kind == "regression":
             self.target_mean.copy_(torch.nan_to_num(wanted.nanmean(0)))
-            self.target_std.copy_(torch.stack([_spread(column[torch.isfinite(column)][:, None])[0]
-                                               for column in wanted.T]))
+            self.target_std.copy_(
+                torch.stack([_spread(column[torch.isfinite(column)][:, None])[0] for column in wanted.T])
+            )
 
 
 def _spread(values):
@@ -156,17 +163,26 @@ class Fitted:
         """participant_id and one column a task: values in the target's unit, or probabilities."""
         with torch.inference_mode():
             out, _ = self.model(*collate(list(bags.values()), self.model.views))
-            out = out.sigmoid() if self.model.tasks.kind == "classification" else (
-                out * self.model.target_std + self.model.target_mean)
-        return pd.DataFrame(out.numpy(), columns=list(self.model.tasks.names)).assign(
-            participant_id=list(bags))[["participant_id", *self.model.tasks.names]]
+            out = (
+                out.sigmoid()
+                if self.model.tasks.kind == "classification"
+                else (out * self.model.target_std + self.model.target_mean)
+            )
+        return pd.DataFrame(out.numpy(), columns=list(self.model.tasks.names)).assign(participant_id=list(bags))[
+            ["participant_id", *self.model.tasks.names]
+        ]
 
     def attention(self, bags: dict[str, Bag]) -> pd.DataFrame:
         """A row an instance: participant_id, cine, view, k, attention; they sum to 1 for each subject."""
         with torch.inference_mode():
             weights = self.model(*collate(list(bags.values()), self.model.views))[1].numpy()
-        return pd.concat([bag.where.assign(participant_id=subject, attention=row[: len(bag.where)])
-                          for (subject, bag), row in zip(bags.items(), weights)], ignore_index=True)
+        return pd.concat(
+            [
+                bag.where.assign(participant_id=subject, attention=row[: len(bag.where)])
+                for (subject, bag), row in zip(bags.items(), weights)
+            ],
+            ignore_index=True,
+        )
 
     def pooled(self, bags: dict[str, Bag]) -> pd.DataFrame:
         """The subject's feature z of equation 3, of one kind of view after the other: participant_id, f0, f1, …"""
@@ -176,8 +192,13 @@ class Fitted:
 
     def save(self, path, **card):
         tasks = {"names": list(self.model.tasks.names), "kind": self.model.tasks.kind}
-        own = {"name": "heartmae heads", "width": self.model.mean.shape[1], "hidden": self.model.hidden, "tasks": tasks,
-               "views": list(self.model.views)}
+        own = {
+            "name": "heartmae heads",
+            "width": self.model.mean.shape[1],
+            "hidden": self.model.hidden,
+            "tasks": tasks,
+            "views": list(self.model.views),
+        }
         save_weights(self.model, path, {"architecture": own, "preprocessing": {}} | card)
 
     @classmethod
@@ -188,25 +209,34 @@ class Fitted:
 def _build(card):
     if card.get("name") != "heartmae heads":
         raise ValueError(f"these are weights of {card.get('name')!r}; expected heads of 08_heartmae_predict")
-    return MultiTask(card["width"], Tasks(tuple(card["tasks"]["names"]), card["tasks"]["kind"]), card["hidden"],
-                     tuple(card["views"]))
+    return MultiTask(
+        card["width"], Tasks(tuple(card["tasks"]["names"]), card["tasks"]["kind"]), card["hidden"], tuple(card["views"])
+    )
 
 
-def fit_heads(bags: dict[str, Bag], targets: pd.DataFrame, tasks: Tasks, split: pd.Series,
-              recipe: HeadRecipe = HeadRecipe()) -> Fitted:
+def fit_heads(
+    bags: dict[str, Bag], targets: pd.DataFrame, tasks: Tasks, split: pd.Series, recipe: HeadRecipe = HeadRecipe()
+) -> Fitted:
     """Train pooling and heads on the training subjects; the validation loss chooses weight decay and epoch. With
     `closed_form` the heads of a regression then learn from training and validation subjects together.
 
     targets: indexed by participant_id, a column a task, NaN where unknown. Raises ValueError where nobody with a known
     target trains or validates.
     """
-    sides = {side: [s for s in bags if split.get(s) == side and targets.reindex([s])[list(tasks.names)].notna().any(
-        axis=None)] for side in ("train", "validation")}
+    sides = {
+        side: [
+            s for s in bags if split.get(s) == side and targets.reindex([s])[list(tasks.names)].notna().any(axis=None)
+        ]
+        for side in ("train", "validation")
+    }
     if empty := [side for side, people in sides.items() if not people]:
-        raise ValueError(f"no {' or '.join(empty)} subject has both features and one of the targets "
-                         f"{', '.join(tasks.names[:5])}")
-    data = {side: ([bags[s] for s in people], torch.tensor(targets.loc[people, list(tasks.names)].to_numpy(float))
-                   .float()) for side, people in sides.items()}
+        raise ValueError(
+            f"no {' or '.join(empty)} subject has both features and one of the targets {', '.join(tasks.names[:5])}"
+        )
+    data = {
+        side: ([bags[s] for s in people], torch.tensor(targets.loc[people, list(tasks.names)].to_numpy(float)).float())
+        for side, people in sides.items()
+    }
     best, rows = (np.inf, None), []
     for decay in recipe.decays:
         loss, model, curve = _train(data, tasks, recipe, decay)
@@ -230,8 +260,9 @@ def _solve_heads(model, bags, wanted):
         if there.sum() < 3:
             continue
         tasks = np.flatnonzero((known == there[:, None]).all(0))
-        ridge = RidgeCV(STRENGTHS, alpha_per_target=True).fit((pooled.numpy()[there] - mean) / std,
-                                                              wanted[there][:, tasks])
+        ridge = RidgeCV(STRENGTHS, alpha_per_target=True).fit(
+            (pooled.numpy()[there] - mean) / std, wanted[there][:, tasks]
+        )
         weight = ridge.coef_ / std
         with torch.no_grad():
             model.heads.weight[tasks] = torch.from_numpy(weight).float()

@@ -59,8 +59,16 @@ def mean_loss(losses, _):
     return losses.mean()
 
 
-def heartmae_learner(cohort, sections, preprocessing: Preprocessing, design: Design, masking: Masking, recipe: Recipe,
-                     flow=None, start_from: MaskedAutoencoder | None = None) -> Learner:
+def heartmae_learner(
+    cohort,
+    sections,
+    preprocessing: Preprocessing,
+    design: Design,
+    masking: Masking,
+    recipe: Recipe,
+    flow=None,
+    start_from: MaskedAutoencoder | None = None,
+) -> Learner:
     """fastai Learner for the training and validation rows of `section_table`.
 
     flow: weights by (cine name, slice), for equation 2. start_from: a trained model whose weights it begins with.
@@ -68,8 +76,10 @@ def heartmae_learner(cohort, sections, preprocessing: Preprocessing, design: Des
     """
     absent = {"train", "validation"} - set(sections["split"])
     if absent:
-        raise ValueError(f"no section of a {' or '.join(sorted(absent))} subject among {len(sections)} in "
-                         f"{cohort.path.name}; choose another split")
+        raise ValueError(
+            f"no section of a {' or '.join(sorted(absent))} subject among {len(sections)} in "
+            f"{cohort.path.name}; choose another split"
+        )
     used = sections[sections["split"] != "test"]
     block = clips_block(cohort, preprocessing, recipe.repeats, flow)
     dls = block.dataloaders(used, bs=recipe.batch_size, num_workers=0)
@@ -78,8 +88,13 @@ def heartmae_learner(cohort, sections, preprocessing: Preprocessing, design: Des
     else:
         model = MaskedAutoencoder(design, masking)
         model.load_state_dict(start_from.state_dict())
-    return Learner(dls, model, loss_func=mean_loss, splitter=decay_groups,
-                   opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=recipe.weight_decay))
+    return Learner(
+        dls,
+        model,
+        loss_func=mean_loss,
+        splitter=decay_groups,
+        opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=recipe.weight_decay),
+    )
 
 
 def decay_groups(model):
@@ -87,8 +102,18 @@ def decay_groups(model):
     return [list(model.parameters())]
 
 
-def pretrain(cohort, sections, preprocessing: Preprocessing, design: Design, variant: str, recipe: Recipe,
-             checkpoint=None, flow=None, start_from: MaskedAutoencoder | None = None, callbacks=()):
+def pretrain(
+    cohort,
+    sections,
+    preprocessing: Preprocessing,
+    design: Design,
+    variant: str,
+    recipe: Recipe,
+    checkpoint=None,
+    flow=None,
+    start_from: MaskedAutoencoder | None = None,
+    callbacks=(),
+):
     """Train one variant. Returns (model in eval mode, learner).
 
     variant: a key of VARIANTS; `flow` needs `flow`, and all but `plain` a plain model to start from.
@@ -111,9 +136,18 @@ def pretrain(cohort, sections, preprocessing: Preprocessing, design: Design, var
     if recipe.accumulate > 1:
         callbacks = [*callbacks, GradientAccumulation(recipe.accumulate * recipe.batch_size)]
     epochs = recipe.epochs if variant == "plain" else recipe.variant_epochs
-    fit(learn, epochs, recipe.rate, recipe.seed, recipe.precision, checkpoint,
+    fit(
+        learn,
+        epochs,
+        recipe.rate,
+        recipe.seed,
+        recipe.precision,
+        checkpoint,
         {key: value for key, value in settings.items() if key not in ("epochs", "seed", "precision")},
-        f"{VARIANTS[variant]}, seed {recipe.seed}", validate_every=max(1, epochs // 8), callbacks=callbacks)
+        f"{VARIANTS[variant]}, seed {recipe.seed}",
+        validate_every=max(1, epochs // 8),
+        callbacks=callbacks,
+    )
     return learn.model, learn
 
 

@@ -21,8 +21,10 @@ class Masking:
 
     def __post_init__(self):
         if self.strategy not in STRATEGIES or not 0 < self.ratio < 1 or not 0 < self.asked <= 1:
-            raise ValueError(f"masking {self.strategy!r} at {self.ratio}, {self.asked} of it asked for: expected one "
-                             f"of {', '.join(STRATEGIES)}, a ratio between 0 and 1, and a share above 0 and up to 1")
+            raise ValueError(
+                f"masking {self.strategy!r} at {self.ratio}, {self.asked} of it asked for: expected one "
+                f"of {', '.join(STRATEGIES)}, a ratio between 0 and 1, and a share above 0 and up to 1"
+            )
 
     def kept(self, steps: int, positions: int) -> int:
         """How many of steps × positions tokens the encoder sees: 117 (90 %), 58 (95 %) or 114 (tube) of 6 × 196."""
@@ -46,8 +48,10 @@ class Masking:
 def _share(tokens, ratio):
     kept = int(tokens * (1 - ratio) + 1e-6)
     if kept < 1:
-        raise ValueError(f"of {tokens} tokens {ratio:.0%} hidden leaves none to see; use larger clips, smaller patches "
-                         "or a lower ratio")
+        raise ValueError(
+            f"of {tokens} tokens {ratio:.0%} hidden leaves none to see; use larger clips, smaller patches "
+            "or a lower ratio"
+        )
     return kept
 
 

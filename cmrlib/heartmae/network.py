@@ -33,11 +33,14 @@ class Design:
 
     def __post_init__(self):
         if self.size % self.patch or self.frames % self.tubelet or self.tubelet % 2:
-            raise ValueError(f"clips of {self.frames} frames and {self.size} pixels do not divide into tokens of "
-                             f"{self.tubelet} frames (an even number) and {self.patch} pixels")
+            raise ValueError(
+                f"clips of {self.frames} frames and {self.size} pixels do not divide into tokens of "
+                f"{self.tubelet} frames (an even number) and {self.patch} pixels"
+            )
         if self.width % self.heads or self.decoder_width % self.decoder_heads:
-            raise ValueError(f"widths {self.width}, {self.decoder_width} do not divide by {self.heads}, "
-                             f"{self.decoder_heads} heads")
+            raise ValueError(
+                f"widths {self.width}, {self.decoder_width} do not divide by {self.heads}, {self.decoder_heads} heads"
+            )
 
     @property
     def grid(self) -> tuple[int, int, int]:

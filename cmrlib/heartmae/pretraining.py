@@ -52,8 +52,18 @@ class Snapshots(Callback):
             torch.save(average or self.model.state_dict(), part)
 
 
-def train_variants(cohort, sections, preprocessing: Preprocessing, design: Design, recipe: Recipe, variants, state=None,
-                   flow=None, target: pd.Series | None = None, shares=(0.5, 0.75, 1.0)) -> Pretrained:
+def train_variants(
+    cohort,
+    sections,
+    preprocessing: Preprocessing,
+    design: Design,
+    recipe: Recipe,
+    variants,
+    state=None,
+    flow=None,
+    target: pd.Series | None = None,
+    shares=(0.5, 0.75, 1.0),
+) -> Pretrained:
     """Pretrain the plain model and those of `variants` that start from it.
 
     state: folder of checkpoints. flow: weights for `flow`. target: a number a subject (LVEF), by which the start of the
@@ -70,12 +80,29 @@ def train_variants(cohort, sections, preprocessing: Preprocessing, design: Desig
         keep = Snapshots(job_file(state, "snapshots", given, MODULES).with_suffix(""), epochs)
     for variant in sorted(variants, key=lambda name: name != "plain"):
         start = None if variant == "plain" else _start(done, cohort, sections, preprocessing, keep, target)
-        model, learner = pretrain(cohort, sections, preprocessing, design, variant, recipe, state,
-                                  flow if variant == "flow" else None, start,
-                                  [keep] if keep and variant == "plain" else [])
+        model, learner = pretrain(
+            cohort,
+            sections,
+            preprocessing,
+            design,
+            variant,
+            recipe,
+            state,
+            flow if variant == "flow" else None,
+            start,
+            [keep] if keep and variant == "plain" else [],
+        )
         done.models[variant] = model
-        done.losses += [{"variant": variant, "epoch": n + 1, "train": row[0], "validation": row[1] if len(row) > 1 else
-                         np.nan, "seed": recipe.seed} for n, row in enumerate(learner.recorder.values)]
+        done.losses += [
+            {
+                "variant": variant,
+                "epoch": n + 1,
+                "train": row[0],
+                "validation": row[1] if len(row) > 1 else np.nan,
+                "seed": recipe.seed,
+            }
+            for n, row in enumerate(learner.recorder.values)
+        ]
         done.minutes += getattr(learner, "training_seconds", lambda: 0.0)() / 60
     return done
 
@@ -89,8 +116,9 @@ def _start(done, cohort, sections, preprocessing, keep, target):
     return done.start
 
 
-def choose_start(plain: MaskedAutoencoder, snapshots: Snapshots, cohort, sections, preprocessing: Preprocessing,
-                 target: pd.Series) -> tuple[MaskedAutoencoder, pd.DataFrame]:
+def choose_start(
+    plain: MaskedAutoencoder, snapshots: Snapshots, cohort, sections, preprocessing: Preprocessing, target: pd.Series
+) -> tuple[MaskedAutoencoder, pd.DataFrame]:
     """(the checkpoint whose frozen features tell `target` best on validation subjects, a row an epoch with its mae).
 
     A ridge regression on the mean feature of each subject's sections (of a view every other one), one crop and clip

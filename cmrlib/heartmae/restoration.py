@@ -34,8 +34,10 @@ def restore(model: MaskedAutoencoder, preprocessing: Preprocessing, cine, k: int
         hidden, restored = tokens.clone(), tokens.clone()
         hidden[0, ids[0, kept:]] = torch.nan
         restored[0, ids[0, kept:]] = said[0]
-    back = {name: joined(part, design.grid, design.patch, design.tubelet // 2)[0].numpy()
-            for name, part in (("original", tokens), ("seen", hidden), ("restored", restored))}
+    back = {
+        name: joined(part, design.grid, design.patch, design.tubelet // 2)[0].numpy()
+        for name, part in (("original", tokens), ("seen", hidden), ("restored", restored))
+    }
     return back | {"frames": frames}
 
 
@@ -57,9 +59,18 @@ def restoration_table(cohort, models: dict, preprocessing: Preprocessing, sectio
             spread = (found["original"][hidden] - found["original"][hidden].mean()) ** 2
             moving = np.broadcast_to(weight, hidden.shape)[hidden]
             total = max(float(moving.sum()), 1e-9)
-            rows.append({"participant_id": row.participant_id, "cine": row.cine, "k": row.k, "variant": variant,
-                         "mse": error.mean(), "variance": spread.mean(), "mse_moving": (error * moving).sum() / total,
-                         "variance_moving": (spread * moving).sum() / total})
+            rows.append(
+                {
+                    "participant_id": row.participant_id,
+                    "cine": row.cine,
+                    "k": row.k,
+                    "variant": variant,
+                    "mse": error.mean(),
+                    "variance": spread.mean(),
+                    "mse_moving": (error * moving).sum() / total,
+                    "variance_moving": (spread * moving).sum() / total,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -71,9 +82,12 @@ def explained(table: pd.DataFrame) -> pd.DataFrame:
         sums = part.groupby("participant_id")[["mse", "variance", "mse_moving", "variance_moving"]].sum()
         row = {"variant": variant, "n": len(sums)}
         for end in ("", "_moving"):
-            one = bootstrap(sums[[f"mse{end}", f"variance{end}"]],
-                            lambda a, b, axis=-1: 1 - a.sum(axis) / b.sum(axis)).iloc[0]
-            row |= {f"explained{end}{bound}": one[value]
-                    for bound, value in (("", "estimate"), ("_low", "low"), ("_high", "high"))}
+            one = bootstrap(
+                sums[[f"mse{end}", f"variance{end}"]], lambda a, b, axis=-1: 1 - a.sum(axis) / b.sum(axis)
+            ).iloc[0]
+            row |= {
+                f"explained{end}{bound}": one[value]
+                for bound, value in (("", "estimate"), ("_low", "low"), ("_high", "high"))
+            }
         rows.append(row)
     return pd.DataFrame(rows)

@@ -37,10 +37,14 @@ def predict_all(models: dict, targets: pd.DataFrame, tasks: Tasks, split: pd.Ser
 
 
 def _long(found, targets, train):
-    table = found.rename_axis("participant_id").reset_index().melt("participant_id", var_name="target",
-                                                                   value_name="predicted")
-    true = targets.rename_axis("participant_id").reset_index().melt("participant_id", var_name="target",
-                                                                    value_name="true")
+    table = (
+        found.rename_axis("participant_id")
+        .reset_index()
+        .melt("participant_id", var_name="target", value_name="predicted")
+    )
+    true = (
+        targets.rename_axis("participant_id").reset_index().melt("participant_id", var_name="target", value_name="true")
+    )
     table = table.merge(true, on=["participant_id", "target"])
     return table.assign(scale=table["target"].map(train.std()))
 
@@ -69,10 +73,21 @@ def error_table(predictions: pd.DataFrame) -> pd.DataFrame:
         ratio = bootstrap(pair, _ratio).iloc[0]
         own = means[(means["model"] == model) & (means["target"] == target)].dropna()
         varies = len(own) > 2 and own["predicted"].std() > 0 and own["true"].std() > 0
-        rows.append({"model": model, "target": target, "n": len(part), "mae": mae["estimate"], "mae_low": mae["low"],
-                     "mae_high": mae["high"], "mae_sd": part["scaled"].mean(), "ratio": ratio["estimate"],
-                     "ratio_low": ratio["low"], "ratio_high": ratio["high"],
-                     "r": np.corrcoef(own["predicted"], own["true"])[0, 1] if varies else np.nan})
+        rows.append(
+            {
+                "model": model,
+                "target": target,
+                "n": len(part),
+                "mae": mae["estimate"],
+                "mae_low": mae["low"],
+                "mae_high": mae["high"],
+                "mae_sd": part["scaled"].mean(),
+                "ratio": ratio["estimate"],
+                "ratio_low": ratio["low"],
+                "ratio_high": ratio["high"],
+                "r": np.corrcoef(own["predicted"], own["true"])[0, 1] if varies else np.nan,
+            }
+        )
     return _in_order(pd.DataFrame(rows))
 
 
@@ -120,8 +135,12 @@ def disease_table(predictions: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (model, target), part in scores.groupby(["model", "target"], sort=False):
         found = classification(part["true"].to_numpy(), part["predicted"].to_numpy(), 0.5).set_index("metric")
-        row = {"model": model, "target": target, "n": int(found["n"].iloc[0]),
-               "n_positive": int(found["n_positive"].iloc[0])}
+        row = {
+            "model": model,
+            "target": target,
+            "n": int(found["n"].iloc[0]),
+            "n_positive": int(found["n_positive"].iloc[0]),
+        }
         for short, metric in (("ap", "average_precision"), ("auc", "roc_auc")):
             one = found.loc[metric]
             row |= {short: one["estimate"], f"{short}_low": one["low"], f"{short}_high": one["high"]}
@@ -141,8 +160,11 @@ def headline(predictions: pd.DataFrame, errors: pd.DataFrame, model: str) -> dic
         for ours, end in (("mae", ""), ("mae_low", "_low"), ("mae_high", "_high")):
             metrics[f"{name}_pct{end}"] = own.loc[target, ours] if there else np.nan
             metrics[f"{name}_ratio{end}"] = own.loc[target, ours.replace("mae", "ratio")] if there else np.nan
-    for name, better, worse in (("gain_vs_random", model, "random"), ("gain_vs_pca", model, "pca"),
-                                ("flow_gain", "flow", "plain")):
+    for name, better, worse in (
+        ("gain_vs_random", model, "random"),
+        ("gain_vs_pca", model, "pca"),
+        ("flow_gain", "flow", "plain"),
+    ):
         for prefix, targets in (("", EJECTION), ("lvef_", ("lvef_pct",)), ("all_", None)):
             gain = gain_pct(predictions, better, worse, targets)
             metrics |= {f"{prefix}{name}_pct{end}": gain[f"gain_pct{end}"] for end in ("", "_low", "_high")}

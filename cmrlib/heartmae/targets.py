@@ -79,8 +79,10 @@ def disease_targets(subjects: pd.DataFrame, columns=()) -> pd.DataFrame:
     found = {}
     if "group" in table and not columns:
         groups = table["group"]
-        found = {str(one): (groups == one).astype(float).where(groups.notna())
-                 for one in sorted(set(groups.dropna()) - {"NOR"})}
+        found = {
+            str(one): (groups == one).astype(float).where(groups.notna())
+            for one in sorted(set(groups.dropna()) - {"NOR"})
+        }
     for name in columns or [c for c in table if c not in ("sex", "session")]:
         if name not in table:
             raise ValueError(f"participants have no column {name!r}; there are {', '.join(table.columns)}")

@@ -105,11 +105,11 @@ def _longest_edge(outline, middle, side, straight_px):
         length = np.hypot(*chord)
         if best is not None and length <= best[3]:
             continue
-        centre = doubled[start:stop + 1].mean(0)
+        centre = doubled[start : stop + 1].mean(0)
         normal = np.array([-chord[1], chord[0]]) / max(length, 1e-9)
         normal = normal if normal @ (centre - middle) > 0 else -normal
         if normal @ side >= ACROSS and (centre - middle) @ side > 0:
-            best = (*_fitted(doubled[start:stop + 1], normal), length)
+            best = (*_fitted(doubled[start : stop + 1], normal), length)
     return best
 
 
@@ -119,7 +119,7 @@ def _run(points, start, n, straight_px):
     while low < high:
         stop = (low + high + 1) // 2
         chord = points[stop] - points[start]
-        inner = points[start:stop + 1] - points[start]
+        inner = points[start : stop + 1] - points[start]
         away = np.abs(inner[:, 0] * chord[1] - inner[:, 1] * chord[0]) / max(np.hypot(*chord), 1e-9)
         low, high = (stop, high) if away.max() <= straight_px else (low, stop - 1)
     return low
@@ -128,7 +128,7 @@ def _run(points, start, n, straight_px):
 def _fitted(run, normal):
     """(ends on the line of least squares through the run's inner part, normal, residual) of a straight run."""
     cut = len(run) // 8  # the corners are round
-    inner = run[cut:len(run) - cut]
+    inner = run[cut : len(run) - cut]
     centre = inner.mean(0)
     _, _, vectors = np.linalg.svd(inner - centre, full_matrices=False)
     along = vectors[0]

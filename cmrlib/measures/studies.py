@@ -73,8 +73,9 @@ def given_phases(cine: Cine, annotation: Annotation) -> tuple[int, int] | None:
 def only_phase(cine: Cine, annotation: Annotation) -> tuple[str, int] | None:
     """("ed" or "es", its frame) where the observer's frames, or else the cohort, name one of the two alone."""
     for named in (annotation.frames or {}, {"ed": cine.ed, "es": cine.es}):
-        known = {name: int(named[name]) for name in ("ed", "es")
-                 if named.get(name) is not None and np.isfinite(named[name])}
+        known = {
+            name: int(named[name]) for name in ("ed", "es") if named.get(name) is not None and np.isfinite(named[name])
+        }
         if len(known) == 1 and all(0 <= frame < cine.frames for frame in known.values()):
             return next(iter(known.items()))
     return None

@@ -25,8 +25,16 @@ LATE_MS = 260.0
 """The atrium's wave peaks within this time before the next beat; an earlier second wave is an L wave."""
 VIEWS_DIFFER_MM = 5.0
 """MAPSE of 2CH and 4CH that differ by more do not show one valve (ours): `views_disagree` beside their mean."""
-METRICS = ("mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "mapse_time_ms", "sprime_time_ms",
-           "eprime_time_ms", "aprime_time_ms")
+METRICS = (
+    "mapse_mm",
+    "sprime_cm_s",
+    "eprime_cm_s",
+    "aprime_cm_s",
+    "mapse_time_ms",
+    "sprime_time_ms",
+    "eprime_time_ms",
+    "aprime_time_ms",
+)
 
 
 def point_array(table: pd.DataFrame, view: str, frames: int) -> np.ndarray:
@@ -108,8 +116,9 @@ def view_motion(cine: Cine, points_px, ed: int | None = None, smooth_ms: float =
     known = np.isfinite(points).all((1, 2))
     known[missing_frames(cine)] = False
     if known.sum() < FEWEST_FRAMES:
-        raise ValueError(f"{cine.name}: mitral points in {known.sum()} of {cine.frames} frames; motion needs "
-                         f"{FEWEST_FRAMES}")
+        raise ValueError(
+            f"{cine.name}: mitral points in {known.sum()} of {cine.frames} frames; motion needs {FEWEST_FRAMES}"
+        )
     times, rr, flags = frame_times_ms(cine), cycle_ms(cine), []
     if not np.isfinite(times).all() or not rr > 0:
         times, rr, flags = np.arange(cine.frames) / cine.frames, 1.0, ["times_unknown"]
@@ -167,8 +176,14 @@ def heart_motion(views, smooth_ms: float = 0.0, ed: dict | None = None) -> Heart
     return HeartMotion(found, flags)
 
 
-def valve_tables(cohort, observer: str, smooth_ms: float = 0.0, subjects=None, frames_from: str | None = None,
-                 least_confidence: float = 0.0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def valve_tables(
+    cohort,
+    observer: str,
+    smooth_ms: float = 0.0,
+    subjects=None,
+    frames_from: str | None = None,
+    least_confidence: float = 0.0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(valve_motion, valve_metrics) of all hearts that an observer put mitral points on.
 
     motion: participant_id, session, view (2ch, 4ch, mean), frame, phase, time_ms, displacement_mm, velocity_cm_s; the
@@ -220,12 +235,20 @@ def _views(cohort, observer, rows, frames_from, least_confidence):
 def _curve_rows(heart):
     """Rows of valve_motion of one heart."""
     first = next(iter(heart.views.values()))
-    for name, phase, one in [*((v, m.phase, HeartMotion({v: m})) for v, m in heart.views.items()),
-                             ("mean", first.phase, heart)]:
+    for name, phase, one in [
+        *((v, m.phase, HeartMotion({v: m})) for v, m in heart.views.items()),
+        ("mean", first.phase, heart),
+    ]:
         d, v, rr = one.displacement_mm(phase), one.velocity_cm_s(phase), one.rr_ms
         for frame in range(len(phase)):
-            yield {"view": name, "frame": frame, "phase": phase[frame], "time_ms": rr * phase[frame],
-                   "displacement_mm": d[frame], "velocity_cm_s": v[frame]}
+            yield {
+                "view": name,
+                "frame": frame,
+                "phase": phase[frame],
+                "time_ms": rr * phase[frame],
+                "displacement_mm": d[frame],
+                "velocity_cm_s": v[frame],
+            }
 
 
 def choose_smoothing(cohort, tracked: str, reference: str, subjects, candidates=(0, 5, 10, 15, 20, 25, 30, 40)):
@@ -239,8 +262,14 @@ def choose_smoothing(cohort, tracked: str, reference: str, subjects, candidates=
         got = got.set_index(["participant_id", "session"])
         errors = {name: (got[name] - wanted[name]).abs().mean() for name in ("mapse_mm", "eprime_cm_s")}
         spread = {name: max(wanted[name].std(), 1e-6) for name in errors}
-        rows.append({"smooth_ms": float(smooth_ms), "mapse_mae_mm": errors["mapse_mm"],
-                     "eprime_mae_cm_s": errors["eprime_cm_s"],
-                     "error": sum(errors[name] / spread[name] for name in errors), "n": len(wanted)})
+        rows.append(
+            {
+                "smooth_ms": float(smooth_ms),
+                "mapse_mae_mm": errors["mapse_mm"],
+                "eprime_mae_cm_s": errors["eprime_cm_s"],
+                "error": sum(errors[name] / spread[name] for name in errors),
+                "n": len(wanted),
+            }
+        )
     table = pd.DataFrame(rows)
     return float(table.loc[table["error"].idxmin(), "smooth_ms"]), table

@@ -107,8 +107,9 @@ def with_and_without(cohort, masks: str, points: str, subjects=None) -> pd.DataF
         found = {v: (c, point_array(pointed.points(c.name), v, c.frames)) for v, c in opened.items()}
         rows.append({"participant_id": participant, "session": session} | _volumes(sax, drawn.mask, found))
     if not rows:
-        raise ValueError(f"no heart has a whole short-axis cycle drawn by {masks!r} and points in two views by "
-                         f"{points!r}")
+        raise ValueError(
+            f"no heart has a whole short-axis cycle drawn by {masks!r} and points in two views by {points!r}"
+        )
     return pd.DataFrame(rows)
 
 

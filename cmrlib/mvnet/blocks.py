@@ -119,8 +119,10 @@ def frame_table(cohort, observers, view: str, split: pd.Series, frames: int = 0,
         rows += [(row.cine, int(frame), side, name) for frame in _spread(pointed, frames) for _ in range(repeats)]
     table = pd.DataFrame(rows, columns=["cine", "frame", "split", "observer"])
     if absent := {"train", "validation"} - set(table["split"]):
-        raise ValueError(f"no {view} points of a {' or '.join(sorted(absent))} subject in {cohort.path.name}; choose "
-                         "another observer, view or split")
+        raise ValueError(
+            f"no {view} points of a {' or '.join(sorted(absent))} subject in {cohort.path.name}; choose "
+            "another observer, view or split"
+        )
     return table
 
 
@@ -185,8 +187,10 @@ class StandardFrame(ItemTransform):
         image = picture(reference.cine.pixels[reference.frame, 0], plane)
         if self.training:
             image = varied(image)
-        return (TensorFrame(torch.from_numpy(image.astype(np.float32)[None])),
-                TensorPoints(torch.from_numpy(plane.points(points).astype(np.float32))))
+        return (
+            TensorFrame(torch.from_numpy(image.astype(np.float32)[None])),
+            TensorPoints(torch.from_numpy(plane.points(points).astype(np.float32))),
+        )
 
 
 def varied(image):

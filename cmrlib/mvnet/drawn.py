@@ -26,9 +26,18 @@ def points_from_edges(cohort, drawn: str, folder, view: str = "4ch", repeat_ever
             cavity, image = (mask == STRUCTURES["lv"]) & (mask != NOT_ANNOTATED), cine.pixels[t, 0]
             edge = mitral_edge(cavity, image)
             repeat = edge_repeatability_pct(cavity, image) if len(rows) % repeat_every == 0 else np.nan
-            rows.append({"participant_id": row.participant_id, "cine": row.cine, "frame": t,
-                         "length_px": edge.length_px, "residual_px": edge.residual_px, "blood": edge.blood,
-                         "repeat_pct": repeat, "refused": edge.refused})
+            rows.append(
+                {
+                    "participant_id": row.participant_id,
+                    "cine": row.cine,
+                    "frame": t,
+                    "length_px": edge.length_px,
+                    "residual_px": edge.residual_px,
+                    "blood": edge.blood,
+                    "repeat_pct": repeat,
+                    "refused": edge.refused,
+                }
+            )
             if not edge.refused:
                 world = cine.to_world(edge.points_px, 0)
                 table += [(t, 0, name, *edge.points_px[i], *world[i], 1.0) for i, name in enumerate(names)]
@@ -40,8 +49,9 @@ def points_from_edges(cohort, drawn: str, folder, view: str = "4ch", repeat_ever
 def refusals(edges: pd.DataFrame) -> pd.DataFrame:
     """How many images gave no points, and why: refused, images, share_pct."""
     counts = edges["refused"].replace("", "none: points found").value_counts()
-    return pd.DataFrame({"refused": counts.index, "images": counts.to_numpy(),
-                         "share_pct": 100 * counts.to_numpy() / len(edges)})
+    return pd.DataFrame(
+        {"refused": counts.index, "images": counts.to_numpy(), "share_pct": 100 * counts.to_numpy() / len(edges)}
+    )
 
 
 def annulus_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataFrame:
@@ -50,13 +60,21 @@ def annulus_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataF
     a, b, rows = cohort.observer(reference), cohort.observer(test), []
     for row in cohort.cines.itertuples():
         if (subjects is not None and row.participant_id not in set(subjects)) or not (
-                a.has(row.cine, "points.tsv") and b.has(row.cine, "points.tsv")):
+            a.has(row.cine, "points.tsv") and b.has(row.cine, "points.tsv")
+        ):
             continue
         want, got = (point_array(o.points(row.cine), row.view, row.frames) for o in (a, b))
         for t in np.flatnonzero(np.isfinite(want).all((1, 2)) & np.isfinite(got).all((1, 2))):
             error = float(swapped_distance(got[t], want[t]).mean())
-            rows.append({"participant_id": row.participant_id, "cine": row.cine, "frame": int(t), "error_px": error,
-                         "error_pct": 100 * error / float(np.hypot(*(want[t, 1] - want[t, 0])))})
+            rows.append(
+                {
+                    "participant_id": row.participant_id,
+                    "cine": row.cine,
+                    "frame": int(t),
+                    "error_px": error,
+                    "error_pct": 100 * error / float(np.hypot(*(want[t, 1] - want[t, 0]))),
+                }
+            )
     if not rows:
         raise ValueError(f"no image has points of both {reference!r} and {test!r}")
     return pd.DataFrame(rows)
@@ -82,12 +100,18 @@ def mean_position(cohort, reference: str, subjects, folder, view: str = "4ch"):
 
 def annulus_metrics(errors: pd.DataFrame, name: str) -> dict:
     """annulus_pct_NAME with _median, _p90, _gross (share of images beyond 30 %), each with _low and _high."""
-    statistics = {"": np.mean, "_median": np.median,
-                  "_p90": lambda values, axis=-1: np.quantile(values, 0.9, axis=axis),
-                  "_gross": lambda values, axis=-1: (values > GROSS_PCT).mean(axis)}
+    statistics = {
+        "": np.mean,
+        "_median": np.median,
+        "_p90": lambda values, axis=-1: np.quantile(values, 0.9, axis=axis),
+        "_gross": lambda values, axis=-1: (values > GROSS_PCT).mean(axis),
+    }
     metrics = {}
     for suffix, statistic in statistics.items():
         one = agreement.bootstrap(errors["error_pct"], statistic, errors["participant_id"]).iloc[0]
-        metrics |= {f"annulus_pct_{name}{suffix}": one["estimate"], f"annulus_pct_{name}{suffix}_low": one["low"],
-                    f"annulus_pct_{name}{suffix}_high": one["high"]}
+        metrics |= {
+            f"annulus_pct_{name}{suffix}": one["estimate"],
+            f"annulus_pct_{name}{suffix}_low": one["low"],
+            f"annulus_pct_{name}{suffix}_high": one["high"],
+        }
     return metrics

@@ -18,7 +18,8 @@ def point_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataFra
     a, b, rows = cohort.observer(reference), cohort.observer(test), []
     for row in cohort.cines[cohort.cines["view"].isin(list(MITRAL_POINTS))].itertuples():
         if (subjects is not None and row.participant_id not in set(subjects)) or not (
-                a.has(row.cine, "points.tsv") and b.has(row.cine, "points.tsv")):
+            a.has(row.cine, "points.tsv") and b.has(row.cine, "points.tsv")
+        ):
             continue
         cine = cohort.cine(row.cine)
         spacing = np.array(cine.spacing_mm[:0:-1])
@@ -26,9 +27,19 @@ def point_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataFra
         far = np.hypot(*np.moveaxis(got - want, -1, 0))  # (frames, 2)
         angle = plane_angle_deg(got, want)
         for t in np.flatnonzero(np.isfinite(far).all(1)):
-            rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine,
-                         "view": row.view, "frame": int(t), "euclid_mm": far[t].mean(), "first_mm": far[t, 0],
-                         "second_mm": far[t, 1], "angle_deg": angle[t]})
+            rows.append(
+                {
+                    "participant_id": row.participant_id,
+                    "session": row.session,
+                    "cine": row.cine,
+                    "view": row.view,
+                    "frame": int(t),
+                    "euclid_mm": far[t].mean(),
+                    "first_mm": far[t, 0],
+                    "second_mm": far[t, 1],
+                    "angle_deg": angle[t],
+                }
+            )
     if not rows:
         raise ValueError(f"no frame has points of both {reference!r} and {test!r}")
     return pd.DataFrame(rows)
@@ -45,14 +56,23 @@ def displacement_errors(motion_reference, motion_test) -> pd.DataFrame:
     """Displacement of both observers in every frame, mean of the views: participant_id, session, frame, reference,
     test (mm). Tables of `measures.valve_tables`."""
     keys = ["participant_id", "session", "frame"]
-    a, b = (table[table["view"] == "mean"][[*keys, "displacement_mm"]].fillna({"session": ""})
-            for table in (motion_reference, motion_test))
+    a, b = (
+        table[table["view"] == "mean"][[*keys, "displacement_mm"]].fillna({"session": ""})
+        for table in (motion_reference, motion_test)
+    )
     both = a.merge(b, on=keys, suffixes=("_a", "_b"), validate="one_to_one")
     return both.rename(columns={"displacement_mm_a": "reference", "displacement_mm_b": "test"})
 
 
-def inter_observer(cohort, reference: str, test: str, smooth_ms: float, reference_smooth_ms: float | None = None,
-                   subjects=None, least_confidence: float = 0.0):
+def inter_observer(
+    cohort,
+    reference: str,
+    test: str,
+    smooth_ms: float,
+    reference_smooth_ms: float | None = None,
+    subjects=None,
+    least_confidence: float = 0.0,
+):
     """(points, displacement, metrics, compared) of two observers: tables 3 to 5 and figures 7 and 8 in one call.
 
     metrics: both observers' valve_metrics with a column observer. compared: see `compare_motion`.
@@ -71,10 +91,19 @@ def inter_observer(cohort, reference: str, test: str, smooth_ms: float, referenc
 def compare_motion(metrics, displacement, reference: str, test: str) -> pd.DataFrame:
     """`agreement.compare` of MAPSE, s', e', a' and, with repeats within a heart, of displacement: a row a measure."""
     keys = ["participant_id", "session", "frame"]
-    frames = pd.concat([displacement[keys].assign(observer=name, displacement_mm=displacement[side])
-                        for name, side in ((reference, "reference"), (test, "test"))])
-    return pd.concat([agreement.compare(metrics, reference, test, list(CLINICAL)),
-                      agreement.compare(frames, reference, test, ["displacement_mm"], on=keys)], ignore_index=True)
+    frames = pd.concat(
+        [
+            displacement[keys].assign(observer=name, displacement_mm=displacement[side])
+            for name, side in ((reference, "reference"), (test, "test"))
+        ]
+    )
+    return pd.concat(
+        [
+            agreement.compare(metrics, reference, test, list(CLINICAL)),
+            agreement.compare(frames, reference, test, ["displacement_mm"], on=keys),
+        ],
+        ignore_index=True,
+    )
 
 
 def panels(metrics, displacement, compared, reference: str, test: str) -> dict:
@@ -87,8 +116,9 @@ def panels(metrics, displacement, compared, reference: str, test: str) -> dict:
     return found
 
 
-def by_stage(cohort, reference: str, tests: dict[str, str], smooth_ms: float, reference_smooth_ms: float,
-             subjects) -> pd.DataFrame:
+def by_stage(
+    cohort, reference: str, tests: dict[str, str], smooth_ms: float, reference_smooth_ms: float, subjects
+) -> pd.DataFrame:
     """One row a stage (figures 4 and 5): means with intervals over subjects of euclid_mm, angle_deg and both points of
     each view, SDs over frames, ICC of displacement, MAPSE and e'. tests: stage → observer."""
     rows = []
@@ -105,9 +135,11 @@ def by_stage(cohort, reference: str, tests: dict[str, str], smooth_ms: float, re
 def iccs(compared) -> dict:
     """displacement_icc, mapse_icc, eprime_icc with _low and _high."""
     rows = compared.set_index("measure")
-    return {f"{name}_icc{end}": rows.loc[measure, f"icc_a1{end}"] for end in ("", "_low", "_high")
-            for name, measure in (("displacement", "displacement_mm"), ("mapse", "mapse_mm"),
-                                  ("eprime", "eprime_cm_s"))}
+    return {
+        f"{name}_icc{end}": rows.loc[measure, f"icc_a1{end}"]
+        for end in ("", "_low", "_high")
+        for name, measure in (("displacement", "displacement_mm"), ("mapse", "mapse_mm"), ("eprime", "eprime_cm_s"))
+    }
 
 
 def gain_over(points_baseline, points_test, baseline: str) -> dict:
@@ -141,11 +173,15 @@ def stage_metrics(stages: pd.DataFrame, compared: pd.DataFrame, displacement: pd
     mapse_bias_mm, eprime_bias_cm_s, euclid_mm_stage1, _stage12, _stage122, angle_deg (of the last stage)."""
     ends, rows = ("", "_low", "_high"), compared.set_index("measure")
     error = displacement["test"] - displacement["reference"]
-    spread = agreement.bootstrap(error, lambda values, axis=-1: values.std(axis, ddof=1),
-                                 displacement["participant_id"]).iloc[0]
+    spread = agreement.bootstrap(
+        error, lambda values, axis=-1: values.std(axis, ddof=1), displacement["participant_id"]
+    ).iloc[0]
     metrics = {f"disp_err_mean_mm{end}": rows.loc["displacement_mm", f"bias{end}"] for end in ends}
-    metrics |= {"disp_err_sd_mm": spread["estimate"], "disp_err_sd_mm_low": spread["low"],
-                "disp_err_sd_mm_high": spread["high"]}
+    metrics |= {
+        "disp_err_sd_mm": spread["estimate"],
+        "disp_err_sd_mm_low": spread["low"],
+        "disp_err_sd_mm_high": spread["high"],
+    }
     metrics |= _agreed(compared)
     by = stages.set_index("stage")
     for stage in STAGES:
@@ -153,6 +189,7 @@ def stage_metrics(stages: pd.DataFrame, compared: pd.DataFrame, displacement: pd
             metrics |= {f"euclid_mm_{stage}{end}": by.loc[stage, f"euclid_mm{end}"] for end in ends}
     metrics |= {f"angle_deg{end}": stages.iloc[-1][f"angle_deg{end}"] for end in ends}
     return metrics | {"n": int(stages["n"].iloc[-1])}
+
 
 def cut_summary(volumes: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """Mean absolute error and bias against true volumes, with and without the plane, and the change that it makes: a
@@ -165,11 +202,16 @@ def cut_summary(volumes: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
             error = both[f"{name}{way}_{unit}"] - true
             for what, values in (("mae", error.abs()), ("bias", error)):
                 one = agreement.bootstrap(values, np.mean).iloc[0]
-                row |= {f"{what}{way}": one["estimate"], f"{what}{way}_low": one["low"],
-                        f"{what}{way}_high": one["high"]}
+                row |= {
+                    f"{what}{way}": one["estimate"],
+                    f"{what}{way}_low": one["low"],
+                    f"{what}{way}_high": one["high"],
+                }
         change = agreement.bootstrap(both[f"{name}_cut_{unit}"] - both[f"{name}_{unit}"], np.mean).iloc[0]
-        rows.append(row | {"change": change["estimate"], "change_low": change["low"], "change_high": change["high"],
-                           "n": len(both)})
+        rows.append(
+            row
+            | {"change": change["estimate"], "change_low": change["low"], "change_high": change["high"], "n": len(both)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -183,6 +225,9 @@ def people_metrics(points: pd.DataFrame, compared: pd.DataFrame, name: str) -> d
 def _agreed(compared):
     """mapse_icc, mapse_bias_mm, eprime_icc, eprime_bias_cm_s with _low and _high."""
     rows = compared.set_index("measure")
-    return {f"{name}_{what}{end}": rows.loc[f"{name}_{unit}", f"{of}{end}"] for end in ("", "_low", "_high")
-            for name, unit in (("mapse", "mm"), ("eprime", "cm_s"))
-            for what, of in (("icc", "icc_a1"), (f"bias_{unit}", "bias"))}
+    return {
+        f"{name}_{what}{end}": rows.loc[f"{name}_{unit}", f"{of}{end}"]
+        for end in ("", "_low", "_high")
+        for name, unit in (("mapse", "mm"), ("eprime", "cm_s"))
+        for what, of in (("icc", "icc_a1"), (f"bias_{unit}", "bias"))
+    }

@@ -14,6 +14,7 @@ STAGE1_SHAPE = (160, 160)
 STAGE2_SHAPE, STAGE2_MM = (118, 162), 0.75
 """118×162 is taken as rows×columns: the valve lies across, and its plane must fit more than its motion."""
 
+
 def require_valve_view(cine: Cine):
     if cine.view not in MITRAL_POINTS:
         raise ValueError(f"{cine.name}: view {cine.view!r} has no mitral points; MVnet tracks {list(MITRAL_POINTS)}")
@@ -33,8 +34,11 @@ def is_mirrored(cine: Cine) -> bool:
 
 
 _RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-WAYS = [(across, down) for right in (_RIGHT, -_RIGHT)
-        for across, down in ((right, _DOWN), (_DOWN, -right), (-right, -_DOWN), (-_DOWN, right))]
+WAYS = [
+    (across, down)
+    for right in (_RIGHT, -_RIGHT)
+    for across, down in ((right, _DOWN), (_DOWN, -right), (-right, -_DOWN), (-_DOWN, right))
+]
 """The eight ways to lay an image, four of them mirrored: axes of the picture, (across, down), as (column, row) of the
 image."""
 _VALVE_DEG = {"4ch": -136.0, "2ch": 62.0}
@@ -95,8 +99,9 @@ def apical_side(points_px, spacing_mm, ed: int = 0) -> float:
     return float(np.sign(np.round((mm - mm[ed]).mean((0, 1)) @ apical, 9)))
 
 
-def stage2_plane(points_px, spacing_mm, source_shape, mirrored: bool = False, shape=STAGE2_SHAPE,
-                 step_mm: float = STAGE2_MM) -> Plane:
+def stage2_plane(
+    points_px, spacing_mm, source_shape, mirrored: bool = False, shape=STAGE2_SHAPE, step_mm: float = STAGE2_MM
+) -> Plane:
     """The standardised picture: isotropic `step_mm`, valve across and in the middle, apex down, first point left.
 
     points_px: (2, 2) of the frame that gives orientation and centre. spacing_mm: (column, row). mirrored: turned over

@@ -45,8 +45,10 @@ def points_learner(cohort, samples, look: Look, recipe: Recipe, start_from=None,
     if start_from:
         model, card = load_weights(start_from, network.build)
         if card["architecture"] != {"name": "MVNet", "backbone": recipe.backbone, "head": recipe.head}:
-            raise ValueError(f"{Path(start_from).name} is a {card['architecture']}, asked for is {recipe.backbone} "
-                             f"with head {recipe.head}; continue with the same network")
+            raise ValueError(
+                f"{Path(start_from).name} is a {card['architecture']}, asked for is {recipe.backbone} "
+                f"with head {recipe.head}; continue with the same network"
+            )
         model.train()
     else:
         model = MVNet(recipe.backbone, recipe.head)
@@ -55,8 +57,9 @@ def points_learner(cohort, samples, look: Look, recipe: Recipe, start_from=None,
     return Learner(dls, model, loss_func=PointLoss(look.shape), opt_func=adamw)
 
 
-def train_network(cohort, samples, look: Look, recipe: Recipe, seed: int, checkpoint=None, start_from=None,
-                  imagenet=None) -> tuple[MVNet, Learner]:
+def train_network(
+    cohort, samples, look: Look, recipe: Recipe, seed: int, checkpoint=None, start_from=None, imagenet=None
+) -> tuple[MVNet, Learner]:
     """Train one network. Returns it in eval mode, and the learner (its loss curve).
 
     checkpoint: a file, or a folder in which the training is filed under its settings, samples and code; an interrupted
@@ -64,24 +67,49 @@ def train_network(cohort, samples, look: Look, recipe: Recipe, seed: int, checkp
     """
     torch.manual_seed(seed)
     learn = points_learner(cohort, samples, look, recipe, start_from, imagenet)
-    files = {name: digest(path) for name, path in (("imagenet", imagenet), ("start_from", start_from and Path(
-        start_from).with_suffix(".safetensors"))) if path}
+    files = {
+        name: digest(path)
+        for name, path in (
+            ("imagenet", imagenet),
+            ("start_from", start_from and Path(start_from).with_suffix(".safetensors")),
+        )
+        if path
+    }
     rows = hashlib.blake2b(samples.to_csv(index=False).encode(), digest_size=8).hexdigest()
     points = hashlib.blake2b(digest_size=8)  # an observer laid over the cohort may have been made anew
     for name, observer in samples[["cine", "observer"]].drop_duplicates().itertuples(index=False):
         points.update(cohort.observer(observer).points(name).to_csv(index=False).encode())
-    settings = {"look": str(look), "recipe": str(recipe), "cohort": cohort.digest, "samples": rows,
-                "points": points.hexdigest()} | files
+    settings = {
+        "look": str(look),
+        "recipe": str(recipe),
+        "cohort": cohort.digest,
+        "samples": rows,
+        "points": points.hexdigest(),
+    } | files
     if checkpoint is not None and Path(checkpoint).is_dir():
-        checkpoint = job_file(checkpoint, f"mvnet_{look.view}_stage{look.stage}", settings | {"seed": seed},
-                              (cine, blocks, geometry, network, training, sys.modules[__name__]))
-    fit(learn, recipe.epochs, recipe.learning_rate, seed, recipe.precision, checkpoint, settings,
-        f"MVnet {look.view} stage {look.stage}", validate_every=max(1, recipe.epochs // 8))
+        checkpoint = job_file(
+            checkpoint,
+            f"mvnet_{look.view}_stage{look.stage}",
+            settings | {"seed": seed},
+            (cine, blocks, geometry, network, training, sys.modules[__name__]),
+        )
+    fit(
+        learn,
+        recipe.epochs,
+        recipe.learning_rate,
+        seed,
+        recipe.precision,
+        checkpoint,
+        settings,
+        f"MVnet {look.view} stage {look.stage}",
+        validate_every=max(1, recipe.epochs // 8),
+    )
     return learn.model, learn
 
 
-def train_tracker(cohort, observers, view: str, split, recipe: Recipe, seed: int, checkpoint=None, start_from=None,
-                  imagenet=None) -> tuple[ViewTracker, list[Learner]]:
+def train_tracker(
+    cohort, observers, view: str, split, recipe: Recipe, seed: int, checkpoint=None, start_from=None, imagenet=None
+) -> tuple[ViewTracker, list[Learner]]:
     """Both networks of a view. observers: as for `frame_table`. start_from: a folder with VIEW_stageN weights.
 
     `least_confidence` of the tracker is half of the lowest that a validation cine has.

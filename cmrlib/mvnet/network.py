@@ -10,8 +10,12 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-LAYERS = {"resnet8": (BasicBlock, [1, 1, 1]), "resnet10": (BasicBlock, [1, 1, 1, 1]),
-          "resnet18": (BasicBlock, [2, 2, 2, 2]), "resnet50": (Bottleneck, [3, 4, 6, 3])}
+LAYERS = {
+    "resnet8": (BasicBlock, [1, 1, 1]),
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+}
 """resnet8 is resnet10 without its last stage: a quarter of the weights, small enough to travel with the package."""
 HEADS = ("points", "maps")
 SPREAD_CELLS = 1.0
@@ -33,8 +37,9 @@ class MVNet(nn.Module):
         block, layers = LAYERS[backbone]
         whole = ResNet(block, [*layers, 1][:4], num_classes=4)
         stages = [whole.layer1, whole.layer2, whole.layer3, whole.layer4][: len(layers)]
-        widths = [stage[-1].bn3.num_features if hasattr(stage[-1], "bn3") else stage[-1].bn2.num_features
-                  for stage in stages]
+        widths = [
+            stage[-1].bn3.num_features if hasattr(stage[-1], "bn3") else stage[-1].bn2.num_features for stage in stages
+        ]
         self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
         self.stages = nn.ModuleList(stages)
         self.head = nn.Linear(widths[-1], 4) if head == "points" else MapHead(widths)
@@ -67,8 +72,16 @@ class MapHead(nn.Module):
     def __init__(self, widths, channels: int = 64):
         super().__init__()
         self.lateral = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths])
-        self.smooth = nn.ModuleList([nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-                                                   nn.BatchNorm2d(channels), nn.ReLU(inplace=True)) for _ in widths])
+        self.smooth = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(channels),
+                    nn.ReLU(inplace=True),
+                )
+                for _ in widths
+            ]
+        )
         self.last = nn.Conv2d(channels, 2, 1)
 
     def forward(self, features):
@@ -127,8 +140,10 @@ class PointLoss:
     def _cross_entropy(logits, place):
         h, w = logits.shape[2:]
         rows, columns = torch.arange(h, device=logits.device), torch.arange(w, device=logits.device)
-        bump = [torch.exp(-((axis - place[..., i, None]) ** 2) / (2 * SPREAD_CELLS**2))
-                for i, axis in enumerate((columns, rows))]
+        bump = [
+            torch.exp(-((axis - place[..., i, None]) ** 2) / (2 * SPREAD_CELLS**2))
+            for i, axis in enumerate((columns, rows))
+        ]
         wanted = bump[1][..., None] * bump[0][:, :, None]
         wanted = wanted / wanted.sum((2, 3), keepdim=True).clamp(min=1e-12)
         return -(wanted * logits.flatten(2).log_softmax(2).view_as(logits)).sum((2, 3))
@@ -162,8 +177,10 @@ def load_imagenet(model: MVNet, path):
     expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("head.")}
     strange = [k for k, shape in expected.items() if k not in ours or ours[k].shape != shape]
     if strange:
-        raise ValueError(f"{Path(path).name} holds no ImageNet weights of {model.architecture['backbone']}: "
-                         f"{len(strange)} of {len(expected)} tensors are missing or of another shape, as {strange[0]}")
+        raise ValueError(
+            f"{Path(path).name} holds no ImageNet weights of {model.architecture['backbone']}: "
+            f"{len(strange)} of {len(expected)} tensors are missing or of another shape, as {strange[0]}"
+        )
     model.load_state_dict(ours | {k: v for k, v in model.state_dict().items() if k.startswith("head.")})
 
 

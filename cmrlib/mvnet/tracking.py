@@ -39,8 +39,15 @@ FAR = 0.25
 class ViewTracker:
     """The two networks of one view with the way each sees. `second` None: stage 1 alone."""
 
-    def __init__(self, first, first_look: Look, second=None, second_look: Look | None = None, precision: str = "bf16",
-                 least_confidence: float = 0.0):
+    def __init__(
+        self,
+        first,
+        first_look: Look,
+        second=None,
+        second_look: Look | None = None,
+        precision: str = "bf16",
+        least_confidence: float = 0.0,
+    ):
         self.view, self.looks = first_look.view, (first_look, second_look)
         self.models = (first.eval(), None if second is None else second.eval())
         self.networks = tuple(None if m is None else fold_batch_norm(m) for m in self.models)
@@ -97,7 +104,7 @@ class ViewTracker:
 
     def _pass(self, stage, cine, there, planes):
         pictures = self._pictures(cine, there, planes)
-        found = [self.infer(stage, pictures[start:start + BATCH]) for start in range(0, len(pictures), BATCH)]
+        found = [self.infer(stage, pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)]
         points = decode(torch.cat(found), self.looks[stage].shape).double().numpy()
         return np.stack([plane.back_points(pair) for plane, pair in zip(planes, points)])
 
@@ -180,15 +187,20 @@ def load_trackers(folder, precision: str = "bf16") -> dict[str, ViewTracker]:
     for view in MITRAL_POINTS:
         if not (folder / f"{view}_stage1.json").exists():
             continue
-        found = [load_weights(folder / f"{view}_stage{n}", build) for n in (1, 2)
-                 if n == 1 or (folder / f"{view}_stage2.json").exists()]
+        found = [
+            load_weights(folder / f"{view}_stage{n}", build)
+            for n in (1, 2)
+            if n == 1 or (folder / f"{view}_stage2.json").exists()
+        ]
         parts = [part for model, card in found for part in (model, _look(card["preprocessing"]))]
         if {look.view for look in parts[1::2]} != {view}:
             raise ValueError(f"{view}_stage1 and {view}_stage2 in {folder} are weights of another view; name them so")
         trackers[view] = ViewTracker(*parts, precision=precision, least_confidence=found[0][1]["least_confidence"])
     if not trackers:
-        raise FileNotFoundError(f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run "
-                                "of 04_mvnet, or its folder of weights")
+        raise FileNotFoundError(
+            f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run "
+            "of 04_mvnet, or its folder of weights"
+        )
     return trackers
 
 
@@ -196,8 +208,9 @@ def _look(preprocessing):
     return Look(**(preprocessing | {"shape": tuple(preprocessing["shape"])}))
 
 
-def track_cohort(cohort, trackers: dict[str, ViewTracker], folders: dict, subjects=None,
-                 passes: int = 2) -> pd.DataFrame:
+def track_cohort(
+    cohort, trackers: dict[str, ViewTracker], folders: dict, subjects=None, passes: int = 2
+) -> pd.DataFrame:
     """Track every cine of the views that have a tracker, and lay the points over the cohort as observers.
 
     folders: stage (of STAGES) → the folder of an observer that gets its points. Returns a row a cine: participant_id,
@@ -215,11 +228,20 @@ def track_cohort(cohort, trackers: dict[str, ViewTracker], folders: dict, subjec
         seconds = time.monotonic() - start
         for stage, folder in folders.items():
             if stage in found:
-                so_far = [found[name] for name in names[:names.index(stage) + 1]]
+                so_far = [found[name] for name in names[: names.index(stage) + 1]]
                 table = points_table(cine, found[stage], agreement(so_far, spacing_or_one(cine)))
                 Observer(folder).write(cine, Annotation(points=table))
         low = np.nanmedian(confidence) < tracker.least_confidence
-        rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                     "frames": cine.frames, "confidence": float(np.nanmedian(confidence)), "seconds": round(seconds, 3),
-                     "flags": "valve_not_found" if low else ""})
+        rows.append(
+            {
+                "participant_id": row.participant_id,
+                "session": row.session,
+                "cine": row.cine,
+                "view": row.view,
+                "frames": cine.frames,
+                "confidence": float(np.nanmedian(confidence)),
+                "seconds": round(seconds, 3),
+                "flags": "valve_not_found" if low else "",
+            }
+        )
     return pd.DataFrame(rows)

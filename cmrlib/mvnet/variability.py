@@ -34,9 +34,13 @@ class Pool:
         self.sources = sources
         self.path = Path("+".join(sources))
         self.digest = "+".join(source.cohort.digest for source in sources.values())
-        tables = [source.cohort.cines.assign(cine=f"{name}:" + source.cohort.cines["cine"],
-                                             participant_id=f"{name}:" + source.cohort.cines["participant_id"])
-                  for name, source in sources.items()]
+        tables = [
+            source.cohort.cines.assign(
+                cine=f"{name}:" + source.cohort.cines["cine"],
+                participant_id=f"{name}:" + source.cohort.cines["participant_id"],
+            )
+            for name, source in sources.items()
+        ]
         self.cines = pd.concat(tables, ignore_index=True)
         self.split = pd.concat([s.split.rename(lambda i, n=name: f"{n}:{i}") for name, s in sources.items()])
 
@@ -63,8 +67,11 @@ class Pool:
 def pipelines(sources: dict[str, Source], views, recipe, seed: int, state, processes: int = 1) -> dict[str, dict]:
     """Name of the training data (each source, and mixed) → view → tracker. processes: trainings at once."""
     pools = {name: Pool({name: source}) for name, source in sources.items()} | {"mixed": Pool(sources)}
-    jobs = {(name, view): partial(train_tracker, pool, "people", view, pool.split, recipe, seed, state)
-            for name, pool in pools.items() for view in views}
+    jobs = {
+        (name, view): partial(train_tracker, pool, "people", view, pool.split, recipe, seed, state)
+        for name, pool in pools.items()
+        for view in views
+    }
     side_by_side(list(jobs.values()), processes)
     return {name: {view: jobs[name, view]()[0] for view in views} for name in pools}
 
@@ -84,12 +91,15 @@ def variability(sources: dict[str, Source], trained: dict[str, dict], folder, sm
             laid = Cohort.open(source.cohort.path, [where])
             points, displacement, metrics, _ = inter_observer(laid, source.observer, where.name, smooth_ms, None, test)
             roles = {source.observer: "reference", where.name: "test"}
-            parts[key] = [table.assign(participant_id=f"{key}:" + table["participant_id"]) for table in
-                          (points, displacement, metrics.assign(observer=metrics["observer"].map(roles)))]
+            parts[key] = [
+                table.assign(participant_id=f"{key}:" + table["participant_id"])
+                for table in (points, displacement, metrics.assign(observer=metrics["observer"].map(roles)))
+            ]
         parts["mixed"] = [pd.concat(tables, ignore_index=True) for tables in zip(*parts.values())]
         for key, (points, displacement, metrics) in parts.items():
-            errors = with_intervals(points.assign(trained=name, tested=key), ["euclid_mm", "angle_deg"],
-                                    ["trained", "tested"]).iloc[0]
+            errors = with_intervals(
+                points.assign(trained=name, tested=key), ["euclid_mm", "angle_deg"], ["trained", "tested"]
+            ).iloc[0]
             compared = compare_motion(metrics, displacement, "reference", "test")
             rows.append(errors.to_dict() | iccs(compared) | {"n_images": len(points)})
     return pd.DataFrame(rows)

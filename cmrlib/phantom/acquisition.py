@@ -110,27 +110,56 @@ class Scan:
         rr = subject.rr_ms * (1 + subject.rr_sd / np.sqrt(8) * rng.standard_normal(plan.slices))
         times = np.arange(p.frames) / p.frames * rr[:, None]
         bad = np.flatnonzero(trouble.mixed)
-        cine = Cine(pixels, plan.affine, view, label, frame_times_ms=times, rr_ms=rr, ed=self.ed, es=self.es,
-                    slice_position_mm=np.arange(plan.slices) * float(np.linalg.norm(plan.affine[:3, 2])),
-                    flags=("mistriggered",) if len(bad) else (), meta=self._record(plan, trouble))
+        cine = Cine(
+            pixels,
+            plan.affine,
+            view,
+            label,
+            frame_times_ms=times,
+            rr_ms=rr,
+            ed=self.ed,
+            es=self.es,
+            slice_position_mm=np.arange(plan.slices) * float(np.linalg.norm(plan.affine[:3, 2])),
+            flags=("mistriggered",) if len(bad) else (),
+            meta=self._record(plan, trouble),
+        )
         annotated = dict.fromkeys(range(p.frames), VIEW_STRUCTURES[view])
         return cine, Annotation(mask, annotated, self.mitral_points(plan), self.key_frames())
 
     def _record(self, plan, trouble) -> dict:
         """What was done, as plain numbers and names."""
         look = self.look
-        numbers = {"flip_deg": look.flip_deg, "tr_ms": look.tr_ms, "field_t": look.field_t, "noise": look.noise,
-                   "blur_mm": look.blur_mm, "slice_thickness_mm": plan.thickness_mm}
-        return {key: round(float(value), 3) for key, value in numbers.items()} | {
-            "synthetic": True, "scanner": self.scanner, "appearance": look.appearance,
-            "effects": list(self.protocol.effects), "breath_hold_mm": np.round(plan.breath_mm, 2).tolist(),
-            "mistriggered_slices": np.flatnonzero(trouble.mixed).tolist()} | trouble.record()
+        numbers = {
+            "flip_deg": look.flip_deg,
+            "tr_ms": look.tr_ms,
+            "field_t": look.field_t,
+            "noise": look.noise,
+            "blur_mm": look.blur_mm,
+            "slice_thickness_mm": plan.thickness_mm,
+        }
+        return (
+            {key: round(float(value), 3) for key, value in numbers.items()}
+            | {
+                "synthetic": True,
+                "scanner": self.scanner,
+                "appearance": look.appearance,
+                "effects": list(self.protocol.effects),
+                "breath_hold_mm": np.round(plan.breath_mm, 2).tolist(),
+                "mistriggered_slices": np.flatnonzero(trouble.mixed).tolist(),
+            }
+            | trouble.record()
+        )
 
     def key_frames(self) -> dict:
         """ED and ES as whole (0-based) and as fractional frame numbers."""
         s, n = self.heart.subject, self.protocol.frames
-        return {"ed": self.ed, "es": self.es, "ed_frac": n * ((-s.trigger_delay) % 1.0),
-                "es_frac": n * ((s.es_ms / s.rr_ms - s.trigger_delay) % 1.0), "confidence": 1.0}
+        return {
+            "ed": self.ed,
+            "es": self.es,
+            "ed_frac": n * ((-s.trigger_delay) % 1.0),
+            "es_frac": n * ((s.es_ms / s.rr_ms - s.trigger_delay) % 1.0),
+            "confidence": 1.0,
+        }
 
     def tissue(self, plan: Plan, k: int, late_ms: float = 0.0) -> np.ndarray:
         """Tissue codes (subslices, frames, rows, columns); sub-slices are offset in the plane too, against jaggies.
@@ -174,8 +203,15 @@ class Scan:
         margin = self._margin(plan, trouble, k) if trouble.wrap_px else None
         lv = self.heart.volumes(self.times_ms)["lv"]
         speed = np.abs(lv - np.roll(lv, 1))
-        return imager(k, tissue, sensitivity, band, margin, front * trouble.breath_mm / p.spacing_mm,
-                      speed / max(speed.max(), 1e-6))
+        return imager(
+            k,
+            tissue,
+            sensitivity,
+            band,
+            margin,
+            front * trouble.breath_mm / p.spacing_mm,
+            speed / max(speed.max(), 1e-6),
+        )
 
     def _coil(self, plan, k, top, left, rows, columns):
         """Sensitivity (rows, columns) of a rectangle whose first pixel is (top, left), from every eighth pixel."""
@@ -263,8 +299,10 @@ def _turned(directions, angles):
     column, row, normal = directions
     for (a, b), angle in zip(((1, 2), (2, 0), (0, 1)), angles):
         triple = [column, row, normal]
-        triple[a], triple[b] = (np.cos(angle) * triple[a] + np.sin(angle) * triple[b],
-                                np.cos(angle) * triple[b] - np.sin(angle) * triple[a])
+        triple[a], triple[b] = (
+            np.cos(angle) * triple[a] + np.sin(angle) * triple[b],
+            np.cos(angle) * triple[b] - np.sin(angle) * triple[a],
+        )
         column, row, normal = triple
     return column, row, normal
 
@@ -273,7 +311,7 @@ def _majority(tissue, view):
     """Label of most sub-slices, ties to the middle one: (subslices, …) tissue codes → (…) labels of the view."""
     table = np.where(np.isin(LABEL_OF, [STRUCTURES[s] for s in VIEW_STRUCTURES[view]]), LABEL_OF, 0).astype(np.uint8)
     whole = np.zeros(256, np.uint8)
-    whole[:len(table)] = table
+    whole[: len(table)] = table
     labels = cv2.LUT(tissue.reshape(1, -1), whole).reshape(tissue.shape)
     middle = labels[len(labels) // 2]
     if len(labels) == 3:  # if the outer two agree they win, else the middle is the majority or breaks the tie

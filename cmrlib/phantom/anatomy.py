@@ -38,8 +38,9 @@ class Heart:
         length_es = s.lv_length_mm - s.mapse_mm - s.apex_motion_mm
         self.ring_ed_mm = min(s.annulus_mm / 2, _ring(s.lvedv_ml, s.lv_length_mm, WIDEST_AT_ED))
         self.ring_es_mm = min(self.ring_ed_mm * s.annulus_es_ratio, _ring(s.lvesv_ml, length_es, SLIMMEST))
-        self.left = LeftVentricle(s, self.ring_ed_mm, self.ring_es_mm, shape, 1000 * self.myocardium_ml,
-                                  DIAGNOSES[s.diagnosis].septal_mm)
+        self.left = LeftVentricle(
+            s, self.ring_ed_mm, self.ring_es_mm, shape, 1000 * self.myocardium_ml, DIAGNOSES[s.diagnosis].septal_mm
+        )
         self.wall_ed_mm = self.left.wall_mm
         self._place_right_side()
         self.at_ed = self.geometry(0.0)
@@ -47,10 +48,12 @@ class Heart:
     def volumes(self, times_ms) -> dict[str, np.ndarray]:
         """Prescribed volumes in mL at times (n,): lv, rv, la, ra."""
         s, phase = self.subject, cycle(self.subject, times_ms)
-        return {"lv": s.lvedv_ml - phase["emptied"] * (s.lvedv_ml - s.lvesv_ml),
-                "rv": s.rvedv_ml - phase["rv_emptied"] * (s.rvedv_ml - s.rvesv_ml),
-                "la": s.la_min_ml + phase["atrial"] * (s.la_max_ml - s.la_min_ml),
-                "ra": s.ra_min_ml + phase["ra_fullness"] * (s.ra_max_ml - s.ra_min_ml)}
+        return {
+            "lv": s.lvedv_ml - phase["emptied"] * (s.lvedv_ml - s.lvesv_ml),
+            "rv": s.rvedv_ml - phase["rv_emptied"] * (s.rvedv_ml - s.rvesv_ml),
+            "la": s.la_min_ml + phase["atrial"] * (s.la_max_ml - s.la_min_ml),
+            "ra": s.ra_min_ml + phase["ra_fullness"] * (s.ra_max_ml - s.ra_min_ml),
+        }
 
     def geometry(self, times_ms) -> np.ndarray:
         """Records of dtype `FRAME` (n,), one an instant; lengths in mm, tables in mm²."""
@@ -102,8 +105,10 @@ class Heart:
         sizes = [0.62 * (1000 * ml) ** (1 / 3) for ml in (s.la_max_ml, s.ra_max_ml)]
         # a large left atrium pushes the septum over, a large right one pushes it back
         self.septum_x = -max(self.ring_ed_mm, self.ring_es_mm) - 3.0 - np.clip(0.2 * (sizes[0] - sizes[1]), -2, 7)
-        self.shift_x = (self.septum_x + 0.72 * sizes[0],
-                        self.septum_x - atria.SEPTUM_MM - 0.72 * sizes[1] - self.tricuspid_xy[0])
+        self.shift_x = (
+            self.septum_x + 0.72 * sizes[0],
+            self.septum_x - atria.SEPTUM_MM - 0.72 * sizes[1] - self.tricuspid_xy[0],
+        )
 
     def _right(self, g, rv_emptied, volume_ml, epi):
         """Tricuspid plane, apex and crescent of the RV.
@@ -128,11 +133,12 @@ class Heart:
         g["mouth"] = self.mouth_mm
         room = atria.limits(0.0, self.shift_x[0], g["zb"], g["la_length"], self.septum_x, 1)
         g["la"] = atria.fill(volume["la"], g["ring"], g["la_length"], room, self.shape["la_section"])
-        room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"],
-                            self.septum_x - atria.SEPTUM_MM, -1)
+        room = atria.limits(
+            self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"], self.septum_x - atria.SEPTUM_MM, -1
+        )
         # before the mitral plane the LV's wall is its neighbour, behind it the LA
         septal = np.abs(THETA - np.pi) < 0.6
-        wall = np.sqrt(g["lv"][:, :LEVELS // 8, septal, 2].max((1, 2))) + 0.5
+        wall = np.sqrt(g["lv"][:, : LEVELS // 8, septal, 2].max((1, 2))) + 0.5
         before = atria.heights(g["zt"], g["ra_length"]) > g["zb"][:, None] - 1
         room = np.where(before[..., None], atria.beside(self.tricuspid_xy, wall)[:, None], room)
         g["ra"] = atria.fill(volume["ra"], ra_mouth, g["ra_length"], room, self.shape["ra_section"])
@@ -150,15 +156,27 @@ def _draw_shape(rng, subject: Subject) -> dict:
     rv, first, second = np.deg2rad(rng.normal([176, 38, -104], [5, 9, 9]))
     scale = (s.lvedv_ml / 150) ** 0.2
     return {
-        "septal_share": rng.uniform(0.10, 0.28), "septum_rad": np.deg2rad(rng.normal(165, 8)),
-        "flattening": 0.16 if dilated else rng.normal(0.02, 0.015), "skew": rng.uniform(0.2, 0.9),
-        "stay": rng.uniform(0.75, 1.0), "twist": np.deg2rad(rng.uniform(6, 14)),
-        "rv_rad": rv, "tricuspid_rad": rv + np.deg2rad(rng.normal(10, 3)), "rv_apex_gap": rng.uniform(0.08, 0.18),
-        "pulmonary_rad": np.deg2rad(rng.normal(108, 4)), "aortic_mm": rng.normal(11.5, 0.8) * (s.height_m / 1.7),
-        "tricuspid_apical_mm": rng.uniform(3, 7), "papillary_mm": rng.uniform(4.0, 6.0) * scale,
-        "pap_1": first, "pap_2": second, "appendage_mm": rng.uniform(6, 9),
-        "trabecula_mm": rng.uniform(2.0, 4.5), "fat_lv": rng.uniform(0.2, 1.6), "fat_rv": rng.uniform(3, 10),
+        "septal_share": rng.uniform(0.10, 0.28),
+        "septum_rad": np.deg2rad(rng.normal(165, 8)),
+        "flattening": 0.16 if dilated else rng.normal(0.02, 0.015),
+        "skew": rng.uniform(0.2, 0.9),
+        "stay": rng.uniform(0.75, 1.0),
+        "twist": np.deg2rad(rng.uniform(6, 14)),
+        "rv_rad": rv,
+        "tricuspid_rad": rv + np.deg2rad(rng.normal(10, 3)),
+        "rv_apex_gap": rng.uniform(0.08, 0.18),
+        "pulmonary_rad": np.deg2rad(rng.normal(108, 4)),
+        "aortic_mm": rng.normal(11.5, 0.8) * (s.height_m / 1.7),
+        "tricuspid_apical_mm": rng.uniform(3, 7),
+        "papillary_mm": rng.uniform(4.0, 6.0) * scale,
+        "pap_1": first,
+        "pap_2": second,
+        "appendage_mm": rng.uniform(6, 9),
+        "trabecula_mm": rng.uniform(2.0, 4.5),
+        "fat_lv": rng.uniform(0.2, 1.6),
+        "fat_rv": rng.uniform(3, 10),
         "la_section": atria.oval(rng.uniform(1.15, 1.45), np.deg2rad(rng.normal(48, 12))),
         "ra_section": atria.oval(rng.uniform(1.0, 1.25), np.deg2rad(rng.normal(100, 12))),
-        "phase_1": rng.uniform(0, 6.28), "phase_2": rng.uniform(0, 6.28),
+        "phase_1": rng.uniform(0, 6.28),
+        "phase_2": rng.uniform(0, 6.28),
     }

@@ -18,16 +18,33 @@ LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLO
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
 _MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
 PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
-    kind.MYO: _MYOCARDIUM, kind.MUSCLE: (75, 900, 38), kind.FAT: (72, 350, 85), kind.LUNG: (22, 1100, 40),
-    kind.BONE: (40, 450, 45), kind.LIVER: (65, 700, 46), kind.STOMACH: (75, 900, 75), kind.SKIN: (50, 800, 40),
-    kind.MEDIASTINUM: (58, 600, 55), kind.FLUID: (100, 3000, 900),
+    kind.MYO: _MYOCARDIUM,
+    kind.MUSCLE: (75, 900, 38),
+    kind.FAT: (72, 350, 85),
+    kind.LUNG: (22, 1100, 40),
+    kind.BONE: (40, 450, 45),
+    kind.LIVER: (65, 700, 46),
+    kind.STOMACH: (75, 900, 75),
+    kind.SKIN: (50, 800, 40),
+    kind.MEDIASTINUM: (58, 600, 55),
+    kind.FLUID: (100, 3000, 900),
 }
 """Tissue → (proton density, T1 ms, T2 ms); blood's T2 is drawn. Fat's T2 is longer than MRXCAT's (fat is bright)."""
 
 LIKE_MYOCARDIUM = (kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL)
 OUT_OF_PHASE = (kind.FAT, kind.BONE)
-TEXTURE = {kind.LUNG: 0.3, kind.MEDIASTINUM: 0.45, kind.STOMACH: 0.5, kind.MUSCLE: 0.25, kind.BONE: 0.25,
-           kind.LIVER: 0.15, kind.FAT: 0.12, kind.MYO: 0.08, kind.VESSEL: 0.15, kind.SKIN: 0.1}
+TEXTURE = {
+    kind.LUNG: 0.3,
+    kind.MEDIASTINUM: 0.45,
+    kind.STOMACH: 0.5,
+    kind.MUSCLE: 0.25,
+    kind.BONE: 0.25,
+    kind.LIVER: 0.15,
+    kind.FAT: 0.12,
+    kind.MYO: 0.08,
+    kind.VESSEL: 0.15,
+    kind.SKIN: 0.1,
+}
 """Standard deviation of a tissue's log signal from place to place."""
 
 
@@ -96,15 +113,27 @@ def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -
     random = appearance == "random" and rng.random() < 0.5
     if random:
         signal, texture = _random_signal(rng), rng.uniform(0, 0.25, kind.TISSUES).astype(np.float32)
-    return Look(name, "random" if random else "real", signal, texture, moves,
-                flicker=rng.uniform(0.01, 0.05), inflow=rng.uniform(0.0, 0.3),
-                noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(35, 130),
-                blur_mm=rng.uniform(0.6, 2.0 if random else 1.3), sharpen=draw(rng, scanner.sharpened),
-                evened=draw(rng, scanner.evened), grey=draw(rng, scanner.grey), gamma=draw(rng, scanner.gamma),
-                flip_deg=flip,
-                tr_ms=draw(rng, scanner.tr_ms), field_t=scanner.field_t,
-                blood_k=float(np.tan(np.deg2rad(flip / 2)) ** 2 * 1200 / blood_t2), coils=_draw_coils(rng),
-                shading=rng.uniform(0.1, 0.5) if random else 0.0)
+    return Look(
+        name,
+        "random" if random else "real",
+        signal,
+        texture,
+        moves,
+        flicker=rng.uniform(0.01, 0.05),
+        inflow=rng.uniform(0.0, 0.3),
+        noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(35, 130),
+        blur_mm=rng.uniform(0.6, 2.0 if random else 1.3),
+        sharpen=draw(rng, scanner.sharpened),
+        evened=draw(rng, scanner.evened),
+        grey=draw(rng, scanner.grey),
+        gamma=draw(rng, scanner.gamma),
+        flip_deg=flip,
+        tr_ms=draw(rng, scanner.tr_ms),
+        field_t=scanner.field_t,
+        blood_k=float(np.tan(np.deg2rad(flip / 2)) ** 2 * 1200 / blood_t2),
+        coils=_draw_coils(rng),
+        shading=rng.uniform(0.1, 0.5) if random else 0.0,
+    )
 
 
 def _tissue_signal(rng, flip, blood_t2):
@@ -210,5 +239,5 @@ def texture_map(look: Look, codes, fields) -> np.ndarray:
 def table(values) -> np.ndarray:
     """Values by tissue (tissues,) → a look-up table of 256 float32 for cv2.LUT."""
     whole = np.zeros(256, np.float32)
-    whole[:len(values)] = values
+    whole[: len(values)] = values
     return whole

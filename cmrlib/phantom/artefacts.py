@@ -66,8 +66,10 @@ def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_b
     subject: its RR interval, and how irregular it is: about every 15th slice is mis-triggered in a steady rhythm, every
     fourth in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
     """
-    on = {name: float(name in effects) for name in ("gibbs", "wrap", "ghost", "respiration", "view_sharing",
-                                                    "banding", "mistrigger")}
+    on = {
+        name: float(name in effects)
+        for name in ("gibbs", "wrap", "ghost", "respiration", "view_sharing", "banding", "mistrigger")
+    }
     # the phase direction is the image's shorter side, or any one of two
     rows, columns = protocol.size
     phase = int(rng.integers(2)) if rows == columns else int(columns < rows)
@@ -81,10 +83,21 @@ def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_b
     bad = (rng.random(slices) < min(0.03 + 1.2 * subject.rr_sd, 0.5)) * on["mistrigger"]
     late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * subject.rr_ms * may_be_late
     mixed = bad * rng.uniform(0.15, 0.4, slices)
-    return Trouble(phase, acquired if on["gibbs"] else (1.0, 1.0), wrap * int(on["wrap"]),
-                   (ghosts[0] * on["ghost"], ghosts[1] * on["respiration"]), streaks * on["ghost"],
-                   float(fraction), float(breath), float(shared) * on["view_sharing"], banding * on["banding"],
-                   tuple(shim * on["banding"]), tuple(late), tuple(mixed), int(rng.integers(1, 4)))
+    return Trouble(
+        phase,
+        acquired if on["gibbs"] else (1.0, 1.0),
+        wrap * int(on["wrap"]),
+        (ghosts[0] * on["ghost"], ghosts[1] * on["respiration"]),
+        streaks * on["ghost"],
+        float(fraction),
+        float(breath),
+        float(shared) * on["view_sharing"],
+        banding * on["banding"],
+        tuple(shim * on["banding"]),
+        tuple(late),
+        tuple(mixed),
+        int(rng.integers(1, 4)),
+    )
 
 
 def off_resonance_hz(codes, look: Look, trouble: Trouble, step_mm: float, field_px) -> np.ndarray:
@@ -103,7 +116,7 @@ def off_resonance_hz(codes, look: Look, trouble: Trouble, step_mm: float, field_
     ky, kx = np.meshgrid(np.fft.fftfreq(padded.shape[0]), np.fft.fftfreq(padded.shape[1]), indexing="ij")
     k2 = np.maximum(kx**2 + ky**2, 1e-9)
     kernel = 1 / 3 - (kx * field_px[0] + ky * field_px[1]) ** 2 / k2
-    field = np.fft.ifft2(np.fft.fft2(padded) * kernel).real[pad:pad + small[0], pad:pad + small[1]]
+    field = np.fft.ifft2(np.fft.fft2(padded) * kernel).real[pad : pad + small[0], pad : pad + small[1]]
     field *= -TISSUE_AIR_PPM * GYROMAGNETIC_MHZ_PER_T * look.field_t * trouble.banding
     y, x = np.meshgrid(np.linspace(-1, 1, small[0]), np.linspace(-1, 1, small[1]), indexing="ij")
     basis = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
@@ -121,8 +134,9 @@ def bands(codes, field_hz, look: Look) -> np.ndarray:
     if fat.any():
         own = turn * FAT_PPM * GYROMAGNETIC_MHZ_PER_T * look.field_t
         middle = passband(own, 1.0)
-        factor[fat] = np.clip(passband(own - turn * field_hz[fat], 1.0) / np.copysign(max(abs(middle), 0.3), middle),
-                              -1.5, 1.5)
+        factor[fat] = np.clip(
+            passband(own - turn * field_hz[fat], 1.0) / np.copysign(max(abs(middle), 0.3), middle), -1.5, 1.5
+        )
     return factor.astype(np.float32)
 
 
@@ -180,8 +194,10 @@ class Imager:
         blur = "blur" in protocol.effects
         self.kept = transfer(size, trouble.acquired, blur * look.blur_mm / step, blur * look.sharpen)
         # thermal noise passes the same filter as the signal
-        self.noise = [look.noise * filtered(rng.standard_normal(size, np.float32), self.kept)
-                      for _ in range(4 if "noise" in protocol.effects else 0)]
+        self.noise = [
+            look.noise * filtered(rng.standard_normal(size, np.float32), self.kept)
+            for _ in range(4 if "noise" in protocol.effects else 0)
+        ]
         self.texture = texture_fields(look, size, step, rng)
         self.streaks = look.flicker * smooth(rng, size, 4.0 / step)
 

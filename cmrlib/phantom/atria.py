@@ -41,8 +41,10 @@ def fill(volume_ml, mouth_mm, length_mm, limit_mm, section):
         low, high = np.where(small, kappa, low), np.where(small, high, kappa)
     if (high < 1e-4).any() or (low > 59_000).any():
         worst = float(volume_ml[np.argmax((high < 1e-4) | (low > 59_000))])
-        raise ValueError(f"no atrium of {worst:.1f} mL fits a mouth of {mouth_mm.max():.1f} mm radius and a length of "
-                         f"{length_mm.max():.0f} mm: choose a smaller annulus or another volume")
+        raise ValueError(
+            f"no atrium of {worst:.1f} mL fits a mouth of {mouth_mm.max():.1f} mm radius and a length of "
+            f"{length_mm.max():.0f} mm: choose a smaller annulus or another volume"
+        )
     return table
 
 
@@ -93,9 +95,11 @@ def tubes(left, shape, planes):
     out[:, 1, 3:6] = np.r_[valve, 0] + np.array([20.0, 4.0, -42.0])
     out[:, 1, 6] = 1.05 * radius
     ring = left.ring_ed
-    out[:, 2, :3] = np.stack([0.9 * ring + 0 * planes["zb"], 0.9 * ring + 0 * planes["zb"],
-                              -14 + 0.6 * planes["zb"]], 1)
-    out[:, 2, 3:6] = np.stack([0.85 * ring + 3 + 0 * planes["zb"], 1.5 * ring + 10 + 0 * planes["zb"],
-                               2 + 0.8 * planes["zb"]], 1)
+    out[:, 2, :3] = np.stack(
+        [0.9 * ring + 0 * planes["zb"], 0.9 * ring + 0 * planes["zb"], -14 + 0.6 * planes["zb"]], 1
+    )
+    out[:, 2, 3:6] = np.stack(
+        [0.85 * ring + 3 + 0 * planes["zb"], 1.5 * ring + 10 + 0 * planes["zb"], 2 + 0.8 * planes["zb"]], 1
+    )
     out[:, 2, 6] = shape["appendage_mm"]
     return out

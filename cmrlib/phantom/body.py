@@ -11,9 +11,11 @@ from cmrlib.phantom import tissue as kind
 from cmrlib.phantom.anatomy import RV_WALL_MM, Heart
 from cmrlib.phantom.ventricles import LEVELS, OUTFLOW_ROWS, THETA
 
-_FIELDS = ("mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s "
-           "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral pad "
-           "arm_a arm_gap arm_mm")
+_FIELDS = (
+    "mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s "
+    "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral pad "
+    "arm_a arm_gap arm_mm"
+)
 TUBES = 11
 BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (TUBES, 8))])
 """One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm.
@@ -58,8 +60,10 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
     b["arm_a"], b["arm_gap"] = rng.normal(-25, 12), rng.uniform(2, 14)
     b["arm_mm"] = rng.normal(40, 3) + 0.5 * (bmi - 26)
     surface = _surface(heart) @ axes.T
-    over = (np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
-            + np.abs((surface[:, 1] - b["mid_a"]) / b["half_a"]) ** b["power"]) ** (1 / b["power"])
+    over = (
+        np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
+        + np.abs((surface[:, 1] - b["mid_a"]) / b["half_a"]) ** b["power"]
+    ) ** (1 / b["power"])
     widen = max(0.88, float(over.max()) * rng.uniform(0.97, 1.02))
     b["half_r"], b["half_a"] = b["half_r"] * widen**0.5, b["half_a"] * widen
     b["half_r"] *= max(1.0, float((np.abs(surface[:, 0] - b["mid_r"]) / b["half_r"]).max()) * 1.12)
@@ -75,10 +79,14 @@ def _surface(heart: Heart) -> np.ndarray:
     outer = np.sqrt(g["lv"][::4, :, 2]) + g["fat_lv"]
     inner = np.sqrt(g["lv"][LEVELS // 4, :, 2])
     beyond = np.sqrt(inner**2 + g["rv"][OUTFLOW_ROWS::4, :, 0]) + RV_WALL_MM + g["fat_rv"]
-    z = [g["zb"] + g["reach"] * np.linspace(0, 1, LEVELS)[::4],
-         np.linspace(g["zt"], g["zr"], len(g["rv"]) - OUTFLOW_ROWS)[::4]]
-    points = [np.stack([r * np.cos(THETA), r * np.sin(THETA), np.broadcast_to(level[:, None], r.shape)], -1)
-              for r, level in zip((outer, beyond), z)]
+    z = [
+        g["zb"] + g["reach"] * np.linspace(0, 1, LEVELS)[::4],
+        np.linspace(g["zt"], g["zr"], len(g["rv"]) - OUTFLOW_ROWS)[::4],
+    ]
+    points = [
+        np.stack([r * np.cos(THETA), r * np.sin(THETA), np.broadcast_to(level[:, None], r.shape)], -1)
+        for r, level in zip((outer, beyond), z)
+    ]
     return np.concatenate([p.reshape(-1, 3) for p in points])
 
 
@@ -94,9 +102,14 @@ def _vessels(heart: Heart, axes, b) -> np.ndarray:
     arch = root + np.array([2.0, -8.0, 42.0])
     back = np.array([b["mid_r"] - 25.0, b["mid_a"] - b["half_a"] + 38.0, arch[2] + 4])
     aorta = float(b["aorta_mm"])
-    lines = [(root, arch, size[0]), (arch, back, 1.05 * aorta),
-             (trunk, [root[0] + 30, root[1] - 22, trunk[2] + 6], 9.5), (trunk, trunk + np.array([-24, -34, 8]), 10.5),
-             (ra, [ra[0] + 6, ra[1] - 2, ra[2] + 110], 9.0), (ra, [ra[0] + 2, ra[1] - 12, ra[2] - 110], 11.5)]
+    lines = [
+        (root, arch, size[0]),
+        (arch, back, 1.05 * aorta),
+        (trunk, [root[0] + 30, root[1] - 22, trunk[2] + 6], 9.5),
+        (trunk, trunk + np.array([-24, -34, 8]), 10.5),
+        (ra, [ra[0] + 6, ra[1] - 2, ra[2] + 110], 9.0),
+        (ra, [ra[0] + 2, ra[1] - 12, ra[2] - 110], 11.5),
+    ]
     for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
         start = la + la_size * np.array([0.45 * side, -0.3, 0.4 * up])
         lines.append((start, start + np.array([side * 38.0, -17.0 + 3 * side, 9.0 * up - 2]), 7.5, 2.5))

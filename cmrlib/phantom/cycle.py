@@ -40,9 +40,15 @@ def wave_ms(subject) -> dict[str, float]:
     s, rr = subject, subject.rr_ms
     opening = s.es_ms + ISOVOLUMIC_RELAXATION_MS
     room, most = rr - opening, 0.85 if s.rhythm == "af" else 0.6
-    return {"ejection": max(25.0, s.es_ms - s.lvet_ms), "opening": opening, "room": room,
-            "early": min(s.filling_early_ms, most * room), "late": min(s.filling_late_ms, 0.4 * room),
-            "plane_early": min(s.plane_early_ms, most * room), "plane_late": min(s.plane_late_ms, 0.4 * room)}
+    return {
+        "ejection": max(25.0, s.es_ms - s.lvet_ms),
+        "opening": opening,
+        "room": room,
+        "early": min(s.filling_early_ms, most * room),
+        "late": min(s.filling_late_ms, 0.4 * room),
+        "plane_early": min(s.plane_early_ms, most * room),
+        "plane_late": min(s.plane_late_ms, 0.4 * room),
+    }
 
 
 def cycle(subject, times_ms) -> dict[str, np.ndarray]:
@@ -57,9 +63,11 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
     kick = s.rhythm != "af"
     lv_early = s.early_filling if kick else 1.0
     rv_early = 0.9 * lv_early if kick else 1.0  # the right side fills later and more by its atrium
-    curves = {"emptied": _ventricle(s, w, t, lv_early, w["early"]),
-              "rv_emptied": _ventricle(s, w, t, rv_early, min(1.15 * w["early"], w["room"] - (kick and w["late"]))),
-              "plane": _plane(s, w, t, kick)}
+    curves = {
+        "emptied": _ventricle(s, w, t, lv_early, w["early"]),
+        "rv_emptied": _ventricle(s, w, t, rv_early, min(1.15 * w["early"], w["room"] - (kick and w["late"]))),
+        "plane": _plane(s, w, t, kick),
+    }
     curves |= _atria(s, w, t, kick) | _valves(s, w, t, kick)
     curves["jet"] = _jet(s, w, t)
     early, late = _bump((t - w["opening"]) / w["early"]), _bump((t - (s.rr_ms - w["late"])) / w["late"])
@@ -81,10 +89,13 @@ def peaks(subject) -> dict[str, float]:
     filling = -np.diff(curves["emptied"]) / step * (s.lvedv_ml - s.lvesv_ml) * 1000
     diastole, late = t >= s.es_ms, t >= s.rr_ms - max(w["late"], w["plane_late"])
     kick = s.rhythm != "af"
-    return {"sprime_cm_s": float(down[~diastole].max()), "eprime_cm_s": float(-down[diastole & ~late].min()),
-            "aprime_cm_s": float(-down[late].min()) if kick else float("nan"),
-            "pfr_early_ml_s": float(filling[diastole & ~late].max()),
-            "pfr_late_ml_s": float(filling[late].max()) if kick else float("nan")}
+    return {
+        "sprime_cm_s": float(down[~diastole].max()),
+        "eprime_cm_s": float(-down[diastole & ~late].min()),
+        "aprime_cm_s": float(-down[late].min()) if kick else float("nan"),
+        "pfr_early_ml_s": float(filling[diastole & ~late].max()),
+        "pfr_late_ml_s": float(filling[late].max()) if kick else float("nan"),
+    }
 
 
 def _ventricle(s, w, t, share, early_ms):
@@ -126,8 +137,14 @@ def _valves(s, w, t, kick):
     for name, opening in (("mitral_open", w["opening"]), ("tricuspid_open", w["opening"] - 15)):
         again = 0.5 * _rise((t - (s.rr_ms - w["late"])) / w["late"]) if kick else 0.0
         drift = 0.55 if kick else 0.35
-        curves[name] = np.clip(_rise((t - opening) / 60) - drift * _rise((t - opening - 140) / 80)
-                               + again - _rise((t - s.rr_ms + 45) / 45), 0, 1)
+        curves[name] = np.clip(
+            _rise((t - opening) / 60)
+            - drift * _rise((t - opening - 140) / 80)
+            + again
+            - _rise((t - s.rr_ms + 45) / 45),
+            0,
+            1,
+        )
     curves["aortic_open"] = np.clip(_rise((t - w["ejection"]) / 40) - _rise((t - s.es_ms + 60) / 60), 0, 1)
     return curves
 

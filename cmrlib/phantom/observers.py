@@ -106,8 +106,10 @@ def _moved(region, shift_mm, spacing_mm, rng, wave_mm=0.6):
         return region
     rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
     margin = 4
-    box = (slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-           slice(max(0, columns[0] - margin), columns[-1] + margin + 1))
+    box = (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
     part = region[box]
     inside, outside = (ndimage.distance_transform_edt(side, sampling=spacing_mm) for side in (part, ~part))
     half = 0.5 * float(np.mean(spacing_mm))

@@ -46,8 +46,10 @@ NO_LEAKS = {"mitral": 0.0, "aortic": 0.0, "tricuspid": 0.0}
 def streams(seed: int, number: int) -> dict[str, np.random.Generator]:
     """Independent generators for body, shape, scan and membership of subject `number`; nothing else enters."""
     names = ("physiology", "anatomy", "acquisition", "membership")
-    return {n: np.random.Generator(np.random.PCG64(s))
-            for n, s in zip(names, np.random.SeedSequence([seed, number]).spawn(len(names)))}
+    return {
+        n: np.random.Generator(np.random.PCG64(s))
+        for n, s in zip(names, np.random.SeedSequence([seed, number]).spawn(len(names)))
+    }
 
 
 def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
@@ -78,9 +80,17 @@ def draw_patient(seed: int, number: int, diagnosis: str, **leaks: float) -> Subj
     low, high = disease.ef_labelled
     group = diagnosis if low < 100 * (1 - heart["lvesv_ml"] / heart["lvedv_ml"]) < high else None
     plain = {key: value for key, value in (body | heart).items() if not key.startswith("z_")}
-    return Subject(seed=seed, number=number, diagnosis=diagnosis, group=group, **plain,
-                   regurgitant_fraction=leaks["mitral"], aortic_fraction=leaks["aortic"],
-                   tricuspid_fraction=leaks["tricuspid"], heart_failure=disease.heart_failure)
+    return Subject(
+        seed=seed,
+        number=number,
+        diagnosis=diagnosis,
+        group=group,
+        **plain,
+        regurgitant_fraction=leaks["mitral"],
+        aortic_fraction=leaks["aortic"],
+        tricuspid_fraction=leaks["tricuspid"],
+        heart_failure=disease.heart_failure,
+    )
 
 
 def _normal(rng, mean, sd, low=-np.inf, high=np.inf):
@@ -111,9 +121,17 @@ def _draw_body(rng, disease):
     height = BODY[sex]["height_m"][0] + z_height * BODY[sex]["height_m"][1]
     bmi = (BODY[sex]["bmi"][0] + z_bmi * BODY[sex]["bmi"][1]) * disease.bmi
     rate = (BODY[sex]["heart_rate_bpm"][0] + z_rate * BODY[sex]["heart_rate_bpm"][1]) * disease.heart_rate
-    return {"sex": sex, "age_years": round(age), "height_m": round(height, 2), "weight_kg": round(bmi * height**2, 1),
-            "heart_rate_bpm": round(float(np.clip(rate, 40, 115)), 1), "z_size": 0.73 * z_height + 0.69 * z_bmi,
-            "z_height": z_height, "z_age": (age - 59) / 8.5, "z_rate": z_rate}
+    return {
+        "sex": sex,
+        "age_years": round(age),
+        "height_m": round(height, 2),
+        "weight_kg": round(bmi * height**2, 1),
+        "heart_rate_bpm": round(float(np.clip(rate, 40, 115)), 1),
+        "z_size": 0.73 * z_height + 0.69 * z_bmi,
+        "z_height": z_height,
+        "z_age": (age - 59) / 8.5,
+        "z_rate": z_rate,
+    }
 
 
 def _draw_ventricles(rng, disease, body, leaks):
@@ -150,16 +168,25 @@ def _draw_ventricles(rng, disease, body, leaks):
     # a ventricle that dilates widens more than it lengthens
     length *= (lvedv / _from_range(sex, "lvedv_ml", z_edv)) ** 0.28 * disease.sphericity
     length = min(length, 120 + 0.3 * (length - 120)) if length > 120 else length
-    return {"lvedv_ml": float(lvedv), "lvesv_ml": float(lvedv * (1 - lvef)), "rvedv_ml": float(rvedv),
-            "rvesv_ml": float(rvedv - rvsv), "lvm_g": float(lvm), "lv_length_mm": float(length), "z_ef": z_ef}
+    return {
+        "lvedv_ml": float(lvedv),
+        "lvesv_ml": float(lvedv * (1 - lvef)),
+        "rvedv_ml": float(rvedv),
+        "rvesv_ml": float(rvedv - rvsv),
+        "lvm_g": float(lvm),
+        "lv_length_mm": float(length),
+        "z_ef": z_ef,
+    }
 
 
 def _draw_atria(rng, disease, body, leaks):
     """Larger atria empty less; leaks fill them."""
     sex, values = body["sex"], {}
     z_la = _mix(rng, (0.4, body["z_size"]), (0.2, body["z_age"]))
-    scores = {"la": (z_la, leaks["mitral"], 2.8, disease.atria),
-              "ra": (_mix(rng, (0.6, z_la)), leaks["tricuspid"], 1.6, 1 + (disease.atria - 1) / 2)}
+    scores = {
+        "la": (z_la, leaks["mitral"], 2.8, disease.atria),
+        "ra": (_mix(rng, (0.6, z_la)), leaks["tricuspid"], 1.6, 1 + (disease.atria - 1) / 2),
+    }
     for name, (z, leak, gain, factor) in scores.items():
         largest = _from_range(sex, f"{name}_max_ml", z) * factor * (1 + gain * leak**2)  # mild leaks hardly show
         emptying = _from_range(sex, f"{name}ef_pct", _mix(rng, (-0.37, z), (-0.1, body["z_age"])))
@@ -183,12 +210,16 @@ def _draw_plane(rng, disease, body, heart, leaks):
     right = 0.85 if disease.rvedv_index or disease.rvef < 1 else 1.0
     share = 0.62 - 0.07 * z_age - 0.3 * slow + 0.05 * rng.standard_normal()
     kick = disease.rhythm != "af"
-    return {"mapse_mm": mapse, "tapse_mm": float(np.clip(mapse * rng.uniform(1.25, 1.5) * right, 3, 32)),
-            "apex_motion_mm": float(rng.uniform(0.5, 2.0)), "annulus_mm": float(min(annulus, 60.0)),
-            "annulus_es_ratio": _normal(rng, 1.03 if kick else 0.98, 0.04, 0.85, 1.15),
-            "plane_early": float(np.clip(share, 0.3, 0.85)) if kick else 1.0,
-            "plane_early_ms": (138 * (1 + 0.4 * slow) + 6 * z_age + _normal(rng, 0, 12)) * (1 if kick else ONLY_WAVE),
-            "plane_late_ms": _normal(rng, 105, 8)}
+    return {
+        "mapse_mm": mapse,
+        "tapse_mm": float(np.clip(mapse * rng.uniform(1.25, 1.5) * right, 3, 32)),
+        "apex_motion_mm": float(rng.uniform(0.5, 2.0)),
+        "annulus_mm": float(min(annulus, 60.0)),
+        "annulus_es_ratio": _normal(rng, 1.03 if kick else 0.98, 0.04, 0.85, 1.15),
+        "plane_early": float(np.clip(share, 0.3, 0.85)) if kick else 1.0,
+        "plane_early_ms": (138 * (1 + 0.4 * slow) + 6 * z_age + _normal(rng, 0, 12)) * (1 if kick else ONLY_WAVE),
+        "plane_late_ms": _normal(rng, 105, 8),
+    }
 
 
 def _draw_timing(rng, disease, body):
@@ -199,13 +230,20 @@ def _draw_timing(rng, disease, body):
     delay = rng.uniform(-0.12, 0.12) if rng.random() < 0.35 else 0.0
     waves, kick = FILLING_MS[sex], disease.rhythm != "af"
     length = _normal(rng, waves["early"][0] * (1 + 0.4 * slow), waves["early"][1], 120, 330)
-    return {"es_ms": float(qs2 - Q_TO_TRIGGER_MS), "lvet_ms": float(379 - 1.8 * rate),
-            "early_filling": float(early) if kick else 1.0, "filling_early_ms": length * (1 if kick else ONLY_WAVE),
-            "filling_late_ms": _normal(rng, *waves["late"], 90, 260), "trigger_delay": float(delay)}
+    return {
+        "es_ms": float(qs2 - Q_TO_TRIGGER_MS),
+        "lvet_ms": float(379 - 1.8 * rate),
+        "early_filling": float(early) if kick else 1.0,
+        "filling_early_ms": length * (1 if kick else ONLY_WAVE),
+        "filling_late_ms": _normal(rng, *waves["late"], 90, 260),
+        "trigger_delay": float(delay),
+    }
 
 
 def _draw_rhythm(rng, disease):
     fibrillation = disease.rhythm == "af"
-    return {"rhythm": disease.rhythm,
-            "rr_sd": _normal(rng, 0.18, 0.04, 0.10, 0.30) if fibrillation else _normal(rng, 0.03, 0.01, 0.01, 0.06),
-            "infarct_territory": str(rng.choice(TERRITORIES, p=(0.5, 0.3, 0.2))) if disease.infarct else ""}
+    return {
+        "rhythm": disease.rhythm,
+        "rr_sd": _normal(rng, 0.18, 0.04, 0.10, 0.30) if fibrillation else _normal(rng, 0.03, 0.01, 0.01, 0.06),
+        "infarct_territory": str(rng.choice(TERRITORIES, p=(0.5, 0.3, 0.2))) if disease.infarct else "",
+    }

@@ -4,8 +4,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-EFFECTS = ("flow", "coil", "noise", "banding", "blur", "gibbs", "wrap", "breath_hold", "mistrigger", "ghost",
-           "respiration", "view_sharing")
+EFFECTS = (
+    "flow",
+    "coil",
+    "noise",
+    "banding",
+    "blur",
+    "gibbs",
+    "wrap",
+    "breath_hold",
+    "mistrigger",
+    "ghost",
+    "respiration",
+    "view_sharing",
+)
 """Everything that an acquisition does to a slice besides its signal; each can be left out of `Protocol.effects`."""
 
 APPEARANCES = ("real", "random")
@@ -33,9 +45,11 @@ class Protocol:
     def __post_init__(self):
         unknown = [name for name in self.effects if name not in EFFECTS]
         if unknown or self.domain not in DOMAINS or self.appearance not in APPEARANCES:
-            raise ValueError(f"the phantom does not know effects {unknown}, domain {self.domain!r} or appearance "
-                             f"{self.appearance!r}; expected effects {list(EFFECTS)}, domains {list(DOMAINS)}, "
-                             f"appearances {list(APPEARANCES)}")
+            raise ValueError(
+                f"the phantom does not know effects {unknown}, domain {self.domain!r} or appearance "
+                f"{self.appearance!r}; expected effects {list(EFFECTS)}, domains {list(DOMAINS)}, "
+                f"appearances {list(APPEARANCES)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -62,14 +76,66 @@ class Scanner:
 
 
 SCANNERS = {
-    "A": Scanner(1.5, (50, 60), (2.8, 3.2), (180, 500), (0.8, 0.95), ((208, 168), (192, 156), (208, 192)),
-                 (1.6, 1.95), (6, 8), (0, 2), ((0.65, 0.85), (0.9, 1.0)), (0.2, 0.6), (0.0, 0.3), (-12, 12)),
-    "B": Scanner(1.5, (55, 70), (2.9, 3.6), (700, 1800), (0.75, 0.95), ((256, 256), (224, 192)),
-                 (1.2, 1.6), (7, 10), (0, 2), ((0.5, 0.75), (0.6, 0.85)), (0.3, 0.9), (0.0, 0.6), (-15, 65)),
-    "C": Scanner(3.0, (38, 50), (2.6, 3.2), (90, 260), (0.8, 1.0), ((240, 240), (192, 208), (208, 256)),
-                 (1.3, 1.8), (6, 8), (0, 4), ((0.6, 0.85), (0.8, 1.0)), (0.2, 0.8), (0.0, 0.4), (-15, 65)),
-    "D": Scanner(1.5, (45, 60), (3.2, 4.0), (1500, 3200), (0.8, 1.0), ((224, 224), (160, 192)),
-                 (1.5, 2.2), (8, 10), (0, 2), ((0.6, 0.9), (0.7, 1.0)), (0.1, 0.8), (0.0, 0.3), (-25, 45)),
+    "A": Scanner(
+        1.5,
+        (50, 60),
+        (2.8, 3.2),
+        (180, 500),
+        (0.8, 0.95),
+        ((208, 168), (192, 156), (208, 192)),
+        (1.6, 1.95),
+        (6, 8),
+        (0, 2),
+        ((0.65, 0.85), (0.9, 1.0)),
+        (0.2, 0.6),
+        (0.0, 0.3),
+        (-12, 12),
+    ),
+    "B": Scanner(
+        1.5,
+        (55, 70),
+        (2.9, 3.6),
+        (700, 1800),
+        (0.75, 0.95),
+        ((256, 256), (224, 192)),
+        (1.2, 1.6),
+        (7, 10),
+        (0, 2),
+        ((0.5, 0.75), (0.6, 0.85)),
+        (0.3, 0.9),
+        (0.0, 0.6),
+        (-15, 65),
+    ),
+    "C": Scanner(
+        3.0,
+        (38, 50),
+        (2.6, 3.2),
+        (90, 260),
+        (0.8, 1.0),
+        ((240, 240), (192, 208), (208, 256)),
+        (1.3, 1.8),
+        (6, 8),
+        (0, 4),
+        ((0.6, 0.85), (0.8, 1.0)),
+        (0.2, 0.8),
+        (0.0, 0.4),
+        (-15, 65),
+    ),
+    "D": Scanner(
+        1.5,
+        (45, 60),
+        (3.2, 4.0),
+        (1500, 3200),
+        (0.8, 1.0),
+        ((224, 224), (160, 192)),
+        (1.5, 2.2),
+        (8, 10),
+        (0, 2),
+        ((0.6, 0.9), (0.7, 1.0)),
+        (0.1, 0.8),
+        (0.0, 0.3),
+        (-25, 45),
+    ),
 }
 
 DOMAINS = {"one": ("A",), "many": ("A", "B", "C", "D")}

@@ -20,8 +20,10 @@ PETERSEN = "Petersen 2017, J Cardiovasc Magn Reson 19:18, middle and width of th
 RUIJSINK = "Ruijsink 2020, JACC Cardiovasc Imaging 13:684, three age groups of the UK Biobank pooled"
 KAWEL_BOEHM = "Kawel-Boehm 2020, J Cardiovasc Magn Reson 22:87"
 DALEN = "Dalen 2010, Circ Cardiovasc Imaging 3:614, pulsed tissue Doppler: echo, all adult ages"
-SOURCES = {"annulus_mm": "Ricci 2020, J Cardiovasc Magn Reson 23:5, 4CH at ED, middle and width of the 95 % range",
-           "lv_length_mm": "Aquaro 2017, 4CH at ED, middle and width of the 95 % range"}
+SOURCES = {
+    "annulus_mm": "Ricci 2020, J Cardiovasc Magn Reson 23:5, 4CH at ED, middle and width of the 95 % range",
+    "lv_length_mm": "Aquaro 2017, 4CH at ED, middle and width of the 95 % range",
+}
 
 MEANS = [  # quantity, men (mean, SD), women (mean, SD), source, does it count
     ("lvm_index_g_m2", (53, 9), (42, 7), "Petersen 2017, J Cardiovasc Magn Reson 19:18, mean and SD", True),
@@ -39,8 +41,13 @@ MEANS = [  # quantity, men (mean, SD), women (mean, SD), source, does it count
     ("bsa_m2", (1.93, 0.15), (1.65, 0.14), "Petersen 2017, mass over mass index; SD ours", False),
     ("ra_min_ml", (55, 18), (37, 10), "Petersen 2017, RA maximum × (1 - RAEF); SD ours", False),
     ("sprime_cm_s", (8.6, 1.4), (8.2, 1.3), DALEN, False),
-    ("eprime_cm_s", (9.5, 3.0), (9.5, 3.0), "no CMR table found: broad, ours (Dalen 2010 by pulsed Doppler 10.8 and "
-     "11.8; MVnet 2021 in patients 6.6±3.7)", False),
+    (
+        "eprime_cm_s",
+        (9.5, 3.0),
+        (9.5, 3.0),
+        "no CMR table found: broad, ours (Dalen 2010 by pulsed Doppler 10.8 and 11.8; MVnet 2021 in patients 6.6±3.7)",
+        False,
+    ),
     ("aprime_cm_s", (7.5, 2.5), (7.5, 2.5), "no CMR table found: broad, ours", False),
 ]
 
@@ -68,10 +75,16 @@ CORRELATIONS = [  # first, second, sign, source
 
 def table() -> pd.DataFrame:
     """What is published: quantity, sex, published_mean, published_sd, source, counts; a row a quantity and sex."""
-    rows = [(name, sex, (low + high) / 2, (high - low) / 3.92, SOURCES.get(name, PETERSEN), True)
-            for sex, ranges in RANGES_95.items() for name, (low, high) in ranges.items()]
-    rows += [(name, sex, *values, source, counts) for name, men, women, source, counts in MEANS
-             for sex, values in (("M", men), ("F", women))]
+    rows = [
+        (name, sex, (low + high) / 2, (high - low) / 3.92, SOURCES.get(name, PETERSEN), True)
+        for sex, ranges in RANGES_95.items()
+        for name, (low, high) in ranges.items()
+    ]
+    rows += [
+        (name, sex, *values, source, counts)
+        for name, men, women, source, counts in MEANS
+        for sex, values in (("M", men), ("F", women))
+    ]
     names = ["quantity", "sex", "published_mean", "published_sd", "source", "counts"]
     return pd.DataFrame(rows, columns=names)
 
@@ -80,12 +93,21 @@ def quantities(subjects: Sequence[Subject]) -> pd.DataFrame:
     """One row a subject: its measures, body and the quantities that `table` and `CORRELATIONS` need."""
     rows = []
     for s in subjects:
-        rows.append(s.measures() | {
-            "sex": s.sex, "age_years": s.age_years, "height_m": s.height_m, "weight_kg": s.weight_kg,
-            "bmi": s.weight_kg / s.height_m**2, "lvm_index_g_m2": s.lvm_g / s.bsa_m2,
-            "systole_share": s.es_ms / s.rr_ms,
-            "lv_pfr_early_ml_s": s.peaks["pfr_early_ml_s"], "lv_pfr_late_ml_s": s.peaks["pfr_late_ml_s"],
-            "early_over_late": s.e_prime_cm_s / s.a_prime_cm_s})
+        rows.append(
+            s.measures()
+            | {
+                "sex": s.sex,
+                "age_years": s.age_years,
+                "height_m": s.height_m,
+                "weight_kg": s.weight_kg,
+                "bmi": s.weight_kg / s.height_m**2,
+                "lvm_index_g_m2": s.lvm_g / s.bsa_m2,
+                "systole_share": s.es_ms / s.rr_ms,
+                "lv_pfr_early_ml_s": s.peaks["pfr_early_ml_s"],
+                "lv_pfr_late_ml_s": s.peaks["pfr_late_ml_s"],
+                "early_over_late": s.e_prime_cm_s / s.a_prime_cm_s,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -101,10 +123,37 @@ def compare(subjects: Sequence[Subject]) -> pd.DataFrame:
     for row in table().itertuples(index=False):
         values = drawn.loc[drawn["sex"] == row.sex, row.quantity].dropna().to_numpy(float)
         mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-        rows.append((row.quantity, row.sex, len(values), mean, sd, row.published_mean, row.published_sd,
-                     (mean - row.published_mean) / row.published_sd, sd / row.published_sd, row.source, row.counts))
-    return pd.DataFrame(rows, columns=["quantity", "sex", "n", "mean", "sd", "published_mean", "published_sd", "z",
-                                       "sd_ratio", "source", "counts"])
+        rows.append(
+            (
+                row.quantity,
+                row.sex,
+                len(values),
+                mean,
+                sd,
+                row.published_mean,
+                row.published_sd,
+                (mean - row.published_mean) / row.published_sd,
+                sd / row.published_sd,
+                row.source,
+                row.counts,
+            )
+        )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "quantity",
+            "sex",
+            "n",
+            "mean",
+            "sd",
+            "published_mean",
+            "published_sd",
+            "z",
+            "sd_ratio",
+            "source",
+            "counts",
+        ],
+    )
 
 
 def correlations(subjects: Sequence[Subject]) -> pd.DataFrame:

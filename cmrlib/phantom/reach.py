@@ -41,10 +41,26 @@ def reached(points, frames) -> np.ndarray:
     boxes = np.zeros((2, 6))
     boxes[0, :2] = g["zpv"].min() - 4, (g["zb"] + g["reach"]).max() + fat
     boxes[1] = np.stack([(ends - size).min((0, 1)), (ends + size).max((0, 1))], 1).ravel()
-    atria = np.array([
-        [(g["zb"] - g["la_length"]).min() - 3, g["zb"].max(), 0.0, first["la_shift"], 0.0, np.sqrt(g["la"].max()) + 10],
-        [(g["zt"] - g["ra_length"]).min() - 3, g["zt"].max(), first["ra_x"], first["ra_shift"], first["ra_y"],
-         np.sqrt(g["ra"].max()) + 10]])
+    atria = np.array(
+        [
+            [
+                (g["zb"] - g["la_length"]).min() - 3,
+                g["zb"].max(),
+                0.0,
+                first["la_shift"],
+                0.0,
+                np.sqrt(g["la"].max()) + 10,
+            ],
+            [
+                (g["zt"] - g["ra_length"]).min() - 3,
+                g["zt"].max(),
+                first["ra_x"],
+                first["ra_shift"],
+                first["ra_y"],
+                np.sqrt(g["ra"].max()) + 10,
+            ],
+        ]
+    )
     out = np.empty(len(points), np.bool_)
     _reached(np.ascontiguousarray(points, np.float64), np.maximum(reach[:-1], reach[1:]), atria, boxes, out)
     return out

@@ -66,25 +66,38 @@ class Subject:
             (s.sex in ("M", "F"), "sex M or F", s.sex),
             (s.rhythm in ("sinus", "af"), "rhythm sinus or af", s.rhythm),
             (s.infarct_territory in ("", *TERRITORIES), f"a territory of {TERRITORIES} or none", s.infarct_territory),
-            (1.2 <= s.height_m <= 2.2 and 30 <= s.weight_kg <= 220, "1.2 to 2.2 m and 30 to 220 kg",
-             (s.height_m, s.weight_kg)),
+            (
+                1.2 <= s.height_m <= 2.2 and 30 <= s.weight_kg <= 220,
+                "1.2 to 2.2 m and 30 to 220 kg",
+                (s.height_m, s.weight_kg),
+            ),
             (35 <= s.heart_rate_bpm <= 160, "35 to 160 beats a minute", s.heart_rate_bpm),
             (0.08 <= 1 - s.lvesv_ml / s.lvedv_ml <= 0.88, "an LVEF of 8 to 88 %", (s.lvedv_ml, s.lvesv_ml)),
             (0.05 <= 1 - s.rvesv_ml / s.rvedv_ml <= 0.85, "an RVEF of 5 to 85 %", (s.rvedv_ml, s.rvesv_ml)),
-            (30 <= s.lvedv_ml <= 800 and 30 <= s.rvedv_ml <= 800, "ventricles of 30 to 800 mL",
-             (s.lvedv_ml, s.rvedv_ml)),
+            (
+                30 <= s.lvedv_ml <= 800 and 30 <= s.rvedv_ml <= 800,
+                "ventricles of 30 to 800 mL",
+                (s.lvedv_ml, s.rvedv_ml),
+            ),
             (20 <= s.lvm_g <= 500, "an LV mass of 20 to 500 g", s.lvm_g),
             (4 <= s.la_min_ml < s.la_max_ml <= 400, "an LA of 4 to 400 mL that empties", (s.la_max_ml, s.la_min_ml)),
             (4 <= s.ra_min_ml < s.ra_max_ml <= 400, "an RA of 4 to 400 mL that empties", (s.ra_max_ml, s.ra_min_ml)),
             (55 <= s.lv_length_mm <= 150, "an LV length of 55 to 150 mm", s.lv_length_mm),
             (1 <= s.mapse_mm <= 0.26 * s.lv_length_mm, "MAPSE from 1 mm to 26 % of the LV's length", s.mapse_mm),
             (14 <= s.annulus_mm <= 65, "an annulus of 14 to 65 mm", s.annulus_mm),
-            (s.es_ms >= 120 and s.es_ms + ISOVOLUMIC_RELAXATION_MS + 60 <= s.rr_ms,
-             "systole from 120 ms to one that leaves 60 ms of filling", (s.es_ms, s.rr_ms)),
-            (s.regurgitant_fraction >= 0 and s.aortic_fraction >= 0
-             and s.regurgitant_fraction + s.aortic_fraction <= LARGEST_LEAK and
-             0 <= s.tricuspid_fraction <= LARGEST_LEAK, f"leaks from 0 to {LARGEST_LEAK}",
-             (s.regurgitant_fraction, s.aortic_fraction, s.tricuspid_fraction)),
+            (
+                s.es_ms >= 120 and s.es_ms + ISOVOLUMIC_RELAXATION_MS + 60 <= s.rr_ms,
+                "systole from 120 ms to one that leaves 60 ms of filling",
+                (s.es_ms, s.rr_ms),
+            ),
+            (
+                s.regurgitant_fraction >= 0
+                and s.aortic_fraction >= 0
+                and s.regurgitant_fraction + s.aortic_fraction <= LARGEST_LEAK
+                and 0 <= s.tricuspid_fraction <= LARGEST_LEAK,
+                f"leaks from 0 to {LARGEST_LEAK}",
+                (s.regurgitant_fraction, s.aortic_fraction, s.tricuspid_fraction),
+            ),
         ]
         for holds, expected, got in rules:
             if not holds:  # NaN fails every comparison, so it is refused too
@@ -129,18 +142,35 @@ class Subject:
         la, ra = self.la_max_ml - self.la_min_ml, self.ra_max_ml - self.ra_min_ml
         back = self.regurgitant_fraction * lvsv
         return {
-            "lvedv_ml": self.lvedv_ml, "lvesv_ml": self.lvesv_ml, "lvsv_ml": lvsv,
-            "lvef_pct": self.lvef_pct, "lvco_l_min": lvsv * self.heart_rate_bpm / 1000,
-            "lvm_g": self.lvm_g, "rvedv_ml": self.rvedv_ml, "rvesv_ml": self.rvesv_ml, "rvsv_ml": rvsv,
-            "rvef_pct": 100 * rvsv / self.rvedv_ml, "la_max_ml": self.la_max_ml, "la_min_ml": self.la_min_ml,
-            "lasv_ml": la, "laef_pct": 100 * la / self.la_max_ml, "ra_max_ml": self.ra_max_ml,
-            "ra_min_ml": self.ra_min_ml, "rasv_ml": ra, "raef_pct": 100 * ra / self.ra_max_ml,
+            "lvedv_ml": self.lvedv_ml,
+            "lvesv_ml": self.lvesv_ml,
+            "lvsv_ml": lvsv,
+            "lvef_pct": self.lvef_pct,
+            "lvco_l_min": lvsv * self.heart_rate_bpm / 1000,
+            "lvm_g": self.lvm_g,
+            "rvedv_ml": self.rvedv_ml,
+            "rvesv_ml": self.rvesv_ml,
+            "rvsv_ml": rvsv,
+            "rvef_pct": 100 * rvsv / self.rvedv_ml,
+            "la_max_ml": self.la_max_ml,
+            "la_min_ml": self.la_min_ml,
+            "lasv_ml": la,
+            "laef_pct": 100 * la / self.la_max_ml,
+            "ra_max_ml": self.ra_max_ml,
+            "ra_min_ml": self.ra_min_ml,
+            "rasv_ml": ra,
+            "raef_pct": 100 * ra / self.ra_max_ml,
             "lv_pfr_ml_s": float(np.nanmax([self.peaks["pfr_early_ml_s"], self.peaks["pfr_late_ml_s"]])),
             "mapse_mm": self.mapse_mm,
-            "sprime_cm_s": self.s_prime_cm_s, "eprime_cm_s": self.e_prime_cm_s, "aprime_cm_s": self.a_prime_cm_s,
-            "lv_length_mm": self.lv_length_mm, "annulus_mm": self.annulus_mm, "regurgitant_ml": back,
+            "sprime_cm_s": self.s_prime_cm_s,
+            "eprime_cm_s": self.e_prime_cm_s,
+            "aprime_cm_s": self.a_prime_cm_s,
+            "lv_length_mm": self.lv_length_mm,
+            "annulus_mm": self.annulus_mm,
+            "regurgitant_ml": back,
             "forward_sv_ml": lvsv * (1 - self.aortic_fraction) - back,
-            "bsa_m2": self.bsa_m2, "heart_rate_bpm": self.heart_rate_bpm,
+            "bsa_m2": self.bsa_m2,
+            "heart_rate_bpm": self.heart_rate_bpm,
         }
 
     def labels(self) -> dict:
@@ -150,5 +180,11 @@ class Subject:
         """
         severity = next(name for bound, name in MR_GRADES if self.regurgitant_fraction < bound)
         kind = ("HFrEF" if self.lvef_pct < 50 else "HFpEF") if self.heart_failure else None
-        return {"group": self.group, "mr": int(severity != "none"), "mr_severity": severity,
-                "hf": int(self.heart_failure), "hf_type": kind, "af": int(self.rhythm == "af")}
+        return {
+            "group": self.group,
+            "mr": int(severity != "none"),
+            "mr_severity": severity,
+            "hf": int(self.heart_failure),
+            "hf_type": kind,
+            "af": int(self.rhythm == "af"),
+        }

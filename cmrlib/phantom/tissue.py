@@ -20,11 +20,18 @@ LABEL_OF[[LV, MYO, RV, LA, RA]] = [1, 2, 3, 4, 5]
 LABEL_OF[[PAPILLARY, LEAFLET_LV, TRABECULA_RV]] = [1, 1, 3]  # convention: muscle inside a cavity is cavity
 LABEL_OF[[JET_LA, INFLOW_LV]] = [4, 1]
 
-_SCALARS = ("zb length reach ring mitral_open tricuspid_open aortic_open jet inflow "
-            "zt zpv zr rv_h rv_cos rv_sin rv_wall ra_x ra_y mouth la_length ra_length la_shift ra_shift atrial_wall "
-            "papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 outlet_cos outlet_sin fat_lv fat_rv phase_1 phase_2")
-TABLES = {"tubes": (21,), "lv": (LEVELS, ANGLES + 1, 3), "rv": (OUTFLOW_ROWS + INFLOW_ROWS, ANGLES + 1, 2),
-          "la": (ROWS, ANGLES + 1), "ra": (ROWS, ANGLES + 1)}
+_SCALARS = (
+    "zb length reach ring mitral_open tricuspid_open aortic_open jet inflow "
+    "zt zpv zr rv_h rv_cos rv_sin rv_wall ra_x ra_y mouth la_length ra_length la_shift ra_shift atrial_wall "
+    "papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 outlet_cos outlet_sin fat_lv fat_rv phase_1 phase_2"
+)
+TABLES = {
+    "tubes": (21,),
+    "lv": (LEVELS, ANGLES + 1, 3),
+    "rv": (OUTFLOW_ROWS + INFLOW_ROWS, ANGLES + 1, 2),
+    "la": (ROWS, ANGLES + 1),
+    "ra": (ROWS, ANGLES + 1),
+}
 SCALARS = np.dtype([(name, "f8") for name in _SCALARS.split()])
 FRAME = np.dtype([(name, SCALARS[name]) for name in SCALARS.names] + [(n, "f4", size) for n, size in TABLES.items()])
 """One instant. zb, zt: mitral and tricuspid plane; zpv: pulmonary valve; length, reach: mitral plane to the apex of
@@ -239,8 +246,9 @@ def _tissue_at(x, y, z, rho, angle, la_rho, la_angle, ra_rho, ra_angle, g, t, tu
         if g.zt - g.rv_wall < z < g.zt:  # the RV's base, beside the tricuspid ring
             room = max(room, _mix3(rv, t, float(OUTFLOW_ROWS), angle, 0))
     code = _vessels(x, y, z, g, t, tubes)
-    return code if code != AIR else _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho,
-                                                 ra_angle, g, t, la, ra)
+    return (
+        code if code != AIR else _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, t, la, ra)
+    )
 
 
 @_compiled
@@ -264,8 +272,24 @@ def _paint(points, polar, frames, tubes, lv, rv, la, ra, static, codes):
     for t in range(len(frames)):
         for n in range(len(points)):
             x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            code = _tissue_at(x, y, z, polar[n, 0], polar[n, 1], polar[n, 2], polar[n, 3], polar[n, 4], polar[n, 5],
-                              frames[t], t, tubes, lv, rv, la, ra)
+            code = _tissue_at(
+                x,
+                y,
+                z,
+                polar[n, 0],
+                polar[n, 1],
+                polar[n, 2],
+                polar[n, 3],
+                polar[n, 4],
+                polar[n, 5],
+                frames[t],
+                t,
+                tubes,
+                lv,
+                rv,
+                la,
+                ra,
+            )
             codes[t, n] = code if code != AIR else static[n]
 
 

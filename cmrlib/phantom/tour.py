@@ -29,9 +29,19 @@ def cycles(subjects: Sequence[Subject], instants: int = 200) -> pd.DataFrame:
         times = np.arange(instants) / instants * subject.rr_ms
         volumes, plane = Heart(subject).volumes(times), subject.mapse_mm * cycle(subject, times)["plane"]
         speed = 100 * np.gradient(np.r_[plane[-1], plane, plane[0]], subject.rr_ms / instants)[1:-1]  # mm/ms → cm/s
-        tables.append(pd.DataFrame({
-            "diagnosis": subject.diagnosis, "number": subject.number, "time_ms": times, "lv_ml": volumes["lv"],
-            "la_ml": volumes["la"], "plane_mm": plane, "plane_cm_s": speed}))
+        tables.append(
+            pd.DataFrame(
+                {
+                    "diagnosis": subject.diagnosis,
+                    "number": subject.number,
+                    "time_ms": times,
+                    "lv_ml": volumes["lv"],
+                    "la_ml": volumes["la"],
+                    "plane_mm": plane,
+                    "plane_cm_s": speed,
+                }
+            )
+        )
     return pd.concat(tables, ignore_index=True)
 
 

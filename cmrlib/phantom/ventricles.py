@@ -85,8 +85,10 @@ class LeftVentricle:
         inside = ring_ed_mm**2 * self.base + belly_of(edv, ring_ed_mm, s.lv_length_mm) * self.belly
         wall = outer_ring**2 * outer_base + outer_kappa * outer_belly - inside
         if wall.min() < -1e-6:
-            raise ValueError(f"{s.lvm_g:.0f} g of muscle do not cover a cavity of {s.lvedv_ml:.0f} mL: choose more "
-                             "mass or a smaller ring")
+            raise ValueError(
+                f"{s.lvm_g:.0f} g of muscle do not cover a cavity of {s.lvedv_ml:.0f} mL: choose more "
+                "mass or a smaller ring"
+            )
         self.harmonics = self._harmonics(shape)
         self.outlet_mm, self.outlet_centre_mm = self._outlet_size(shape)
         self.stay = self._territory(shape["stay"])
@@ -142,8 +144,10 @@ class LeftVentricle:
         grown = rise(self.u / 0.3)[:, None]
         shift = 0.24 * np.cos(THETA - OUTLET_RAD)
         flat = -shape["flattening"] * np.cos(2 * (THETA - shape["rv_rad"]))
-        uneven = sum(size * np.cos(m * THETA + shape[f"phase_{m % 2 + 1}"] + 3 * self.u[:, None])
-                     for m, size in ((3, 0.03), (4, 0.025), (5, 0.02)))
+        uneven = sum(
+            size * np.cos(m * THETA + shape[f"phase_{m % 2 + 1}"] + 3 * self.u[:, None])
+            for m, size in ((3, 0.03), (4, 0.025), (5, 0.02))
+        )
         return 1 + grown * (shift + flat + uneven)
 
     def _outlet_size(self, shape):
@@ -194,8 +198,10 @@ def trabeculae(endo2, u, shape, depth_mm):
     """
     v = u[:, None]
     angle = THETA + 0.35 * np.sin(THETA + 2.5 * v + shape["phase_1"])
-    wave = sum(size * np.sin(m * angle + slant * v + shape["phase_2"] * m)
-               for m, slant, size in ((4, 3, 0.6), (7, -5, 0.8), (11, 6, 0.7), (18, -8, 0.4)))
+    wave = sum(
+        size * np.sin(m * angle + slant * v + shape["phase_2"] * m)
+        for m, slant, size in ((4, 3, 0.6), (7, -5, 0.8), (11, 6, 0.7), (18, -8, 0.4))
+    )
     smooth = 0.25 + 0.75 * rise(0.6 + 0.8 * np.cos(THETA))
     depth = depth_mm * smooth * rise((v - 0.15) / 0.35) * (0.3 + 0.8 * v) * np.clip(wave, 0, 1.3)
     radius = np.sqrt(endo2)
@@ -227,8 +233,9 @@ def right_ventricle(epi2, shape, planes, volume_mm3):
     planes: arrays (n,) zb, reach (LV's outer length), zpv, zt, zr. Also returns the heights k (n,).
     """
     s, n = crescent(shape), len(epi2)
-    z = np.concatenate([np.linspace(planes["zpv"], planes["zt"], OUTFLOW_ROWS),
-                        np.linspace(planes["zt"], planes["zr"], INFLOW_ROWS)]).T
+    z = np.concatenate(
+        [np.linspace(planes["zpv"], planes["zt"], OUTFLOW_ROWS), np.linspace(planes["zt"], planes["zr"], INFLOW_ROWS)]
+    ).T
     level = np.clip((z - planes["zb"][:, None]) / planes["reach"][:, None] * (LEVELS - 1), 0, LEVELS - 1 - 1e-9)
     row, part = level.astype(int), (level % 1)[..., None]
     inner = np.sqrt((1 - part) * epi2[np.arange(n)[:, None], row] + part * epi2[np.arange(n)[:, None], row + 1])

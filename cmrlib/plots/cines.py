@@ -20,8 +20,12 @@ LEVELS = ["base", "mid", "apex"]
 def still(cine: Cine, t: int, k: int = 0, mask=None) -> dict:
     """One image of a cine as it is drawn: pixels, their window and aspect, and a mask (rows, columns) or None."""
     aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
-    return {"pixels": np.array(cine.pixels[t, k]), "window": cine.intensity_window(1, 99.5), "aspect": float(aspect),
-            "mask": None if mask is None else np.array(mask, np.uint8)}
+    return {
+        "pixels": np.array(cine.pixels[t, k]),
+        "window": cine.intensity_window(1, 99.5),
+        "aspect": float(aspect),
+        "mask": None if mask is None else np.array(mask, np.uint8),
+    }
 
 
 def show_still(ax, picture: dict, title: str = "", outlined: bool = True):
@@ -70,8 +74,12 @@ def heart_box(mask, margin: int = 20):
     if not drawn.any():
         return None
     rows, columns = np.nonzero(drawn)
-    return (max(rows.min() - margin, 0), min(rows.max() + margin, drawn.shape[0] - 1),
-            max(columns.min() - margin, 0), min(columns.max() + margin, drawn.shape[1] - 1))
+    return (
+        max(rows.min() - margin, 0),
+        min(rows.max() + margin, drawn.shape[0] - 1),
+        max(columns.min() - margin, 0),
+        min(columns.max() + margin, drawn.shape[1] - 1),
+    )
 
 
 def base_mid_apex(mask, structure: str = "lv"):
@@ -96,8 +104,16 @@ def stack_picture(cine: Cine, mask=None, reference=None, frames=None, title=""):
     box = heart_box(guide) if guide is not None else None
     for row, (phase, t) in zip(axes, frames.items()):
         for ax, k, level in zip(row, picks, LEVELS if len(picks) == 3 else [cine.view]):
-            show_slice(ax, cine, t, k, None if mask is None else mask[t, k],
-                       None if reference is None else reference[t, k], box, f"{phase}, {level}")
+            show_slice(
+                ax,
+                cine,
+                t,
+                k,
+                None if mask is None else mask[t, k],
+                None if reference is None else reference[t, k],
+                box,
+                f"{phase}, {level}",
+            )
     figure.suptitle(title, fontsize=10)
     _structure_legend(figure, mask, reference, reference=reference is not None)
     return figure
@@ -112,13 +128,21 @@ def examination_row(cines: dict):
     panels = []
     for view, (cine, mask) in cines.items():
         t = cine.ed or 0
-        picks = {"": 0} if cine.slices == 1 else dict(zip(LEVELS, base_mid_apex(
-            cine.pixels[t] * 0 if mask is None else mask[t])))
-        panels += [(f"{view.upper()} {level}".strip(), cine, t, k, None if mask is None else mask[t])
-                   for level, k in picks.items()]
+        picks = (
+            {"": 0}
+            if cine.slices == 1
+            else dict(zip(LEVELS, base_mid_apex(cine.pixels[t] * 0 if mask is None else mask[t])))
+        )
+        panels += [
+            (f"{view.upper()} {level}".strip(), cine, t, k, None if mask is None else mask[t])
+            for level, k in picks.items()
+        ]
     boxes = [None if mask is None or not cine.spacing_known else heart_box(mask, 8) for _, cine, _, _, mask in panels]
-    sides = [max((box[1] - box[0]) * cine.spacing_mm[1], (box[3] - box[2]) * cine.spacing_mm[2])
-             for box, (_, cine, *_) in zip(boxes, panels) if box]
+    sides = [
+        max((box[1] - box[0]) * cine.spacing_mm[1], (box[3] - box[2]) * cine.spacing_mm[2])
+        for box, (_, cine, *_) in zip(boxes, panels)
+        if box
+    ]
     figure, axes = plt.subplots(1, len(panels), figsize=(2.2 * len(panels), 2.6), squeeze=False)
     for ax, box, (title, cine, t, k, mask) in zip(axes[0], boxes, panels):
         box = _square(box, max(sides), cine.spacing_mm) if box else None
@@ -130,8 +154,11 @@ def examination_row(cines: dict):
 
 def _square(box, side_mm, spacing_mm):
     """The box (row0, row1, column0, column1) of this size around the middle of another one."""
-    ends = [(box[n] + box[n + 1]) / 2 + sign * side_mm / spacing / 2
-            for n, spacing in ((0, spacing_mm[1]), (2, spacing_mm[2])) for sign in (-1, 1)]
+    ends = [
+        (box[n] + box[n + 1]) / 2 + sign * side_mm / spacing / 2
+        for n, spacing in ((0, spacing_mm[1]), (2, spacing_mm[2]))
+        for sign in (-1, 1)
+    ]
     return tuple(ends)
 
 
@@ -149,7 +176,7 @@ def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256
     path. box: (row0, row1, column0, column1) to look at, of `heart_box`."""
     k = cine.slices // 2 if k is None else k
     low, high = cine.intensity_window(1, 99.5)
-    window = np.s_[box[0]:box[1] + 1, box[2]:box[3] + 1] if box else np.s_[:, :]
+    window = np.s_[box[0] : box[1] + 1, box[2] : box[3] + 1] if box else np.s_[:, :]
     rows, columns = cine.pixels[0, k][window].shape
     aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
     size, frames = (round(columns / aspect * height / rows), height), []

@@ -35,8 +35,9 @@ def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = "", bou
     limits = {"xlim": (-0.02, 1.02), "ylim": (-0.02, 1.02)}
     axes[0].set(xlabel="1 − specificity", ylabel="sensitivity (recall)", **limits)
     axes[1].set(xlabel="recall", ylabel="precision", **limits)
-    axes[0].set_title(f"{int(curves['n'].iloc[0])} test subjects, {int(curves['n_positive'].iloc[0])} positive",
-                      fontsize=9)
+    axes[0].set_title(
+        f"{int(curves['n'].iloc[0])} test subjects, {int(curves['n_positive'].iloc[0])} positive", fontsize=9
+    )
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return mark_synthetic(figure, synthetic)
 
@@ -46,34 +47,40 @@ def calibration_figure(table, names: dict, synthetic: bool):
     models = list(dict.fromkeys(table["model"]))
     lines, columns = -(-len(models) // 4), min(4, len(models))
     figure, axes = plt.subplots(lines, columns, figsize=(3.1 * columns, 3.2 * lines), squeeze=False)
-    for ax in axes.flat[len(models):]:
+    for ax in axes.flat[len(models) :]:
         ax.set_axis_off()
     for ax, model in zip(axes.flat, models):
         part = table[table["model"] == model]
         errors = np.abs(part[["low", "high"]].T.to_numpy() - part["observed"].to_numpy())
         ax.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
         ax.errorbar(part["predicted"], part["observed"], errors, marker="o", capsize=3)
-        ax.set_title(f"{names[model]}\nBrier {part['brier'].iloc[0]:.3f} (prevalence alone "
-                     f"{part['brier_prevalence'].iloc[0]:.3f})", fontsize=8)
+        ax.set_title(
+            f"{names[model]}\nBrier {part['brier'].iloc[0]:.3f} (prevalence alone "
+            f"{part['brier_prevalence'].iloc[0]:.3f})",
+            fontsize=8,
+        )
         ax.set(xlabel="predicted probability", ylabel="observed share", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return mark_synthetic(figure, synthetic)
 
 
 def model_intervals(table, synthetic: bool, metrics=("auc", "f1"), labels=("ROC AUC", "F1")):
     """Each model's metrics with intervals, the paper's printed value as a cross; table: of `cussp.table_2`."""
-    figure, axes = plt.subplots(1, len(metrics), figsize=(4.6 * len(metrics), 0.42 * len(table) + 1.3), sharey=True,
-                                squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(4.6 * len(metrics), 0.42 * len(table) + 1.3), sharey=True, squeeze=False
+    )
     places = np.arange(len(table))
     for ax, metric, label in zip(axes[0], metrics, labels):
-        errors = np.nan_to_num(np.abs(table[[f"{metric}_low", f"{metric}_high"]].T.to_numpy()
-                                      - table[metric].to_numpy()))
+        errors = np.nan_to_num(
+            np.abs(table[[f"{metric}_low", f"{metric}_high"]].T.to_numpy() - table[metric].to_numpy())
+        )
         ax.errorbar(table[metric], places, xerr=errors, fmt="o", capsize=3, label="ours, 95 % interval")
         ax.plot(table[f"{metric}_paper"], places, "x", color="black", label="the paper's, real patients")
         ax.set(xlabel=label, xlim=(-0.04, 1.06), xticks=np.arange(0, 1.1, 0.2))  # ends of two panels stay apart
     axes[0, 0].set_yticks(places, table["name"])
     axes[0, 0].invert_yaxis()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False,
-                  fontsize=8)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8
+    )
     return mark_synthetic(figure, synthetic)
 
 
@@ -84,7 +91,7 @@ def loss_panels(table, synthetic: bool):
     lines = -(-len(names) // 4)
     columns = min(4, len(names))
     figure, axes = plt.subplots(lines, columns, figsize=(3.1 * columns, 2.5 * lines), squeeze=False)
-    for ax in axes.flat[len(names):]:
+    for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
     for ax, name in zip(axes.flat, names):
         part = table[table["view"] == name].drop_duplicates("epoch", keep="last")

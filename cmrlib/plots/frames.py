@@ -85,8 +85,10 @@ def seed_pairs(errors, gains: dict, synthetic: bool):
             ax.plot([0, 1], row[["without_tsc", "tempreg"]], marker="o", label=f"seed {seed}")
         gain = gains[phase]
         ax.set_xticks([0, 1], ["without", "with L_temp"])
-        ax.set(title=f"{name}: closer by {gain['gain']:.2f} ({gain['gain_low']:.2f} to {gain['gain_high']:.2f})",
-               xlim=(-0.3, 1.3))
+        ax.set(
+            title=f"{name}: closer by {gain['gain']:.2f} ({gain['gain_low']:.2f} to {gain['gain_high']:.2f})",
+            xlim=(-0.3, 1.3),
+        )
         ax.title.set_size(9)
     axes[0].set_ylabel("aFD (frames, round the cycle)")
     axes[1].legend(frameon=False, fontsize=8)

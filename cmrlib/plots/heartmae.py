@@ -7,8 +7,17 @@ import seaborn as sns
 from cmrlib.plots.style import epoch_axis, mark_synthetic
 
 GRAY = {"cmap": "gray", "interpolation": "nearest"}
-PALETTE = {"mean": "#bbbbbb", "random": "#999999", "pca": "#CC79A7", "expert": "#E69F00", "natural": "#56B4E9",
-           "plain": "#0072B2", "mask95": "#009E73", "tube": "#F0E442", "flow": "#D55E00"}
+PALETTE = {
+    "mean": "#bbbbbb",
+    "random": "#999999",
+    "pca": "#CC79A7",
+    "expert": "#E69F00",
+    "natural": "#56B4E9",
+    "plain": "#0072B2",
+    "mask95": "#009E73",
+    "tube": "#F0E442",
+    "flow": "#D55E00",
+}
 
 
 def restored_sheet(cases: dict, synthetic: bool, most: int = 4):
@@ -58,8 +67,14 @@ def pretraining_curves(losses, labels: dict, synthetic: bool):
             first = seed == losses["seed"].min()
             ax.plot(part["epoch"], part["train"], color="C0", label="training clips" if first else None)
             checked = part.dropna(subset=["validation"])
-            ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", ms=3,
-                    label="validation subjects" if first else None)
+            ax.plot(
+                checked["epoch"],
+                checked["validation"],
+                color="C1",
+                marker="o",
+                ms=3,
+                label="validation subjects" if first else None,
+            )
         ax.set_title(labels.get(variant, variant))
         epoch_axis(ax)
     axes[0, 0].set_ylabel("loss on hidden pixels")
@@ -89,8 +104,14 @@ def ratio_panels(table, targets: dict, labels: dict, synthetic: bool, value="rat
         own = table[table["target"] == target].set_index("model").reindex(models)
         spread = np.nan_to_num(np.abs(own[[f"{value}_low", f"{value}_high"]].T.to_numpy() - own[value].to_numpy()))
         for place, model in enumerate(models):
-            ax.errorbar(own[value].iloc[place], place, xerr=spread[:, [place]], fmt="o", capsize=3,
-                        color=PALETTE.get(model, "black"))
+            ax.errorbar(
+                own[value].iloc[place],
+                place,
+                xerr=spread[:, [place]],
+                fmt="o",
+                capsize=3,
+                color=PALETTE.get(model, "black"),
+            )
         ax.axvline(1 if value == "ratio" else 0.5, color="#999999", lw=1, ls="--")
         ax.set(title=title)
         ax.title.set_size(10)
@@ -107,8 +128,14 @@ def tasks_figure(table, labels: dict, synthetic: bool):
     figure, ax = plt.subplots(figsize=(max(7, 0.17 * len(order)), 3.8))
     for model, part in shown.groupby("model", sort=False):
         part = part.set_index("target").reindex(order)
-        ax.plot(range(len(order)), part["mae_sd"], "o", ms=3.5, color=PALETTE.get(model, "black"),
-                label=labels.get(model, model))
+        ax.plot(
+            range(len(order)),
+            part["mae_sd"],
+            "o",
+            ms=3.5,
+            color=PALETTE.get(model, "black"),
+            label=labels.get(model, model),
+        )
     ax.set_xticks(range(len(order)), order, rotation=90, fontsize=6.5)
     ax.set(ylabel="mean absolute error (SD)", xlim=(-1, len(order)))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=8, ncols=5)
@@ -124,14 +151,28 @@ def disease_figure(table, labels: dict, synthetic: bool):
             own = table[table["model"] == model].set_index("target").reindex(targets)
             spread = np.nan_to_num(np.abs(own[[f"{value}_low", f"{value}_high"]].T.to_numpy() - own[value].to_numpy()))
             places = np.arange(len(targets)) + (n - (len(models) - 1) / 2) * 0.8 / len(models)
-            ax.errorbar(places, own[value], spread, fmt="o", ms=4, capsize=2, lw=1, color=PALETTE.get(model, "black"),
-                        label=labels.get(model, model))
+            ax.errorbar(
+                places,
+                own[value],
+                spread,
+                fmt="o",
+                ms=4,
+                capsize=2,
+                lw=1,
+                color=PALETTE.get(model, "black"),
+                label=labels.get(model, model),
+            )
         counts = table.drop_duplicates("target").set_index("target")
         shares = [f"{name}\n{counts.loc[name, 'n_positive']} of {counts.loc[name, 'n']}" for name in targets]
         ax.set_xticks(range(len(targets)), shares)
         ax.set(ylabel=name, ylim=(0, 1.03))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=8,
-                  ncols=min(4, len(models)))
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        frameon=False,
+        fontsize=8,
+        ncols=min(4, len(models)),
+    )
     return mark_synthetic(figure, synthetic)
 
 
@@ -154,8 +195,9 @@ def token_evidence(cases: dict, synthetic: bool):
         limit = np.abs(values).max() or 1.0
         extent = (-0.5, picture.shape[1] - 0.5, picture.shape[0] - 0.5, -0.5)
         ax.imshow(picture, vmin=np.percentile(picture, 1), vmax=np.percentile(picture, 99.5), **GRAY)
-        shown = ax.imshow(values / limit, cmap="RdBu_r", alpha=0.45, vmin=-1, vmax=1, extent=extent,
-                          interpolation="nearest")
+        shown = ax.imshow(
+            values / limit, cmap="RdBu_r", alpha=0.45, vmin=-1, vmax=1, extent=extent, interpolation="nearest"
+        )
         ax.set(xticks=[], yticks=[])
         ax.set_title(title, fontsize=8)
         ax.spines[:].set_visible(False)
@@ -186,8 +228,9 @@ def cohort_map(table, synthetic: bool = False):
     """
     views, names = list(table["view"].unique()), list(table["cohort"].unique())
     first = names[0]
-    figure, axes = plt.subplots(1, len(views), figsize=(2.9 * len(views) + 2.2, 3.3), sharex=True, sharey=True,
-                                squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(views), figsize=(2.9 * len(views) + 2.2, 3.3), sharex=True, sharey=True, squeeze=False
+    )
     colours = dict(zip(names, plt.rcParams["axes.prop_cycle"].by_key()["color"]))
     for ax, view in zip(axes[0], views):
         there = table["view"] == view
@@ -195,14 +238,30 @@ def cohort_map(table, synthetic: bool = False):
         for name in names:
             own, base = table[there & (table["cohort"] == name)], name.startswith(first)
             if len(own):
-                ax.scatter(own["umap_1"], own["umap_2"], s=8 if base else 30, marker="o" if base else "^",
-                           alpha=0.5 if base else 1, color=colours[name])
+                ax.scatter(
+                    own["umap_1"],
+                    own["umap_2"],
+                    s=8 if base else 30,
+                    marker="o" if base else "^",
+                    alpha=0.5 if base else 1,
+                    color=colours[name],
+                )
         ax.set(title=view.upper(), xlabel="UMAP 1", ylabel="UMAP 2" if view == views[0] else "")
     sizes = table["cohort"].value_counts()
-    handles = [plt.Line2D([], [], linestyle="", marker="o" if name.startswith(first) else "^", color=colours[name],
-                          label=f"{name} ({sizes[name]} sections)") for name in names]
+    handles = [
+        plt.Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="o" if name.startswith(first) else "^",
+            color=colours[name],
+            label=f"{name} ({sizes[name]} sections)",
+        )
+        for name in names
+    ]
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=8)
     if synthetic:
-        figure.text(1, 1.01, f"{first}: synthetic; triangles: real hearts", ha="right", va="bottom", fontsize=8,
-                    color="#666666")
+        figure.text(
+            1, 1.01, f"{first}: synthetic; triangles: real hearts", ha="right", va="bottom", fontsize=8, color="#666666"
+        )
     return figure

@@ -17,8 +17,11 @@ def step_pictures(cine, mask, t: int, patch) -> dict:
     mask: (frames, slices, rows, columns). patch: of `cussp.prepare`.
     """
     shown, plane = shown_frame(cine, patch, t), patch.planes[min(t, len(patch.planes) - 1)]
-    return still(cine, t, 0, mask[t, 0]) | patch_outline(plane, patch.valve, t) | {
-        "cropped": patch.cropped[shown], "equalised": patch.pixels[shown]}
+    return (
+        still(cine, t, 0, mask[t, 0])
+        | patch_outline(plane, patch.valve, t)
+        | {"cropped": patch.cropped[shown], "equalised": patch.pixels[shown]}
+    )
 
 
 def preparation_steps(cases, synthetic: bool):
@@ -34,8 +37,10 @@ def preparation_steps(cases, synthetic: bool):
         show_still(row[2], case, "2 localised, 3 patch", outlined=False)
         _outline(row[2], case["mask"] == STRUCTURES["la"])
         draw_patch(row[2], case)
-        for ax, name, words in ((row[3], "cropped", "3 cropped, valve across"),
-                                (row[4], "equalised", "4 equalised over the LA's range")):
+        for ax, name, words in (
+            (row[3], "cropped", "3 cropped, valve across"),
+            (row[4], "equalised", "4 equalised over the LA's range"),
+        ):
             ax.imshow(case[name], cmap="gray", interpolation="bilinear")
             ax.set_title(words, fontsize=9)
             ax.set_axis_off()
@@ -60,8 +65,9 @@ def patch_outline(plane, valve, t: int) -> dict:
     """Where a patch lies in the image, all (column, row): corners (5, 2), centre of the valve in frame t, and tip of an
     arrow along the LV towards the apex."""
     rows, columns = plane.shape
-    corners = plane.back_points([[-0.5, -0.5], [columns - 0.5, -0.5], [columns - 0.5, rows - 0.5], [-0.5, rows - 0.5],
-                                 [-0.5, -0.5]])
+    corners = plane.back_points(
+        [[-0.5, -0.5], [columns - 0.5, -0.5], [columns - 0.5, rows - 0.5], [-0.5, rows - 0.5], [-0.5, -0.5]]
+    )
     centre = valve.centres_px[t] if np.isfinite(valve.centres_px[t]).all() else valve.centre_px
     return {"corners": np.asarray(corners), "centre": centre, "tip": centre + 25 * valve.apical / valve.spacing_mm}
 
@@ -98,8 +104,9 @@ def saliency_sheet(evidence, synthetic: bool, columns: int = 4):
     evidence: title → (pixels (frames, rows, columns), attributions of the same shape), here smoothed by a pixel. The
     frames shown are those in which most is attributed, in their order in time; the last picture sums over all frames.
     """
-    figure, axes = plt.subplots(len(evidence), columns + 1, figsize=(2.0 * (columns + 1), 2.2 * len(evidence)),
-                                squeeze=False)
+    figure, axes = plt.subplots(
+        len(evidence), columns + 1, figsize=(2.0 * (columns + 1), 2.2 * len(evidence)), squeeze=False
+    )
     for row, (title, (pixels, weights)) in zip(axes, evidence.items()):
         weights = np.stack([cv2.GaussianBlur(one.astype(np.float32), (0, 0), 1.0) for one in weights])
         frames = np.sort(np.argsort(-np.abs(weights).sum((1, 2)))[:columns])

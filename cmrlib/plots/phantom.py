@@ -5,8 +5,12 @@ import seaborn as sns
 
 from cmrlib.plots.style import mark_synthetic
 
-_CURVES = {"lv_ml": "LV volume (mL)", "la_ml": "LA volume (mL)", "plane_mm": "mitral plane descent (mm)",
-           "plane_cm_s": "its velocity (cm/s)"}
+_CURVES = {
+    "lv_ml": "LV volume (mL)",
+    "la_ml": "LA volume (mL)",
+    "plane_mm": "mitral plane descent (mm)",
+    "plane_cm_s": "its velocity (cm/s)",
+}
 
 
 def cycle_figure(table):
@@ -24,14 +28,19 @@ def published_figure(table):
     table = table.assign(quantity=table["quantity"].where(table["counts"], table["quantity"] + " *"))
     order = table.sort_values("counts", ascending=False, kind="stable")["quantity"].unique()
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.26 * len(order) + 1), sharey=True)
-    for ax, value, middle, band, label in ((axes[0], "z", 0, (-0.2, 0.2), "difference of means (published SDs)"),
-                                           (axes[1], "sd_ratio", 1, (0.8, 1.25), "SD, generated / published")):
+    for ax, value, middle, band, label in (
+        (axes[0], "z", 0, (-0.2, 0.2), "difference of means (published SDs)"),
+        (axes[1], "sd_ratio", 1, (0.8, 1.25), "SD, generated / published"),
+    ):
         ax.axvspan(*band, color="#999999", alpha=0.2, lw=0)
         ax.axvline(middle, color="black", lw=0.8)
-        sns.stripplot(table, x=value, y="quantity", hue="sex", order=order, jitter=False, dodge=True, ax=ax,
-                      legend=ax is axes[1])
+        sns.stripplot(
+            table, x=value, y="quantity", hue="sex", order=order, jitter=False, dodge=True, ax=ax, legend=ax is axes[1]
+        )
         ax.set(xlabel=label, ylabel="")
         ax.tick_params(axis="y", labelsize=8)
-    figure.suptitle(f"healthy phantoms, n = {int(table.groupby('sex')['n'].max().sum())} "
-                    "(* for orientation only: see the table)", fontsize=10)
+    figure.suptitle(
+        f"healthy phantoms, n = {int(table.groupby('sex')['n'].max().sum())} (* for orientation only: see the table)",
+        fontsize=10,
+    )
     return mark_synthetic(figure, True)

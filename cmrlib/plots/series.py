@@ -26,8 +26,13 @@ def thumbnails(table: pd.DataFrame):
             ax.text(0.5, 0.5, "cannot be\ndecoded", ha="center", va="center", transform=ax.transAxes, fontsize=8)
             continue
         known = pd.notna(row["row_spacing_mm"])
-        ax.imshow(row["thumbnail"], cmap="gray", vmin=0, vmax=255,
-                  aspect=row["row_spacing_mm"] / row["column_spacing_mm"] if known else 1)
+        ax.imshow(
+            row["thumbnail"],
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            aspect=row["row_spacing_mm"] / row["column_spacing_mm"] if known else 1,
+        )
     if (cines["flags"] != "").any():
         figure.suptitle("⚑ has flags", fontsize=8)
     return figure

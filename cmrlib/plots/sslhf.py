@@ -16,8 +16,9 @@ SIDES = {"restored": "restored", "neighbours": "temporal neighbours", "shown": "
 def restoration_sheet(rows: dict, synthetic: bool, title: str = ""):
     """Figure 3: a row a transformation. rows: name → {column title: picture (rows, columns)}. Returns the figure."""
     columns = list(next(iter(rows.values())))
-    figure, axes = plt.subplots(len(rows), len(columns), figsize=(2.2 * len(columns), 2.3 * len(rows) + 0.3),
-                                squeeze=False)
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=(2.2 * len(columns), 2.3 * len(rows) + 0.3), squeeze=False
+    )
     for line, (name, pictures) in zip(axes, rows.items()):
         for ax, column in zip(line, columns):
             ax.imshow(pictures[column], **GREY)
@@ -97,8 +98,9 @@ def evidence_sheet(cases: dict, synthetic: bool):
     """Where a score comes from. cases: title → (clip, attributions, frames to show), clip and attributions (frames,
     size, size). Red raises the score, blue lowers it; below, how much each frame contributes. Returns the figure."""
     most = max(len(frames) for _, _, frames in cases.values())
-    figure, axes = plt.subplots(len(cases), most + 1, figsize=(2 * most + 2.6, 2.2 * len(cases)), squeeze=False,
-                                width_ratios=[1] * most + [1.3])
+    figure, axes = plt.subplots(
+        len(cases), most + 1, figsize=(2 * most + 2.6, 2.2 * len(cases)), squeeze=False, width_ratios=[1] * most + [1.3]
+    )
     for line, (title, (clip, found, frames)) in zip(axes, cases.items()):
         smooth = np.stack([cv2.GaussianBlur(image, (0, 0), max(1.0, clip.shape[1] / 48)) for image in found])
         limit = np.percentile(np.abs(smooth), 99.5) or 1.0

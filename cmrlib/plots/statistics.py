@@ -14,8 +14,12 @@ def overlap_strips(table, ax, y="dice"):
     by = {"x": "structure", "y": y, "order": order, "hue": "phase", "hue_order": sorted(table["phase"].unique())}
     sns.boxplot(table, **by, fliersize=0, boxprops={"alpha": 0.4}, ax=ax)
     sns.stripplot(table, **by, dodge=True, size=3, ax=ax, legend=False)
-    ax.set(xlabel="", ylabel={"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)",
-                              "assd_mm": "mean surface distance (mm)"}.get(y, y))
+    ax.set(
+        xlabel="",
+        ylabel={"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}.get(
+            y, y
+        ),
+    )
     ax.set_xticks(range(len(order)), [s if s == "myo" else s.upper() for s in order])
     return ax
 
@@ -69,8 +73,11 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
     bland_altman(pairs, row, axes[0], unit, band)
     regression(pairs, row, axes[1], unit)
     left_out = f" ({row['n_left_out']} left out)" if row.get("n_left_out", 0) else ""
-    figure.suptitle(f"{title} · n = {len(pairs)}{left_out}, ICC(A,1) {row['icc_a1']:.3f} "
-                    f"({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})", fontsize=10)
+    figure.suptitle(
+        f"{title} · n = {len(pairs)}{left_out}, ICC(A,1) {row['icc_a1']:.3f} "
+        f"({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})",
+        fontsize=10,
+    )
     return figure
 
 
@@ -78,8 +85,11 @@ def confidence(table, rho, synthetic: bool):
     """Dice over confidence, a point a cine; rho: row of `agreement.rank_correlation`. Returns the figure."""
     figure, ax = plt.subplots(figsize=(4.6, 3.4))
     sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
-    ax.set(xlabel="confidence (agreement of turned copies)", ylabel="mean Dice",
-           title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}")
+    ax.set(
+        xlabel="confidence (agreement of turned copies)",
+        ylabel="mean Dice",
+        title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}",
+    )
     return mark_synthetic(figure, synthetic)
 
 
@@ -90,7 +100,7 @@ def loss_curves(table, synthetic: bool):
     columns = min(4, len(views))
     lines = -(-len(views) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 2.8 * lines), squeeze=False, sharey=True)
-    for ax in axes.flat[len(views):]:
+    for ax in axes.flat[len(views) :]:
         ax.set_axis_off()
     for ax, view in zip(axes.flat, views):
         for n, (_, part) in enumerate(table[table["view"] == view].groupby(trainings)):
@@ -128,8 +138,15 @@ def curve_panels(table, subjects, reference=None):
     figure, axes = plt.subplots(1, max(1, len(subjects)), figsize=(3.6 * max(1, len(subjects)), 3), squeeze=False)
     for ax, subject in zip(axes[0], subjects):
         own = table[(table["participant_id"] == subject) & (table["view"] == "sax") & (table["structure"] != "myo")]
-        drawn = None if reference is None else reference[
-            (reference["participant_id"] == subject) & (reference["view"] == "sax") & (reference["structure"] != "myo")]
+        drawn = (
+            None
+            if reference is None
+            else reference[
+                (reference["participant_id"] == subject)
+                & (reference["view"] == "sax")
+                & (reference["structure"] != "myo")
+            ]
+        )
         volume_curves(own.dropna(subset=["volume_ml"]), ax, drawn)
         ax.set_title(subject, fontsize=9)
     if subjects:
@@ -146,8 +163,14 @@ def bullseye(table):
         return ax.set_axis_off() or figure
     columns = min(table.shape[1], 5)
     rows = -(-table.shape[1] // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.3 * columns + 0.9, 2.6 * rows), squeeze=False,
-                                subplot_kw={"projection": "polar"}, layout="constrained")
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.3 * columns + 0.9, 2.6 * rows),
+        squeeze=False,
+        subplot_kw={"projection": "polar"},
+        layout="constrained",
+    )
     colours = plt.cm.ScalarMappable(plt.Normalize(np.nanmin(table), np.nanmax(table)), "viridis")
     for ax in axes.flat:
         ax.set_axis_off()
@@ -159,8 +182,15 @@ def bullseye(table):
             known = np.isfinite(value)
             ax.bar(angle, 1 / 3, width, inner, color=colours.to_rgba(value) if known else "#dddddd", edgecolor="white")
             dark = known and colours.norm(value) < 0.6
-            ax.text(angle, inner + 1 / 6, f"{value:.1f}" if known else "–", ha="center", va="center", fontsize=7,
-                    color="white" if dark else "black")
+            ax.text(
+                angle,
+                inner + 1 / 6,
+                f"{value:.1f}" if known else "–",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if dark else "black",
+            )
         ax.set_title(name, fontsize=10)
     for angle, wall in zip((0.5, 1, 1.5, 2), ("anterior", "septum", "inferior", "lateral")):
         upright = 0 if wall in ("anterior", "inferior") else 90
@@ -176,8 +206,9 @@ def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
     for shift, name in ((-0.01, "scratch"), (0.01, "pretrained")):
         errors = np.abs(table[[f"{name}_low", f"{name}_high"]].T.to_numpy() - table[name].to_numpy())
         ax.errorbar(table["labelled"] * (1 + shift), table[name], errors, marker="o", capsize=3, label=name)
-    gains = [f"{row.labelled}\n{row.gain:+.3f}\n({row.gain_low:+.3f} to {row.gain_high:+.3f})"
-             for row in table.itertuples()]
+    gains = [
+        f"{row.labelled}\n{row.gain:+.3f}\n({row.gain_low:+.3f} to {row.gain_high:+.3f})" for row in table.itertuples()
+    ]
     ax.set(xlabel="labelled subjects, and what pretraining gains", ylabel=ylabel, xscale="log")
     ax.set_xticks(table["labelled"], gains, fontsize=8)
     ax.minorticks_off()

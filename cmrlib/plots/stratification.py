@@ -20,20 +20,28 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     """
     numbers, chosen = features.loc[groups.labels.index], features.columns
     heights = [2, *[0.22] * (tracks.shape[1] + 1), 4]
-    figure, axes = plt.subplots(len(heights), 1, figsize=(9.5, 2.2 + 0.28 * tracks.shape[1] + 3.4),
-                                gridspec_kw={"height_ratios": heights})
+    figure, axes = plt.subplots(
+        len(heights), 1, figsize=(9.5, 2.2 + 0.28 * tracks.shape[1] + 3.4), gridspec_kw={"height_ratios": heights}
+    )
     plain = {"no_labels": True, "color_threshold": 0, "above_threshold_color": "#555555"}
     order = dendrogram(groups.tree, ax=axes[0], **plain)["leaves"]
     axes[0].set_axis_off()
     people, legends = numbers.index[order], []
     for n, (name, column) in enumerate([("cluster", groups.labels.astype(str)), *tracks.items()]):
         legends.append(_track(axes[1 + n], _named(name, short=True), column.reindex(people), TRACKS[n % len(TRACKS)]))
-    axes[-1].imshow(numbers.loc[people, chosen].T.clip(-2.5, 2.5), aspect="auto", cmap="RdBu_r", vmin=-2.5, vmax=2.5,
-                    interpolation="nearest")
+    axes[-1].imshow(
+        numbers.loc[people, chosen].T.clip(-2.5, 2.5),
+        aspect="auto",
+        cmap="RdBu_r",
+        vmin=-2.5,
+        vmax=2.5,
+        interpolation="nearest",
+    )
     axes[-1].set(xticks=[], xlabel=f"{len(people)} subjects", ylabel=f"{len(chosen)} features (SD)")
     axes[-1].set_yticks(range(len(chosen)), chosen, fontsize=7) if len(chosen) <= 25 else axes[-1].set_yticks([])
-    figure.legend(handles=[handle for part in legends for handle in part], loc="outside right center", frameon=False,
-                  fontsize=7)
+    figure.legend(
+        handles=[handle for part in legends for handle in part], loc="outside right center", frameon=False, fontsize=7
+    )
     return mark_synthetic(figure, synthetic)
 
 
@@ -72,8 +80,9 @@ def coloured_maps(table, columns: dict, synthetic: bool):
             shown = ax.scatter(table["umap_1"], table["umap_2"], c=table[name], cmap="viridis", s=16)
             figure.colorbar(shown, ax=ax, fraction=0.05)
         else:
-            sns.scatterplot(table, x="umap_1", y="umap_2", hue=table[name].astype(str), s=22, ax=ax,
-                            palette="colorblind")
+            sns.scatterplot(
+                table, x="umap_1", y="umap_2", hue=table[name].astype(str), s=22, ax=ax, palette="colorblind"
+            )
             ax.legend(frameon=False, fontsize=7, title="", loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5)
         ax.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
         ax.title.set_size(10)

@@ -8,8 +8,16 @@ from matplotlib.ticker import MaxNLocator
 def use_style():
     """One style for every figure: readable in print, fonts that can be edited, colours that everyone can tell apart."""
     sns.set_theme(context="notebook", style="ticks", palette="colorblind")
-    plt.rcParams.update({"figure.dpi": 80, "savefig.bbox": "tight", "pdf.fonttype": 42, "axes.spines.top": False,
-                         "axes.spines.right": False, "figure.constrained_layout.use": True})
+    plt.rcParams.update(
+        {
+            "figure.dpi": 80,
+            "savefig.bbox": "tight",
+            "pdf.fonttype": 42,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "figure.constrained_layout.use": True,
+        }
+    )
 
 
 def mark_synthetic(figure, synthetic: bool):

@@ -57,8 +57,10 @@ def motion_curves(table, title="", reference=None, stacked: bool = False):
 
 
 def _motion(displacement, velocity, table, reference=None):
-    for ax, value, label in ((displacement, "displacement_mm", "displacement (mm, apical +)"),
-                             (velocity, "velocity_cm_s", "velocity (cm/s, apical +)")):
+    for ax, value, label in (
+        (displacement, "displacement_mm", "displacement (mm, apical +)"),
+        (velocity, "velocity_cm_s", "velocity (cm/s, apical +)"),
+    ):
         for view, part in table.groupby("view"):
             part = part.sort_values("time_ms")
             ax.plot(part["time_ms"], part[value], lw=2.2 if view == "mean" else 1, marker=".", ms=3, label=view)
@@ -81,8 +83,15 @@ def valve_overview(pictures: dict, motion, synthetic: bool):
     for n, (title, picture) in enumerate(pictures.items()):
         show_still(axes[f"p{n}"], picture, title)
         draw_points(axes[f"p{n}"], picture["points"], MITRAL_POINTS[picture["view"]])
-        axes[f"p{n}"].legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=7, frameon=False,
-                             handletextpad=0.2, columnspacing=0.8)
+        axes[f"p{n}"].legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            ncols=2,
+            fontsize=7,
+            frameon=False,
+            handletextpad=0.2,
+            columnspacing=0.8,
+        )
     for n in range(len(pictures), 4):
         axes[f"p{n}"].set_axis_off()
     _motion(axes["displacement_mm"], axes["velocity_cm_s"], motion)
@@ -91,8 +100,13 @@ def valve_overview(pictures: dict, motion, synthetic: bool):
 
 def stage_figure(stages, synthetic: bool):
     """Figure 4: Euclidean and angular error and three ICCs after each stage; rows of `mvnet.by_stage`."""
-    panels = {"euclid_mm": "Euclidean distance (mm)", "angle_deg": "angle (°)", "mapse_icc": "ICC MAPSE",
-              "eprime_icc": "ICC e'", "displacement_icc": "ICC displacement"}
+    panels = {
+        "euclid_mm": "Euclidean distance (mm)",
+        "angle_deg": "angle (°)",
+        "mapse_icc": "ICC MAPSE",
+        "eprime_icc": "ICC e'",
+        "displacement_icc": "ICC displacement",
+    }
     figure, axes = plt.subplots(1, len(panels), figsize=(2.5 * len(panels), 3))
     for ax, (name, label) in zip(axes, panels.items()):
         _bars(ax, stages, name, label)
@@ -101,8 +115,9 @@ def stage_figure(stages, synthetic: bool):
 
 def stage_points_figure(stages, synthetic: bool):
     """Figure 5: the same by point and view."""
-    panels = {f"{view}_{point}_mm": f"{view.upper()} {point} (mm)"
-              for view, names in MITRAL_POINTS.items() for point in names}
+    panels = {
+        f"{view}_{point}_mm": f"{view.upper()} {point} (mm)" for view, names in MITRAL_POINTS.items() for point in names
+    }
     panels |= {f"{view}_angle_deg": f"{view.upper()} angle (°)" for view in MITRAL_POINTS}
     panels = {name: label for name, label in panels.items() if name in stages}
     figure, axes = plt.subplots(1, len(panels), figsize=(2.1 * len(panels), 2.8), squeeze=False)
@@ -125,21 +140,40 @@ def variability_figure(table, synthetic: bool):
     trained, tested and the measures with _low, _high, n.
 
     Colours are those of the whole scale, errors from 0 and ICCs from .5 to 1, so that like values look alike."""
-    panels = {"euclid_mm": "Euclidean distance (mm)", "angle_deg": "angle (°)", "displacement_icc": "ICC displacement",
-              "mapse_icc": "ICC MAPSE", "eprime_icc": "ICC e'"}
+    panels = {
+        "euclid_mm": "Euclidean distance (mm)",
+        "angle_deg": "angle (°)",
+        "displacement_icc": "ICC displacement",
+        "mapse_icc": "ICC MAPSE",
+        "eprime_icc": "ICC e'",
+    }
     panels = {name: label for name, label in panels.items() if name in table}
     figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.9), squeeze=False)
     order = list(dict.fromkeys(table["trained"]))
     tested = [f"{name}\n(n {table.loc[table['tested'] == name, 'n'].iloc[0]:.0f})" for name in order]
     for ax, (name, label) in zip(axes[0], panels.items()):
-        value, low, high = (table.pivot(index="trained", columns="tested", values=f"{name}{end}").loc[order, order]
-                            for end in ("", "_low", "_high"))
-        text = [[f"{v:.2f}\n({a:.2f} to {b:.2f})" for v, a, b in zip(*line)]
-                for line in zip(value.to_numpy(), low.to_numpy(), high.to_numpy())]
+        value, low, high = (
+            table.pivot(index="trained", columns="tested", values=f"{name}{end}").loc[order, order]
+            for end in ("", "_low", "_high")
+        )
+        text = [
+            [f"{v:.2f}\n({a:.2f} to {b:.2f})" for v, a, b in zip(*line)]
+            for line in zip(value.to_numpy(), low.to_numpy(), high.to_numpy())
+        ]
         icc = name.endswith("icc")
-        sns.heatmap(value, annot=np.array(text), fmt="", annot_kws={"fontsize": 8}, cmap="Blues" if icc else "Oranges",
-                    vmin=min(0.5, value.min().min()) if icc else 0, vmax=1 if icc else None, cbar=False, ax=ax,
-                    linewidths=1, xticklabels=tested)
+        sns.heatmap(
+            value,
+            annot=np.array(text),
+            fmt="",
+            annot_kws={"fontsize": 8},
+            cmap="Blues" if icc else "Oranges",
+            vmin=min(0.5, value.min().min()) if icc else 0,
+            vmax=1 if icc else None,
+            cbar=False,
+            ax=ax,
+            linewidths=1,
+            xticklabels=tested,
+        )
         ax.set(title=label, xlabel="tested on", ylabel="trained on" if ax is axes[0, 0] else "")
         ax.tick_params(axis="y", rotation=0)
     return mark_synthetic(figure, synthetic)
@@ -151,8 +185,11 @@ def clinical_figure(panels, title: str, synthetic: bool):
     figure, axes = plt.subplots(2, len(panels), figsize=(3.9 * len(panels), 6.4), squeeze=False)
     for column, (label, (pairs, row, unit)) in zip(axes.T, panels.items()):
         regression(pairs, row, column[0], unit)
-        column[0].set_title(f"{label} · ICC(A,1) {row['icc_a1']:.3f}\n({row['icc_a1_low']:.3f} to "
-                            f"{row['icc_a1_high']:.3f}), r = {row['r']:.3f}", fontsize=9)
+        column[0].set_title(
+            f"{label} · ICC(A,1) {row['icc_a1']:.3f}\n({row['icc_a1_low']:.3f} to "
+            f"{row['icc_a1_high']:.3f}), r = {row['r']:.3f}",
+            fontsize=9,
+        )
         bland_altman(pairs, row, column[1], unit)
     figure.suptitle(title, fontsize=10)
     return mark_synthetic(figure, synthetic)
@@ -188,7 +225,7 @@ def _coloured(image, pair, low, high, size):
     places = np.round((pair + 0.5) * scale - 0.5).astype(int)
     cv2.line(rgb, *map(tuple, places.tolist()), (255, 255, 255), 1, cv2.LINE_AA)
     for place, colour in zip(places.tolist(), COLOURS):
-        cv2.circle(rgb, tuple(place), 4, [int(colour[i:i + 2], 16) for i in (1, 3, 5)], -1, cv2.LINE_AA)
+        cv2.circle(rgb, tuple(place), 4, [int(colour[i : i + 2], 16) for i in (1, 3, 5)], -1, cv2.LINE_AA)
     return rgb
 
 
@@ -200,8 +237,9 @@ def edge_sheet(cases, title=""):
         ax.contour(cavity, levels=[0.5], colors=["#009E73"], linewidths=0.8)
         draw_points(ax, pair, ("first", "second"))
         rows, columns = np.nonzero(cavity)
-        ax.set(xlim=(columns.min() - 30, columns.max() + 30), ylim=(rows.max() + 30, rows.min() - 30), xticks=[],
-               yticks=[])
+        ax.set(
+            xlim=(columns.min() - 30, columns.max() + 30), ylim=(rows.max() + 30, rows.min() - 30), xticks=[], yticks=[]
+        )
         ax.set_title(label, fontsize=8)
     figure.suptitle(title, fontsize=10)
     return figure

@@ -27,8 +27,9 @@ KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
 SERIES = ["content", "view", "slices", "frames", "rows", "columns", "rr_ms", "ordered_by", "flags"]
 
 
-def make_report(source, out, weights=None, keep=None, title: str = "Cardiac MRI study", sex: str = "",
-                age: float | None = None) -> dict:
+def make_report(
+    source, out, weights=None, keep=None, title: str = "Cardiac MRI study", sex: str = "", age: float | None = None
+) -> dict:
     """Examine a study and write the page to `out` (.html) and what it says to the .json beside it; returns that dict.
 
     source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; default the shipped set real.
@@ -63,8 +64,16 @@ def render(said: dict, pictures: list[dict]) -> str:
             absent.setdefault(row["reason"], []).append(row["description"])
     columns = [name for name in SERIES if any(row.get(name) not in ("", None) for row in said["series"])]
     return environment.get_template("page.html").render(
-        said, version=cmrlib.__version__, measures=measures, scores=scores, absent=absent, key=known, pictures=pictures,
-        columns=columns, legend=[(NAMES[name], COLOURS[name]) for name in said["structures"]])
+        said,
+        version=cmrlib.__version__,
+        measures=measures,
+        scores=scores,
+        absent=absent,
+        key=known,
+        pictures=pictures,
+        columns=columns,
+        legend=[(NAMES[name], COLOURS[name]) for name in said["structures"]],
+    )
 
 
 def _number(value, small: bool = False) -> str:
@@ -82,24 +91,45 @@ def _said(found: Findings, seconds, title) -> dict:
     """Everything that the page says, as plain values."""
     person = found.cohort.subjects.iloc[0]
     units = {"sex": "", "age": " years", "height_m": " m", "weight_kg": " kg"}
-    known = [f"{_plain(person[name])}{unit}" for name, unit in units.items()
-             if name in person and pd.notna(person[name])]
+    known = [
+        f"{_plain(person[name])}{unit}" for name, unit in units.items() if name in person and pd.notna(person[name])
+    ]
     synthetic = [card["synthetic"] for card in found.models]
     which = "The" if all(synthetic) else "Some of the"
-    learned = (f"{which} networks learned from synthetic hearts only; on real hearts expect more errors than on those."
-               if any(synthetic) else "What the networks learned from stands below.")
+    learned = (
+        f"{which} networks learned from synthetic hearts only; on real hearts expect more errors than on those."
+        if any(synthetic)
+        else "What the networks learned from stands below."
+    )
     series = found.series.drop(columns=["thumbnail"], errors="ignore").astype(object)
-    frames = [{"view": row.view, "ed": row.ed, "es": row.es, "confidence": f"{row.confidence:.2f}",
-               "after": f"{(row.es_ms - row.ed_ms) % (row.frames * row.frame_step_ms):.0f} ms"
-               if math.isfinite(row.es_ms - row.ed_ms) else ""}
-              for row in found.frames.itertuples()]
+    frames = [
+        {
+            "view": row.view,
+            "ed": row.ed,
+            "es": row.es,
+            "confidence": f"{row.confidence:.2f}",
+            "after": f"{(row.es_ms - row.ed_ms) % (row.frames * row.frame_step_ms):.0f} ms"
+            if math.isfinite(row.es_ms - row.ed_ms)
+            else "",
+        }
+        for row in found.frames.itertuples()
+    ]
     seen = {name for view in found.cohort.cines["view"] for name in VIEW_STRUCTURES.get(view, ())}
-    return {"structures": [name for name in NAMES if name in seen], "title": title, "seconds": seconds,
-            "person": ", ".join(known) or "sex, age and body size unknown",
-            "learned": learned, "missing": found.missing, "convention": str(Conventions()),
-            "measures": found.measures.to_dict("records"), "frames": frames, "flags": found.flags,
-            "series": series.where(series.notna(), "").map(_plain).to_dict("records"), "models": found.models,
-            "scores": found.scores}
+    return {
+        "structures": [name for name in NAMES if name in seen],
+        "title": title,
+        "seconds": seconds,
+        "person": ", ".join(known) or "sex, age and body size unknown",
+        "learned": learned,
+        "missing": found.missing,
+        "convention": str(Conventions()),
+        "measures": found.measures.to_dict("records"),
+        "frames": frames,
+        "flags": found.flags,
+        "series": series.where(series.notna(), "").map(_plain).to_dict("records"),
+        "models": found.models,
+        "scores": found.scores,
+    }
 
 
 def _plain(value):
@@ -140,8 +170,11 @@ def _curve_pictures(found) -> list[dict]:
         table = curves(cohort, "ternausnet").dropna(subset=["volume_ml"])
         view = "sax" if "sax" in set(table["view"]) else "2ch+4ch"
         refused, withheld = (set(found.measures.loc[found.measures[why], "measure"]) for why in ("refused", "withheld"))
-        hidden = {name for name in ("lv", "rv") if view == "sax" and
-                  (f"{name}edv_ml" in refused or {f"{name}edv_ml", f"{name}esv_ml"} & withheld)}
+        hidden = {
+            name
+            for name in ("lv", "rv")
+            if view == "sax" and (f"{name}edv_ml" in refused or {f"{name}edv_ml", f"{name}esv_ml"} & withheld)
+        }
         table = table[(table["view"] == view) & ~table["structure"].isin({"myo"} | hidden)]
         if len(table):
             figure, ax = plt.subplots(figsize=(4.6, 3))

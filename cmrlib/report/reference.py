@@ -56,5 +56,7 @@ def refused(measure: str, error: dict | None) -> str:
     typical = math.hypot(error["bias"], error["sd"])
     if not typical > 2 * HUMAN_SD[measure]:
         return ""
-    return (f"the model errs by {typical:.1f} (root mean square, {error['n']} real hearts), more than twice the "
-            f"{HUMAN_SD[measure]} by which two people differ")
+    return (
+        f"the model errs by {typical:.1f} (root mean square, {error['n']} real hearts), more than twice the "
+        f"{HUMAN_SD[measure]} by which two people differ"
+    )

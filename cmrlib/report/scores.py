@@ -33,8 +33,11 @@ def judge(cohort, homes: dict) -> tuple[list[dict], list[str], list[dict]]:
     value).
     """
     scores, missing, cards = [], [], []
-    for notebook, what in (("05_cussp", "score of mitral regurgitation (CUSSP)"), ("06_sslhf", "score of the kind of "
-                           "heart failure (SSLHF)"), ("08_heartmae_predict", "predictions from features (HeartMAE)")):
+    for notebook, what in (
+        ("05_cussp", "score of mitral regurgitation (CUSSP)"),
+        ("06_sslhf", "score of the kind of heart failure (SSLHF)"),
+        ("08_heartmae_predict", "predictions from features (HeartMAE)"),
+    ):
         if not homes.get(notebook):
             missing.append(f"{what}: not computed, no weights")
             continue
@@ -48,12 +51,19 @@ def _classified(cohort, run):
     classifier = load_classifier(run)
     card = read_json(classifier.path.with_suffix(".json"))
     name = CONDITIONS.get(card.get("label"), str(card.get("label"))).format(card.get("positive", ""))
-    row = {"name": f"probability of {name}", "value": math.nan, "unit": "", "threshold": classifier.model.threshold,
-           "checked": _auc(run, classifier.path.stem, card), "reason": f"needs a {classifier.view.upper()} cine"}
+    row = {
+        "name": f"probability of {name}",
+        "value": math.nan,
+        "unit": "",
+        "threshold": classifier.model.threshold,
+        "checked": _auc(run, classifier.path.stem, card),
+        "reason": f"needs a {classifier.view.upper()} cine",
+    }
     looked = cohort.observers.get("ternausnet")
     for cine in cohort.cines[cohort.cines["view"] == classifier.view].itertuples():
-        value, row["reason"] = (None, "not segmented") if looked is None else score_cine(cohort, looked, classifier,
-                                                                                          cine)
+        value, row["reason"] = (
+            (None, "not segmented") if looked is None else score_cine(cohort, looked, classifier, cine)
+        )
         if value is not None:
             row["value"] = value
             break
@@ -90,9 +100,16 @@ def _predicted(cohort, run):
         reason = "not among what these heads learned" if values else "needs a cine of a whole cycle"
         reason = impossible(name, float(values[name])) or refused(name, error) if name in values else reason
         checked = "" if error is None else f"{error['bias']:+.1f} ± {error['sd']:.1f}, {error['n']} {_hearts(card)}"
-        rows.append({"name": f"predicted {MEASURES[name].description.split(':')[0]}, from {seen}",
-                     "value": math.nan if reason else float(values[name]), "unit": MEASURES[name].unit,
-                     "threshold": None, "checked": checked, "reason": reason})
+        rows.append(
+            {
+                "name": f"predicted {MEASURES[name].description.split(':')[0]}, from {seen}",
+                "value": math.nan if reason else float(values[name]),
+                "unit": MEASURES[name].unit,
+                "threshold": None,
+                "checked": checked,
+                "reason": reason,
+            }
+        )
     return rows, weights / encoder
 
 
@@ -104,8 +121,10 @@ def _errors(run, encoder, card) -> dict:
     table = pd.read_csv(path, dtype={"participant_id": str})
     table = table[table["model"] == encoder].groupby(["target", "participant_id"])[["predicted", "true"]].mean()
     apart = (table["predicted"] - table["true"]).dropna().groupby("target")
-    return {name: {"bias": part.mean(), "sd": part.std(), "n": len(part), "real": not card.get("synthetic", False)}
-            for name, part in apart}
+    return {
+        name: {"bias": part.mean(), "sd": part.std(), "n": len(part), "real": not card.get("synthetic", False)}
+        for name, part in apart
+    }
 
 
 def _hearts(card) -> str:

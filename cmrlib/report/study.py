@@ -25,15 +25,45 @@ from cmrlib.tempreg import FrameFinder, find_frames
 from cmrlib.ternausnet import Segmenter, segment_cohort
 from cmrlib.weightsets import SETS, by_view, folders
 
-REPORTED = ("lvedv_ml", "lvesv_ml", "lvsv_ml", "lvef_pct", "lvco_l_min", "lvm_g", "rvedv_ml", "rvesv_ml", "rvsv_ml",
-            "rvef_pct", "la_max_ml", "la_min_ml", "laef_pct", "ra_max_ml", "ra_min_ml", "raef_pct", "lvedv_biplane_ml",
-            "lvef_biplane_pct", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "heart_rate_bpm")
+REPORTED = (
+    "lvedv_ml",
+    "lvesv_ml",
+    "lvsv_ml",
+    "lvef_pct",
+    "lvco_l_min",
+    "lvm_g",
+    "rvedv_ml",
+    "rvesv_ml",
+    "rvsv_ml",
+    "rvef_pct",
+    "la_max_ml",
+    "la_min_ml",
+    "laef_pct",
+    "ra_max_ml",
+    "ra_min_ml",
+    "raef_pct",
+    "lvedv_biplane_ml",
+    "lvef_biplane_pct",
+    "mapse_mm",
+    "sprime_cm_s",
+    "eprime_cm_s",
+    "aprime_cm_s",
+    "heart_rate_bpm",
+)
 DERIVED = dict.fromkeys(("lvsv_ml", "lvco_l_min"), ("lvedv_ml", "lvesv_ml"))
 """What is a difference of others falls with them."""
-NEEDS = {"lvedv_biplane": "2CH and 4CH cines", "lvef_biplane": "2CH and 4CH cines", "lv": "a short-axis stack",
-         "rv": "a short-axis stack", "la": "2CH and 4CH cines", "ra": "a 4CH cine", "mapse": "a 2CH or 4CH cine",
-         "sprime": "a 2CH or 4CH cine", "eprime": "a 2CH or 4CH cine",
-         "aprime": "a second diastolic wave in a 2CH or 4CH cine"}
+NEEDS = {
+    "lvedv_biplane": "2CH and 4CH cines",
+    "lvef_biplane": "2CH and 4CH cines",
+    "lv": "a short-axis stack",
+    "rv": "a short-axis stack",
+    "la": "2CH and 4CH cines",
+    "ra": "a 4CH cine",
+    "mapse": "a 2CH or 4CH cine",
+    "sprime": "a 2CH or 4CH cine",
+    "eprime": "a 2CH or 4CH cine",
+    "aprime": "a second diastolic wave in a 2CH or 4CH cine",
+}
 """Start of a measure's name → what it needs."""
 
 
@@ -85,10 +115,24 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     if not values.get("heart_rate_bpm", 0) > 0:  # no short-axis stack: any view's
         values["heart_rate_bpm"] = 60000 / cohort.cines["rr_ms"].median()
     flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
-    flags += [f"{row.view}: {flag}" for row in cohort.cines.itertuples() for flag in row.flags.split(";")
-              if flag and flag not in flags]
-    return Findings(cohort, series, measured_rows(values, cohort, errors_of(homes), flags), frames, motion, masks,
-                    sorted(set(flags)), models, missing, scores)
+    flags += [
+        f"{row.view}: {flag}"
+        for row in cohort.cines.itertuples()
+        for flag in row.flags.split(";")
+        if flag and flag not in flags
+    ]
+    return Findings(
+        cohort,
+        series,
+        measured_rows(values, cohort, errors_of(homes), flags),
+        frames,
+        motion,
+        masks,
+        sorted(set(flags)),
+        models,
+        missing,
+        scores,
+    )
 
 
 def homes_of(weights) -> dict[str, list[Path]]:
@@ -97,8 +141,10 @@ def homes_of(weights) -> dict[str, list[Path]]:
     given = weights if isinstance(weights, list | tuple) else [weights]
     homes = [home for one in given for home in folders(one)]
     if lost := [str(one) for one in homes if not one.is_dir()]:
-        raise FileNotFoundError(f"no folder of weights: {', '.join(lost)}; name a profile's runs, say runs/quick, or "
-                                f"a set: {', '.join(SETS)}")
+        raise FileNotFoundError(
+            f"no folder of weights: {', '.join(lost)}; name a profile's runs, say runs/quick, or "
+            f"a set: {', '.join(SETS)}"
+        )
     names = ("01_segmentation", "03_tempreg", "04_mvnet", "05_cussp", "06_sslhf", "08_heartmae_predict")
     return {name: [one for one in homes if any((one / name / "weights").glob("*.safetensors"))] for name in names}
 
@@ -140,8 +186,11 @@ def _segment(cohort, folder, places):
         segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
         cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
-    alone = [f"which phase the one frame shows; there, LV {row.lv_ml:.0f} mL, myocardium {row.myo_ml:.0f} mL, RV "
-             f"{row.rv_ml:.0f} mL" for row in single_frames(cohort, "ternausnet").itertuples()]
+    alone = [
+        f"which phase the one frame shows; there, LV {row.lv_ml:.0f} mL, myocardium {row.myo_ml:.0f} mL, RV "
+        f"{row.rv_ml:.0f} mL"
+        for row in single_frames(cohort, "ternausnet").itertuples()
+    ]
     return features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True), alone, cards
 
 
@@ -193,11 +242,22 @@ def measured_rows(values, cohort, errors, flags=()) -> pd.DataFrame:
         withheld = "" if math.isfinite(value) else next(map(explain, reasons(flags, name)), "")
         reason = doubt if math.isfinite(value) else withheld or _why_not(name, cohort)
         checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
-        rows.append({"measure": name, "description": MEASURES[name].description, "unit": MEASURES[name].unit,
-                     "value": math.nan if reason else value, "range": span, "place": "" if reason else where,
-                     "bias": math.nan if error is None else error["bias"],
-                     "sd": math.nan if error is None else error["sd"], "checked_on": checked, "reason": reason,
-                     "refused": bool(doubt), "withheld": bool(withheld)})
+        rows.append(
+            {
+                "measure": name,
+                "description": MEASURES[name].description,
+                "unit": MEASURES[name].unit,
+                "value": math.nan if reason else value,
+                "range": span,
+                "place": "" if reason else where,
+                "bias": math.nan if error is None else error["bias"],
+                "sd": math.nan if error is None else error["sd"],
+                "checked_on": checked,
+                "reason": reason,
+                "refused": bool(doubt),
+                "withheld": bool(withheld),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -242,8 +302,10 @@ def known_errors(weights) -> dict[str, dict]:
     if (weights / "errors.csv").exists():
         return pd.read_csv(weights / "errors.csv").set_index("measure").to_dict("index")
     errors = {}
-    for made, table in (("01_segmentation", "09_agreement/tables/agreement.csv"),
-                        ("04_mvnet", "04_mvnet/tables/table_3.csv")):
+    for made, table in (
+        ("01_segmentation", "09_agreement/tables/agreement.csv"),
+        ("04_mvnet", "04_mvnet/tables/table_3.csv"),
+    ):
         cards = [read_json(path) for path in (weights / made / "weights").glob("*.json")]
         path, real = weights / table, not any(card.get("synthetic", False) for card in cards)
         if path.exists():

@@ -14,6 +14,14 @@ from cmrlib.runs.run import Run, start
 from cmrlib.runs.sources import code_digest
 
 __all__ = [
-    "ROOT", "NotebookFailed", "Run", "UsageError", "code_digest", "execute", "execute_all", "load_profile", "resolve",
+    "ROOT",
+    "NotebookFailed",
+    "Run",
+    "UsageError",
+    "code_digest",
+    "execute",
+    "execute_all",
+    "load_profile",
+    "resolve",
     "start",
 ]

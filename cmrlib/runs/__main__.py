@@ -25,8 +25,13 @@ def arguments(words=None):
     planned = commands.add_parser("plan", help="what a large study costs, from a small one that was run")
     planned.add_argument("--profile", default="plan", help="of the small one (default plan)")
     planned.add_argument("--runs", type=Path, default=ROOT / "runs")
-    for name, default, help_ in (("size", 65000, "subjects"), ("shard", 100, "subjects a job"), ("nodes", 10, "nodes"),
-                                 ("cores", 32, "cores a node"), ("memory-gb", 128, "memory a node")):
+    for name, default, help_ in (
+        ("size", 65000, "subjects"),
+        ("shard", 100, "subjects a job"),
+        ("nodes", 10, "nodes"),
+        ("cores", 32, "cores a node"),
+        ("memory-gb", 128, "memory a node"),
+    ):
         planned.add_argument(f"--{name}", type=int, default=default, help=f"{help_} (default {default})")
     for name in ("execute", "parameters", "all", "pages"):
         command = commands.add_parser(name)
@@ -90,9 +95,11 @@ def print_plan(given):
     from cmrlib.runs.plan import plan, stamps, text
 
     jobs = stamps(given.runs / given.profile / "study")
-    print(f"{given.size} subjects in shards of {given.shard}, on {given.nodes} nodes of {given.cores} cores and "
-          f"{given.memory_gb} GB; costs from {jobs['subjects'].groupby(jobs['stage']).sum().max()} subjects of profile "
-          f"{given.profile}, measured here. GPU hours are n/a where no card was used. Training is not in it.")
+    print(
+        f"{given.size} subjects in shards of {given.shard}, on {given.nodes} nodes of {given.cores} cores and "
+        f"{given.memory_gb} GB; costs from {jobs['subjects'].groupby(jobs['stage']).sum().max()} subjects of profile "
+        f"{given.profile}, measured here. GPU hours are n/a where no card was used. Training is not in it."
+    )
     print(text(plan(jobs, given.size, given.shard, given.nodes, given.cores, given.memory_gb)))
 
 

@@ -93,10 +93,23 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
         quiet = "host progress reason rules" if cluster or chosen.study else "all"
         options += f" --rerun-triggers params input mtime --quiet {quiet}"
-        os.execv(sys.executable, [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-            *where, *options.split(), "--config", f"profile={profile}", f"follow={follow}",
-        ])
+        os.execv(
+            sys.executable,
+            [
+                sys.executable,
+                "-m",
+                "snakemake",
+                "--snakefile",
+                str(ROOT / "Snakefile"),
+                "--directory",
+                str(folder),
+                *where,
+                *options.split(),
+                "--config",
+                f"profile={profile}",
+                f"follow={follow}",
+            ],
+        )
 
 
 def where_jobs_run(cluster: str) -> list[str]:
@@ -217,8 +230,17 @@ def _papermill(notebook, parameters, running, echo):
 
     with _own_kernel(running.parent, parameters.get("threads", 1)):
         papermill.execute_notebook(
-            source, running, parameters=parameters, kernel_name="python3", language="python", cwd=source.parent,
-            progress_bar=False, stdout_file=echo, stderr_file=echo, on_cell_start=started, start_timeout=300,
+            source,
+            running,
+            parameters=parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=source.parent,
+            progress_bar=False,
+            stdout_file=echo,
+            stderr_file=echo,
+            on_cell_start=started,
+            start_timeout=300,
         )
 
 

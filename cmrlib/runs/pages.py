@@ -46,18 +46,26 @@ def as_page(notebook: Path) -> str:
 
 
 def _index(profile, manifests) -> str:
-    synthetic = any(m["parameters"].get("synthetic") or m["parameters"].get("source") == "phantom"
-                    for m in manifests.values())
-    parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-             f"<title>{html.escape(profile)}</title><style>{STYLE}</style><h1>Profile {html.escape(profile)}</h1>"
-             "<p><strong>Research only. Not a medical device.</strong>"
-             + (" The hearts of this profile are synthetic.</p>" if synthetic else "</p>")]
+    synthetic = any(
+        m["parameters"].get("synthetic") or m["parameters"].get("source") == "phantom" for m in manifests.values()
+    )
+    parts = [
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<title>{html.escape(profile)}</title><style>{STYLE}</style><h1>Profile {html.escape(profile)}</h1>"
+        "<p><strong>Research only. Not a medical device.</strong>"
+        + (" The hearts of this profile are synthetic.</p>" if synthetic else "</p>")
+    ]
     for made, manifest in manifests.items():
         seconds = manifest.get("seconds") or 0
-        parts.append(f"<h2><a href='{made.name}/page.html'>{html.escape(made.name)}</a></h2><p class='soft'>"
-                     f"{seconds / 60:.1f} minutes · commit {html.escape(str(manifest.get('commit', 'unknown')))}</p>")
-        parts.append("<table><tr><th>metric</th><th>value</th><th>95 % interval</th></tr>"
-                     + "".join(_rows(manifest["metrics"])) + "</table>")
+        parts.append(
+            f"<h2><a href='{made.name}/page.html'>{html.escape(made.name)}</a></h2><p class='soft'>"
+            f"{seconds / 60:.1f} minutes · commit {html.escape(str(manifest.get('commit', 'unknown')))}</p>"
+        )
+        parts.append(
+            "<table><tr><th>metric</th><th>value</th><th>95 % interval</th></tr>"
+            + "".join(_rows(manifest["metrics"]))
+            + "</table>"
+        )
     return "\n".join(parts)
 
 

@@ -19,8 +19,7 @@ MARGIN = 1.5
 
 def stamps(study) -> pd.DataFrame:
     """A row a job of a finished study: what `cmr study run` left of it. Raises UsageError where there is none."""
-    rows = [read_json(path) for path in sorted(Path(study).glob("shards/*/*.json"))
-            if path.stem in STUDY["stages"]]
+    rows = [read_json(path) for path in sorted(Path(study).glob("shards/*/*.json")) if path.stem in STUDY["stages"]]
     rows = [row for row in rows if row["made"] and row["subjects"]]
     if not rows:
         raise UsageError(f"{study} holds no finished job to take costs from; run its profile first")
@@ -48,10 +47,22 @@ def plan(jobs: pd.DataFrame, size: int, shard: int, nodes: int, cores: int, memo
         at_once = nodes * max(1, min(cores, int(memory_gb * 1000 // job_mb)))
         longest = math.ceil(n_jobs / min(at_once, n_jobs)) * (shard * mean + start / n_jobs) / 3600
         gpu = own["gpu_seconds"].sum() / own["subjects"].sum() * size / 3600 if own["gpu_seconds"].any() else math.nan
-        rows.append({"stage": stage, "jobs": n_jobs, "cpu_s_subject": mean, "cpu_s_subject_low": low,
-                     "cpu_s_subject_high": high, "cpu_hours": hours[0], "cpu_hours_low": hours[1],
-                     "cpu_hours_high": hours[2], "gpu_hours": gpu, "job_mb": job_mb,
-                     "disk_gb": own["disk_mb"].sum() / own["subjects"].sum() * size / 1000, "wall_hours": longest})
+        rows.append(
+            {
+                "stage": stage,
+                "jobs": n_jobs,
+                "cpu_s_subject": mean,
+                "cpu_s_subject_low": low,
+                "cpu_s_subject_high": high,
+                "cpu_hours": hours[0],
+                "cpu_hours_low": hours[1],
+                "cpu_hours_high": hours[2],
+                "gpu_hours": gpu,
+                "job_mb": job_mb,
+                "disk_gb": own["disk_mb"].sum() / own["subjects"].sum() * size / 1000,
+                "wall_hours": longest,
+            }
+        )
     table = pd.DataFrame(rows)
     added = [name for name in table.columns if name not in ("stage", "job_mb")]
     total = dict(table[added].sum(min_count=1))
@@ -65,8 +76,13 @@ def text(table: pd.DataFrame) -> str:
     for name, unit, form in (("cpu_s_subject", "CPU s a subject", "{:.2f}"), ("cpu_hours", "CPU hours", "{:.0f}")):
         shown[f"{unit} (range of shards)"] = [
             f"{form.format(row[name])} ({form.format(row[f'{name}_low'])} to {form.format(row[f'{name}_high'])})"
-            for row in table.to_dict("records")]
-    for name, unit, form in (("gpu_hours", "GPU hours", "{:.0f}"), ("job_mb", "MB a job", "{:.0f}"),
-                             ("disk_gb", "disk GB", "{:.0f}"), ("wall_hours", "wall hours", "{:.1f}")):
+            for row in table.to_dict("records")
+        ]
+    for name, unit, form in (
+        ("gpu_hours", "GPU hours", "{:.0f}"),
+        ("job_mb", "MB a job", "{:.0f}"),
+        ("disk_gb", "disk GB", "{:.0f}"),
+        ("wall_hours", "wall hours", "{:.1f}"),
+    ):
         shown[unit] = ["n/a" if math.isnan(value) else form.format(value) for value in table[name]]
     return shown.to_string(index=False)

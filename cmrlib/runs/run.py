@@ -27,8 +27,23 @@ LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observer
 # Parameters that say how a run goes, not what comes out.
 INDIFFERENT = ("profile", "threads", "workers")
 PACKAGES = (
-    "torch", "torchvision", "fastai", "numpy", "scipy", "pandas", "numba", "scikit-learn", "umap-learn", "pingouin",
-    "opencv-python-headless", "nibabel", "pydicom", "matplotlib", "seaborn", "papermill", "snakemake",
+    "torch",
+    "torchvision",
+    "fastai",
+    "numpy",
+    "scipy",
+    "pandas",
+    "numba",
+    "scikit-learn",
+    "umap-learn",
+    "pingouin",
+    "opencv-python-headless",
+    "nibabel",
+    "pydicom",
+    "matplotlib",
+    "seaborn",
+    "papermill",
+    "snakemake",
 )
 
 
@@ -188,21 +203,24 @@ class Run:
         from cmrlib.files import write_json
 
         metrics = {name: _number(name, value) for name, value in metrics.items()}
-        write_json({
-            "notebook": self.notebook,
-            "profile": self.profile,
-            "metrics": metrics,
-            "parameters": self.parameters,
-            "seed": self.parameters.get("seed"),
-            "cohort": cohort_digest,
-            "tables": self._tables,
-            "seconds": round(time.monotonic() - self._started, 1),
-            "peak_mb": _peak_mb(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
-            "hardware": _hardware(),
-            "versions": _versions(),
-        }, self.folder / self._manifest)
+        write_json(
+            {
+                "notebook": self.notebook,
+                "profile": self.profile,
+                "metrics": metrics,
+                "parameters": self.parameters,
+                "seed": self.parameters.get("seed"),
+                "cohort": cohort_digest,
+                "tables": self._tables,
+                "seconds": round(time.monotonic() - self._started, 1),
+                "peak_mb": _peak_mb(),
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "commit": _commit(),
+                "hardware": _hardware(),
+                "versions": _versions(),
+            },
+            self.folder / self._manifest,
+        )
         return metrics
 
     def _made(self, *parts):

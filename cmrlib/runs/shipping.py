@@ -28,8 +28,9 @@ class Shipment:
 
 SHIPMENTS = {
     "synthetic": Shipment(("carryover", "weights"), "few_labels", 20, "All learned from synthetic hearts alone"),
-    "real": Shipment(("weights_sax", "weights_lax"), "weights_check", 12,
-                     "All learned from patients, some from phantoms first"),
+    "real": Shipment(
+        ("weights_sax", "weights_lax"), "weights_check", 12, "All learned from patients, some from phantoms first"
+    ),
 }
 
 
@@ -62,15 +63,19 @@ def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
     errors = {measure: error for profile in one.profiles for measure, error in known_errors(runs / profile).items()}
     if one.checked:
         errors |= {measure: error | {"real": True} for measure, error in known_errors(runs / one.checked).items()}
-    table = pd.DataFrame([{"measure": measure} | error for measure, error in errors.items()],
-                         columns=["measure", "bias", "sd", "n", "real"])
+    table = pd.DataFrame(
+        [{"measure": measure} | error for measure, error in errors.items()],
+        columns=["measure", "bias", "sd", "n", "real"],
+    )
     with atomic(dest / "errors.csv") as part:
         table.round(3).to_csv(part, index=False, lineterminator="\n")
     write_cards(dest, one.about)
     size = sum(path.stat().st_size for path in dest.rglob("*") if path.is_file()) / 1e6
     if size > one.most_mb:
-        raise ValueError(f"{size:.1f} MB of weights; at most {one.most_mb} MB of the set {name} travel with the "
-                         "package: narrower networks")
+        raise ValueError(
+            f"{size:.1f} MB of weights; at most {one.most_mb} MB of the set {name} travel with the "
+            "package: narrower networks"
+        )
     return size
 
 
@@ -94,8 +99,10 @@ def _pack(path, to, tested):
 
     card = read_json(path.with_suffix(".json"))
     if lacking := sorted({"licence", "trained_on"} - {name for name, value in card.items() if value}):
-        raise ValueError(f"{path.with_suffix('.json')} lacks {', '.join(lacking)}: nobody could tell what may be done "
-                         "with it and on whom it must not be scored; train it again with this version")
+        raise ValueError(
+            f"{path.with_suffix('.json')} lacks {', '.join(lacking)}: nobody could tell what may be done "
+            "with it and on whom it must not be scored; train it again with this version"
+        )
     to.parent.mkdir(parents=True, exist_ok=True)
     half = {name: value.half() if value.is_floating_point() else value for name, value in load_file(path).items()}
     with atomic(to) as part:
@@ -119,13 +126,23 @@ def _checked_on(path) -> str:
 
 def write_cards(dest, about: str, record=ROOT / "figures" / "record" / "acdc_01_segmentation.json") -> None:
     """CARDS.md beside the weights: a model card each, from its JSON."""
-    parts = [f"# Weights that travel with the package: {Path(dest).name}", "", "Research only; terms in LICENSE.md. "
-             f"{about} (`make weights`); `errors.csv` holds what `cmr report` prints beside their measures."]
+    parts = [
+        f"# Weights that travel with the package: {Path(dest).name}",
+        "",
+        "Research only; terms in LICENSE.md. "
+        f"{about} (`make weights`); `errors.csv` holds what `cmr report` prints beside their measures.",
+    ]
     if Path(record).exists():
         full = read_json(record)["metrics"]
-        parts += ["", "Beside them the full-size network, trained and tested on ACDC's patients: Dice "
-                  + ", ".join(f"{name} {full[f'dice_{name}']:.3f} ({full[f'dice_{name}_low']:.3f} to "
-                              f"{full[f'dice_{name}_high']:.3f})" for name in ("lv", "myo", "rv")) + "."]
+        parts += [
+            "",
+            "Beside them the full-size network, trained and tested on ACDC's patients: Dice "
+            + ", ".join(
+                f"{name} {full[f'dice_{name}']:.3f} ({full[f'dice_{name}_low']:.3f} to {full[f'dice_{name}_high']:.3f})"
+                for name in ("lv", "myo", "rv")
+            )
+            + ".",
+        ]
     for path in sorted(Path(dest).rglob("weights/*.json")):
         card = read_json(path)
         if "architecture" in card:
@@ -139,12 +156,25 @@ def _card_text(path, card) -> list[str]:
     from cmrlib.report.cards import learned_text
 
     size = path.with_suffix(".safetensors").stat().st_size / 1e6
-    design = ", ".join(f"{name} {' '.join(value) if isinstance(value, list) else value}"
-                       for name, value in card["architecture"].items() if name != "name")
+    design = ", ".join(
+        f"{name} {' '.join(value) if isinstance(value, list) else value}"
+        for name, value in card["architecture"].items()
+        if name != "name"
+    )
     rows = card.get("checked") or []
     head = ["", "| whose hearts | what | mean (95 % interval) | n |", "| --- | --- | --- | --- |"] if rows else []
-    text = (f"{card['architecture']['name']}: {design}. {size:.1f} MB, {card['stored']}. Learned from "
-            f"{learned_text(card)}; licence {card['licence']}. Checked on {card.get('checked_on', 'nothing yet')}.")
-    return ["", f"## {path.parents[1].name}, {path.stem}", "", text, *head,
-            *[f"| {row['who']} | {row['what']} | {row['value']} ({row['low']} to {row['high']}) | {row['n']} |"
-              for row in rows]]
+    text = (
+        f"{card['architecture']['name']}: {design}. {size:.1f} MB, {card['stored']}. Learned from "
+        f"{learned_text(card)}; licence {card['licence']}. Checked on {card.get('checked_on', 'nothing yet')}."
+    )
+    return [
+        "",
+        f"## {path.parents[1].name}, {path.stem}",
+        "",
+        text,
+        *head,
+        *[
+            f"| {row['who']} | {row['what']} | {row['value']} ({row['low']} to {row['high']}) | {row['n']} |"
+            for row in rows
+        ],
+    ]

@@ -15,8 +15,9 @@ def _norm(channels):
 
 def _stem(width):
     """7×7×7 in steps of (1, 2, 2), then a max-pooling of 3 in steps of 2."""
-    return nn.Sequential(Conv3d(1, width, 7, (1, 2, 2), 3, bias=False), _norm(width), nn.ReLU(inplace=True),
-                         nn.MaxPool3d(3, 2, 1))
+    return nn.Sequential(
+        Conv3d(1, width, 7, (1, 2, 2), 3, bias=False), _norm(width), nn.ReLU(inplace=True), nn.MaxPool3d(3, 2, 1)
+    )
 
 
 class Bottleneck(nn.Module):
@@ -26,12 +27,19 @@ class Bottleneck(nn.Module):
         super().__init__()
         after = 4 * width
         self.residual = nn.Sequential(
-            Conv3d(before, width, 1, bias=False), _norm(width), nn.ReLU(inplace=True),
-            Conv3d(width, width, 3, stride, 1, bias=False), _norm(width), nn.ReLU(inplace=True),
-            Conv3d(width, after, 1, bias=False), _norm(after))
+            Conv3d(before, width, 1, bias=False),
+            _norm(width),
+            nn.ReLU(inplace=True),
+            Conv3d(width, width, 3, stride, 1, bias=False),
+            _norm(width),
+            nn.ReLU(inplace=True),
+            Conv3d(width, after, 1, bias=False),
+            _norm(after),
+        )
         same = stride == 1 and before == after
-        self.shortcut = nn.Identity() if same else nn.Sequential(Conv3d(before, after, 1, stride, bias=False),
-                                                                 _norm(after))
+        self.shortcut = (
+            nn.Identity() if same else nn.Sequential(Conv3d(before, after, 1, stride, bias=False), _norm(after))
+        )
 
     def forward(self, x):
         return torch.relu(self.residual(x) + self.shortcut(x))
@@ -60,8 +68,13 @@ class DenseLayer(nn.Module):
     def __init__(self, before, growth):
         super().__init__()
         self.added = nn.Sequential(
-            _norm(before), nn.ReLU(), Conv3d(before, 4 * growth, 1, bias=False),
-            _norm(4 * growth), nn.ReLU(inplace=True), Conv3d(4 * growth, growth, 3, padding=1, bias=False))
+            _norm(before),
+            nn.ReLU(),
+            Conv3d(before, 4 * growth, 1, bias=False),
+            _norm(4 * growth),
+            nn.ReLU(inplace=True),
+            Conv3d(4 * growth, growth, 3, padding=1, bias=False),
+        )
 
     def forward(self, x):
         return torch.cat([x, self.added(x)], 1)
@@ -79,8 +92,12 @@ class DenseNet121(Volumes):
                 parts.append(DenseLayer(channels, width // 2))
                 channels += width // 2
             if block < 3:
-                parts += [_norm(channels), nn.ReLU(inplace=True), Conv3d(channels, channels // 2, 1, bias=False),
-                          nn.AvgPool3d((1, 2, 2) if block else 2, ceil_mode=True)]
+                parts += [
+                    _norm(channels),
+                    nn.ReLU(inplace=True),
+                    Conv3d(channels, channels // 2, 1, bias=False),
+                    nn.AvgPool3d((1, 2, 2) if block else 2, ceil_mode=True),
+                ]
                 channels //= 2
         self.features = nn.Sequential(*parts, _norm(channels), nn.ReLU(inplace=True))
         self.last = nn.Linear(channels, 1)

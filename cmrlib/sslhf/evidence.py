@@ -7,8 +7,12 @@ from captum.attr import IntegratedGradients
 
 from cmrlib.sslhf.prediction import HeartFailure
 
-OUTCOMES = {(1, True): "true positive", (0, True): "false positive", (0, False): "true negative",
-            (1, False): "false negative"}
+OUTCOMES = {
+    (1, True): "true positive",
+    (0, True): "false positive",
+    (0, False): "true negative",
+    (1, False): "false negative",
+}
 
 
 def attributions(model: HeartFailure, clip, steps: int = 12) -> np.ndarray:

@@ -10,8 +10,17 @@ from sklearn.ensemble import RandomForestClassifier
 
 from cmrlib.agreement import bootstrap, classification
 
-MEASURES = ("lvedvi_ml_m2", "lvesvi_ml_m2", "lvsvi_ml_m2", "lvef_pct", "lvmi_g_m2", "rvedvi_ml_m2", "rvesvi_ml_m2",
-            "rvsvi_ml_m2", "rvef_pct")
+MEASURES = (
+    "lvedvi_ml_m2",
+    "lvesvi_ml_m2",
+    "lvsvi_ml_m2",
+    "lvef_pct",
+    "lvmi_g_m2",
+    "rvedvi_ml_m2",
+    "rvesvi_ml_m2",
+    "rvsvi_ml_m2",
+    "rvef_pct",
+)
 """The nine of a short-axis stack, by body surface area where that is customary."""
 
 _ALL = "all"
@@ -35,8 +44,9 @@ def group_features(measured: pd.DataFrame) -> pd.DataFrame:
     return found.replace([np.inf, -np.inf], np.nan).astype(float)
 
 
-def predict_groups(features: pd.DataFrame, groups: pd.Series, folds: pd.Series, seed: int = 1,
-                   trees: int = 300) -> pd.DataFrame:
+def predict_groups(
+    features: pd.DataFrame, groups: pd.Series, folds: pd.Series, seed: int = 1, trees: int = 300
+) -> pd.DataFrame:
     """Every participant's group by a forest that never saw him: participant_id, group, predicted, share (of the trees),
     fold. Nothing is tuned: as many trees as given, else scikit-learn's settings.
 
@@ -54,9 +64,17 @@ def predict_groups(features: pd.DataFrame, groups: pd.Series, folds: pd.Series, 
         forest = RandomForestClassifier(trees, random_state=seed)  # takes NaN as it is
         forest.fit(features[~here], groups[features.index[~here]])
         shares = forest.predict_proba(features[here])
-        parts.append(pd.DataFrame({
-            "participant_id": features.index[here], "group": groups[features.index[here]].to_numpy(),
-            "predicted": forest.classes_[shares.argmax(1)], "share": shares.max(1), "fold": fold}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "participant_id": features.index[here],
+                    "group": groups[features.index[here]].to_numpy(),
+                    "predicted": forest.classes_[shares.argmax(1)],
+                    "share": shares.max(1),
+                    "fold": fold,
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True).sort_values("participant_id", ignore_index=True)
 
 
@@ -67,8 +85,15 @@ def group_accuracy(predicted: pd.DataFrame) -> pd.DataFrame:
     for name, part in [(_ALL, predicted), *predicted.groupby("group")]:
         right = (part["group"] == part["predicted"]).astype(float)
         found = bootstrap(right, lambda a, axis=-1: np.mean(a, axis=axis)).iloc[0]
-        rows.append({"group": name, "accuracy": found["estimate"], "accuracy_low": found["low"],
-                     "accuracy_high": found["high"], "n": int(found["n"])})
+        rows.append(
+            {
+                "group": name,
+                "accuracy": found["estimate"],
+                "accuracy_low": found["low"],
+                "accuracy_high": found["high"],
+                "n": int(found["n"]),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -78,8 +103,9 @@ def ef_classes(reference: pd.DataFrame, other: pd.DataFrame, limit_pct: float = 
 
     reference, other: participant_id, lvef_pct. Participants whom only one of them measured are counted as missing.
     """
-    both = reference[["participant_id", "lvef_pct"]].merge(other[["participant_id", "lvef_pct"]], on="participant_id",
-                                                           how="left", suffixes=("", "_other"))
+    both = reference[["participant_id", "lvef_pct"]].merge(
+        other[["participant_id", "lvef_pct"]], on="participant_id", how="left", suffixes=("", "_other")
+    )
     positive = (both["lvef_pct"] < limit_pct).where(both["lvef_pct"].notna()).astype(float)
     threshold = float(np.nextafter(-limit_pct, 0))  # EF strictly below the limit
     return classification(positive, -both["lvef_pct_other"], threshold)

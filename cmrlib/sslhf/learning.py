@@ -136,7 +136,7 @@ def augmented(clip, rng=np.random) -> np.ndarray:
     """A view of a clip (frames, size, size): turned by quarters, flipped in t, y and x, each at random."""
     clip = np.rot90(clip, rng.randint(4), (1, 2))
     steps = [1 - 2 * rng.randint(2) for _ in range(3)]
-    return clip[::steps[0], ::steps[1], ::steps[2]]
+    return clip[:: steps[0], :: steps[1], :: steps[2]]
 
 
 def patch_block(found: Patches, task: Transformations | None = None) -> DataBlock:
@@ -157,8 +157,10 @@ def restoration_rows(found: Patches, split: pd.Series, unlabelled: bool = False)
     sides = ("train", "unlabelled") if unlabelled else ("train",)
     people = [one for one in split.index[split.isin(sides)] if one in set(found.table["participant_id"])]
     if len(people) < 2:
-        raise ValueError(f"{len(people)} patients to learn restoration from; at least 2 are needed, one of them to "
-                         "choose the epoch by")
+        raise ValueError(
+            f"{len(people)} patients to learn restoration from; at least 2 are needed, one of them to "
+            "choose the epoch by"
+        )
     checks = set(people[:: max(2, min(10, len(people)))])
     table = found.table[found.table["participant_id"].isin(people)]
     return table.assign(split=np.where(table["participant_id"].isin(checks), "validation", "train"))
@@ -171,16 +173,27 @@ def classification_rows(found: Patches, split: pd.Series) -> pd.DataFrame:
     for side in ("train", "validation"):
         classes = sorted(int(one) for one in table.loc[table["split"] == side, "label"].unique())
         if classes != [0, 1]:
-            raise ValueError(f"{side} patients of this fold have the classes {classes}; both, 0 and 1, are needed: "
-                             "choose fewer folds or another label")
+            raise ValueError(
+                f"{side} patients of this fold have the classes {classes}; both, 0 and 1, are needed: "
+                "choose fewer folds or another label"
+            )
     return table
 
 
 def _trained(learn, recipe, seed, checkpoint, settings, what):
     """The learner after its job; its model is that of the best epoch."""
     best = BestEpoch(checkpoint)
-    fit(learn, recipe.epochs, recipe.learning_rate, seed, recipe.precision, checkpoint, settings, what,
-        callbacks=[HalvedRate(recipe.learning_rate, recipe.halve_every), best])
+    fit(
+        learn,
+        recipe.epochs,
+        recipe.learning_rate,
+        seed,
+        recipe.precision,
+        checkpoint,
+        settings,
+        what,
+        callbacks=[HalvedRate(recipe.learning_rate, recipe.halve_every), best],
+    )
     if best.best["model"] is None:
         raise FloatingPointError(f"{what}: no epoch had a validation loss that is a number; lower the rate")
     learn.model.load_state_dict(best.best["model"])
@@ -204,8 +217,15 @@ def restoration_learner(found: Patches, rows: pd.DataFrame, setup: Setup, model=
     return Learner(dls, model or Restorer(setup.design), loss_func=torch.nn.functional.mse_loss, opt_func=adam)
 
 
-def pretrain(found: Patches, split: pd.Series, setup: Setup, seed: int, folder=None, unlabelled: bool = False,
-             what: str = "restoration") -> Learner:
+def pretrain(
+    found: Patches,
+    split: pd.Series,
+    setup: Setup,
+    seed: int,
+    folder=None,
+    unlabelled: bool = False,
+    what: str = "restoration",
+) -> Learner:
     """Stage one: restore transformed clips. Returns the learner, its model a `Restorer` of the best epoch.
 
     folder: where the job is filed under its settings, patches and code; an interrupted job goes on from there and a
@@ -213,8 +233,14 @@ def pretrain(found: Patches, split: pd.Series, setup: Setup, seed: int, folder=N
     """
     torch.manual_seed(seed)
     rows = restoration_rows(found, split, unlabelled)
-    settings = {"patches": found.digest, "rows": _digest(rows), "design": asdict(replace(setup.design, hidden=())),
-                "task": asdict(setup.transformations), "recipe": asdict(setup.pretraining), "seed": seed}
+    settings = {
+        "patches": found.digest,
+        "rows": _digest(rows),
+        "design": asdict(replace(setup.design, hidden=())),
+        "task": asdict(setup.transformations),
+        "recipe": asdict(setup.pretraining),
+        "seed": seed,
+    }
     learn = restoration_learner(found, rows, setup)
     return _trained(learn, setup.pretraining, seed, _job(folder, "restore", settings), {"job": _digest(settings)}, what)
 
@@ -229,8 +255,16 @@ def classification_learner(found: Patches, rows: pd.DataFrame, setup: Setup, mod
     return Learner(dls, model, loss_func=partial(weighted_bce, weights=weights), opt_func=adam, metrics=area)
 
 
-def classify(found: Patches, split: pd.Series, setup: Setup, seed: int, folder=None, start: Learner | None = None,
-             comparator: str = "", what: str = "classification") -> Learner:
+def classify(
+    found: Patches,
+    split: pd.Series,
+    setup: Setup,
+    seed: int,
+    folder=None,
+    start: Learner | None = None,
+    comparator: str = "",
+    what: str = "classification",
+) -> Learner:
     """Stage two: heart failure from one patch. Returns the learner, its model that of the best epoch.
 
     start: the learner of stage one whose encoder is taken over; None for random weights (Kaiming). comparator: a name
@@ -242,11 +276,18 @@ def classify(found: Patches, split: pd.Series, setup: Setup, seed: int, folder=N
         model.encoder.load_state_dict(start.model.encoder.state_dict())
     rows = classification_rows(found, split)
     began = start and _weights_digest(start.model.encoder)
-    settings = {"patches": found.digest, "rows": _digest(rows), "model": comparators.architecture(model),
-                "recipe": asdict(setup.classification), "seed": seed, "start": began}
+    settings = {
+        "patches": found.digest,
+        "rows": _digest(rows),
+        "model": comparators.architecture(model),
+        "recipe": asdict(setup.classification),
+        "seed": seed,
+        "start": began,
+    }
     learn = classification_learner(found, rows, setup, model)
-    return _trained(learn, setup.classification, seed, _job(folder, "classify", settings), {"job": _digest(settings)},
-                    what)
+    return _trained(
+        learn, setup.classification, seed, _job(folder, "classify", settings), {"job": _digest(settings)}, what
+    )
 
 
 def _digest(value) -> str:

@@ -48,8 +48,7 @@ class Conv3d(nn.Conv3d):
 
 
 def _convolution(before, after):
-    return nn.Sequential(Conv3d(before, after, 3, padding=1, bias=False), nn.BatchNorm3d(after),
-                         nn.ReLU(inplace=True))
+    return nn.Sequential(Conv3d(before, after, 3, padding=1, bias=False), nn.BatchNorm3d(after), nn.ReLU(inplace=True))
 
 
 def halved(frames: int) -> list[int]:
@@ -70,15 +69,16 @@ class Encoder(nn.Module):
     def __init__(self, width: int = 32, frames: int = 40):
         super().__init__()
         widths, self.frames = [1, *(width * 2**level for level in range(LEVELS))], frames
-        self.levels = nn.ModuleList(nn.Sequential(_convolution(a, b), _convolution(b, b))
-                                    for a, b in pairwise(widths))
+        self.levels = nn.ModuleList(nn.Sequential(_convolution(a, b), _convolution(b, b)) for a, b in pairwise(widths))
         self.pools = nn.ModuleList(nn.MaxPool3d((factor, 2, 2)) for factor in halved(frames))
 
     def forward(self, clips):
         _, frames, rows, columns = clips.shape
         if frames != self.frames or rows % 16 or columns % 16:
-            raise ValueError(f"expected clips of {self.frames} frames and sides of multiples of 16 pixels, got "
-                             f"{frames} frames of {rows}×{columns}")
+            raise ValueError(
+                f"expected clips of {self.frames} frames and sides of multiples of 16 pixels, got "
+                f"{frames} frames of {rows}×{columns}"
+            )
         found = [self.levels[0](clips[:, None].contiguous())]  # (b, width, frames, rows, columns)
         for pool, level in zip(self.pools, self.levels[1:]):
             found.append(level(pool(found[-1])))
@@ -92,10 +92,12 @@ class Decoder(nn.Module):
         super().__init__()
         widths, self.skips = [width * 2**level for level in reversed(range(LEVELS))], skips
         steps = [(factor, 2, 2) for factor in reversed(halved(frames))]
-        self.ups = nn.ModuleList(nn.ConvTranspose3d(a, b, step, step)
-                                 for a, b, step in zip(widths[:-1], widths[1:], steps))
-        self.levels = nn.ModuleList(nn.Sequential(_convolution(b * (1 + skips), b), _convolution(b, b))
-                                    for b in widths[1:])
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose3d(a, b, step, step) for a, b, step in zip(widths[:-1], widths[1:], steps)
+        )
+        self.levels = nn.ModuleList(
+            nn.Sequential(_convolution(b * (1 + skips), b), _convolution(b, b)) for b in widths[1:]
+        )
         self.last = nn.Sequential(_convolution(width, width), Conv3d(width, 1, 1))
 
     def forward(self, found):
@@ -128,8 +130,9 @@ class Classifier(Volumes):
         self.encoder = Encoder(self.design.width, self.design.frames)
         features = self.design.width * 2 ** (LEVELS - 1)
         widths = (features, *self.design.hidden)
-        self.head = nn.Sequential(*[part for a, b in pairwise(widths)
-                                    for part in (nn.Linear(a, b), nn.ReLU())], nn.Linear(widths[-1], 1))
+        self.head = nn.Sequential(
+            *[part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())], nn.Linear(widths[-1], 1)
+        )
         for layer in self.head:
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -105,13 +105,15 @@ def labelled(subjects: pd.DataFrame, column: str, positive: str) -> pd.Series:
     known = subjects.dropna(subset=[column]).set_index("participant_id")[column].astype(str)
     known = known[~known.isin(["", "n/a", "None"])]
     if not 0 < (known == positive).sum() < len(known):
-        raise ValueError(f"column {column!r} must hold {positive!r} and something else; it holds "
-                         f"{known.value_counts().to_dict()}")
+        raise ValueError(
+            f"column {column!r} must hold {positive!r} and something else; it holds {known.value_counts().to_dict()}"
+        )
     return (known == positive).astype(int)
 
 
-def patient_split(subjects: pd.DataFrame, labels: pd.Series, fold: int, folds: int = 5, most: int = 0,
-                  draw: int = 0) -> pd.Series:
+def patient_split(
+    subjects: pd.DataFrame, labels: pd.Series, fold: int, folds: int = 5, most: int = 0, draw: int = 0
+) -> pd.Series:
     """`train` (three fifths), `validation` (one), `test` (one) by participant_id, stratified by label; and
     `unlabelled` for those without a label, who may only teach restoration.
 
@@ -123,7 +125,7 @@ def patient_split(subjects: pd.DataFrame, labels: pd.Series, fold: int, folds: i
     training = split.index[split == "train"]
     for _, members in labels[training].groupby(labels[training]) if 0 < most < len(training) else ():
         order = members.index if draw == 0 else members.sample(frac=1, random_state=draw).index
-        split[order[max(1, round(most * len(members) / len(training))):]] = "unlabelled"
+        split[order[max(1, round(most * len(members) / len(training))) :]] = "unlabelled"
     others = [one for one in subjects["participant_id"] if one not in split.index]
     return pd.concat([split, pd.Series("unlabelled", index=others)]).rename("split")
 
@@ -139,11 +141,15 @@ def patch_table(cohort, labels: pd.Series, observer: str = "", share: float = 0.
         if looked is not None and not looked.has(row.cine):
             continue
         annotation = looked.mask(row.cine) if looked is not None else None
-        rows += [(row.participant_id, row.cine, k, labels.get(row.participant_id, np.nan))
-                 for k in lv_slices(cohort.cine(row.cine), annotation, share)]
+        rows += [
+            (row.participant_id, row.cine, k, labels.get(row.participant_id, np.nan))
+            for k in lv_slices(cohort.cine(row.cine), annotation, share)
+        ]
     if not rows:
-        raise ValueError(f"no short-axis slice of {cohort.path.name} shows the LV by observer {observer or 'none'!r} "
-                         f"in a cycle of {FEWEST_FRAMES} or more frames; choose another observer or cohort")
+        raise ValueError(
+            f"no short-axis slice of {cohort.path.name} shows the LV by observer {observer or 'none'!r} "
+            f"in a cycle of {FEWEST_FRAMES} or more frames; choose another observer or cohort"
+        )
     table = pd.DataFrame(rows, columns=["participant_id", "cine", "k", "label"])
     return table.assign(row=range(len(table)))
 
@@ -163,8 +169,14 @@ class Patches:
 
         The file is named by the cohort, the rows, the preprocessing and this module's code.
         """
-        text = "\n".join([cohort.digest, table.to_csv(index=False), repr(sorted(asdict(preprocessing).items())),
-                          code_of(inspect.getsource(sys.modules[__name__]))])
+        text = "\n".join(
+            [
+                cohort.digest,
+                table.to_csv(index=False),
+                repr(sorted(asdict(preprocessing).items())),
+                code_of(inspect.getsource(sys.modules[__name__])),
+            ]
+        )
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         path = Path(folder) / f"patches_{digest}.npy"
         if not path.exists():

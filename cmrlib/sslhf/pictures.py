@@ -28,8 +28,12 @@ def restored_pictures(clip, model: Restorer, task: Transformations, seed: int = 
         changed = shown != clip
         t = int(changed.mean((1, 2)).argmax())  # the frame that was changed most
         restored = infer(network, [shown], precision)[0]
-        rows[f"{name}, frame {t}"] = {"before": clip[t], "transformed": shown[t], "restored": restored[t],
-                                      "temporal neighbours": neighbour_average(shown, changed)[t]}
+        rows[f"{name}, frame {t}"] = {
+            "before": clip[t],
+            "transformed": shown[t],
+            "restored": restored[t],
+            "temporal neighbours": neighbour_average(shown, changed)[t],
+        }
     return rows
 
 

@@ -30,8 +30,14 @@ class HeartFailure:
     threshold: for patients, chosen on validation patients; patch_threshold: for single patches.
     """
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, threshold: float = 0.5,
-                 patch_threshold: float = 0.5, precision: str = "bf16"):
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocessing: Preprocessing,
+        threshold: float = 0.5,
+        patch_threshold: float = 0.5,
+        precision: str = "bf16",
+    ):
         self.model, self.network = model.eval(), fold_batch_norm(model)
         self.preprocessing, self.precision = preprocessing, precision
         self.threshold, self.patch_threshold = threshold, patch_threshold
@@ -44,8 +50,12 @@ class HeartFailure:
         return cls(model, Preprocessing(**card["preprocessing"]), card["threshold"], card["patch_threshold"], precision)
 
     def save(self, path, **card):
-        own = {"architecture": architecture(self.model), "preprocessing": asdict(self.preprocessing),
-               "threshold": self.threshold, "patch_threshold": self.patch_threshold}
+        own = {
+            "architecture": architecture(self.model),
+            "preprocessing": asdict(self.preprocessing),
+            "threshold": self.threshold,
+            "patch_threshold": self.patch_threshold,
+        }
         save_weights(self.model, path, own | card)
 
     def predict(self, cine: Cine, annotation: Annotation | None = None) -> float:
@@ -77,7 +87,7 @@ def infer(network, clips, precision: str = "bf16", after=lambda x: x) -> np.ndar
     device, found = next(network.parameters()).device, []
     cast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
     for n in range(0, len(clips), BATCH):
-        batch = torch.from_numpy(np.stack(clips[n:n + BATCH])).to(device)
+        batch = torch.from_numpy(np.stack(clips[n : n + BATCH])).to(device)
         with torch.inference_mode(), cast:
             found.append(after(network(batch).float()).cpu().numpy())
     return np.concatenate(found) if found else np.zeros(0, np.float32)
@@ -94,8 +104,9 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 def score_patches(found: Patches, rows: pd.DataFrame, model: HeartFailure) -> pd.DataFrame:
     """`rows` of the patches' table with their score."""
-    parts = [model.scores([found.clip(row) for row in rows["row"].iloc[n:n + BATCH]])
-             for n in range(0, len(rows), BATCH)]
+    parts = [
+        model.scores([found.clip(row) for row in rows["row"].iloc[n : n + BATCH]]) for n in range(0, len(rows), BATCH)
+    ]
     return rows.assign(score=np.concatenate(parts) if parts else np.zeros(0))
 
 
@@ -111,12 +122,14 @@ def auc(labels, scores) -> float:
 def by_patient(scores: pd.DataFrame) -> pd.DataFrame:
     """Equation 3: participant_id, label, score (mean over patches), n_patches."""
     groups = scores.groupby("participant_id", sort=True)
-    return pd.DataFrame({"label": groups["label"].first(), "score": groups["score"].mean(),
-                         "n_patches": groups.size()}).reset_index()
+    return pd.DataFrame(
+        {"label": groups["label"].first(), "score": groups["score"].mean(), "n_patches": groups.size()}
+    ).reset_index()
 
 
-def restoration_errors(found: Patches, rows: pd.DataFrame, model: Restorer, task: Transformations, seed: int = 0,
-                       precision: str = "bf16") -> pd.DataFrame:
+def restoration_errors(
+    found: Patches, rows: pd.DataFrame, model: Restorer, task: Transformations, seed: int = 0, precision: str = "bf16"
+) -> pd.DataFrame:
     """How well each transformation alone is undone, a row a patch and kind: participant_id, cine, k, kind, and mean
     squared errors on the pixels that it changed, in SD² of the patch: restored, neighbours (the temporal-neighbour
     average, which is told what was changed), shown (what the network was given), n_pixels."""
@@ -131,8 +144,10 @@ def restoration_errors(found: Patches, rows: pd.DataFrame, model: Restorer, task
             if not changed.any():  # a constant patch has nothing to shuffle
                 continue
             average = neighbour_average(given, changed)
-            errors = {name: float(np.mean((one[changed] - clip[changed]) ** 2))
-                      for name, one in (("restored", result), ("neighbours", average), ("shown", given))}
+            errors = {
+                name: float(np.mean((one[changed] - clip[changed]) ** 2))
+                for name, one in (("restored", result), ("neighbours", average), ("shown", given))
+            }
             keys = {name: row[name] for name in ("participant_id", "cine", "k")}
             table.append(keys | {"kind": kind} | errors | {"n_pixels": int(changed.sum())})
     return pd.DataFrame(table)

@@ -22,11 +22,17 @@ METHODS = {
 LEARNED = tuple(METHODS)[:7]
 
 PAPER = pd.DataFrame(
-    [("sslhf", 0.8289, 0.7682, 0.8505, 0.8208), ("scratch", 0.7609, 0.7178, 0.7984, 0.7496),
-     ("no_frames", 0.7682, 0.7328, 0.8043, 0.7774), ("no_shuffle", 0.7890, 0.7518, 0.8139, 0.7826),
-     ("no_patches", 0.8145, 0.7650, 0.8293, 0.8204), ("resnet50", 0.7450, 0.7100, 0.7678, 0.7614),
-     ("densenet121", 0.7145, 0.7052, 0.7822, 0.7614)],
-    columns=["method", "patch_auc", "patch_acc", "patient_auc", "patient_acc"]).set_index("method")
+    [
+        ("sslhf", 0.8289, 0.7682, 0.8505, 0.8208),
+        ("scratch", 0.7609, 0.7178, 0.7984, 0.7496),
+        ("no_frames", 0.7682, 0.7328, 0.8043, 0.7774),
+        ("no_shuffle", 0.7890, 0.7518, 0.8139, 0.7826),
+        ("no_patches", 0.8145, 0.7650, 0.8293, 0.8204),
+        ("resnet50", 0.7450, 0.7100, 0.7678, 0.7614),
+        ("densenet121", 0.7145, 0.7052, 0.7822, 0.7614),
+    ],
+    columns=["method", "patch_auc", "patch_acc", "patient_auc", "patient_acc"],
+).set_index("method")
 """Tables I to III as printed; means over five folds, without intervals."""
 
 LEVELS = ("patch", "patient")
@@ -42,17 +48,27 @@ def kinds_of(method: str, kinds) -> tuple[str, ...]:
     return tuple(kind for kind in kinds if method != f"no_{kind}")
 
 
-def train_method(found: Patches, split: pd.Series, method: str, setup: Setup, seed: int, folder=None,
-                 unlabelled: bool = False):
+def train_method(
+    found: Patches, split: pd.Series, method: str, setup: Setup, seed: int, folder=None, unlabelled: bool = False
+):
     """(HeartFailure, {stage: learner}) of one row of the tables: its jobs, and thresholds from validation patients."""
     learners = {}
     if kinds_of(method, setup.transformations.kinds):
         learners["restoration"] = _restoration(found, split, method, setup, seed, folder, unlabelled)
     comparator = method if method in ("resnet50", "densenet121") else ""
-    learners["classification"] = classify(found, split, setup, seed, folder, learners.get("restoration"), comparator,
-                                          f"{METHODS[method]}, classification, seed {seed}")
-    model = HeartFailure(learners["classification"].model, found.preprocessing,
-                         precision=setup.classification.precision)
+    learners["classification"] = classify(
+        found,
+        split,
+        setup,
+        seed,
+        folder,
+        learners.get("restoration"),
+        comparator,
+        f"{METHODS[method]}, classification, seed {seed}",
+    )
+    model = HeartFailure(
+        learners["classification"].model, found.preprocessing, precision=setup.classification.precision
+    )
     checked = score_patches(found, found.side(split, "validation"), model)
     patients = by_patient(checked)
     model.patch_threshold = choose_threshold(checked["label"], checked["score"], "youden")
@@ -63,8 +79,15 @@ def train_method(found: Patches, split: pd.Series, method: str, setup: Setup, se
 def _restoration(found, split, method, setup, seed, folder, unlabelled):
     """Stage one of a method."""
     task = replace(setup.transformations, kinds=kinds_of(method, setup.transformations.kinds))
-    return pretrain(found, split, replace(setup, transformations=task), seed, folder, unlabelled,
-                    f"{METHODS[method]}, restoration, seed {seed}")
+    return pretrain(
+        found,
+        split,
+        replace(setup, transformations=task),
+        seed,
+        folder,
+        unlabelled,
+        f"{METHODS[method]}, restoration, seed {seed}",
+    )
 
 
 def train_ahead(jobs, processes: int):
@@ -93,8 +116,13 @@ def tested(found: Patches, split: pd.Series, model: HeartFailure, **keys) -> pd.
     threshold, n_patches, keys."""
     patches = score_patches(found, found.side(split, "test"), model)
     patients = by_patient(patches)
-    table = pd.concat([patches.drop(columns="row").assign(level="patch", threshold=model.patch_threshold),
-                       patients.assign(level="patient", threshold=model.threshold)], ignore_index=True)
+    table = pd.concat(
+        [
+            patches.drop(columns="row").assign(level="patch", threshold=model.patch_threshold),
+            patients.assign(level="patient", threshold=model.threshold),
+        ],
+        ignore_index=True,
+    )
     return table.assign(**keys)
 
 
@@ -105,8 +133,9 @@ def tested_by_ef(measures: pd.DataFrame, labels: pd.Series, split: pd.Series, li
     """
     people = split.index[split == "test"]
     ef = measures.groupby("participant_id")["lvef_pct"].mean().reindex(people)
-    table = pd.DataFrame({"participant_id": people, "label": labels.reindex(people).to_numpy(),
-                          "score": 1 - ef.to_numpy() / 100})
+    table = pd.DataFrame(
+        {"participant_id": people, "label": labels.reindex(people).to_numpy(), "score": 1 - ef.to_numpy() / 100}
+    )
     return table.assign(level="patient", threshold=np.nextafter(1 - limit / 100, 1), **keys)
 
 
@@ -143,16 +172,20 @@ def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     rows = []
     for method in [name for name in METHODS if name in set(scores["method"])]:
         part = scores[scores["method"] == method]
-        row = {"method": method, "n_runs": part.groupby(_keys(part)).ngroups,
-               "n_patients": part["participant_id"].nunique()}
+        row = {
+            "method": method,
+            "n_runs": part.groupby(_keys(part)).ngroups,
+            "n_patients": part["participant_id"].nunique(),
+        }
         for level in LEVELS:
             one = part[part["level"] == level]
             row |= _level_row(one, level, n_boot) if len(one) else {}
         for name in PAPER if method in PAPER.index else ():
             row[f"{name}_paper"] = PAPER.loc[method, name]
         rows.append(row)
-    names = [f"{level}_{what}{end}" for level in LEVELS for what in ("auc", "acc") for end in ("", "_low", "_high",
-                                                                                              "_paper")]
+    names = [
+        f"{level}_{what}{end}" for level in LEVELS for what in ("auc", "acc") for end in ("", "_low", "_high", "_paper")
+    ]
     table = pd.DataFrame(rows)
     return table.reindex(columns=["method", *names, "n_patients", "n_runs", "n_missing"])
 
@@ -160,13 +193,24 @@ def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
 def _level_row(part, level, n_boot):
     row = {}
     known = part.dropna(subset=["score"])
-    columns = pd.DataFrame({"label": known["label"], "score": known["score"],
-                            "called": (known["score"] >= known["threshold"]).astype(float), "run": runs_of(known)})
-    for name, statistic in (("auc", lambda y, s, c, r: mean_auc(y, s, r)),
-                            ("acc", lambda y, s, c, r: mean_accuracy(y, c, r))):
+    columns = pd.DataFrame(
+        {
+            "label": known["label"],
+            "score": known["score"],
+            "called": (known["score"] >= known["threshold"]).astype(float),
+            "run": runs_of(known),
+        }
+    )
+    for name, statistic in (
+        ("auc", lambda y, s, c, r: mean_auc(y, s, r)),
+        ("acc", lambda y, s, c, r: mean_accuracy(y, c, r)),
+    ):
         found = bootstrap(columns, statistic, known["participant_id"], n_boot).iloc[0]
-        row |= {f"{level}_{name}": found["estimate"], f"{level}_{name}_low": found["low"],
-                f"{level}_{name}_high": found["high"]}
+        row |= {
+            f"{level}_{name}": found["estimate"],
+            f"{level}_{name}_low": found["low"],
+            f"{level}_{name}_high": found["high"],
+        }
     return row | ({"n_missing": len(part) - len(known)} if level == "patient" else {})
 
 
@@ -184,11 +228,22 @@ def paired_table(scores: pd.DataFrame, better: str = "sslhf", n_boot: int = 1000
             columns = pair[["label", "score", "score_other"]].assign(run=runs)
             found = bootstrap(columns, _gain, pair["participant_id"], n_boot).iloc[0]
             single = [_gain(*(column.to_numpy() for _, column in columns[runs == run].items())) for run in set(runs)]
-            rows.append({"method": method, "level": level, "gain": found["estimate"], "gain_low": found["low"],
-                         "gain_high": found["high"], "least": min(single), "most": max(single),
-                         "n_runs": len(set(runs)), "n_patients": pair["participant_id"].nunique()})
-    return pd.DataFrame(rows, columns=["method", "level", "gain", "gain_low", "gain_high", "least", "most", "n_runs",
-                                       "n_patients"])
+            rows.append(
+                {
+                    "method": method,
+                    "level": level,
+                    "gain": found["estimate"],
+                    "gain_low": found["low"],
+                    "gain_high": found["high"],
+                    "least": min(single),
+                    "most": max(single),
+                    "n_runs": len(set(runs)),
+                    "n_patients": pair["participant_id"].nunique(),
+                }
+            )
+    return pd.DataFrame(
+        rows, columns=["method", "level", "gain", "gain_low", "gain_high", "least", "most", "n_runs", "n_patients"]
+    )
 
 
 def _gain(labels, scores, others, runs):
@@ -209,8 +264,11 @@ def study_metrics(table: pd.DataFrame, gains: pd.DataFrame) -> dict:
     metrics = {}
     for row in table.to_dict("records"):
         prefix = "" if row["method"] == "sslhf" else f"{row['method']}_"
-        metrics |= {f"{prefix}{name}": value for name, value in row.items()
-                    if name.startswith(LEVELS) and not name.endswith("_paper")}
+        metrics |= {
+            f"{prefix}{name}": value
+            for name, value in row.items()
+            if name.startswith(LEVELS) and not name.endswith("_paper")
+        }
     for row in gains[gains["level"] == "patient"].to_dict("records"):
         metrics |= {f"gain_over_{row['method']}{end}": row[f"gain{end}"] for end in ("", "_low", "_high")}
     return metrics
@@ -256,17 +314,25 @@ def few_labels_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
 def few_labels_metrics(table: pd.DataFrame) -> dict:
     """few12_patient_auc, few12_scratch_patient_auc, few12_gain, … of `few_labels_table`, with intervals."""
     names = {"pretrained": "patient_auc", "scratch": "scratch_patient_auc", "gain": "gain"}
-    found = {f"few{row['labelled']}_{name}{end}": row[f"{of}{end}"] for row in table.to_dict("records")
-             for of, name in names.items() for end in ("", "_low", "_high")}
-    return found | {f"few{row['labelled']}_gain_{end}": row[f"gain_{end}"] for row in table.to_dict("records")
-                    for end in ("least", "most")}
+    found = {
+        f"few{row['labelled']}_{name}{end}": row[f"{of}{end}"]
+        for row in table.to_dict("records")
+        for of, name in names.items()
+        for end in ("", "_low", "_high")
+    }
+    return found | {
+        f"few{row['labelled']}_gain_{end}": row[f"gain_{end}"]
+        for row in table.to_dict("records")
+        for end in ("least", "most")
+    }
 
 
 def ablations_by_labels(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     """What SSLHF gains over every other method at patient level: rows of `paired_table` for each number of labelled
     patients, which stands in `labelled`. scores: as of `few_labels_table`."""
-    parts = [paired_table(part, "sslhf", n_boot).assign(labelled=labelled)
-             for labelled, part in scores.groupby("labelled")]
+    parts = [
+        paired_table(part, "sslhf", n_boot).assign(labelled=labelled) for labelled, part in scores.groupby("labelled")
+    ]
     table = pd.concat(parts, ignore_index=True)
     return table[table["level"] == "patient"].reset_index(drop=True)
 

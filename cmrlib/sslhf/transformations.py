@@ -74,7 +74,7 @@ def shuffle_windows(clip, seed, window_px, share, paper):
         for _ in range(windows):
             height, width = np.random.randint(2, most + 1), np.random.randint(2, most + 1)
             r, c = np.random.randint(rows - height + 1), np.random.randint(columns - width + 1)
-            window = clip[t, r:r + height, c:c + width]
+            window = clip[t, r : r + height, c : c + width]
             if paper:
                 shuffle_rows_and_columns(window)
             else:
@@ -179,6 +179,7 @@ def neighbour_average(clip, corrupted):
                     result[t, i, j] = 0
                     continue
                 share = before / (before + after)
-                result[t, i, j] = (clip[(t - before) % frames, i, j] * (1 - share)
-                                   + clip[(t + after) % frames, i, j] * share)
+                result[t, i, j] = (
+                    clip[(t - before) % frames, i, j] * (1 - share) + clip[(t + after) % frames, i, j] * share
+                )
     return result

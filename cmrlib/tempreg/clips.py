@@ -49,11 +49,15 @@ def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.Dat
             continue
         ed, es = (int(looked.frames(row.cine)[phase]) for phase in ("ed", "es"))
         kinds = _kinds(row, looked, ed)
-        rows += [(row.participant_id, row.cine, row.view, k, kinds[k], row.frames, ed, es, split[row.participant_id])
-                 for k in whole_sections(cohort, row)]
+        rows += [
+            (row.participant_id, row.cine, row.view, k, kinds[k], row.frames, ed, es, split[row.participant_id])
+            for k in whole_sections(cohort, row)
+        ]
     if not rows:
-        raise ValueError(f"observer {observer!r} knows ED and ES of no cine with {FEWEST_FRAMES} or more frames in "
-                         f"{cohort.path.name}; choose another observer, views or cohort")
+        raise ValueError(
+            f"observer {observer!r} knows ED and ES of no cine with {FEWEST_FRAMES} or more frames in "
+            f"{cohort.path.name}; choose another observer, views or cohort"
+        )
     return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "kind", "frames", "ed", "es", "split"])
 
 
@@ -221,6 +225,7 @@ CurveBlock = TransformBlock
 
 def section_block(cohort, preprocessing: Preprocessing, target: str = "cyclic") -> DataBlock:
     """DataBlock from rows of `section_table` to (TensorClip, TensorCurve)."""
+
     def reference(row):
         cine = cohort.cine(row["cine"])
         return SliceRef(cine, 0, row["k"], moving_centre(cine))

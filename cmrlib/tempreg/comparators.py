@@ -84,9 +84,10 @@ def _looked_at(cine, k):
     region = moving_region(cine)
     rows, columns = np.nonzero(region)
     centre, half = (rows.mean(), columns.mean()), int(np.ceil(MARGIN * _radius(region)))
-    top, left = (int(np.clip(round(c) - half, 0, max(0, n - 2 * half - 1)))
-                 for c, n in zip(centre, region.shape, strict=True))
-    window = np.s_[top:top + 2 * half + 1, left:left + 2 * half + 1]
+    top, left = (
+        int(np.clip(round(c) - half, 0, max(0, n - 2 * half - 1))) for c, n in zip(centre, region.shape, strict=True)
+    )
+    window = np.s_[top : top + 2 * half + 1, left : left + 2 * half + 1]
     low, high = intensity_window(cine)
     clip = np.clip((np.asarray(cine.pixels[(slice(None), k, *window)], np.float32) - low) / (high - low), 0, 1)
     grid = np.indices(clip.shape[1:])

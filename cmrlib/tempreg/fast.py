@@ -104,8 +104,10 @@ def to_int8(network: TempRegNet, sizes):
             before.weight /= size[:, None, None, None]
             before.bias /= size
             after.weight *= size[:, None, None]
-    return [Int8Convolution(part[0], signed=part[0] is convolutions[0]) if isinstance(part, nn.Sequential) else part
-            for part in network.encoder.stages]
+    return [
+        Int8Convolution(part[0], signed=part[0] is convolutions[0]) if isinstance(part, nn.Sequential) else part
+        for part in network.encoder.stages
+    ]
 
 
 class Int8Convolution(nn.Module):
@@ -136,5 +138,19 @@ class Int8Convolution(nn.Module):
         return partial(self._multiplied, step), rounded
 
     def _multiplied(self, step, rounded):
-        return torch.ops.onednn.qconv2d_pointwise(rounded, step, self.zero, self.packed, self.steps, self.zeros,
-                                                  self.shift, *self.where, 1.0, 0, torch.bfloat16, "relu", [], "")
+        return torch.ops.onednn.qconv2d_pointwise(
+            rounded,
+            step,
+            self.zero,
+            self.packed,
+            self.steps,
+            self.zeros,
+            self.shift,
+            *self.where,
+            1.0,
+            0,
+            torch.bfloat16,
+            "relu",
+            [],
+            "",
+        )

@@ -40,8 +40,16 @@ class Recipe:
     precision: str = "bf16"
 
 
-def tempreg_learner(cohort, sections, preprocessing: Preprocessing, design: Design, objective: Objective,
-                    batch_size: int = 8, start_from=None, imagenet=None) -> Learner:
+def tempreg_learner(
+    cohort,
+    sections,
+    preprocessing: Preprocessing,
+    design: Design,
+    objective: Objective,
+    batch_size: int = 8,
+    start_from=None,
+    imagenet=None,
+) -> Learner:
     """fastai Learner for the training and validation rows of `section_table`.
 
     start_from: weights file to continue from. imagenet: local file of Zeiler–Fergus weights.
@@ -49,20 +57,35 @@ def tempreg_learner(cohort, sections, preprocessing: Preprocessing, design: Desi
     """
     absent = {"train", "validation"} - set(sections["split"])
     if absent:
-        raise ValueError(f"no section of a {' or '.join(sorted(absent))} subject among {len(sections)} in "
-                         f"{cohort.path.name}; choose another split")
+        raise ValueError(
+            f"no section of a {' or '.join(sorted(absent))} subject among {len(sections)} in "
+            f"{cohort.path.name}; choose another split"
+        )
     used = sections[sections["split"] != "test"]
     dls = section_block(cohort, preprocessing, objective.target).dataloaders(used, bs=batch_size, num_workers=0)
     model = FrameFinder.load(start_from).model.train() if start_from else TempRegNet(design)
     if imagenet and not start_from:
         load_imagenet_encoder(model, imagenet)
-    return Learner(dls, model, loss_func=TempRegLoss(objective.beta, objective.target == "cyclic"),
-                   opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, weight_decay=objective.alpha),
-                   splitter=parameter_groups)
+    return Learner(
+        dls,
+        model,
+        loss_func=TempRegLoss(objective.beta, objective.target == "cyclic"),
+        opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, weight_decay=objective.alpha),
+        splitter=parameter_groups,
+    )
 
 
-def train_tempreg(cohort, sections, preprocessing: Preprocessing, design: Design, objective: Objective, recipe: Recipe,
-                  checkpoint=None, what: str = "TempReg-Net", **starts) -> tuple[FrameFinder, Learner]:
+def train_tempreg(
+    cohort,
+    sections,
+    preprocessing: Preprocessing,
+    design: Design,
+    objective: Objective,
+    recipe: Recipe,
+    checkpoint=None,
+    what: str = "TempReg-Net",
+    **starts,
+) -> tuple[FrameFinder, Learner]:
     """Train one network. Returns the finder and the learner (its loss curve).
 
     checkpoint: a file, or a folder in which the job is filed under its settings, sections and code; an interrupted
@@ -70,8 +93,11 @@ def train_tempreg(cohort, sections, preprocessing: Preprocessing, design: Design
     """
     torch.manual_seed(recipe.seed)
     learn = tempreg_learner(cohort, sections, preprocessing, design, objective, recipe.batch_size, **starts)
-    files = {name: digest(Path(path).with_suffix(".safetensors") if name == "start_from" else path)
-             for name, path in starts.items() if path}
+    files = {
+        name: digest(Path(path).with_suffix(".safetensors") if name == "start_from" else path)
+        for name, path in starts.items()
+        if path
+    }
     used = sections[sections["split"] != "test"]
     rows = hashlib.blake2b(used.to_csv(index=False).encode(), digest_size=8).hexdigest()
     settings = asdict(preprocessing) | asdict(learn.model.design) | asdict(objective) | asdict(recipe) | files
@@ -80,8 +106,16 @@ def train_tempreg(cohort, sections, preprocessing: Preprocessing, design: Design
         modules = (cine, blocks, targets, clips, network, training, sys.modules[__name__])
         checkpoint = job_file(checkpoint, "tempreg", settings, modules)
     rate = slice(recipe.learning_rate)  # fastai: the last group of weights so fast, the others a tenth
-    fit(learn, recipe.epochs, rate, recipe.seed, recipe.precision, checkpoint,
-        {key: value for key, value in settings.items() if key not in ("epochs", "seed", "precision")}, what,
-        validate_every=max(1, recipe.epochs // 8))
+    fit(
+        learn,
+        recipe.epochs,
+        rate,
+        recipe.seed,
+        recipe.precision,
+        checkpoint,
+        {key: value for key, value in settings.items() if key not in ("epochs", "seed", "precision")},
+        what,
+        validate_every=max(1, recipe.epochs // 8),
+    )
     precision = "fp32" if recipe.precision == "fp32" else "int8"
     return FrameFinder(learn.model, preprocessing, precision, objective.target), learn

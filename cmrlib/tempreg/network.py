@@ -38,12 +38,17 @@ class Design:
     laps: int = 2
 
     def __post_init__(self):
-        known = (self.channels in ("motion", "copies") and self.norm in ("batch", "local")
-                 and self.lstm in ("standard", "paper", "none"))
+        known = (
+            self.channels in ("motion", "copies")
+            and self.norm in ("batch", "local")
+            and self.lstm in ("standard", "paper", "none")
+        )
         if not known or self.size % 32 or self.size < 32 or self.width % 3 or self.width < 3 or self.laps < 1:
-            raise ValueError("expected a size in multiples of 32, a width in multiples of 3, channels motion or "
-                             "copies, norm batch or local, lstm standard, paper or none, and 1 or more laps; got "
-                             f"{self}")
+            raise ValueError(
+                "expected a size in multiples of 32, a width in multiples of 3, channels motion or "
+                "copies, norm batch or local, lstm standard, paper or none, and 1 or more laps; got "
+                f"{self}"
+            )
 
 
 class ZeilerFergus(nn.Module):
@@ -55,14 +60,25 @@ class ZeilerFergus(nn.Module):
         a, b, c = design.width, 8 * design.width // 3, 4 * design.width
 
         def stage(channels_in, channels_out, kernel, stride, norm):
-            after = {"batch": [nn.BatchNorm2d(channels_out), nn.ReLU()], "none": [nn.ReLU()],
-                     "local": [nn.ReLU(), LocalNorm(3, 5e-5)]}[norm]
+            after = {
+                "batch": [nn.BatchNorm2d(channels_out), nn.ReLU()],
+                "none": [nn.ReLU()],
+                "local": [nn.ReLU(), LocalNorm(3, 5e-5)],
+            }[norm]
             return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2), *after)
 
         later = "batch" if design.norm == "batch" else "none"
         pool = nn.MaxPool2d(3, 2, 1)
-        self.stages = nn.Sequential(stage(3, a, 7, 2, design.norm), pool, stage(a, b, 5, 2, design.norm), pool,
-                                    stage(b, c, 3, 1, later), stage(c, c, 3, 1, later), stage(c, b, 3, 1, later), pool)
+        self.stages = nn.Sequential(
+            stage(3, a, 7, 2, design.norm),
+            pool,
+            stage(a, b, 5, 2, design.norm),
+            pool,
+            stage(b, c, 3, 1, later),
+            stage(c, c, 3, 1, later),
+            stage(c, b, 3, 1, later),
+            pool,
+        )
         self.full = nn.Linear(b * (design.size // 32) ** 2, design.features)
 
     def forward(self, x):
@@ -105,8 +121,9 @@ class TempRegNet(nn.Module):
         last = design.features
         if design.lstm != "none":
             last, standard = design.hidden, design.lstm == "standard"
-            self.lstm = (nn.LSTM(design.features, last, batch_first=True) if standard
-                         else PaperLSTM(design.features, last))
+            self.lstm = (
+                nn.LSTM(design.features, last, batch_first=True) if standard else PaperLSTM(design.features, last)
+            )
             for weight in self.lstm.parameters():
                 nn.init.uniform_(weight, -0.01, 0.01)
         self.readout = nn.Linear(last, 1)
@@ -133,7 +150,7 @@ class TempRegNet(nn.Module):
         if not self.training and self.design.laps > 1:
             return self._settled(features)
         said, _ = self.lstm(features.repeat(1, self.design.laps, 1))
-        return self.readout(said[:, -features.shape[1]:].float())[..., 0]
+        return self.readout(said[:, -features.shape[1] :].float())[..., 0]
 
     def _settled(self, features):
         """Round the cycle, each time from the state in which the last one ended, until the curves stand still."""
@@ -174,8 +191,10 @@ def load_imagenet_encoder(model: TempRegNet, path):
     ours = [module for module in model.encoder.modules() if isinstance(module, nn.Conv2d)]
     wanted, got = [tuple(m.weight.shape) for m in ours], [tuple(value.shape) for _, value in found]
     if wanted != got:
-        raise ValueError(f"{path}: convolutions of shape {got}, expected {wanted}: give the weights of a Zeiler–Fergus "
-                         "network, or choose its width")
+        raise ValueError(
+            f"{path}: convolutions of shape {got}, expected {wanted}: give the weights of a Zeiler–Fergus "
+            "network, or choose its width"
+        )
     with torch.no_grad():
         for module, (name, value) in zip(ours, found, strict=True):
             module.weight.copy_(value)

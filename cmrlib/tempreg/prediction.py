@@ -24,8 +24,14 @@ COLUMNS = ["slice", "ed", "es", "ed_frac", "es_frac", "ed_ms", "es_ms", "confide
 class FrameFinder:
     """A trained network with its preprocessing: cine in, ED and ES out. precision: see `fast.faster`."""
 
-    def __init__(self, model: TempRegNet, preprocessing: Preprocessing, precision: str = "int8",
-                 target: str = "cyclic", decoding: str = "fit"):
+    def __init__(
+        self,
+        model: TempRegNet,
+        preprocessing: Preprocessing,
+        precision: str = "int8",
+        target: str = "cyclic",
+        decoding: str = "fit",
+    ):
         self.model, self.network = model.eval(), faster(model, precision)  # as trained, and as it works fastest
         self.preprocessing, self.precision = preprocessing, precision
         self.target, self.decoding = target, decoding  # see targets.decode
@@ -36,8 +42,12 @@ class FrameFinder:
         return cls(model, Preprocessing(**card["preprocessing"]), precision, card["target"], card["decoding"])
 
     def save(self, path, **card):
-        own = {"architecture": architecture(self.model.design), "preprocessing": asdict(self.preprocessing),
-               "target": self.target, "decoding": self.decoding}
+        own = {
+            "architecture": architecture(self.model.design),
+            "preprocessing": asdict(self.preprocessing),
+            "target": self.target,
+            "decoding": self.decoding,
+        }
         save_weights(self.model, path, own | card)
 
     def curves(self, cine: Cine, offsets=None) -> np.ndarray:
@@ -48,8 +58,10 @@ class FrameFinder:
         no cycle.
         """
         if cine.frames < FEWEST_FRAMES:
-            raise ValueError(f"{cine.name}: {cine.frames} frames; ED and ES are looked for in a whole cycle of "
-                             f"{FEWEST_FRAMES} or more")
+            raise ValueError(
+                f"{cine.name}: {cine.frames} frames; ED and ES are looked for in a whole cycle of "
+                f"{FEWEST_FRAMES} or more"
+            )
         offsets = np.zeros(cine.slices, int) if offsets is None else offsets
         curves = np.full((cine.slices, self.preprocessing.frames), np.nan, np.float32)
         for k in np.flatnonzero(~missing_pictures(cine).any(1)):
@@ -129,8 +141,9 @@ def find_frames(cohort, finder: FrameFinder, folder=None, subjects=None, views=N
     wanted = wanted if subjects is None else wanted[wanted["participant_id"].isin(list(subjects))]
     wanted = wanted if views is None else wanted[wanted["view"].isin(list(views))]
     if wanted.empty:
-        raise ValueError(f"no cine of {FEWEST_FRAMES} or more frames among these subjects and views of "
-                         f"{cohort.path.name}")
+        raise ValueError(
+            f"no cine of {FEWEST_FRAMES} or more frames among these subjects and views of {cohort.path.name}"
+        )
     tables = []
     for row in with_progress(list(wanted.itertuples()), "frames", "cine"):
         cine, start = cohort.cine(row.cine), time.monotonic()
@@ -142,7 +155,13 @@ def find_frames(cohort, finder: FrameFinder, folder=None, subjects=None, views=N
             whole = found.iloc[-1][["ed", "es", "ed_frac", "es_frac", "confidence"]].to_dict()
             whole |= {phase: int(whole[phase]) for phase in ("ed", "es")}
             Observer(folder).write(cine, Annotation(frames={"view": cine.view} | whole))
-        keys = {"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                "frames": cine.frames, "frame_step_ms": cine.frame_step_ms}
+        keys = {
+            "participant_id": row.participant_id,
+            "session": row.session,
+            "cine": row.cine,
+            "view": row.view,
+            "frames": cine.frames,
+            "frame_step_ms": cine.frame_step_ms,
+        }
         tables.append(found.assign(**keys, seconds=seconds)[[*keys, *COLUMNS, "seconds"]])
     return pd.concat(tables, ignore_index=True)

@@ -16,10 +16,17 @@ from cmrlib.tempreg.network import Design
 from cmrlib.tempreg.prediction import find_frames, random_offsets
 from cmrlib.tempreg.targets import DECODINGS, best_constant, frame_difference, target_curve
 
-METHODS = {"level_set": "level set", "graph_cut": "graph cut", "area": "segmented area (TernausNet)",
-           "cnn_regression": "CNN + regression", "without_tsc": "TempReg-Net without L_temp", "tempreg": "TempReg-Net",
-           "tuned": "TempReg-Net, fine-tuned on the others", "constant": "best constant answer",
-           "blind": "the same, not told where recordings begin"}
+METHODS = {
+    "level_set": "level set",
+    "graph_cut": "graph cut",
+    "area": "segmented area (TernausNet)",
+    "cnn_regression": "CNN + regression",
+    "without_tsc": "TempReg-Net without L_temp",
+    "tempreg": "TempReg-Net",
+    "tuned": "TempReg-Net, fine-tuned on the others",
+    "constant": "best constant answer",
+    "blind": "the same, not told where recordings begin",
+}
 """Rows of table 1, in its order."""
 
 LEARNED = ("cnn_regression", "without_tsc", "tempreg")
@@ -42,8 +49,7 @@ class Setup:
         if method == "without_tsc":
             return replace(self, objective=replace(self.objective, beta=0.0))
         if method == "cnn_regression":
-            return replace(self, design=replace(self.design, lstm="none"),
-                           objective=replace(self.objective, beta=0.0))
+            return replace(self, design=replace(self.design, lstm="none"), objective=replace(self.objective, beta=0.0))
         return self
 
 
@@ -58,8 +64,17 @@ def train_method(cohort, sections, method: str, setup: Setup, seed: int, state=N
     best = (np.inf, None, None)
     for beta in candidates:
         objective = replace(own.objective, beta=float(beta))
-        finder, learner = train_tempreg(cohort, sections, own.preprocessing, own.design, objective, own.recipe, state,
-                                        f"{METHODS[method]}, seed {seed}, beta {beta:g}", **starts)
+        finder, learner = train_tempreg(
+            cohort,
+            sections,
+            own.preprocessing,
+            own.design,
+            objective,
+            own.recipe,
+            state,
+            f"{METHODS[method]}, seed {seed}, beta {beta:g}",
+            **starts,
+        )
         score, finder.decoding = min((_validation_error(cohort, finder, sections, how, seed), how) for how in DECODINGS)
         if score < best[0]:
             best = (score, finder, learner)
@@ -70,8 +85,9 @@ def _validation_error(cohort, finder, sections, decoding, seed):
     """Mean cyclic aFD of ED and ES over the validation subjects' sections, shown from random frames on."""
     checked = sections[sections["split"] == "validation"]
     finder.decoding = decoding
-    found = find_frames(cohort, finder, subjects=checked["participant_id"].unique(), views=checked["view"].unique(),
-                        offset_seed=seed)
+    found = find_frames(
+        cohort, finder, subjects=checked["participant_id"].unique(), views=checked["view"].unique(), offset_seed=seed
+    )
     errors = frame_errors(found, checked)
     return float(errors[["afd_ed_cyclic", "afd_es_cyclic"]].mean().mean())
 
@@ -92,13 +108,27 @@ def found_by_areas(cohort, sections, method: str, observer: str = "") -> pd.Data
                 continue
         for row in part.itertuples():
             start = time.monotonic()
-            areas = (mask_areas(drawn, row.k) if method == "area" else
-                     {"level_set": level_set_areas, "graph_cut": graph_cut_areas}[method](cine, row.k))
+            areas = (
+                mask_areas(drawn, row.k)
+                if method == "area"
+                else {"level_set": level_set_areas, "graph_cut": graph_cut_areas}[method](cine, row.k)
+            )
             ed, es = frames_of_areas(areas)
-            rows.append((row.participant_id, name, row.view, row.k, cine.frame_step_ms, ed, es,
-                         np.nan if method == "area" else time.monotonic() - start))
-    return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "slice", "frame_step_ms", "ed", "es",
-                                       "seconds"])
+            rows.append(
+                (
+                    row.participant_id,
+                    name,
+                    row.view,
+                    row.k,
+                    cine.frame_step_ms,
+                    ed,
+                    es,
+                    np.nan if method == "area" else time.monotonic() - start,
+                )
+            )
+    return pd.DataFrame(
+        rows, columns=["participant_id", "cine", "view", "slice", "frame_step_ms", "ed", "es", "seconds"]
+    )
 
 
 def found_by_constant(cohort, sections, learned_from=None, offset_seed=None) -> pd.DataFrame:
@@ -109,16 +139,29 @@ def found_by_constant(cohort, sections, learned_from=None, offset_seed=None) -> 
     frame is its answer for sections shown as `find_frames` shows them with this seed.
     """
     if learned_from is None:
-        return pd.concat([found_by_constant(cohort, part, sections.drop(part.index), offset_seed)
-                          for _, part in sections.groupby("participant_id")], ignore_index=True)
+        return pd.concat(
+            [
+                found_by_constant(cohort, part, sections.drop(part.index), offset_seed)
+                for _, part in sections.groupby("participant_id")
+            ],
+            ignore_index=True,
+        )
     share = {phase: best_constant(learned_from[phase], learned_from["frames"]) for phase in ("ed", "es")}
     steps = cohort.cines.set_index("cine")["frame_step_ms"]
-    offsets = 0 if offset_seed is None else [
-        random_offsets(cohort.cine(row.cine), offset_seed, row.frames)[row.k] for row in sections.itertuples()]
+    offsets = (
+        0
+        if offset_seed is None
+        else [random_offsets(cohort.cine(row.cine), offset_seed, row.frames)[row.k] for row in sections.itertuples()]
+    )
     found = sections[["participant_id", "cine", "view"]].assign(
-        slice=sections["k"], frame_step_ms=sections["cine"].map(steps).astype(float), seconds=0.0)
-    return found.assign(**{phase: (np.round(share[phase] * sections["frames"]) - offsets) % sections["frames"]
-                           for phase in ("ed", "es")})
+        slice=sections["k"], frame_step_ms=sections["cine"].map(steps).astype(float), seconds=0.0
+    )
+    return found.assign(
+        **{
+            phase: (np.round(share[phase] * sections["frames"]) - offsets) % sections["frames"]
+            for phase in ("ed", "es")
+        }
+    )
 
 
 def frame_errors(found: pd.DataFrame, sections: pd.DataFrame, **keys) -> pd.DataFrame:
@@ -191,8 +234,11 @@ def afd_metrics(errors: pd.DataFrame) -> dict:
         for name, end in product(ERRORS, ("", "_low", "_high")):
             metrics[name + suffix + end] = table.loc[method, name + end] if method in table.index else np.nan
     own = errors[errors["method"] == "tempreg"]
-    parts = {"constant": table.loc["constant"], "all": afd_table(own.assign(kind="any")).iloc[0],
-             "cine": afd_table(own[own["slice"] < 0].assign(slice=0)).iloc[0]}
+    parts = {
+        "constant": table.loc["constant"],
+        "all": afd_table(own.assign(kind="any")).iloc[0],
+        "cine": afd_table(own[own["slice"] < 0].assign(slice=0)).iloc[0],
+    }
     for phase in ("ed", "es"):
         for (part, row), end in product(parts.items(), ("", "_low", "_high")):
             metrics[f"afd_{phase}_{part}{end}"] = row[f"afd_{phase}_cyclic{end}"]
@@ -221,8 +267,9 @@ def offset_spread(cohort, finder, cines, n_offsets: int, seed: int) -> pd.DataFr
         cine = cohort.cine(name)
         rng = np.random.default_rng([seed, *name.encode()])
         base = finder.predict(cine)
-        shifted = [finder.predict(cine, rng.integers(1, finder.preprocessing.frames, cine.slices))
-                   for _ in range(n_offsets)]
+        shifted = [
+            finder.predict(cine, rng.integers(1, finder.preprocessing.frames, cine.slices)) for _ in range(n_offsets)
+        ]
         for phase in ("ed", "es"):
             far = [frame_difference(one[f"{phase}_frac"], base[f"{phase}_frac"], cine.frames) for one in shifted]
             rows += [(name, k, phase, spread) for k, spread in zip(base["slice"], np.max(far, axis=0), strict=True)]
@@ -242,8 +289,16 @@ def leave_one_out(cohort, sections, setup: Setup, start_from, seed: int, state=N
     for left_out in people:
         others = sections[sections["participant_id"] != left_out]
         sides = np.where(np.arange(len(others)) % 4 == 3, "validation", "train")
-        finder, _ = train_tempreg(cohort, others.assign(split=sides), setup.preprocessing, setup.design,
-                                  setup.objective, replace(setup.recipe, seed=seed), state,
-                                  f"fine-tuning without {left_out}", start_from=start_from)
+        finder, _ = train_tempreg(
+            cohort,
+            others.assign(split=sides),
+            setup.preprocessing,
+            setup.design,
+            setup.objective,
+            replace(setup.recipe, seed=seed),
+            state,
+            f"fine-tuning without {left_out}",
+            start_from=start_from,
+        )
         tables.append(find_frames(cohort, finder, subjects=[left_out], offset_seed=seed))
     return pd.concat(tables, ignore_index=True)

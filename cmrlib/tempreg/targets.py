@@ -57,8 +57,10 @@ def decode(curve, how: str = "fit", kind: str = "cyclic") -> Phases:
     """
     curve = np.asarray(curve, float)
     if curve.ndim != 1 or len(curve) < 3 or not np.isfinite(curve).all() or np.ptp(curve) == 0:
-        raise ValueError(f"expected a curve of 3 or more different numbers, got shape {curve.shape} with values "
-                         f"{np.unique(curve)[:3]}")
+        raise ValueError(
+            f"expected a curve of 3 or more different numbers, got shape {curve.shape} with values "
+            f"{np.unique(curve)[:3]}"
+        )
     if how not in DECODINGS:
         raise ValueError(f"unknown decoding {how!r}; expected one of {', '.join(DECODINGS)}")
     centred = curve - curve.mean()

@@ -19,6 +19,16 @@ from cmrlib.ternausnet.network import SegmentationLoss, TernausNet, load_imagene
 from cmrlib.ternausnet.prediction import Preprocessing, Segmenter, segment_cohort
 
 __all__ = [
-    "Ensemble", "Preprocessing", "SegmentationLoss", "Segmenter", "TernausNet", "build", "from_few_labels", "gains",
-    "load_imagenet_encoder", "segment_cohort", "segmentation_learner", "train_segmenter",
+    "Ensemble",
+    "Preprocessing",
+    "SegmentationLoss",
+    "Segmenter",
+    "TernausNet",
+    "build",
+    "from_few_labels",
+    "gains",
+    "load_imagenet_encoder",
+    "segment_cohort",
+    "segmentation_learner",
+    "train_segmenter",
 ]

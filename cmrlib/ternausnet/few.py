@@ -1,7 +1,7 @@
 """What a pretrained start is worth where labels are few: the same labelled hearts, from scratch and from weights.
 
-    table = from_few_labels(cohort, "manual", split, [5, 20], [1, 2, 3], "weights/sax", Preprocessing())
-    gains(table)
+table = from_few_labels(cohort, "manual", split, [5, 20], [1, 2, 3], "weights/sax", Preprocessing())
+gains(table)
 """
 
 import hashlib
@@ -24,9 +24,20 @@ from cmrlib.training import job_file
 STARTS = ("scratch", "pretrained")
 
 
-def from_few_labels(cohort, observer: str, split: pd.Series, counts, seeds, pretrained, preprocessing: Preprocessing,
-                    steps: int = 600, batch_size: int = 16, lr: float = 2e-3, precision: str = "bf16",
-                    state=None) -> pd.DataFrame:
+def from_few_labels(
+    cohort,
+    observer: str,
+    split: pd.Series,
+    counts,
+    seeds,
+    pretrained,
+    preprocessing: Preprocessing,
+    steps: int = 600,
+    batch_size: int = 16,
+    lr: float = 2e-3,
+    precision: str = "bf16",
+    state=None,
+) -> pd.DataFrame:
     """Train on so many labelled subjects from scratch and from `pretrained` weights, and test both.
 
     split: participant_id → train, validation, test. counts: numbers of training subjects; a seed draws the same ones
@@ -46,8 +57,19 @@ def from_few_labels(cohort, observer: str, split: pd.Series, counts, seeds, pret
         samples = sample_table(cohort, observer, preprocessing.view, kept)
         batches = max(1, int((samples["split"] == "train").sum()) // batch_size)
         segmenter, _ = train_segmenter(
-            cohort, observer, samples, preprocessing, max(1, round(steps / batches)), seed, lr, precision, state,
-            batch_size=batch_size, width=width, **({"start_from": pretrained} if start == "pretrained" else {}))
+            cohort,
+            observer,
+            samples,
+            preprocessing,
+            max(1, round(steps / batches)),
+            seed,
+            lr,
+            precision,
+            state,
+            batch_size=batch_size,
+            width=width,
+            **({"start_from": pretrained} if start == "pretrained" else {}),
+        )
         scores = _scores(cohort, observer, segmenter, split.index[split == "test"], state)
         tables.append(scores.assign(labelled=count, start=start, seed=seed))
     return pd.concat(tables, ignore_index=True)
@@ -58,9 +80,16 @@ def _scores(cohort, observer, segmenter, subjects, state):
     weights = hashlib.blake2b(digest_size=8)
     for value in segmenter.model.state_dict().values():
         weights.update(value.numpy().tobytes())
-    path = None if state is None else job_file(
-        state, "few", {"weights": weights.hexdigest(), "cohort": cohort.digest, "subjects": sorted(subjects)},
-        (TernausNet,)).with_suffix(".csv")
+    path = (
+        None
+        if state is None
+        else job_file(
+            state,
+            "few",
+            {"weights": weights.hexdigest(), "cohort": cohort.digest, "subjects": sorted(subjects)},
+            (TernausNet,),
+        ).with_suffix(".csv")
+    )
     if path is not None and Path(path).exists():
         return pd.read_csv(path, dtype={"participant_id": str})
     rows, looked = [], cohort.observer(observer)
@@ -71,8 +100,11 @@ def _scores(cohort, observer, segmenter, subjects, state):
         phases = {cine.ed: "ED", cine.es: "ES"}
         frames = [t for t in sorted(truth.annotated) if t in phases]
         mask, _, _ = segmenter.predict(cine, frames, copies=1)
-        rows += [(row.participant_id, phases[t], structure, dice(mask[t], truth.mask[t], code)) for t in frames
-                 for structure, code in zip(segmenter.structures, codes(segmenter.structures), strict=True)]
+        rows += [
+            (row.participant_id, phases[t], structure, dice(mask[t], truth.mask[t], code))
+            for t in frames
+            for structure, code in zip(segmenter.structures, codes(segmenter.structures), strict=True)
+        ]
     table = pd.DataFrame(rows, columns=["participant_id", "phase", "structure", "dice"])
     if path is not None:
         with atomic(path) as part:
@@ -86,6 +118,7 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     A subject's value is its mean over seeds, structures and phases; intervals are bootstrapped over subjects. Returns
     labelled, n, n_seeds, then scratch, pretrained and gain, each with _low and _high.
     """
+
     def mean(column, axis=-1):
         return np.mean(column, axis=axis)
 

@@ -18,9 +18,20 @@ from cmrlib.ternausnet.prediction import Preprocessing, Segmenter
 from cmrlib.training import adamw, fit, job_file
 
 
-def segmentation_learner(cohort, observer, samples, preprocessing: Preprocessing, width: int = 64, batch_size: int = 8,
-                         validation_size: int | None = None, bend: float = 0.0, start_from=None,
-                         imagenet=None, others=(), resolution: float = 0.0) -> Learner:
+def segmentation_learner(
+    cohort,
+    observer,
+    samples,
+    preprocessing: Preprocessing,
+    width: int = 64,
+    batch_size: int = 8,
+    validation_size: int | None = None,
+    bend: float = 0.0,
+    start_from=None,
+    imagenet=None,
+    others=(),
+    resolution: float = 0.0,
+) -> Learner:
     """fastai Learner for `samples` (blocks.sample_table) of one view, or of all long-axis views together.
 
     others: further (cohort, observer) pairs to learn from (`segmentation_block`). bend, resolution: how much training
@@ -28,8 +39,18 @@ def segmentation_learner(cohort, observer, samples, preprocessing: Preprocessing
     (fine-tuning). imagenet: local file of VGG11-BN weights.
     """
     structures = VIEW_STRUCTURES[preprocessing.view]
-    block = segmentation_block(cohort, observer, preprocessing.view, preprocessing.spacing_mm, preprocessing.size,
-                               validation_size, preprocessing.opposite, others, bend=bend, resolution=resolution)
+    block = segmentation_block(
+        cohort,
+        observer,
+        preprocessing.view,
+        preprocessing.spacing_mm,
+        preprocessing.size,
+        validation_size,
+        preprocessing.opposite,
+        others,
+        bend=bend,
+        resolution=resolution,
+    )
     dls = block.dataloaders(samples, bs=batch_size, num_workers=0)
     if start_from:
         known = Segmenter.load(start_from)
@@ -39,15 +60,27 @@ def segmentation_learner(cohort, observer, samples, preprocessing: Preprocessing
         if imagenet:
             load_imagenet_encoder(model, imagenet)
     if opposite and not preprocessing.opposite:
-        raise ValueError(f"{Path(start_from).name} also sees each slice half a cycle later; continue from it with "
-                         "Preprocessing(…, opposite=True)")
+        raise ValueError(
+            f"{Path(start_from).name} also sees each slice half a cycle later; continue from it with "
+            "Preprocessing(…, opposite=True)"
+        )
     if preprocessing.opposite and not opposite:
         model = widen(model, 4)
     return Learner(dls, model, loss_func=SegmentationLoss(structures), opt_func=adamw)
 
 
-def train_segmenter(cohort, observer, samples, preprocessing: Preprocessing, epochs: int, seed: int, lr: float = 2e-3,
-                    precision: str = "bf16", checkpoint=None, **learner) -> tuple[Segmenter, Learner]:
+def train_segmenter(
+    cohort,
+    observer,
+    samples,
+    preprocessing: Preprocessing,
+    epochs: int,
+    seed: int,
+    lr: float = 2e-3,
+    precision: str = "bf16",
+    checkpoint=None,
+    **learner,
+) -> tuple[Segmenter, Learner]:
     """Train one view's network. Returns the segmenter and the learner (its loss curve).
 
     checkpoint: a file, or a folder in which the training is filed under its settings, samples and code; an
@@ -55,8 +88,11 @@ def train_segmenter(cohort, observer, samples, preprocessing: Preprocessing, epo
     """
     torch.manual_seed(seed)
     learn = segmentation_learner(cohort, observer, samples, preprocessing, **learner)
-    files = {name: digest(Path(learner[name]).with_suffix(".safetensors") if name == "start_from" else learner[name])
-             for name in ("start_from", "imagenet") if learner.get(name)}
+    files = {
+        name: digest(Path(learner[name]).with_suffix(".safetensors") if name == "start_from" else learner[name])
+        for name in ("start_from", "imagenet")
+        if learner.get(name)
+    }
     rows = hashlib.blake2b(samples.to_csv(index=False).encode(), digest_size=8).hexdigest()
     data = {"cohort": cohort.digest, "observer": observer, "samples": rows, "precision": precision}
     if learner.get("others"):
@@ -67,6 +103,15 @@ def train_segmenter(cohort, observer, samples, preprocessing: Preprocessing, epo
         every = settings | {"epochs": epochs, "lr": lr, "seed": seed}
         used = (cine, display, slices, blocks, network, training, sys.modules[__name__])
         checkpoint = job_file(checkpoint, name, every, used)
-    fit(learn, epochs, lr, seed, precision, checkpoint, settings, f"TernausNet {preprocessing.view}",
-        validate_every=max(1, epochs // 8))
+    fit(
+        learn,
+        epochs,
+        lr,
+        seed,
+        precision,
+        checkpoint,
+        settings,
+        f"TernausNet {preprocessing.view}",
+        validate_every=max(1, epochs // 8),
+    )
     return Segmenter(learn.model, preprocessing, VIEW_STRUCTURES[preprocessing.view], precision), learn

@@ -12,8 +12,11 @@ from cmrlib.blocks import NOT_DRAWN, TensorLabels
 
 
 def convolution(channels_in, channels_out):
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out),
-                         nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
 
 
 class Decoder(nn.Module):
@@ -34,20 +37,24 @@ class TernausNet(nn.Module):
     def __init__(self, classes: int = 4, width: int = 64, channels: int = 3):
         super().__init__()
         w = width
-        self.encoder = nn.ModuleList([  # VGG11: one, one, two, two, two convolutions, a max-pooling after each
-            convolution(channels, w),
-            convolution(w, 2 * w),
-            nn.Sequential(convolution(2 * w, 4 * w), convolution(4 * w, 4 * w)),
-            nn.Sequential(convolution(4 * w, 8 * w), convolution(8 * w, 8 * w)),
-            nn.Sequential(convolution(8 * w, 8 * w), convolution(8 * w, 8 * w)),
-        ])
+        self.encoder = nn.ModuleList(
+            [  # VGG11: one, one, two, two, two convolutions, a max-pooling after each
+                convolution(channels, w),
+                convolution(w, 2 * w),
+                nn.Sequential(convolution(2 * w, 4 * w), convolution(4 * w, 4 * w)),
+                nn.Sequential(convolution(4 * w, 8 * w), convolution(8 * w, 8 * w)),
+                nn.Sequential(convolution(8 * w, 8 * w), convolution(8 * w, 8 * w)),
+            ]
+        )
         self.centre = Decoder(8 * w, 8 * w, 4 * w)
-        self.decoder = nn.ModuleList([
-            Decoder(12 * w, 8 * w, 4 * w),
-            Decoder(12 * w, 8 * w, 2 * w),
-            Decoder(6 * w, 4 * w, w),
-            Decoder(3 * w, 2 * w, w // 2),
-        ])
+        self.decoder = nn.ModuleList(
+            [
+                Decoder(12 * w, 8 * w, 4 * w),
+                Decoder(12 * w, 8 * w, 2 * w),
+                Decoder(6 * w, 4 * w, w),
+                Decoder(3 * w, 2 * w, w // 2),
+            ]
+        )
         self.last = convolution(w + w // 2, w)
         self.head = nn.Conv2d(w, classes, 1)
 
@@ -88,8 +95,10 @@ def load_imagenet_encoder(model: TernausNet, path):
     ours = [m for m in model.encoder.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("features.")})
     if len(numbers) != len(ours):
-        raise ValueError(f"{path}: {len(numbers)} layers under `features`, expected {len(ours)}: "
-                         "give the weights of VGG11 with batch norm")
+        raise ValueError(
+            f"{path}: {len(numbers)} layers under `features`, expected {len(ours)}: "
+            "give the weights of VGG11 with batch norm"
+        )
     for module, number in zip(ours, numbers, strict=True):
         layer = {k.rsplit(".", 1)[1]: v for k, v in state.items() if k.startswith(f"features.{number}.")}
         layer.pop("bias", None) if isinstance(module, nn.Conv2d) else None  # batch norm has a shift of its own

@@ -63,8 +63,14 @@ class Segmenter:
     learned: from whom it learned and on which terms (`cmrlib.provenance`), empty where nobody recorded it.
     """
 
-    def __init__(self, model: TernausNet | Ensemble, preprocessing: Preprocessing, structures, precision: str = "bf16",
-                 appearance=()):
+    def __init__(
+        self,
+        model: TernausNet | Ensemble,
+        preprocessing: Preprocessing,
+        structures,
+        precision: str = "bf16",
+        appearance=(),
+    ):
         self.appearance, self.learned = list(appearance), {}
         self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
         self.preprocessing, self.structures, self.precision = preprocessing, tuple(structures), precision
@@ -83,8 +89,13 @@ class Segmenter:
     def load(cls, path, precision: str = "bf16") -> "Segmenter":
         model, card = load_weights(path, build)
         seen = card.get("appearance", ())
-        loaded = cls(model, Preprocessing(**card["preprocessing"]), card["architecture"]["structures"], precision,
-                     [seen] if isinstance(seen, dict) else seen)  # a single one in cards of before
+        loaded = cls(
+            model,
+            Preprocessing(**card["preprocessing"]),
+            card["architecture"]["structures"],
+            precision,
+            [seen] if isinstance(seen, dict) else seen,
+        )  # a single one in cards of before
         loaded.learned = learned(card)
         return loaded
 
@@ -163,8 +174,11 @@ class Segmenter:
         """How the heart may lie in the image: (image pixels a network pixel, mirrored, quarter turn). One way where
         the geometry is known; all eight orientations, and several scales, where an archive lost it."""
         low, high = spacing_range_mm(cine)
-        sizes_mm = ([np.array(cine.spacing_mm[1:])] if cine.spacing_known
-                    else [np.full(2, mm) for mm in (low, np.sqrt(low * high), high)])
+        sizes_mm = (
+            [np.array(cine.spacing_mm[1:])]
+            if cine.spacing_known
+            else [np.full(2, mm) for mm in (low, np.sqrt(low * high), high)]
+        )
         turns = [(False, 0)] if orientation_known(cine) else product((False, True), (0, 90, 180, 270))
         return [(self.preprocessing.spacing_mm / size_mm, *turn) for turn in turns for size_mm in sizes_mm]
 
@@ -180,16 +194,22 @@ class Segmenter:
             doubt = min(doubt, np.nan_to_num(self._agreement([rival.labels], best.labels)))
         step, *turned = best.way
         sides = [int(-(-best.side / min(scale, 1) // 32) * 32) for _, scale in copies]  # smaller pixels: more of them
-        return [self._plane(cine, side, (step * scale, *turned), angle, best.centre)
-                for (angle, scale), side in zip(copies, sides, strict=True)], doubt
+        return [
+            self._plane(cine, side, (step * scale, *turned), angle, best.centre)
+            for (angle, scale), side in zip(copies, sides, strict=True)
+        ], doubt
 
     def _look(self, cine, frames, way, judge: bool) -> "_Look":
         side, centre = self._find(cine, frames, way)
         if not judge:
             return _Look(way, side, centre)
         planes = [self._plane(cine, side, way, angle, centre) for angle in (-10, 10)]
-        one, other = (np.concatenate([self._labels(self._native(self._probabilities(cine, t, plane), plane), cine.view)
-                                      for t in frames]) for plane in planes)
+        one, other = (
+            np.concatenate(
+                [self._labels(self._native(self._probabilities(cine, t, plane), plane), cine.view) for t in frames]
+            )
+            for plane in planes
+        )
         return _Look(way, side, centre, float(np.nan_to_num(self._agreement([one], other))), one)
 
     def _find(self, cine, frames, way):
@@ -252,8 +272,15 @@ def _largest(found) -> np.ndarray:
     return regions == 1 + stats[1:, cv2.CC_STAT_AREA].argmax() if count > 1 else np.zeros(found.shape[1:], bool)
 
 
-def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=None, reference: str = "",
-                   whole_cycle: bool = True, copies: int = 3) -> pd.DataFrame:
+def segment_cohort(
+    cohort,
+    segmenters: dict[str, Segmenter],
+    folder,
+    subjects=None,
+    reference: str = "",
+    whole_cycle: bool = True,
+    copies: int = 3,
+) -> pd.DataFrame:
     """Segment every cine of the views that have a segmenter, and lay the masks over the cohort as an observer.
 
     segmenters: view → its network; one for `lax` does for all long-axis views. folder: the observer's. subjects:
@@ -280,12 +307,24 @@ def segment_cohort(cohort, segmenters: dict[str, Segmenter], folder, subjects=No
         seen = [t for t in frames if (mask[t] != NOT_ANNOTATED).any()]
         strange = appearance_flags(cine, segmenter.appearance) + (KNOWN,) * (row.participant_id in taught[row.view])
         drawn = dict.fromkeys(seen, segmenter.structures_in(row.view))
-        doubts = [name for name in dict.fromkeys(flag.split(":")[0] for flag in flags)
-                  if name == "orientation_searched" or (name == "myo_open" and row.view != "sax")]
+        doubts = [
+            name
+            for name in dict.fromkeys(flag.split(":")[0] for flag in flags)
+            if name == "orientation_searched" or (name == "myo_open" and row.view != "sax")
+        ]
         observer.write(cine, Annotation(mask, drawn, flags=(*strange, *doubts)))  # what a reader of numbers should see
         phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
         known = phases or [c for c in confidence if np.isfinite(c)] or [np.nan]
-        rows.append({"participant_id": row.participant_id, "session": row.session, "cine": row.cine, "view": row.view,
-                     "frames": len(seen), "confidence": float(np.mean(known)),
-                     "seconds": round(time.monotonic() - start, 3), "flags": ";".join([*flags, *strange])})
+        rows.append(
+            {
+                "participant_id": row.participant_id,
+                "session": row.session,
+                "cine": row.cine,
+                "view": row.view,
+                "frames": len(seen),
+                "confidence": float(np.mean(known)),
+                "seconds": round(time.monotonic() - start, 3),
+                "flags": ";".join([*flags, *strange]),
+            }
+        )
     return pd.DataFrame(rows)

@@ -32,8 +32,10 @@ class Chooser(anywidget.AnyWidget):
         known = table[np.isfinite(table[x].astype(float)) & np.isfinite(table[y].astype(float))]
         groups = known[colour].fillna("n/a").astype(str) if colour else pd.Series("", index=known.index)
         palette = dict(zip(sorted(groups.unique()), sns.color_palette("colorblind").as_hex() * 9))
-        self.points = [{"name": str(name), "x": float(a), "y": float(b), "colour": palette[group]} for name, a, b, group
-                       in zip(known["participant_id"], known[x], known[y], groups)]
+        self.points = [
+            {"name": str(name), "x": float(a), "y": float(b), "colour": palette[group]}
+            for name, a, b, group in zip(known["participant_id"], known[x], known[y], groups)
+        ]
         self.groups = palette if colour else {}
         self.lines = [{"name": name, "y": float(height)} for name, height in (lines or {}).items()]
         self.x_label, self.y_label = x, y

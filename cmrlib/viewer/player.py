@@ -38,7 +38,8 @@ class CineViewer(anywidget.AnyWidget):
     observers = traitlets.List().tag(sync=True)
     shown = traitlets.List().tag(sync=True)
     palette = traitlets.Dict({str(code): COLOURS[name] for name, code in STRUCTURES.items() if name in COLOURS}).tag(
-        sync=True)
+        sync=True
+    )
     phase = traitlets.Float(0.0).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     cycle_ms = traitlets.Float(1000.0).tag(sync=True)
@@ -82,19 +83,27 @@ class CineViewer(anywidget.AnyWidget):
         """Pixels of slices that were chosen just now; those of the other views stay."""
         if len(change["old"]) != len(change["new"]) or len(change["new"]) != len(self._cines):
             return
-        self.views = [view if old == new else self._view(cine, int(new)) for view, cine, old, new in
-                      zip(self.views, self._cines, change["old"], change["new"])]
+        self.views = [
+            view if old == new else self._view(cine, int(new))
+            for view, cine, old, new in zip(self.views, self._cines, change["old"], change["new"])
+        ]
 
     def _view(self, cine, k) -> dict:
         """What the browser needs of one slice of a cine."""
         low, high = cine.intensity_window(*GREY)
         grey = np.clip((cine.pixels[:, k].astype(np.float32) - low) * (255 / (high - low)), 0, 255)
         _, row_mm, column_mm = cine.spacing_mm
-        return {"name": cine.view.upper(), "frames": cine.frames, "slices": cine.slices,
-                "rows": cine.pixels.shape[2], "columns": cine.pixels.shape[3],
-                "aspect": row_mm / column_mm if cine.spacing_known else 1.0,
-                "phases": [float(p) for p in np.mod(phase_of(cine), 1)], "pixels": grey.astype(np.uint8).tobytes(),
-                "layers": [layer for name in self.observers for layer in self._layers(name, cine, k)]}
+        return {
+            "name": cine.view.upper(),
+            "frames": cine.frames,
+            "slices": cine.slices,
+            "rows": cine.pixels.shape[2],
+            "columns": cine.pixels.shape[3],
+            "aspect": row_mm / column_mm if cine.spacing_known else 1.0,
+            "phases": [float(p) for p in np.mod(phase_of(cine), 1)],
+            "pixels": grey.astype(np.uint8).tobytes(),
+            "layers": [layer for name in self.observers for layer in self._layers(name, cine, k)],
+        }
 
     def _layers(self, name, cine, k) -> list[dict]:
         """Masks and points of one observer on one slice."""
@@ -118,8 +127,16 @@ class CineViewer(anywidget.AnyWidget):
         for n, name in enumerate(self.shown):
             table = self._volumes(name, subject, session)
             for structure, curve in table.groupby("structure"):
-                made.append(_curve(f"{NAMES[structure]}, {name}", curve["phase"], curve["volume_ml"], "mL",
-                                   COLOURS[structure], n > 0))
+                made.append(
+                    _curve(
+                        f"{NAMES[structure]}, {name}",
+                        curve["phase"],
+                        curve["volume_ml"],
+                        "mL",
+                        COLOURS[structure],
+                        n > 0,
+                    )
+                )
         return made or self._displacements(subject, session)
 
     def _volumes(self, name, subject, session):
@@ -147,5 +164,11 @@ class CineViewer(anywidget.AnyWidget):
 def _curve(name, phase, values, unit, colour, dashed) -> dict:
     order = np.argsort(np.asarray(phase, float))
     x, y = np.asarray(phase, float)[order], np.asarray(values, float)[order]
-    return {"name": name, "unit": unit, "colour": colour, "dashed": bool(dashed), "x": [float(p) for p in x],
-            "y": [float(v) if np.isfinite(v) else None for v in y]}
+    return {
+        "name": name,
+        "unit": unit,
+        "colour": colour,
+        "dashed": bool(dashed),
+        "x": [float(p) for p in x],
+        "y": [float(v) if np.isfinite(v) else None for v in y],
+    }

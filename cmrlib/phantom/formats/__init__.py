@@ -18,8 +18,19 @@ from cmrlib.phantom.formats.judge import judge
 from cmrlib.phantom.formats.source import EXPECTATIONS, File, Source, cine_truth, write_files
 from cmrlib.study import Study
 
-__all__ = ["DEFECTS", "EXPECTATIONS", "FORMATS", "File", "Format", "Source", "build", "check_defects", "judge",
-           "truth_path", "write_source"]
+__all__ = [
+    "DEFECTS",
+    "EXPECTATIONS",
+    "FORMATS",
+    "File",
+    "Format",
+    "Source",
+    "build",
+    "check_defects",
+    "judge",
+    "truth_path",
+    "write_source",
+]
 
 
 @dataclass(frozen=True)
@@ -36,10 +47,18 @@ class Format:
 
 FORMATS = {
     "dicom": Format("dicom", "classic MR images, a folder a series, explicit VR", dicom.classic, seeded=True),
-    "dicom-flat": Format("dicom", "classic MR images, all in one folder, implicit VR",
-                         partial(dicom.classic, flat=True, syntax=ImplicitVRLittleEndian), seeded=True),
-    "dicom-big-endian": Format("dicom", "classic MR images, a folder a series, explicit VR big-endian",
-                               partial(dicom.classic, syntax=ExplicitVRBigEndian), seeded=True),
+    "dicom-flat": Format(
+        "dicom",
+        "classic MR images, all in one folder, implicit VR",
+        partial(dicom.classic, flat=True, syntax=ImplicitVRLittleEndian),
+        seeded=True,
+    ),
+    "dicom-big-endian": Format(
+        "dicom",
+        "classic MR images, a folder a series, explicit VR big-endian",
+        partial(dicom.classic, syntax=ExplicitVRBigEndian),
+        seeded=True,
+    ),
     "dicom-enhanced": Format("enhanced", "Enhanced MR, a multi-frame file a cine", dicom.enhanced, seeded=True),
     "ukbb": Format("ukbb", "zips of fields 20208 and 20209 as others describe them", ukbb.zips, seeded=True),
     "nifti": Format("nifti", "a 4-D file a view", nifti.four_d, times="step"),
@@ -80,8 +99,10 @@ def check_defects(names, form: str):
         if name not in DEFECTS:
             raise ValueError(f"unknown defect {name!r}; `cmr phantom --list-defects` names all")
         if FORMATS[form].kind not in DEFECTS[name].kinds:
-            raise ValueError(f"the defect {name!r} belongs to {' and '.join(DEFECTS[name].kinds)} files, "
-                             f"the format {form!r} is {FORMATS[form].kind}")
+            raise ValueError(
+                f"the defect {name!r} belongs to {' and '.join(DEFECTS[name].kinds)} files, "
+                f"the format {form!r} is {FORMATS[form].kind}"
+            )
 
 
 def truth_path(dest) -> Path:
@@ -112,7 +133,15 @@ def write_source(dest, sources, form: str) -> dict:
 
 def subject_truth(source: Source, digests: dict[str, str]) -> dict:
     """One subject's truth; `refused` lists the files that become no part of a cine, with a word of the reason."""
-    refused = [{"path": file.path, "digest": digests.get(file.path), "word": file.refuse}
-               for file in source.files if file.refuse]
-    return {"seed": source.seed, "defects": source.defects, "participant": source.participant, "cines": source.cines,
-            "refused": refused}
+    refused = [
+        {"path": file.path, "digest": digests.get(file.path), "word": file.refuse}
+        for file in source.files
+        if file.refuse
+    ]
+    return {
+        "seed": source.seed,
+        "defects": source.defects,
+        "participant": source.participant,
+        "cines": source.cines,
+        "refused": refused,
+    }

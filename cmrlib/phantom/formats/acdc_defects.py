@@ -54,8 +54,20 @@ def acdc_sform_of_the_release(source, rng):
     """The sform is diag(-1, -1, 1) and the qform carries no direction, as the release has it; pixdim has the size."""
     _truth(source)["oriented"] = False
     for file in _named(source, ".nii.gz"):
-        edit(file, srow_x=[-1, 0, 0, 0], srow_y=[0, -1, 0, 0], srow_z=[0, 0, 1, 0], sform_code=1, qform_code=1,
-             quatern_b=0, quatern_c=0, quatern_d=0, qoffset_x=0, qoffset_y=0, qoffset_z=0)
+        edit(
+            file,
+            srow_x=[-1, 0, 0, 0],
+            srow_y=[0, -1, 0, 0],
+            srow_z=[0, 0, 1, 0],
+            sform_code=1,
+            qform_code=1,
+            quatern_b=0,
+            quatern_c=0,
+            quatern_d=0,
+            qoffset_x=0,
+            qoffset_y=0,
+            qoffset_z=0,
+        )
     return source.cines
 
 

@@ -15,7 +15,18 @@ from cmrlib.phantom.formats import (
 )
 from cmrlib.phantom.formats.registry import DEFECTS, Defect, apply
 
-MODULES = (dicom_series, dicom_holes, dicom_headers, dicom_names, dicom_pixels, dicom_beside, enhanced_defects,
-           nifti_defects, nifti_storage, acdc_defects, ukbb_defects)
+MODULES = (
+    dicom_series,
+    dicom_holes,
+    dicom_headers,
+    dicom_names,
+    dicom_pixels,
+    dicom_beside,
+    enhanced_defects,
+    nifti_defects,
+    nifti_storage,
+    acdc_defects,
+    ukbb_defects,
+)
 
 __all__ = ["DEFECTS", "MODULES", "Defect", "apply"]

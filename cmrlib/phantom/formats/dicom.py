@@ -141,8 +141,16 @@ def enhanced(study: Study, seed: int, syntax=ExplicitVRLittleEndian) -> list[Fil
     for number, cine in enumerate(study.cines, 3):
         name = f"cine_{cine.view}"
         data = _common(study, seed, number, name, EnhancedMRImageStorage, (seed, label, number), syntax)
-        for keyword in ("EchoTime", "RepetitionTime", "FlipAngle", "ScanningSequence", "SequenceVariant", "ScanOptions",
-                        "EchoTrainLength", "MRAcquisitionType"):
+        for keyword in (
+            "EchoTime",
+            "RepetitionTime",
+            "FlipAngle",
+            "ScanningSequence",
+            "SequenceVariant",
+            "ScanOptions",
+            "EchoTrainLength",
+            "MRAcquisitionType",
+        ):
             delattr(data, keyword)  # they belong to the functional groups
         data.InstanceNumber, data.NumberOfFrames = 1, cine.frames * cine.slices
         data.CardiacSynchronizationTechnique, data.AcquisitionDateTime = "RETROSPECTIVE", "19000101100000"
@@ -152,8 +160,9 @@ def enhanced(study: Study, seed: int, syntax=ExplicitVRLittleEndian) -> list[Fil
         data.ResonantNucleus, data.PresentationLUTShape = "1H", "IDENTITY"
         _dimensions(data)
         data.SharedFunctionalGroupsSequence = [_shared(cine)]
-        data.PerFrameFunctionalGroupsSequence = [_frame(cine, k, t) for k in range(cine.slices)
-                                                 for t in range(cine.frames)]
+        data.PerFrameFunctionalGroupsSequence = [
+            _frame(cine, k, t) for k in range(cine.slices) for t in range(cine.frames)
+        ]
         set_pixels(data, cine.pixels.swapaxes(0, 1).reshape(-1, *cine.pixels.shape[2:]))
         files.append(File(f"{label}/{number:02d}_{name}.dcm", data, cine.name))
     return files
@@ -174,29 +183,43 @@ def _dimensions(data):
     content = 0x00209111  # FrameContentSequence
     data.DimensionIndexSequence = [
         _group(DimensionOrganizationUID=organization, DimensionIndexPointer=tag, FunctionalGroupPointer=content)[0]
-        for tag in (stack, time)]
+        for tag in (stack, time)
+    ]
 
 
 def _shared(cine) -> Dataset:
     orientation, _, spacing, _ = geometry(cine)
-    measures = {"PixelSpacing": decimal(spacing), "SliceThickness": decimal(cine.meta["slice_thickness_mm"])[0],
-                "SpacingBetweenSlices": decimal(cine.spacing_mm[0])[0]}
+    measures = {
+        "PixelSpacing": decimal(spacing),
+        "SliceThickness": decimal(cine.meta["slice_thickness_mm"])[0],
+        "SpacingBetweenSlices": decimal(cine.spacing_mm[0])[0],
+    }
     return _group(
         PixelMeasuresSequence=_group(**measures),
         PlaneOrientationSequence=_group(ImageOrientationPatient=decimal(orientation)),
         MRTimingAndRelatedParametersSequence=_group(RepetitionTime=REPETITION_TIME_MS, FlipAngle=54.0),
         MREchoSequence=_group(EffectiveEchoTime=1.16),
         MRImageFrameTypeSequence=_group(FrameType=["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]),
-        PixelValueTransformationSequence=_group(RescaleIntercept=0, RescaleSlope=1, RescaleType="US"))[0]
+        PixelValueTransformationSequence=_group(RescaleIntercept=0, RescaleSlope=1, RescaleType="US"),
+    )[0]
 
 
 def _frame(cine, k, t) -> Dataset:
     rr, (_, positions, *_) = float(cine.rr_ms[k]), geometry(cine)
     delay = round(float(cine.frame_times_ms[k, t]), 2)
-    content = _group(StackID="1", InStackPositionNumber=k + 1, TemporalPositionIndex=t + 1,
-                     DimensionIndexValues=[k + 1, t + 1], FrameAcquisitionNumber=k + 1)
+    content = _group(
+        StackID="1",
+        InStackPositionNumber=k + 1,
+        TemporalPositionIndex=t + 1,
+        DimensionIndexValues=[k + 1, t + 1],
+        FrameAcquisitionNumber=k + 1,
+    )
     return _group(
         FrameContentSequence=content,
         PlanePositionSequence=_group(ImagePositionPatient=decimal(positions[k])),
-        CardiacSynchronizationSequence=_group(NominalCardiacTriggerDelayTime=delay, RRIntervalTimeNominal=round(rr, 2),
-                                              ActualCardiacTriggerDelayTime=delay))[0]
+        CardiacSynchronizationSequence=_group(
+            NominalCardiacTriggerDelayTime=delay,
+            RRIntervalTimeNominal=round(rr, 2),
+            ActualCardiacTriggerDelayTime=delay,
+        ),
+    )[0]

@@ -12,9 +12,17 @@ def _beside(source, name, files, number, refuse, change=None, **tags) -> list[Fi
     """A new series made of copies of files; change(file, copy's dataset) returns the new image, or None."""
     new = []
     for n, file in enumerate(files):
-        copy = twin(file, f"{source.folder}/{number}_{name}/IM-{number:04d}-{n + 1:04d}.dcm", refuse,
-                    SeriesInstanceUID=uid(source.seed, source.label, name), SeriesNumber=number,
-                    SeriesDescription=name, ProtocolName=name, InstanceNumber=n + 1, **tags)
+        copy = twin(
+            file,
+            f"{source.folder}/{number}_{name}/IM-{number:04d}-{n + 1:04d}.dcm",
+            refuse,
+            SeriesInstanceUID=uid(source.seed, source.label, name),
+            SeriesNumber=number,
+            SeriesDescription=name,
+            ProtocolName=name,
+            InstanceNumber=n + 1,
+            **tags,
+        )
         image = change(file, copy.content) if change else None
         if image is not None:
             set_pixels(copy.content, image)
@@ -39,6 +47,7 @@ def localiser_beside(source, rng):
         for keyword in ("TriggerTime", "CardiacNumberOfImages", "NominalInterval"):
             data.pop(keyword, None)
         return _noise(rng, file)
+
     _beside(source, "localizer", files, 1, "localiser", change, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     return source.cines
 
@@ -47,8 +56,16 @@ def localiser_beside(source, rng):
 def phase_contrast_beside(source, rng):
     """Velocity images of a flow measurement, at the plane of a cine."""
     files = source.images(other(source, rng))
-    _beside(source, "flow_aorta_P", files, 60, "phase", lambda file, data: _noise(rng, file, 4096),
-            ImageType=["ORIGINAL", "PRIMARY", "P", "ND"], SequenceName="fl2d1_v150in")
+    _beside(
+        source,
+        "flow_aorta_P",
+        files,
+        60,
+        "phase",
+        lambda file, data: _noise(rng, file, 4096),
+        ImageType=["ORIGINAL", "PRIMARY", "P", "ND"],
+        SequenceName="fl2d1_v150in",
+    )
     return source.cines
 
 
@@ -60,8 +77,18 @@ def flow_magnitude_beside(source, rng):
     def change(file, data):
         data.ImagePositionPatient = [float(x) + 15 for x in data.ImagePositionPatient]
         return _noise(rng, file)
-    _beside(source, "flow_aorta_MAG", files, 61, "flow|phase contrast", change, SequenceName="fl2d1_v150in",
-            ImageType=["ORIGINAL", "PRIMARY", "M", "ND"], SequenceVariant="SP")
+
+    _beside(
+        source,
+        "flow_aorta_MAG",
+        files,
+        61,
+        "flow|phase contrast",
+        change,
+        SequenceName="fl2d1_v150in",
+        ImageType=["ORIGINAL", "PRIMARY", "M", "ND"],
+        SequenceVariant="SP",
+    )
     return source.cines
 
 
@@ -73,8 +100,18 @@ def late_enhancement_beside(source, rng):
     def change(file, data):
         data.pop("CardiacNumberOfImages", None)
         return _noise(rng, file)
-    _beside(source, "lge_psir", files, 62, "late enhancement|inversion", change, TriggerTime=640.0, InversionTime=280.0,
-            ScanningSequence=["GR", "IR"])
+
+    _beside(
+        source,
+        "lge_psir",
+        files,
+        62,
+        "late enhancement|inversion",
+        change,
+        TriggerTime=640.0,
+        InversionTime=280.0,
+        ScanningSequence=["GR", "IR"],
+    )
     return source.cines
 
 
@@ -91,8 +128,18 @@ def perfusion_beside(source, rng):
         data.pop("CardiacNumberOfImages", None)
         data.ImagePositionPatient = [float(x) + 2 for x in data.ImagePositionPatient]
         return _noise(rng, file)
-    _beside(source, "perfusion_stress", files, 63, "perfusion", change, TriggerTime=120.0, InversionTime=100.0,
-            AcquisitionTime="113000.000000")
+
+    _beside(
+        source,
+        "perfusion_stress",
+        files,
+        63,
+        "perfusion",
+        change,
+        TriggerTime=120.0,
+        InversionTime=100.0,
+        AcquisitionTime="113000.000000",
+    )
     return source.cines
 
 
@@ -101,8 +148,15 @@ def t1_map_beside(source, rng):
     """A T1 map, one image at the middle of the stack."""
     cine = short_axis(source)
     middle = source.cines[cine]["slices"][1]["slice"]
-    _beside(source, "T1_map", source.images(cine, middle, 0), 64, "map|derived",
-            lambda file, data: _noise(rng, file, 2000), ImageType=["DERIVED", "PRIMARY", "T1 MAP"])
+    _beside(
+        source,
+        "T1_map",
+        source.images(cine, middle, 0),
+        64,
+        "map|derived",
+        lambda file, data: _noise(rng, file, 2000),
+        ImageType=["DERIVED", "PRIMARY", "T1 MAP"],
+    )
     return source.cines
 
 
@@ -110,16 +164,31 @@ def t1_map_beside(source, rng):
 def derived_cine_beside(source, rng):
     """A cine that the scanner filtered afterwards: derived, secondary, at the same place and times."""
     files = source.images(other(source, rng))
-    _beside(source, "cine_filtered", files, 65, "derived", lambda file, data: _noise(rng, file),
-            ImageType=["DERIVED", "SECONDARY", "M"], AcquisitionTime="114000.000000")
+    _beside(
+        source,
+        "cine_filtered",
+        files,
+        65,
+        "derived",
+        lambda file, data: _noise(rng, file),
+        ImageType=["DERIVED", "SECONDARY", "M"],
+        AcquisitionTime="114000.000000",
+    )
     return source.cines
 
 
 @defect("dicom", "read", rows="r-37")
 def screenshot_beside(source, rng):
     """A colour screenshot of a report."""
-    (copy,) = _beside(source, "report", source.images(other(source, rng), t=0)[:1], 66, "colour|not an MR",
-                      Modality="OT", ImageType=["DERIVED", "SECONDARY"])
+    (copy,) = _beside(
+        source,
+        "report",
+        source.images(other(source, rng), t=0)[:1],
+        66,
+        "colour|not an MR",
+        Modality="OT",
+        ImageType=["DERIVED", "SECONDARY"],
+    )
     data = copy.content
     colours = rng.integers(0, 256, (20, 30, 3)).astype(np.uint8)
     data.Rows, data.Columns, data.SamplesPerPixel, data.PlanarConfiguration = 20, 30, 3, 0

@@ -51,10 +51,15 @@ def last_slice_alone(source) -> tuple[str, dict, list[File]]:
     cine = short_axis(source)
     truth = source.cines[cine]
     one = truth["slices"][-1]
-    words = [word for word in truth["words"]
-             if word not in OF_STACKS or (word == "missing_frames" and None in one["sha256"])]
-    alone = copy.deepcopy(truth) | {"slices": [one], "slice_distance_mm": None, "words": words,
-                                    "expectation": truth["expectation"] if words else "read"}
+    words = [
+        word for word in truth["words"] if word not in OF_STACKS or (word == "missing_frames" and None in one["sha256"])
+    ]
+    alone = copy.deepcopy(truth) | {
+        "slices": [one],
+        "slice_distance_mm": None,
+        "words": words,
+        "expectation": truth["expectation"] if words else "read",
+    }
     name, files = f"{cine}_run-{one['slice'] + 2}", source.images(cine, one["slice"])
     source.cines[name] = alone
     source.drop_slice(cine, one["slice"])

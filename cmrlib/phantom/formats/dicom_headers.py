@@ -92,8 +92,11 @@ def trigger_rounded(source, rng):
 @defect("dicom", "read", rows="1a-14")
 def repetition_time_is_another_step(source, rng):
     """RepetitionTime is 1.3 times the frame step: it is no frame step."""
-    return set_tag(source, "RepetitionTime", lambda file: decimal(1.3 * file.content.NominalInterval
-                                                               / file.content.CardiacNumberOfImages)[0])
+    return set_tag(
+        source,
+        "RepetitionTime",
+        lambda file: decimal(1.3 * file.content.NominalInterval / file.content.CardiacNumberOfImages)[0],
+    )
 
 
 @defect("dicom", "read", rows="1a-13")
@@ -161,8 +164,9 @@ def frame_count_absent(source, rng):
 @defect("dicom", "read", rows="1a-18")
 def positions_rounded(source, rng):
     """Positions are rounded to a tenth of a millimetre, so that slice distances seem to vary."""
-    return set_tag(source, "ImagePositionPatient", lambda file: [round(float(x), 1) for x in
-                                                              file.content.ImagePositionPatient])
+    return set_tag(
+        source, "ImagePositionPatient", lambda file: [round(float(x), 1) for x in file.content.ImagePositionPatient]
+    )
 
 
 @defect("dicom", "read", rows="1a-7")
@@ -211,9 +215,11 @@ def orientation_absent(source, rng):
 @defect("dicom", "refuse", "right angles", rows="1c-11")
 def directions_not_at_right_angles(source, rng):
     """Rows and columns of a long-axis cine meet at 80 degrees."""
+
     def tilted(file):
         row, column = np.reshape(file.content.ImageOrientationPatient, (2, 3)).astype(float)
         return decimal([row, np.cos(np.deg2rad(10)) * column + np.sin(np.deg2rad(10)) * row])
+
     return set_tag(source, "ImageOrientationPatient", tilted, other(source, rng))
 
 

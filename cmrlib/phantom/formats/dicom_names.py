@@ -42,8 +42,9 @@ def unknown_character_set(source, rng):
 @defect("dicom", "read", rows="1a-22")
 def numbers_too_long(source, rng):
     """Decimal strings are longer than the 16 characters that are allowed."""
-    return set_tag(source, "ImagePositionPatient", lambda file: [f"{float(x):.17f}" for x in
-                                                              file.content.ImagePositionPatient])
+    return set_tag(
+        source, "ImagePositionPatient", lambda file: [f"{float(x):.17f}" for x in file.content.ImagePositionPatient]
+    )
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def no_preamble(source, rng):
     for file in source.images(cine):
         content = as_bytes(file)
         length = int.from_bytes(content[140:144], "little")  # of the meta header, (0002,0000) at 132
-        file.content = content[144 + length:]
+        file.content = content[144 + length :]
     return [cine]
 
 

@@ -10,8 +10,16 @@ from cmrlib.phantom.formats.dicom_edit import again, last_slice_alone, mirrored,
 from cmrlib.phantom.formats.registry import as_bytes, defect, inner_slice, other, short_axis, some
 from cmrlib.phantom.formats.source import File, sha
 
-DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime", "SeriesTime", "AcquisitionTime",
-         "ContentTime")
+DATES = (
+    "StudyDate",
+    "SeriesDate",
+    "AcquisitionDate",
+    "ContentDate",
+    "StudyTime",
+    "SeriesTime",
+    "AcquisitionTime",
+    "ContentTime",
+)
 
 
 @defect("dicom", "read", rows="1a-1")
@@ -68,8 +76,18 @@ def slice_repeated(source, rng):
 
 def _take(source, file, path, series, time):
     """Another, worse take of a frame, in a series of its own, which does not count."""
-    source.files.append(worse(twin(file, path, "acquired again", AcquisitionTime=time, SeriesTime=time,
-                                   SeriesInstanceUID=uid(source.seed, source.label, series))))
+    source.files.append(
+        worse(
+            twin(
+                file,
+                path,
+                "acquired again",
+                AcquisitionTime=time,
+                SeriesTime=time,
+                SeriesInstanceUID=uid(source.seed, source.label, series),
+            )
+        )
+    )
 
 
 @defect("dicom", "read", rows="1a-3")
@@ -88,7 +106,7 @@ def repeat_told_by_file_name(source, rng):
     for file in source.images(cine, inner_slice(source, cine, rng)):
         first = worse(twin(file, file.path, "acquired again"))
         name = file.path.removesuffix(".dcm")
-        file.path = f"{name}-0002{file.path[len(name):]}"
+        file.path = f"{name}-0002{file.path[len(name) :]}"
         source.files.append(first)
     return [cine]
 
@@ -100,8 +118,15 @@ def view_repeated_elsewhere(source, rng):
     name = f"{cine}_run-2"
     source.cines[name] = copy.deepcopy(source.cines[cine])
     for file in source.images(cine):
-        mirrored(source, file, name, again(file.path, "second "), AcquisitionTime="115900.000000", SeriesNumber=90,
-                 SeriesInstanceUID=uid(source.seed, source.label, "elsewhere"))
+        mirrored(
+            source,
+            file,
+            name,
+            again(file.path, "second "),
+            AcquisitionTime="115900.000000",
+            SeriesNumber=90,
+            SeriesInstanceUID=uid(source.seed, source.label, "elsewhere"),
+        )
     for one in source.cines[name]["slices"]:
         move(source, name, one["slice"], 12.0)
     return [cine, name]
@@ -220,9 +245,17 @@ def two_studies_side_by_side(source, rng):
         name = f"{cine}_ses-2"
         source.cines[name] = copy.deepcopy(source.cines[cine])
         for file in source.images(cine):
-            mirrored(source, file, name, again(file.path, "second "), SeriesDate="19000102", StudyDate="19000102",
-                     AcquisitionDate="19000102", StudyInstanceUID=uid(source.seed, source.label, 2),
-                     SeriesInstanceUID=uid(file.content.SeriesInstanceUID, 2))
+            mirrored(
+                source,
+                file,
+                name,
+                again(file.path, "second "),
+                SeriesDate="19000102",
+                StudyDate="19000102",
+                AcquisitionDate="19000102",
+                StudyInstanceUID=uid(source.seed, source.label, 2),
+                SeriesInstanceUID=uid(file.content.SeriesInstanceUID, 2),
+            )
         for one in source.cines[name]["slices"]:
             move(source, name, one["slice"], 1.0)
     return source.cines

@@ -93,8 +93,11 @@ def enhanced_frame_missing(source, rng):
     k, frames = inner_slice(source, cine, rng), source.cines[cine]["frames"]
     t = int(rng.integers(1, frames - 1))
     data = _file(source, cine).content
-    gone = [n for n, group in enumerate(data.PerFrameFunctionalGroupsSequence)
-            if group.FrameContentSequence[0].DimensionIndexValues == [k + 1, t + 1]]
+    gone = [
+        n
+        for n, group in enumerate(data.PerFrameFunctionalGroupsSequence)
+        if group.FrameContentSequence[0].DimensionIndexValues == [k + 1, t + 1]
+    ]
     _reorder(data, np.setdiff1d(np.arange(data.NumberOfFrames), gone))
     source.lose(cine, k, t)
     return [cine]

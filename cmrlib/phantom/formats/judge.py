@@ -34,8 +34,15 @@ def judge(truth: dict, study: Study) -> list[dict]:
         words = file["word"].split("|")
         inside = [text for text in reasons if file["digest"] is None and _says(words, [text])]  # a member of an archive
         reason = inside[0] if inside else by_digest.get(file["digest"])
-        rows.append(_row(file["path"], "refuse", "refused" if reason else "not listed",
-                         _says(words, [reason or ""]), [reason or "no reason"]))
+        rows.append(
+            _row(
+                file["path"],
+                "refuse",
+                "refused" if reason else "not listed",
+                _says(words, [reason or ""]),
+                [reason or "no reason"],
+            )
+        )
     return rows
 
 
@@ -49,8 +56,11 @@ def _says(words, texts):
 
 def _fingerprint(cine: Cine) -> dict:
     positions = [cine.affine[:3] @ [0, 0, k, 1] for k in range(cine.slices)]
-    return {"cine": cine, "positions": positions,
-            "sha256": [[sha(image) for image in cine.pixels[:, k]] for k in range(cine.slices)]}
+    return {
+        "cine": cine,
+        "positions": positions,
+        "sha256": [[sha(image) for image in cine.pixels[:, k]] for k in range(cine.slices)],
+    }
 
 
 def _judged(name, true, found, reasons, study):
@@ -83,8 +93,9 @@ def _person_wrong(true: dict, found: dict) -> list[str]:
 
 def _pixels_wrong(true, mine) -> list[str]:
     """Slices that are missing, in the wrong order, hold other pixels, or are too many."""
-    slices = [(one["cine"], k, one["positions"][k], one["sha256"][k]) for one in mine
-              for k in range(one["cine"].slices)]
+    slices = [
+        (one["cine"], k, one["positions"][k], one["sha256"][k]) for one in mine for k in range(one["cine"].slices)
+    ]
     if len(slices) != len(true["slices"]):
         return [f"{len(slices)} slices for {len(true['slices'])}"]
     problems = []
@@ -138,5 +149,8 @@ def _masks_wrong(true, mine, study) -> list[str]:
         return []
     cine = mine[0]["cine"]
     mask = study.observers["manual"][cine.name].mask
-    return [f"{phase.upper()} mask differs" for phase, t in (("ed", cine.ed), ("es", cine.es))
-            if sha(mask[t]) != true["masks"][phase]]
+    return [
+        f"{phase.upper()} mask differs"
+        for phase, t in (("ed", cine.ed), ("es", cine.es))
+        if sha(mask[t]) != true["masks"][phase]
+    ]

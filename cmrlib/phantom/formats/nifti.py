@@ -38,15 +38,24 @@ def evenly_timed(cine: Cine) -> Cine:
 def four_d(study: Study) -> list[File]:
     """`LABEL/VIEW.nii.gz`, one 4-D file a cine, the step in seconds."""
     label = study.participant["participant_id"]
-    return [File(f"{label}/{cine.view}.nii.gz", image_of(cine.pixels, cine.affine, round(cine.frame_step_ms, 2) / 1000),
-                 cine.name) for cine in study.cines]
+    return [
+        File(
+            f"{label}/{cine.view}.nii.gz",
+            image_of(cine.pixels, cine.affine, round(cine.frame_step_ms, 2) / 1000),
+            cine.name,
+        )
+        for cine in study.cines
+    ]
 
 
 def three_d(study: Study) -> list[File]:
     """`LABEL/VIEW/frameNN.nii`, one 3-D file a frame, counted from 0, without times."""
     label = study.participant["participant_id"]
-    return [File(f"{label}/{cine.view}/frame{t:02d}.nii", image_of(cine.pixels[t], cine.affine), cine.name, t=t)
-            for cine in study.cines for t in range(cine.frames)]
+    return [
+        File(f"{label}/{cine.view}/frame{t:02d}.nii", image_of(cine.pixels[t], cine.affine), cine.name, t=t)
+        for cine in study.cines
+        for t in range(cine.frames)
+    ]
 
 
 def bids(study: Study) -> list[File]:
@@ -57,11 +66,15 @@ def bids(study: Study) -> list[File]:
     label, files = study.participant["participant_id"], []
     for cine in study.cines:
         stem = f"sub-{label}/cine/sub-{label}_view-{cine.view}_cine"
-        files.append(File(f"{stem}.nii.gz", image_of(cine.pixels, cine.affine, round(cine.frame_step_ms, 2) / 1000),
-                          cine.name))
-        side = {"View": cine.view, "SliceThickness": cine.meta["slice_thickness_mm"],
-                "FrameTimes": (np.round(cine.frame_times_ms, 2) / 1000).round(5).tolist(),
-                "RRInterval": (np.round(cine.rr_ms, 2) / 1000).round(5).tolist()}
+        files.append(
+            File(f"{stem}.nii.gz", image_of(cine.pixels, cine.affine, round(cine.frame_step_ms, 2) / 1000), cine.name)
+        )
+        side = {
+            "View": cine.view,
+            "SliceThickness": cine.meta["slice_thickness_mm"],
+            "FrameTimes": (np.round(cine.frame_times_ms, 2) / 1000).round(5).tolist(),
+            "RRInterval": (np.round(cine.rr_ms, 2) / 1000).round(5).tolist(),
+        }
         files.append(File(f"{stem}.json", json.dumps(side, indent=1)))
     return files
 
@@ -73,11 +86,16 @@ def bids_root(people: list[dict]) -> list[File]:
     for person in people:
         row = {**person, "participant_id": f"sub-{person['participant_id']}"}
         cells = (row.get(name) for name in columns)
-        lines.append("\t".join("n/a" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else str(cell)
-                               for cell in cells))
+        lines.append(
+            "\t".join(
+                "n/a" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in cells
+            )
+        )
     description = {"Name": "phantom", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
-    return [File("dataset_description.json", json.dumps(description, indent=1)),
-            File("participants.tsv", "\n".join(lines) + "\n")]
+    return [
+        File("dataset_description.json", json.dumps(description, indent=1)),
+        File("participants.tsv", "\n".join(lines) + "\n"),
+    ]
 
 
 def acdc_name(label: str) -> str:
@@ -90,15 +108,21 @@ def acdc(study: Study) -> list[File]:
     cine = next(cine for cine in study.cines if cine.view == "sax")
     name, person = acdc_name(study.participant["participant_id"]), study.participant
     group = f"Group: {person['group']}\n" if person["group"] else ""
-    info = (f"ED: {cine.ed + 1}\nES: {cine.es + 1}\n{group}Height: {100 * person['height_m']:.1f}\n"
-            f"NbFrame: {cine.frames}\nWeight: {person['weight_kg']:.1f}\n")
-    files = [File(f"{name}/Info.cfg", info), File(f"{name}/{name}_4d.nii.gz", image_of(cine.pixels, cine.affine),
-                                                  cine.name)]
+    info = (
+        f"ED: {cine.ed + 1}\nES: {cine.es + 1}\n{group}Height: {100 * person['height_m']:.1f}\n"
+        f"NbFrame: {cine.frames}\nWeight: {person['weight_kg']:.1f}\n"
+    )
+    files = [
+        File(f"{name}/Info.cfg", info),
+        File(f"{name}/{name}_4d.nii.gz", image_of(cine.pixels, cine.affine), cine.name),
+    ]
     for t in sorted({cine.ed, cine.es}):
         stem = f"{name}/{name}_frame{t + 1:02d}"
         mask = acdc_mask(study.observers["truth"][cine.name].mask[t])
-        files += [File(f"{stem}.nii.gz", image_of(cine.pixels[t], cine.affine), cine.name, t=t),
-                  File(f"{stem}_gt.nii.gz", image_of(mask, cine.affine))]
+        files += [
+            File(f"{stem}.nii.gz", image_of(cine.pixels[t], cine.affine), cine.name, t=t),
+            File(f"{stem}_gt.nii.gz", image_of(mask, cine.affine)),
+        ]
     return files
 
 

@@ -82,7 +82,7 @@ def gzip_cut_short(source, rng):
     """A compressed file ends in its middle."""
     file = _cine_file(source, rng)
     content = as_bytes(file)
-    file.content = content[:len(content) // 2]
+    file.content = content[: len(content) // 2]
     return [file.cine]
 
 
@@ -92,7 +92,7 @@ def gzip_damaged(source, rng):
     file = _cine_file(source, rng)
     content = gzip.decompress(as_bytes(file))
     middle = len(content) // 2
-    wrong = content[:middle] + bytes(value ^ 0xFF for value in content[middle:middle + 8]) + content[middle + 8:]
+    wrong = content[:middle] + bytes(value ^ 0xFF for value in content[middle : middle + 8]) + content[middle + 8 :]
     packed = gzip.compress(wrong, 4, mtime=0)
     file.content = packed[:-8] + struct.pack("<L", zlib.crc32(content)) + packed[-4:]  # the checksum of what was
     return [file.cine]

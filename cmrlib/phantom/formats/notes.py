@@ -49,27 +49,58 @@ ROWS = {
     "1c-9": "NIfTI time unit unknown or wrong, step 0",
     "1c-10": "rule of thumb for unknown time units; heart rate must be possible",
     "1c-11": "4-D axes in another order, flipped or sheared affines",
-    "r-1": "frames out of order", "r-2": "a frame missing", "r-3": "a slice acquired twice",
-    "r-4": "two matrix sizes, rotations or places in a stack", "r-5": "RR differs between series",
-    "r-6": "first trigger time absent or zero", "r-7": "constant trigger times",
-    "r-8": "truncated, empty, padded or foreign files among good ones", "r-9": "no pixel data",
-    "r-10": "a compressed syntax with and without its decoder", "r-11": "a decoder that returns a constant image",
-    "r-12": "big-endian", "r-13": "signed, rescaled, inverted, floating-point pixels", "r-14": "12 bits in 16",
-    "r-15": "NaN pixels", "r-16": "300 nested sequences", "r-17": "NIfTI of unknown units",
-    "r-18": "sform against qform, or neither", "r-19": "singular affine", "r-20": "3-D where 4-D is needed",
-    "r-21": "gzip cut short or damaged", "r-22": "ACDC without Info.cfg, or one that other systems wrote",
-    "r-23": "ACDC without ED", "r-24": "a mask of another shape", "r-25": "a label outside the codes",
-    "r-26": "ACDC patient 090", "r-27": "contours that belong to nobody, leave the image, have two points",
-    "r-28": "the same subject twice", "r-29": "spacing zero, negative or absent",
-    "r-30": "names with spaces, accents, 300 characters; files of the system", "r-31": "links in a circle",
-    "r-32": "a zip path that climbs out", "r-33": "a zip bomb", "r-34": "manifests: dates with commas, names misspelt",
-    "r-35": "several series of one view", "r-36": "mixed or misnamed long-axis series",
+    "r-1": "frames out of order",
+    "r-2": "a frame missing",
+    "r-3": "a slice acquired twice",
+    "r-4": "two matrix sizes, rotations or places in a stack",
+    "r-5": "RR differs between series",
+    "r-6": "first trigger time absent or zero",
+    "r-7": "constant trigger times",
+    "r-8": "truncated, empty, padded or foreign files among good ones",
+    "r-9": "no pixel data",
+    "r-10": "a compressed syntax with and without its decoder",
+    "r-11": "a decoder that returns a constant image",
+    "r-12": "big-endian",
+    "r-13": "signed, rescaled, inverted, floating-point pixels",
+    "r-14": "12 bits in 16",
+    "r-15": "NaN pixels",
+    "r-16": "300 nested sequences",
+    "r-17": "NIfTI of unknown units",
+    "r-18": "sform against qform, or neither",
+    "r-19": "singular affine",
+    "r-20": "3-D where 4-D is needed",
+    "r-21": "gzip cut short or damaged",
+    "r-22": "ACDC without Info.cfg, or one that other systems wrote",
+    "r-23": "ACDC without ED",
+    "r-24": "a mask of another shape",
+    "r-25": "a label outside the codes",
+    "r-26": "ACDC patient 090",
+    "r-27": "contours that belong to nobody, leave the image, have two points",
+    "r-28": "the same subject twice",
+    "r-29": "spacing zero, negative or absent",
+    "r-30": "names with spaces, accents, 300 characters; files of the system",
+    "r-31": "links in a circle",
+    "r-32": "a zip path that climbs out",
+    "r-33": "a zip bomb",
+    "r-34": "manifests: dates with commas, names misspelt",
+    "r-35": "several series of one view",
+    "r-36": "mixed or misnamed long-axis series",
     "r-37": "other images of the examination: localiser, flow, late enhancement, perfusion, maps, derived",
     "r-38": "several studies side by side",
 }
 
-BY_FORMAT = {"1a-12": "nifti-3d", "1a-14": "dicom", "1a-16": "dicom-enhanced", "1a-17": "dicom", "1b-1": "ukbb",
-             "1b-2": "ukbb", "1b-5": "dicom", "1c-2": "acdc", "1c-3": "acdc", "r-12": "dicom-big-endian"}
+BY_FORMAT = {
+    "1a-12": "nifti-3d",
+    "1a-14": "dicom",
+    "1a-16": "dicom-enhanced",
+    "1a-17": "dicom",
+    "1b-1": "ukbb",
+    "1b-2": "ukbb",
+    "1b-5": "dicom",
+    "1c-2": "acdc",
+    "1c-3": "acdc",
+    "r-12": "dicom-big-endian",
+}
 """Rows that the format itself shows, without any defect."""
 
 NOT_COVERED = {
@@ -85,6 +116,15 @@ NOT_COVERED = {
 
 def coverage() -> pd.DataFrame:
     """A row of the notes a row: row, what, defects (names), format, reason why not covered."""
-    return pd.DataFrame([
-        {"row": row, "what": what, "defects": " ".join(sorted(n for n, d in DEFECTS.items() if row in d.rows)),
-         "format": BY_FORMAT.get(row, ""), "not_covered": NOT_COVERED.get(row, "")} for row, what in ROWS.items()])
+    return pd.DataFrame(
+        [
+            {
+                "row": row,
+                "what": what,
+                "defects": " ".join(sorted(n for n, d in DEFECTS.items() if row in d.rows)),
+                "format": BY_FORMAT.get(row, ""),
+                "not_covered": NOT_COVERED.get(row, ""),
+            }
+            for row, what in ROWS.items()
+        ]
+    )

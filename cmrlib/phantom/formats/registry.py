@@ -40,9 +40,18 @@ def defect(kinds: str, expectation: str, words: str = "", rows: str = "", late: 
 
     def register(change):
         alternatives = tuple(filter(None, words.split("|")))
-        DEFECTS[change.__name__] = Defect(change.__name__, tuple(kinds.split()), change.__doc__.splitlines()[0],
-                                          expectation, alternatives, tuple(rows.split()), change, late)
+        DEFECTS[change.__name__] = Defect(
+            change.__name__,
+            tuple(kinds.split()),
+            change.__doc__.splitlines()[0],
+            expectation,
+            alternatives,
+            tuple(rows.split()),
+            change,
+            late,
+        )
         return change
+
     return register
 
 
@@ -61,8 +70,10 @@ def apply(name: str, source: Source):
     except Exception as error:
         if not source.defects:
             raise
-        raise ValueError(f"the defect {name!r} cannot follow {', '.join(source.defects)}: what it changes is gone, or "
-                         f"is no longer what it was ({type(error).__name__})") from error
+        raise ValueError(
+            f"the defect {name!r} cannot follow {', '.join(source.defects)}: what it changes is gone, or "
+            f"is no longer what it was ({type(error).__name__})"
+        ) from error
     for cine in touched:
         truth = source.cines[cine]
         grave = EXPECTATIONS.index(one.expectation) - EXPECTATIONS.index(truth["expectation"])

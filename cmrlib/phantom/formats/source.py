@@ -50,8 +50,11 @@ class Source:
 
     def images(self, cine=None, k=None, t=None) -> list[File]:
         """Files of images that must be read, of one cine, slice or frame where given."""
-        return [f for f in self.files if f.cine and not f.refuse and cine in (None, f.cine)
-                and k in (None, f.k) and t in (None, f.t)]
+        return [
+            f
+            for f in self.files
+            if f.cine and not f.refuse and cine in (None, f.cine) and k in (None, f.k) and t in (None, f.t)
+        ]
 
     @property
     def folder(self) -> str:
@@ -93,15 +96,32 @@ def cine_truth(cine: Cine, timed: bool = True) -> dict:
     positions = [cine.affine[:3] @ [0, 0, k, 1] for k in range(cine.slices)]
     order = sorted(range(cine.slices), key=lambda k: float(positions[k] @ along))
     known = timed and cine.frame_times_ms is not None
-    slices = [{"slice": k, "position_mm": np.round(positions[k], 4).tolist(),
-               "frame_times_ms": np.round(cine.frame_times_ms[k], 2).tolist() if known else None,
-               "rr_ms": round(float(cine.rr_ms[k]), 2) if known and cine.rr_ms is not None else None,
-               "sha256": [sha(image) for image in cine.pixels[:, k]]} for k in order]
+    slices = [
+        {
+            "slice": k,
+            "position_mm": np.round(positions[k], 4).tolist(),
+            "frame_times_ms": np.round(cine.frame_times_ms[k], 2).tolist() if known else None,
+            "rr_ms": round(float(cine.rr_ms[k]), 2) if known and cine.rr_ms is not None else None,
+            "sha256": [sha(image) for image in cine.pixels[:, k]],
+        }
+        for k in order
+    ]
     distance, row, column = cine.spacing_mm
-    return {"view": cine.view, "rows": cine.pixels.shape[2], "columns": cine.pixels.shape[3], "frames": cine.frames,
-            "spacing_mm": [row, column], "slice_distance_mm": distance if cine.slices > 1 else None,
-            "slice_thickness_mm": cine.meta.get("slice_thickness_mm"), "oriented": True, "ed": cine.ed, "es": cine.es,
-            "expectation": "read", "words": [], "slices": slices}
+    return {
+        "view": cine.view,
+        "rows": cine.pixels.shape[2],
+        "columns": cine.pixels.shape[3],
+        "frames": cine.frames,
+        "spacing_mm": [row, column],
+        "slice_distance_mm": distance if cine.slices > 1 else None,
+        "slice_thickness_mm": cine.meta.get("slice_thickness_mm"),
+        "oriented": True,
+        "ed": cine.ed,
+        "es": cine.es,
+        "expectation": "read",
+        "words": [],
+        "slices": slices,
+    }
 
 
 @contextmanager

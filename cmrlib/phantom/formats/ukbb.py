@@ -12,8 +12,12 @@ FIELDS = {True: 20209, False: 20208}
 HEADER = "filename,patientid,date,series discription"
 """The misspelling is the real column's name."""
 
-WORDS = {"sax": "CINE_segmented_SAX_b{}", "4ch": "CINE_segmented_LAX_4Ch", "2ch": "CINE_segmented_LAX_2Ch",
-         "3ch": "CINE_segmented_LAX_3Ch"}
+WORDS = {
+    "sax": "CINE_segmented_SAX_b{}",
+    "4ch": "CINE_segmented_LAX_4Ch",
+    "2ch": "CINE_segmented_LAX_2Ch",
+    "3ch": "CINE_segmented_LAX_3Ch",
+}
 
 
 def zips(study: Study, seed: int) -> list[File]:
