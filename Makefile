@@ -35,16 +35,16 @@ PLAN    ?=
 
 # `exec`: the run must see when make itself is killed, and end with it.
 run: $(READY)
-	@exec $(PY) -m cmrlib.runs all --profile "$(PROFILE)" --cores "$(CORES)" --cluster "$(CLUSTER)" --follow
+	@exec $(PY) -m cmrlib.app.runs all --profile "$(PROFILE)" --cores "$(CORES)" --cluster "$(CLUSTER)" --follow
 
 sample: $(READY)
-	@$(PY) -m cmrlib.cli report --sample --out runs/sample.html
+	@$(PY) -m cmrlib.app.cli report --sample --out runs/sample.html
 
 plan: $(READY)
-	@[ -d runs/plan-source ] || $(PY) -m cmrlib.cli phantom runs/plan-source --as dicom --subjects 8 --frames 50 \
+	@[ -d runs/plan-source ] || $(PY) -m cmrlib.app.cli phantom runs/plan-source --as dicom --subjects 8 --frames 50 \
 	    --size 208 --spacing-mm 1.8
-	@CMR_DATA_DIR="$(CURDIR)/runs" $(PY) -m cmrlib.runs all --profile plan --cores 1 --follow
-	@exec $(PY) -m cmrlib.runs plan --size "$(COHORT_SIZE)" $(PLAN)
+	@CMR_DATA_DIR="$(CURDIR)/runs" $(PY) -m cmrlib.app.runs all --profile plan --cores 1 --follow
+	@exec $(PY) -m cmrlib.app.runs plan --size "$(COHORT_SIZE)" $(PLAN)
 
 test: $(READY)
 	@$(PY) -m pytest --numprocesses "$(CORES)" --dist loadfile --no-loadscope-reorder $(TESTS)
@@ -61,15 +61,15 @@ lint: $(READY)
 
 # The README's numbers from figures/record/, and its pictures from runs/.
 readme gallery: $(READY)
-	@$(PY) -m cmrlib.runs $@
+	@$(PY) -m cmrlib.app.runs $@
 
 # The real set starts from the synthetic one.
 weights: $(READY)
 	@for set in synthetic real; do \
-	    for profile in $$($(PY) -m cmrlib.runs ship --profiles $$set); do \
-	        $(PY) -m cmrlib.runs all --profile "$$profile" --cores "$(CORES)" --follow || exit 1; \
+	    for profile in $$($(PY) -m cmrlib.app.runs ship --profiles $$set); do \
+	        $(PY) -m cmrlib.app.runs all --profile "$$profile" --cores "$(CORES)" --follow || exit 1; \
 	    done; \
-	    $(PY) -m cmrlib.runs ship $$set || exit 1; \
+	    $(PY) -m cmrlib.app.runs ship $$set || exit 1; \
 	done
 
 # A find-links folder with CPU wheels would fork the lock into +cpu versions: hide it here.

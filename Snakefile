@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from cmrlib import runs
-from cmrlib.runs.execution import follow_parent
-from cmrlib.sharding import left_over, plan_shards, read_plan
-from cmrlib.weightsets import SETS
+from cmrlib.app import runs
+from cmrlib.app.runs.execution import follow_parent
+from cmrlib.app.sharding import left_over, plan_shards, read_plan
+from cmrlib.learning.weightsets import SETS
 
 # What each notebook reads of others. A new notebook is one more line.
 NEEDS = {
@@ -76,7 +76,7 @@ rule pages:
         python=sys.executable,
         profile=profile.name,
     shell:
-        "exec {params.python} -m cmrlib.runs pages --profile {params.profile} --runs .. --follow"
+        "exec {params.python} -m cmrlib.app.runs pages --profile {params.profile} --runs .. --follow"
 
 
 # The manifest is the only declared output: Snakemake deletes the outputs of a failed job, and a notebook that failed
@@ -101,7 +101,7 @@ for notebook, needs in NEEDS.items():
             code=runs.code_digest(notebook),
         # `exec`: the process that watches for its parent's end must be Snakemake's own child.
         shell:
-            "exec {params.python} -m cmrlib.runs execute {params.notebook} --profile {params.profile}"
+            "exec {params.python} -m cmrlib.app.runs execute {params.notebook} --profile {params.profile}"
             " --runs .. --follow"
 
 
@@ -137,7 +137,7 @@ if profile.study:
                 python=sys.executable,
                 settings=json.dumps({name: study[name] for name in STAGES[stage][1]}, sort_keys=True),
             shell:
-                "exec {params.python} -m cmrlib.cli study run {params.stage} study/shards/{wildcards.shard}"
+                "exec {params.python} -m cmrlib.app.cli study run {params.stage} study/shards/{wildcards.shard}"
                 " --settings {params.settings:q} --follow"
 
     rule study_merge:
@@ -150,4 +150,4 @@ if profile.study:
         params:
             python=sys.executable,
         shell:
-            "exec {params.python} -m cmrlib.cli study merge study"
+            "exec {params.python} -m cmrlib.app.cli study merge study"

@@ -30,12 +30,12 @@ import plain_readers
 import pydicom
 from tqdm import tqdm
 
-from cmrlib.files import read_json
+from cmrlib.cohort.files import read_json
+from cmrlib.cohort.study import Study
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, FORMATS, File, Source, build, judge, truth_path, write_source
 from cmrlib.phantom.formats.defects import apply
 from cmrlib.phantom.formats.source import sha
-from cmrlib.study import Study
 
 TINY = {"frames": 6, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 READERS = {"dicom": "dicom", "enhanced": "dicom", "nifti": "nifti", "nifti-3d": "nifti", "acdc": "acdc", "ukbb": "ukbb"}

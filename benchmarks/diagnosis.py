@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from restoration import restoration_speedup, transform_share
 
-from cmrlib.cussp import MitralRegurgitation, Preprocessing, barlow_loss, contrastive_loss
-from cmrlib.cussp.network import BARLOW_LAMBDA, BarlowTwins, Classifier, Encoder, Siamese, cross_correlation
+from cmrlib.learning.training import set_threads_and_seed
+from cmrlib.papers.cussp import MitralRegurgitation, Preprocessing, barlow_loss, contrastive_loss
+from cmrlib.papers.cussp.network import BARLOW_LAMBDA, BarlowTwins, Classifier, Encoder, Siamese, cross_correlation
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.training import set_threads_and_seed
 
 FRAMES, SIDE, BATCH = 25, 64, 64
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from plain_mae import PlainMAE
 
-from cmrlib.heartmae import Design, Embedder, MaskedAutoencoder, Preprocessing, flow_shards, section_table
-from cmrlib.heartmae.clips import random_cut, stored_scale
-from cmrlib.heartmae.flow import flow_weights
-from cmrlib.heartmae.masking import Masking
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.learning.training import set_threads_and_seed
+from cmrlib.papers.heartmae import Design, Embedder, MaskedAutoencoder, Preprocessing, flow_shards, section_table
+from cmrlib.papers.heartmae.clips import random_cut, stored_scale
+from cmrlib.papers.heartmae.flow import flow_weights
+from cmrlib.papers.heartmae.masking import Masking
 from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
-from cmrlib.training import set_threads_and_seed
 
 SMALL = Design(size=64, frames=24, width=192, depth=4, heads=3, decoder_width=128, decoder_depth=2, decoder_heads=4)
 

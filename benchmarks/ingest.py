@@ -30,10 +30,10 @@ import pydicom
 from scipy.ndimage import gaussian_filter
 
 from cmrlib.cine import Cine
+from cmrlib.cohort.study import Study
 from cmrlib.datasets import ingest
 from cmrlib.phantom.formats.dicom import classic
 from cmrlib.phantom.formats.source import write_files
-from cmrlib.study import Study
 
 FRAMES, SLICES, ROWS, COLUMNS = 25, 10, 208, 192
 SPACING_MM, SLICE_MM, STEP_MS = 1.8, 10.0, 40.0

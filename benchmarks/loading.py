@@ -22,13 +22,13 @@ import torch
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from cmrlib.blocks import sample_table, segmentation_block
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort
-from cmrlib.files import map_nifti
+from cmrlib.cohort.files import map_nifti
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.cohort.study import Study, finish_cohort, write_study
+from cmrlib.learning.blocks import sample_table, segmentation_block
 from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
-from cmrlib.study import Study, finish_cohort, write_study
 
 FRAMES, SLICES, ROWS, COLUMNS = 24, 10, 256, 208
 SPACING_MM = (8.0, 1.4, 1.4)

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.learning.training import set_threads_and_seed
 from cmrlib.measures.valve import heart_motion, point_array
-from cmrlib.mvnet import Recipe, ViewTracker, load_trackers, standard_look, train_tracker
-from cmrlib.mvnet.network import MVNet
+from cmrlib.papers.mvnet import Recipe, ViewTracker, load_trackers, standard_look, train_tracker
+from cmrlib.papers.mvnet.network import MVNet
+from cmrlib.papers.tempreg import Design, FrameFinder, Preprocessing
+from cmrlib.papers.tempreg.network import TempRegNet
 from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
-from cmrlib.tempreg import Design, FrameFinder, Preprocessing
-from cmrlib.tempreg.network import TempRegNet
-from cmrlib.training import set_threads_and_seed
 
 HEARTS = {"size": 192, "spacing_mm": 1.4, "views": ("4ch",), "workers": 1, "progress": False}
 LEARNERS = {"frames": 16, "size": 112, "spacing_mm": 2.2, "views": ("4ch", "2ch"), "workers": 1, "progress": False}

@@ -19,24 +19,24 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cmrlib import cussp, heartmae
-from cmrlib.classifiers import load_classifier
-from cmrlib.cli.classifying import classify
-from cmrlib.cli.embedding import embed
-from cmrlib.cli.finding import find
-from cmrlib.cli.segmenting import load_weights_of, segment_rest
-from cmrlib.cli.valves import track
+from cmrlib.agreement.overlap import dice
+from cmrlib.app.cli.classifying import classify
+from cmrlib.app.cli.embedding import embed
+from cmrlib.app.cli.finding import find
+from cmrlib.app.cli.segmenting import load_weights_of, segment_rest
+from cmrlib.app.cli.valves import track
+from cmrlib.cine.display import Reorientation, reoriented
 from cmrlib.cohort import Cohort
-from cmrlib.cussp.network import Classifier, Encoder
+from cmrlib.cohort.files import write_json, write_nifti
 from cmrlib.datasets import ingest, sample
-from cmrlib.display import Reorientation, reoriented
-from cmrlib.files import write_json, write_nifti
+from cmrlib.learning.training import set_threads_and_seed
+from cmrlib.learning.weightsets import places
 from cmrlib.measures import features
-from cmrlib.overlap import dice
+from cmrlib.papers import cussp, heartmae
+from cmrlib.papers.cussp.network import Classifier, Encoder
 from cmrlib.phantom import make_cohort
 from cmrlib.report import make_report
-from cmrlib.training import set_threads_and_seed
-from cmrlib.weightsets import places
+from cmrlib.report.classifiers import load_classifier
 
 ORDERS = [
     Reorientation(crossed, n % 2 == 1, rows, columns)

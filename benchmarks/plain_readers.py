@@ -13,7 +13,7 @@ import pydicom
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
-from cmrlib.study import Study
+from cmrlib.cohort.study import Study
 
 
 def _number(data, *keywords):

@@ -1,4 +1,5 @@
-"""How often the flags of `cmrlib.quality` are right: on phantom hearts with a trouble and without, and on real hearts.
+"""How often quality flags (`cmrlib.datasets.quality`) are right: on phantom hearts with a fault and without, and on
+real hearts.
 
     CMR_DATA_DIR=… python benchmarks/quality.py [--subjects 30] [--seed 303]
 
@@ -19,13 +20,12 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from cmrlib import quality
-from cmrlib.appearance import appearance_distance, appearance_reference
 from cmrlib.cine import Cine
-from cmrlib.datasets import acdc, dicom, dsb2015, sunnybrook
-from cmrlib.files import read_tsv
+from cmrlib.cohort.files import read_tsv
+from cmrlib.cohort.splits import committed_list
+from cmrlib.datasets import acdc, dicom, dsb2015, quality, sunnybrook
+from cmrlib.learning.appearance import appearance_distance, appearance_reference
 from cmrlib.phantom import EFFECTS, make_orders, make_study
-from cmrlib.splits import committed_list
 
 TROUBLES = ("breath_hold", "mistrigger")
 FLAGS = ("slices_shifted", "slices_out_of_time", "frames_out_of_order", "contrast_low")

@@ -21,11 +21,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from cmrlib.anatomy import STRUCTURES
 from cmrlib.cine import Plane
+from cmrlib.cine.anatomy import STRUCTURES
+from cmrlib.cohort.splits import committed_list, split_subjects
 from cmrlib.datasets import acdc
 from cmrlib.phantom import Heart, Protocol, Scan, draw_subject
-from cmrlib.splits import committed_list, split_subjects
 
 PLACES = {"base": 0.15, "middle": 0.5, "apex": 0.85}
 """Share of the slices that show the LV at ED."""

@@ -14,9 +14,9 @@ import time
 import numpy as np
 import torch
 
-from cmrlib.norms import quicken_batch_norm
-from cmrlib.sslhf import KINDS, Design, Restorer, Transformations
-from cmrlib.training import set_threads_and_seed
+from cmrlib.learning.norms import quicken_batch_norm
+from cmrlib.learning.training import set_threads_and_seed
+from cmrlib.papers.sslhf import KINDS, Design, Restorer, Transformations
 
 
 def main():

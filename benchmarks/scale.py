@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cohort import FORMAT_VERSION, Cohort, stem
-from cmrlib.files import write_json, write_tsv
+from cmrlib.cohort.files import write_json, write_tsv
 
 VIEWS = {"sax": 13, "4ch": 1, "3ch": 1, "2ch": 1}
 
@@ -255,16 +255,16 @@ def _open(path):
 
 
 def _split(path):
-    from cmrlib.splits import split_subjects
+    from cmrlib.cohort.splits import split_subjects
 
     cohort = Cohort.open(path)
     return lambda: split_subjects(cohort.subjects)
 
 
 def _sample(path):
-    from cmrlib.heartmae import Preprocessing, section_table
-    from cmrlib.heartmae.clips import clips_block
-    from cmrlib.splits import split_subjects
+    from cmrlib.cohort.splits import split_subjects
+    from cmrlib.papers.heartmae import Preprocessing, section_table
+    from cmrlib.papers.heartmae.clips import clips_block
 
     cohort = Cohort.open(path)
     split = split_subjects(cohort.subjects)
@@ -306,7 +306,7 @@ def _measure(path):
 
 
 def _merge(path):
-    from cmrlib.sharding import merge_shards
+    from cmrlib.app.sharding import merge_shards
 
     return lambda: merge_shards(path / "study")
 

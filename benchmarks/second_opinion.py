@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES
+from cmrlib.agreement.overlap import dice
+from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES
+from cmrlib.cohort.files import read_json
 from cmrlib.datasets import sample
 from cmrlib.datasets.contours import polygon_mask
-from cmrlib.files import read_json
+from cmrlib.learning.training import set_threads_and_seed
+from cmrlib.learning.weightsets import places
 from cmrlib.measures.valve import heart_motion, point_array
-from cmrlib.overlap import dice
 from cmrlib.report import examine
-from cmrlib.training import set_threads_and_seed
-from cmrlib.weightsets import places
 
 THEIRS = ("lv", "myo", "rv")
 FARTHEST_MM = 2.0

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cmrlib.anatomy import VIEW_STRUCTURES
-from cmrlib.blocks import sample_table
-from cmrlib.overlap import dice
+from cmrlib.agreement.overlap import dice
+from cmrlib.cine.anatomy import VIEW_STRUCTURES
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.learning.blocks import sample_table
+from cmrlib.learning.training import set_threads_and_seed
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, train_segmenter
 from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet, train_segmenter
-from cmrlib.training import set_threads_and_seed
 
 SLICES, SIDE = 16, 192
 STRUCTURES = VIEW_STRUCTURES["sax"]

@@ -1,10 +1,10 @@
 """Cardiac MRI in notebooks: any study in, measured hearts out. Research only, not a medical device.
 
-Nothing heavy is imported here. `cmrlib._torchvision` comes first so that its import hook stands before anything
-asks for fastai.vision.
+Nothing heavy is imported here. `cmrlib.learning._torchvision` comes first so that its import hook stands before
+anything asks for fastai.vision.
 """
 
-from cmrlib import _torchvision
+from cmrlib.learning import _torchvision
 
 __version__ = "0.1.0"
 

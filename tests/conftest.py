@@ -15,7 +15,7 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def samples(cohort):
-    from cmrlib.blocks import sample_table
-    from cmrlib.splits import split_subjects
+    from cmrlib.cohort.splits import split_subjects
+    from cmrlib.learning.blocks import sample_table
 
     return sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), 2)

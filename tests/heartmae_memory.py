@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cine import Cine
-from cmrlib.heartmae.clips import Preprocessing, clips_block
-from cmrlib.study import Study, finish_cohort, write_study
+from cmrlib.cohort.study import Study, finish_cohort, write_study
+from cmrlib.papers.heartmae.clips import Preprocessing, clips_block
 
 FRAMES, SLICES, SIDE, ROOM = 50, 12, 208, 60 * 2**20
 

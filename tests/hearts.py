@@ -24,10 +24,10 @@ def small_networks(folder) -> dict:
     """Settings of a study whose untrained networks lie in the folder."""
     import torch
 
-    from cmrlib.heartmae import Design, MaskedAutoencoder, save_model
-    from cmrlib.heartmae import Preprocessing as ClipPreprocessing
-    from cmrlib.runs.parameters import STUDY
-    from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+    from cmrlib.app.runs.parameters import STUDY
+    from cmrlib.papers.heartmae import Design, MaskedAutoencoder, save_model
+    from cmrlib.papers.heartmae import Preprocessing as ClipPreprocessing
+    from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 
     torch.manual_seed(0)
     segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.0, 32), ("lv", "myo", "rv"))

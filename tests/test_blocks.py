@@ -14,13 +14,21 @@ import pytest
 import torch
 from fastai.learner import Learner
 
-from cmrlib import blocks, slices
-from cmrlib.blocks import NOT_DRAWN, CentrePlane, RandomPlane, SliceRef, StandardSlice, TensorLabels, TensorSlice
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
-from cmrlib.splits import split_subjects
-from cmrlib.study import Study, finish_cohort, write_study
-from cmrlib.training import SeedEpochs
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.cohort.study import Study, finish_cohort, write_study
+from cmrlib.learning import blocks, slices
+from cmrlib.learning.blocks import (
+    NOT_DRAWN,
+    CentrePlane,
+    RandomPlane,
+    SliceRef,
+    StandardSlice,
+    TensorLabels,
+    TensorSlice,
+)
+from cmrlib.learning.training import SeedEpochs
 
 SIZE = 64
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cmrlib.runs import resolve
+from cmrlib.app.runs import resolve
 
 TRAINING = ("01_segmentation", "03_tempreg", "04_mvnet", "05_cussp", "06_sslhf", "07_heartmae_pretrain")
 
@@ -24,7 +24,18 @@ def executed(notebook, runs, precision, card):
     words = ["-p", f"precision={precision}"] if "precision" in resolve(notebook, "smoke") else []
     env = os.environ if card else os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, "-m", "cmrlib.runs", "execute", notebook, "--profile", "smoke", "--runs", str(runs), *words],
+        [
+            sys.executable,
+            "-m",
+            "cmrlib.app.runs",
+            "execute",
+            notebook,
+            "--profile",
+            "smoke",
+            "--runs",
+            str(runs),
+            *words,
+        ],
         env=env,
         capture_output=True,
         text=True,

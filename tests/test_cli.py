@@ -15,15 +15,15 @@ import torch
 import trees
 from typer.testing import CliRunner
 
-from cmrlib.anatomy import NOT_ANNOTATED, VIEW_STRUCTURES
-from cmrlib.cli import app, finetuning
-from cmrlib.cli.comparing import compare_runs
-from cmrlib.cli.finetuning import before_after, fold_splits
-from cmrlib.cli.segmenting import segment_rest
+from cmrlib.app.cli import app, finetuning
+from cmrlib.app.cli.comparing import compare_runs
+from cmrlib.app.cli.finetuning import before_after, fold_splits
+from cmrlib.app.cli.segmenting import segment_rest
+from cmrlib.cine.anatomy import NOT_ANNOTATED, VIEW_STRUCTURES
 from cmrlib.cohort import Annotation, Cohort, Observer
-from cmrlib.provenance import learned_from
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
-from cmrlib.weightsets import SHIPPED
+from cmrlib.cohort.provenance import learned_from
+from cmrlib.learning.weightsets import SHIPPED
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 
 TINY = ["--size", "64", "--spacing-mm", "3.2", "--slices", "5", "--views", "sax", "--workers", "1"]
 
@@ -76,7 +76,7 @@ def draw(cohort, folder, n=None):
 
 
 def test_help_needs_nothing_heavy():
-    code = "import sys, cmrlib.cli; print(*sys.modules)"
+    code = "import sys, cmrlib.app.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "fastai", "numpy", "pandas", "cv2", "matplotlib"} & set(done.stdout.split())
     for name in ("phantom", "inspect", "ingest", "check", "segment", "measure", "finetune", "compare"):
@@ -541,7 +541,7 @@ def test_compare_counts_tables_rows_and_integers(tmp_path):
 
 
 def test_segmenting_twice_compares_equal(place, tmp_path):
-    from cmrlib.cli.segmenting import load_weights_of
+    from cmrlib.app.cli.segmenting import load_weights_of
 
     cohort, weights = Cohort.open(place / "mine"), load_weights_of(place / "run")
     for name in ("a", "b"):

@@ -17,12 +17,12 @@ import trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrlib import files, splits, summary
+from cmrlib.agreement import summary
 from cmrlib.cine import Cine, Plane
-from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer
+from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, files, splits
+from cmrlib.cohort.study import Study, finish_cohort, label_folders, subject_label, write_study
 from cmrlib.datasets import ingest
-from cmrlib.ingest import build_cohort
-from cmrlib.study import Study, finish_cohort, label_folders, subject_label, write_study
+from cmrlib.datasets.ingestion import build_cohort
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTION = {"Name": "Test", "License": "none"}
@@ -253,7 +253,7 @@ def test_a_process_that_dies_costs_its_subject_only(tmp_path):
 SLOW = """
     import sys, time
     sys.path[:0] = [{root!r}, {tests!r}]
-    from cmrlib.ingest import build_cohort
+    from cmrlib.datasets.ingestion import build_cohort
     import test_cohort
     from functools import partial
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cmrlib.anatomy import STRUCTURES
-from cmrlib.cli import app
+from cmrlib.app.cli import app
+from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.measures import features
 from cmrlib.phantom import make_cohort

@@ -22,7 +22,9 @@ from cmrlib import plots
 from cmrlib.agreement import classification, classification_over_runs
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort
-from cmrlib.cussp import (
+from cmrlib.measures import FEATURES
+from cmrlib.measures.arealength import single_plane_curve
+from cmrlib.papers.cussp import (
     CnnLstm,
     CnnRecipe,
     Design,
@@ -61,11 +63,11 @@ from cmrlib.cussp import (
     weak_labels,
     window_frames,
 )
-from cmrlib.cussp.batches import Cines, Pairs, distorted, loaders, scaled
-from cmrlib.cussp.cnnlstm import SpatialAttention, WeakLoss
-from cmrlib.cussp.evaluation import auc, score_rows, wilson
-from cmrlib.cussp.learning import finetune_siamese, labelled, pretrain
-from cmrlib.cussp.network import (
+from cmrlib.papers.cussp.batches import Cines, Pairs, distorted, loaders, scaled
+from cmrlib.papers.cussp.cnnlstm import SpatialAttention, WeakLoss
+from cmrlib.papers.cussp.evaluation import auc, score_rows, wilson
+from cmrlib.papers.cussp.learning import finetune_siamese, labelled, pretrain
+from cmrlib.papers.cussp.network import (
     BARLOW_LAMBDA,
     BarlowTwins,
     Classifier,
@@ -75,11 +77,9 @@ from cmrlib.cussp.network import (
     SmallMapConvolution,
     cross_correlation,
 )
-from cmrlib.cussp.preparation import equalise, outside_share, patch_planes
-from cmrlib.cussp.tabular import LITERAL, forest_search, four_chamber_features, measured_features, probabilities
-from cmrlib.cussp.weak import ABSTAIN, LabelModel, Rule, votes
-from cmrlib.measures import FEATURES
-from cmrlib.measures.arealength import single_plane_curve
+from cmrlib.papers.cussp.preparation import equalise, outside_share, patch_planes
+from cmrlib.papers.cussp.tabular import LITERAL, forest_search, four_chamber_features, measured_features, probabilities
+from cmrlib.papers.cussp.weak import ABSTAIN, LabelModel, Rule, votes
 from cmrlib.phantom import make_cohort
 
 PREP = Preprocessing("valve", 32, 100.0, 8)
@@ -949,7 +949,7 @@ def test_valve_centres_of_the_truths_masks_lie_on_the_true_valve(mr):
 def test_cmr_classify_writes_a_score_a_cine(mr, trained, tmp_path):
     from typer.testing import CliRunner
 
-    from cmrlib.cli import app
+    from cmrlib.app.cli import app
 
     trained[0]["siam25"].save(tmp_path / "weights" / "siam25")
     trained[0]["siam"].save(tmp_path / "weights" / "cussp1")

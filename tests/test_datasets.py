@@ -11,12 +11,12 @@ import pytest
 import trees
 from trees import long_axis, write_acdc, write_cine, write_dicom, write_sunnybrook
 
-from cmrlib.anatomy import STRUCTURES
+from cmrlib.cine.anatomy import STRUCTURES
+from cmrlib.cohort.files import digest, read_json, read_tsv
 from cmrlib.datasets import acdc, dicom, images, ingest, sunnybrook, sunnybrook_endo
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.geometry import affine_ras, normal
 from cmrlib.datasets.order import frame_order, plausible_times
-from cmrlib.files import digest, read_json, read_tsv
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder")

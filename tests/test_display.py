@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from cmrlib.cine import Cine
+from cmrlib.cine.display import DISPLAYS, Reorientation, displayed, orientation_known, reoriented
 from cmrlib.cohort import Annotation
-from cmrlib.display import DISPLAYS, Reorientation, displayed, orientation_known, reoriented
-from cmrlib.study import Study, finish_cohort, write_study
+from cmrlib.cohort.study import Study, finish_cohort, write_study
 
 EVERY = [Reorientation(*four) for four in product((False, True), repeat=4)]
 

@@ -13,24 +13,24 @@ import numpy as np
 import pytest
 import torch
 
-from cmrlib.cli.training import cells_of
-from cmrlib.cussp.network import BarlowTwins, Encoder
-from cmrlib.distributed import Together, WholeBatchNorm, share_batch_norm
-from cmrlib.heartmae import load_model
+from cmrlib.app.cli.training import cells_of
+from cmrlib.learning.distributed import Together, WholeBatchNorm, share_batch_norm
+from cmrlib.papers.cussp.network import BarlowTwins, Encoder
+from cmrlib.papers.heartmae import load_model
+from cmrlib.papers.ternausnet import Segmenter, TernausNet
 from cmrlib.phantom import make_cohort
-from cmrlib.ternausnet import Segmenter, TernausNet
 
 TERNAUSNET = """
 import sys
 import torch
 from functools import partial
 from pathlib import Path
-from cmrlib.blocks import sample_table
+from cmrlib.learning.blocks import sample_table
 from cmrlib.cohort import Cohort
-from cmrlib.distributed import Together, join
-from cmrlib.files import write_json
-from cmrlib.splits import split_subjects
-from cmrlib.ternausnet import Preprocessing, learning
+from cmrlib.learning.distributed import Together, join
+from cmrlib.cohort.files import write_json
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.papers.ternausnet import Preprocessing, learning
 torch.set_num_threads(1)
 learning.fit = partial(learning.fit, callbacks=[Together(1)])  # also alone: draws that depend on the item
 hearts, out = Cohort.open(sys.argv[1]), Path(sys.argv[2])
@@ -44,9 +44,9 @@ if join()[0] == 0:
 """
 HEARTMAE = """
 import sys
-from cmrlib.cli.pretraining import train
+from cmrlib.app.cli.pretraining import train
 from cmrlib.cohort import Cohort
-from cmrlib.runs import resolve
+from cmrlib.app.runs import resolve
 p = resolve("07_heartmae_pretrain", "smoke", {"n_folds": 3, "validation_per_group": 1, "crop_low": 48, "crop_high": 64,
             "variants": ["plain", "flow"], "epochs": int(sys.argv[3]), "variant_epochs": 1, "sax_share": 1.0,
             "batch_size": 4, "repeats": 2, "threads": 1, "precision": "fp32"})
@@ -56,14 +56,14 @@ PAPERS = """
 import sys
 import torch
 from fastai.callback.core import Callback
-from cmrlib import cussp, mvnet, sslhf, tempreg
+from cmrlib.papers import cussp, mvnet, sslhf, tempreg
 from cmrlib.cohort import Cohort
-from cmrlib.cussp.batches import Distortion
-from cmrlib.cussp.patches import prepare_cohort
-from cmrlib.distributed import Together, join
-from cmrlib.files import write_json
-from cmrlib.splits import split_subjects
-from cmrlib.training import fit
+from cmrlib.papers.cussp.batches import Distortion
+from cmrlib.papers.cussp.patches import prepare_cohort
+from cmrlib.learning.distributed import Together, join
+from cmrlib.cohort.files import write_json
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.learning.training import fit
 
 torch.set_num_threads(1)
 hearts, found = Cohort.open(sys.argv[1]), {}
@@ -232,7 +232,7 @@ def test_the_weights_are_for_everybody(alone):
 
 NORM = """
 import sys, torch
-from cmrlib.distributed import join, share_batch_norm
+from cmrlib.learning.distributed import join, share_batch_norm
 rank, world = join()
 x, weight, upstream = torch.load(sys.argv[1], weights_only=True)
 norm = torch.nn.BatchNorm2d(3)
@@ -312,7 +312,7 @@ def test_every_batch_is_dealt_out_and_draws_do_not_depend_on_whom_it_is_dealt_to
 
 NOTEBOOK = """
 import sys
-from cmrlib.cli.training import train
+from cmrlib.app.cli.training import train
 train("06_sslhf", "smoke", sys.argv[1], {"methods": ["scratch"], "threads": 1, "workers": 1})
 """
 

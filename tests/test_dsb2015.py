@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from cmrlib.cohort.files import read_tsv
+from cmrlib.cohort.splits import committed_list
 from cmrlib.datasets import dsb2015, dsb2015_sax, ingest
-from cmrlib.files import read_tsv
-from cmrlib.splits import committed_list
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent") / "dsb2015"
 

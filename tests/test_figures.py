@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from cmrlib import plots
-from cmrlib.figures import NOT_MADE, PIECES, TABLES, beside_printed, make_figures, make_tables, overview, place
-from cmrlib.figures.making import ROOT, _scaled
-from cmrlib.figures.pieces import Drawn
-from cmrlib.files import read_arrays, write_arrays
-from cmrlib.stratification import between_groups, cluster, telling
+from cmrlib.agreement.stratification import between_groups, cluster, telling
+from cmrlib.cohort.files import read_arrays, write_arrays
+from cmrlib.plots.figures import NOT_MADE, PIECES, TABLES, beside_printed, make_figures, make_tables, overview, place
+from cmrlib.plots.figures.making import ROOT, _scaled
+from cmrlib.plots.figures.pieces import Drawn
 
 
 @pytest.fixture

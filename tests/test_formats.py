@@ -11,17 +11,17 @@ import pytest
 from trees import LABEL, read, written
 from typer.testing import CliRunner
 
+from cmrlib.app.cli import app
 from cmrlib.cine import Cine
-from cmrlib.cli import app
+from cmrlib.cohort.files import read_json
+from cmrlib.cohort.study import Study
 from cmrlib.datasets import acdc, dicom, ingest
 from cmrlib.datasets.geometry import affine_ras
-from cmrlib.files import read_json
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, FORMATS, build, check_defects, judge, write_source
 from cmrlib.phantom.formats.dicom import MARKS
 from cmrlib.phantom.formats.notes import BY_FORMAT, NOT_COVERED, ROWS, coverage
 from cmrlib.phantom.formats.source import encode, sha, write_files
-from cmrlib.study import Study
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 

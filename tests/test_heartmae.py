@@ -14,9 +14,10 @@ import torch
 from fastai.callback.core import Callback
 from sklearn.linear_model import RidgeCV
 
-from cmrlib import heartmae
 from cmrlib.cine import Cine
-from cmrlib.heartmae import (
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.papers import heartmae
+from cmrlib.papers.heartmae import (
     Blinded,
     Design,
     Embedder,
@@ -61,8 +62,8 @@ from cmrlib.heartmae import (
     train_variants,
     usable,
 )
-from cmrlib.heartmae.attention import attention
-from cmrlib.heartmae.clips import (
+from cmrlib.papers.heartmae.attention import attention
+from cmrlib.papers.heartmae.clips import (
     Cut,
     SectionRef,
     clips_block,
@@ -75,13 +76,12 @@ from cmrlib.heartmae.clips import (
     weights_of,
     wrapped,
 )
-from cmrlib.heartmae.features import Bag, collate, learn_axes, moving, pooled
-from cmrlib.heartmae.flow import Flow, frame_pairs, stored_weights
-from cmrlib.heartmae.heads import GatedPooling, MultiTask, some_views
-from cmrlib.heartmae.shards import Shards, subject_jobs
-from cmrlib.heartmae.tokens import Positions, joined, patches
+from cmrlib.papers.heartmae.features import Bag, collate, learn_axes, moving, pooled
+from cmrlib.papers.heartmae.flow import Flow, frame_pairs, stored_weights
+from cmrlib.papers.heartmae.heads import GatedPooling, MultiTask, some_views
+from cmrlib.papers.heartmae.shards import Shards, subject_jobs
+from cmrlib.papers.heartmae.tokens import Positions, joined, patches
 from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
 
 TINY = Design(
     size=32, frames=8, patch=8, tubelet=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=2, decoder_heads=2
@@ -569,7 +569,7 @@ def test_checkpoints_of_other_code_are_left_alone(cohort, sections, tmp_path, mo
     for file in old.iterdir():
         file.write_bytes(b"of a network that is no more")
     for module in ("learning", "pretraining"):
-        monkeypatch.setattr(f"cmrlib.heartmae.{module}.MODULES", (heartmae.network,))
+        monkeypatch.setattr(f"cmrlib.papers.heartmae.{module}.MODULES", (heartmae.network,))
     assert train_variants(*asked).starts["epoch"].tolist() == [1, 3]
 
 
@@ -1046,7 +1046,7 @@ def test_explained_share_by_hand():
 
 
 def test_weights_of_others_are_refused(tmp_path):
-    from cmrlib.weights import save_weights
+    from cmrlib.learning.weights import save_weights
 
     save_weights(torch.nn.Linear(2, 2), tmp_path / "x", {"architecture": {"name": "ternausnet"}, "preprocessing": {}})
     with pytest.raises(ValueError, match="weights of 'ternausnet'; expected those of 07_heartmae_pretrain"):
@@ -1061,7 +1061,7 @@ def test_weights_of_others_are_refused(tmp_path):
 def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
     from typer.testing import CliRunner
 
-    from cmrlib.cli import app
+    from cmrlib.app.cli import app
 
     def cmr(*words, code=0):
         result = CliRunner().invoke(app, ["embed", str(cohort.path), *map(str, words), "--threads", "1"])

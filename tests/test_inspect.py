@@ -11,7 +11,7 @@ import trees
 from typer.testing import CliRunner
 
 from cmrlib import datasets, plots
-from cmrlib.cli import app
+from cmrlib.app.cli import app
 from cmrlib.cohort import Cohort
 from cmrlib.datasets import dicom, ingest
 from cmrlib.phantom import make_orders, make_study

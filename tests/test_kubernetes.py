@@ -11,7 +11,7 @@ import pytest
 import yaml
 from repositories import ROOT, repository
 
-from cmrlib.files import read_json
+from cmrlib.cohort.files import read_json
 
 SCRIPTS = ROOT / "profiles" / "kubernetes"
 
@@ -71,7 +71,7 @@ def test_notebooks_run_in_pods(env, tmp_path):
     cells = ['profile = "interactive"\nseed = 0', "run.finish({'n': int(run.notebook[:2])})"]
     repository(root, {"00_a": cells, "01_b": cells}, needs={"00_a": [], "01_b": ["00_a"]})
     shutil.copytree(SCRIPTS, root / "profiles" / "kubernetes")
-    command = [sys.executable, "-m", "cmrlib.runs", "all", "--cluster", "kubernetes"]
+    command = [sys.executable, "-m", "cmrlib.app.runs", "all", "--cluster", "kubernetes"]
     done = subprocess.run(
         command, cwd=root, env=env | {"CMR_ROOT": str(root)}, capture_output=True, text=True, timeout=600
     )

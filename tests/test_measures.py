@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cmrlib import measures as m
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
-from cmrlib.study import Study, finish_cohort, write_study
+from cmrlib.cohort.study import Study, finish_cohort, write_study
 
 SLICE, ROW, COLUMN = 8.0, 1.6, 1.25
 

@@ -7,19 +7,19 @@ import pandas as pd
 import pytest
 import torch
 
-from cmrlib import heartmae, sslhf, tempreg
-from cmrlib.anatomy import MITRAL_POINTS, NOT_ANNOTATED
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED
 from cmrlib.cohort import Annotation, Cohort, missing_pictures
-from cmrlib.cussp.preparation import Preprocessing as Patch
-from cmrlib.cussp.preparation import RefusedError, prepare
+from cmrlib.cohort.study import Study, finish_cohort, write_study
 from cmrlib.measures import chamber_curve, whole_sections
 from cmrlib.measures.valve import view_motion
-from cmrlib.mvnet import ViewTracker, standard_look
-from cmrlib.mvnet.network import MVNet
-from cmrlib.study import Study, finish_cohort, write_study
-from cmrlib.tempreg.network import Design, TempRegNet
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
+from cmrlib.papers import heartmae, sslhf, tempreg
+from cmrlib.papers.cussp.preparation import Preprocessing as Patch
+from cmrlib.papers.cussp.preparation import RefusedError, prepare
+from cmrlib.papers.mvnet import ViewTracker, standard_look
+from cmrlib.papers.mvnet.network import MVNet
+from cmrlib.papers.tempreg.network import Design, TempRegNet
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 
 FRAMES, HOLE = 10, 4
 

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cmrlib import plots
+from cmrlib.app.cli import app
+from cmrlib.app.cli.valves import track
 from cmrlib.cine import Cine, Plane
-from cmrlib.cli import app
-from cmrlib.cli.valves import track
 from cmrlib.cohort import Annotation, Cohort, Observer
+from cmrlib.cohort.splits import split_subjects
 from cmrlib.measures.mitral_edge import swapped_distance
 from cmrlib.measures.valve import heart_motion, point_array
-from cmrlib.mvnet import (
+from cmrlib.papers.mvnet import (
     STAGES,
     Augmentation,
     MVNet,
@@ -55,13 +56,12 @@ from cmrlib.mvnet import (
     variability,
     variability_metrics,
 )
-from cmrlib.mvnet.blocks import picture, points_block
-from cmrlib.mvnet.evaluation import plane_angle_deg
-from cmrlib.mvnet.geometry import STAGE1_SHAPE, STAGE2_SHAPE, WAYS, flipped, jittered, turns_over, upright_way
-from cmrlib.mvnet.network import fold_batch_norm, map_points, sureness
-from cmrlib.mvnet.tracking import agreement, points_table
+from cmrlib.papers.mvnet.blocks import picture, points_block
+from cmrlib.papers.mvnet.evaluation import plane_angle_deg
+from cmrlib.papers.mvnet.geometry import STAGE1_SHAPE, STAGE2_SHAPE, WAYS, flipped, jittered, turns_over, upright_way
+from cmrlib.papers.mvnet.network import fold_batch_norm, map_points, sureness
+from cmrlib.papers.mvnet.tracking import agreement, points_table
 from cmrlib.phantom import make_cohort
-from cmrlib.splits import split_subjects
 
 RECIPE = Recipe("resnet10", "maps", 0.4, epochs=10, frames=4, copies=2, batch_size=8, learning_rate=3e-3)
 

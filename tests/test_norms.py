@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from cmrlib import norms
-from cmrlib.distributed import WholeBatchNorm, share_batch_norm
-from cmrlib.norms import FewChannels2d, quicken_batch_norm
+from cmrlib.learning import norms
+from cmrlib.learning.distributed import WholeBatchNorm, share_batch_norm
+from cmrlib.learning.norms import FewChannels2d, quicken_batch_norm
 
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 

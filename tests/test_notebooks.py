@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from cmrlib import runs
+from cmrlib.app import runs
 from cmrlib.cohort import Cohort
 
 METRICS = {

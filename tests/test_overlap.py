@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cmrlib.overlap import compare_masks, dice, slice_levels, surface_distances
+from cmrlib.agreement.overlap import compare_masks, dice, slice_levels, surface_distances
 
 LV = 1
 

@@ -6,7 +6,7 @@ import pytest
 
 from cmrlib import measures as m
 from cmrlib.agreement import scan_rescan
-from cmrlib.anatomy import MITRAL_POINTS, NOT_ANNOTATED
+from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED
 from cmrlib.cohort import Cohort
 from cmrlib.phantom import PEOPLE, Order, Protocol, make_cohort, make_study
 from cmrlib.phantom.observers import look

@@ -5,9 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from cmrlib.files import write_json
-from cmrlib.runs import UsageError
-from cmrlib.runs.plan import plan, stamps, text
+from cmrlib.app.runs import UsageError
+from cmrlib.app.runs.plan import plan, stamps, text
+from cmrlib.cohort.files import write_json
 
 
 def job(stage, subjects, cpu, **more):

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cmrlib import agreement, plots, summary
+from cmrlib import agreement, plots
 from cmrlib import measures as m
+from cmrlib.agreement import summary
+from cmrlib.app.cli import app
 from cmrlib.cine import Cine
-from cmrlib.cli import app
 from cmrlib.cohort import Annotation, Observer
+from cmrlib.cohort.study import Study, finish_cohort, write_study
 from cmrlib.measures.plausible import LIMITS, RULES, explain, impossible, reasons, slice_faults, withhold
-from cmrlib.study import Study, finish_cohort, write_study
 
 LV = ("lvedv_ml", "lvesv_ml", "lvsv_ml", "lvef_pct", "lvco_l_min")
 RV = ("rvedv_ml", "rvesv_ml", "rvsv_ml", "rvef_pct")

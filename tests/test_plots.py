@@ -14,9 +14,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from cmrlib import plots
-from cmrlib.anatomy import COLOURS, NAMES
 from cmrlib.cine import Cine
-from cmrlib.tempreg import paired_gain
+from cmrlib.cine.anatomy import COLOURS, NAMES
+from cmrlib.papers.tempreg import paired_gain
 
 MARK = "phantom (synthetic hearts)"
 

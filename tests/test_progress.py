@@ -2,8 +2,8 @@
 
 import sys
 
-from cmrlib import progress
-from cmrlib.progress import with_progress
+from cmrlib.cohort import progress
+from cmrlib.cohort.progress import with_progress
 
 
 def test_what_is_soon_done_says_nothing(capsys):

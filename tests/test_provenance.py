@@ -8,12 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from cmrlib.agreement.overlap import score_observers
 from cmrlib.cohort import Cohort
-from cmrlib.datasets import KINDS
-from cmrlib.measures import features
-from cmrlib.overlap import score_observers
-from cmrlib.phantom import make_cohort
-from cmrlib.provenance import (
+from cmrlib.cohort.provenance import (
     FILE,
     KNOWN,
     joined,
@@ -26,7 +23,10 @@ from cmrlib.provenance import (
     refuse_known,
     refuse_known_rows,
 )
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
+from cmrlib.datasets import KINDS
+from cmrlib.measures import features
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
+from cmrlib.phantom import make_cohort
 
 
 def group(name, *people, licence="research only", view="sax"):

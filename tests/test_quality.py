@@ -9,22 +9,21 @@ import pytest
 import trees
 from scipy import ndimage
 
-from cmrlib import quality
-from cmrlib.appearance import (
+from cmrlib.cine import Cine
+from cmrlib.cohort import Cohort
+from cmrlib.cohort.files import read_json, write_json
+from cmrlib.datasets import acdc, dicom, ingest, quality, sunnybrook
+from cmrlib.learning.appearance import (
     appearance,
     appearance_distance,
     appearance_flags,
     appearance_reference,
     training_appearance,
 )
-from cmrlib.cine import Cine
-from cmrlib.cohort import Cohort
-from cmrlib.datasets import acdc, dicom, ingest, sunnybrook
-from cmrlib.files import read_json, write_json
+from cmrlib.learning.weightsets import SHIPPED
 from cmrlib.measures import features
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 from cmrlib.phantom import EFFECTS, make_orders, make_study
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
-from cmrlib.weightsets import SHIPPED
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 MM = 1.5

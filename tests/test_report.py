@@ -13,15 +13,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cmrlib.cli import app
+from cmrlib.app.cli import app
 from cmrlib.cohort import Cohort
+from cmrlib.learning.weightsets import SHIPPED
 from cmrlib.measures import features
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
 from cmrlib.report.reference import place
 from cmrlib.report.study import errors_of, homes_of, measured_rows
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
-from cmrlib.weightsets import SHIPPED
 
 DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))
 SOURCE = """<script>alert(1)</script>"""

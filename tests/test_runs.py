@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from repositories import repository, write_notebook
 
-from cmrlib import runs
-from cmrlib.runs import execution, parameters, record, run, sources
-from cmrlib.runs.pages import write_pages
+from cmrlib.app import runs
+from cmrlib.app.runs import execution, parameters, record, run, sources
+from cmrlib.app.runs.pages import write_pages
 
 PARAMETERS = 'profile = "interactive"\nseed = 0\nepochs = 3\nlr = 0.001\naugment = True\nviews = ["4ch"]  # of these'
 
@@ -381,7 +381,7 @@ def test_a_disk_that_fills_up_leaves_the_old_table_whole(root):
     """A limit on the size of files stands for the disk: the write fails half-way, as it would there."""
     code = f"""
         import resource, pandas as pd
-        from cmrlib import runs
+        from cmrlib.app import runs
         run = runs.start("00_a", dict({parameters.defaults("00_a")!r}))
         run.table(pd.DataFrame({{"x": range(10)}}), "t")
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from cmrlib import cussp, heartmae, sslhf
-from cmrlib.cussp.network import Classifier, Encoder
-from cmrlib.heartmae.heads import MultiTask
+from cmrlib.papers import cussp, heartmae, sslhf
+from cmrlib.papers.cussp.network import Classifier, Encoder
+from cmrlib.papers.heartmae.heads import MultiTask
 from cmrlib.phantom import make_cohort
 from cmrlib.report.page import render
 from cmrlib.report.scores import judge

@@ -12,14 +12,14 @@ import pytest
 from hearts import small_networks, write_heart
 from repositories import repository
 
-from cmrlib.cli.comparing import compare_runs
-from cmrlib.cli.stages import run_stage
+from cmrlib.app.cli.comparing import compare_runs
+from cmrlib.app.cli.stages import run_stage
+from cmrlib.app.runs import UsageError, load_profile
+from cmrlib.app.runs.parameters import STUDY
+from cmrlib.app.sharding import fingerprint, left_over, merge_shards, plan_shards, read_plan
 from cmrlib.cohort import Cohort
+from cmrlib.cohort.files import read_tsv
 from cmrlib.datasets import ingest
-from cmrlib.files import read_tsv
-from cmrlib.runs import UsageError, load_profile
-from cmrlib.runs.parameters import STUDY
-from cmrlib.sharding import fingerprint, left_over, merge_shards, plan_shards, read_plan
 
 PEOPLE = ("Ada", "Bo", "Cy", "Di", "Ed")
 
@@ -186,7 +186,7 @@ def test_shards_of_two_have_the_tables_of_one_and_nothing_is_made_twice(source, 
 def test_snakemake_computes_who_is_new(source, tmp_path):
     profile = "study: {kind: nifti, source: SOURCE, subjects_a_shard: 3, stages: [ingest, measure]}"
     root = repository(tmp_path / "repository", {}, {"quick": profile.replace("SOURCE", str(source))}, needs={})
-    command = [sys.executable, "-m", "cmrlib.runs", "all", "--cores", "1", "--follow"]
+    command = [sys.executable, "-m", "cmrlib.app.runs", "all", "--cores", "1", "--follow"]
     shards = root / "runs" / "quick" / "study" / "shards"
 
     def make():
@@ -206,7 +206,7 @@ def test_snakemake_computes_who_is_new(source, tmp_path):
 
 
 def test_a_profile_says_no_more_of_a_study_than_there_is(tmp_path, monkeypatch):
-    from cmrlib.runs import parameters
+    from cmrlib.app.runs import parameters
 
     repository(
         tmp_path,

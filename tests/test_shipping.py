@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from cmrlib.files import read_tsv
-from cmrlib.provenance import people_of, phantoms_alone
-from cmrlib.runs import __main__, shipping
-from cmrlib.runs.shipping import SHIPMENTS, Shipment, needed, ready, ship
-from cmrlib.splits import committed_list
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
-from cmrlib.weightsets import SETS, SHIPPED, card_beside, networks
+from cmrlib.app.runs import __main__, shipping
+from cmrlib.app.runs.shipping import SHIPMENTS, Shipment, needed, ready, ship
+from cmrlib.cohort.files import read_tsv
+from cmrlib.cohort.provenance import people_of, phantoms_alone
+from cmrlib.cohort.splits import committed_list
+from cmrlib.learning.weightsets import SETS, SHIPPED, card_beside, networks
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 
 TAUGHT = {"licence": "ACDC: CC BY-NC-SA 4.0", "trained_on": {"ACDC": ["patient001", "patient002"]}}
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from cmrlib.sidebyside import side_by_side
+from cmrlib.learning.sidebyside import side_by_side
 
 
 @pytest.fixture(autouse=True)

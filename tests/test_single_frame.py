@@ -9,16 +9,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cmrlib.anatomy import VIEW_STRUCTURES
-from cmrlib.cli import app
+from cmrlib.app.cli import app
+from cmrlib.cine.anatomy import VIEW_STRUCTURES
 from cmrlib.cohort import Annotation, Cohort
 from cmrlib.datasets import ingest
-from cmrlib.heartmae import Design, MaskedAutoencoder, save_model
-from cmrlib.heartmae import Preprocessing as ClipPreprocessing
 from cmrlib.measures import features, volumes
 from cmrlib.measures.features import single_frames
 from cmrlib.measures.studies import only_phase
-from cmrlib.ternausnet import Preprocessing, Segmenter, TernausNet
+from cmrlib.papers.heartmae import Design, MaskedAutoencoder, save_model
+from cmrlib.papers.heartmae import Preprocessing as ClipPreprocessing
+from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 
 LABELS = {"lv": 1, "myo": 2, "rv": 3}
 

@@ -16,10 +16,10 @@ from hearts import small_networks, write_heart
 from repositories import ROOT, repository
 from slurm import Cluster, absent
 
-from cmrlib.cli.comparing import compare_runs
-from cmrlib.cli.stages import run_stage
+from cmrlib.app.cli.comparing import compare_runs
+from cmrlib.app.cli.stages import run_stage
+from cmrlib.app.sharding import merge_shards, plan_shards
 from cmrlib.cohort import Cohort
-from cmrlib.sharding import merge_shards, plan_shards
 
 SUBJECTS, SHARDS = int(os.environ.get("SLURM_SUBJECTS", 200)), 8
 MISSING = absent() or (
@@ -56,7 +56,7 @@ def study_repository(folder, source, subjects_a_shard, stages, settings=None, mo
 
 
 def started(root, cluster):
-    command = [sys.executable, "-m", "cmrlib.runs", "all", "--cluster", "slurm"]
+    command = [sys.executable, "-m", "cmrlib.app.runs", "all", "--cluster", "slurm"]
     log = (root / "said.txt").open("w")
     return subprocess.Popen(command, cwd=root, env=cluster.env | {"CMR_ROOT": str(root)}, stdout=log, stderr=log)
 
@@ -121,7 +121,7 @@ def test_want_of_memory_is_retried_then_named_and_the_others_are_kept(cluster, t
 
 @pytest.mark.skipif(not os.environ.get("SLURM_SMOKE"), reason="minutes: SLURM_SMOKE=1 runs every notebook on Slurm")
 def test_smoke_on_slurm_has_the_tables_of_smoke_here(cluster, tmp_path):
-    words = [sys.executable, "-m", "cmrlib.runs", "all", "--profile", "smoke", "--runs"]
+    words = [sys.executable, "-m", "cmrlib.app.runs", "all", "--profile", "smoke", "--runs"]
     for where, more in (("here", ["--cores", "2"]), ("slurm", ["--cluster", "slurm"])):
         done = subprocess.run(
             [*words, str(tmp_path / where), *more], env=cluster.env, cwd=ROOT, capture_output=True, text=True

@@ -15,11 +15,11 @@ import pytest
 from trees import LABEL, SHORT_AXIS, cut_short, image, long_axis, read, write_cine, write_sunnybrook, written
 from typer.testing import CliRunner
 
-from cmrlib.anatomy import STRUCTURES
-from cmrlib.cli import app
+from cmrlib.app.cli import app
+from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort
+from cmrlib.cohort.files import digest, read_tsv
 from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb
-from cmrlib.files import digest, read_tsv
 from cmrlib.phantom import make_orders, make_study
 from cmrlib.phantom.formats import DEFECTS, build, judge, write_source
 from cmrlib.phantom.formats.nifti import image_of

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrlib.files import read_tsv, write_tsv
-from cmrlib.splits import SHARED_LISTS, assign_folds, check_split, committed_list, read_folds, split_subjects
+from cmrlib.cohort.files import read_tsv, write_tsv
+from cmrlib.cohort.splits import SHARED_LISTS, assign_folds, check_split, committed_list, read_folds, split_subjects
 
 
 def people(n=53, groups=("DCM", "HCM", "NOR", None)):

@@ -11,12 +11,12 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from typer.testing import CliRunner
 
-from cmrlib import sslhf
 from cmrlib.agreement import classification
+from cmrlib.app.cli import app
 from cmrlib.cine import Cine
-from cmrlib.cli import app
 from cmrlib.cohort import Annotation, Observer
-from cmrlib.sslhf import (
+from cmrlib.papers import sslhf
+from cmrlib.papers.sslhf import (
     Classifier,
     Design,
     HeartFailure,
@@ -29,10 +29,10 @@ from cmrlib.sslhf import (
     neighbour_average,
     section_patch,
 )
-from cmrlib.sslhf.learning import BestEpoch, HalvedRate, augmented, patch_block
-from cmrlib.sslhf.network import Conv3d, halved
-from cmrlib.sslhf.patches import STORED, as_stored, from_stored
-from cmrlib.sslhf.transformations import (
+from cmrlib.papers.sslhf.learning import BestEpoch, HalvedRate, augmented, patch_block
+from cmrlib.papers.sslhf.network import Conv3d, halved
+from cmrlib.papers.sslhf.patches import STORED, as_stored, from_stored
+from cmrlib.papers.sslhf.transformations import (
     cover_frames,
     cover_patches,
     draw_frames,
@@ -486,7 +486,7 @@ def test_stage_two_starts_from_the_encoder_of_stage_one(found, trained, monkeypa
     split, _, _, stages = trained
     started = {}
     monkeypatch.setattr(
-        "cmrlib.sslhf.learning._trained",
+        "cmrlib.papers.sslhf.learning._trained",
         lambda learn, *_: started.update({k: v.clone() for k, v in learn.model.state_dict().items()}),
     )
     sslhf.classify(found, split, SMALL, 1, None, stages["restoration"])
@@ -569,7 +569,7 @@ def test_a_model_is_saved_loaded_and_scores_a_patient_by_the_mean_of_his_patches
 
 
 def test_stage_one_is_no_classifier(trained, tmp_path):
-    from cmrlib.weights import save_weights
+    from cmrlib.learning.weights import save_weights
 
     restorer = trained[3]["restoration"].model
     save_weights(restorer, tmp_path / "r", {"architecture": sslhf.architecture(restorer), "preprocessing": {}})

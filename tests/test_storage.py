@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cmrlib.cine.display import Reorientation
+from cmrlib.cohort.files import read_json
 from cmrlib.datasets import ingest, sample
-from cmrlib.display import Reorientation
-from cmrlib.files import read_json
 from cmrlib.phantom import make_cohort
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "orientation.py"

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import kruskal
 from sklearn.metrics import adjusted_rand_score
 
-from cmrlib import stratification
-from cmrlib.stratification import (
+from cmrlib.agreement import stratification
+from cmrlib.agreement.stratification import (
     Groups,
     adjusted,
     adjusted_rand,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmrlib import summary
+from cmrlib.agreement import summary
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.measures import Conventions

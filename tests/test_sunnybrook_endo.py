@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cmrlib.cohort import missing_pictures
+from cmrlib.cohort.files import read_tsv
 from cmrlib.datasets import ingest, sunnybrook, sunnybrook_endo
-from cmrlib.files import read_tsv
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 real = pytest.mark.skipif(not (DATA / "sunnybrook_endo").is_dir(), reason="no real data: CMR_DATA_DIR has none of it")

@@ -11,8 +11,8 @@ from torch import nn
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort
-from cmrlib.splits import split_subjects
-from cmrlib.tempreg import (
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.papers.tempreg import (
     Design,
     FrameFinder,
     Objective,
@@ -36,11 +36,11 @@ from cmrlib.tempreg import (
     tempreg_learner,
     train_method,
 )
-from cmrlib.tempreg.clips import cycle_positions, even_frames, from_grid, moving_centre, section_clip, to_grid
-from cmrlib.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas
-from cmrlib.tempreg.fast import FewAtATime, Int8Convolution, RectifiedPool, takes_int8
-from cmrlib.tempreg.network import PaperLSTM, load_imagenet_encoder, parameter_groups
-from cmrlib.tempreg.targets import best_constant
+from cmrlib.papers.tempreg.clips import cycle_positions, even_frames, from_grid, moving_centre, section_clip, to_grid
+from cmrlib.papers.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas
+from cmrlib.papers.tempreg.fast import FewAtATime, Int8Convolution, RectifiedPool, takes_int8
+from cmrlib.papers.tempreg.network import PaperLSTM, load_imagenet_encoder, parameter_groups
+from cmrlib.papers.tempreg.targets import best_constant
 
 SMALL = Design(size=32, width=3, features=8, hidden=6)
 
@@ -603,7 +603,7 @@ def test_true_areas_are_largest_at_ed_and_smallest_at_es(hearts, sections):
 def test_cmr_frames_writes_an_observer_and_a_table(hearts, tmp_path):
     from typer.testing import CliRunner
 
-    from cmrlib.cli import app
+    from cmrlib.app.cli import app
 
     FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8)).save(tmp_path / "run" / "weights" / "tempreg")
     words = [

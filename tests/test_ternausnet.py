@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from cmrlib.anatomy import VIEW_STRUCTURES, codes
-from cmrlib.blocks import NOT_DRAWN, TensorLabels
+from cmrlib.agreement.overlap import dice, score_observers
+from cmrlib.agreement.summary import loss_rows
 from cmrlib.cine import Cine, Plane
+from cmrlib.cine.anatomy import VIEW_STRUCTURES, codes
+from cmrlib.cine.display import Reorientation, reoriented
 from cmrlib.cohort import Annotation, Cohort, Observer
-from cmrlib.display import Reorientation, reoriented
-from cmrlib.files import read_json
-from cmrlib.overlap import dice, score_observers
-from cmrlib.splits import split_subjects
-from cmrlib.summary import loss_rows
-from cmrlib.ternausnet import (
+from cmrlib.cohort.files import read_json
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.learning.blocks import NOT_DRAWN, TensorLabels
+from cmrlib.papers.ternausnet import (
     Preprocessing,
     SegmentationLoss,
     Segmenter,
@@ -35,8 +35,8 @@ from cmrlib.ternausnet import (
     segmentation_learner,
     train_segmenter,
 )
-from cmrlib.ternausnet.network import widen
-from cmrlib.ternausnet.prediction import copies_of
+from cmrlib.papers.ternausnet.network import widen
+from cmrlib.papers.ternausnet.prediction import copies_of
 
 SAX = VIEW_STRUCTURES["sax"]
 
@@ -607,7 +607,7 @@ def test_few_labels_with_and_without_a_start(cohort, tmp_path, monkeypatch):
         seen[len(subjects), seed, "start_from" in learner] = subjects, (samples["split"] == "validation").sum()
         return train_segmenter(cohort, observer, samples, preprocessing, epochs, seed, *rest, **learner)
 
-    monkeypatch.setattr("cmrlib.ternausnet.few.train_segmenter", spy)
+    monkeypatch.setattr("cmrlib.papers.ternausnet.few.train_segmenter", spy)
     table = from_few_labels(*order, steps=2, batch_size=4, state=tmp_path)
     assert len(table) == 2 * 2 * 2 * 2 * 2 * 3 and set(table["participant_id"]) == set(split.index[split == "test"])
     assert len(seen) == 8 and all(seen[n, seed, True] == seen[n, seed, False] for n in (1, 2) for seed in (1, 2))

@@ -16,8 +16,7 @@ from fastai.learner import Learner
 from threadpoolctl import threadpool_info
 from torch import nn
 
-from cmrlib.ternausnet import Preprocessing, segmentation_learner
-from cmrlib.training import (
+from cmrlib.learning.training import (
     AveragedWeights,
     ExactResume,
     SeedEpochs,
@@ -27,7 +26,8 @@ from cmrlib.training import (
     job_file,
     set_threads_and_seed,
 )
-from cmrlib.weights import save_weights
+from cmrlib.learning.weights import save_weights
+from cmrlib.papers.ternausnet import Preprocessing, segmentation_learner
 
 
 def test_prose_does_not_lose_a_finished_training_and_code_does(tmp_path, monkeypatch):

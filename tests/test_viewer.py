@@ -15,7 +15,7 @@ import pytest
 
 from cmrlib.cohort import Cohort
 from cmrlib.phantom import make_cohort
-from cmrlib.viewer import Chooser, CineViewer
+from cmrlib.plots.viewer import Chooser, CineViewer
 
 ROOT = Path(__file__).parent.parent
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cmrlib.cine.display import DISPLAYS
 from cmrlib.datasets import dicom, inspect, sample
 from cmrlib.datasets.geometry import Stack
 from cmrlib.datasets.lv_axis import lv_axis_lps, lv_centre
 from cmrlib.datasets.order import Frame
 from cmrlib.datasets.views import name_views, view_in
-from cmrlib.display import DISPLAYS
 from cmrlib.phantom import make_cohort
 
 DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))

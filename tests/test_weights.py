@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from cmrlib import weights
-from cmrlib.files import read_json, write_json
-from cmrlib.ternausnet import TernausNet, build
-from cmrlib.weights import load_weights, save_weights
+from cmrlib.cohort.files import read_json, write_json
+from cmrlib.learning import weights
+from cmrlib.learning.weights import load_weights, save_weights
+from cmrlib.papers.ternausnet import TernausNet, build
 
 CARD = {
     "architecture": {"name": "TernausNet", "width": 4, "structures": ["lv", "myo", "rv"]},

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cmrlib import weightsets
-from cmrlib.weightsets import by_view, credit, network, networks, places
+from cmrlib.learning import weightsets
+from cmrlib.learning.weightsets import by_view, credit, network, networks, places
 
 ACDC = {"synthetic": False, "licence": "ACDC: CC BY-NC-SA 4.0", "trained_on": {"ACDC": ["patient001", "patient002"]}}
 PHANTOM = {"synthetic": True, "licence": "phantom: Apache-2.0", "trained_on": {"phantom": ["P0001"]}}

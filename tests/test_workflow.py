@@ -13,8 +13,8 @@ import time
 import pytest
 from repositories import repository, write_notebook
 
-from cmrlib.runs import UsageError
-from cmrlib.runs.execution import Echo, locked, where_jobs_run
+from cmrlib.app.runs import UsageError
+from cmrlib.app.runs.execution import Echo, locked, where_jobs_run
 
 FIRST = """
 import time
@@ -31,9 +31,9 @@ run.table(table * factor, "numbers")
 
 
 def cmr_runs(root, *words):
-    """`python -m cmrlib.runs …` in this repository, as a started process."""
+    """`python -m cmrlib.app.runs …` in this repository, as a started process."""
     env = os.environ | {"CMR_ROOT": str(root)}
-    command = [sys.executable, "-m", "cmrlib.runs", *words]
+    command = [sys.executable, "-m", "cmrlib.app.runs", *words]
     return subprocess.Popen(command, env=env, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -157,7 +157,7 @@ def test_refusals_come_before_anything_runs(tmp_path):
 def test_a_second_run_of_the_same_folder_is_refused_and_the_lock_ends_with_its_process(tmp_path):
     with locked(tmp_path), pytest.raises(UsageError, match=f"in use by process {os.getpid()}"), locked(tmp_path, 0):
         pass
-    code = "import sys, pathlib, cmrlib.runs.execution as e\nwith e.locked(pathlib.Path(sys.argv[1])): input()"
+    code = "import sys, pathlib, cmrlib.app.runs.execution as e\nwith e.locked(pathlib.Path(sys.argv[1])): input()"
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE)
     while not (tmp_path / ".lock").read_text().endswith(str(holder.pid)):
         time.sleep(0.05)

@@ -9,9 +9,9 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from cmrlib.files import read_json
+from cmrlib.cohort.files import read_json
+from cmrlib.cohort.study import Study
 from cmrlib.phantom.formats import build, truth_path, write_source
-from cmrlib.study import Study
 
 LABEL = "P0001"
 """The phantom subject that `written` writes."""

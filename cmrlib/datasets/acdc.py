@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cmrlib.anatomy import NOT_ANNOTATED
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED
 from cmrlib.cohort import Annotation
+from cmrlib.cohort.study import Study, label_folders
 from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricles_exchanged
 from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
-from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {
     "Name": "ACDC",

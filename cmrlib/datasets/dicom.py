@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 
 from cmrlib.cine import Cine
+from cmrlib.cohort.files import digest, short_digest
+from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.finding import Part, files_of, find
 from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.header import Refused, parsed, quiet, starts_as_dicom, text
 from cmrlib.datasets.images import participant, pixels, reason, scanner
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
+from cmrlib.datasets.quality import coverage_flags
 from cmrlib.datasets.repeats import DERIVED, without_copies
 from cmrlib.datasets.single import at_phase, check_phase, no_stack
 from cmrlib.datasets.views import check_views, name_views, repeated_beside
-from cmrlib.files import digest, short_digest
-from cmrlib.quality import coverage_flags
-from cmrlib.study import Study, rejected_rows
 
 __all__ = ["DESCRIPTION", "find", "read"]
 

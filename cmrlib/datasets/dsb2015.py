@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
-from cmrlib.study import Study
+from cmrlib.cohort.study import Study
 
 DESCRIPTION = {"Name": "DSB2015", "License": "research only; Kaggle Data Science Bowl 2015"}
 ZIP = "manual_lax4ch.zip"

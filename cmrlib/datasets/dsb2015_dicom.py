@@ -13,9 +13,9 @@ one place), some without 4CH or with three slices only. All of it goes through t
 
 from pathlib import Path
 
+from cmrlib.cohort.study import Study
 from cmrlib.datasets import dicom
 from cmrlib.datasets.dsb2015 import volumes_of
-from cmrlib.study import Study
 
 DESCRIPTION = {"Name": "DSB2015 DICOM", "License": "research only; Kaggle Data Science Bowl 2015"}
 

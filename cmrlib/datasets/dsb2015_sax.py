@@ -18,12 +18,12 @@ import re
 
 import numpy as np
 
-from cmrlib.anatomy import STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation
+from cmrlib.cohort.files import short_digest
+from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dsb2015 import grey, images_of, person, volumes_of
-from cmrlib.files import short_digest
-from cmrlib.study import Study, rejected_rows
 
 DESCRIPTION = {"Name": "DSB2015 SAX", "License": "research only; Kaggle Data Science Bowl 2015"}
 ZIP = "manual_sax.zip"

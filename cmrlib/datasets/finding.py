@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pydicom
 
+from cmrlib.cohort.study import label_folders
 from cmrlib.datasets.header import header_of, quiet, starts_as_dicom, text
 from cmrlib.datasets.views import view_in
-from cmrlib.study import label_folders
 
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
 

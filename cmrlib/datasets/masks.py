@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cmrlib.anatomy import STRUCTURES
+from cmrlib.cine.anatomy import STRUCTURES
 
 
 def recoded(label: str, mask, codes: dict[str, int], where: str) -> np.ndarray:

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
+from cmrlib.cohort.study import Study, label_folders
 from cmrlib.datasets.masks import exchange_ventricles, recoded, ventricles_exchanged
 from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
-from cmrlib.study import Study, label_folders
 
 DESCRIPTION = {"Name": "M&Ms", "License": "the challenge's terms, research only; cite Campello et al., IEEE TMI 2021"}
 CODES = {"lv": 1, "myo": 2, "rv": 3}

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cmrlib.cohort.study import Study, label_folders, rejected_rows
 from cmrlib.datasets.masks import recoded
 from cmrlib.datasets.mnms import CODES, cine_of, manual, phases, placed
 from cmrlib.datasets.volumes import Volume, not_read, volume_of
-from cmrlib.study import Study, label_folders, rejected_rows
 
 DESCRIPTION = {"Name": "M&Ms-2", "License": "research only; cite Martín-Isla et al., IEEE JBHI 2023"}
 VIEWS = {"SA": "sax", "LA": "4ch"}

@@ -23,6 +23,8 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cine import Cine
+from cmrlib.cohort.files import digest, read_tsv
+from cmrlib.cohort.study import Study, label_folders, rejected_rows, subject_label
 from cmrlib.datasets import own_masks
 from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.frame_files import Found, from_frames, stem_of
@@ -30,8 +32,6 @@ from cmrlib.datasets.geometry import Frame, Stack
 from cmrlib.datasets.single import at_phase, check_phase
 from cmrlib.datasets.views import check_views, name_views, view_in
 from cmrlib.datasets.volumes import Damaged, read_volume
-from cmrlib.files import digest, read_tsv
-from cmrlib.study import Study, label_folders, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "NIfTI", "License": "the source's own"}
 _HEAD = re.compile(

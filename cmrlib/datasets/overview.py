@@ -11,9 +11,9 @@ from cmrlib.datasets.dicom import TWICE, headers, named_stacks, studies_of
 from cmrlib.datasets.geometry import Stack, assemble
 from cmrlib.datasets.header import quiet, text
 from cmrlib.datasets.images import pixels
+from cmrlib.datasets.ingestion import reason_of
 from cmrlib.datasets.kinds import reader_of
 from cmrlib.datasets.views import check_views
-from cmrlib.ingest import reason_of
 
 COLUMNS = [
     "subject",

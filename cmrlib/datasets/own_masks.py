@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.datasets.masks import recoded
 from cmrlib.datasets.volumes import Volume, lies_elsewhere

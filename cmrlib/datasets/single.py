@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from cmrlib.cine import Cine
 from cmrlib.datasets.purpose import no_cine
+from cmrlib.datasets.quality import FEWEST_SLICES
 from cmrlib.datasets.views import view_in
-from cmrlib.quality import FEWEST_SLICES
 
 FEWEST_SLICES_ALONE = 3
 PHASES = {"ed": "end-diastole", "es": "end-systole"}

@@ -27,14 +27,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
+from cmrlib.cohort.files import short_digest
+from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.dicom import cine_of, decoded_stacks
 from cmrlib.datasets.header import parsed, quiet
 from cmrlib.datasets.images import frame_of, reason
-from cmrlib.files import short_digest
-from cmrlib.study import Study, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
 CORNER_TO_CENTRE_PX = 0.5

@@ -24,13 +24,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cmrlib.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
+from cmrlib.cohort.files import short_digest
+from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_mask
 from cmrlib.datasets.sunnybrook import phases, unpadded
-from cmrlib.files import short_digest
-from cmrlib.study import Study, rejected_rows, subject_label
 
 DESCRIPTION = {"Name": "Sunnybrook endocardium", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
 PHASES = 20

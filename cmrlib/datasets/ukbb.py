@@ -21,13 +21,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cmrlib.cine import Cine
+from cmrlib.cohort.files import short_digest
+from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import cines_of, distinct
 from cmrlib.datasets.header import Refused, parsed, quiet
 from cmrlib.datasets.images import participant, reason
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.views import check_views
-from cmrlib.files import short_digest
-from cmrlib.study import Study, rejected_rows
 
 DESCRIPTION = {"Name": "UK Biobank", "License": "UK Biobank material transfer agreement; approved researchers only"}
 SHORT_AXIS, LONG_AXIS = "20209", "20208"

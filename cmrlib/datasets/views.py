@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmrlib.anatomy import VIEWS
+from cmrlib.cine.anatomy import VIEWS
+from cmrlib.cine.display import DISPLAYS, LARGEST_TILT_DEG
 from cmrlib.datasets.geometry import Stack, normal
 from cmrlib.datasets.lv_axis import lv_axis_lps
-from cmrlib.display import DISPLAYS, LARGEST_TILT_DEG
 
 _WORDS = {
     "rvot": r"rvot|rv.?outflow|right.ventric\w*.outflow|pulm\w*.outflow",

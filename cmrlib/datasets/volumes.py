@@ -14,8 +14,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cmrlib.files import digest
-from cmrlib.study import rejected_rows
+from cmrlib.cohort.files import digest
+from cmrlib.cohort.study import rejected_rows
 
 TOLERANCE_MM, TOLERANCE_DEG = 0.5, 1.0
 RR_MS = (300.0, 2000.0)

@@ -7,8 +7,8 @@ V = 8/(3π) · A₂ · A₄ / L from 2CH and 4CH, L the shorter of the two lengt
 import cv2
 import numpy as np
 
-from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.measures.studies import cycle_ms, frame_times_ms, missing_frames
 from cmrlib.measures.volumes import voxel_counts

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation, Cohort
 from cmrlib.measures.arealength import areas_mm2, biplane_curve, has_structure, single_plane_curve
 from cmrlib.measures.studies import frame_times_ms, studies

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import NAMES
+from cmrlib.cine.anatomy import NAMES
 from cmrlib.measures.names import FEATURES, MEASURES, indexed_name
 
 EF_PCT = (0.0, 90.0)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from cmrlib.anatomy import BACKGROUND, STRUCTURES
+from cmrlib.cine.anatomy import BACKGROUND, STRUCTURES
 from cmrlib.measures.volumes import base_is_first, ring_fraction
 
 _OPEN_RING = 0.8

@@ -4,8 +4,8 @@ of `plausible`, which it collects too, do.
 
 import numpy as np
 
-from cmrlib.anatomy import NOT_ANNOTATED
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED
 from cmrlib.cohort import Annotation
 from cmrlib.measures.plausible import slice_faults
 from cmrlib.measures.postprocess import open_slices

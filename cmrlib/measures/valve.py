@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.signal import find_peaks
 
-from cmrlib.anatomy import MITRAL_POINTS
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import MITRAL_POINTS
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit, _basis
 from cmrlib.measures.studies import cycle_ms, frame_times_ms, missing_frames
 

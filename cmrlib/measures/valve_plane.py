@@ -8,8 +8,8 @@ the plane's apical side, and the most basal slice reaches up to the plane.
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit
 from cmrlib.measures.studies import cycle_ms, frame_times_ms
 from cmrlib.measures.valve import point_array

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cmrlib.anatomy import BACKGROUND, MYOCARDIAL_DENSITY_G_PER_ML, NOT_ANNOTATED, STRUCTURES, codes
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import BACKGROUND, MYOCARDIAL_DENSITY_G_PER_ML, NOT_ANNOTATED, STRUCTURES, codes
 from cmrlib.cohort import Annotation
 from cmrlib.measures.studies import missing_frames
 

@@ -13,8 +13,8 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from cmrlib.anatomy import STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation, Cohort
 from cmrlib.measures.names import AHA_SEGMENTS
 from cmrlib.measures.postprocess import fill_holes

@@ -7,14 +7,14 @@ them (acquisition, appearance). Subject k depends on the seed and on k alone.
 from dataclasses import dataclass, replace
 
 from cmrlib.cohort import Cohort
-from cmrlib.ingest import build_cohort
+from cmrlib.cohort.study import Study
+from cmrlib.datasets.ingestion import build_cohort
 from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
 from cmrlib.phantom.anatomy import Heart
 from cmrlib.phantom.cohorts import COHORTS, draw_member
 from cmrlib.phantom.observers import PEOPLE, look
 from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, draw_subject
 from cmrlib.phantom.protocol import EFFECTS
-from cmrlib.study import Study
 
 GENERATOR_VERSION = "3"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import MITRAL_POINTS, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cohort import POINT_COLUMNS, Annotation
 from cmrlib.phantom.anatomy import Heart
 from cmrlib.phantom.appearance import coil, draw_look

@@ -9,7 +9,7 @@ instant; `tissue` says what is at a point of them.
 
 import numpy as np
 
-from cmrlib.anatomy import MYOCARDIAL_DENSITY_G_PER_ML
+from cmrlib.cine.anatomy import MYOCARDIAL_DENSITY_G_PER_ML
 from cmrlib.phantom import atria
 from cmrlib.phantom.diagnoses import DIAGNOSES
 from cmrlib.phantom.physiology import Subject, cycle, streams
@@ -92,7 +92,7 @@ class Heart:
         return codes[0]
 
     def labels(self, points_mm, time_ms: float) -> np.ndarray:
-        """Labels of `cmrlib.anatomy` (n,) uint8 at heart-coordinate points (n, 3)."""
+        """Labels of `cmrlib.cine.anatomy` (n,) uint8 at heart-coordinate points (n, 3)."""
         return LABEL_OF[self.tissue(points_mm, time_ms)]
 
     def _place_right_side(self):

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from cmrlib.anatomy import BACKGROUND, MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import BACKGROUND, MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.measures.volumes import ring_fraction
 

@@ -1,7 +1,7 @@
 """Which tissue is at a point of the heart: compiled look-ups in one instant's tables.
 
-Codes 1 to 5 equal the labels of `cmrlib.anatomy`; `LABEL_OF` says which label the other tissues carry. AORTA is blood
-of all vessels at the heart: aorta, pulmonary artery, veins, appendage; it carries no label.
+Codes 1 to 5 equal the labels of `cmrlib.cine.anatomy`; `LABEL_OF` says which label the other tissues carry. AORTA is
+blood of all vessels at the heart: aorta, pulmonary artery, veins, appendage; it carries no label.
 """
 
 import numpy as np

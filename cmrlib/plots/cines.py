@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from cmrlib.anatomy import COLOURS, NAMES, NOT_ANNOTATED, STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import COLOURS, NAMES, NOT_ANNOTATED, STRUCTURES
 from cmrlib.plots.style import mark_synthetic
 
 LEVELS = ["base", "mid", "apex"]

@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+from cmrlib.papers.tempreg import showing_lv
 from cmrlib.plots.cines import show_still, still
 from cmrlib.plots.style import mark_synthetic
-from cmrlib.tempreg import showing_lv
 
 PHASES = {"ed": "ED", "es": "ES"}
 

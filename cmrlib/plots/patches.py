@@ -4,7 +4,7 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cmrlib.anatomy import COLOURS, STRUCTURES
+from cmrlib.cine.anatomy import COLOURS, STRUCTURES
 from cmrlib.plots.cines import show_slice, show_still, still
 from cmrlib.plots.style import mark_synthetic
 

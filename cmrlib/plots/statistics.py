@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from cmrlib.anatomy import COLOURS, NAMES, STRUCTURES
+from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
 from cmrlib.plots.style import epoch_axis, mark_synthetic
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import seaborn as sns
 from PIL import Image
 
-from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.cine.anatomy import MITRAL_POINTS
 from cmrlib.plots.cines import show_slice, show_still
 from cmrlib.plots.statistics import bland_altman, regression
 from cmrlib.plots.style import mark_synthetic

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmrlib.anatomy import VIEW_STRUCTURES
-from cmrlib.files import read_json
-from cmrlib.provenance import learned, people_of, phantoms_alone
-from cmrlib.weightsets import views_served
+from cmrlib.cine.anatomy import VIEW_STRUCTURES
+from cmrlib.cohort.files import read_json
+from cmrlib.cohort.provenance import learned, people_of, phantoms_alone
+from cmrlib.learning.weightsets import views_served
 
 
 def card_of(what: str, path) -> dict:

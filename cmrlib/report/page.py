@@ -13,14 +13,14 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 import cmrlib
 from cmrlib import plots
-from cmrlib.anatomy import COLOURS, MITRAL_POINTS, NAMES, VIEW_STRUCTURES
-from cmrlib.files import atomic, write_json
+from cmrlib.agreement.summary import with_phases
+from cmrlib.cine.anatomy import COLOURS, MITRAL_POINTS, NAMES, VIEW_STRUCTURES
+from cmrlib.cohort.files import atomic, write_json
+from cmrlib.learning.weightsets import DEFAULT
 from cmrlib.measures import Conventions, curves
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.valve import point_array
 from cmrlib.report.study import Findings, examine
-from cmrlib.summary import with_phases
-from cmrlib.weightsets import DEFAULT
 
 KEY = ("lvef_pct", "lvedv_ml", "lvm_g", "rvef_pct", "mapse_mm")
 """What stands above all else; of these the first stays with its reason where it is not reported."""

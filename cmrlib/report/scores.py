@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmrlib.classifiers import load_classifier, score_cine
-from cmrlib.files import read_json
-from cmrlib.heartmae import Embedder, Fitted, load_model, section_table
-from cmrlib.heartmae.features import make_bags
+from cmrlib.cohort.files import read_json
 from cmrlib.measures import MEASURES
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.plausible import impossible
+from cmrlib.papers.heartmae import Embedder, Fitted, load_model, section_table
+from cmrlib.papers.heartmae.features import make_bags
 from cmrlib.report.cards import card_of
+from cmrlib.report.classifiers import load_classifier, score_cine
 from cmrlib.report.reference import refused
 
 PREDICTED = ("lvef_pct", "rvef_pct", "laef_pct", "raef_pct", "lvedv_ml", "lvm_g")

@@ -7,23 +7,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmrlib.anatomy import MITRAL_POINTS
+from cmrlib.agreement.summary import rejected
+from cmrlib.cine.anatomy import MITRAL_POINTS
 from cmrlib.cohort import Cohort, Observer
+from cmrlib.cohort.files import read_json
 from cmrlib.datasets import ingest, inspect
-from cmrlib.files import read_json
+from cmrlib.learning.weightsets import SETS, by_view, folders
 from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
 from cmrlib.measures.plausible import explain, reasons
 from cmrlib.measures.valve import METRICS, valve_tables
-from cmrlib.mvnet import load_trackers, track_cohort
+from cmrlib.papers.mvnet import load_trackers, track_cohort
+from cmrlib.papers.tempreg import FrameFinder, find_frames
+from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.cards import card_of
 from cmrlib.report.reference import place, refused
 from cmrlib.report.scores import judge
-from cmrlib.summary import rejected
-from cmrlib.tempreg import FrameFinder, find_frames
-from cmrlib.ternausnet import Segmenter, segment_cohort
-from cmrlib.weightsets import SETS, by_view, folders
 
 REPORTED = (
     "lvedv_ml",

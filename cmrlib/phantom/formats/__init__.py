@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from cmrlib.files import write_json
+from cmrlib.cohort.files import write_json
+from cmrlib.cohort.study import Study
 from cmrlib.phantom.formats import dicom, nifti, ukbb
 from cmrlib.phantom.formats.defects import DEFECTS, apply
 from cmrlib.phantom.formats.judge import judge
 from cmrlib.phantom.formats.source import EXPECTATIONS, File, Source, cine_truth, write_files
-from cmrlib.study import Study
 
 __all__ = [
     "DEFECTS",

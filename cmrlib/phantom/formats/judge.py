@@ -3,8 +3,8 @@
 import numpy as np
 
 from cmrlib.cine import Cine
+from cmrlib.cohort.study import Study
 from cmrlib.phantom.formats.source import sha
-from cmrlib.study import Study
 
 POSITION_MM, SPACING_MM, TIME_MS, RR_SHARE, PERSON_SHARE = 0.1, 0.01, 0.5, 0.01, 0.02
 """How far a reader's numbers may lie from the truth (rounding of headers; ours)."""

@@ -9,10 +9,10 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 
-from cmrlib.anatomy import STRUCTURES
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import STRUCTURES
+from cmrlib.cohort.study import Study
 from cmrlib.phantom.formats.source import File, sha
-from cmrlib.study import Study
 
 ACDC_CODES = {"rv": 1, "myo": 2, "lv": 3}
 

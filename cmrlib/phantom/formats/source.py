@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 
 from cmrlib.cine import Cine
-from cmrlib.files import atomic, digest
+from cmrlib.cohort.files import atomic, digest
 
 EXPECTATIONS = ("read", "flag", "refuse")
 """What a correct reader does with a cine: reads it, reads it and says what is wrong, or refuses it with a reason."""

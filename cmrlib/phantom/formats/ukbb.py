@@ -4,9 +4,9 @@ No real sample was read: names and quirks follow ukbb_cardiac and Heart_Pipeline
 9000000, above any that UK Biobank gave out.
 """
 
+from cmrlib.cohort.study import Study
 from cmrlib.phantom.formats import dicom
 from cmrlib.phantom.formats.source import File
-from cmrlib.study import Study
 
 FIELDS = {True: 20209, False: 20208}
 HEADER = "filename,patientid,date,series discription"

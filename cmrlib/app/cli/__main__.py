@@ -1,0 +1,5 @@
+"""`python -m cmrlib.app.cli` is `cmr`, for jobs that name their interpreter."""
+
+from cmrlib.app.cli import app
+
+app()

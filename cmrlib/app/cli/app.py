@@ -1,0 +1,71 @@
+"""The command's frame: errors that become one line, and what commands share."""
+
+import errno
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+
+class Commands(TyperGroup):
+    """Errors that say what to do become one line; --debug, which may stand anywhere, shows where they came from."""
+
+    def parse_args(self, ctx, args):
+        return super().parse_args(ctx, sorted(args, key=lambda word: word != "--debug"))
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except (ValueError, KeyError, OSError) as error:
+            if ctx.params["debug"] or getattr(error, "errno", None) == errno.EPIPE:
+                raise
+            # of a KeyError, str() would be the message in quotes
+            text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+            foreign = " " not in text  # a bare key says nothing without its error's name
+            typer.echo(f"error: {type(error).__name__ + ': ' if foreign else ''}{text}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Cardiac MRI: any study in, measured hearts out. Research only, not a medical device.",
+)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False):
+    pass
+
+
+Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort's folder.")]
+Subjects = Annotated[list[str] | None, typer.Option(help="Participants (repeat, or separate by commas); default all.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
+Threads = Annotated[int, typer.Option(min=1, help="Processor threads; never taken from the machine.")]
+SETS = "or a set that travels with the package: real (learned from patients, research only) or synthetic"
+RUN = f"A segmentation run's folder, its folder of weights, one weights file, {SETS}."
+REAL = "real"
+
+
+def credited(weights: str, *notebooks: str) -> str:
+    """The weights that a command was told to use; of a shipped set it says from whom they learned, and the licence."""
+    from cmrlib.learning.weightsets import NOTEBOOKS, credit
+
+    if line := credit(weights, notebooks or NOTEBOOKS):
+        typer.echo(line, err=True)
+    return weights
+
+
+def trained(weights: str, notebook: str) -> Path:
+    """The first place that has networks of a notebook, see `credited`."""
+    from cmrlib.learning.weightsets import places
+
+    return places(credited(weights, notebook), notebook)[0]
+
+
+def words(given):
+    """Values of an option that may be repeated or hold commas, None where there are none."""
+    return [word for part in given or [] for word in part.split(",") if word] or None

@@ -1,0 +1,169 @@
+"""Commands that make, read, check and compare data; heavy imports stand inside them, so that help comes at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmrlib.app.cli.app import Folder, Workers, app, words
+
+
+def _list_defects(asked: bool):
+    if asked:
+        from cmrlib.app.cli import phantoms
+
+        phantoms.list_defects()
+        raise typer.Exit()
+
+
+@app.command()
+def phantom(
+    dest: Annotated[Path, typer.Argument(help="Where the cohort or the files go.")],
+    subjects: int = 40,
+    seed: int = 1,
+    frames: Annotated[int, typer.Option(help="Frames a cycle.")] = 20,
+    views: Annotated[list[str] | None, typer.Option(help="Of sax, 4ch, 2ch, 3ch; default the first three.")] = None,
+    diagnoses: Annotated[list[str] | None, typer.Option(help="Diagnoses that take turns; default ACDC's five.")] = None,
+    mix: Annotated[str, typer.Option(help="In place of diagnoses a named mix of patients: mr, hf, population.")] = "",
+    people: Annotated[
+        list[str] | None,
+        typer.Option(help="Observers beside the truth, who draw as people do: yale, yale2, lund, lund2."),
+    ] = None,
+    visits: Annotated[int, typer.Option(min=1, help="How often every heart is scanned.")] = 1,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 128,
+    spacing_mm: Annotated[float, typer.Option(help="Pixel size.")] = 2.0,
+    slices: Annotated[int | None, typer.Option(help="Of the SAX stack; default as many as a heart needs.")] = None,
+    domain: Annotated[str, typer.Option(help="Scanners: one vendor and centre, or many.")] = "many",
+    appearance: Annotated[str, typer.Option(help="real, or random for grey values beyond realism.")] = "real",
+    workers: Workers = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="cohort, or files as others write them: dicom, dicom-flat, "
+            "dicom-big-endian, dicom-enhanced, ukbb, nifti, nifti-3d, bids, acdc.",
+        ),
+    ] = "cohort",
+    defect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A named trouble of such files, in every subject; repeat for more."),
+    ] = None,
+    list_defects: Annotated[
+        bool, typer.Option("--list-defects", is_eager=True, callback=_list_defects, help="Name all defects and end.")
+    ] = False,
+):
+    """Make hearts by formulas, with truth for everything: a cohort, or files with their truth in DEST.truth.json."""
+    from cmrlib.app.cli import phantoms
+
+    settings = {
+        "subjects": subjects,
+        "seed": seed,
+        "frames": frames,
+        "size": size,
+        "spacing_mm": spacing_mm,
+        "slices": slices,
+        "diagnoses": words(diagnoses),
+        "domain": domain,
+        "appearance": appearance,
+        "cohort": mix,
+        "people": words(people) or (),
+        "visits": visits,
+    }
+    settings |= {"views": words(views)} if views else {}
+    phantoms.make(dest, form, words(defect) or [], workers, settings)
+
+
+@app.command()
+def ingest(
+    kind: Annotated[str, typer.Argument(help="Layout of the source: acdc, sunnybrook, dicom, …")],
+    src: Annotated[Path, typer.Argument(help="The source's folder; it is only read.")],
+    dest: Annotated[Path, typer.Argument(help="Where the cohort goes.")],
+    workers: Workers = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many subjects only.")] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VIEW", help="Your word for the view of a series description or folder; repeat for more."
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STRUCTURE=CODE", help="nifti: what a number in your masks means, say lv=3; repeat for more."
+        ),
+    ] = None,
+    min_frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="What has fewer is no cine; dicom takes short-axis "
+            "stacks of single images with 1 (default 2; nifti: 1).",
+        ),
+    ] = None,
+    phase: Annotated[str, typer.Option(help="ed or es: what stacks of one frame show.")] = "",
+):
+    """Turn a folder of studies into a cohort; a finished one is opened, an interrupted one continued."""
+    from cmrlib.app.cli import shown
+    from cmrlib.app.cli.reading import named_labels, named_views, single_stacks
+    from cmrlib.datasets import ingest
+
+    options = named_views(kind, view or []) | named_labels(kind, label or []) | single_stacks(kind, min_frames, phase)
+    cohort = ingest(kind, src, dest, workers, limit=limit, **options)
+    shown.cohort(cohort)
+    shown.rejected(cohort)
+
+
+@app.command()
+def inspect(
+    src: Annotated[Path, typer.Argument(help="A folder of DICOM files, any nesting; it is only read.")],
+    kind: Annotated[str, typer.Option(help="Of ingest, where the files are no DICOM.")] = "dicom",
+    view: Annotated[list[str] | None, typer.Option(metavar="NAME=VIEW", help="As for ingest.")] = None,
+    paths: Annotated[bool, typer.Option("--paths", help="Folders and descriptions too; they may name people.")] = False,
+):
+    """What is in a folder before anything is converted: a row a series; exit code 1 where no cine is found."""
+    from cmrlib.app.cli import shown
+    from cmrlib.app.cli.reading import named_views
+    from cmrlib.datasets import inspect
+
+    table = inspect(src, named_views(kind, view or []).get("views"), paths, kind=kind)
+    shown.series(table)
+    if not (table["content"] == "cine").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(cohort: Folder):
+    """Compare every array of a cohort with its digest; exit code 1 where one is missing or changed."""
+    from cmrlib.cohort import Cohort
+
+    states = Cohort.open(cohort).check()
+    wrong = states[states["state"] != "ok"]
+    for row in wrong.itertuples():
+        typer.echo(f"{row.state}: {row.cine}")
+    typer.echo(f"{len(states) - len(wrong)} of {len(states)} arrays are as they were at ingest")
+    if len(wrong):
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="A run's folder, a whole profile's, or one table.")],
+    run_b: Annotated[Path, typer.Argument(help="What to compare it with.")],
+    rtol: Annotated[float, typer.Option(min=0, help="Relative tolerance of floating-point numbers.")] = 1e-5,
+):
+    """Compare two runs' tables: text and integers identical, floats within a tolerance; exit code 1 where they differ.
+
+    Columns named `seconds` are left out: no clock repeats.
+    """
+    from cmrlib.app.cli.comparing import compare_runs
+
+    differences, n_tables = compare_runs(run_a, run_b, rtol)
+    for line in differences[:10]:
+        typer.echo(line)
+    if differences:
+        typer.echo(
+            f"{len(differences)} differences in {n_tables} tables"
+            + ("; the first 10 are shown" if len(differences) > 10 else "")
+        )
+        raise typer.Exit(1)
+    typer.echo(f"{n_tables} tables agree (floats within {rtol:g} relative)")

@@ -1,0 +1,90 @@
+"""`cmr embed`: one row a subject of what HeartMAE's encoder sees in its cines; sharded, resumed, found again."""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from cmrlib.cohort import Cohort
+from cmrlib.cohort.files import atomic, digest, read_json, write_json
+from cmrlib.papers.heartmae import Embedder, Fitted, load_model, make_bags, mean_features, section_table
+from cmrlib.papers.heartmae.features import cine_features, open_shards
+from cmrlib.papers.heartmae.shards import subject_jobs
+
+MARK = "embedding.json"
+PREFERRED = ("flow", "plain", "tube", "mask95")
+
+
+def embed(
+    cohort: Cohort,
+    run,
+    folder,
+    subjects=None,
+    variant: str = "",
+    part: tuple[int, int] | None = None,
+    precision: str = "bf16",
+):
+    """(embeddings.csv's table, number of shards made now, number still missing), written to `folder`.
+
+    run: a run of 08_heartmae_predict, whose pooling is used; or of 07_heartmae_pretrain, where a subject's row is the
+    mean over its views; or a folder of weights. variant: default the first of PREFERRED that is there. part: (k, n),
+    make every n-th shard from the k-th on and leave the others to other machines; the table comes when none is missing.
+    Raises ValueError for unknown subjects, FileNotFoundError where there are no weights, FileExistsError where the
+    folder holds other weights' embeddings.
+    """
+    folder = Path(folder)
+    path, heads = _weights(Path(run), variant)
+    model, preprocessing, card = load_model(path)
+    if unknown := sorted(set(subjects or ()) - set(cohort.subjects["participant_id"])):
+        raise ValueError(f"subjects {unknown} are not in {cohort.path}; participants.tsv lists who is")
+    people = cohort.subjects["participant_id"].tolist() if subjects is None else list(subjects)
+    sections = section_table(cohort, pd.Series("test", people), sax_share=float(card.get("sax_share", 1.0)))
+    key = digest(path.with_suffix(".safetensors"))
+    _claim(folder, cohort, {"weights": key, "heads": heads and digest(heads), "cohort": cohort.digest})
+    embedder = Embedder(model, preprocessing, precision, *card.get("section_views", (3, 2)))
+    k, n = part or (0, 1)
+    shards, jobs = open_shards(cohort, embedder, folder / "features", key), subject_jobs(cohort, sections)
+    own = [shard for shard in range(shards.n_shards) if shard % n == k]
+    made = shards.make(jobs, partial(cine_features, embedder=embedder), only=own)
+    if missing := shards.missing(jobs):
+        return None, made, len(missing)
+    bags = make_bags(shards, sections)
+    table = Fitted.load(heads).pooled(bags) if heads else mean_features(bags)
+    with atomic(folder / "embeddings.csv") as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+    return table, made, 0
+
+
+def _weights(run, variant):
+    """(the encoder's file, the heads' file or None) of a run."""
+    folder = run / "weights" if (run / "weights").is_dir() else run
+    if folder.suffix == ".safetensors":
+        return folder, None
+    names = [variant] if variant else PREFERRED
+    files = [folder / f"{name}.safetensors" for name in names]
+    path = next((file for file in files if file.exists()), None)
+    if path is None:
+        raise FileNotFoundError(
+            f"no weights of {' or '.join(names)} in {folder}; give a run of 07_heartmae_pretrain or 08_heartmae_predict"
+        )
+    heads = folder / "heads.safetensors"
+    fits = heads.exists() and read_json(heads.with_suffix(".json")).get("encoder") == path.stem
+    return path, heads if fits else None
+
+
+def _claim(folder, cohort, made_by):
+    """Take an empty folder or one that the same weights filled."""
+    if folder.resolve().is_relative_to(cohort.path.resolve()):
+        raise ValueError(f"{folder} lies inside the cohort, which never changes; choose a folder outside")
+    mark = folder / MARK
+    if mark.exists() and read_json(mark) != made_by:
+        raise FileExistsError(f"{folder} holds embeddings of other weights or another cohort; choose another --out")
+    write_json(made_by, mark)
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`3/8` → (3, 8). Raises ValueError for anything else."""
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and 0 <= int(k) < int(n)):
+        raise ValueError(f"a part is K/N with K from 0 to N − 1, say 0/4; got {text!r}")
+    return int(k), int(n)

@@ -1,0 +1,244 @@
+"""My twenty cases: a trained network fine-tuned on a user's own labels, with before and after on held-out subjects.
+
+Cross-validation by subject: each subject is tested once, by a network that learned from others; one of those others is
+set aside to watch the loss. The number of epochs is fixed beforehand, so a test subject decides nothing. The weights
+that are saved learned, by the same recipe, from all labelled subjects but the one that is watched.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.agreement import bootstrap
+from cmrlib.agreement.overlap import score_observers
+from cmrlib.app.cli.segmenting import Weights
+from cmrlib.cine.anatomy import views_of
+from cmrlib.cohort import Cohort, Observer
+from cmrlib.cohort.files import atomic, read_json, write_json
+from cmrlib.cohort.provenance import joined, learned_from, refuse_known
+from cmrlib.cohort.splits import assign_folds, check_split
+from cmrlib.learning.appearance import training_appearance
+from cmrlib.learning.blocks import sample_table
+from cmrlib.learning.training import fit, set_threads_and_seed
+from cmrlib.papers.ternausnet import Segmenter, segment_cohort, segmentation_learner
+
+FEWEST_SUBJECTS = 3
+"""One to test, one to watch, one to learn from; and below it there is no interval."""
+BEFORE, AFTER = "before_finetuning", "after_finetuning"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to fine-tune and test; `folds` becomes the number of subjects where that is smaller."""
+
+    epochs: int = 20
+    seed: int = 1
+    folds: int = 5
+    learning_rate: float = 5e-4
+    copies: int = 3
+    threads: int = 2
+
+
+def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, recipe: Recipe) -> pd.DataFrame:
+    """Fine-tune every network that serves a view which `observer` drew; returns the table of `before_after`.
+
+    out gets weights/VIEW.safetensors with cards, tables/before_after.csv, scores.csv and split.csv, and both observers.
+    A network for all long-axis views (lax) learns from all of them. A killed run goes on where it was. Raises
+    ValueError for too few subjects and for a network that knows these subjects already, FileExistsError where `out`
+    holds something else.
+    """
+    out, networks = Path(out), {one.segmenter.preprocessing.view: one for one in weights.values()}
+    parts = {view: labelled(cohort, observer, views_of(view)) for view in networks}
+    parts = {view: part for view, part in parts.items() if len(part.cines)}
+    if not parts:
+        raise ValueError(
+            f"observer {observer!r} drew no {' or '.join(weights)} cine of {cohort.path}, for which the "
+            "weights are; choose another observer"
+        )
+    splits = {view: fold_splits(part, recipe.folds) for view, part in parts.items()}
+    for view, part in parts.items():
+        refuse_known_subjects(part, networks[view])
+    _claim(out, cohort, {view: _key(part, observer, networks[view], recipe) for view, part in parts.items()})
+    scores = []
+    for view, part in parts.items():
+        set_threads_and_seed(recipe.seed, recipe.threads)
+        scores.append(_tested(part, observer, networks[view], splits[view], out, recipe))
+        _write(splits[view], out / "tables" / f"split_{view}.csv")
+        _train_on_all(part, observer, networks[view], splits[view], out, recipe)
+    scores = pd.concat(scores, ignore_index=True)
+    _write(scores, out / "tables" / "scores.csv")
+    return _write(before_after(scores), out / "tables" / "before_after.csv")
+
+
+def labelled(cohort: Cohort, observer: str, views) -> Cohort:
+    """The cohort as if it held only the cines of these views that the observer drew, and their subjects."""
+    looked = cohort.observer(observer)
+    return cohort.part(
+        [
+            row.cine
+            for row in cohort.cines[cohort.cines["view"].isin(list(views))].itertuples()
+            if looked.has(row.cine) and looked.mask(row.cine).annotated
+        ]
+    )
+
+
+def fold_splits(cohort: Cohort, folds: int) -> pd.DataFrame:
+    """A row a subject and fold: participant_id, fold, split; each subject is `test` in one fold."""
+    n = len(cohort.subjects)
+    folds = min(folds, n)
+    if n < FEWEST_SUBJECTS or n - -(-n // folds) < 2:
+        raise ValueError(
+            f"{n} labelled subjects in {folds} folds: each fold needs one to test, one to watch and one "
+            f"to learn from; label at least {FEWEST_SUBJECTS}, or ask for more folds"
+        )
+    fold_of, rows = assign_folds(cohort.subjects, folds), []
+    for fold in range(folds):
+        split = pd.Series("train", index=fold_of.index, name="split")
+        split[fold_of == fold] = "test"
+        split[_watched(fold_of, fold, folds)] = "validation"
+        check_split(split)
+        rows.append(split.rename_axis("participant_id").reset_index().assign(fold=fold))
+    return pd.concat(rows, ignore_index=True)[["participant_id", "fold", "split"]]
+
+
+def _watched(fold_of, fold, folds):
+    """The one subject whose loss is watched: the first of the next fold."""
+    return fold_of.index[fold_of == (fold + 1) % folds][0]
+
+
+def refuse_known_subjects(cohort: Cohort, weights: Weights):
+    """Raise ValueError where the network learned from these very subjects: none would be unseen."""
+    refuse_known([weights.card], cohort)
+    if cohort.digest == weights.card.get("cohort_digest"):
+        raise ValueError(
+            f"{weights.path.name} learned from this very cohort, so no test would be on unseen subjects; "
+            "start from weights that learned from others"
+        )
+
+
+def _key(cohort, observer, weights, recipe):
+    """Digest of all that decides the outcome, labels included: they may be corrected between two runs."""
+    labels, looked = hashlib.blake2b(digest_size=16), cohort.observer(observer)
+    for row in cohort.cines.itertuples():
+        annotation = looked.mask(row.cine)
+        labels.update(json.dumps([row.cine, row.digest, list(annotation.annotated.items())]).encode())
+        labels.update(np.ascontiguousarray(annotation.mask[list(annotation.annotated)]))
+    text = json.dumps([asdict(recipe), weights.digest, weights.card, labels.hexdigest()], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _claim(out, cohort, keys):
+    """Take an empty folder, or one that the same fine-tuning left; anything else stays as it is."""
+    if out.resolve().is_relative_to(cohort.path.resolve()):
+        raise ValueError(f"{out} lies inside the cohort, which never changes; choose another --out")
+    mark = out / "finetuning.json"
+    if mark.exists():
+        if read_json(mark) != keys:
+            raise FileExistsError(
+                f"{out} holds a fine-tuning with other settings, labels or weights; choose another --out"
+            )
+    elif out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty; choose another --out")
+    write_json(keys, mark)
+
+
+def _tested(cohort, observer, weights, splits, out, recipe):
+    """Dice of each subject, frame and structure before and after, each by a network that never saw the subject."""
+    view, made = weights.segmenter.preprocessing.view, out / "observers"
+    look = {"reference": observer, "whole_cycle": False, "copies": recipe.copies}
+    segment_cohort(cohort, dict.fromkeys(views_of(view), weights.segmenter), made / BEFORE, **look)
+    for fold, rows in splits.groupby("fold"):
+        split = rows.set_index("participant_id")["split"]
+        print(f"{view}, fold {fold + 1} of {splits['fold'].nunique()}: {split.value_counts().to_dict()}", flush=True)
+        tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-fold{fold}.pt", recipe)
+        segment_cohort(cohort, dict.fromkeys(views_of(view), tuned), made / AFTER, split.index[split == "test"], **look)
+    cohort.observers = cohort.observers | {name: Observer(made / name) for name in (BEFORE, AFTER)}
+    return _paired(*(score_observers(cohort, observer, name) for name in (BEFORE, AFTER)))
+
+
+def _train(cohort, observer, weights, split, checkpoint, recipe):
+    preprocessing = weights.segmenter.preprocessing
+    samples = sample_table(cohort, observer, preprocessing.view, split)
+    batch = min(8, int((samples["split"] == "train").sum()))  # a training epoch drops what fills no batch
+    learn = segmentation_learner(cohort, observer, samples, preprocessing, batch_size=batch, start_from=weights.path)
+    fit(
+        learn,
+        recipe.epochs,
+        recipe.learning_rate,
+        recipe.seed,
+        checkpoint=checkpoint,
+        what=f"TernausNet {preprocessing.view}",
+        validate_every=max(1, recipe.epochs // 8),
+    )
+    return Segmenter(learn.model, preprocessing, weights.segmenter.structures)
+
+
+def _train_on_all(cohort, observer, weights, splits, out, recipe):
+    """The weights to keep, with a card that says what they started from and whom they know."""
+    view = weights.segmenter.preprocessing.view
+    print(f"{view}: the weights to keep", flush=True)
+    split = splits[splits["fold"] == 0].set_index("participant_id")["split"].replace("test", "train")
+    tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-all.pt", recipe)
+    tuned.appearance = training_appearance([(cohort, split.index[split == "train"])], view)
+    tuned.learned = joined(weights.card, learned_from(cohort, split.index, view))
+    start = {key: weights.card.get(key) for key in ("cohort", "cohort_digest", "seed", "epochs")}
+    tuned.save(
+        out / "weights" / view,
+        cohort=cohort.description["Name"],
+        synthetic=cohort.synthetic,
+        cohort_digest=cohort.digest,
+        observer=observer,
+        n_subjects=len(split),
+        finetuned_from=start | {"weights": weights.digest},
+        **asdict(recipe),
+    )
+
+
+def _paired(before, after):
+    keys = ["participant_id", "session", "cine", "view", "frame", "structure"]
+    both = [scores[scores["level"] == "all"][[*keys, "dice"]] for scores in (before, after)]
+    return both[0].merge(both[1], on=keys, suffixes=("_before", "_after"), validate="one_to_one")
+
+
+def before_after(scores: pd.DataFrame) -> pd.DataFrame:
+    """Dice before and after, and their paired difference, a row a view and structure and one for their mean.
+
+    scores: participant_id, view, structure, dice_before, dice_after, a row a frame. A subject's frames are averaged
+    first. Each estimate has _low and _high (bootstrap over subjects, the same resamples for all three); n counts
+    subjects, n_undefined frames where either has no Dice (both masks empty), which are left out.
+    """
+    values = ["dice_before", "dice_after"]
+    defined = scores.dropna(subset=values)
+    subject = defined.groupby(["view", "structure", "participant_id"], sort=False)[values].mean().reset_index()
+    mean = subject.groupby(["view", "participant_id"], sort=False)[values].mean().reset_index().assign(structure="mean")
+    rows = []
+    for (view, structure), part in pd.concat([subject, mean]).groupby(["view", "structure"], sort=False):
+        there = scores[scores["view"] == view]
+        there = there if structure == "mean" else there[there["structure"] == structure]
+        n_undefined = int(there[values].isna().any(axis=1).sum())
+        counts = {"n": len(part), "n_undefined": n_undefined}
+        rows.append({"view": view, "structure": structure} | _estimates(part) | counts)
+    return pd.DataFrame(rows)
+
+
+def _estimates(part):
+    statistics = {
+        "before": lambda before, after, axis=-1: np.mean(before, axis),
+        "after": lambda before, after, axis=-1: np.mean(after, axis),
+        "difference": lambda before, after, axis=-1: np.mean(after - before, axis),
+    }
+    row = {}
+    for name, statistic in statistics.items():
+        found = bootstrap(part[["dice_before", "dice_after"]], statistic, subjects=part["participant_id"]).iloc[0]
+        row |= {f"dice_{name}": found["estimate"], f"dice_{name}_low": found["low"], f"dice_{name}_high": found["high"]}
+    return row
+
+
+def _write(table, path):
+    with atomic(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+    return table

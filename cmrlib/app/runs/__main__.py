@@ -1,0 +1,107 @@
+"""python -m cmrlib.app.runs: one notebook, all of a profile, its pages, or the parameters that a notebook would get."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from cmrlib.app.runs.execution import NotebookFailed, execute, follow_parent, snakemake
+from cmrlib.app.runs.pages import write_pages
+from cmrlib.app.runs.parameters import ROOT, UsageError, resolve
+from cmrlib.app.runs.readme import write_gallery, write_readme
+from cmrlib.app.runs.shipping import SHIPMENTS, needed, ready, ship
+
+
+def arguments(words=None):
+    parser = argparse.ArgumentParser(prog="python -m cmrlib.app.runs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("readme", help="put the results of figures/record/ into README.md")
+    packed = commands.add_parser("ship", help="pack the weights that travel with the package, from their runs")
+    packed.add_argument("sets", nargs="*", help=f"{' or '.join(SHIPMENTS)}; default: all whose profiles have been run")
+    packed.add_argument("--profiles", action="store_true", help="only print which profiles are to be run before")
+    commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
+    planned = commands.add_parser("plan", help="what a large study costs, from a small one that was run")
+    planned.add_argument("--profile", default="plan", help="of the small one (default plan)")
+    planned.add_argument("--runs", type=Path, default=ROOT / "runs")
+    for name, default, help_ in (
+        ("size", 65000, "subjects"),
+        ("shard", 100, "subjects a job"),
+        ("nodes", 10, "nodes"),
+        ("cores", 32, "cores a node"),
+        ("memory-gb", 128, "memory a node"),
+    ):
+        planned.add_argument(f"--{name}", type=int, default=default, help=f"{help_} (default {default})")
+    for name in ("execute", "parameters", "all", "pages"):
+        command = commands.add_parser(name)
+        if name in ("execute", "parameters"):
+            command.add_argument("notebook", help="its name without .ipynb, say 01_segmentation")
+            command.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
+        command.add_argument("--profile", default="quick", help="profiles/NAME.yaml (default quick)")
+        command.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are kept (default runs)")
+        command.add_argument("--cores", type=int, default=2, help="for notebooks side by side (default 2)")
+        command.add_argument("--cluster", default="", help="slurm or kubernetes: where jobs run (default here)")
+        command.add_argument("--follow", action="store_true", help="end when the calling process ends")
+    return parser.parse_args(words)
+
+
+def main(words=None) -> int:
+    given = arguments(words)
+    if given.command == "readme":
+        return write_readme() or 0
+    if given.command == "ship":
+        return print(*needed(*given.sets)) or 0 if given.profiles else print_shipped(given.sets)
+    if given.command == "gallery":
+        missing = write_gallery()
+        print("\n".join(f"not there yet: runs/{name}" for name in missing))
+        return 0
+    if getattr(given, "follow", False):
+        follow_parent()
+    try:
+        if given.command == "plan":
+            return print_plan(given) or 0
+        if given.command == "all":
+            snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
+        if given.command == "pages":
+            return print(write_pages(given.profile, given.runs)) or 0
+        overrides = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in given.overrides)}
+        if given.command == "execute":
+            execute(given.notebook, given.profile, given.runs, overrides)
+        else:
+            print(json.dumps(resolve(given.notebook, given.profile, overrides), indent=1))
+    except KeyboardInterrupt:
+        return 130
+    except (UsageError, NotebookFailed, OSError) as error:  # OSError: say, a disk that is full
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def print_shipped(sets) -> int:
+    """Ship sets of weights, default all whose profiles have been run, and say what came of it."""
+    for name in [] if sets else sorted(set(SHIPMENTS) - set(ready())):
+        print(f"{name}: left as it is, for {', '.join(SHIPMENTS[name].profiles)} have not all been run")
+    try:
+        for name in sets or ready():
+            print(f"{name}: {ship(name):.1f} MB from {', '.join(SHIPMENTS[name].profiles)}")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def print_plan(given):
+    from cmrlib.app.runs.plan import plan, stamps, text
+
+    jobs = stamps(given.runs / given.profile / "study")
+    print(
+        f"{given.size} subjects in shards of {given.shard}, on {given.nodes} nodes of {given.cores} cores and "
+        f"{given.memory_gb} GB; costs from {jobs['subjects'].groupby(jobs['stage']).sum().max()} subjects of profile "
+        f"{given.profile}, measured here. GPU hours are n/a where no card was used. Training is not in it."
+    )
+    print(text(plan(jobs, given.size, given.shard, given.nodes, given.cores, given.memory_gb)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

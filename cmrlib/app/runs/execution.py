@@ -1,0 +1,292 @@
+"""Execution of notebooks: one through papermill, or all of a profile through Snakemake.
+
+Nothing is ever half there. The notebook grows as running.ipynb; only a run that came to its end gets executed.ipynb
+and then manifest.json, the one file that Snakemake knows. What fails stays as failed.ipynb.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmrlib.app.runs.parameters import ROOT, UsageError, load_profile, resolve, unknown
+
+TRACEBACK_LINES = 12  # of a failure, on the terminal
+BAR_EVERY_S = 10  # a bar that redraws itself becomes a line this often
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook did not come to its end; the message names it, the error and the notebook kept to look at."""
+
+
+def execute(notebook: str, profile: str, runs: Path | str = ROOT / "runs", overrides: dict | None = None) -> dict:
+    """Run one notebook into RUNS/PROFILE/NOTEBOOK and return its manifest.
+
+    Raises UsageError for a wrong parameter or a folder that cannot be written, NotebookFailed for the rest.
+    """
+    chosen = load_profile(profile)
+    parameters = resolve(notebook, chosen, overrides)
+    folder = Path(runs).resolve() / profile / notebook
+    with locked(folder):
+        for name in ("manifest.json", "manifest.pending.json", "executed.ipynb", "failed.ipynb"):
+            (folder / name).unlink(missing_ok=True)
+        echo = Echo(notebook)
+        running = folder / "running.ipynb"
+        try:
+            _papermill(notebook, parameters, running, echo)
+            manifest = json.loads((folder / "manifest.pending.json").read_text())
+        except Exception as error:
+            raise NotebookFailed(_keep_failed(notebook, running, error, echo)) from error
+        running.replace(folder / "executed.ipynb")
+        if chosen.record:
+            from cmrlib.app.runs import record  # brings pandas, which this process has no other use for
+
+            record.keep(manifest)
+            if chosen.pool:
+                record.keep_rows(manifest, folder / "tables")
+        (folder / "manifest.pending.json").replace(folder / "manifest.json")
+        echo.say(f"done in {echo.elapsed()}")
+    return manifest
+
+
+def execute_all(profile: str, runs: Path | str = ROOT / "runs", cores: int = 2) -> dict[str, dict]:
+    """`make run` from Python: every notebook of a profile through Snakemake; notebook → manifest.
+
+    Raises NotebookFailed with what the terminal would have shown.
+    """
+    command = [sys.executable, "-m", "cmrlib.app.runs", "all", "--profile", profile, "--runs", str(runs)]
+    done = subprocess.run([*command, "--cores", str(cores), "--follow"], capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise NotebookFailed(f"profile {profile} did not come to its end\n{done.stdout}\n{done.stderr}")
+    manifests = sorted((Path(runs) / profile).glob("*/manifest.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in manifests}
+
+
+def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluster: str = "") -> None:
+    """Become Snakemake, holding the lock of runs/PROFILE until it ends. Does not return.
+
+    The profiles that this one runs after are brought up to date before. cluster: name of a folder in profiles/ with
+    Snakemake's own settings (slurm, kubernetes); jobs then run there. Raises NotebookFailed where an earlier profile
+    did not come to its end.
+    """
+    chosen = load_profile(profile)
+    for first in chosen.after:
+        command = [sys.executable, "-m", "cmrlib.app.runs", "all", "--profile", first, "--runs", str(runs)]
+        command += ["--cores", str(cores), "--follow", *(["--cluster", cluster] if cluster else [])]
+        if subprocess.run(command, cwd=ROOT).returncode:
+            raise NotebookFailed(f"profile {profile} reads what {first} makes, and {first} did not come to its end")
+    folder = Path(runs).resolve() / profile
+    with locked(folder) as lock:
+        print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
+        os.set_inheritable(lock.fileno(), True)
+        # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
+        where = where_jobs_run(cluster) if cluster else ["--cores", str(cores)]
+        options = "--nolock --rerun-incomplete --keep-going --scheduler greedy"
+        # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
+        quiet = "host progress reason rules" if cluster or chosen.study else "all"
+        options += f" --rerun-triggers params input mtime --quiet {quiet}"
+        os.execv(
+            sys.executable,
+            [
+                sys.executable,
+                "-m",
+                "snakemake",
+                "--snakefile",
+                str(ROOT / "Snakefile"),
+                "--directory",
+                str(folder),
+                *where,
+                *options.split(),
+                "--config",
+                f"profile={profile}",
+                f"follow={follow}",
+            ],
+        )
+
+
+def where_jobs_run(cluster: str) -> list[str]:
+    """Snakemake's options for a cluster, the name of a folder in profiles/. Raises UsageError for another name."""
+    folders = {path.parent.name: path.parent for path in (ROOT / "profiles").glob("*/config*.yaml")}
+    if cluster not in folders:
+        raise unknown("cluster", cluster, folders)
+    words = ["--workflow-profile", str(folders[cluster])]
+    # Scripts of the folder are for Snakemake's generic executor, which runs them in runs/PROFILE.
+    for name, given in (("submit", " {threads} {resources.mem_mb}"), ("status", ""), ("cancel", "")):
+        if (folders[cluster] / name).exists():
+            words += [f"--cluster-generic-{name}-cmd", shlex.quote(str(folders[cluster] / name)) + given]
+    # Asked how jobs are, sacct fails where no accounts are kept, and Snakemake would wait for its answer for ever.
+    asks = ["sacct", "-X", "--noheader"]
+    if cluster == "slurm" and not (shutil.which(asks[0]) and subprocess.run(asks, capture_output=True).returncode == 0):
+        words += ["--slurm-status-command", "squeue"]
+    return words
+
+
+@contextmanager
+def locked(folder: Path, patience_s: float = 10):
+    """Hold a folder for this process; the system frees it with the process, however that ends.
+
+    A killed run takes a second or two to be gone, hence the patience. Raises UsageError where the folder is in use
+    or cannot be written.
+    """
+    import fcntl  # not on Windows, where notebooks run by hand, but not from here
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        hint = "make it writable or give another --runs"
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; {hint}") from None
+    until = time.monotonic() + patience_s
+    with file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    file.seek(0)
+                    holder = f"process {file.read().strip()}"
+                    raise UsageError(f"{folder} is in use by {holder}; wait for it or stop it") from None
+                time.sleep(0.25)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield file
+
+
+def follow_parent() -> None:
+    """End this process within a second of its parent's end, so that a killed run leaves nobody writing."""
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Echo:
+    """What a notebook says while it runs, on the terminal, line by line, with the notebook's name before it."""
+
+    def __init__(self, notebook):
+        self.notebook = notebook
+        self.heading = ""
+        self._started = time.monotonic()
+        self._said = time.monotonic()
+        self._line = ""
+
+    def say(self, text):
+        self._said = time.monotonic()
+        print(f"[{self.notebook}] {text}", flush=True)
+
+    def write(self, text):
+        *lines, self._line = (self._line + text).split("\n")
+        if "\r" in self._line and time.monotonic() - self._said > BAR_EVERY_S:
+            lines.append(self._line)
+            self._line = ""
+        for line in lines:
+            if state := line.rstrip().rsplit("\r")[-1]:  # of a bar, what it shows last
+                self.say(state)
+
+    def flush(self):
+        pass
+
+    def cell(self, number, total, heading):
+        """Announce a cell, under the heading that stands over it."""
+        self.write("\n")
+        if heading != self.heading:
+            self.heading = heading
+            self.say(f"{self.elapsed()} · cell {number} of {total} · {heading}")
+
+    def elapsed(self):
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        return f"{minutes}:{seconds:02d}"
+
+
+def _papermill(notebook, parameters, running, echo):
+    """Execute with a kernel of this very interpreter, whatever kernels the user has registered."""
+    import nbformat
+    import papermill
+
+    source = ROOT / "notebooks" / f"{notebook}.ipynb"
+    headings, heading = [], notebook
+    for cell in nbformat.read(source, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            heading = next((line.strip("# ") for line in cell.source.splitlines() if line.startswith("#")), heading)
+        headings.append(heading)
+
+    def started(cell, cell_index):
+        # papermill has put its own cell of parameters among them
+        echo.cell(cell_index + 1, len(headings) + 1, headings[max(cell_index - 1, 0)])
+
+    with _own_kernel(running.parent, parameters.get("threads", 1)):
+        papermill.execute_notebook(
+            source,
+            running,
+            parameters=parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=source.parent,
+            progress_bar=False,
+            stdout_file=echo,
+            stderr_file=echo,
+            on_cell_start=started,
+            start_timeout=300,
+        )
+
+
+@contextmanager
+def _own_kernel(folder, threads):
+    """A `python3` kernel found before any other: this interpreter, this run folder, this many threads."""
+    own = {"CMR_RUN_FOLDER": str(folder), "PYTHONHASHSEED": "0"} | dict.fromkeys(THREADS, str(threads))
+    # Its log would warn of each loopback port and of every end; errors come through papermill.
+    launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
+    spec = {"argv": launch, "display_name": "Python 3 (ipykernel)", "language": "python", "env": own}
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as jupyter:
+        path = Path(jupyter) / "kernels" / "python3" / "kernel.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(spec))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [jupyter, before]))
+        try:
+            yield
+        finally:
+            os.environ.pop("JUPYTER_PATH")
+            if before is not None:
+                os.environ["JUPYTER_PATH"] = before
+
+
+def _keep_failed(notebook, running, error, echo):
+    """Rename the notebook to failed.ipynb, with the error in it, and return the message for the terminal."""
+    import nbformat
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    where, hint, lines = f" under {echo.heading!r}" if echo.heading else "", "", str(error).splitlines()
+    if isinstance(error, PapermillExecutionError):
+        what = f"{error.ename}: {error.evalue}"
+    elif isinstance(error, DeadKernelError):
+        what, hint = "its kernel died", "; most often the system ended it for want of memory"
+    elif isinstance(error, FileNotFoundError) and "manifest.pending" in str(error):
+        where, lines, what = "", [], "it ended without run.finish(...), which must be its last call"
+    else:
+        what = f"{type(error).__name__}: {error}"
+    kept, failed = "", running.with_name("failed.ipynb")
+    if running.exists():
+        content = nbformat.read(running, as_version=4)
+        if not isinstance(error, PapermillExecutionError):  # papermill has marked its own
+            content.cells.insert(0, nbformat.v4.new_markdown_cell(f"**This run failed: {what}{hint}**"))
+        nbformat.write(content, running)
+        running.replace(failed)
+        kept = f"  look at it in JupyterLab: {failed}"
+    tail = "".join(f"    {line}\n" for line in lines[-TRACEBACK_LINES:])
+    return f"{notebook} failed{where}: {what}{hint}\n{tail}{kept}"

@@ -1,0 +1,208 @@
+"""Parameters: a notebook's own defaults, overlaid by a profile; nothing unknown and no wrong type passes.
+
+A profile is profiles/NAME.yaml:
+
+    extends: quick            another profile to start from (optional)
+    after: [carryover]        profiles whose runs this one reads: `make run` runs them first (optional)
+    record: true              every run leaves its small record in figures/record/ (optional)
+    pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
+    notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
+    study: {kind: ukbb, …}    a large cohort in shards of subjects; see STUDY below (optional)
+    common: {seed: 1}         for every notebook that declares such a parameter
+    01_segmentation: {…}      for that notebook
+"""
+
+import ast
+import difflib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+# The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
+ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
+SETTINGS = ("extends", "after", "record", "pool", "notebooks", "study", "common")
+STUDY = {
+    "kind": "",  # of source, as for `cmr ingest`, or phantom
+    "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
+    "options": {},  # of the reader
+    "subjects_a_shard": 100,
+    "stages": ["ingest", "segment", "measure", "flow", "features", "pages"],
+    "weights": "real",  # a run of 01_segmentation, or a set that travels with the package: real, synthetic
+    "copies": 3,  # turned copies of a slice that are averaged
+    "encoder": "",  # a run of 07_heartmae_pretrain or 08_heartmae_predict; features need one
+    "runs": "",  # a profile's runs for the pages; default those of the weights
+    "precision": "bf16",
+    "threads": 1,  # of a job
+    "mem_mb": {"ingest": 2000, "segment": 2000, "measure": 2000, "flow": 2000, "features": 4000, "pages": 3000},
+    "minutes": 240,  # that a job may take
+}
+"""What a profile's `study` may say, and its defaults."""
+
+
+class UsageError(ValueError):
+    """Something asked for that cannot be: shown as one message, without a traceback."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    record: bool = False
+    pool: bool = False
+    notebooks: tuple[str, ...] = ()  # empty: all of them
+    after: tuple[str, ...] = ()
+    study: dict = field(default_factory=dict)  # empty: none; else all of STUDY
+    common: dict = field(default_factory=dict)
+    own: dict = field(default_factory=dict)  # notebook → its parameters
+
+    def given(self, notebook, declared) -> dict:
+        """What this profile says to a notebook that declares these parameters."""
+        common = {name: value for name, value in self.common.items() if name in declared}
+        return common | self.own.get(notebook, {}) | ({"profile": self.name} if "profile" in declared else {})
+
+
+def resolve(notebook: str, profile: str | Profile, overrides: dict | None = None) -> dict:
+    """All parameters of a notebook under a profile, as plain literals. Raises UsageError naming what exists."""
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    declared = defaults(notebook)
+    given = profile.given(notebook, declared) | (overrides or {})
+    return declared | checked(given, declared, f"{notebook} with profile {profile.name}")
+
+
+def checked(given: dict, declared: dict, where: str) -> dict:
+    """The given parameters as the types of their defaults. Raises UsageError for unknown names and wrong types."""
+    for name in given:
+        if name not in declared:
+            raise unknown("parameter", name, declared, where)
+    return {name: _cast(value, declared[name], f"{where}: parameter {name}") for name, value in given.items()}
+
+
+def load_profile(name: str) -> Profile:
+    """profiles/NAME.yaml with what it extends, checked against every notebook that it speaks of."""
+    profile = Profile(name, **_merged(name, ()))
+    declared = {notebook: defaults(notebook) for notebook in notebook_names()}
+    where = f"profiles/{name}.yaml"
+    _check_order(name, ())
+    for notebook in [*profile.own, *profile.notebooks]:
+        if notebook not in declared:
+            raise unknown("notebook", notebook, declared, where)
+    for notebook, given in profile.own.items():
+        checked(given, declared[notebook], f"{where}, {notebook}")
+    for parameter in profile.common:
+        if declared and not any(parameter in names for names in declared.values()):
+            raise unknown("parameter", parameter, set().union(*declared.values()), f"{where}, common")
+    return profile
+
+
+def _check_order(name, waiting):
+    """Raises UsageError where profiles wait for each other."""
+    if name in waiting:
+        raise UsageError(f"profiles run after each other in a circle: {' → '.join([*waiting, name])}")
+    for first in _merged(name, ())["after"]:
+        _check_order(first, (*waiting, name))
+
+
+def _merged(name, inner) -> dict:
+    """Fields of a Profile: those of the profile it extends, overlaid by its own."""
+    names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
+    if name not in names:
+        raise unknown("profile", name, names)
+    if name in inner:
+        raise UsageError(f"profiles extend each other in a circle: {' → '.join([*inner, name])}")
+    where = f"profiles/{name}.yaml"
+    try:
+        content = yaml.safe_load((ROOT / where).read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{where} must hold `notebook: parameters` blocks, got a {type(content).__name__}")
+    own = {key: value or {} for key, value in content.items() if key not in SETTINGS}
+    for key, value in [("common", content.get("common") or {}), *own.items()]:
+        if not isinstance(value, dict):
+            raise UsageError(f"{where}: {key} must hold `parameter: value` lines, got {value!r}")
+    base = {"record": False, "pool": False, "notebooks": (), "after": (), "study": {}, "common": {}, "own": {}}
+    if "extends" in content:
+        base = _merged(content["extends"], (*inner, name))
+    return {
+        "record": bool(content.get("record", base["record"])),
+        "pool": bool(content.get("pool", False)),  # not inherited: the rows belong to one profile
+        "notebooks": tuple(content.get("notebooks", base["notebooks"])),
+        "after": tuple(content.get("after", base["after"])),
+        "study": _study(base["study"], content.get("study") or {}, where),
+        "common": base["common"] | (content.get("common") or {}),
+        "own": base["own"] | {key: base["own"].get(key, {}) | value for key, value in own.items()},
+    }
+
+
+def _study(base, given, where) -> dict:
+    """A profile's `study` with all its defaults; empty where neither it nor the profile it extends has one."""
+    checked(given, STUDY, f"{where}, study")
+    merged = {**STUDY, **base, **given}
+    merged["mem_mb"] = {**STUDY["mem_mb"], **base.get("mem_mb", {}), **given.get("mem_mb", {})}
+    return merged if base or given else {}
+
+
+def notebook_names() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def cells(notebook: str) -> list[dict]:
+    """Cells of a notebook, `source` joined to one string. Raises UsageError where there is no such notebook."""
+    if notebook not in notebook_names():
+        raise unknown("notebook", notebook, notebook_names())
+    content = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))
+    return [cell | {"source": "".join(cell["source"])} for cell in content["cells"]]
+
+
+def is_parameters(cell: dict) -> bool:
+    return cell["cell_type"] == "code" and "parameters" in cell.get("metadata", {}).get("tags", [])
+
+
+def defaults(notebook: str) -> dict:
+    """Names and values of the notebook's cell tagged `parameters`, which holds `name = literal` lines only."""
+    tagged = [cell["source"] for cell in cells(notebook) if is_parameters(cell)]
+    if len(tagged) != 1:
+        raise UsageError(f"{notebook} needs exactly one cell tagged `parameters`, found {len(tagged)}")
+    found = {}
+    for node in ast.parse(tagged[0]).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        try:
+            if isinstance(node, ast.AugAssign) or len(targets) > 1:
+                raise ValueError
+            found[targets[0].id] = _plain(ast.literal_eval(node.value))
+        except (AttributeError, ValueError, TypeError):
+            line = ast.get_source_segment(tagged[0], node)
+            raise UsageError(f"{notebook}: the parameters cell holds only `name = literal`, got {line!r}") from None
+    return found
+
+
+def _plain(value):
+    """A tuple is a list: papermill would turn it into text."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _cast(value, default, where):
+    """`value` as the type of `default`. An int may stand for a float; nothing else is converted."""
+    kind = type(default)
+    if default is None:
+        return value
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)  # also from text: YAML 1.1 reads 1e-3, without a dot, as a string
+        except ValueError:
+            pass
+    elif kind is list and isinstance(value, list | tuple):
+        return [_cast(item, default[0] if default else None, f"{where}[{i}]") for i, item in enumerate(value)]
+    elif type(value) is kind:
+        return value
+    raise UsageError(f"{where} must be {kind.__name__} like {default!r}, got {value!r} ({type(value).__name__})")
+
+
+def unknown(kind: str, name: str, known, where: str = "") -> UsageError:
+    """The error for a name that does not exist: what was meant, and what there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return UsageError(f"{where + ': ' if where else ''}unknown {kind} {name!r}.{meant} There are: {', '.join(known)}")

@@ -1,0 +1,295 @@
+"""The Run that a notebook holds: where its results go, and the manifest that says how they came about.
+
+cmrlib.cohort.files is imported where something is written: it brings pandas and nibabel, which the processes that only
+start notebooks never need.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from cmrlib.app.runs.parameters import ROOT, UsageError, checked, defaults
+from cmrlib.app.runs.sources import making_digest
+
+# What a run leaves in its folder and a new one starts without. Of a cohort, _keep_or_drop_cohort decides.
+LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights", "sample")
+# Parameters that say how a run goes, not what comes out.
+INDIFFERENT = ("profile", "threads", "workers")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "fastai",
+    "numpy",
+    "scipy",
+    "pandas",
+    "numba",
+    "scikit-learn",
+    "umap-learn",
+    "pingouin",
+    "opencv-python-headless",
+    "nibabel",
+    "pydicom",
+    "matplotlib",
+    "seaborn",
+    "papermill",
+    "snakemake",
+)
+
+
+def start(notebook: str, namespace: dict) -> "Run":
+    """Begin a run of this notebook: `run = runs.start("01_segmentation", globals())` right after the parameters.
+
+    Its parameters are the names of the notebook's parameters cell, with the values that they have now. The folder
+    is runs/PROFILE/NOTEBOOK, emptied of an earlier run's results; PROFILE is the parameter `profile`.
+    Raises UsageError for a parameter that is missing or has another type than its default.
+    """
+    declared = defaults(notebook)
+    if missing := [name for name in declared if name not in namespace]:
+        raise UsageError(f"{notebook}: run the cell tagged `parameters` first; {', '.join(missing)} have no value")
+    given = {name: namespace[name] for name in declared}
+    return Run(notebook, checked(given, declared, notebook))
+
+
+class Run:
+    """One execution of one notebook. Folders exist as soon as they are asked for."""
+
+    def __init__(self, notebook, parameters):
+        self.notebook = notebook
+        self.parameters = parameters
+        self.profile = parameters.get("profile", "interactive")
+        # The runner says where; a notebook run by hand decides itself, and publishes its manifest itself.
+        told = os.environ.get("CMR_RUN_FOLDER")
+        self.folder = Path(told) if told else ROOT / "runs" / self.profile / notebook
+        self._manifest = "manifest.pending.json" if told else "manifest.json"
+        self._tables = {}
+        self._started = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in LEFT:
+            _remove(self.folder / name)
+        self._keep_or_drop_cohort()
+
+    def __repr__(self):
+        return f"Run({self.notebook}, profile {self.profile}, in {_short(self.folder)})"
+
+    # -- what goes in ------------------------------------------------------------------------------------------
+
+    @property
+    def cohort(self) -> Path:
+        """The parameter `cohort`, or, where it is empty, the cohort that 00_cohort made in this profile."""
+        given = self.parameters.get("cohort")
+        return self.path(given) if given else self.sibling("00_cohort") / "cohort"
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of the real data: the parameter `data_dir`, or, where it is empty, $CMR_DATA_DIR."""
+        given = self.parameters.get("data_dir") or os.environ.get("CMR_DATA_DIR")
+        if not given or not self.path(given).is_dir():
+            raise UsageError(
+                f"{self.notebook} with profile {self.profile} needs real data, but "
+                + (f"{given} is no folder" if given else "neither data_dir nor CMR_DATA_DIR is set")
+                + "; set the environment variable CMR_DATA_DIR to the folder that holds the data sets"
+            )
+        return self.path(given)
+
+    def sibling(self, notebook: str) -> Path:
+        """Folder of another notebook's finished run in this profile.
+
+        A notebook run by hand may read what `make run` made, so that nobody has to run all those before it.
+        """
+        profiles = [self.folder.parent] + ([ROOT / "runs" / "quick"] if self.profile == "interactive" else [])
+        for folder in profiles:
+            if (folder / notebook / "manifest.json").exists():
+                return folder / notebook
+        raise UsageError(
+            f"{self.notebook} reads the results of {notebook}, but there is no {_short(profiles[0] / notebook)}"
+            "/manifest.json; run that notebook first, or `make run`"
+        )
+
+    @property
+    def sample(self) -> Path | None:
+        """Folder of the real heart that 01_segmentation opened with: `cohort`, and its outlines in `ternausnet`. None
+        where it opened with none."""
+        try:
+            folder = self.sibling("01_segmentation") / "sample"
+        except UsageError:
+            return None
+        return folder if folder.is_dir() else None
+
+    @staticmethod
+    def path(text: str) -> Path:
+        """A path of a parameter: absolute, ~, or relative to the repository."""
+        return ROOT / Path(text).expanduser()
+
+    # -- what comes out ----------------------------------------------------------------------------------------
+
+    def observer(self, name: str) -> Path:
+        """Folder of an observer, to be laid over the cohort."""
+        return self._made("observers", _checked_name(name))
+
+    @property
+    def weights(self) -> Path:
+        return self._made("weights")
+
+    @property
+    def state(self) -> Path:
+        """Folder for checkpoints, outside the run: runs/.state/NOTEBOOK, shared by profiles.
+
+        A training names its file in it by its own settings, data and code (`training.job_file`), so that the same
+        training, killed or finished, is found again, and another one never mistakes it for its own.
+        """
+        folder = self.folder.parents[1] / ".state" / self.notebook
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _keep_or_drop_cohort(self):
+        """A cohort made here stays for the next run, unless other parameters or other code would make another."""
+        origin, key = self.folder / ".cohort", self._key(making_digest(self.notebook))
+        if (self.folder / "cohort").exists() and not (origin.exists() and origin.read_text() == key):
+            _remove(self.folder / "cohort")
+        origin.write_text(key)
+
+    def _key(self, *texts):
+        """Digest of the parameters that decide what comes out, and of these texts."""
+        decisive = {name: value for name, value in self.parameters.items() if name not in INDIFFERENT}
+        text = json.dumps([decisive, *texts], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+    def table(self, table, name: str):
+        """Write a DataFrame to tables/NAME.csv and return it. The index is written where it has a name."""
+        from cmrlib.cohort.files import atomic, digest
+
+        path = self._made("tables") / f"{_checked_name(name)}.csv"
+        with atomic(path) as part:
+            named = any(level is not None for level in table.index.names)
+            table.to_csv(part, index=named, lineterminator="\n")
+        self._tables[path.name] = digest(path)
+        return table
+
+    def arrays(self, pictures: dict, name: str) -> dict:
+        """Write what a figure of pictures is drawn from to tables/NAME.npz (`files.read_arrays`) and return it."""
+        from cmrlib.cohort.files import digest, write_arrays
+
+        path = self._made("tables") / f"{_checked_name(name)}.npz"
+        write_arrays(pictures, path)
+        self._tables[path.name] = digest(path)
+        return pictures
+
+    def figure(self, figure, name: str) -> None:
+        """Write a figure (or the figure of these axes, or of a seaborn grid) to figures/NAME.png and .pdf."""
+        from cmrlib.cohort.files import atomic
+
+        figure = getattr(figure, "figure", figure)
+        # Without the date, the same figure is the same file.
+        for suffix, undated in [("png", {"Software": None}), ("pdf", {"CreationDate": None})]:
+            with atomic(self._made("figures") / f"{_checked_name(name)}.{suffix}") as part:
+                figure.savefig(part, format=suffix, dpi=150, bbox_inches="tight", metadata=undated)
+
+    def finish(self, metrics: dict, cohort_digest: str | None = None) -> dict:
+        """Write manifest.json, the last thing a notebook does, and return the metrics.
+
+        metrics: name (unit at its end) → number; an undefined one is NaN and becomes null.
+        """
+        from cmrlib.cohort.files import write_json
+
+        metrics = {name: _number(name, value) for name, value in metrics.items()}
+        write_json(
+            {
+                "notebook": self.notebook,
+                "profile": self.profile,
+                "metrics": metrics,
+                "parameters": self.parameters,
+                "seed": self.parameters.get("seed"),
+                "cohort": cohort_digest,
+                "tables": self._tables,
+                "seconds": round(time.monotonic() - self._started, 1),
+                "peak_mb": _peak_mb(),
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "commit": _commit(),
+                "hardware": _hardware(),
+                "versions": _versions(),
+            },
+            self.folder / self._manifest,
+        )
+        return metrics
+
+    def _made(self, *parts):
+        folder = self.folder.joinpath(*parts)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _remove(path):
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def _checked_name(name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UsageError(f"a file of a run is named with letters, digits, _, - and dots, got {name!r}")
+    return name
+
+
+def _number(name, value):
+    """A plain int or float, None where undefined. Raises UsageError for anything that is no single number."""
+    if hasattr(value, "item"):  # numpy and torch scalars
+        with suppress(ValueError, RuntimeError):
+            value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"metric {name} must be one number, got {value!r} ({type(value).__name__})")
+    return value if math.isfinite(value) else None
+
+
+def _peak_mb():
+    """Largest resident memory of this process so far, None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _commit():
+    """Commit of the code, `-dirty` where files differ from it, None outside git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _hardware():
+    """Processor, cores and, where torch runs on one, the GPU."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        model = names[0] if names else model
+    torch = sys.modules.get("torch")
+    gpu = f", {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else ""
+    return f"{model}, {os.cpu_count()} cores{gpu}"
+
+
+def _versions():
+    installed = {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {name: found for name, found in installed.items() if found}
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _short(path):
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

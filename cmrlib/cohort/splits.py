@@ -1,0 +1,117 @@
+"""Splits by subject: fixed by a hash of the id, stratified by group, the only splitter there is."""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from cmrlib.cohort.files import read_tsv
+
+
+def assign_folds(subjects: pd.DataFrame, folds: int = 5, group: str = "group") -> pd.Series:
+    """Fold of every subject, indexed by participant_id.
+
+    Subjects are ordered by group, then by a hash of their id, and dealt round: every fold has its share of every
+    group, and a subject's place never depends on file order or on a random seed.
+    """
+    _require_unique(subjects)
+    groups = subjects[group].fillna("n/a") if group in subjects else pd.Series("all", index=subjects.index)
+    order = pd.DataFrame({"id": subjects["participant_id"], "group": groups})
+    order["hash"] = [hashlib.sha256(i.encode()).hexdigest() for i in order["id"]]
+    order = order.sort_values(["group", "hash"])
+    return pd.Series(range(len(order)), index=order["id"]) % folds
+
+
+def split_subjects(
+    subjects: pd.DataFrame,
+    fold: int = 0,
+    folds: int = 5,
+    validation_per_group: int = 2,
+    group: str = "group",
+    lists: str | Path | None = None,
+) -> pd.Series:
+    """`train`, `validation` or `test` for every subject, indexed by participant_id.
+
+    Test is `fold`; validation takes the first `validation_per_group` of each group from the next fold; the rest
+    trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds; or with
+    participant_id and split, which then stands as it is, as fold 0.
+    """
+    if lists and "split" in read_tsv(lists):
+        return _listed_split(lists, subjects, fold)
+    fold_of = read_folds(lists, subjects) if lists else assign_folds(subjects, folds, group)
+    split = pd.Series("train", index=fold_of.index, name="split")
+    split[fold_of == fold] = "test"
+    groups = subjects.set_index("participant_id")[group] if group in subjects else pd.Series("all", fold_of.index)
+    groups = groups.reindex(fold_of.index).fillna("n/a")
+    following = fold_of.index[fold_of == (fold + 1) % folds]
+    for _, members in groups[following].groupby(groups[following], sort=True):
+        split[members.index[:validation_per_group]] = "validation"
+    check_split(split)
+    return split
+
+
+def _listed_split(path, subjects, fold):
+    """A committed list of one split."""
+    if fold:
+        raise ValueError(f"{Path(path).name} lists one split, so there is a fold 0 and no fold {fold}")
+    split = _listed(path, subjects, "split")
+    check_split(split)
+    return split
+
+
+def read_folds(path, subjects: pd.DataFrame) -> pd.Series:
+    """Folds of a committed list for the subjects at hand.
+
+    Raises ValueError where a subject stands twice or one of the cohort's is not listed.
+    """
+    return _listed(path, subjects, "fold")
+
+
+def _listed(path, subjects, column):
+    table = read_tsv(path)
+    _require_unique(table, path)
+    listed = table.set_index("participant_id")[column]
+    unlisted = sorted(set(subjects["participant_id"]) - set(listed.index))
+    if unlisted:
+        raise ValueError(
+            f"{Path(path).name} does not list {len(unlisted)} of the cohort's subjects, "
+            f"e.g. {unlisted[:3]}; add them to the list or leave out the list"
+        )
+    return listed[listed.index.isin(set(subjects["participant_id"]))]
+
+
+def check_split(split: pd.Series):
+    """Raise ValueError where a subject stands on two sides or a side has an unknown name."""
+    sides = split.groupby(level=0).nunique()
+    both = sides.index[sides > 1].tolist()
+    if both:
+        raise ValueError(f"subjects on both sides of the split: {both[:5]}; every subject belongs to one side")
+    strange = sorted(set(split) - {"train", "validation", "test"})
+    if strange:
+        raise ValueError(f"unknown sides {strange}; expected train, validation, test")
+
+
+def _require_unique(table: pd.DataFrame, where="participants"):
+    twice = table["participant_id"][table["participant_id"].duplicated()].tolist()
+    if twice:
+        raise ValueError(f"{where}: subjects listed twice: {sorted(set(twice))[:5]}; keep one row a subject")
+
+
+SHARED_LISTS = {"acdc_cine": "acdc", "sunnybrook_endo": "sunnybrook", "dsb2015_sax": "dsb2015"}
+"""Data sets of the people of another one: one list for both, so that a person stands on one side."""
+
+
+def committed_list(name: str) -> Path | None:
+    """The committed list of a real data set, by folds or of one split; None for an empty name.
+
+    `acdc`: the folds of all 100 patients by `assign_folds`, but for one exchange: the images of patient074 and
+    patient076 are the same, byte for byte, so patient076 changed places with patient068, the next of its group in
+    patient074's fold. `sunnybrook`: whoever is outlined in `sunnybrook_endo` alone trains, all others are tested.
+    """
+    if not name:
+        return None
+    path = Path(__file__).parents[1] / "datasets" / "splits" / f"{SHARED_LISTS.get(name, name)}.tsv"
+    if not path.exists():
+        known = sorted([*SHARED_LISTS, *(p.stem for p in path.parent.glob("*.tsv"))])
+        raise ValueError(f"no committed list of folds named {name!r}; there are {', '.join(known)}")
+    return path

@@ -1,0 +1,176 @@
+"""Study: what a reader or the phantom hands over, and how studies are written to become a cohort."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.cine import Cine
+from cmrlib.cine.display import Reorientation, displayed
+from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer, check_mask, stem
+from cmrlib.cohort.files import atomic, write_json, write_nifti, write_tsv
+
+
+@dataclass
+class Study:
+    """What a reader or the phantom returns for one subject and session: all that goes into a cohort.
+
+    observers: observer → {cine name → Annotation}. measures: observer → {measure name → value}.
+    rejected: rows (file digest, reason). sources: private, digest → path.
+    """
+
+    participant: dict
+    cines: list[Cine]
+    observers: dict[str, dict[str, Annotation]] = field(default_factory=dict)
+    measures: dict[str, dict] = field(default_factory=dict)
+    rejected: list[dict] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def subject_label(text: str) -> str:
+    """A legal BIDS label: letters and digits only (SC-HF-I-1 → SCHFI1)."""
+    label = re.sub(r"[^A-Za-z0-9]", "", text)
+    if not label:
+        raise ValueError("a subject's name holds no letter or digit, so no subject label can be made from it")
+    return label
+
+
+def label_folders(folders, salt=None) -> dict[str, Path]:
+    """Subject label → folder, from the folders' names.
+
+    salt: folder → bytes; given, a name that holds a seven-digit number (a UK Biobank participant) becomes a hash of
+    name and salt. Raises ValueError where two names give one label: a subject must not overwrite another.
+    """
+    labels = {}
+    for folder in map(Path, folders):
+        label = subject_label(folder.name)
+        if salt and re.search(r"(?<![A-Za-z0-9])[0-9]{7}(?![A-Za-z0-9])", folder.name):
+            label = "H" + hashlib.blake2b(folder.name.encode() + salt(folder), digest_size=6).hexdigest()
+        if label in labels:
+            raise ValueError(f"two folders give the subject label {label!r}; rename one of them")
+        labels[label] = folder
+    return labels
+
+
+def rejected_rows(label: str, refused) -> list[dict]:
+    """(short digest of a file, reason) pairs → rows of rejected.tsv, in order."""
+    return [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(refused)]
+
+
+def cine_sidecar(cine: Cine) -> dict:
+    """JSON sidecar of a cine; unknown times are null."""
+
+    def plain(value):
+        return None if value is None else np.round(value, 4)
+
+    of = cine.frames_of
+    return {
+        "view": cine.view,
+        "subject": cine.subject,
+        "session": cine.session,
+        "run": cine.run,
+        "frame_times_ms": plain(cine.frame_times_ms),
+        "rr_ms": plain(cine.rr_ms),
+        "slice_position_mm": plain(cine.slice_position_mm),
+        "spacing_known": cine.spacing_known,
+        "ed": cine.ed,
+        "es": cine.es,
+        "flags": list(cine.flags),
+        "meta": cine.meta,
+        "frames_of": None if of is None else [list(of[0]), of[1]],
+    }
+
+
+def _cine_row(cine: Cine, path: Path, mark: str) -> dict:
+    spacing = cine.spacing_mm if cine.spacing_known else (None,) * 3
+    frames, slices, rows, columns = cine.pixels.shape
+    return {
+        "cine": cine.name,
+        "participant_id": cine.subject,
+        "session": cine.session,
+        "view": cine.view,
+        "run": cine.run,
+        "frames": frames,
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "slice_distance_mm": spacing[0],
+        "row_spacing_mm": spacing[1],
+        "column_spacing_mm": spacing[2],
+        "frame_step_ms": round(cine.frame_step_ms, 4),
+        "rr_ms": None if cine.rr_ms is None else round(float(np.nanmedian(cine.rr_ms)), 4),
+        "ed": cine.ed,
+        "es": cine.es,
+        "flags": ";".join(cine.flags),
+        "bytes": path.stat().st_size,
+        "digest": mark,
+    }
+
+
+def check_study(study: Study):
+    """Raise ValueError where cines share a name or a mask does not fit its cine: before anything is written."""
+    names = [cine.name for cine in study.cines]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{sorted(names)[0]}: several cines of one name; number them with `run`")
+    for cine in study.cines:
+        for annotations in study.observers.values():
+            if cine.name in annotations and annotations[cine.name].mask is not None:
+                check_mask(cine, annotations[cine.name])
+
+
+def _displayed(annotation: Annotation, cine: Cine, by: Reorientation) -> Annotation:
+    """What was drawn on a cine, in the order of pixels that `by` gives it."""
+    mask, points = annotation.mask, annotation.points
+    if points is not None and len(points):
+        points, ijk1 = points.copy(), np.c_[points[["column_px", "row_px", "slice"]], np.ones(len(points))]
+        moved = ijk1 @ np.linalg.inv(by.matrix(cine.pixels.shape)).T
+        points["column_px"], points["row_px"] = moved[:, 0], moved[:, 1]
+        points["slice"] = np.rint(moved[:, 2]).astype(int)
+    return replace(annotation, mask=None if mask is None else by(mask), points=points)
+
+
+def write_study(root, study: Study) -> dict:
+    """Write one study's arrays and annotations below `root`, every cine in its canonical display; returns its table
+    rows for `finish_cohort`."""
+    root, rows = Path(root), []
+    for cine in study.cines:
+        drawn = {name: every[cine.name] for name, every in study.observers.items() if cine.name in every}
+        shown, by = displayed(cine)
+        drawn = {name: _displayed(annotation, cine, by) for name, annotation in drawn.items()}
+        cine = shown
+        path = root / stem(cine.name).with_name(f"{cine.name}_cine.nii")
+        mark = write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
+        write_json(cine_sidecar(cine), path.with_suffix(".json"))
+        rows.append(_cine_row(cine, path, mark))
+        for name, annotation in drawn.items():
+            Observer(root / "derivatives" / name).write(cine, annotation)
+    session = study.cines[0].session if study.cines else ""
+    keys = {"participant_id": study.participant["participant_id"], "session": session}
+    measures = {name: keys | values for name, values in study.measures.items()}
+    return {"participant": study.participant, "cines": rows, "measures": measures, "rejected": study.rejected}
+
+
+def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Cohort:
+    """Write the tables that make a folder of studies a cohort, the description last. rejected: rows of no subject."""
+    root = Path(root)
+    rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
+    participants = pd.DataFrame([r["participant"] for r in rows]).drop_duplicates("participant_id")
+    for name in sorted({name for r in rows for name in r["measures"]}):
+        table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
+        Observer(root / "derivatives" / name).write_measures(table)
+    rejected = [*(x for r in rows for x in r["rejected"]), *rejected]
+    write_tsv(pd.DataFrame(rejected, columns=["participant_id", "digest", "reason"]), root / "rejected.tsv")
+    write_tsv(participants, root / "participants.tsv")
+    write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
+    write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
+    return Cohort.open(root)
+
+
+def write_sources(path, sources: dict[str, str]):
+    """The private map from digests to source paths: outside the cohort, readable by its owner only."""
+    with atomic(path) as part:
+        part.write_text("digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items())))
+    Path(path).chmod(0o600)

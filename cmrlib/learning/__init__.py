@@ -1,0 +1,1 @@
+"""What every paper's training shares: blocks, callbacks, weights and their cards."""

@@ -1,0 +1,84 @@
+"""Trainings side by side, each in a process of its own: small networks gain little from a second processor thread, and
+two of them at once everything."""
+
+import io
+import os
+import queue
+import sys
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from threading import Thread
+
+import torch
+
+from cmrlib.datasets.ingestion import end_with_parent
+from cmrlib.learning.distributed import join
+from cmrlib.learning.training import set_threads_and_seed
+
+
+def side_by_side(jobs, processes: int):
+    """Call every job, a functools.partial, `processes` at a time, with this process's processor threads shared out
+    among them; what they return is dropped.
+
+    For trainings that leave a checkpoint: who asks for one afterwards finds it. What they print is printed here. Does
+    nothing where fewer than two would run at once, on a GPU, or under torchrun: who asks then trains. Raises the first
+    error of a job and ends the others, which go on from their checkpoints the next time.
+    """
+    processes = min(processes, len(jobs), torch.get_num_threads())
+    if processes < 2 or torch.cuda.is_available() or join()[1] > 1:
+        return
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, *sorted({job.func.__module__ for job in jobs})])  # imported once
+    lines, stop, threads = context.Queue(), context.Event(), torch.get_num_threads() // processes
+    with ProcessPoolExecutor(processes, context, _begin, (lines, stop, threads)) as pool:
+        waiting = {pool.submit(_call, job) for job in jobs}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
+                _show(lines)
+                for one in done:
+                    one.result()
+        except BrokenProcessPool:
+            raise MemoryError(
+                f"the system ended one of {processes} trainings side by side, most likely for want of "
+                "memory: set `workers` to 1 and start again; they go on from their checkpoints"
+            ) from None
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    _show(lines)
+
+
+def _begin(lines, stop, threads):
+    """A process's first act: its share of the threads, its prints to `lines`, and no life beyond that of its parent."""
+    end_with_parent()
+    Thread(target=lambda: stop.wait() and os._exit(1), daemon=True).start()
+    sys.stdout = _Lines(lines)
+    set_threads_and_seed(0, threads)
+
+
+def _call(job):
+    job()
+
+
+class _Lines(io.TextIOBase):
+    """Standard output that another process prints, by whole lines."""
+
+    def __init__(self, lines):
+        self.lines, self.begun = lines, ""
+
+    def write(self, text):
+        *whole, self.begun = (self.begun + text).split("\n")
+        for line in whole:
+            self.lines.put(line)
+        return len(text)
+
+
+def _show(lines):
+    while True:
+        try:
+            print(lines.get_nowait(), flush=True)
+        except queue.Empty:
+            return

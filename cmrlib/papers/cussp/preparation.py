@@ -1,0 +1,280 @@
+"""Steps 2 to 4 of CUSSP: where the mitral valve lies, the patch around it, its grey values equalised; each drawable."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cmrlib.cine import Cine, Plane
+from cmrlib.cine.anatomy import STRUCTURES
+from cmrlib.cohort import Annotation, missing_pictures
+from cmrlib.measures.arealength import valve_middle
+from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.studies import given_phases
+from cmrlib.papers.mvnet import is_mirrored
+from cmrlib.papers.tempreg.clips import cycle_positions, even_frames, to_grid
+
+MOST_OUTSIDE = 0.5
+"""A patch of which more lies outside the image shows no valve with its atrium."""
+
+RANGE_PCT = (1.0, 99.0)
+"""Percentiles of the left atrium's pixels that bound its intensity range: a few pixels of wall must not widen it."""
+
+UNKNOWN_LV_MM = 90.0
+"""Where pixel size is lost, the LV's length counts as that of a healthy adult's (Aquaro et al. 2017)."""
+
+
+UNKNOWN_MM = 1.4
+"""Pixels of unknown size where no mask tells: as in most cines."""
+
+KINDS = ("valve", "whole", "heart")
+
+
+class RefusedError(ValueError):
+    """A cine that cannot be prepared; `reason` is short and the same for all cines of a kind, so that it is counted."""
+
+    def __init__(self, name: str, reason: str, hint: str):
+        super().__init__(f"{name}: {reason}; {hint}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a cine reaches the networks; stored beside the weights.
+
+    kind: "valve" (CUSSP's patch), or for the CNN-LSTM "whole" (around the image's centre of mass) and "heart" (the
+    same, black beyond the chambers and the wall). size: pixels a side. field_mm: its length. frames: of a cycle, spread
+    evenly; other lengths are resampled. follow: the patch follows the valve from frame to frame in place of standing
+    where the valve is on average.
+    """
+
+    kind: str = "valve"
+    size: int = 64
+    field_mm: float = 100.0
+    frames: int = 50
+    follow: bool = False
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of preparation {self.kind!r}; there are {', '.join(KINDS)}")
+
+
+@dataclass(frozen=True)
+class Valve:
+    """Where the mitral valve lies and how the LV stands.
+
+    centres_px: (frames, 2) as (column, row), NaN in frames without LV or LA. apical: (2,) unit vector along the LV's
+    long axis in the plane, in mm, away from the atrium. spacing_mm: (column, row), of lost pixel sizes as assumed.
+    """
+
+    centres_px: np.ndarray
+    apical: np.ndarray
+    spacing_mm: np.ndarray
+
+    @property
+    def centre_px(self) -> np.ndarray:
+        """(2,) its place over the cycle: the median."""
+        return np.nanmedian(self.centres_px, axis=0)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A prepared cine and every step towards it.
+
+    pixels: (frames, size, size) uint8, equalised; rows run from atrium to apex. cropped: the same before equalisation,
+    float32. planes: one of the whole cycle, or one a frame. window: the LA's intensity range. ed, es: on the patch's
+    frames, floating point. outside: share of the patch that lies beyond the image.
+    """
+
+    pixels: np.ndarray
+    cropped: np.ndarray
+    planes: tuple[Plane, ...]
+    valve: Valve
+    window: tuple[float, float]
+    ed: float
+    es: float
+    outside: float
+
+
+def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) -> Patch:
+    """Localise, crop, equalise. Raises RefusedError (a ValueError) with the reason where that is impossible."""
+    if preprocessing.kind != "valve":
+        raise ValueError(f"a patch at the valve is not of kind {preprocessing.kind!r}; see `centre_crop`")
+    if cine.frames < FEWEST_FRAMES:
+        raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
+    if missing_pictures(cine)[0].any():
+        raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
+    valve = locate(cine, annotation)
+    planes = patch_planes(cine, valve, preprocessing)
+    outside = float(np.mean([outside_share(plane) for plane in planes]))
+    if outside > MOST_OUTSIDE:
+        raise RefusedError(
+            cine.name,
+            "patch outside the image",
+            f"{100 * outside:.0f} % of it lies beyond the border; choose a smaller field_mm",
+        )
+    window = atrial_range(cine, annotation)
+    cropped = crop(cine, planes, window[0], preprocessing.frames)
+    ed, es = phases(cine, annotation)
+    positions = cycle_positions(cine, 0)
+    return Patch(
+        equalise(cropped, window),
+        cropped,
+        planes,
+        valve,
+        window,
+        to_grid(ed, positions, preprocessing.frames),
+        to_grid(es, positions, preprocessing.frames),
+        outside,
+    )
+
+
+def locate(cine: Cine, annotation: Annotation) -> Valve:
+    """Valve and long axis from the masks of all frames in which LV and LA were drawn.
+
+    The centre is the middle of the line where LA and LV meet. The axis is the first principal axis of the LV's pixels,
+    all frames together, which is steadier than that of a round end-systolic cavity alone.
+    Raises RefusedError where LV or LA is missing, or where they never touch.
+    """
+    drawn = [t for t, structures in annotation.annotated.items() if {"lv", "la"} <= set(structures)]
+    if not drawn:
+        raise RefusedError(cine.name, "LV or LA not drawn", "masks of both chambers are needed to find the valve")
+    masks = {t: np.asarray(annotation.mask[t, 0]) for t in drawn}
+    lv = sum((mask == STRUCTURES["lv"]).astype(int) for mask in masks.values())
+    for name, found in (("LV", lv.any()), ("LA", any((m == STRUCTURES["la"]).any() for m in masks.values()))):
+        if not found:
+            raise RefusedError(cine.name, f"no {name} in the masks", "look at the segmentation of this cine")
+    spacing = _spacing_mm(cine, lv)
+    centres = np.full((cine.frames, 2), np.nan)
+    for t, mask in masks.items():
+        middle = valve_middle(mask, tuple(spacing[::-1]), "la")
+        if middle is not None:
+            centres[t] = middle / spacing
+    if not np.isfinite(centres).any():
+        raise RefusedError(cine.name, "LA and LV never meet", "look at the segmentation of this cine")
+    return Valve(centres, _long_axis(lv, spacing, np.nanmedian(centres, axis=0) * spacing), spacing)
+
+
+def _spacing_mm(cine, lv):
+    """(column, row) in mm; where it is lost, square pixels that give the LV the length of an adult's."""
+    if cine.spacing_known:
+        return np.array(cine.spacing_mm[:0:-1])
+    rows, columns = np.nonzero(lv)
+    points = np.c_[columns, rows].astype(float)
+    along = np.linalg.eigh(np.cov(points.T))[1][:, -1]
+    return np.full(2, UNKNOWN_LV_MM / (np.ptp(points @ along) + 1))
+
+
+def _long_axis(weights, spacing, valve_mm):
+    """Unit vector (x, y) along the LV, away from the valve; weights: (rows, columns) how often a pixel was LV."""
+    rows, columns = np.nonzero(weights)
+    points, often = np.c_[columns, rows] * spacing, weights[rows, columns]
+    centre = np.average(points, axis=0, weights=often)
+    along = np.linalg.eigh(np.cov(points.T, fweights=often))[1][:, -1]
+    return along if along @ (centre - valve_mm) > 0 else -along
+
+
+def patch_planes(cine: Cine, valve: Valve, preprocessing: Preprocessing) -> tuple[Plane, ...]:
+    """The square patch: valve in the middle and across, LA above, apex below, the lateral wall on the left.
+
+    One plane where the patch stands still; with `follow` one a frame (where the valve was not found, its usual place).
+    """
+    centres = [valve.centre_px]
+    if preprocessing.follow:
+        known = np.isfinite(valve.centres_px).all(1)
+        centres = np.where(known[:, None], valve.centres_px, valve.centre_px)
+    angle = np.degrees(np.arctan2(-valve.apical[0], valve.apical[1]))
+    step_px = preprocessing.field_mm / preprocessing.size / valve.spacing_mm[::-1]  # image pixels a patch pixel
+    shape, mirrored = (preprocessing.size,) * 2, is_mirrored(cine)
+    return tuple(Plane.around(cine.pixels.shape[2:], step_px, shape, centre, angle, mirrored) for centre in centres)
+
+
+def outside_share(plane: Plane) -> float:
+    """Share of the patch's pixels whose centre lies beyond the image."""
+    rows, columns = np.indices(plane.shape)
+    places = plane.back_points(np.c_[columns.ravel(), rows.ravel()])
+    limit = np.array(plane.source_shape[::-1])
+    return float(((places < -0.5) | (places > limit - 0.5)).any(1).mean())
+
+
+def atrial_range(cine: Cine, annotation: Annotation) -> tuple[float, float]:
+    """Percentiles RANGE_PCT of the LA's pixels over all frames that were drawn."""
+    inside = [cine.pixels[t, 0][np.asarray(annotation.mask[t, 0]) == STRUCTURES["la"]] for t in annotation.annotated]
+    low, high = np.percentile(np.concatenate(inside).astype(np.float32), RANGE_PCT)
+    return float(low), float(max(high, low + 1e-6))
+
+
+def crop(cine: Cine, planes, outside: float, frames: int) -> np.ndarray:
+    """(frames, size, size) float32: the patch through the cycle, in even steps; `outside` beyond the image."""
+    planes = planes * cine.frames if len(planes) == 1 else planes
+    images = np.stack([plane.pixels(image, outside=outside) for plane, image in zip(planes, cine.pixels[:, 0])])
+    even = even_frames(cycle_positions(cine, 0), frames)
+    if even is None:
+        return images
+    before, after, weight = even
+    return images[before] * (1 - weight)[:, None, None] + images[after] * weight[:, None, None]
+
+
+def equalise(cropped, window, levels: int = 256) -> np.ndarray:
+    """Histogram equalisation over the LA's intensity range: → uint8 of the same shape.
+
+    What is darker or brighter than the range becomes 0 or 255; between, equally many pixels get every grey value. One
+    mapping for all frames, so that a change over time stays a change.
+    """
+    low, high = window
+    scaled = np.clip((np.asarray(cropped, np.float32) - low) / (high - low), 0, 1)
+    inside = scaled[(scaled > 0) & (scaled < 1)]
+    counts = np.histogram(inside, levels, (0, 1))[0]
+    share = np.r_[0, np.cumsum(counts)] / max(len(inside), 1)
+    grey = np.interp(scaled, np.linspace(0, 1, levels + 1), share) if len(inside) else scaled
+    return np.round(255 * grey).astype(np.uint8)
+
+
+def phases(cine: Cine, annotation: Annotation) -> tuple[float, float]:
+    """(ED, ES): as the observer or the cohort names them, else the largest and smallest LV area."""
+    named = given_phases(cine, annotation)
+    if named is not None:
+        return named
+    drawn = sorted(annotation.annotated)
+    areas = np.array([(np.asarray(annotation.mask[t, 0]) == STRUCTURES["lv"]).sum() for t in drawn], float)
+    if len(drawn) >= FEWEST_FRAMES:  # a single frame's slip must not become a phase
+        areas = (np.roll(areas, 1) + 2 * areas + np.roll(areas, -1)) / 4
+    return drawn[int(areas.argmax())], drawn[int(areas.argmin())]
+
+
+def window_frames(frames: int, ed: float, count: int) -> np.ndarray:
+    """(count,) frame numbers from ED on, going on with the first frame after the last one.
+
+    With half of the cycle these hold systole and the start of filling: CUSSP-SIAM-25's 25 of 50, in which mitral
+    regurgitation happens. Raises ValueError for more frames than a cycle has.
+    """
+    if not 0 < count <= frames:
+        raise ValueError(f"a window of {count} frames does not fit a cycle of {frames}")
+    return (int(np.floor(ed + 0.5)) + np.arange(count)) % frames
+
+
+def centre_crop(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) -> Patch:
+    """What the CNN-LSTM sees: an upright square around the centre of mass of all frames' grey values (section 2.2.2).
+
+    kind "heart": what the observer gave to no chamber or wall is black. Raises RefusedError for fewer than 8
+    frames and where one is missing.
+    """
+    if cine.frames < FEWEST_FRAMES:
+        raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
+    if missing_pictures(cine)[0].any():
+        raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
+    low, high = cine.intensity_window()
+    mean = np.clip((np.asarray(cine.pixels[:, 0], np.float32).mean(0) - low) / (high - low), 0, 1)
+    rows, columns = np.indices(mean.shape)
+    weight = max(float(mean.sum()), 1e-6)
+    centre = np.array([(columns * mean).sum(), (rows * mean).sum()]) / weight
+    spacing = np.array(cine.spacing_mm[:0:-1]) if cine.spacing_known else np.full(2, UNKNOWN_MM)
+    step_px = preprocessing.field_mm / preprocessing.size / spacing[::-1]
+    plane = Plane.around(cine.pixels.shape[2:], step_px, (preprocessing.size,) * 2, centre)
+    images = np.asarray(cine.pixels, np.float32)
+    if preprocessing.kind == "heart":
+        images = np.where(np.isin(annotation.mask, list(STRUCTURES.values())), images, low)
+    cropped = crop(replace(cine, pixels=images), (plane,), low, preprocessing.frames)
+    ed, es = (to_grid(frame, cycle_positions(cine, 0), preprocessing.frames) for frame in phases(cine, annotation))
+    valve = Valve(np.full((cine.frames, 2), np.nan), np.array([0.0, 1.0]), spacing)
+    grey = np.round(255 * np.clip((cropped - low) / (high - low), 0, 1)).astype(np.uint8)
+    return Patch(grey, cropped, (plane,), valve, (low, high), ed, es, outside_share(plane))

@@ -1,0 +1,220 @@
+"""The masked autoencoder: an encoder that sees a tenth of the tokens, a light decoder that restores the others."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cmrlib.papers.heartmae.attention import attention
+from cmrlib.papers.heartmae.masking import Masking, target_frames
+from cmrlib.papers.heartmae.tokens import Positions, patches, plane_patches
+
+
+@dataclass(frozen=True)
+class Design:
+    """Sizes; the defaults are the paper's ViT-B where it states them. size: pixels a side; frames of a clip.
+
+    patch: pixels a side of a token; tubelet: frames of a token. decoder_*: not stated there; as in the video MAE that
+    it follows. patch_norm: restore each token's pixels standardised by themselves.
+    """
+
+    size: int = 224
+    frames: int = 24
+    patch: int = 16
+    tubelet: int = 4
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    decoder_width: int = 512
+    decoder_depth: int = 4
+    decoder_heads: int = 16
+    patch_norm: bool = False
+
+    def __post_init__(self):
+        if self.size % self.patch or self.frames % self.tubelet or self.tubelet % 2:
+            raise ValueError(
+                f"clips of {self.frames} frames and {self.size} pixels do not divide into tokens of "
+                f"{self.tubelet} frames (an even number) and {self.patch} pixels"
+            )
+        if self.width % self.heads or self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                f"widths {self.width}, {self.decoder_width} do not divide by {self.heads}, {self.decoder_heads} heads"
+            )
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens in time, rows, columns: (6, 14, 14) in the paper."""
+        return self.frames // self.tubelet, self.size // self.patch, self.size // self.patch
+
+
+class Block(nn.Module):
+    """Transformer block with norms before attention and perceptron. `seen`: only tokens from there on go on.
+
+    What the last block of a decoder makes of tokens that nobody asks for is not computed: they only serve as keys and
+    values, which gives the same numbers.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x, seen: int = 0):
+        n, tokens, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(n, tokens, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (n, heads, tokens, width / heads) each
+        if seen:
+            q, x = q[:, :, seen:], x[:, seen:]
+        mixed = attention(q, k, v).transpose(1, 2).flatten(2)  # (n, tokens, width)
+        x = x + self.project(mixed)
+        return x + self.narrow(functional.gelu(self.widen(self.norm2(x))))
+
+
+class Encoder(nn.Module):
+    """Tokens' pixels → features, all tokens or only some; position embeddings separate for time and space."""
+
+    def __init__(self, design: Design):
+        super().__init__()
+        self.design = design
+        self.embed = nn.Linear(design.tubelet * design.patch**2, design.width)
+        self.positions = Positions(design.grid, design.width)
+        self.blocks = nn.ModuleList(Block(design.width, design.heads) for _ in range(design.depth))
+        self.norm = nn.LayerNorm(design.width, eps=1e-6)
+
+    def forward(self, pixels, ids=None, grid=None):
+        """pixels: (n, tokens, values of a token); ids: (n, tokens) which they are, None for all in order.
+
+        grid: tokens in time, rows and columns where it is another than the design's. Returns (n, tokens, width).
+        """
+        x = self.embed(pixels)
+        x = x + self.positions(ids, grid)  # in fp32: the sum over twelve blocks stays exact, and few tokens are seen
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def tokens(self, clips):
+        """Standardised clips (n, frames, size, size), no token hidden → (n, moments, places, width)."""
+        design = self.design
+        grid = (clips.shape[1] // design.tubelet, clips.shape[2] // design.patch, clips.shape[3] // design.patch)
+        return self(patches(clips, design.patch, design.tubelet), None, grid).unflatten(1, (grid[0], -1))
+
+
+class Decoder(nn.Module):
+    """Features of seen tokens → pixels of the hidden ones; it sees all tokens, the hidden as one learned vector."""
+
+    def __init__(self, design: Design):
+        super().__init__()
+        width = design.decoder_width
+        self.embed = nn.Linear(design.width, width)
+        self.hidden = nn.Parameter(torch.zeros(width))
+        nn.init.normal_(self.hidden, std=0.02)
+        self.positions = Positions(design.grid, width)
+        self.blocks = nn.ModuleList(Block(width, design.decoder_heads) for _ in range(design.decoder_depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.pixels = nn.Linear(width, design.tubelet // 2 * design.patch**2)
+
+    def forward(self, features, ids):
+        """features: (n, kept, width of the encoder); ids: (n, tokens), seen ones first.
+
+        Returns (n, hidden tokens, half of a token's frames · patch²). Attention does not mind the order of tokens, so
+        they stay seen first, hidden last, and nothing has to be sorted back.
+        """
+        kept = features.shape[1]
+        seen = self.embed(features)
+        where = self.positions(ids).to(seen.dtype)  # (n, tokens, width)
+        x = torch.cat([seen + where[:, :kept], self.hidden.to(seen.dtype) + where[:, kept:]], 1)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        x = self.blocks[-1](x, seen=kept)  # (n, hidden, width)
+        return self.pixels(self.norm(x))
+
+
+AXES = 24
+"""Principal axes of tokens along which features are pooled, see `features.pooled`."""
+
+
+class MaskedAutoencoder(nn.Module):
+    """Clips as they are stored → the loss of each (equations 1 and 2).
+
+    mean, std: of the training set's pixels as shares of each cine's maximum; they stay with the weights, as do `centre`
+    (width,) and `axes` (width, a) of its tokens, zero until `features.learn_axes`.
+    """
+
+    def __init__(self, design: Design, masking: Masking | None = None, mean: float = 0.0, std: float = 1.0):
+        super().__init__()
+        self.design, self.masking = design, masking or Masking()
+        self.encoder, self.decoder = Encoder(design), Decoder(design)
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("std", torch.tensor(float(std)))
+        self.register_buffer("centre", torch.zeros(design.width))
+        self.register_buffer("axes", torch.zeros(design.width, min(AXES, design.width)))
+        self.apply(_start)
+
+    def standardise(self, clips, peaks):
+        """Stored clips (n, frames, rows, columns) and their cines' maxima (n,) → float, mean 0 and SD 1."""
+        scale = 1 / (peaks * self.std)
+        return clips * scale[:, None, None, None] - self.mean / self.std
+
+    def forward(self, clips, peaks, weights=None, ids=None):
+        """clips: (items, clips of an item, frames, size, size); peaks: (items,); weights: (items, clips, size, size)
+        uint8, 255 is a weight of 1, or empty for none; ids: (n, tokens), default drawn. Returns the loss of each item:
+        (items,), over the hidden tokens; in training over those of them that the masking asks for.
+        """
+        items, repeats = clips.shape[:2]
+        flat = self.standardise(clips.flatten(0, 1), peaks.repeat_interleave(repeats))
+        steps, rows, columns = self.design.grid
+        if ids is None:  # in validation always the same tokens
+            generator = None if self.training else torch.Generator().manual_seed(0)
+            ids = self.masking.draw(len(flat), steps, rows * columns, generator)
+        ids, kept = ids.to(clips.device), self.masking.kept(steps, rows * columns)
+        if self.training:  # the order is random, so these are any of the hidden ones
+            ids = ids[:, : kept + self.masking.restored(ids.shape[1] - kept)]
+        restored = self.restored(flat, ids, kept).float()
+        with torch.autocast(clips.device.type, enabled=False):
+            error = (self.targets(flat, ids[:, kept:]) - restored) ** 2  # (n, hidden, values)
+            if weights is not None and weights.numel():
+                error = error * (1 + self.token_weights(weights.flatten(0, 1), ids[:, kept:], error.shape[2]))
+            return error.flatten(1).mean(1).view(items, repeats).mean(1)
+
+    def restored(self, clips, ids, kept: int):
+        """Standardised clips → what the decoder says of the hidden tokens: (n, hidden, values)."""
+        pixels = patches(clips, self.design.patch, self.design.tubelet)
+        seen = pixels.gather(1, ids[:, :kept, None].expand(-1, -1, pixels.shape[2]))
+        return self.decoder(self.encoder(seen, ids[:, :kept]), ids)
+
+    def targets(self, clips, ids):
+        """Pixels to restore of tokens ids (n, hidden): of the target frames only, (n, hidden, values)."""
+        design = self.design
+        wanted = patches(clips[:, target_frames(design.frames)], design.patch, design.tubelet // 2)
+        wanted = wanted.gather(1, ids[:, :, None].expand(-1, -1, wanted.shape[2]))
+        if design.patch_norm:
+            wanted = (wanted - wanted.mean(2, keepdim=True)) / (wanted.var(2, keepdim=True) + 1e-6).sqrt()
+        return wanted
+
+    def token_weights(self, weights, ids, values: int):
+        """Maps (n, size, size) → what each value of tokens ids weighs, (n, hidden, values): alike in every frame."""
+        positions = self.design.grid[1] * self.design.grid[2]
+        maps = plane_patches(weights.float() / 255, self.design.patch)  # (n, positions, patch²)
+        own = maps.gather(1, (ids % positions)[:, :, None].expand(-1, -1, maps.shape[2]))
+        return own.repeat(1, 1, values // own.shape[2])
+
+
+def _start(part):
+    if isinstance(part, nn.Linear):
+        nn.init.xavier_uniform_(part.weight)
+        nn.init.zeros_(part.bias)
+
+
+def architecture(model: MaskedAutoencoder) -> dict:
+    """What `build` needs to make the same network again."""
+    return {"name": "heartmae", "design": asdict(model.design), "masking": asdict(model.masking)}
+
+
+def build(card: dict) -> MaskedAutoencoder:
+    """The network of an architecture card. Raises ValueError for another kind of network."""
+    if card.get("name") != "heartmae":
+        raise ValueError(f"these are weights of {card.get('name')!r}; expected those of 07_heartmae_pretrain")
+    return MaskedAutoencoder(Design(**card["design"]), Masking(**card["masking"]))

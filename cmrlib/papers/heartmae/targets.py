@@ -1,0 +1,118 @@
+"""What is to be predicted of a subject: cardiac features, diseases, and what is not of the heart."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmrlib.cohort.files import atomic, read_tsv
+from cmrlib.measures import Conventions, features
+from cmrlib.measures.names import FEATURES, INDEXED, indexed_name
+
+EJECTION = ("lvef_pct", "laef_pct", "rvef_pct", "raef_pct")
+"""The four of table 1."""
+
+EXTRACARDIAC = ("age", "height_m", "weight_kg", "bmi_kg_m2", "bsa_m2", "heart_rate_bpm")
+
+FEWEST = {"train": 50, "validation": 20, "test": 20}
+"""Positives that a disease must have on each side (§ 3)."""
+
+
+def cardiac_targets(cohort, observer: str = "truth", cache=None) -> pd.DataFrame:
+    """A row a subject, indexed by participant_id: the observer's measures, and what its masks add to them: AHA wall
+    thickness and thickening, peak rates of the volume curves. The first session of each subject.
+
+    cache: a folder in which the measured masks are kept. Raises ValueError where the observer measured nothing.
+    """
+    known = cohort.observer(observer).measures()
+    drawn = any(cohort.observer(observer).has(name) for name in cohort.cines["cine"])
+    tables = [known] if len(known) else []
+    tables += [_measured(cohort, observer, cache)] if drawn else []
+    if not tables:
+        raise ValueError(f"observer {observer!r} measured nothing in {cohort.path.name}; choose another")
+    indexed = [indexed_name(name) for name in (*INDEXED, *FEATURES)]
+    columns = {}
+    for table in tables:
+        first = table.groupby("participant_id", sort=True).first().select_dtypes("number")
+        left_out = {"ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm", *indexed}
+        columns |= {name: first[name] for name in first if name not in columns and name not in left_out}
+    return pd.DataFrame(columns).astype(float)
+
+
+def _measured(cohort, observer, cache):
+    """`measures.features` with walls, remembered."""
+    key = hashlib.blake2b(f"{cohort.digest} {observer} {Conventions()}".encode(), digest_size=6).hexdigest()
+    path = None if cache is None else Path(cache) / f"measured_{key}.tsv"
+    if path is not None and path.exists():
+        return read_tsv(path)
+    table = features(cohort, observer, walls=True)
+    if path is not None:
+        with atomic(path) as part:
+            table.to_csv(part, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+        return read_tsv(path)  # so that a second run sees the same digits
+    return table
+
+
+def usable(table: pd.DataFrame, split: pd.Series, fewest: int = 3) -> tuple[list[str], pd.DataFrame]:
+    """(columns that can be learned, what was left out and why): a constant, or one known to too few training
+    subjects."""
+    people = table.reindex(split.index[split == "train"])
+    kept, left_out = [], []
+    for name in table:
+        values = people[name].dropna()
+        if len(values) < fewest:
+            left_out.append({"target": name, "reason": f"known to {len(values)} of {fewest} training subjects"})
+        elif np.ptp(values) == 0:
+            left_out.append({"target": name, "reason": f"constant {values.iloc[0]:g} in training subjects"})
+        else:
+            kept.append(name)
+    return kept, pd.DataFrame(left_out, columns=["target", "reason"])
+
+
+def disease_targets(subjects: pd.DataFrame, columns=()) -> pd.DataFrame:
+    """A row a subject, 0 or 1 a disease: one column a `group` (but the healthy one), and every column of 0 and 1.
+
+    columns: further or other names to take; default those found. NaN where a subject's label is missing.
+    """
+    table = subjects.drop_duplicates("participant_id").set_index("participant_id")
+    found = {}
+    if "group" in table and not columns:
+        groups = table["group"]
+        found = {
+            str(one): (groups == one).astype(float).where(groups.notna())
+            for one in sorted(set(groups.dropna()) - {"NOR"})
+        }
+    for name in columns or [c for c in table if c not in ("sex", "session")]:
+        if name not in table:
+            raise ValueError(f"participants have no column {name!r}; there are {', '.join(table.columns)}")
+        values = pd.to_numeric(table[name], errors="coerce")
+        if values.notna().any() and set(values.dropna()) <= {0, 1}:
+            found[name] = values
+    return pd.DataFrame(found, index=table.index)
+
+
+def enough_positives(table: pd.DataFrame, split: pd.Series, fewest: dict) -> tuple[list[str], pd.DataFrame]:
+    """(diseases to predict, the others with their positives and the reason): too few on any side is left out."""
+    kept, left_out = [], []
+    for name in table:
+        counts = {side: int((table[name].reindex(split.index[split == side]) == 1).sum()) for side in fewest}
+        short = [f"{counts[side]} {side} (needs {fewest[side]})" for side in fewest if counts[side] < fewest[side]]
+        kept += [] if short else [name]
+        left_out += [{"target": name, "reason": "positives: " + ", ".join(short)}] if short else []
+    return kept, pd.DataFrame(left_out, columns=["target", "reason"])
+
+
+def body_targets(subjects: pd.DataFrame) -> pd.DataFrame:
+    """A row a subject: what of EXTRACARDIAC is known, BMI and surface from height and weight."""
+    table = subjects.drop_duplicates("participant_id").set_index("participant_id")
+    numbers = table.reindex(columns=[*EXTRACARDIAC, *[c for c in table if c.startswith(("sbp", "dbp", "fev", "fvc"))]])
+    numbers = numbers.apply(pd.to_numeric, errors="coerce").astype(float)
+    numbers["bmi_kg_m2"] = numbers["bmi_kg_m2"].fillna(numbers["weight_kg"] / numbers["height_m"] ** 2)
+    numbers["bsa_m2"] = numbers["bsa_m2"].fillna(np.sqrt(numbers["weight_kg"] * 100 * numbers["height_m"] / 3600))
+    return numbers.dropna(axis=1, how="all")
+
+
+def expert_features(table: pd.DataFrame) -> pd.DataFrame:
+    """The 18 measurements of CUSSP's table 1, those that a table of `cardiac_targets` has."""
+    return table[[name for name in FEATURES if name in table]]

@@ -1,0 +1,145 @@
+"""The network and its loss: plain PyTorch that knows nothing of cohorts."""
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from cmrlib.cine.anatomy import codes
+from cmrlib.learning.blocks import NOT_DRAWN, TensorLabels
+
+
+def convolution(channels_in, channels_out):
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Decoder(nn.Module):
+    """Joined maps (b, in, h, w) → (b, out, 2h, 2w): a 3×3 convolution, then a transposed one (the paper's block)."""
+
+    def __init__(self, channels_in, middle, channels_out):
+        super().__init__()
+        self.convolution = convolution(channels_in, middle)
+        self.up = nn.Sequential(nn.ConvTranspose2d(middle, channels_out, 4, stride=2, padding=1), nn.ReLU(inplace=True))
+
+    def forward(self, *maps):
+        return self.up(self.convolution(torch.cat(maps, 1)))
+
+
+class TernausNet(nn.Module):
+    """(b, channels, rows, columns), sides multiples of 32 → logits (b, 1 + structures, rows, columns)."""
+
+    def __init__(self, classes: int = 4, width: int = 64, channels: int = 3):
+        super().__init__()
+        w = width
+        self.encoder = nn.ModuleList(
+            [  # VGG11: one, one, two, two, two convolutions, a max-pooling after each
+                convolution(channels, w),
+                convolution(w, 2 * w),
+                nn.Sequential(convolution(2 * w, 4 * w), convolution(4 * w, 4 * w)),
+                nn.Sequential(convolution(4 * w, 8 * w), convolution(8 * w, 8 * w)),
+                nn.Sequential(convolution(8 * w, 8 * w), convolution(8 * w, 8 * w)),
+            ]
+        )
+        self.centre = Decoder(8 * w, 8 * w, 4 * w)
+        self.decoder = nn.ModuleList(
+            [
+                Decoder(12 * w, 8 * w, 4 * w),
+                Decoder(12 * w, 8 * w, 2 * w),
+                Decoder(6 * w, 4 * w, w),
+                Decoder(3 * w, 2 * w, w // 2),
+            ]
+        )
+        self.last = convolution(w + w // 2, w)
+        self.head = nn.Conv2d(w, classes, 1)
+
+    def forward(self, x):
+        skips = []
+        for stage in self.encoder:
+            x = stage(x)
+            skips.append(x)
+            x = F.max_pool2d(x, 2)
+        x = self.centre(x)  # (b, 4w, rows/16, columns/16)
+        for stage in self.decoder:
+            x = stage(x, skips.pop())
+        return self.head(self.last(torch.cat([x, skips.pop()], 1)))  # (b, classes, rows, columns)
+
+
+def build(architecture: dict) -> TernausNet:
+    """Network from a weights card's `architecture`."""
+    if architecture.get("name") != "TernausNet":
+        raise ValueError(f"these are weights of {architecture.get('name')!r}, expected TernausNet; name another file")
+    return TernausNet(1 + len(architecture["structures"]), architecture["width"], architecture.get("channels", 3))
+
+
+def widen(model, channels: int):
+    """A copy of a network, or of several as one, that sees more channels, with weights of 0 for the new ones: at first
+    it says what it said before."""
+    wide = deepcopy(model)
+    for member in getattr(wide, "members", [wide]):
+        old = member.encoder[0][0]
+        member.encoder[0][0] = nn.Conv2d(channels, old.out_channels, 3, padding=1, bias=False)
+        with torch.no_grad():
+            member.encoder[0][0].weight.zero_()[:, : old.in_channels] = old.weight
+    return wide
+
+
+def load_imagenet_encoder(model: TernausNet, path):
+    """Copy VGG11-BN ImageNet weights (torchvision's state dict as a local .safetensors or weights-only .pth)."""
+    state = load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
+    ours = [m for m in model.encoder.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("features.")})
+    if len(numbers) != len(ours):
+        raise ValueError(
+            f"{path}: {len(numbers)} layers under `features`, expected {len(ours)}: "
+            "give the weights of VGG11 with batch norm"
+        )
+    for module, number in zip(ours, numbers, strict=True):
+        layer = {k.rsplit(".", 1)[1]: v for k, v in state.items() if k.startswith(f"features.{number}.")}
+        layer.pop("bias", None) if isinstance(module, nn.Conv2d) else None  # batch norm has a shift of its own
+        module.load_state_dict(layer, strict=isinstance(module, nn.Conv2d))
+
+
+class SegmentationLoss:
+    """Cross-entropy + (1 − Dice averaged over structures), on annotated pixels only.
+
+    logits (b, classes, h, w) fp32; target (b, h, w) label codes, with 255 ignored, and NOT_DRAWN meaning "none of the
+    structures seen in this slice": there only the summed probability of the other classes is asked for.
+    """
+
+    def __init__(self, structures):
+        self.structures = tuple(structures)
+        self.channel = torch.full((256,), -1)
+        for channel, code in enumerate([0, *codes(structures)]):
+            self.channel[code] = channel
+
+    def __call__(self, logits, target):
+        target = target.long()
+        channel = self.channel.to(target.device)[target]  # (b, h, w), −1 where not a plain label
+        known = channel >= 0
+        log_p = logits.log_softmax(1)
+        p = log_p.exp() * known[:, None]
+        truth = F.one_hot(channel.clamp(min=0), logits.shape[1]).permute(0, 3, 1, 2) * known[:, None]
+        cross_entropy = -(log_p * truth).sum() / known.sum().clamp(min=1)
+        overlap = (2 * (p * truth).sum((0, 2, 3)) + 1) / ((p + truth).sum((0, 2, 3)) + 1)
+        loss = cross_entropy + 1 - overlap[1:].mean()
+        partial = target == NOT_DRAWN
+        return loss + self._none_of_those(log_p, truth, partial) if partial.any() else loss
+
+    def activation(self, logits):
+        return logits.softmax(1)
+
+    def decodes(self, logits):
+        """Logits → label codes, for fastai's `show_results` and `predict`."""
+        return TensorLabels(torch.tensor([0, *codes(self.structures)])[logits.argmax(1)])
+
+    @staticmethod
+    def _none_of_those(log_p, truth, partial):
+        seen = truth.sum((2, 3)) > 0  # (b, classes) drawn in this slice
+        others = torch.where(seen[:, :, None, None], torch.tensor(-1e4), log_p).logsumexp(1)
+        return -(others * partial).sum() / partial.sum()

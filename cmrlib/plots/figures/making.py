@@ -1,0 +1,184 @@
+"""Tables of runs → figures and tables in publication form."""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from cmrlib import plots
+from cmrlib.cohort.files import atomic, read_arrays
+from cmrlib.plots.figures.pieces import NOT_MADE, PIECES, TABLES, Drawn, Piece, Table
+
+ROOT = Path(__file__).parents[3]
+WIDTH_IN = {1: 3.5, 2: 7.2}
+"""Inches of one and two columns, as most journals have them."""
+PUBLICATION = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.dpi": 300, "savefig.bbox": "tight"}
+"""Type 42: fonts are embedded, so that a journal's system takes the file."""
+
+
+def place(run_folder, profile: str) -> Path:
+    """Where figures of a profile go: figures/PROFILE of the repository, or the run's own folder where runs are kept
+    elsewhere, as in tests."""
+    inside = Path(run_folder).parents[1] == ROOT / "runs"
+    return ROOT / "figures" / profile if inside else Path(run_folder) / "figures"
+
+
+def make_figures(profile: str, runs=None, dest=None) -> pd.DataFrame:
+    """Draw every figure whose tables a profile's runs hold, as PDF and PNG; returns a row a figure with `state`."""
+    runs, dest = _folders(profile, runs, dest)
+    plots.use_style()
+    rows = []
+    for piece in PIECES:
+        state = _missing(runs, piece.notebook, piece.tables)
+        if not state:
+            _draw(piece, runs, dest)
+        rows.append(
+            {
+                "paper": piece.paper,
+                "item": piece.item,
+                "file": f"{piece.file}.pdf",
+                "notebook": piece.notebook,
+                "state": state or "made",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _draw(piece: Piece, runs, dest):
+    manifest = json.loads((runs / piece.notebook / "manifest.json").read_text())
+    figure = piece.draw(
+        {name: _read(runs, piece.notebook, name) for name in piece.tables},
+        Drawn(manifest["parameters"], _synthetic(runs)),
+    )
+    _scaled(figure, WIDTH_IN[piece.columns])
+    with plt.rc_context(PUBLICATION):
+        for suffix in ("pdf", "png"):
+            with atomic(dest / f"{piece.file}.{suffix}") as part:
+                figure.savefig(part, format=suffix)
+    plt.close(figure)
+
+
+def _scaled(figure, width_in):
+    """The whole figure as wide as that, words and lines with it, words from 5 to 10 points."""
+    factor = width_in / figure.get_size_inches()[0]
+    figure.set_size_inches(figure.get_size_inches() * factor)
+    for text in figure.findobj(Text):
+        text.set_fontsize(min(10, max(5, text.get_fontsize() * factor)))
+    for line in figure.findobj(Line2D):
+        line.set(linewidth=line.get_linewidth() * factor, markersize=line.get_markersize() * factor)
+
+
+def make_tables(profile: str, runs=None, dest=None) -> dict[str, pd.DataFrame]:
+    """Every table with the paper's values beside ours, as CSV, Markdown and LaTeX; file → DataFrame."""
+    runs, dest = _folders(profile, runs, dest)
+    made = {}
+    for table in TABLES:
+        if not _missing(runs, table.notebook, (table.table,)):
+            made[table.file] = beside_printed(table.prepare(_read(runs, table.notebook, table.table)), table)
+            _write(made[table.file], dest / table.file)
+    return made
+
+
+def beside_printed(ours: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """Rows as text: ours with interval, and the paper's value in a column of its own where it printed one."""
+    printed = pd.read_csv(Path(__file__).with_name("printed.tsv"), sep="\t", dtype=str, keep_default_na=False)
+    printed = printed[(printed["paper"] == table.paper.lower().replace("-net", "")) & (printed["item"] == table.item)]
+    rows = []
+    for row in ours.to_dict("records"):
+        out = {table.key: row[table.key]}
+        for name in table.columns:
+            if name in row:
+                out[name] = _value(row, name)
+            if pd.notna(row.get(f"{name}_paper", float("nan"))):
+                out[f"{name} (paper)"] = f"{row[f'{name}_paper']:g}"
+            found = printed[(printed["row"] == row[table.key]) & (printed["metric"] == name)]
+            if len(found):
+                sd = found["printed_sd"].iloc[0]
+                out[f"{name} (paper)"] = found["printed"].iloc[0] + (f" ± {sd}" if sd else "")
+        rows.append(out)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _value(row, name) -> str:
+    value = row[name]
+    if not isinstance(value, float) or (value.is_integer() and name == "n"):
+        return str(int(value) if isinstance(value, float) else value)
+    if pd.isna(value):
+        return "undefined"
+    low, high = (row.get(f"{name}{end}") for end in ("_low", "_high"))
+    return f"{value:.3g}" + (f" ({low:.3g} to {high:.3g})" if pd.notna(low) and pd.notna(high) else "")
+
+
+def _write(table, path):
+    latex = table.to_latex(index=False, escape=True)
+    for suffix, text in (("csv", table.to_csv(index=False)), ("md", _markdown(table)), ("tex", latex)):
+        with atomic(path.with_suffix(f".{suffix}")) as part:
+            part.write_text(text)
+
+
+def _markdown(table) -> str:
+    lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def overview(figures: pd.DataFrame) -> pd.DataFrame:
+    """Every paper figure: where it is made, or why it is not."""
+    left = pd.DataFrame(
+        [
+            {
+                "paper": item.split(" ")[0],
+                "item": item.split(" ", 1)[1],
+                "file": "",
+                "notebook": "",
+                "state": f"not made: {why}",
+            }
+            for item, why in NOT_MADE.items()
+        ]
+    )
+    return pd.concat([figures, left], ignore_index=True)
+
+
+def paper_table() -> str:
+    """The README's map as Markdown: paper figure → file → notebook, and what is not made with the reason. The run is
+    runs/PROFILE/NOTEBOOK."""
+    rows = [(f"{one.paper} {one.item}", f"`{one.file}`", f"`{one.notebook}`") for one in (*PIECES, *TABLES)]
+    rows = sorted(rows, key=lambda row: row[1].split("_")[0])
+    rows += [(item, "", f"not made: {why}") for item, why in NOT_MADE.items()]
+    lines = [("paper", "file", "from"), ("---",) * 3, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _folders(profile, runs, dest):
+    dest = Path(dest or ROOT / "figures" / profile)
+    dest.mkdir(parents=True, exist_ok=True)
+    return Path(runs or ROOT / "runs") / profile, dest
+
+
+def _missing(runs, notebook, tables) -> str:
+    if not (runs / notebook / "manifest.json").exists():
+        return f"{notebook} has not run"
+    lost = [name for name in tables if not _file(runs, notebook, name).exists()]
+    return f"{notebook} of this profile made no {', '.join(lost)}" if lost else ""
+
+
+def _file(runs, notebook, name) -> Path:
+    """Of a table, or of the pictures that a notebook kept."""
+    stem = runs / notebook / "tables" / name
+    return stem.with_suffix(".npz") if stem.with_suffix(".npz").exists() else stem.with_suffix(".csv")
+
+
+def _read(runs, notebook, name):
+    path = _file(runs, notebook, name)
+    if path.suffix == ".npz":
+        return read_arrays(path)
+    columns = pd.read_csv(path, nrows=0).columns
+    return pd.read_csv(path, dtype={name: str for name in ("participant_id", "session") if name in columns})
+
+
+def _synthetic(runs) -> bool:
+    """Whether the profile's cohort is a phantom."""
+    path = runs / "00_cohort" / "manifest.json"
+    return not path.exists() or json.loads(path.read_text())["parameters"].get("source") == "phantom"

@@ -1,0 +1,72 @@
+"""Trained classifiers, whichever paper they are from: found by the name on their weights card."""
+
+import math
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from cmrlib.cohort.files import read_json
+
+CLASSIFIERS = {
+    "CUSSP": ("cmrlib.papers.cussp", "MitralRegurgitation", "4ch"),
+    **dict.fromkeys(("SSLHF", "3-D ResNet-50", "3-D DenseNet-121"), ("cmrlib.papers.sslhf", "HeartFailure", "sax")),
+}
+"""Name on a weights card → module, class, view. Such a class has `load(path)`, `threshold` and
+`predict(cine, annotation)`, which returns a probability, or raises ValueError where a cine cannot be judged."""
+
+PREFERRED = ("siam25", "siam", "sslhf_fold0_seed1")
+"""Of several classifiers in a run's folder the first of these, where no file is named."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model, the view it judges, its name and its file."""
+
+    model: object
+    view: str
+    name: str
+    path: Path
+
+
+def load_classifier(run) -> Classifier:
+    """The classifier of a run's folder, a folder of weights, or one file.
+
+    Raises FileNotFoundError where there are no weights, ValueError for those of other networks.
+    """
+    path = _file(Path(run)).with_suffix("")
+    card = read_json(path.with_suffix(".json")) if path.with_suffix(".json").exists() else {}
+    name = card.get("architecture", {}).get("name")
+    if name not in CLASSIFIERS:
+        raise ValueError(
+            f"{path.name}: weights of {name or 'an unknown network'} do not classify; "
+            f"known are {', '.join(CLASSIFIERS)}"
+        )
+    module, class_name, view = CLASSIFIERS[name]
+    return Classifier(getattr(import_module(module), class_name).load(path), view, name, path)
+
+
+def _file(run):
+    folder = run / "weights" if (run / "weights").is_dir() else run
+    if not folder.is_dir():
+        return run
+    found = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    if not found:
+        raise FileNotFoundError(f"no weights (.safetensors with a .json) in {folder}")
+    preferred = [found[name] for name in PREFERRED if name in found]
+    if not preferred and len(found) > 1:
+        raise ValueError(f"{folder} holds {', '.join(found)}; name one of the files")
+    return (preferred or list(found.values()))[0]
+
+
+def score_cine(cohort, looked, classifier: Classifier, row) -> tuple[float | None, str]:
+    """(probability, "") of a row of `cohort.cines` by an observer's masks, or (None, why there is none)."""
+    if not looked.has(row.cine):
+        return None, f"not segmented by {looked.name}"
+    annotation = looked.mask(row.cine)
+    if looked.has(row.cine, "frames.tsv"):
+        annotation.frames = looked.frames(row.cine)
+    try:
+        score = classifier.model.predict(cohort.cine(row.cine), annotation)
+        return (None, "nothing in it that can be judged") if math.isnan(score) else (score, "")
+    except ValueError as error:
+        return None, getattr(error, "reason", str(error))
