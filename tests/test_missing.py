@@ -18,7 +18,6 @@ from cmrlib.papers.cussp.preparation import Preprocessing as Patch
 from cmrlib.papers.cussp.preparation import RefusedError, prepare
 from cmrlib.papers.mvnet import ViewTracker, standard_look
 from cmrlib.papers.mvnet.network import MVNet
-from cmrlib.papers.tempreg.network import Design, TempRegNet
 from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 
 FRAMES, HOLE = 10, 4
@@ -100,15 +99,14 @@ def test_masks_say_nothing_of_a_missing_picture(cohort, tmp_path):
 
 
 def test_ed_and_es_come_from_whole_sections(cohort, tmp_path):
-    finder = tempreg.FrameFinder(
-        TempRegNet(Design(size=32, width=3, features=8, hidden=6)), tempreg.Preprocessing(2.0, 32, FRAMES), "fp32"
-    )
+    task = tempreg.TempReg(("sax", "4ch"), 2.0, 32, FRAMES, width=3, features=8, hidden=6)
+    model, rows = task.network(), lambda found: pd.DataFrame(found[1]).set_index("slice")
     hole, whole = cine("sax", 3), replace(cine("sax", 2), meta={}, frame_times_ms=None)
-    curves, table = finder.curves(hole), finder.predict(hole).set_index("slice")
+    curves, table = task.curves(model, hole), rows(task.predict_cine(model, hole))
     assert np.isnan(curves[2]).all() and np.isfinite(curves[:2]).all()
     assert table.loc[2].isna().all() and np.isfinite(table.loc[[0, 1, -1], "ed_frac"]).all()
-    assert table.loc[-1, "ed_frac"] == finder.decoded(whole, curves[:2]).set_index("slice").loc[-1, "ed_frac"]
-    found = tempreg.find_frames(cohort, finder, tmp_path / "frames").set_index(["view", "slice"])
+    assert table.loc[-1, "ed_frac"] == rows(task.decode(whole, curves[:2])).loc[-1, "ed_frac"]
+    found = task.predict(model, cohort, out=tmp_path / "frames").set_index(["view", "slice"])
     assert found.loc["4ch", "ed_frac"].isna().all() and np.isfinite(found.loc[("sax", -1), "ed_frac"])
     observer = Cohort.open(cohort.path, [tmp_path / "frames"]).observer("frames")
     assert observer.has("sub-a_view-sax", "frames.tsv") and not observer.has("sub-a_view-4ch", "frames.tsv")

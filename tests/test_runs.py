@@ -324,7 +324,7 @@ def test_data_dir_says_what_to_set(root, monkeypatch):
 
 def test_state_is_shared_by_profiles(root):
     one, other = started(), started(epochs=4)
-    assert one.state == other.state == root / "runs/.state/00_a" and one.state.is_dir()
+    assert one.state == other.state == root / "runs/.state/00" and one.state.is_dir()
 
 
 def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):

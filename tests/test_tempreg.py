@@ -1,7 +1,9 @@
 """TempReg-Net: curves by hand, its loss against loops, exact frames for a network that knows, and what it learns."""
 
+import re
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,37 +14,35 @@ from torch import nn
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.splits import split_subjects
+from cmrlib.learning.inference import infer, optimise_for_inference
+from cmrlib.learning.task import Task
 from cmrlib.papers.tempreg import (
-    Design,
-    FrameFinder,
-    Objective,
-    Preprocessing,
-    Recipe,
-    Setup,
+    TempReg,
     TempRegLoss,
     TempRegNet,
-    afd_table,
     decode,
-    find_frames,
-    found_by_areas,
-    found_by_constant,
     frame_difference,
-    frame_errors,
-    leave_one_out,
-    paired_gain,
     section_table,
     structured_loss,
     target_curve,
-    tempreg_learner,
-    train_method,
 )
 from cmrlib.papers.tempreg.clips import cycle_positions, even_frames, from_grid, moving_centre, section_clip, to_grid
 from cmrlib.papers.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas
-from cmrlib.papers.tempreg.fast import FewAtATime, Int8Convolution, RectifiedPool, takes_int8
 from cmrlib.papers.tempreg.network import PaperLSTM, load_imagenet_encoder, parameter_groups
+from cmrlib.papers.tempreg.table1 import (
+    afd_table,
+    best_on_validation,
+    found_by_areas,
+    found_by_constant,
+    frame_errors,
+    leave_one_out,
+    offset_spread,
+    paired_gain,
+    variant,
+)
 from cmrlib.papers.tempreg.targets import best_constant
 
-SMALL = Design(size=32, width=3, features=8, hidden=6)
+SMALL = {"size": 32, "width": 3, "features": 8, "hidden": 6}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -185,32 +185,32 @@ def test_gradients_of_the_loss_are_those_of_differences():
 @pytest.mark.parametrize("channels", ["motion", "copies"])
 @pytest.mark.parametrize("frames", [8, 13])
 def test_a_curve_for_any_number_of_frames(lstm, channels, frames):
-    model = TempRegNet(replace(SMALL, lstm=lstm, channels=channels)).eval()
+    model = TempRegNet(**SMALL | {"lstm": lstm, "channels": channels}).eval()
     curve = model(255 * torch.rand(2, frames, 32, 32))
     assert curve.shape == (2, frames) and curve.dtype == torch.float32
 
 
 def test_full_width_is_the_papers_network():
     with torch.device("meta"):
-        model = TempRegNet(Design(size=224))
+        model = TempRegNet()
     shapes = [tuple(m.weight.shape) for m in model.encoder.modules() if isinstance(m, nn.Conv2d)]
     assert shapes == [(96, 3, 7, 7), (256, 96, 5, 5), (384, 256, 3, 3), (384, 384, 3, 3), (256, 384, 3, 3)]
     assert model.encoder.full.out_features == 1024 and model.lstm.num_layers == 1
     body, readout = parameter_groups(model)
-    assert sum(p.numel() for p in readout) == model.design.hidden + 1
+    assert sum(p.numel() for p in readout) == 256 + 1
     assert sum(p.numel() for p in [*body, *readout]) == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("lstm", ["standard", "paper"])
 def test_lstm_weights_start_within_a_hundredth(lstm):
-    weights = torch.cat([p.detach().flatten() for p in TempRegNet(replace(SMALL, lstm=lstm)).lstm.parameters()])
+    weights = torch.cat([p.detach().flatten() for p in TempRegNet(**SMALL | {"lstm": lstm}).lstm.parameters()])
     assert float(weights.abs().max()) <= 0.01 and float(weights.std()) == pytest.approx(0.01 / 3**0.5, rel=0.1)
 
 
 def test_the_papers_lstm_is_equation_1():
     cell = PaperLSTM(3, 2).double()
     x = torch.randn(1, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    wx, b, wh = (p.detach().numpy() for p in (cell.seen.weight, cell.seen.bias, cell.told.weight))
+    wx, b, wh = (p.detach().numpy() for p in (cell.from_input.weight, cell.from_input.bias, cell.from_hidden.weight))
     h, c, expected = np.zeros(2), np.zeros(2), []
     for step in x[0].numpy():
         i, f, o = np.split(wx @ step + wh @ h + b, 3)
@@ -226,7 +226,7 @@ def test_the_papers_lstm_is_equation_1():
 def test_where_a_recording_begins_does_not_matter(lstm):
     """An LSTM that goes round until its answer stands still says the same of a frame wherever the recording begins."""
     torch.manual_seed(0)
-    once, twice = (TempRegNet(replace(SMALL, laps=laps, lstm=lstm)).eval() for laps in (1, 2))
+    once, twice = (TempRegNet(**SMALL, n_passes=n, lstm=lstm).eval() for n in (1, 2))
     for weight in twice.lstm.parameters():
         nn.init.uniform_(weight, -0.5, 0.5)
     once.load_state_dict(twice.state_dict())
@@ -237,7 +237,7 @@ def test_where_a_recording_begins_does_not_matter(lstm):
 
 
 def test_imagenet_weights_fit_or_are_refused(tmp_path):
-    model, other = TempRegNet(SMALL), TempRegNet(SMALL)
+    model, other = TempRegNet(**SMALL), TempRegNet(**SMALL)
     mine, convolutions = ([m for m in net.encoder.modules() if isinstance(m, nn.Conv2d)] for net in (model, other))
     state = {f"conv{n}.{name}": p.detach() for n, m in enumerate(convolutions, 1) for name, p in m.named_parameters()}
     save_file(state, tmp_path / "zf.safetensors")
@@ -245,13 +245,13 @@ def test_imagenet_weights_fit_or_are_refused(tmp_path):
     for ours, theirs in zip(mine, convolutions, strict=True):
         assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
     with pytest.raises(ValueError, match="give the weights of a Zeiler–Fergus network, or choose its width"):
-        load_imagenet_encoder(TempRegNet(replace(SMALL, width=6)), tmp_path / "zf.safetensors")
+        load_imagenet_encoder(TempRegNet(**SMALL | {"width": 6}), tmp_path / "zf.safetensors")
 
 
-@pytest.mark.parametrize("bad", [{"size": 40}, {"width": 8}, {"norm": "x"}, {"lstm": "x"}, {"laps": 0}])
+@pytest.mark.parametrize("bad", [{"size": 40}, {"width": 8}, {"norm": "x"}, {"lstm": "x"}, {"n_passes": 0}])
 def test_impossible_designs_are_refused(bad):
     with pytest.raises(ValueError, match="multiples of 32"):
-        Design(**bad)
+        TempRegNet(**bad)
 
 
 # --- clips -----------------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_the_moving_region_is_what_moves():
 
 def test_a_clip_is_centred_there_whatever_the_pixels():
     one, other = (
-        section_clip(beating(spacing_mm=mm, shape=shape), 0, Preprocessing(1.5, 32, 20))
+        section_clip(beating(spacing_mm=mm, shape=shape), 0, 1.5, 32, 20)
         for mm, shape in (((1.5, 1.5), (48, 56)), ((1.0, 2.0), (72, 42)))
     )
     assert one.shape == (20, 32, 32) and one.min() >= 0 and one.max() <= 255
@@ -325,14 +325,16 @@ class Oracle(TempRegNet):
     """Says how much of a frame is bright."""
 
     def __init__(self):
-        super().__init__(SMALL)
+        super().__init__(**SMALL)
 
     def forward(self, clips):
         return (clips.float() > 140).float().mean((2, 3))
 
 
-def oracle(**given):
-    return FrameFinder(Oracle(), Preprocessing(1.5, 32, 20), "fp32", **given)
+def oracle(cine, offsets=None, **given):
+    """Rows of a task whose network knows."""
+    task = TempReg(spacing_mm=1.5, size=32, frames=20, **given)
+    return pd.DataFrame(task.predict_cine(Oracle(), cine, offsets=offsets, precision="fp32")[1])
 
 
 @pytest.mark.parametrize("decoding", ["fit", "extremes"])
@@ -340,7 +342,7 @@ def oracle(**given):
     ("frames", "ed", "es"), [(20, 0, 8), (20, 19, 6), (20, 5, 17), (8, 1, 4), (30, 29, 11), (50, 2, 20)]
 )
 def test_an_oracle_finds_the_frames_in_cines_of_any_length(decoding, frames, ed, es):
-    found = oracle(decoding=decoding).predict(beating(frames, ed, es))
+    found = oracle(beating(frames, ed, es), decoding=decoding)
     assert found["slice"].tolist() == [0, 1, -1]
     step = max(1, np.ceil(frames / 20))  # longer cines are seen in 20 steps
     assert (frame_difference(found["ed"], ed, frames) <= step).all()
@@ -352,26 +354,25 @@ def test_an_oracle_finds_the_frames_in_cines_of_any_length(decoding, frames, ed,
 
 def test_shown_from_another_frame_on_the_same_frame_is_found():
     cine = beating(20, 18, 6)
-    base, shifted = oracle().predict(cine), oracle().predict(cine, [7, 13])
-    pd.testing.assert_frame_equal(base, shifted)
+    pd.testing.assert_frame_equal(oracle(cine), oracle(cine, [7, 13]))
 
 
 def test_too_few_frames_are_no_cycle():
     with pytest.raises(ValueError, match="view-sax: 7 frames; .* whole cycle of 8 or more"):
-        oracle().predict(beating(20, 0, 8).select(range(7)))
+        oracle(beating(20, 0, 8).select(range(7)))
 
 
 def test_folding_and_saving_change_nothing(tmp_path):
     torch.manual_seed(1)
-    model, clip = TempRegNet(SMALL), 255 * torch.rand(1, 8, 32, 32)
+    task = TempReg(("4ch",), 2.0, frames=8, decoding="extremes", **SMALL)
+    model, clip = task.network(), 255 * torch.rand(1, 8, 32, 32)
     model.train()(clip)
-    finder = FrameFinder(model, Preprocessing(2.0, 32, 8), "fp32", "cyclic", "extremes")
-    with torch.inference_mode():
-        np.testing.assert_allclose(finder.infer(clip[0].numpy()), model.eval()(clip)[0].numpy(), atol=1e-5)
-    finder.save(tmp_path / "w", seed=1)
-    again = FrameFinder.load(tmp_path / "w.safetensors", "fp32")
-    assert (again.preprocessing, again.decoding, again.model.design) == (finder.preprocessing, "extremes", SMALL)
-    np.testing.assert_array_equal(again.infer(clip[0].numpy()), finder.infer(clip[0].numpy()))
+    exact = infer(model, clip, "fp32")
+    np.testing.assert_allclose(infer(optimise_for_inference(model), clip, "fp32"), exact, atol=1e-5)
+    assert 0 < (infer(model, clip) - exact).abs().max() < 0.1 * np.ptp(exact.numpy())  # bf16
+    task.save(model, tmp_path / "w", seed=1)
+    again, models, card = Task.load(tmp_path / "w.safetensors")
+    assert again == task and card["seed"] == 1 and torch.equal(infer(models, clip, "fp32"), exact)
 
 
 # --- comparators -----------------------------------------------------------------------------------------------------
@@ -458,12 +459,17 @@ def hearts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sections(hearts):
-    split = split_subjects(hearts.subjects, 0, 4, validation_per_group=1)
+def split(hearts):
+    return split_subjects(hearts.subjects, 0, 4, validation_per_group=1)
+
+
+@pytest.fixture(scope="module")
+def sections(hearts, split):
     return section_table(hearts, "truth", split)
 
 
-TINY = Setup(Preprocessing(6.0, 32, 8), SMALL, Objective(), Recipe(2, 1, 0.01, 4, "fp32"))
+TINY = TempReg(("4ch", "2ch"), 6.0, frames=8, **SMALL)
+RECIPE = {"epochs": 2, "lr": 0.01, "bs": 4, "precision": "fp32"}
 
 
 def test_sections_have_their_truth(hearts, sections):
@@ -473,88 +479,44 @@ def test_sections_have_their_truth(hearts, sections):
         section_table(hearts, "truth", pd.Series(dtype=str))
 
 
-def test_training_repeats_and_is_found_again(hearts, sections, tmp_path, capsys):
-    finders = [train_method(hearts, sections, "tempreg", TINY, 1, folder)[0] for folder in (tmp_path, None)]
-    cine = hearts.cine(sections["cine"].iloc[0])
-    np.testing.assert_array_equal(*[one.curves(cine) for one in finders])
-    capsys.readouterr()
-    again, _ = train_method(hearts, sections, "tempreg", TINY, 1, tmp_path)
-    assert "epoch" not in capsys.readouterr().out and len(list(tmp_path.glob("tempreg_*.pt"))) == 1
-    np.testing.assert_array_equal(again.curves(cine), finders[0].curves(cine))
-    other, _ = train_method(hearts, sections, "without_tsc", TINY, 1, tmp_path)
-    assert not np.array_equal(other.curves(cine), finders[0].curves(cine))
+def test_training_repeats_and_is_found_again(hearts, split, sections, tmp_path):
+    task, cine = TINY, hearts.cine(sections["cine"].iloc[0])
+    first, plain = (TINY.train(hearts, "truth", split, **RECIPE, state=folder) for folder in (tmp_path, None))
+    np.testing.assert_array_equal(task.curves(first.model, cine), task.curves(plain.model, cine))
+    again = TINY.train(hearts, "truth", split, **RECIPE, state=tmp_path)
+    assert again.checkpoint.done == 2 and len(list(tmp_path.glob("tempreg_*.pt"))) == 1
+    np.testing.assert_array_equal(task.curves(again.model, cine), task.curves(first.model, cine))
+    without = variant(TINY, "without_tsc")
+    other = without.train(hearts, "truth", split, **RECIPE, state=tmp_path)
+    assert not np.array_equal(without.curves(other.model, cine), task.curves(first.model, cine))
+    chosen, learn = best_on_validation({task: first, without: other}, hearts, sections, 1)
+    assert chosen.beta in (0.0, 10.0) and learn in (first, other)
 
 
-def test_clips_turn_with_their_targets(hearts, sections):
+def test_clips_turn_with_their_targets(hearts, split, sections):
     """In a training batch the brightest change and the target belong together: both are shifted alike."""
-    learn = tempreg_learner(hearts, sections, Preprocessing(6.0, 32, 8), SMALL, Objective(), 4)
+    dls = TINY.dataloaders(hearts, "truth", split, 4)
     torch.manual_seed(0)
     np.random.seed(0)
-    starts = {int(curve.argmax()) for _ in range(4) for curve in learn.dls.train.one_batch()[1]}
+    starts = {int(curve.argmax()) for _ in range(4) for curve in dls.train.one_batch()[1]}
     assert len(starts) >= 4
-    x, y = learn.dls.valid.one_batch()
+    x, y = dls.valid.one_batch()
     assert x.shape[1:] == (8, 32, 32) and y.shape[1:] == (8,) and float(x.max()) > 100
     rows = sections[sections["split"] == "validation"].iloc[: len(y)]
     expected = np.stack([target_curve(row.ed, row.es, 8) for row in rows.itertuples()])
     np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 8, 12), (1, 5, 2, 2), (3, 16, 30, 6)])
-def test_the_fast_pooling_of_what_was_rectified_is_exact(shape):
-    torch.manual_seed(0)
-    x = torch.randn(shape, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last).relu()
-    assert torch.equal(RectifiedPool()(x), torch.nn.functional.max_pool2d(x, 3, 2, 1))
+def test_it_shows_its_results(hearts, split):
+    learn = TINY.learner(TINY.dataloaders(hearts, "truth", split, 4))
+    learn.show_results(max_n=2)
+    titles = [ax.get_title() for ax in plt.gcf().axes if ax.get_title()]
+    assert len(titles) == 2 and all(re.fullmatch(r"ED \d, ES \d → ED \d, ES \d", title) for title in titles)
+    plt.close("all")
 
 
-@pytest.mark.skipif(not takes_int8(TempRegNet(SMALL)), reason="a processor without VNNI")
-@pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_convolution_in_integers_is_the_sum_of_its_rounded_factors(stride, signed):
-    torch.manual_seed(0)
-    conv = nn.Conv2d(6, 8, 3, stride, 1)
-    x = torch.rand(4, 6, 10, 12).sub(0.5 * signed).mul(3).bfloat16()
-    x[0, 0, 0, 0] = 3.7  # the largest takes the last step, and does not run over
-    step, scales = float(x.max()) / (127 if signed else 255), conv.weight.abs().amax((1, 2, 3), keepdim=True) / 127
-    rounded = (x.float() / step).bfloat16().float().round() * step
-    expected = nn.functional.conv2d(rounded, (conv.weight / scales).round() * scales, conv.bias, stride, 1).relu()
-    got = Int8Convolution(conv, signed)(x.contiguous(memory_format=torch.channels_last)).float()
-    torch.testing.assert_close(got, expected, rtol=0.01, atol=0.01)
-    torch.testing.assert_close(got, conv(x.float()).relu(), rtol=0.03, atol=0.06)
-    nothing = Int8Convolution(conv, signed)(torch.zeros_like(x))
-    assert torch.equal(nothing[0, :, 1, 1], conv.bias.relu().bfloat16())
-
-
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="fp32, bf16 or int8"):
-        FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8), "int4")
-
-
-@pytest.mark.parametrize("lstm", ["standard", "paper", "none"])
-@pytest.mark.parametrize("norm", ["batch", "local"])
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_fewer_bits_give_the_same_curve_but_for_their_rounding(lstm, norm, precision):
-    torch.manual_seed(0)
-    model = TempRegNet(Design(size=32, width=6, features=16, hidden=8, lstm=lstm, norm=norm))
-    for name, weight in model.named_parameters():  # as large as a trained network's
-        if any(part in name for part in ("full", "lstm", "readout")):
-            torch.nn.init.uniform_(weight, -0.6, 0.6)
-    finders = [FrameFinder(model, Preprocessing(6.0, 32, 12), bits) for bits in ("fp32", precision)]
-    radius = 8 + 6 * np.cos(np.arange(12) * np.pi / 6)[:, None, None]
-    clip = 200 * (np.hypot(*(np.mgrid[:32, :32] - 16)) < radius).astype(np.float32)
-    exact, rounded = (finder.infer(clip) for finder in finders)
-    assert rounded.dtype == np.float32 and finders[1].network.readout.weight.dtype == torch.float32
-    assert 0 < np.abs(rounded - exact).max() < 0.2 * np.ptp(exact) and np.corrcoef(rounded, exact)[0, 1] > 0.95
-    assert next(model.parameters()).dtype == torch.float32  # the trained network stays as it is
-    first = finders[1].network.encoder.stages[0]
-    assert isinstance(first, FewAtATime)
-    assert isinstance(first.stage, Int8Convolution) == (precision == "int8" and takes_int8(model))
-    first.most_numbers = 1  # a frame at a time
-    np.testing.assert_allclose(finders[1].infer(clip), rounded, atol=0.1 * np.ptp(exact))
-
-
-def test_it_becomes_an_observer(hearts, sections, tmp_path):
-    finder = FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8), "fp32")
-    table = find_frames(hearts, finder, tmp_path / "tempreg", subjects=["P0001"], offset_seed=3)
+def test_it_becomes_an_observer(hearts, tmp_path):
+    table = TINY.predict(TINY.network(), hearts, ["P0001"], out=tmp_path / "tempreg", offset_seed=3)
     assert len(table) == 4 and set(table["slice"]) == {0, -1}
     opened = Cohort.open(hearts.path, [tmp_path / "tempreg"])
     name = table["cine"].iloc[0]
@@ -563,23 +525,18 @@ def test_it_becomes_an_observer(hearts, sections, tmp_path):
     assert (written["ed"], written["es"]) == (whole["ed"], whole["es"])
     assert written["ed_frac"] == pytest.approx(whole["ed_frac"])
     with pytest.raises(ValueError, match="no cine of 8 or more frames"):
-        find_frames(hearts, finder, subjects=["nobody"])
-
-
-def test_nobody_to_validate_on_is_said(hearts, sections):
-    with pytest.raises(ValueError, match="no section of a validation subject"):
-        train_method(hearts, sections[sections["split"] != "validation"], "tempreg", TINY, 1)
+        TINY.predict(TINY.network(), hearts, ["nobody"])
+    spread = offset_spread(hearts, TINY, Oracle(), [name], 2, 1)
+    assert spread["spread"].max() < 0.5 and set(spread["slice"]) == {0, -1}
 
 
 def test_fine_tuning_leaves_each_subject_out_once(hearts, sections, tmp_path):
-    torch.manual_seed(0)
-    FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8), "fp32").save(tmp_path / "w")
+    TINY.save(TINY.network(), tmp_path / "w")
     few = sections[sections["participant_id"].isin(["P0001", "P0002", "P0003"])]
-    setup = replace(TINY, recipe=replace(TINY.recipe, epochs=1, batch_size=2))
-    found = leave_one_out(hearts, few, setup, tmp_path / "w", 1)
+    found = leave_one_out(hearts, "truth", few, tmp_path / "w", 1, 0.01, bs=2)
     assert found.groupby("participant_id")["cine"].nunique().to_dict() == {"P0001": 2, "P0002": 2, "P0003": 2}
     with pytest.raises(ValueError, match="leaves nobody to learn from"):
-        leave_one_out(hearts, few[few["participant_id"] == "P0001"], setup, tmp_path / "w", 1)
+        leave_one_out(hearts, "truth", few[few["participant_id"] == "P0001"], tmp_path / "w", 1, 0.01)
 
 
 def test_the_best_constant_knows_where_recordings_begin_or_does_not(hearts, sections):
@@ -605,7 +562,7 @@ def test_cmr_frames_writes_an_observer_and_a_table(hearts, tmp_path):
 
     from cmrlib.app.cli import app
 
-    FrameFinder(TempRegNet(SMALL), Preprocessing(6.0, 32, 8)).save(tmp_path / "run" / "weights" / "tempreg")
+    TINY.save(TINY.network(), tmp_path / "run" / "weights" / "tempreg")
     words = [
         "frames",
         str(hearts.path),

@@ -56,6 +56,13 @@ class Observer:
     def has(self, cine_name: str, what: str = "dseg.json") -> bool:
         return self._file(cine_name, what).exists()
 
+    @property
+    def digest(self) -> str:
+        """Digest of all that this observer wrote: names and contents of its files."""
+        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        told = "\n".join(f"{path.relative_to(self.path)} {digest(path)}" for path in files)
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
     def mask(self, cine_name: str) -> Annotation:
         """The annotation's mask (a memory map) and what was annotated; raises FileNotFoundError where none."""
         if not self.has(cine_name):

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.transforms import IndexSplitter
-from fastai.torch_core import TensorImage, TensorMask
+from fastai.torch_core import TensorBase, TensorImage, TensorMask
+from fastai.vision.data import get_grid
 from fasttransform import ItemTransform
 from matplotlib.colors import ListedColormap
+from plum import dispatch
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import COLOURS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES
@@ -63,6 +65,23 @@ class TensorLabels(TensorMask):
         shown = torch.where(self < NOT_DRAWN, self, torch.zeros_like(self))
         style = {"cmap": _PALETTE, "vmin": 0, "vmax": len(STRUCTURES), "alpha": 0.45, "interpolation": "nearest"}
         return TensorMask(shown).show(ctx=ctx, **(style | kwargs))
+
+
+@dispatch
+def show_results(x: TensorImage, y: TensorBase, samples, outs, ctxs=None, max_n=6, figsize=None, **kwargs):
+    """Input, target and prediction of typed tensors that draw themselves; titles read target → prediction.
+
+    fastai 2.8 dispatches by plum, under which its own method does not reach these types.
+    """
+    ctxs = get_grid(min(len(samples), max_n), figsize=figsize) if ctxs is None else ctxs
+    for sample, out, ctx in zip(samples, outs, ctxs):
+        sample[0].show(ctx=ctx)
+        sample[1].show(ctx=ctx)
+        target = ctx.get_title()
+        type(sample[1])(out[0]).show(ctx=ctx)
+        if target:
+            ctx.set_title(f"{target} → {ctx.get_title()}", fontsize=9)
+    return ctxs
 
 
 def spacing_range_mm(cine: Cine) -> tuple[float, float]:

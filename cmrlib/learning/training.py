@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import os
 import random
 import time
 from functools import partial
@@ -11,7 +12,7 @@ import fastai.callback.progress
 import fastai.callback.schedule  # noqa: F401  gives Learner fit_one_cycle and lr_find
 import numpy as np
 import torch
-from fastai.callback.core import Callback, CancelValidException
+from fastai.callback.core import Callback, CancelEpochException, CancelValidException
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from threadpoolctl import threadpool_limits
@@ -123,16 +124,17 @@ class AveragedWeights(Callback):
 
 
 class ValidateEvery(Callback):
-    """Validate every n-th epoch and the last one; between them, and where no subject was kept for it, the recorder
-    shows nothing new."""
+    """Validate every n-th epoch (default: eight times in all) and the last one; between them, and where no subject was
+    kept for it, the recorder shows nothing new."""
 
     order = 60  # after AveragedWeights, which swaps twice in any case
 
-    def __init__(self, n: int):
+    def __init__(self, n: int = 0):
         self.n = n
 
     def before_validate(self):
-        if not self.dls.valid.n or ((self.epoch + 1) % self.n and self.epoch + 1 != self.n_epoch):
+        n = self.n or max(1, self.n_epoch // 8)
+        if not self.dls.valid.n or ((self.epoch + 1) % n and self.epoch + 1 != self.n_epoch):
             raise CancelValidException
 
 
@@ -144,16 +146,22 @@ class StopOnNaN(Callback):
             raise FloatingPointError(f"the loss is {self.loss.item()} in epoch {self.epoch + 1}: lower the rate")
 
 
+def progress_lines(what: str) -> list[Callback]:
+    """`ProgressLines` where a notebook runs in a batch; who looks at it sees fastai's own bar and table."""
+    return [ProgressLines(what)] if os.environ.get("CMR_RUN_FOLDER") else []
+
+
 class ProgressLines(Callback):
-    """One line an epoch: losses and the time still to go, readable in a terminal, a log and a notebook."""
+    """Some twenty lines a training: losses and the time still to go, readable in a terminal, a log and a notebook."""
 
     order = 90
 
-    def __init__(self, what: str, every: int = 1):
+    def __init__(self, what: str, every: int = 0):
         self.what, self.every = what, every
 
     def before_fit(self):
         self._start, self._first = time.monotonic(), None
+        self.every = self.every or max(1, self.n_epoch // 20)
 
     def before_train(self):
         self._first = self.epoch if self._first is None else self._first
@@ -176,72 +184,100 @@ class ProgressLines(Callback):
 
 
 class ExactResume(Callback):
-    """Checkpoint after every n-th epoch: weights, average, optimiser. `start_epoch()` tells where to go on.
+    """Checkpoint after every n-th epoch (weights, average, optimiser, losses); the same training goes on from there.
 
-    A finished training leaves its checkpoint too, so that a rerun returns at once. The file is read with
-    `weights_only`, so it cannot run code; settings that differ refuse it.
+    A finished training leaves its checkpoint too, so that a rerun returns at once. place: a file, whose settings must
+    agree; or a folder, where the training has a file of its own by settings, schedule, first weights and code, so that
+    it is found again whoever asks. settings: of `Task.job`. The file is read with `weights_only`: it cannot run code.
     """
 
     order = 95
 
-    def __init__(self, path, settings: dict, every: int = 1):
-        self.path, self.settings, self.every = Path(path), repr(sorted(settings.items())), every
-        self._done, self._values, self.seconds = 0, [], 0.0
-
-    def start_epoch(self) -> int:
-        return self._read()["epoch"] if self.path.exists() else 0
-
-    def _read(self):
-        state = torch.load(self.path, weights_only=True, map_location="cpu")
-        if state["settings"] != self.settings:
-            raise ValueError(
-                f"{self.path} belongs to a training with other settings; delete it or name the run anew\n"
-                f"expected {self.settings}\ngot      {state['settings']}"
-            )
-        return state
+    def __init__(self, place, settings: dict, every: int = 1):
+        code = settings.get("code", ())
+        self.settings = {name: value for name, value in settings.items() if name != "code"}
+        self.code = [code_of(inspect.getsource(module)) for module in code]
+        self.file, self.every = Path(place), every
+        self.done, self.seconds = 0, 0.0
+        """Epochs that were trained before, and seconds over all sittings."""
+        self._values, self._iters = [], []
 
     def before_fit(self):
-        if not self.path.exists():
+        if self.file.is_dir():
+            self.file = self.file / self._name()
+        self.learn.checkpoint = self  # fastai forgets a fit's own callbacks
+        self.learn.training_seconds = lambda: self.seconds
+        if not self.file.exists():
             return
-        state = self._read()
-        self._done, self._values, self.seconds = state["epoch"], state["values"], state["seconds"]
+        state = torch.load(self.file, weights_only=True, map_location="cpu")
+        if state["settings"] != self._asked():
+            raise ValueError(
+                f"{self.file} belongs to a training with other settings; delete it or name the run anew\n"
+                f"expected {self._asked()}\ngot      {state['settings']}"
+            )
+        self.done, self._values, self.seconds = state["epoch"], state["values"], state["seconds"]
         self.model.load_state_dict(state["model"])
         self.opt.load_state_dict(state["opt"])
-        if "smooth" in state:
-            self.recorder.smooth_loss.count, self.recorder.smooth_loss.val = state["smooth"]
+        self.recorder.losses, self.recorder.lrs, self._iters = state["losses"], state["lrs"], state["iters"]
+        self.recorder.smooth_loss.count, self.recorder.smooth_loss.val = state["smooth"]
         if hasattr(self.learn, "averaged_weights"):
             self.averaged_weights.average, self.averaged_weights.steps = state["average"], state["steps"]
 
+    def _asked(self):
+        return repr(sorted(self.settings.items()))
+
+    def _name(self):
+        """File of this training among others: what decides its result, as a digest."""
+        first = hashlib.blake2b(digest_size=8)
+        for name, value in self.model.state_dict().items():
+            first.update(name.encode())
+            first.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        self.settings |= {
+            "epochs": self.n_epoch,
+            "lr": [float(group["lr"]) for group in self.opt.hypers],
+            "seed": self.learn.seed_epochs.seed,
+            "precision": "bf16" if self.learn.mixed_precision.enabled else "fp32",
+            "first weights": first.hexdigest(),
+        }
+        text = "\n".join([self._asked(), *self.code])
+        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return f"{self.settings.get('task', 'training').lower()}_{digest}.pt"
+
     def before_epoch(self):
+        if self.epoch < self.done:
+            raise CancelEpochException
         self._tick = time.monotonic()
 
     def after_fit(self):
-        self._remember()
+        self._restore_values()
 
-    def _remember(self):
+    def _restore_values(self):
         """fastai's recorder writes empty rows for epochs it skips: put the recorded losses there."""
-        self.recorder.values[: self._done] = self._values
+        self.recorder.values[: self.done], self.recorder.iters[: self.done] = self._values, self._iters
 
     def after_epoch(self):
-        if self.epoch < self._done:
+        if self.epoch < self.done:
             return
-        self._remember()
+        self._restore_values()
         self.seconds += time.monotonic() - self._tick
         if (self.epoch + 1) % self.every and self.epoch + 1 != self.n_epoch:
             return
-        average = getattr(self.learn, "averaged_weights", None)
+        average, recorder = getattr(self.learn, "averaged_weights", None), self.recorder
         state = {
             "epoch": self.epoch + 1,
-            "settings": self.settings,
+            "settings": self._asked(),
             "model": self.model.state_dict(),
             "opt": _plain(self.opt.state_dict()),
             "average": average and average.average,
             "steps": average and average.steps,
-            "values": [list(row) for row in self.recorder.values],
-            "smooth": (self.recorder.smooth_loss.count, self.recorder.smooth_loss.val),
+            "values": [list(row) for row in recorder.values],
+            "smooth": (recorder.smooth_loss.count, recorder.smooth_loss.val),
+            "losses": [float(loss) for loss in recorder.losses],
+            "lrs": [float(lr) for lr in recorder.lrs],
+            "iters": list(recorder.iters),
             "seconds": self.seconds,
         }
-        with atomic(self.path) as part:
+        with atomic(self.file) as part:
             torch.save(state, part)
 
 
@@ -298,18 +334,15 @@ def fit(
     quicken_batch_norm(learn.model)
     rank, world = join()
     if rank == 0:
-        cbs.append(ProgressLines(what, max(1, epochs // 20)))
+        cbs.append(ProgressLines(what))
     if world > 1 and not any(isinstance(one, Together) for one in callbacks):
         cbs.append(Together(seed))
-    start = 0
     if checkpoint is not None:
         other = {} if precision == "bf16" else {"precision": precision}
-        resume = ExactResume(checkpoint, (settings or {}) | {"epochs": epochs, "lr": lr, "seed": seed} | other)
-        cbs, start = [*cbs, resume], resume.start_epoch()
-        learn.training_seconds = lambda: resume.seconds  # over all sittings, for the weights' card
+        cbs.append(ExactResume(checkpoint, (settings or {}) | {"epochs": epochs, "lr": lr, "seed": seed} | other))
     try:
         with learn.no_bar(), learn.no_logging():  # one line an epoch comes from ProgressLines
-            learn.fit_one_cycle(epochs, lr, cbs=cbs, start_epoch=start, pct_start=0.15)
+            learn.fit_one_cycle(epochs, lr, cbs=cbs, pct_start=0.15)
     finally:
         mixed._leave()  # who interrupts a notebook in the forward pass would keep autocast on
     learn.model.eval()

@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from cmrlib.papers.tempreg import showing_lv
 from cmrlib.plots.cines import show_still, still
 from cmrlib.plots.style import mark_synthetic
 
@@ -77,7 +76,11 @@ def seed_pairs(errors, gains: dict, synthetic: bool):
     """Cyclic aFD without and with the structured loss, a line a seed, over the sections and subjects of the gains;
     gains: phase → `tempreg.paired_gain`."""
     figure, axes = plt.subplots(1, 2, figsize=(6.2, 3), sharey=True)
-    used = (errors["slice"] >= 0) & showing_lv(errors) & errors["method"].isin(["without_tsc", "tempreg"])
+    used = (
+        (errors["slice"] >= 0)
+        & (errors["kind"] != "sax without LV")
+        & errors["method"].isin(["without_tsc", "tempreg"])
+    )
     for ax, (phase, name) in zip(axes, PHASES.items()):
         subjects = errors[used].groupby(["seed", "method", "participant_id"])[f"afd_{phase}_cyclic"].mean()
         means = subjects.groupby(["seed", "method"]).mean().unstack("method")

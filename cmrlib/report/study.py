@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement.summary import rejected
-from cmrlib.cine.anatomy import MITRAL_POINTS
+from cmrlib.cine.anatomy import MITRAL_POINTS, RIGHT_HEART, VIEWS
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.cohort.files import read_json
 from cmrlib.datasets import ingest, inspect
+from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import SETS, by_view, folders
 from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -19,7 +20,6 @@ from cmrlib.measures.features import single_frames
 from cmrlib.measures.plausible import explain, reasons
 from cmrlib.measures.valve import METRICS, valve_tables
 from cmrlib.papers.mvnet import load_trackers, track_cohort
-from cmrlib.papers.tempreg import FrameFinder, find_frames
 from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.cards import card_of
 from cmrlib.report.reference import place, refused
@@ -198,7 +198,8 @@ def _frames(cohort, folder, places):
     path = next((place / "tempreg.safetensors" for place in places), Path("nowhere"))
     if not path.exists() or (cohort.cines["frames"] < FEWEST_FRAMES).all():
         return pd.DataFrame(), ["ED and ES by TempReg-Net: no weights, or no whole cycle"], []
-    table = find_frames(cohort, FrameFinder.load(path), folder / "tempreg")
+    task, models, _ = Task.load(path)
+    table = task.predict(models, cohort, out=folder / "tempreg", views=set(VIEWS) - set(RIGHT_HEART))
     whole = table[table["slice"] == -1].drop(columns="slice")
     known = whole["ed_frac"].notna()
     why = [f"ED and ES of view {view}: frames of this cine are missing" for view in whole.loc[~known, "view"]]

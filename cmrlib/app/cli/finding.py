@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from cmrlib.cine.anatomy import RIGHT_HEART, VIEWS
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import atomic, digest, write_json
+from cmrlib.learning.task import Task
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.papers.tempreg import FrameFinder, find_frames
 
 
 def find(cohort: Cohort, run, folder, subjects=None) -> tuple[pd.DataFrame, int]:
-    """(table of `find_frames`, number of cines too short for a cycle): lay ED and ES over the cohort as an observer.
+    """(table of `Task.predict`, number of cines too short for a cycle): lay ED and ES over the cohort as an observer.
 
     run: a run's folder, its weights' folder, or one file. The table is written as frames.csv in `folder`. Raises
     ValueError for unknown subjects and a folder inside the cohort, FileNotFoundError where there are no weights,
@@ -25,7 +26,7 @@ def find(cohort: Cohort, run, folder, subjects=None) -> tuple[pd.DataFrame, int]
     mark = folder / "frames.json"
     if not mark.exists() and folder.is_dir() and any(folder.glob("sub-*")):
         raise FileExistsError(f"{folder} holds what cmr frames did not make; choose another --observer or --out")
-    finder = FrameFinder.load(path)
+    task, models, _ = Task.load(path)
     wanted = cohort.cines if subjects is None else cohort.cines[cohort.cines["participant_id"].isin(subjects)]
     write_json(
         {
@@ -36,7 +37,9 @@ def find(cohort: Cohort, run, folder, subjects=None) -> tuple[pd.DataFrame, int]
         },
         mark,
     )
-    table = find_frames(cohort, finder, folder, subjects).drop(columns="seconds")
+    table = task.predict(models, cohort, subjects, out=folder, views=set(VIEWS) - set(RIGHT_HEART)).drop(
+        columns="seconds"
+    )
     with atomic(folder / "frames.csv") as part:
         table.to_csv(part, index=False, lineterminator="\n")
     return table, int((wanted["frames"] < FEWEST_FRAMES).sum())

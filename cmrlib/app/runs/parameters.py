@@ -145,7 +145,7 @@ def _study(base, given, where) -> dict:
 
 
 def notebook_names() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
 
 
 def cells(notebook: str) -> list[dict]:
@@ -195,6 +195,8 @@ def _cast(value, default, where):
             pass
     elif kind is list and isinstance(value, list | tuple):
         return [_cast(item, default[0] if default else None, f"{where}[{i}]") for i, item in enumerate(value)]
+    elif kind is dict and isinstance(value, dict) and default:
+        return default | checked(value, default, where)
     elif type(value) is kind:
         return value
     raise UsageError(f"{where} must be {kind.__name__} like {default!r}, got {value!r} ({type(value).__name__})")

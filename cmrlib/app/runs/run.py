@@ -143,12 +143,12 @@ class Run:
 
     @property
     def state(self) -> Path:
-        """Folder for checkpoints, outside the run: runs/.state/NOTEBOOK, shared by profiles.
+        """Folder for checkpoints, outside the run: runs/.state/03 for 03_tempreg and 03b_…, shared by profiles.
 
-        A training names its file in it by its own settings, data and code (`training.job_file`), so that the same
-        training, killed or finished, is found again, and another one never mistakes it for its own.
+        A training names its file in it by its own settings, data and code (`ExactResume`), so that the same training,
+        killed or finished, is found again, and another one never mistakes it for its own.
         """
-        folder = self.folder.parents[1] / ".state" / self.notebook
+        folder = self.folder.parents[1] / ".state" / self.notebook[:2]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

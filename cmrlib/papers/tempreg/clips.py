@@ -1,14 +1,11 @@
 """Sections through time as the network sees them: where the heart moves, how a cycle is cut, what training varies."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from fastai.data.block import DataBlock, TransformBlock
-from fastai.data.transforms import IndexSplitter
 from fastai.torch_core import TensorBase
 from fasttransform import ItemTransform
 
@@ -19,18 +16,6 @@ from cmrlib.learning.blocks import CentrePlane, RandomPlane, SliceRef, TensorCli
 from cmrlib.measures import whole_sections
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.tempreg.targets import target_curve
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a section reaches the network; stored beside the weights. size: pixels a side, spacing_mm: of its grid.
-
-    frames: of a cycle. Longer, shorter and unevenly timed sections are resampled to so many, spread evenly.
-    """
-
-    spacing_mm: float = 1.8
-    size: int = 96
-    frames: int = 20
 
 
 def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.DataFrame:
@@ -151,11 +136,11 @@ def clip_of(reference: SliceRef, plane: Plane, frames: int) -> np.ndarray:
     return np.clip((images - low) / (high - low), 0, 1)
 
 
-def section_clip(cine: Cine, k: int, preprocessing: Preprocessing) -> np.ndarray:
+def section_clip(cine: Cine, k: int, spacing_mm: float, size: int, frames: int) -> np.ndarray:
     """(frames, size, size) float32, 0 to 255, around the moving region: what the network sees of slice k."""
     reference = SliceRef(cine, 0, k, moving_centre(cine))
-    plane = _CentrePlane(preprocessing.spacing_mm, preprocessing.size).plane(reference)
-    return 255 * clip_of(reference, plane, preprocessing.frames).transpose(2, 0, 1)
+    plane = _CentrePlane(spacing_mm, size).plane(reference)
+    return 255 * clip_of(reference, plane, frames).transpose(2, 0, 1)
 
 
 class TensorCurve(TensorBase):
@@ -190,14 +175,17 @@ def _step(spacing_mm, cine):
     return spacing_mm / np.array(cine.spacing_mm[1:] if cine.spacing_known else (1.4, 1.4))
 
 
-class _Clip(ItemTransform):
-    """(SliceRef, (ed, es)) → (TensorClip, TensorCurve). In training crop and first frame are random."""
+class SectionClip(ItemTransform):
+    """(SliceRef, (ed, es)) → (TensorClip, TensorCurve): one warp for all frames, the cycle in `frames` even steps.
 
-    def __init__(self, preprocessing: Preprocessing, target: str):
-        self.preprocessing, self.target, self.training = preprocessing, target, False
-        spacing, size = preprocessing.spacing_mm, preprocessing.size
-        self.central = _CentrePlane(spacing, size)
-        self.random = _RandomPlane(spacing, size, rotation_deg=30.0, shift_mm=8.0, anywhere=0.0)
+    In training the crop is shifted, turned and scaled, grey values vary, and the first frame is random, so that ED
+    cannot be known from where a recording begins (not with target `paper`, which knows a first frame).
+    """
+
+    def __init__(self, spacing_mm: float, size: int, frames: int, target: str = "cyclic"):
+        self.frames, self.target, self.training = frames, target, False
+        self.central = _CentrePlane(spacing_mm, size)
+        self.random = _RandomPlane(spacing_mm, size, rotation_deg=30.0, shift_mm=8.0, anywhere=0.0)
 
     def __call__(self, pair, split_idx=None, **kwargs):
         self.training = split_idx == 0  # as blocks.StandardSlice: one transform that looks at the split
@@ -205,36 +193,14 @@ class _Clip(ItemTransform):
 
     def encodes(self, pair):
         reference, (ed, es) = pair
-        plane, frames = self.random if self.training else self.central, self.preprocessing.frames
-        clip = clip_of(reference, plane.plane(reference), frames)
+        plane = self.random if self.training else self.central
+        clip = clip_of(reference, plane.plane(reference), self.frames)
         positions = cycle_positions(reference.cine, reference.k)
-        ed, es = (to_grid(frame, positions, frames) for frame in (ed, es))
+        ed, es = (to_grid(frame, positions, self.frames) for frame in (ed, es))
         if self.training:
             clip = plane.intensities(clip)
-            offset = np.random.randint(frames) if self.target == "cyclic" else 0  # the other knows a first frame
-            clip, ed, es = np.roll(clip, offset, 2), (ed + offset) % frames, (es + offset) % frames
+            offset = np.random.randint(self.frames) if self.target == "cyclic" else 0
+            clip, ed, es = np.roll(clip, offset, 2), (ed + offset) % self.frames, (es + offset) % self.frames
         clip = np.ascontiguousarray(255 * np.clip(clip, 0, 1).transpose(2, 0, 1), np.float32)
-        curve = target_curve(ed, es, frames, self.target).astype(np.float32)
+        curve = target_curve(ed, es, self.frames, self.target).astype(np.float32)
         return TensorClip(torch.from_numpy(clip)), TensorCurve(torch.from_numpy(curve))
-
-
-ClipBlock = TransformBlock
-"""Clips and curves become tensors in the joint transform, so these blocks only name the roles."""
-CurveBlock = TransformBlock
-
-
-def section_block(cohort, preprocessing: Preprocessing, target: str = "cyclic") -> DataBlock:
-    """DataBlock from rows of `section_table` to (TensorClip, TensorCurve)."""
-
-    def reference(row):
-        cine = cohort.cine(row["cine"])
-        return SliceRef(cine, 0, row["k"], moving_centre(cine))
-
-    return DataBlock(
-        blocks=(ClipBlock, CurveBlock),
-        get_items=lambda table: table.to_dict("records"),
-        get_x=reference,
-        get_y=lambda row: (row["ed"], row["es"]),
-        splitter=lambda rows: IndexSplitter([i for i, r in enumerate(rows) if r["split"] == "validation"])(rows),
-        item_tfms=_Clip(preprocessing, target),
-    )

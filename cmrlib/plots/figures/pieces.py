@@ -9,7 +9,7 @@ from cmrlib import plots
 from cmrlib.agreement.stratification import Groups
 from cmrlib.papers import cussp, heartmae, sslhf
 from cmrlib.papers.mvnet.evaluation import panels
-from cmrlib.papers.tempreg.study import METHODS
+from cmrlib.papers.tempreg.table1 import METHODS
 
 
 class Piece(NamedTuple):

@@ -1,20 +1,20 @@
 """The paper's table 1: every method on the same sections, errors in frames, and what the structured loss is worth."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
+from fastai.learner import Learner
 
 from cmrlib.agreement import bootstrap
 from cmrlib.agreement.summary import with_intervals
-from cmrlib.papers.tempreg.clips import Preprocessing, cycle_positions, to_grid
+from cmrlib.learning.training import ExactResume
+from cmrlib.papers.tempreg.clips import cycle_positions, to_grid
 from cmrlib.papers.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas, mask_areas
-from cmrlib.papers.tempreg.learning import Objective, Recipe, train_tempreg
-from cmrlib.papers.tempreg.network import Design
-from cmrlib.papers.tempreg.prediction import find_frames, random_offsets
 from cmrlib.papers.tempreg.targets import DECODINGS, best_constant, frame_difference, target_curve
+from cmrlib.papers.tempreg.task import TempReg, random_offsets
 
 METHODS = {
     "level_set": "level set",
@@ -35,58 +35,27 @@ AREAS = ("level_set", "graph_cut", "area")
 ERRORS = ["afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic", "afd_ed_ms", "afd_es_ms"]
 
 
-@dataclass(frozen=True)
-class Setup:
-    """All that a training is told, but for the data."""
-
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    design: Design = field(default_factory=Design)
-    objective: Objective = field(default_factory=Objective)
-    recipe: Recipe = field(default_factory=Recipe)
-
-    def of(self, method: str) -> "Setup":
-        """The same for another row of table 1: without the structured loss, or without the LSTM."""
-        if method == "without_tsc":
-            return replace(self, objective=replace(self.objective, beta=0.0))
-        if method == "cnn_regression":
-            return replace(self, design=replace(self.design, lstm="none"), objective=replace(self.objective, beta=0.0))
-        return self
+def variant(task: TempReg, method: str) -> TempReg:
+    """The task of a learned row of table 1: as it is, without the structured loss, or without the LSTM too."""
+    changes = {"tempreg": {}, "without_tsc": {"beta": 0.0}, "cnn_regression": {"beta": 0.0, "lstm": "none"}}
+    return replace(task, **changes[method])
 
 
-def train_method(cohort, sections, method: str, setup: Setup, seed: int, state=None, betas=(), **starts):
-    """(finder, learner) of one row of table 1: one training, resumable in `state`.
-
-    betas: weights of the structured loss to choose from, each a training. The smallest mean cyclic aFD of validation
-    subjects decides, also how curves are decoded. starts: of `train_tempreg`.
-    """
-    own = replace(setup.of(method), recipe=replace(setup.recipe, seed=seed))
-    candidates = betas if method == "tempreg" and len(betas) > 1 else [own.objective.beta]
-    best = (np.inf, None, None)
-    for beta in candidates:
-        objective = replace(own.objective, beta=float(beta))
-        finder, learner = train_tempreg(
-            cohort,
-            sections,
-            own.preprocessing,
-            own.design,
-            objective,
-            own.recipe,
-            state,
-            f"{METHODS[method]}, seed {seed}, beta {beta:g}",
-            **starts,
-        )
-        score, finder.decoding = min((_validation_error(cohort, finder, sections, how, seed), how) for how in DECODINGS)
-        if score < best[0]:
-            best = (score, finder, learner)
-    return best[1:]
+def best_on_validation(learners: dict[TempReg, Learner], cohort, sections, seed: int) -> tuple[TempReg, Learner]:
+    """Of several trained tasks, say with other weights of the structured loss, and of the ways to decode their curves:
+    the one with the smallest mean cyclic aFD over the validation subjects' sections, shown from random frames on."""
+    tried = []
+    for task, learn in learners.items():
+        for how in DECODINGS:
+            one = replace(task, decoding=how)
+            tried.append((_validation_error(cohort, one, learn.model, sections, seed), len(tried), one, learn))
+    return min(tried)[2:]
 
 
-def _validation_error(cohort, finder, sections, decoding, seed):
-    """Mean cyclic aFD of ED and ES over the validation subjects' sections, shown from random frames on."""
+def _validation_error(cohort, task, model, sections, seed):
     checked = sections[sections["split"] == "validation"]
-    finder.decoding = decoding
-    found = find_frames(
-        cohort, finder, subjects=checked["participant_id"].unique(), views=checked["view"].unique(), offset_seed=seed
+    found = task.predict(
+        model, cohort, checked["participant_id"].unique(), views=checked["view"].unique(), offset_seed=seed
     )
     errors = frame_errors(found, checked)
     return float(errors[["afd_ed_cyclic", "afd_es_cyclic"]].mean().mean())
@@ -95,7 +64,7 @@ def _validation_error(cohort, finder, sections, decoding, seed):
 def found_by_areas(cohort, sections, method: str, observer: str = "") -> pd.DataFrame:
     """ED and ES of sections by level_set, graph_cut, or the LV area that `observer` drew through whole cycles (area).
 
-    Columns as `find_frames`, as far as they are known.
+    Columns as `TempReg.predict`, as far as they are known.
     """
     rows = []
     for name, part in sections.groupby("cine", sort=False):
@@ -136,7 +105,7 @@ def found_by_constant(cohort, sections, learned_from=None, offset_seed=None) -> 
     they are not given, on all other subjects' sections.
 
     It knows where recordings begin, which networks are not told; with an `offset_seed` neither is it told, and the same
-    frame is its answer for sections shown as `find_frames` shows them with this seed.
+    frame is its answer for sections shown as `TempReg.predict` shows them with this seed.
     """
     if learned_from is None:
         return pd.concat(
@@ -167,8 +136,8 @@ def found_by_constant(cohort, sections, learned_from=None, offset_seed=None) -> 
 def frame_errors(found: pd.DataFrame, sections: pd.DataFrame, **keys) -> pd.DataFrame:
     """One row a section: what was found beside what is true, and the differences ERRORS in frames and ms.
 
-    found: of `find_frames` (whole cines, slice −1, are compared too) or of a comparator; NaN where nothing was found,
-    which counts as half a cycle, the worst there is. sections: of `section_table`. keys: further columns.
+    found: of `TempReg.predict` (whole cines, slice −1, are compared too) or of a comparator; NaN where nothing was
+    found, which counts as half a cycle, the worst there is. sections: of `section_table`. keys: further columns.
     """
     whole = sections.drop_duplicates("cine").assign(k=-1)
     truth = pd.concat([sections, whole.assign(kind="cine")])[["cine", "k", "kind", "frames", "ed", "es"]]
@@ -228,11 +197,10 @@ def afd_metrics(errors: pd.DataFrame) -> dict:
     `_METHOD` of others. Cyclic ones: `_constant` of the best constant answer, `_gain_constant` over it, `_gain_blind`
     over one that is not told where recordings begin, `_cine` of whole cines, `_all` with sections without LV."""
     table, metrics = afd_table(errors).set_index("method"), {}
-    others = [method for method in table.index if method not in ("tempreg", "without_tsc", "constant", "blind")]
-    for method in ("tempreg", "without_tsc", *others):
+    for method in table.index.drop(["constant", "blind"]):
         suffix = "" if method == "tempreg" else f"_{method}"
         for name, end in product(ERRORS, ("", "_low", "_high")):
-            metrics[name + suffix + end] = table.loc[method, name + end] if method in table.index else np.nan
+            metrics[name + suffix + end] = table.loc[method, name + end]
     own = errors[errors["method"] == "tempreg"]
     parts = {
         "constant": table.loc["constant"],
@@ -248,16 +216,16 @@ def afd_metrics(errors: pd.DataFrame) -> dict:
     return metrics | {"n": int(errors["participant_id"].nunique())}
 
 
-def curve_case(cohort, finder, row) -> dict:
+def curve_case(cohort, task: TempReg, models, row) -> dict:
     """What `plots.frame_curves` draws of one row of `frame_errors`: curves and frames on the network's even grid."""
     cine, k = cohort.cine(row["cine"]), int(row["slice"])
-    positions, grid = cycle_positions(cine, k), finder.preprocessing.frames
-    places = {name: to_grid(row[name], positions, grid) for name in ("ed", "es", "ed_true", "es_true")}
-    target = target_curve(places["ed_true"], places["es_true"], grid, finder.target)
-    return places | {"predicted": finder.curves(cine)[k], "target": target}
+    positions = cycle_positions(cine, k)
+    places = {name: to_grid(row[name], positions, task.frames) for name in ("ed", "es", "ed_true", "es_true")}
+    target = target_curve(places["ed_true"], places["es_true"], task.frames, task.target)
+    return places | {"predicted": task.curves(models, cine)[k], "target": target}
 
 
-def offset_spread(cohort, finder, cines, n_offsets: int, seed: int) -> pd.DataFrame:
+def offset_spread(cohort, task: TempReg, models, cines, n_offsets: int, seed: int) -> pd.DataFrame:
     """The same sections shown from several random frames on: is the same physical frame found?
 
     Returns cine, slice, phase, spread (largest cyclic difference in frames from the answer for the recording as it is).
@@ -266,39 +234,30 @@ def offset_spread(cohort, finder, cines, n_offsets: int, seed: int) -> pd.DataFr
     for name in cines:
         cine = cohort.cine(name)
         rng = np.random.default_rng([seed, *name.encode()])
-        base = finder.predict(cine)
-        shifted = [
-            finder.predict(cine, rng.integers(1, finder.preprocessing.frames, cine.slices)) for _ in range(n_offsets)
-        ]
+        offsets = [None, *rng.integers(1, task.frames, (n_offsets, cine.slices))]
+        base, *shifted = (pd.DataFrame(task.predict_cine(models, cine, offsets=one)[1]) for one in offsets)
         for phase in ("ed", "es"):
             far = [frame_difference(one[f"{phase}_frac"], base[f"{phase}_frac"], cine.frames) for one in shifted]
             rows += [(name, k, phase, spread) for k, spread in zip(base["slice"], np.max(far, axis=0), strict=True)]
     return pd.DataFrame(rows, columns=["cine", "slice", "phase", "spread"])
 
 
-def leave_one_out(cohort, sections, setup: Setup, start_from, seed: int, state=None) -> pd.DataFrame:
-    """Fine-tune on all subjects but one, test on that one, in turn: rows of `find_frames`.
+def leave_one_out(cohort, annotations, sections, weights, epochs, lr, *, bs=8, seed=1, state=None) -> pd.DataFrame:
+    """Fine-tune `weights` on all subjects but one, test on that one, in turn: rows of `TempReg.predict`.
 
     Nothing is chosen on the way: epochs and decoding are given. Every fourth section of the others only shows how the
     loss goes. Raises ValueError for fewer than 2 subjects.
     """
-    people = sorted(sections["participant_id"].unique())
+    people, tables = sorted(sections["participant_id"].unique()), []
     if len(people) < 2:
         raise ValueError(f"leaving one out of {len(people)} subjects leaves nobody to learn from")
-    tables = []
     for left_out in people:
-        others = sections[sections["participant_id"] != left_out]
-        sides = np.where(np.arange(len(others)) % 4 == 3, "validation", "train")
-        finder, _ = train_tempreg(
-            cohort,
-            others.assign(split=sides),
-            setup.preprocessing,
-            setup.design,
-            setup.objective,
-            replace(setup.recipe, seed=seed),
-            state,
-            f"fine-tuning without {left_out}",
-            start_from=start_from,
-        )
-        tables.append(find_frames(cohort, finder, subjects=[left_out], offset_seed=seed))
+        task, [model], _ = TempReg.load(weights)
+        others = sections[sections["participant_id"] != left_out].reset_index(drop=True)
+        others = others.assign(split=np.where(np.arange(len(others)) % 4 == 3, "validation", "train"))
+        dls = task.block(cohort, annotations).dataloaders(others, bs=min(bs, (others["split"] == "train").sum()))
+        learn = task.learner(dls, model, seed)
+        cbs = [ExactResume(state, task.job(cohort, annotations, dls))] if state else []
+        learn.fit_one_cycle(epochs, lr, pct_start=0.15, cbs=cbs)
+        tables.append(task.predict(learn.model, cohort, [left_out], offset_seed=seed))
     return pd.concat(tables, ignore_index=True)

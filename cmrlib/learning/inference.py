@@ -1,0 +1,32 @@
+"""A trained network at work: where its weights are, in the precision asked for, alone or as one of several."""
+
+from copy import deepcopy
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def infer(models, batch: torch.Tensor, precision: str = "bf16") -> torch.Tensor:
+    """Mean output of one network or of several, (batch, …) fp32 on the CPU.
+
+    A network's `activation`, where it has one, is applied before the mean. precision: `bf16` or `fp32`.
+    """
+    models = models if isinstance(models, list) else [models]
+    device = next(models[0].parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        outputs = [_activated(model.eval(), model(batch.to(device)).float()) for model in models]
+    return torch.stack(outputs).mean(0).cpu()
+
+
+def _activated(model, output):
+    return model.activation(output) if hasattr(model, "activation") else output
+
+
+def optimise_for_inference(model: nn.Module) -> nn.Module:
+    """Copy in eval mode, channels last; each batch norm becomes part of the convolution before it, which is exact."""
+    folded = deepcopy(model).eval()
+    for part in folded.modules():
+        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
+            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+    return folded.to(memory_format=torch.channels_last)

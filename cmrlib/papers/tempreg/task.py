@@ -1,0 +1,174 @@
+"""TempReg-Net as a task: sections through time in, ED and ES of every section and of the whole cine out."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from fastai.data.block import DataBlock, TransformBlock
+from fastai.optimizer import OptimWrapper
+
+from cmrlib import cine
+from cmrlib.cine import Cine
+from cmrlib.cohort import Annotation, missing_pictures
+from cmrlib.learning import blocks, training
+from cmrlib.learning.blocks import SliceRef
+from cmrlib.learning.inference import infer
+from cmrlib.learning.task import RefusedError, Task, by_split
+from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.papers.tempreg import clips, network, targets
+from cmrlib.papers.tempreg.clips import (
+    SectionClip,
+    cycle_positions,
+    from_grid,
+    moving_centre,
+    section_clip,
+    section_table,
+)
+from cmrlib.papers.tempreg.network import TempRegLoss, TempRegNet, parameter_groups
+from cmrlib.papers.tempreg.targets import decode
+
+COLUMNS = ("slice", "ed", "es", "ed_frac", "es_frac", "ed_ms", "es_ms", "confidence")
+
+
+@dataclass(frozen=True)
+class TempReg(Task):
+    """ED and ES of a cine of any left-heart view (Kong et al., MICCAI 2016).
+
+    spacing_mm, size (pixels a side), frames (of a cycle; other lengths are resampled): of the network's input. channels
+    to n_passes: of `TempRegNet`. beta: weight of the structured loss, 0 for none. weight_decay: alpha of equation 3.
+    target: `cyclic` or `paper` (equation 4 to the letter). decoding: how a curve becomes frames (`targets.decode`).
+    """
+
+    views: tuple[str, ...] = ("sax", "4ch", "2ch", "3ch")
+    spacing_mm: float = 1.8
+    size: int = 96
+    frames: int = 20
+    channels: str = "motion"
+    width: int = 96
+    features: int = 1024
+    hidden: int = 256
+    norm: str = "batch"
+    lstm: str = "standard"
+    relative: bool = True
+    n_passes: int = 2
+    beta: float = 10.0
+    weight_decay: float = 0.01
+    target: str = "cyclic"
+    decoding: str = "fit"
+
+    fewest_frames = FEWEST_FRAMES
+    code = (cine, blocks, training, clips, network, targets)
+
+    def items(self, cohort, annotations, split):
+        return section_table(cohort, annotations, split, self.views)
+
+    def block(self, cohort, annotations):
+        return DataBlock(
+            blocks=(TransformBlock, TransformBlock),
+            get_x=self.section(cohort),
+            get_y=lambda row: (row["ed"], row["es"]),
+            splitter=by_split,
+            item_tfms=self.clip(),
+        )
+
+    def section(self, cohort):
+        """Function from a row of `items` to the section, with the middle of what moves in it."""
+        return lambda row: SliceRef(cohort.cine(row["cine"]), 0, row["k"], moving_centre(cohort.cine(row["cine"])))
+
+    def clip(self) -> SectionClip:
+        return SectionClip(self.spacing_mm, self.size, self.frames, self.target)
+
+    def network(self):
+        return TempRegNet(
+            self.size,
+            self.channels,
+            self.width,
+            self.features,
+            self.hidden,
+            self.norm,
+            self.lstm,
+            self.relative,
+            self.n_passes,
+        )
+
+    def loss(self):
+        return TempRegLoss(self.beta, self.target == "cyclic")
+
+    def parameter_groups(self, model):
+        return parameter_groups(model)
+
+    def optimiser(self, params, lr):
+        return OptimWrapper(params, torch.optim.AdamW, lr=lr, weight_decay=self.weight_decay)
+
+    def inputs(self, cine: Cine, annotation=None):
+        clip = partial(section_clip, spacing_mm=self.spacing_mm, size=self.size, frames=self.frames)
+        return torch.from_numpy(np.stack([clip(cine, k) for k in range(cine.slices)]))
+
+    def curves(self, models, cine: Cine, offsets=None, precision: str = "bf16") -> np.ndarray:
+        """(slices, frames of the task): the networks' answer, high at ED and low at ES.
+
+        offsets: (slices,) whole frames by which each section is shifted round the cycle before a network sees it; its
+        answer is shifted back. NaN for sections that lack a frame.
+        """
+        offsets = np.zeros(cine.slices, int) if offsets is None else offsets
+        curves, inputs = np.full((cine.slices, self.frames), np.nan, np.float32), self.inputs(cine)
+        for k in np.flatnonzero(~missing_pictures(cine).any(1)):  # a batch is one section, so that none sways another
+            clip = inputs[k : k + 1].roll(int(offsets[k]), 1)
+            curves[k] = np.roll(infer(models, clip, precision)[0].numpy(), -offsets[k])
+        return curves
+
+    def predict_cine(self, models, cine, annotation=None, offset_seed=None, offsets=None, precision="bf16"):
+        """Annotation with ED and ES, and a row of COLUMNS per slice and one, slice −1, for the whole cine.
+
+        offset_seed: every section is shown from a random frame on, so that nothing can be known from where a recording
+        begins; None shows them as they are, and so does target `paper`, which knows a first frame. offsets: these
+        frames themselves.
+        """
+        if cine.frames < self.fewest_frames:
+            raise RefusedError(
+                f"{cine.name}: {cine.frames} frames; ED and ES are looked for in a whole cycle of "
+                f"{self.fewest_frames} or more"
+            )
+        if offset_seed is not None and self.target == "cyclic":
+            offsets = random_offsets(cine, offset_seed, self.frames)
+        return self.decode(cine, self.curves(models, cine, offsets, precision))
+
+    def decode(self, cine, outputs):
+        """Curves (slices, frames) → ED and ES. The whole cine's curve is the mean of its slices' weighted by their
+        confidence; its times are those of the most confident slice."""
+        curves = np.asarray(outputs)
+        whole = [k for k in range(len(curves)) if np.isfinite(curves[k]).all()]
+        found = {k: decode(curves[k], self.decoding, self.target) for k in whole}
+        nothing = dict.fromkeys(COLUMNS[1:], np.nan)
+        rows = [{"slice": k} | (self._row(cine, k, found[k]) if k in found else nothing) for k in range(len(curves))]
+        if not found:
+            return None, [*rows, {"slice": -1} | nothing]
+        weights = {k: one.confidence**2 + 1e-6 for k, one in found.items()}
+        mean = np.average(curves[whole], axis=0, weights=list(weights.values()))
+        last = self._row(cine, max(weights, key=weights.get), decode(mean, self.decoding, self.target))
+        frames = {"view": cine.view} | {name: last[name] for name in ("ed", "es", "ed_frac", "es_frac", "confidence")}
+        return Annotation(frames=frames), [*rows, {"slice": -1} | last]
+
+    def _row(self, cine, k, found):
+        """COLUMNS but the slice; times are those of slice k."""
+        positions = cycle_positions(cine, k)
+        row = {"confidence": found.confidence}
+        for phase, frame in (("ed", found.ed), ("es", found.es)):
+            between = from_grid(frame, positions, self.frames)
+            row |= {phase: int(np.floor(between + 0.5)) % cine.frames, f"{phase}_frac": between}
+            row[f"{phase}_ms"] = _time_ms(cine, k, between)
+        return {name: row[name] for name in COLUMNS[1:]}
+
+
+def _time_ms(cine, k, frame):
+    if cine.frame_times_ms is None or not np.isfinite(cine.frame_times_ms[k]).all():
+        return float("nan")
+    times = cine.frame_times_ms[k]
+    after = times[-1] + np.median(np.diff(times))
+    return float(np.interp(frame, np.arange(cine.frames + 1), np.r_[times, after]))
+
+
+def random_offsets(cine: Cine, seed: int, frames: int) -> np.ndarray:
+    """(slices,) where in the cycle each section begins, from the seed and the cine's name alone."""
+    return np.random.default_rng([seed, *cine.name.encode()]).integers(frames, size=cine.slices)

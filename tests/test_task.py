@@ -1,0 +1,165 @@
+"""A seventh paper in forty lines, and what every task has from its base: training, resuming, ensembles, cards."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.core import Callback
+from fastai.data.block import DataBlock, TransformBlock
+from fastai.torch_core import TensorBase
+from torch import nn
+
+from cmrlib.cine import Cine
+from cmrlib.cohort.splits import split_subjects
+from cmrlib.learning.inference import infer
+from cmrlib.learning.task import RefusedError, Task, by_split
+from cmrlib.learning.training import ExactResume
+from cmrlib.phantom import make_cohort
+
+
+# --- the seventh paper: how bright is the middle of a heart?
+@dataclass(frozen=True)
+class Brightness(Task):
+    views: tuple[str, ...] = ("4ch",)
+    size: int = 16
+
+    def items(self, cohort, annotations, split):
+        cines = cohort.cines[cohort.cines["view"].isin(self.views)][["participant_id", "cine"]]
+        return cines.assign(split=cines["participant_id"].map(split))
+
+    def block(self, cohort, annotations):
+        def picture(row):
+            return TensorBase(self.inputs(cohort.cine(row["cine"]))[0])
+
+        return DataBlock(
+            (TransformBlock, TransformBlock), get_x=picture, get_y=brightness_of(picture), splitter=by_split
+        )
+
+    def network(self):
+        return nn.Sequential(nn.Flatten(), nn.Linear(self.size**2, 1), nn.Flatten(0))
+
+    def loss(self):
+        return nn.MSELoss()
+
+    def inputs(self, cine: Cine, annotation=None):
+        rows, columns = (np.array(cine.pixels.shape[2:]) - self.size) // 2
+        image = cine.pixels[0, 0, rows : rows + self.size, columns : columns + self.size]
+        if not image.any():
+            raise RefusedError("the picture is black")
+        return torch.from_numpy(image.astype(np.float32) / 1000)[None]
+
+    def decode(self, cine, outputs):
+        return None, [{"brightness": float(outputs)}]
+
+
+def brightness_of(picture):
+    return lambda row: TensorBase(picture(row).mean())
+
+
+@pytest.fixture(scope="module")
+def hearts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("task") / "c"
+    return make_cohort(folder, 8, frames=8, size=32, spacing_mm=6.0, views=("4ch",), workers=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def split(hearts):
+    return split_subjects(hearts.subjects, 0, 4, validation_per_group=1)
+
+
+TASK = Brightness()
+
+
+def train(hearts, split, epochs=3, **options):
+    return TASK.train(hearts, "truth", split, epochs, 0.02, bs=3, precision="fp32", **options)
+
+
+def test_a_new_paper_learns_predicts_and_comes_back_from_its_file(hearts, split, tmp_path):
+    learn = train(hearts, split, 40)
+    assert learn.recorder.values[-1][-1] < 0.2 * learn.recorder.losses[0]
+    found = TASK.predict(learn.model, hearts, split.index[split == "test"])
+    assert found["participant_id"].tolist() == split.index[split == "test"].tolist()
+    TASK.save(learn.model, tmp_path / "w", cohort="phantom")
+    task, models, card = Task.load(tmp_path / "w")
+    assert task == TASK and card["cohort"] == "phantom" and card["architecture"]["name"] == "Brightness"
+    again = task.predict(models, hearts, split.index[split == "test"])
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), found.drop(columns="seconds"))
+    card = (tmp_path / "w.json").read_text()
+    (tmp_path / "w.json").write_text(card.replace("Brightness", "Darkness"))
+    with pytest.raises(ValueError, match="weights of 'Darkness'; known are Brightness, "):
+        Task.load(tmp_path / "w")
+
+
+class Killed(BaseException):
+    pass
+
+
+class KillIn(Callback):
+    order = 99
+
+    def __init__(self, epoch):
+        self.last = epoch
+
+    def after_batch(self):
+        if self.training and self.epoch == self.last:
+            raise Killed
+
+
+def test_an_interrupted_training_ends_as_the_undisturbed_one(hearts, split, tmp_path):
+    whole = train(hearts, split, 5)
+    dls = TASK.dataloaders(hearts, "truth", split, 3)
+    learn = TASK.learner(dls, precision="fp32")
+    with pytest.raises(Killed):
+        resume = ExactResume(tmp_path, TASK.job(hearts, "truth", dls))
+        learn.fit_one_cycle(5, 0.02, pct_start=0.15, cbs=[resume, KillIn(3)])
+    resumed = train(hearts, split, 5, state=tmp_path)
+    assert resumed.checkpoint.done == 3 and len(list(tmp_path.iterdir())) == 1
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    np.testing.assert_allclose(resumed.recorder.losses, whole.recorder.losses, rtol=1e-6)
+    np.testing.assert_allclose([row[-1] for row in resumed.recorder.values], [row[-1] for row in whole.recorder.values])
+    resumed.recorder.plot_loss(skip_start=0)  # all epochs of both sittings
+
+
+def test_what_decides_a_training_names_it(hearts, split, tmp_path):
+    train(hearts, split, state=tmp_path)
+    assert train(hearts, split, state=tmp_path).checkpoint.done == 3
+    other_start = TASK.network()
+    for changed in ({"epochs": 4}, {"seed": 2}, {"model": other_start}):
+        assert not train(hearts, split, state=tmp_path, **changed).checkpoint.done
+    fewer = split.where(split.index != split.index[split == "train"][0], "unused")
+    assert not train(hearts, fewer, state=tmp_path).checkpoint.done
+    assert train(hearts, split, state=tmp_path, model=other_start).checkpoint.done != 3  # it has learned since
+
+
+def test_several_networks_answer_with_their_mean(tmp_path):
+    models, batch = [TASK.network() for _ in range(3)], torch.rand(4, 16, 16)
+    mean = torch.stack([infer(model, batch, "fp32") for model in models]).mean(0)
+    torch.testing.assert_close(infer(models, batch, "fp32"), mean)
+    TASK.save(models, tmp_path / "w")
+    torch.testing.assert_close(infer(Task.load(tmp_path / "w")[1], batch, "fp32"), mean)
+
+
+def test_too_few_to_train_is_said_and_never_passes_for_training(hearts, split):
+    nobody = split.replace("train", "test")
+    with pytest.raises(ValueError, match="no 4ch of a training subject"):
+        TASK.dataloaders(hearts, "truth", nobody)
+    few = TASK.dataloaders(hearts, "truth", split, bs=64)  # more than there are: one batch of all
+    assert len(few.train) == 1
+    items = TASK.items(hearts, "truth", split).query("split != 'test'").reset_index(drop=True)
+    with pytest.raises(ValueError, match="fewer than a batch of 64"):
+        TASK.learner(TASK.block(hearts, "truth").dataloaders(items, bs=64, drop_last=True))
+
+
+def test_a_refusal_is_a_reason_and_a_mistake_stays_a_mistake(hearts, monkeypatch):
+    refused = hearts.cines["cine"].iloc[2]
+    plain = hearts.cine
+    black = {refused: lambda cine: Cine(0 * cine.pixels, cine.affine, cine.view, cine.subject)}
+    monkeypatch.setattr(hearts, "cine", lambda name: black.get(name, lambda cine: cine)(plain(name)))
+    found = TASK.predict(TASK.network(), hearts).set_index("cine")
+    assert found.loc[refused, "reason"] == "the picture is black" and np.isnan(found.loc[refused, "brightness"])
+    assert found["brightness"].notna().sum() == len(found) - 1
+    with pytest.raises(RuntimeError):  # a network of another size
+        TASK.predict(Brightness(size=8).network(), hearts)
