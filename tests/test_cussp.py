@@ -74,7 +74,6 @@ from cmrlib.papers.cussp.network import (
     Encoder,
     Joint,
     Siamese,
-    SmallMapConvolution,
     cross_correlation,
 )
 from cmrlib.papers.cussp.preparation import equalise, outside_share, patch_planes
@@ -429,18 +428,6 @@ def test_identical_views_leave_only_the_terms_off_the_diagonal():
     assert float(barlow_loss(torch.stack([z, -z], 1), 0.0)) == pytest.approx(4 * 6, rel=1e-4)
     with pytest.raises(ValueError, match="two or more"):
         barlow_loss(same[:1])
-
-
-@pytest.mark.parametrize("rows, columns", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 2)])
-def test_small_maps_are_convolved_by_one_product(rows, columns):
-    torch.manual_seed(0)
-    conv = SmallMapConvolution(4, 6, 3, padding=1, bias=False).double()
-    x = torch.randn(5, 4, rows, columns, dtype=torch.float64, requires_grad=True)
-    ways = [conv(x), nn.functional.conv2d(x, conv.weight, padding=1)]
-    slope = torch.randn_like(ways[0])
-    torch.testing.assert_close(*ways)
-    for ours, plain in zip(*(torch.autograd.grad(way, [x, conv.weight], slope) for way in ways)):
-        torch.testing.assert_close(ours, plain)
 
 
 @pytest.mark.parametrize(

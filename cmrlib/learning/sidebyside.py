@@ -13,7 +13,6 @@ from threading import Thread
 import torch
 
 from cmrlib.datasets.ingestion import end_with_parent
-from cmrlib.learning.distributed import join
 from cmrlib.learning.training import set_threads_and_seed
 
 
@@ -22,11 +21,11 @@ def side_by_side(jobs, processes: int):
     among them; what they return is dropped.
 
     For trainings that leave a checkpoint: who asks for one afterwards finds it. What they print is printed here. Does
-    nothing where fewer than two would run at once, on a GPU, or under torchrun: who asks then trains. Raises the first
+    nothing where fewer than two would run at once or on a GPU: who asks then trains. Raises the first
     error of a job and ends the others, which go on from their checkpoints the next time.
     """
     processes = min(processes, len(jobs), torch.get_num_threads())
-    if processes < 2 or torch.cuda.is_available() or join()[1] > 1:
+    if processes < 2 or torch.cuda.is_available():
         return
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, *sorted({job.func.__module__ for job in jobs})])  # imported once

@@ -18,9 +18,6 @@ from fastai.optimizer import OptimWrapper
 from threadpoolctl import threadpool_limits
 
 from cmrlib.cohort.files import atomic, code_of
-from cmrlib.learning.distributed import Together, join
-from cmrlib.learning.memory import ReturnMemory, keep_freed_memory
-from cmrlib.learning.norms import quicken_batch_norm
 
 adamw = partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=0.01)
 """AdamW of torch in its fused form: a third of the time of the plain one on CPUs."""
@@ -30,7 +27,6 @@ def set_threads_and_seed(seed: int, threads: int):
     """Seed every generator and fix the thread count of torch and BLAS, which is a parameter and never the machine's."""
     torch.set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
-    keep_freed_memory()
     _seed(seed)
 
 
@@ -313,8 +309,7 @@ def fit(
     validate_every: int = 1,
     callbacks=(),
 ) -> Learner:
-    """One-cycle training with everything above; resumes from `checkpoint` where it exists. Under torchrun all processes
-    take its steps together (`cmrlib.learning.distributed`).
+    """One-cycle training with everything above; resumes from `checkpoint` where it exists.
 
     precision: `bf16` or `fp32`. settings: what the checkpoint must agree with. Returns the learner, its model
     holding the averaged weights in eval mode.
@@ -328,15 +323,9 @@ def fit(
         AveragedWeights(),
         ValidateEvery(validate_every),
         StopOnNaN(),
-        ReturnMemory(),
         *callbacks,
     ]
-    quicken_batch_norm(learn.model)
-    rank, world = join()
-    if rank == 0:
-        cbs.append(ProgressLines(what))
-    if world > 1 and not any(isinstance(one, Together) for one in callbacks):
-        cbs.append(Together(seed))
+    cbs.append(ProgressLines(what))
     if checkpoint is not None:
         other = {} if precision == "bf16" else {"precision": precision}
         cbs.append(ExactResume(checkpoint, (settings or {}) | {"epochs": epochs, "lr": lr, "seed": seed} | other))

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
+from fastai.torch_core import default_device
 
-from cmrlib.learning.distributed import join
 from cmrlib.papers.cussp.patches import Patches
 from cmrlib.papers.cussp.preparation import window_frames
 
@@ -125,13 +125,11 @@ def distorted(x, how: Distortion) -> torch.Tensor:
 
 
 def loaders(train, valid, batch_size: int) -> DataLoaders:
-    """fastai DataLoaders of `batch_size`, or a little more where a last batch would hold one cine only; several
-    processes leave a last, smaller batch out."""
+    """fastai DataLoaders of `batch_size`, or a little more where a last batch would hold one cine only."""
     sizes = [_batch_size(len(part), batch_size) for part in (train, valid)]
-    sizes[0] = batch_size if join()[1] > 1 else sizes[0]
-    return DataLoaders(
-        DataLoader(train, bs=sizes[0], shuffle=True, num_workers=0), DataLoader(valid, bs=sizes[1], num_workers=0)
-    )
+    parts = zip((train, valid), sizes, (True, False), strict=True)
+    loaders = [DataLoader(part, bs=size, shuffle=shuffle, num_workers=0) for part, size, shuffle in parts]
+    return DataLoaders(*loaders, device=default_device())
 
 
 def _batch_size(items, wanted):

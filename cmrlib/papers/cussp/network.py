@@ -25,21 +25,6 @@ def _view_by_view(norm, x):
     return torch.cat([norm(view) for view in x.chunk(2)])
 
 
-class SmallMapConvolution(nn.Conv2d):
-    """3×3, padded by one, on maps of up to 2×2 pixels: each sees every other, so that one matrix product gives the same
-    numbers, without those multiplications that meet padding alone. Larger maps are convolved as usual."""
-
-    def forward(self, x):
-        rows, columns = x.shape[2:]
-        if rows > 2 or columns > 2:
-            return super().forward(x)
-        weight = self.weight.to(x.dtype).permute(0, 2, 3, 1)  # as channels last lies in memory
-        taps = [weight[:, 1 - i : 1 - i + rows, 1 - j : 1 - j + columns] for i in range(rows) for j in range(columns)]
-        together = torch.stack(taps).reshape(rows * columns * len(weight), -1)
-        seen = F.linear(x.permute(0, 2, 3, 1).flatten(1), together)
-        return seen.reshape(len(x), rows, columns, -1).permute(0, 3, 1, 2)
-
-
 class Encoder(nn.Module):
     """ResNet-18 that sees the frames of a cine as channels: (b, frames, rows, columns) → (b, 8 · width).
 
@@ -55,8 +40,6 @@ class Encoder(nn.Module):
         self.layer2 = _stage(width, 2 * width, 2)
         self.layer3 = _stage(2 * width, 4 * width, 2)
         self.layer4 = _stage(4 * width, 8 * width, 2)
-        for block, name in ((self.layer4[0], "conv2"), (self.layer4[1], "conv1"), (self.layer4[1], "conv2")):
-            setattr(block, name, SmallMapConvolution(8 * width, 8 * width, 3, padding=1, bias=False))
         self.frozen = ()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cmrlib.papers.heartmae.attention import attention
 from cmrlib.papers.heartmae.masking import Masking, target_frames
 from cmrlib.papers.heartmae.tokens import Positions, patches, plane_patches
 
@@ -68,7 +67,7 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (n, heads, tokens, width / heads) each
         if seen:
             q, x = q[:, :, seen:], x[:, seen:]
-        mixed = attention(q, k, v).transpose(1, 2).flatten(2)  # (n, tokens, width)
+        mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (n, tokens, width)
         x = x + self.project(mixed)
         return x + self.narrow(functional.gelu(self.widen(self.norm2(x))))
 
