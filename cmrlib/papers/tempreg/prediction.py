@@ -9,11 +9,11 @@ import torch
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import RIGHT_HEART
-from cmrlib.cohort import Annotation, Observer, missing_pictures
+from cmrlib.cohort import Annotation, Observer
 from cmrlib.cohort.progress import with_progress
 from cmrlib.learning.weights import load_weights, save_weights
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.papers.tempreg.clips import Preprocessing, cycle_positions, from_grid, section_clip
+from cmrlib.papers.tempreg.clips import Preprocessing, section_clip
 from cmrlib.papers.tempreg.fast import faster
 from cmrlib.papers.tempreg.network import TempRegNet, architecture, build
 from cmrlib.papers.tempreg.targets import decode
@@ -64,7 +64,7 @@ class FrameFinder:
             )
         offsets = np.zeros(cine.slices, int) if offsets is None else offsets
         curves = np.full((cine.slices, self.preprocessing.frames), np.nan, np.float32)
-        for k in np.flatnonzero(~missing_pictures(cine).any(1)):
+        for k in np.flatnonzero(~cine.missing.any(1)):
             clip = np.roll(section_clip(cine, k, self.preprocessing), offsets[k], 0)
             curves[k] = np.roll(self.infer(clip), -offsets[k])
         return curves
@@ -107,8 +107,7 @@ def frames_of_curves(cine: Cine, curves, decoding: str = "fit", target: str = "c
 
 def _row(cine, label, k, found, grid):
     """One row of COLUMNS; times are those of slice k."""
-    positions = cycle_positions(cine, k)
-    frac = [from_grid(frame, positions, grid) for frame in (found.ed, found.es)]
+    frac = [cine.section(k).from_even(frame, grid) for frame in (found.ed, found.es)]
     times = [_time_ms(cine, k, frame) for frame in frac]
     whole = [int(np.floor(frame + 0.5)) % cine.frames for frame in frac]
     return (label, *whole, *frac, *times, found.confidence)

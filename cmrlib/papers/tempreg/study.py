@@ -9,7 +9,7 @@ import pandas as pd
 
 from cmrlib.agreement import bootstrap
 from cmrlib.agreement.summary import with_intervals
-from cmrlib.papers.tempreg.clips import Preprocessing, cycle_positions, to_grid
+from cmrlib.papers.tempreg.clips import Preprocessing
 from cmrlib.papers.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas, mask_areas
 from cmrlib.papers.tempreg.learning import Objective, Recipe, train_tempreg
 from cmrlib.papers.tempreg.network import Design
@@ -251,8 +251,8 @@ def afd_metrics(errors: pd.DataFrame) -> dict:
 def curve_case(cohort, finder, row) -> dict:
     """What `plots.frame_curves` draws of one row of `frame_errors`: curves and frames on the network's even grid."""
     cine, k = cohort.cine(row["cine"]), int(row["slice"])
-    positions, grid = cycle_positions(cine, k), finder.preprocessing.frames
-    places = {name: to_grid(row[name], positions, grid) for name in ("ed", "es", "ed_true", "es_true")}
+    section, grid = cine.section(k), finder.preprocessing.frames
+    places = {name: section.to_even(row[name], grid) for name in ("ed", "es", "ed_true", "es_true")}
     target = target_curve(places["ed_true"], places["es_true"], grid, finder.target)
     return places | {"predicted": finder.curves(cine)[k], "target": target}
 
