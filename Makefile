@@ -41,10 +41,7 @@ sample: $(READY)
 	@$(PY) -m cmrlib.app.cli report --sample --out runs/sample.html
 
 plan: $(READY)
-	@[ -d runs/plan-source ] || $(PY) -m cmrlib.app.cli phantom runs/plan-source --as dicom --subjects 8 --frames 50 \
-	    --size 208 --spacing-mm 1.8
-	@CMR_DATA_DIR="$(CURDIR)/runs" $(PY) -m cmrlib.app.runs all --profile plan --cores 1 --follow
-	@exec $(PY) -m cmrlib.app.runs plan --size "$(COHORT_SIZE)" $(PLAN)
+	@exec $(PY) benchmarks/plan.py --size "$(COHORT_SIZE)" $(PLAN)
 
 test: $(READY)
 	@$(PY) -m pytest --numprocesses "$(CORES)" --dist loadfile --no-loadscope-reorder $(TESTS)

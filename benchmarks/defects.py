@@ -5,7 +5,7 @@
 Half of the corpus mutates real files: MVnet's 2CH and 4CH cines and four slices of a Sunnybrook stack, all as DICOM.
 Their truth (SHA-256 of every slice and phase, positions, times) is taken from the untouched files by sorting on facts
 that were checked by hand, before anything is mutated. The other half is written by the phantom in six layouts. Both
-are changed by the phantom's named defects, alone and in random pairs, and judged by `cmrlib.phantom.formats.judge`.
+are changed by the phantom's named defects, alone and in random pairs, and judged by `tests.corpus.judge`.
 Beside it stand the scripts of plain_readers.py on the same files.
 
 A case is `refused` where a cine was to be refused, and was, for a reason that names the trouble; `needless` where
@@ -16,6 +16,7 @@ without a flag, or a file vanished unlisted. A plain script that raises is `refu
 import argparse
 import copy
 import os
+import sys
 import tarfile
 import tempfile
 from collections import Counter
@@ -33,9 +34,10 @@ from tqdm import tqdm
 from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.phantom.formats import DEFECTS, FORMATS, File, Source, build, judge, truth_path, write_source
-from cmrlib.phantom.formats.defects import apply
-from cmrlib.phantom.formats.source import sha
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from corpus import DEFECTS, FORMATS, File, Source, apply, build, judge, truth_path, write_source
+from corpus.source import sha
 
 TINY = {"frames": 6, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 READERS = {"dicom": "dicom", "enhanced": "dicom", "nifti": "nifti", "nifti-3d": "nifti", "acdc": "acdc", "ukbb": "ukbb"}

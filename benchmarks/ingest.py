@@ -19,6 +19,7 @@ import argparse
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -32,8 +33,10 @@ from scipy.ndimage import gaussian_filter
 from cmrlib.cine import Cine
 from cmrlib.cohort.study import Study
 from cmrlib.datasets import ingest
-from cmrlib.phantom.formats.dicom import classic
-from cmrlib.phantom.formats.source import write_files
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from corpus.dicom import classic
+from corpus.source import write_files
 
 FRAMES, SLICES, ROWS, COLUMNS = 25, 10, 208, 192
 SPACING_MM, SLICE_MM, STEP_MS = 1.8, 10.0, 40.0

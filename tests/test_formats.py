@@ -1,6 +1,5 @@
 """The phantom in other people's formats: what is written is what the truth says, and what readers make of defects."""
 
-import json
 import zipfile
 from pathlib import PurePath
 
@@ -8,20 +7,17 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from corpus import DEFECTS, FORMATS, build, judge, write_source
+from corpus.dicom import MARKS
+from corpus.source import encode, sha, write_files
 from trees import LABEL, read, written
-from typer.testing import CliRunner
 
-from cmrlib.app.cli import app
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
 from cmrlib.datasets import acdc, dicom, ingest
 from cmrlib.datasets.geometry import affine_ras
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.phantom.formats import DEFECTS, FORMATS, build, check_defects, judge, write_source
-from cmrlib.phantom.formats.dicom import MARKS
-from cmrlib.phantom.formats.notes import BY_FORMAT, NOT_COVERED, ROWS, coverage
-from cmrlib.phantom.formats.source import encode, sha, write_files
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 
@@ -226,22 +222,6 @@ def test_no_mark_reaches_a_cohort(tmp_path):
 # --- defects ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_row_of_the_notes_is_covered_or_says_why_not():
-    table = coverage()
-    given = table[["defects", "format", "not_covered"]] != ""
-    assert given.any(axis=1).all(), table[~given.any(axis=1)]
-    assert not (given["not_covered"] & (given["defects"] | given["format"])).any()
-    assert {row for one in DEFECTS.values() for row in one.rows} <= set(ROWS)
-    assert set(BY_FORMAT) | set(NOT_COVERED) <= set(ROWS) and set(BY_FORMAT.values()) <= set(FORMATS)
-
-
-def test_defects_are_many_and_say_what_they_are():
-    assert len(DEFECTS) >= 40
-    for one in DEFECTS.values():
-        assert one.rows and one.text.endswith(".") and (one.words or one.expectation == "read"), one.name
-        assert set(one.kinds) <= {layout.kind for layout in FORMATS.values()}
-
-
 @pytest.mark.parametrize("name", of_kind("dicom"))
 def test_the_dicom_reader_meets_a_defect(study, three_views, tmp_path, name):
     mixed = name in ("long_axes_in_one_series", "description_of_another_view")
@@ -347,17 +327,9 @@ def test_of_two_defects_the_graver_expectation_stays(study):
 
 def test_defects_that_do_not_suit_are_refused(study, tmp_path):
     with pytest.raises(ValueError, match="belongs to nifti files, the format 'dicom' is dicom"):
-        check_defects(["time_zero"], "dicom")
-    with pytest.raises(ValueError, match="unknown defect 'nosuch'"):
-        build(study, 1, "nifti", ["nosuch"])
-    with pytest.raises(ValueError, match="unknown format 'jpeg'"):
-        build(study, 1, "jpeg")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "mine").write_text("")
-    with pytest.raises(FileExistsError, match="not empty"):
-        write_source(tmp_path / "src", [], "dicom")
-    with pytest.raises(FileExistsError, match="is there already"):
-        write_files(tmp_path / "other", build(study, 1, "nifti").files * 2)
+        build(study, 1, "dicom", ["time_zero"])
+    with pytest.raises(FileExistsError, match="exists: choose an empty folder"):
+        write_files(tmp_path / "src", build(study, 1, "nifti").files * 2)
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
@@ -403,43 +375,3 @@ def test_the_judge_tells_flagged_refused_and_silent_apart(study, tmp_path):
     assert (row["outcome"], row["met"]) == ("refused", True)
     strange = _changed(other, pixels=other.pixels + 1, subject="other")
     assert judge(truth, Study({}, [sax, other, strange]))[-1]["problems"] == ["a cine that nobody made"]
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def cmr(*words):
-    return CliRunner().invoke(app, ["phantom", *map(str, words)])
-
-
-def test_the_command_writes_files_and_their_truth_beside_them(tmp_path):
-    small = ("--subjects", 2, "--frames", 4, "--size", 32, "--spacing-mm", 6, "--slices", 3, "--views", "sax")
-    done = cmr(tmp_path / "src", "--as", "dicom-flat", "--defect", "frame_missing,letter_beside", *small)
-    assert done.exit_code == 0, done.output
-    assert "2 subjects as dicom-flat" in done.output
-    truth = json.loads((tmp_path / "src.truth.json").read_text())
-    assert sorted(path.name for path in (tmp_path / "src").iterdir()) == ["P0001", "P0002"]
-    for subject in truth["subjects"].values():
-        assert subject["defects"] == ["frame_missing", "letter_beside"]
-        (cine,) = subject["cines"].values()
-        assert sum(one["sha256"].count(None) for one in cine["slices"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (("--defect", "frame_missing"), "a cohort has no defects"),
-        (("--as", "jpeg"), "unknown format 'jpeg'"),
-        (("--as", "nifti", "--defect", "frame_missing"), "belongs to dicom files"),
-        (("--as", "dicom", "--views", "5ch"), "does not know"),
-    ],
-)
-def test_the_command_refuses_in_one_line(tmp_path, words, reason):
-    done = cmr(tmp_path / "src", *words)
-    assert done.exit_code == 2 and reason in done.output and len(done.output.splitlines()) == 1
-    assert not (tmp_path / "src").exists()
-
-
-def test_the_command_lists_defects():
-    done = cmr("--list-defects")
-    assert done.exit_code == 0 and all(name in done.output for name in DEFECTS)

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 import numpy as np
 import pydicom
 import pytest
+from corpus import build
+from corpus.source import encode, quiet, sha, write_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmrlib.datasets import acdc, dicom
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.phantom.formats import build
-from cmrlib.phantom.formats.source import encode, quiet, sha, write_files
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 HANG_S = 60

@@ -10,14 +10,14 @@ import numpy as np
 import pydicom
 import pytest
 import trees
+from corpus import DEFECTS, build
+from corpus.source import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrlib.datasets import dicom, header, images
 from cmrlib.datasets.header import header_of, number, parsed, quiet, text, values_of, walked, words
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.phantom.formats import DEFECTS, build
-from cmrlib.phantom.formats.source import encode
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import trees
+from corpus import build, write_source
 from typer.testing import CliRunner
 
 from cmrlib import datasets, plots
@@ -15,7 +16,6 @@ from cmrlib.app.cli import app
 from cmrlib.cohort import Cohort
 from cmrlib.datasets import dicom, ingest
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.phantom.formats import build, write_source
 
 
 def cmr(*words):

@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from corpus import DEFECTS, build, judge, write_source
+from corpus.nifti import image_of
 from trees import LABEL, SHORT_AXIS, cut_short, image, long_axis, read, write_cine, write_sunnybrook, written
 from typer.testing import CliRunner
 
@@ -21,8 +23,6 @@ from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import digest, read_tsv
 from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb
 from cmrlib.phantom import make_orders, make_study
-from cmrlib.phantom.formats import DEFECTS, build, judge, write_source
-from cmrlib.phantom.formats.nifti import image_of
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 

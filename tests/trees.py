@@ -6,12 +6,12 @@ import tarfile
 import nibabel as nib
 import numpy as np
 import pydicom
+from corpus import build, truth_path, write_source
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
-from cmrlib.phantom.formats import build, truth_path, write_source
 
 LABEL = "P0001"
 """The phantom subject that `written` writes."""

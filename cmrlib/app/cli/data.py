@@ -8,17 +8,9 @@ import typer
 from cmrlib.app.cli.app import Folder, Workers, app, words
 
 
-def _list_defects(asked: bool):
-    if asked:
-        from cmrlib.app.cli import phantoms
-
-        phantoms.list_defects()
-        raise typer.Exit()
-
-
 @app.command()
 def phantom(
-    dest: Annotated[Path, typer.Argument(help="Where the cohort or the files go.")],
+    dest: Annotated[Path, typer.Argument(help="Where the cohort goes.")],
     subjects: int = 40,
     seed: int = 1,
     frames: Annotated[int, typer.Option(help="Frames a cycle.")] = 20,
@@ -36,24 +28,10 @@ def phantom(
     domain: Annotated[str, typer.Option(help="Scanners: one vendor and centre, or many.")] = "many",
     appearance: Annotated[str, typer.Option(help="real, or random for grey values beyond realism.")] = "real",
     workers: Workers = None,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--as",
-            help="cohort, or files as others write them: dicom, dicom-flat, "
-            "dicom-big-endian, dicom-enhanced, ukbb, nifti, nifti-3d, bids, acdc.",
-        ),
-    ] = "cohort",
-    defect: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A named trouble of such files, in every subject; repeat for more."),
-    ] = None,
-    list_defects: Annotated[
-        bool, typer.Option("--list-defects", is_eager=True, callback=_list_defects, help="Name all defects and end.")
-    ] = False,
 ):
-    """Make hearts by formulas, with truth for everything: a cohort, or files with their truth in DEST.truth.json."""
-    from cmrlib.app.cli import phantoms
+    """Make a cohort of virtual subjects with ground truth for every measure."""
+    from cmrlib.app.cli import shown
+    from cmrlib.phantom import make_cohort
 
     settings = {
         "subjects": subjects,
@@ -70,7 +48,7 @@ def phantom(
         "visits": visits,
     }
     settings |= {"views": words(views)} if views else {}
-    phantoms.make(dest, form, words(defect) or [], workers, settings)
+    shown.cohort(make_cohort(dest, workers=workers, **settings))
 
 
 @app.command()

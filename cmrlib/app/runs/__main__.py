@@ -22,17 +22,6 @@ def arguments(words=None):
     packed.add_argument("sets", nargs="*", help=f"{' or '.join(SHIPMENTS)}; default: all whose profiles have been run")
     packed.add_argument("--profiles", action="store_true", help="only print which profiles are to be run before")
     commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
-    planned = commands.add_parser("plan", help="what a large study costs, from a small one that was run")
-    planned.add_argument("--profile", default="plan", help="of the small one (default plan)")
-    planned.add_argument("--runs", type=Path, default=ROOT / "runs")
-    for name, default, help_ in (
-        ("size", 65000, "subjects"),
-        ("shard", 100, "subjects a job"),
-        ("nodes", 10, "nodes"),
-        ("cores", 32, "cores a node"),
-        ("memory-gb", 128, "memory a node"),
-    ):
-        planned.add_argument(f"--{name}", type=int, default=default, help=f"{help_} (default {default})")
     for name in ("execute", "parameters", "all", "pages"):
         command = commands.add_parser(name)
         if name in ("execute", "parameters"):
@@ -59,8 +48,6 @@ def main(words=None) -> int:
     if getattr(given, "follow", False):
         follow_parent()
     try:
-        if given.command == "plan":
-            return print_plan(given) or 0
         if given.command == "all":
             snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
         if given.command == "pages":
@@ -89,18 +76,6 @@ def print_shipped(sets) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
-
-
-def print_plan(given):
-    from cmrlib.app.runs.plan import plan, stamps, text
-
-    jobs = stamps(given.runs / given.profile / "study")
-    print(
-        f"{given.size} subjects in shards of {given.shard}, on {given.nodes} nodes of {given.cores} cores and "
-        f"{given.memory_gb} GB; costs from {jobs['subjects'].groupby(jobs['stage']).sum().max()} subjects of profile "
-        f"{given.profile}, measured here. GPU hours are n/a where no card was used. Training is not in it."
-    )
-    print(text(plan(jobs, given.size, given.shard, given.nodes, given.cores, given.memory_gb)))
 
 
 if __name__ == "__main__":

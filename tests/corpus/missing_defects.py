@@ -1,67 +1,50 @@
 """Defects of DICOM folders: frames, slices, files and views that are missing, empty or damaged."""
 
 import struct
+from functools import partial
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
-from cmrlib.phantom.formats.dicom import set_pixels, uid
-from cmrlib.phantom.formats.dicom_edit import move, ras
-from cmrlib.phantom.formats.registry import as_bytes, defect, inner_slice, other, short_axis, some
-from cmrlib.phantom.formats.source import File, sha, slice_of
+from corpus.dicom import get_pixels, set_pixels, uid
+from corpus.dicom_edit import move, ras, two_neighbours
+from corpus.registry import as_bytes, defect, inner_slice, other, short_axis, some
+from corpus.source import File, sha
 
 
-def one_frame(source, rng):
-    """One frame of an inner slice, neither first nor last, is lost for the truth."""
+def _lost_frame(source, rng, position="inside"):
+    """One frame of an inner slice, lost for the truth: its cine and its file."""
     cine = short_axis(source)
     files = source.images(cine, inner_slice(source, cine, rng))
     last = max(file.t for file in files)
-    file = some(rng, [file for file in files if 0 < file.t < last and not isinstance(file.content, bytes)])
+    ends = {"first": 0, "last": last}
+    inside = [file for file in files if 0 < file.t < last and not isinstance(file.content, bytes)]
+    file = next(file for file in files if file.t == ends[position]) if position in ends else some(rng, inside)
     source.lose(cine, file.k, file.t)
     return cine, file
 
 
-def _remove_frame(source, rng, t):
-    cine = short_axis(source)
-    k = inner_slice(source, cine, rng)
-    source.remove(source.images(cine, k, t))
-    source.lose(cine, k, t)
-    return [cine]
-
-
-@defect("dicom", "flag", "missing_frames", rows="1a-9 r-2")
-def frame_missing(source, rng):
-    """A slice lacks one of its frames."""
-    cine, file = one_frame(source, rng)
+def _without_frame(source, rng, position):
+    cine, file = _lost_frame(source, rng, position)
     source.remove([file])
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-9 r-2")
-def first_frame_missing(source, rng):
-    """A slice lacks its first frame."""
-    return _remove_frame(source, rng, 0)
+for name, position in (("frame", "inside"), ("first_frame", "first"), ("last_frame", "last")):
+    defect("dicom", "flag", "missing_frames", name=f"{name}_missing")(partial(_without_frame, position=position))
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-9 r-2")
-def last_frame_missing(source, rng):
-    """A slice lacks its last frame."""
-    cine = short_axis(source)
-    return _remove_frame(source, rng, source.cines[cine]["frames"] - 1)
-
-
-@defect("dicom", "flag", "missing_frames", rows="1a-9 r-2")
+@defect("dicom", "flag", "missing_frames")
 def frame_missing_without_times(source, rng):
     """A slice lacks a frame, and only instance numbers tell the order."""
-    cine, file = one_frame(source, rng)
-    source.remove([file])
+    (cine,) = _without_frame(source, rng, "inside")
     for one in source.images(cine):
         del one.content.TriggerTime
     return [cine]
 
 
-@defect("dicom", "refuse", "only", rows="1a-9")
+@defect("dicom", "refuse", "only")
 def most_frames_missing(source, rng):
     """A long-axis cine has kept its first two frames only."""
     cine = other(source, rng)
@@ -69,7 +52,7 @@ def most_frames_missing(source, rng):
     return [cine]
 
 
-@defect("dicom", "refuse", "no cine", rows="1a-8")
+@defect("dicom", "refuse", "no cine")
 def single_frame(source, rng):
     """Of a long-axis cine one frame is there, and its header speaks of one."""
     cine = other(source, rng)
@@ -79,17 +62,28 @@ def single_frame(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "irregular_slices", rows="1a-7")
-def gap_in_the_stack(source, rng):
-    """An inner slice is missing."""
-    cine = short_axis(source)
-    k = inner_slice(source, cine, rng)
-    source.remove(source.images(cine, k))
-    source.drop_slice(cine, k)
+def _without_slices(source, cine, slices):
+    for k in slices:
+        source.remove(source.images(cine, k))
+        source.drop_slice(cine, k)
     return [cine]
 
 
-@defect("dicom", "flag", "irregular_slices", rows="1a-7")
+@defect("dicom", "flag", "irregular_slices")
+def gap_in_the_stack(source, rng):
+    """An inner slice is missing."""
+    cine = short_axis(source)
+    return _without_slices(source, cine, [inner_slice(source, cine, rng)])
+
+
+@defect("dicom", "flag", "coverage")
+def three_slices_only(source, rng):
+    """Of the stack three slices are left: the heart is not covered."""
+    cine = short_axis(source)
+    return _without_slices(source, cine, [one["slice"] for one in source.cines[cine]["slices"][3:]])
+
+
+@defect("dicom", "flag", "irregular_slices")
 def first_slice_far_out(source, rng):
     """The first slice lies 30 mm away from the others."""
     cine = short_axis(source)
@@ -97,16 +91,13 @@ def first_slice_far_out(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "irregular_slices", rows="1a-7")
+@defect("dicom", "flag", "irregular_slices")
 def two_slices_at_one_place(source, rng):
     """A slice has the position of its neighbour: which one is wrong cannot be told, one is left out."""
-    cine = short_axis(source)
-    k = inner_slice(source, cine, rng)
-    slices = [one["slice"] for one in source.cines[cine]["slices"]]
-    neighbour = slices[slices.index(k) + 1]
+    cine, k, neighbour = two_neighbours(source, rng)
     position = source.images(cine, neighbour)[0].content.ImagePositionPatient
     kept, left = max(k, neighbour), min(k, neighbour)  # the later acquisition
-    slice_of(source.cines[cine], kept)["position_mm"] = ras(position)
+    source.slice(cine, kept)["position_mm"] = ras(position)
     for file in source.images(cine, k):
         file.content.ImagePositionPatient = position
     for file in source.images(cine, left):
@@ -115,18 +106,7 @@ def two_slices_at_one_place(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "coverage", rows="1a-8")
-def three_slices_only(source, rng):
-    """Of the stack three slices are left: the heart is not covered."""
-    cine = short_axis(source)
-    slices = [one["slice"] for one in source.cines[cine]["slices"]]
-    for k in slices[3:]:
-        source.remove(source.images(cine, k))
-        source.drop_slice(cine, k)
-    return [cine]
-
-
-@defect("dicom", "read", rows="1a-8")
+@defect("dicom", "read")
 def view_missing(source, rng):
     """One long-axis view was never taken."""
     cine = other(source, rng)
@@ -134,7 +114,7 @@ def view_missing(source, rng):
     del source.cines[cine]
 
 
-@defect("dicom", "read", rows="1a-8")
+@defect("dicom", "read")
 def fewer_frames_in_one_view(source, rng):
     """A long-axis cine has half the frames, evenly over the cycle, and says so."""
     cine = other(source, rng)
@@ -143,7 +123,7 @@ def fewer_frames_in_one_view(source, rng):
     return [cine]
 
 
-@defect("dicom", "flag", "frame_counts_differ", rows="1a-8")
+@defect("dicom", "flag", "frame_counts_differ")
 def fewer_frames_in_one_slice(source, rng):
     """The last slice of the stack has half the frames, evenly over the cycle, and says so."""
     cine = short_axis(source)
@@ -155,7 +135,7 @@ def _thin_out(source, cine, files):
     source.remove([file for file in files if file.t % 2])
     kept = [file for file in files if not file.t % 2]
     for k in {file.k for file in files}:
-        one = slice_of(source.cines[cine], k)
+        one = source.slice(cine, k)
         one["sha256"] = one["sha256"][::2]
         frames = len(one["sha256"])
         one["frame_times_ms"] = [round(t * one["rr_ms"] / frames, 2) for t in range(frames)]
@@ -168,88 +148,96 @@ def _thin_out(source, cine, files):
         truth["expectation"], truth["words"] = "read", []  # what was missing would be left out now
 
 
-@defect("dicom", "flag", "constant_images", rows="1a-8")
+@defect("dicom", "flag", "constant_images")
 def view_all_black(source, rng):
     """All images of a long-axis cine are zero."""
     cine = other(source, rng)
-    for file in source.images(cine):
-        _blacken(source, file)
-    return [cine]
+    return _blacken(source, source.images(cine))
 
 
-@defect("dicom", "flag", "constant_images", rows="1a-20 r-11")
+@defect("dicom", "flag", "constant_images")
 def frame_all_black(source, rng):
     """One image is zero, as some decoders return it silently."""
     cine = short_axis(source)
-    (file,) = source.images(cine, inner_slice(source, cine, rng), 1)
-    _blacken(source, file)
-    return [cine]
+    return _blacken(source, source.images(cine, inner_slice(source, cine, rng), 1))
 
 
-def _blacken(source, file):
-    black = np.zeros((file.content.Rows, file.content.Columns), np.uint16)
-    set_pixels(file.content, black)
-    slice_of(source.cines[file.cine], file.k)["sha256"][file.t] = sha(black)
+def _blacken(source, files):
+    for file in files:
+        black = np.zeros((file.content.Rows, file.content.Columns), np.uint16)
+        set_pixels(file.content, black)
+        source.slice(file.cine, file.k)["sha256"][file.t] = sha(black)
+    return [file.cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="r-9")
+# --- damaged files ---------------------------------------------------------------------------------------------------
+
+
+@defect("dicom", "flag", "missing_frames")
 def pixels_absent(source, rng):
     """One file has a header and no pixel data."""
-    cine, file = one_frame(source, rng)
+    cine, file = _lost_frame(source, rng)
     del file.content.PixelData
     file.refuse = "no pixel data"
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-8 r-8", late=2)
-def file_cut_in_pixels(source, rng):
-    """One file ends within its pixels."""
-    cine, file = one_frame(source, rng)
-    file.content, file.refuse = as_bytes(file)[:-600], "cut short|damaged"
+@defect("dicom", "flag", "missing_frames")
+def rows_disagree_with_pixels(source, rng):
+    """One file speaks of more rows than its pixels have."""
+    cine, file = _lost_frame(source, rng)
+    file.content.Rows += 1
+    file.refuse = "damaged|cut short|size|single"
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-8 r-8", late=2)
-def file_cut_in_header(source, rng):
-    """One file ends within its header."""
-    cine, file = one_frame(source, rng)
-    file.content, file.refuse = as_bytes(file)[:700], "cut short|damaged|no pixel data"
+@defect("dicom", "flag", "missing_frames")
+def pixels_not_numbers(source, rng):
+    """One file holds floating-point pixels with a NaN."""
+    cine, file = _lost_frame(source, rng)
+    image = get_pixels(file.content).astype("<f4")
+    image[0, 0] = np.nan
+    for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(file.content, keyword)
+    file.content.FloatPixelData, file.content.BitsAllocated = image.tobytes(), 32
+    file.refuse = "NaN|no pixel data"
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="r-8", late=2)
-def file_empty(source, rng):
-    """One file has no byte."""
-    cine, file = one_frame(source, rng)
-    file.content, file.refuse = b"", "not a DICOM|empty|damaged"
+OPENING = struct.pack("<HH2sHLHHL", 0x7FE1, 0x1001, b"SQ", 0, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
+CLOSING = struct.pack("<HHLHHL", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+DAMAGE = {  # words of the reason, and the bytes from those of one file
+    "file_cut_in_pixels": ("cut short|damaged", lambda content, rng: content[:-600]),
+    "file_cut_in_header": ("cut short|damaged|no pixel data", lambda content, rng: content[:700]),
+    "file_empty": ("not a DICOM|empty|damaged", lambda content, rng: b""),
+    "file_overwritten": ("not a DICOM|damaged", lambda content, rng: rng.bytes(len(content))),
+    "sequences_nested_300_deep": (
+        "nested|header cannot be read|damaged",
+        lambda content, rng: content + OPENING * 300 + CLOSING * 300,
+    ),
+}
+
+
+def _damage(source, rng, words, change):
+    cine, file = _lost_frame(source, rng)
+    file.content, file.refuse = change(as_bytes(file), rng), words
     return [cine]
 
 
-@defect("dicom", "flag", "missing_frames", rows="r-8", late=2)
-def file_overwritten(source, rng):
-    """One file's bytes are random, its name and size are as before."""
-    cine, file = one_frame(source, rng)
-    file.content, file.refuse = rng.bytes(len(as_bytes(file))), "not a DICOM|damaged"
-    return [cine]
+for name, (words, change) in DAMAGE.items():
+    defect("dicom", "flag", "missing_frames", late=2, name=name)(partial(_damage, words=words, change=change))
 
 
-@defect("dicom", "flag", "missing_frames", rows="1a-22 r-16", late=2)
-def sequences_nested_300_deep(source, rng):
-    """One file holds 300 sequences within each other."""
-    cine, file = one_frame(source, rng)
-    opening = struct.pack("<HH2sHLHHL", 0x7FE1, 0x1001, b"SQ", 0, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
-    closing = struct.pack("<HHLHHL", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
-    file.content, file.refuse = as_bytes(file) + opening * 300 + closing * 300, "nested|header cannot be read|damaged"
-    return [cine]
+# --- files beside the images -----------------------------------------------------------------------------------------
 
 
-@defect("dicom", "read", rows="r-8")
+@defect("dicom", "read")
 def letter_beside(source, rng):
     """A text file with a name in it lies among the images."""
     source.files.append(File(f"{source.folder}/letter.txt", "seen by Dr. MARKED", refuse="not a DICOM"))
 
 
-@defect("dicom", "read", rows="r-8")
+@defect("dicom", "read")
 def dicomdir_beside(source, rng):
     """A DICOMDIR, which is DICOM and no image, lies among the images."""
     data = Dataset()
@@ -261,8 +249,8 @@ def dicomdir_beside(source, rng):
     source.files.append(File(f"{source.folder}/DICOMDIR", data, refuse="no pixel data|directory"))
 
 
-@defect("dicom", "read", rows="r-30")
+@defect("dicom", "read")
 def system_files_beside(source, rng):
-    """Files that computers leave behind: they may be passed by without a word."""
+    """Files that computers leave behind: a reader may pass them by without a word."""
     folder = some(rng, sorted({file.path.rpartition("/")[0] for file in source.images()}))
     source.files += [File(f"{folder}/.DS_Store", b"\0\0\0\1Bud1"), File(f"{folder}/._IM-0001.dcm", b"\0\5\26\7")]

@@ -12,7 +12,7 @@ from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRI
 
 from cmrlib.cine import Cine
 from cmrlib.cohort.study import Study
-from cmrlib.phantom.formats.source import File
+from corpus.source import File
 
 MARKS = ("MARKED", "19010101", "19000101", "2.25.")
 """Names, ids, birth and study dates, and UIDs of the phantom: what a test may look for in anything written later."""

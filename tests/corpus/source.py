@@ -17,7 +17,7 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import atomic, digest
 
 EXPECTATIONS = ("read", "flag", "refuse")
-"""What a correct reader does with a cine: reads it, reads it and says what is wrong, or refuses it with a reason."""
+"""What a correct reader does with a cine: reads it, reads it and flags the defect, or refuses it with a reason."""
 
 
 @dataclass(eq=False)
@@ -25,8 +25,9 @@ class File:
     """One file to be written.
 
     path: below the source's folder; `a.zip/b` stands inside an archive. content: a pydicom Dataset, a nibabel image,
-    bytes, or a path that a link points to. cine, k, t: what it shows (k or t of -1: all). refuse: words, separated
-    by |, of which one stands in the reason for which a correct reader refuses it; empty where it must be read.
+    bytes, text, or a path that a link points to. cine, k, t: the cine, slice and frame it shows (-1: all). refuse:
+    words, separated by |, of which one stands in the reason for which a correct reader refuses it; empty where it must
+    be read.
     """
 
     path: str
@@ -50,10 +51,11 @@ class Source:
 
     def images(self, cine=None, k=None, t=None) -> list[File]:
         """Files of images that must be read, of one cine, slice or frame where given."""
+        asked = {"cine": cine, "k": k, "t": t}
         return [
-            f
-            for f in self.files
-            if f.cine and not f.refuse and cine in (None, f.cine) and k in (None, f.k) and t in (None, f.t)
+            file
+            for file in self.files
+            if file.cine and not file.refuse and all(v in (None, getattr(file, name)) for name, v in asked.items())
         ]
 
     @property
@@ -61,30 +63,29 @@ class Source:
         """The subject's own folder."""
         return self.files[0].path.split("/")[0]
 
+    def slice(self, cine: str, k: int) -> dict:
+        """Truth of one slice."""
+        return next(one for one in self.cines[cine]["slices"] if one["slice"] == k)
+
     def remove(self, files):
         gone = set(map(id, files))
-        self.files = [f for f in self.files if id(f) not in gone]
+        self.files = [file for file in self.files if id(file) not in gone]
 
     def lose(self, cine: str, k: int, t: int):
-        """State that a frame is not there to be read."""
-        slice_of(self.cines[cine], k)["sha256"][t] = None
+        """State that a frame is absent."""
+        self.slice(cine, k)["sha256"][t] = None
 
     def drop_slice(self, cine: str, k: int):
-        """State that a slice is not there to be read."""
-        truth = self.cines[cine]
-        truth["slices"] = [one for one in truth["slices"] if one["slice"] != k]
-
-
-def slice_of(truth: dict, k: int) -> dict:
-    return next(one for one in truth["slices"] if one["slice"] == k)
+        """State that a slice is absent."""
+        self.cines[cine]["slices"].remove(self.slice(cine, k))
 
 
 def sha(image) -> str:
     """SHA-256 of an image's pixels as little-endian uint16 in C order; 'not uint16' where they are no such numbers."""
     image = np.asarray(image)
-    whole = np.ascontiguousarray(image.astype("<u2")) if np.isfinite(image).all() else None
-    same = whole is not None and (whole == image).all()
-    return hashlib.sha256(whole.tobytes()).hexdigest() if same else "not uint16"
+    if not np.isfinite(image).all() or (image.astype("<u2") != image).any():
+        return "not uint16"
+    return hashlib.sha256(np.ascontiguousarray(image, "<u2").tobytes()).hexdigest()
 
 
 def cine_truth(cine: Cine, timed: bool = True) -> dict:
@@ -94,17 +95,16 @@ def cine_truth(cine: Cine, timed: bool = True) -> dict:
     """
     along = np.cross(cine.affine[:3, 0], cine.affine[:3, 1])
     positions = [cine.affine[:3] @ [0, 0, k, 1] for k in range(cine.slices)]
-    order = sorted(range(cine.slices), key=lambda k: float(positions[k] @ along))
-    known = timed and cine.frame_times_ms is not None
+    timed = timed and cine.frame_times_ms is not None
     slices = [
         {
             "slice": k,
             "position_mm": np.round(positions[k], 4).tolist(),
-            "frame_times_ms": np.round(cine.frame_times_ms[k], 2).tolist() if known else None,
-            "rr_ms": round(float(cine.rr_ms[k]), 2) if known and cine.rr_ms is not None else None,
+            "frame_times_ms": np.round(cine.frame_times_ms[k], 2).tolist() if timed else None,
+            "rr_ms": round(float(cine.rr_ms[k]), 2) if timed and cine.rr_ms is not None else None,
             "sha256": [sha(image) for image in cine.pixels[:, k]],
         }
-        for k in order
+        for k in sorted(range(cine.slices), key=lambda k: float(positions[k] @ along))
     ]
     distance, row, column = cine.spacing_mm
     return {
@@ -114,7 +114,6 @@ def cine_truth(cine: Cine, timed: bool = True) -> dict:
         "frames": cine.frames,
         "spacing_mm": [row, column],
         "slice_distance_mm": distance if cine.slices > 1 else None,
-        "slice_thickness_mm": cine.meta.get("slice_thickness_mm"),
         "oriented": True,
         "ed": cine.ed,
         "es": cine.es,
@@ -159,7 +158,7 @@ def _dicom_bytes(data) -> bytes:
 def write_files(dest, files: list[File]) -> dict[str, str]:
     """Write all files below `dest`, archives as one file each; returns path → digest of those to be refused.
 
-    Raises FileExistsError where a file is there already.
+    Raises FileExistsError where a file exists.
     """
     archives, digests = {}, {}
     for file in files:
@@ -169,7 +168,7 @@ def write_files(dest, files: list[File]) -> dict[str, str]:
             continue
         path = Path(dest, file.path)
         if path.exists():
-            raise FileExistsError(f"{path} is there already: choose an empty folder")
+            raise FileExistsError(f"{path} exists: choose an empty folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(file.content, PurePosixPath):
             path.symlink_to(file.content)
@@ -180,11 +179,7 @@ def write_files(dest, files: list[File]) -> dict[str, str]:
     for name, members in archives.items():
         with atomic(Path(dest, name)) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for member, content in members:
-                archive.writestr(_member(member), content)
+                info = zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0))  # a fixed date: the same archive, the same bytes
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, content)
     return digests
-
-
-def _member(name):
-    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # a fixed date: the same archive, the same bytes
-    info.compress_type = zipfile.ZIP_DEFLATED
-    return info

@@ -4,7 +4,7 @@ import numpy as np
 
 from cmrlib.cine import Cine
 from cmrlib.cohort.study import Study
-from cmrlib.phantom.formats.source import sha
+from corpus.source import sha
 
 POSITION_MM, SPACING_MM, TIME_MS, RR_SHARE, PERSON_SHARE = 0.1, 0.01, 0.5, 0.01, 0.02
 """How far a reader's numbers may lie from the truth (rounding of headers; ours)."""

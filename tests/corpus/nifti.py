@@ -12,7 +12,7 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort.study import Study
-from cmrlib.phantom.formats.source import File, sha
+from corpus.source import File, sha
 
 ACDC_CODES = {"rv": 1, "myo": 2, "lv": 3}
 

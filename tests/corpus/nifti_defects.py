@@ -1,0 +1,269 @@
+"""Defects of NIfTI files: headers, changed in the file's bytes past all repairs; storage, damage, a file a frame."""
+
+import gzip
+import io
+import struct
+import zlib
+from functools import partial
+
+import nibabel as nib
+import numpy as np
+
+from corpus.nifti import image_of
+from corpus.registry import as_bytes, defect, other, some
+from corpus.source import File, sha
+
+HEADER_BYTES = 348
+SECONDS, MILLISECONDS, MILLIMETRES = 8, 16, 2
+SROWS = ("srow_x", "srow_y", "srow_z")
+
+
+def _unpacked(file: File) -> tuple[bytes, bool]:
+    """A file's bytes, and whether they were compressed."""
+    content = as_bytes(file)
+    packed = content[:2] == b"\x1f\x8b"
+    return gzip.decompress(content) if packed else content, packed
+
+
+def header_of(file: File) -> nib.Nifti1Header:
+    """The header as it stands, whatever it may mean."""
+    return nib.Nifti1Header.from_fileobj(io.BytesIO(_unpacked(file)[0]), check=False)
+
+
+def edit(file: File, **fields):
+    """Set header fields of an image file, whatever they may mean; `pixdim` takes {index: value}."""
+    (content, packed), header = _unpacked(file), header_of(file)
+    for index, number in fields.pop("pixdim", {}).items():
+        header["pixdim"][index] = number
+    for name, value in fields.items():
+        header[name] = value
+    content = header.binaryblock + content[HEADER_BYTES:]
+    file.content = gzip.compress(content, 4, mtime=0) if packed else content
+
+
+def sform(x, y, z, **fields) -> dict:
+    """Header fields of an affine's three rows."""
+    return dict(zip(SROWS, (x, y, z))) | fields
+
+
+def step_s(file) -> float:
+    header = file.content.header if isinstance(file.content, nib.Nifti1Image) else header_of(file)
+    return float(header["pixdim"][4])
+
+
+def _array(file) -> np.ndarray:
+    return np.asarray(file.content.dataobj).T
+
+
+QUATERNION = dict.fromkeys(["quatern_b", "quatern_c", "quatern_d"], 0)
+RELEASED = sform([-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0], sform_code=1)
+"""The sform of ACDC's release, which says 1 mm; there the qform carries the spacing."""
+
+SINGULAR = sform([1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 8, 0], sform_code=2)
+HEADERS = {  # kinds, expectation, words, what becomes unknown, header fields (a function: of the step in s)
+    "time_in_seconds_unit_unknown": ("nifti", "read", "", "", {"xyzt_units": MILLIMETRES}),
+    "time_in_ms_unit_unknown": ("nifti", "read", "", "", lambda s: {"pixdim": {4: 1000 * s}, "xyzt_units": 0}),
+    "time_in_seconds_called_ms": ("nifti", "read", "", "", {"xyzt_units": MILLIMETRES | MILLISECONDS}),
+    "time_in_ms_properly_said": (
+        *("nifti", "read", "", ""),
+        lambda s: {"pixdim": {4: 1000 * s}, "xyzt_units": MILLIMETRES | MILLISECONDS},
+    ),
+    "time_zero": ("nifti", "flag", "time", "times", {"pixdim": {4: 0}}),
+    "time_of_no_heart": (  # a heart rate below 30 in any unit
+        *("nifti", "flag", "time", "times"),
+        {"pixdim": {4: 1.0}, "xyzt_units": MILLIMETRES | SECONDS},
+    ),
+    "sform_says_1mm": ("nifti", "read", "", "", RELEASED),
+    "sform_against_qform": (
+        *("nifti", "flag", "sform", "place spacing"),
+        sform([0, -3, 0, 0], [3, 0, 0, 0], [0, 0, 16, 0]),
+    ),
+    "qform_only": ("nifti", "read", "", "", sform([0] * 4, [0] * 4, [0] * 4, sform_code=0)),
+    "sform_only": ("nifti", "read", "", "", QUATERNION | {"qform_code": 0}),
+    "no_form": ("nifti", "flag", "orientation", "place", {"sform_code": 0, "qform_code": 0}),
+    "singular_affine": ("nifti acdc", "refuse", "singular|voxel size", "", SINGULAR),
+    "voxel_size_zero": ("nifti acdc", "refuse", "voxel size|spacing", "", {"pixdim": {3: 0}, "sform_code": 0}),
+    "voxel_size_negative": ("nifti acdc", "refuse", "voxel size|spacing", "", {"pixdim": {2: -1.5}, "sform_code": 0}),
+}
+
+
+def _edit_all(source, rng, unknown, fields):
+    for truth in source.cines.values():
+        if "place" in unknown:
+            truth["oriented"] = False
+        if "spacing" in unknown:
+            truth["spacing_mm"] = None
+        for one in truth["slices"] if "times" in unknown else []:
+            one["frame_times_ms"] = one["rr_ms"] = None
+    for file in source.images():
+        edit(file, **dict(fields(step_s(file)) if callable(fields) else fields))
+    return source.cines
+
+
+for name, (kinds, expectation, words, unknown, fields) in HEADERS.items():
+    defect(kinds, expectation, words, late=1, name=name)(partial(_edit_all, unknown=unknown, fields=fields))
+
+
+def _move(source, cine, affine):
+    for one in source.cines[cine]["slices"]:
+        one["position_mm"] = (affine[:3] @ [0, 0, one["slice"], 1]).tolist()
+
+
+@defect("nifti", "flag", "shear", late=1)
+def sheared_affine(source, rng):
+    """Slices are shifted against each other: the affine's axes are not at right angles."""
+    for file in source.images():
+        affine = header_of(file).get_best_affine()
+        affine[:3, 2] += 0.3 * np.linalg.norm(affine[:3, 2]) * affine[:3, 0] / np.linalg.norm(affine[:3, 0])
+        _move(source, file.cine, affine)
+        edit(file, **sform(*affine[:3], qform_code=0))
+    return source.cines
+
+
+@defect("nifti", "read")
+def columns_stored_backwards(source, rng):
+    """Columns run the other way, and the affine says so: pixels in file order are the truth."""
+    for file in source.images():
+        affine, array = np.array(file.content.affine), _array(file)[..., ::-1]
+        affine[:3, 3] += affine[:3, 0] * (array.shape[-1] - 1)
+        affine[:3, 0] *= -1
+        file.content = image_of(array, affine, step_s(file))
+        _move(source, file.cine, affine)
+        for one in source.cines[file.cine]["slices"]:
+            one["sha256"] = [sha(image) for image in array[:, one["slice"]]]
+        source.cines[file.cine]["slices"].reverse()  # the normal is turned round
+    return source.cines
+
+
+# --- how it is stored ------------------------------------------------------------------------------------------------
+
+
+@defect("nifti", "read", late=1)
+def five_dimensions(source, rng):
+    """Time is the fifth axis, the fourth has length 1."""
+    for file in source.images():
+        i, j, k, t = header_of(file)["dim"][1:5]
+        edit(file, dim=[5, i, j, k, 1, t, 1, 1], pixdim={4: 1, 5: step_s(file)})
+    return source.cines
+
+
+@defect("nifti", "refuse", "single|4-D|frame")
+def one_frame_only(source, rng):
+    """A file that should hold a cine holds one 3-D frame."""
+    cine = other(source, rng)
+    for file in source.images(cine):
+        file.content = image_of(_array(file)[0], file.content.affine)
+    return [cine]
+
+
+@defect("nifti", "read")
+def float_pixels(source, rng):
+    """Pixels are whole numbers stored as float32."""
+    for file in source.images():
+        file.content = image_of(_array(file).astype(np.float32), file.content.affine, step_s(file))
+    return source.cines
+
+
+@defect("nifti", "read")
+def scaled_pixels(source, rng):
+    """Pixels are doubled, with a slope of one half and no intercept."""
+    for file in source.images():
+        file.content = image_of((_array(file) * 2).astype(np.uint16), file.content.affine, step_s(file))
+        file.content.header.set_slope_inter(0.5, 0)
+    return source.cines
+
+
+@defect("nifti", "read")
+def bytes_swapped(source, rng):
+    """Header and pixels are big-endian."""
+    for file in source.images():
+        old = file.content
+        file.content = nib.Nifti1Image(np.asarray(old.dataobj).astype(">u2"), None, old.header.as_byteswapped(">"))
+    return source.cines
+
+
+@defect("nifti", "read", late=2)
+def not_compressed(source, rng):
+    """A file called .nii.gz is not compressed."""
+    for file in source.images():
+        file.content = gzip.decompress(as_bytes(file))
+    return source.cines
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+def _cine_file(source, rng):
+    return some(rng, [file for file in source.images() if file.t < 0])
+
+
+def _wrong_checksum(content):
+    """Wrong pixels in the middle of a compressed file, with the checksum of the right ones."""
+    content = gzip.decompress(content)
+    middle = len(content) // 2
+    wrong = content[:middle] + bytes(value ^ 0xFF for value in content[middle : middle + 8]) + content[middle + 8 :]
+    packed = gzip.compress(wrong, 4, mtime=0)
+    return packed[:-8] + struct.pack("<L", zlib.crc32(content)) + packed[-4:]
+
+
+def _damage(source, rng, change):
+    file = _cine_file(source, rng)
+    file.content = change(as_bytes(file))
+    return [file.cine]
+
+
+for name, words, change in (
+    ("gzip_cut_short", "damaged|cut short", lambda content: content[: len(content) // 2]),
+    ("gzip_damaged", "damaged|cut short", _wrong_checksum),
+    ("image_file_empty", "damaged|empty", lambda content: b""),
+):
+    defect("nifti acdc", "refuse", words, late=2, name=name)(partial(_damage, change=change))
+
+
+@defect("nifti acdc", "refuse", "NaN")
+def not_a_number(source, rng):
+    """An image holds NaN pixels."""
+    file = _cine_file(source, rng)
+    array = _array(file).astype(np.float32)
+    array.flat[array.size // 2] = np.nan
+    file.content = image_of(array, file.content.affine)
+    return [file.cine]
+
+
+# --- a file a frame --------------------------------------------------------------------------------------------------
+
+
+@defect("nifti-3d", "read")
+def frame_numbers_not_padded(source, rng):
+    """Frames are called frame1, frame2, … frame10: their names do not sort in time."""
+    for file in source.images():
+        file.path = f"{file.path.rpartition('/')[0]}/frame{file.t + 1}.nii"
+    return source.cines
+
+
+@defect("nifti-3d", "flag", "missing_frames")
+def frame_file_missing(source, rng):
+    """A frame's file is missing from its row of numbers."""
+    file = some(rng, source.images(t=2))
+    source.remove([file])
+    for one in source.cines[file.cine]["slices"]:
+        one["sha256"][file.t] = None
+    return [file.cine]
+
+
+@defect("nifti-3d", "refuse", "shape")
+def frame_of_another_shape(source, rng):
+    """One frame has four rows fewer than the others."""
+    file = some(rng, source.images(t=2))
+    file.content = image_of(_array(file)[:, :-4], file.content.affine)
+    return [file.cine]
+
+
+@defect("nifti-3d", "refuse", "place|affine")
+def frame_at_another_place(source, rng):
+    """One frame lies 10 mm beside the others."""
+    file = some(rng, source.images(t=2))
+    affine = np.array(file.content.affine)
+    affine[:3, 3] += 10
+    file.content = image_of(_array(file), affine)
+    return [file.cine]
