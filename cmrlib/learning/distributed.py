@@ -1,7 +1,6 @@
 """Training by several processes (torchrun) that take the very steps of one: each reads its share of every batch.
 
-    torchrun --nproc-per-node 4 -m cmrlib.app.cli.pretraining --profile paper --cohort COHORT --out FOLDER
-    torchrun --nproc-per-node 4 -m cmrlib.app.cli.training 06_sslhf --profile paper
+    torchrun --nproc-per-node 4 TRAINING.py
 
 `batch_size` is that of all processes together. What makes the steps the same: every process draws the same order of
 items; an item's augmentation depends on seed, epoch and item alone; batch statistics are those of the whole batch; the
