@@ -58,15 +58,15 @@ lint: $(READY)
 
 # The README's numbers from figures/record/, and its pictures from runs/.
 readme gallery: $(READY)
-	@$(PY) -m cmrlib.app.runs $@
+	@$(PY) tools/readme.py $@
 
 # The real set starts from the synthetic one.
 weights: $(READY)
 	@for set in synthetic real; do \
-	    for profile in $$($(PY) -m cmrlib.app.runs ship --profiles $$set); do \
+	    for profile in $$($(PY) tools/ship_weights.py --profiles $$set); do \
 	        $(PY) -m cmrlib.app.runs all --profile "$$profile" --cores "$(CORES)" --follow || exit 1; \
 	    done; \
-	    $(PY) -m cmrlib.app.runs ship $$set || exit 1; \
+	    $(PY) tools/ship_weights.py $$set || exit 1; \
 	done
 
 # A find-links folder with CPU wheels would fork the lock into +cpu versions: hide it here.

@@ -4,12 +4,12 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from cmrlib.app import runs
 from cmrlib.app.runs.execution import follow_parent
-from cmrlib.app.sharding import left_over, plan_shards, read_plan
 from cmrlib.learning.weightsets import SETS
 
 # What each notebook reads of others. A new notebook is one more line.
@@ -34,14 +34,29 @@ NEEDS = {
 # What a newcomer looks at first, and what most others wait for: it gets the cores first.
 FIRST = ["00_cohort", "01_segmentation", "02_measurements", "09_agreement"]
 
-# What each stage of a large study waits for, and what of its profile's `study` it must be told.
+# A large cohort: the stages before, the `cmr` command of one shard (with --shard K/N), and what makes all shards one.
 STAGES = {
-    "ingest": ([], []),
-    "segment": (["ingest"], ["weights", "copies", "threads"]),
-    "measure": (["segment"], []),
-    "flow": (["ingest"], []),
-    "features": (["ingest"], ["encoder", "precision", "threads"]),
-    "pages": (["segment"], ["runs", "weights", "threads"]),
+    "ingest": ([], "ingest {kind} {source} {cohort} {options}", "ingest {kind} {source} {cohort} {options}"),
+    "segment": (
+        ["ingest"],
+        "segment {cohort} --weights {weights} --copies {copies} --threads {threads} --out study/observers/ternausnet",
+        "segment {cohort} --weights {weights} --copies {copies} --out study/observers/ternausnet",
+    ),
+    "measure": (
+        ["segment"],
+        "measure {cohort} --observer study/observers/ternausnet --out study/measures/{shard}",
+        "join study/observers/ternausnet/measures.tsv study/measures/*/measures.tsv",
+    ),
+    "embed": (
+        ["ingest"],
+        "embed {cohort} --weights {encoder} --threads {threads} --out study/embeddings/{shard}",
+        "join study/embeddings.csv study/embeddings/*/embeddings.csv",
+    ),
+    "report": (
+        ["segment"],
+        "report {cohort} --observer study/observers/ternausnet --weights {runs} --threads {threads} --out study/pages",
+        "",
+    ),
 }
 
 profile = runs.load_profile(config["profile"])
@@ -56,9 +71,6 @@ onsuccess:
 
 onerror:
     print(f"profile {profile.name} is not complete; the errors stand above, what is done is kept in {Path.cwd()}")
-    if profile.study:
-        print("\n".join(left_over("study", waits)))
-        print("what jobs on a cluster said last: .snakemake/slurm_logs/rule_study_STAGE/SHARD")
 
 
 rule all:
@@ -66,7 +78,7 @@ rule all:
     input:
         [f"{notebook}/manifest.json" for notebook in notebooks],
         ["index.html"] if notebooks else [],
-        ["study/merged.json"] if profile.study else [],
+        [f"study/{stage}.done" for stage in profile.study.get("stages", [])],
 
 
 # Pages to look at and to send: the executed notebooks, and an index with their metrics.
@@ -106,49 +118,50 @@ for notebook, needs in NEEDS.items():
             " --runs .. --follow"
 
 
-# A large study: every stage in shards of subjects, one job a shard, and one merge. Jobs on other machines read the plan
-# that the main process wrote; a stage's stamp (STAGE.json) is its only declared output, so that a killed job goes on.
+# A large cohort: one job a stage and shard, then one that makes all shards one. Every command goes on where it was killed.
 if profile.study:
-    study = profile.study
-    if workflow.is_main_process:
-        source = Path(os.environ.get("CMR_DATA_DIR", ".")) / study["source"]
-        plan_shards(study["kind"], source, "study", study["subjects_a_shard"], study["options"])
-    shards = sorted(set(read_plan("study")["shard"]))
-    for folder in ("weights", "encoder", "runs"):
-        if study[folder] and study[folder] not in SETS:
-            study[folder] = str(runs.ROOT / study[folder])
+    study, cmr = profile.study, f"exec {sys.executable} -m cmrlib.app.cli --follow"
+    for name in ("weights", "encoder", "runs"):
+        if study[name] and study[name] not in SETS:
+            study[name] = str(runs.ROOT / study[name])
+    study["runs"] = study["runs"] or (study["weights"] if study["weights"] in SETS else str(Path(study["weights"]).parent))
+    study["source"] = str(Path(os.environ.get("CMR_DATA_DIR", ".")) / study["source"])
+    values = {name: value if name == "options" else shlex.quote(str(value)) for name, value in study.items()}
+    if "CMR_DATA_DIR" in os.environ:
 
-    waits = {stage: [need for need in STAGES[stage][0] if need in study["stages"]] for stage in study["stages"]}
+        envvars:
+            "CMR_DATA_DIR",
 
     for stage in study["stages"]:
+        before, shard_command, all_command = STAGES[stage]
+        # ingest makes the cohort that all others open; the others need only their own shard
+        needs = ["study/ingest.done" if need == "ingest" else f"study/{need}/{{shard}}.done" for need in before
+                 if need in study["stages"]]
+
         rule:
             name: f"study_{stage}"
-            input:
-                "study/shards/{shard}/subjects.txt",
-                [f"study/shards/{{shard}}/{need}.json" for need in waits[stage]],
-            output: f"study/shards/{{shard}}/{stage}.json"
+            input: needs
+            output: touch(f"study/{stage}/{{shard}}.done")
+            benchmark: f"study/benchmarks/{stage}_{{shard}}.tsv"
             threads: study["threads"]
-            # Killed, out of memory or off with its node: twice more, each time with more memory.
+            # Killed, out of memory or lost with its node: twice more, each time with more memory.
             retries: 2 if workflow.is_main_process else 0
             resources:
                 mem_mb=lambda wildcards, attempt, most=study["mem_mb"][stage]: most * attempt,
                 runtime=study["minutes"],
             params:
-                stage=stage,
-                python=sys.executable,
-                settings=json.dumps({name: study[name] for name in STAGES[stage][1]}, sort_keys=True),
-            shell:
-                "exec {params.python} -m cmrlib.app.cli study run {params.stage} study/shards/{wildcards.shard}"
-                " --settings {params.settings:q} --follow"
+                cmr=cmr,
+                command=lambda wildcards, command=shard_command: command.format(shard=wildcards.shard, **values),
+                shards=study["shards"],
+            shell: "{params.cmr} {params.command} --shard {wildcards.shard}/{params.shards}"
 
-    rule study_merge:
-        input:
-            "study/plan.tsv",
-            expand("study/shards/{shard}/{stage}.json", shard=shards, stage=study["stages"]),
-        output: "study/merged.json"
-        resources:
-            mem_mb=4000,
-        params:
-            python=sys.executable,
-        shell:
-            "exec {params.python} -m cmrlib.app.cli study merge study"
+        rule:
+            name: f"study_{stage}_all"
+            input: expand("study/{stage}/{shard}.done", stage=stage, shard=range(study["shards"]))
+            output: touch(f"study/{stage}.done")
+            resources:
+                mem_mb=study["mem_mb"][stage],
+                runtime=study["minutes"],
+            params:
+                command=f"{cmr} {all_command}".format(**values) if all_command else "true",
+            shell: "{params.command}"

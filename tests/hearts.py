@@ -21,10 +21,9 @@ def write_heart(source, name, seed=0, broken=False):
 
 
 def small_networks(folder) -> dict:
-    """Settings of a study whose untrained networks lie in the folder."""
+    """weights, encoder: folders of untrained networks."""
     import torch
 
-    from cmrlib.app.runs.parameters import STUDY
     from cmrlib.papers.heartmae import Design, MaskedAutoencoder, save_model
     from cmrlib.papers.heartmae import Preprocessing as ClipPreprocessing
     from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
@@ -35,9 +34,4 @@ def small_networks(folder) -> dict:
     segmenter.save(folder / "weights" / "sax")
     model = MaskedAutoencoder(Design(32, 8, 16, 4, 32, 1, 2, 32, 1, 2)).eval()
     save_model(model, ClipPreprocessing(32, 8, 40, 48), folder / "encoder" / "plain", cohort="none", synthetic=True)
-    return STUDY | {
-        "weights": str(folder / "weights"),
-        "encoder": str(folder / "encoder"),
-        "copies": 1,
-        "precision": "fp32",
-    }
+    return {"weights": str(folder / "weights"), "encoder": str(folder / "encoder")}

@@ -152,15 +152,6 @@ class Cluster:
     def node_up(self, node):
         self._start("slurmd", "-D", "-N", node, name=node)
 
-    def node_down(self, node):
-        """The node is gone: its daemon and all that ran on it are killed, nobody says goodbye."""
-        jobs = [job for job, where in self.running().items() if where == node]
-        for pid in self.processes_of(node, jobs):
-            os.kill(pid, signal.SIGKILL)
-        self.processes.pop(node).wait()
-        self.tell("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-        return jobs
-
     def processes_of(self, node, jobs) -> list[int]:
         """The node's daemon, its jobs' processes and their steps' daemons; none that this cluster did not start."""
         listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout.splitlines()

@@ -15,6 +15,7 @@ from fastai.callback.core import Callback
 from sklearn.linear_model import RidgeCV
 
 from cmrlib.cine import Cine
+from cmrlib.cohort.sharding import join_tables
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.papers import heartmae
 from cmrlib.papers.heartmae import (
@@ -1036,7 +1037,7 @@ def test_weights_of_others_are_refused(tmp_path):
 # --- cmr embed -------------------------------------------------------------------------------------------------------
 
 
-def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
+def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_path):
     from typer.testing import CliRunner
 
     from cmrlib.app.cli import app
@@ -1048,15 +1049,21 @@ def test_cmr_embed_writes_a_row_a_subject_in_parts_and_once(cohort, tmp_path):
 
     save_model(MaskedAutoencoder(TINY, Masking(), 0.3, 0.2), SMALL, tmp_path / "run" / "weights" / "plain")
     words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
-    assert "still missing" in cmr(*words, "--part", "0/2")
-    assert "6 subjects × 320 numbers" in cmr(*words, "--part", "1/2")
+    parts = [tmp_path / "e" / str(k) for k in range(2)]
+    for k, part in enumerate(parts):
+        cmr(*words[:2], "--out", part, "--shard", f"{k}/2")
+    by_shards = join_tables([part / "embeddings.csv" for part in parts], tmp_path / "joined.csv")
+    assert "6 subjects × 320 numbers" in cmr(*words)
+    assert (tmp_path / "e" / "embeddings.csv").read_bytes() == (tmp_path / "joined.csv").read_bytes()
+    assert len(by_shards) == 6
     table = pd.read_csv(tmp_path / "e" / "embeddings.csv", dtype={"participant_id": str})
     assert table["participant_id"].tolist() == cohort.subjects["participant_id"].tolist()
-    assert "0 shards made now" in cmr(*words)
+    assert "0 files of features made now" in cmr(*words)
     embedder = Embedder(*load_model(tmp_path / "run" / "weights" / "plain")[:2])
     first = np.concatenate([embedder.embed(cohort.cine(cohort.cines["cine"].iloc[0]), k) for k in range(5)]).mean(0)
     np.testing.assert_allclose(table.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
-    assert "a part is K/N" in cmr(*words, "--part", "2/2", code=2)
+    assert "a shard is K/N" in cmr(*words, "--shard", "2/2", code=2)
+    assert "need a folder of their own" in cmr(*words[:2], "--shard", "0/2", code=2)
     assert "no weights of tube" in cmr(*words, "--variant", "tube", code=2)
     save_model(MaskedAutoencoder(TINY), SMALL, tmp_path / "run" / "weights" / "flow")
     assert "holds embeddings of other weights" in cmr(*words, code=2)

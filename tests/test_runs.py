@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import readme
 from repositories import repository, write_notebook
 
 from cmrlib.app import runs
@@ -25,7 +26,7 @@ PARAMETERS = 'profile = "interactive"\nseed = 0\nepochs = 3\nlr = 0.001\naugment
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A repository with notebooks 00_a and 01_b, seen as the real one."""
-    for module in (parameters, run, record, execution):
+    for module in (parameters, run, record, execution, readme):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.delenv("CMR_RUN_FOLDER", raising=False)
     monkeypatch.delenv("CMR_DATA_DIR", raising=False)
@@ -368,7 +369,7 @@ def test_folds_that_ran_apart_are_pooled(root):
     fold(["01", "02", "03", "04"], 0.0)
     fold(["05", "06", "07", "08"], 0.5)
     fold(["05", "06", "07", "08"], 0.1)
-    metrics = record.pool("folds")
+    metrics = readme.pool_folds("folds")
     assert metrics["n"] == metrics["n_dice"] == 8
     assert metrics["dice_lv"] == pytest.approx(0.85) == metrics["dice_mean"]
     assert metrics["lvef_mae_pct"] == pytest.approx(0.5) == metrics["lvef_bias_pct"]

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import ship_weights
 import torch
+from ship_weights import SHIPMENTS, Shipment, main, ready, required_profiles, ship
 
-from cmrlib.app.runs import __main__, shipping
-from cmrlib.app.runs.shipping import SHIPMENTS, Shipment, needed, ready, ship
 from cmrlib.cohort.files import read_tsv
 from cmrlib.cohort.provenance import people_of, phantoms_alone
 from cmrlib.cohort.splits import committed_list
@@ -20,7 +20,9 @@ TAUGHT = {"licence": "ACDC: CC BY-NC-SA 4.0", "trained_on": {"ACDC": ["patient00
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(shipping, "SHIPMENTS", {"real": Shipment(("mine",), "tested", 12, "All learned from patients")})
+    monkeypatch.setattr(
+        ship_weights, "SHIPMENTS", {"real": Shipment(("mine",), "tested", 12, "All learned from patients")}
+    )
     torch.manual_seed(0)
     weights = tmp_path / "mine" / "01_segmentation" / "weights"
     segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 2.0, 64), ("lv", "myo", "rv"), "fp32")
@@ -86,7 +88,7 @@ def by_characteristics(folder):
     (folder / "manifest.json").write_text(json.dumps({"parameters": {"test_sources": ["acdc:acdc/training"]}}))
 
 
-def test_cards_say_by_whom_the_weights_err(runs, tmp_path):
+def test_cards_give_errors_by_subgroup(runs, tmp_path):
     """Rows of the weights' own view, with the hearts behind them, in the JSON and in CARDS.md."""
     by_characteristics(runs / "mine" / "01_segmentation")
     ship("real", runs, tmp_path / "out")
@@ -115,11 +117,11 @@ def test_too_much_and_nothing_and_strangers_are_refused(runs, tmp_path, monkeypa
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="no set of weights called 'best'"):
         ship("best", runs, out)
-    given = shipping.SHIPMENTS["real"]
-    monkeypatch.setitem(shipping.SHIPMENTS, "real", Shipment(given.profiles, given.checked, 0.01, given.about))
+    given = ship_weights.SHIPMENTS["real"]
+    monkeypatch.setitem(ship_weights.SHIPMENTS, "real", Shipment(given.profiles, given.tested_by, 0.01, given.about))
     with pytest.raises(ValueError, match="MB of weights; at most 0.01 MB of the set real"):
         ship("real", runs, out)
-    monkeypatch.setitem(shipping.SHIPMENTS, "real", Shipment(("nothing",), "", 1, ""))
+    monkeypatch.setitem(ship_weights.SHIPMENTS, "real", Shipment(("nothing",), "", 1, ""))
     with pytest.raises(FileNotFoundError, match="made no weights"):
         ship("real", runs, out)
 
@@ -133,11 +135,11 @@ def test_a_network_of_unknown_origin_does_not_ship(runs, tmp_path):
 
 
 def test_sets_ship_when_their_profiles_have_been_run(runs, monkeypatch, capsys):
-    assert ready(runs) == ["real"] and needed("real") == ["mine", "tested"]
-    monkeypatch.setattr(shipping, "SHIPMENTS", {"real": Shipment(("mine", "lacking"), "", 1, "")})
+    assert ready(runs) == ["real"] and required_profiles("real") == ["mine", "tested"]
+    monkeypatch.setattr(ship_weights, "SHIPMENTS", {"real": Shipment(("mine", "lacking"), "", 1, "")})
     assert ready(runs) == []
-    assert __main__.main(["ship", "--profiles", "real"]) == 0 and capsys.readouterr().out.split() == ["mine", "lacking"]
-    assert __main__.main(["ship", "best"]) == 1 and "no set of weights" in capsys.readouterr().err
+    assert main(["--profiles", "real"]) == 0 and capsys.readouterr().out.split() == ["mine", "lacking"]
+    assert main(["best"]) == 1 and "no set of weights" in capsys.readouterr().err
 
 
 # -- what the repository holds ----------------------------------------------------------------------------------
@@ -147,8 +149,8 @@ def test_sets_ship_when_their_profiles_have_been_run(runs, monkeypatch, capsys):
 def test_a_shipped_set_keeps_to_its_budget_and_says_its_terms(name):
     """At most 12 MB of networks that learned from patients, 20 MB of others; every card has licence and subjects."""
     files = [path for path in (SHIPPED / name).rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= SHIPMENTS[name].most_mb * 1e6
-    assert SHIPMENTS["real"].most_mb <= 12 and "Terms" in (SHIPPED / name / "LICENSE.md").read_text()
+    assert sum(path.stat().st_size for path in files) <= SHIPMENTS[name].max_mb * 1e6
+    assert SHIPMENTS["real"].max_mb <= 12 and "Terms" in (SHIPPED / name / "LICENSE.md").read_text()
     cards = [card_beside(path) for path in files if path.suffix == ".safetensors"]
     assert all(card["licence"] and any(card["trained_on"].values()) for card in cards)
     if name == "synthetic":

@@ -19,12 +19,20 @@ __all__ = ["KINDS", "SAMPLES", "ingest", "inspect", "listed_cohorts", "sample", 
 
 
 def ingest(
-    kind: str, src, dest, workers: int | None = None, progress: bool = True, limit: int | None = None, **options
-) -> Cohort:
+    kind: str,
+    src,
+    dest,
+    workers: int | None = None,
+    progress: bool = True,
+    limit: int | None = None,
+    shard=None,
+    **options,
+) -> Cohort | None:
     """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
 
-    kind: one of KINDS. limit: the first so many subjects only. options go to the reader (see its module). Cines get
-    the flags of `cmrlib.datasets.quality` besides the reader's.
+    kind: one of KINDS. limit: the first so many subjects only. shard: read these subjects only (`in` decides), return
+    None, and leave the cohort's tables to a call without it. options go to the reader (see its module). Cines get the
+    flags of `cmrlib.datasets.quality` besides the reader's.
     Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist.
     """
     reader = reader_of(kind)
@@ -41,6 +49,7 @@ def ingest(
         workers,
         progress,
         left,
+        shard,
     )
 
 

@@ -20,13 +20,22 @@ LARGEST_STRAY_BYTES = 2**26
 
 
 def build_cohort(
-    items: dict, read, dest, description: dict, workers: int | None = None, progress: bool = True, left=()
-) -> Cohort:
+    items: dict,
+    read,
+    dest,
+    description: dict,
+    workers: int | None = None,
+    progress: bool = True,
+    left=(),
+    shard=None,
+) -> Cohort | None:
     """Read every item and write it below `dest` as one cohort.
 
     items: subject label → whatever `read(label, item)` needs (picklable); `read` returns a `Study`. A complete
     cohort of the same description and items is opened as it is; an interrupted one continues. Subjects that raise,
     or whose process dies, are listed in rejected.tsv with the reason, and so is `left`: files that belong to nobody.
+    shard: only the labels in it are read and nothing is returned; a call without it, after all of them, writes the
+    cohort's tables.
     Raises FileExistsError where `dest` holds something else, ValueError where no subject could be read.
     """
     dest = Path(dest)
@@ -43,12 +52,18 @@ def build_cohort(
         )
     state = dest / ".ingest"
     _claim(dest, state, description)
-    todo = [label for label in items if not _rows(dest, label).exists()]
+    own = [label for label in items if shard is None or label in shard]
+    todo = [label for label in own if not _rows(dest, label).exists()]
     done = _run(todo, items, read, dest, workers)
     if progress:
-        done = with_progress(done, f"ingest {description['Name']}", "subject", len(items), len(items) - len(todo))
+        done = with_progress(done, f"ingest {description['Name']}", "subject", len(own), len(own) - len(todo))
     for label in done:
         del label  # rows wait on disk
+    return None if shard is not None else _finish(dest, items, description, left)
+
+
+def _finish(dest, items, description, left) -> Cohort:
+    """The cohort's tables, from the rows of all its subjects."""
     results = [read_json(_rows(dest, label)) for label in items]
     if not any(result["cines"] for result in results):
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})
@@ -63,7 +78,7 @@ def build_cohort(
     for part in dest.rglob(".part-*"):  # what a killed run was writing
         part.unlink()
     cohort = finish_cohort(dest, description, results, rejected_rows("n/a", [(mark, STRAY) for mark, _ in strays]))
-    shutil.rmtree(state)
+    shutil.rmtree(dest / ".ingest")
     return cohort
 
 

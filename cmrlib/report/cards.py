@@ -1,4 +1,4 @@
-"""Model cards: what weights learned from, and by whom they err."""
+"""Model cards: training data of weights, and their error by subgroup."""
 
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from cmrlib.learning.weightsets import views_served
 
 
 def card_of(what: str, path) -> dict:
-    """What a page says of weights: model, weights, learned from, licence, synthetic, checked (rows of `by_whom`, of
-    the card itself where they travelled without their run)."""
+    """A page's entry for weights: model, weights, learned from, licence, synthetic, checked.
+
+    checked: rows of `error_by_subgroup`, taken from the card where the weights travelled without their run.
+    """
     card = read_json(Path(path).with_suffix(".json"))
     return {
         "model": what,
@@ -20,21 +22,23 @@ def card_of(what: str, path) -> dict:
         "learned from": learned_text(card),
         "licence": card.get("licence", "not stated"),
         "synthetic": phantoms_alone(card),
-        "checked": card.get("checked") or by_whom(path),
+        "checked": card.get("checked") or error_by_subgroup(path),
     }
 
 
 def learned_text(card: dict) -> str:
-    """From whom weights learned: data sets with the number of subjects where their ids are listed."""
+    """Training data of weights: data sets, with the number of subjects where their ids are listed."""
     known = learned(card).get("trained_on", {})
     return ", ".join(
         f"{name} ({len(who)} subjects)" if people_of(name) else name for name, who in known.items()
     ) or card.get("cohort", "not stated")
 
 
-def by_whom(path) -> list[dict]:
-    """How far weights were off by sex and group, from their run's table by_characteristics: rows of who, what, value,
-    low, high, n, of the view that they are for. Empty where the run wrote no such table."""
+def error_by_subgroup(path) -> list[dict]:
+    """Error by sex and group from the run's table by_characteristics: rows of who, what, value, low, high, n.
+
+    Only rows of the views that the weights serve; empty where the run wrote no such table.
+    """
     path = Path(path)
     table = path.parents[1] / "tables" / "by_characteristics.csv"
     rows = pd.read_csv(table).dropna(subset=["level_of_it"]).to_dict("records") if table.exists() else []

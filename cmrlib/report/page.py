@@ -41,7 +41,7 @@ def make_report(
     with tempfile.TemporaryDirectory() as folder:
         found = examine(source, keep or folder, weights or DEFAULT, sex, age)
         pictures = _pictures(found)
-        said = _said(found, round(time.monotonic() - start, 1), title)
+        said = _report_as_dict(found, round(time.monotonic() - start, 1), title)
         page = render(said, pictures)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic(out) as part:
@@ -87,7 +87,7 @@ def _error(row) -> str:
     return "" if row["sd"] is None or not math.isfinite(row["sd"]) else f"{row['bias']:+.1f} ± {row['sd']:.1f}"
 
 
-def _said(found: Findings, seconds, title) -> dict:
+def _report_as_dict(found: Findings, seconds, title) -> dict:
     """Everything that the page says, as plain values."""
     person = found.cohort.subjects.iloc[0]
     units = {"sex": "", "age": " years", "height_m": " m", "weight_kg": " kg"}

@@ -1,4 +1,4 @@
-"""What networks that judge whole hearts say of one study: CUSSP, SSLHF, and predictions from HeartMAE's features."""
+"""Scores of one examination: CUSSP, SSLHF, and predictions from HeartMAE's features."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ TABLES = {"05_cussp": ("table_2", "model", "auc"), "06_sslhf": ("tables_1_to_3",
 """Notebook → table of its run, the column that names the model, and its area under the ROC curve."""
 
 
-def judge(cohort, homes: dict) -> tuple[list[dict], list[str], list[dict]]:
+def classify_examination(cohort, homes: dict) -> tuple[list[dict], list[str], list[dict]]:
     """(scores, what is missing, cards) of the notebooks 05, 06 and 08 whose weights are there.
 
     homes: notebook → the folders of runs that have weights of it (`homes_of`), of which the first is used. A score is a

@@ -23,7 +23,7 @@ from cmrlib.papers.mvnet import load_trackers, track_cohort
 from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.cards import card_of
 from cmrlib.report.reference import place, refused
-from cmrlib.report.scores import judge
+from cmrlib.report.scores import classify_examination
 
 REPORTED = (
     "lvedv_ml",
@@ -89,8 +89,8 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
 
     source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; then masks that its
     observer `ternausnet` drew are taken as they are). folder: where the cohort and the observers ternausnet, tempreg
-    and mvnet are kept. weights: a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet and what
-    `scores.judge` knows (a profile's runs), or shipped sets' names; each network, of each view, comes from the first
+    and mvnet are kept. weights: a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet, 05_cussp, 06_sslhf or
+    08_heartmae_predict (a profile's runs), or shipped sets' names; each network, of each view, comes from the first
     that has it, and what is absent is named in `missing`. sex (M or F) and age go before what the source says. Raises
     ValueError for several people and where there is no cine.
     """
@@ -107,7 +107,7 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     for name, step in steps.items():
         made, why, cards = step(cohort, folder, [home / name / "weights" for home in homes[name]])
         found, missing, models = [*found, made], [*missing, *why], [*models, *cards]
-    scores, why, cards = judge(cohort, homes)
+    scores, why, cards = classify_examination(cohort, homes)
     missing, models = [*left_out, *missing, *why], [*models, *cards]
     masks, frames, (motion, valve) = found
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]

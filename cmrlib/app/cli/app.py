@@ -37,12 +37,21 @@ app = typer.Typer(
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False):
-    pass
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="End when the calling process ends.")] = False,
+):
+    if follow:
+        from cmrlib.app.runs.execution import follow_parent
+
+        follow_parent()
 
 
 Folder = Annotated[Path, typer.Argument(metavar="COHORT", help="A cohort's folder.")]
 Subjects = Annotated[list[str] | None, typer.Option(help="Participants (repeat, or separate by commas); default all.")]
+ShardOf = Annotated[
+    str, typer.Option("--shard", metavar="K/N", help="Only the K-th of N shards of subjects (K from 0), one a job.")
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads; never taken from the machine.")]
 SETS = "or a set that travels with the package: real (learned from patients, research only) or synthetic"
@@ -69,3 +78,21 @@ def trained(weights: str, notebook: str) -> Path:
 def words(given):
     """Values of an option that may be repeated or hold commas, None where there are none."""
     return [word for part in given or [] for word in part.split(",") if word] or None
+
+
+def chosen(subjects, shard: str, available) -> list[str] | None:
+    """Participants that --subjects and --shard select, None for all.
+
+    available: participants with the data that the command needs; a shard without any ends the command, not in error.
+    """
+    from cmrlib.cohort.sharding import Shard
+
+    named = words(subjects)
+    if not shard:
+        return named
+    part = Shard.parse(shard)
+    own = sorted({one for one in available if one in part and (named is None or one in named)})
+    if not own:
+        typer.echo(f"shard {shard}: no subject")
+        raise typer.Exit()
+    return own

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import Folder, Workers, app, words
+from cmrlib.app.cli.app import Folder, ShardOf, Workers, app, words
 
 
 @app.command()
@@ -79,14 +79,23 @@ def ingest(
         ),
     ] = None,
     phase: Annotated[str, typer.Option(help="ed or es: what stacks of one frame show.")] = "",
+    shard: ShardOf = "",
 ):
-    """Turn a folder of studies into a cohort; a finished one is opened, an interrupted one continued."""
+    """Turn a folder of studies into a cohort; a finished one is opened, an interrupted one continued.
+
+    With --shard only those subjects are read; a call without it, after all shards, writes the cohort's tables.
+    """
     from cmrlib.app.cli import shown
     from cmrlib.app.cli.reading import named_labels, named_views, single_stacks
+    from cmrlib.cohort.sharding import Shard
     from cmrlib.datasets import ingest
 
+    part = Shard.parse(shard) if shard else None
     options = named_views(kind, view or []) | named_labels(kind, label or []) | single_stacks(kind, min_frames, phase)
-    cohort = ingest(kind, src, dest, workers, limit=limit, **options)
+    cohort = ingest(kind, src, dest, workers, limit=limit, shard=part, **options)
+    if cohort is None:
+        typer.echo(f"shard {shard} is read; `cmr ingest` without --shard, after all shards, makes the cohort")
+        return
     shown.cohort(cohort)
     shown.rejected(cohort)
 
@@ -121,6 +130,17 @@ def check(cohort: Folder):
     typer.echo(f"{len(states) - len(wrong)} of {len(states)} arrays are as they were at ingest")
     if len(wrong):
         raise typer.Exit(1)
+
+
+@app.command()
+def join(
+    out: Annotated[Path, typer.Argument(help="The table of all, .tsv or .csv.")],
+    tables: Annotated[list[Path], typer.Argument(help="Tables of the shards.")],
+):
+    """Put the tables of shards together, ordered by subject."""
+    from cmrlib.cohort.sharding import join_tables
+
+    typer.echo(f"{len(join_tables(tables, out))} rows: {out}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`cmr embed`: one row a subject of what HeartMAE's encoder sees in its cines; sharded, resumed, found again."""
+"""`cmr embed`: one row of HeartMAE's features per subject; resumed where it was killed."""
 
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,12 @@ def embed(
     folder,
     subjects=None,
     variant: str = "",
-    part: tuple[int, int] | None = None,
     precision: str = "bf16",
 ):
-    """(embeddings.csv's table, number of shards made now, number still missing), written to `folder`.
+    """(embeddings.csv's table, number of files of features made now), written to `folder`.
 
     run: a run of 08_heartmae_predict, whose pooling is used; or of 07_heartmae_pretrain, where a subject's row is the
-    mean over its views; or a folder of weights. variant: default the first of PREFERRED that is there. part: (k, n),
-    make every n-th shard from the k-th on and leave the others to other machines; the table comes when none is missing.
+    mean over its views; or a folder of weights. variant: default the first of PREFERRED that is there.
     Raises ValueError for unknown subjects, FileNotFoundError where there are no weights, FileExistsError where the
     folder holds other weights' embeddings.
     """
@@ -42,17 +40,13 @@ def embed(
     key = digest(path.with_suffix(".safetensors"))
     _claim(folder, cohort, {"weights": key, "heads": heads and digest(heads), "cohort": cohort.digest})
     embedder = Embedder(model, preprocessing, precision, *card.get("section_views", (3, 2)))
-    k, n = part or (0, 1)
-    shards, jobs = open_shards(cohort, embedder, folder / "features", key), subject_jobs(cohort, sections)
-    own = [shard for shard in range(shards.n_shards) if shard % n == k]
-    made = shards.make(jobs, partial(cine_features, embedder=embedder), only=own)
-    if missing := shards.missing(jobs):
-        return None, made, len(missing)
+    shards = open_shards(cohort, embedder, folder / "features", key)
+    made = shards.make(subject_jobs(cohort, sections), partial(cine_features, embedder=embedder))
     bags = make_bags(shards, sections)
     table = Fitted.load(heads).pooled(bags) if heads else mean_features(bags)
     with atomic(folder / "embeddings.csv") as file:
         table.to_csv(file, index=False, lineterminator="\n")
-    return table, made, 0
+    return table, made
 
 
 def _weights(run, variant):
@@ -80,11 +74,3 @@ def _claim(folder, cohort, made_by):
     if mark.exists() and read_json(mark) != made_by:
         raise FileExistsError(f"{folder} holds embeddings of other weights or another cohort; choose another --out")
     write_json(made_by, mark)
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """`3/8` → (3, 8). Raises ValueError for anything else."""
-    k, _, n = text.partition("/")
-    if not (k.isdigit() and n.isdigit() and 0 <= int(k) < int(n)):
-        raise ValueError(f"a part is K/N with K from 0 to N − 1, say 0/4; got {text!r}")
-    return int(k), int(n)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import Folder, Subjects, Threads, app, words
+from cmrlib.app.cli.app import Folder, ShardOf, Subjects, Threads, app, chosen, words
 
 
 @app.command()
@@ -50,13 +50,13 @@ def embed(
             "07_heartmae_pretrain (mean over views), or a folder of weights.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for embeddings.csv; default COHORT-embeddings.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for embeddings.csv; default COHORT-embeddings. Every shard needs its own."),
+    ] = None,
     variant: Annotated[str, typer.Option(help="plain, mask95, tube or flow; default flow where it is.")] = "",
-    part: Annotated[
-        str,
-        typer.Option(metavar="K/N", help="Every N-th shard from the K-th on (from 0), the others on other machines."),
-    ] = "0/1",
     subjects: Subjects = None,
+    shard: ShardOf = "",
     threads: Threads = 2,
 ):
     """Embeddings of HeartMAE: one row a subject in embeddings.csv; what was made before is found again."""
@@ -66,15 +66,10 @@ def embed(
     from cmrlib.learning.training import set_threads_and_seed
 
     set_threads_and_seed(0, threads)  # nothing is drawn at random
-    folder = out or beside(cohort, "embeddings")
-    table, made, missing = embedding.embed(
-        Cohort.open(cohort), weights, folder, words(subjects), variant, embedding.parse_part(part)
-    )
-    typer.echo(
-        f"{made} shards made now; "
-        + (
-            f"{missing} are still missing"
-            if table is None
-            else f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}"
-        )
-    )
+    if shard and out is None:
+        raise ValueError("a shard's embeddings need a folder of their own: --out")
+    folder, hearts = out or beside(cohort, "embeddings"), Cohort.open(cohort)
+    people = chosen(subjects, shard, hearts.cines["participant_id"])
+    table, made = embedding.embed(hearts, weights, folder, people, variant)
+    size = f"{len(table)} subjects × {table.shape[1] - 1} numbers"
+    typer.echo(f"{size}, {made} files of features made now: {folder / 'embeddings.csv'}")

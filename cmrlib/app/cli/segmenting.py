@@ -51,11 +51,12 @@ def _load(path):
     )
 
 
-def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=None, copies: int = 3):
+def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=None, copies: int = 3, write_table=True):
     """(table, number of cines segmented now): lay masks over the cohort as the observer in `folder`.
 
     Beside each mask stands a note of what made it: weights, copies, the cine's digest. Where it fits, the cine is not
-    segmented again. The table, also written as segmented.csv, has a row for every cine with such a note.
+    segmented again. The table has a row for every cine with such a note, and is written as segmented.csv; without
+    `write_table` it has those of `subjects` and is not written.
     Raises ValueError for unknown subjects, FileExistsError where the folder is another observer's.
     """
     folder = Path(folder)
@@ -70,7 +71,7 @@ def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=N
             table = segment_cohort(cohort.part([row.cine]), segmenters, folder, copies=copies)
         result = table.drop(columns="seconds", errors="ignore").iloc[0].to_dict()
         write_json({"made_by": _maker(row, weights, copies), "result": result}, note)
-    return _summarise(cohort, folder), len(todo)
+    return (_write_table(cohort.cines, folder) if write_table else _table(wanted, folder)), len(todo)
 
 
 def _wanted(cohort, weights, subjects):
@@ -111,9 +112,13 @@ def _made(folder, row):
     return read_json(note)["made_by"] if note.exists() and Observer(folder).has(row.cine) else None
 
 
-def _summarise(cohort, folder):
-    notes = [read_json(path) for row in cohort.cines.itertuples() if (path := _note(folder, row)).exists()]
-    table = pd.DataFrame([note["result"] | {"weights": note["made_by"]["weights"]} for note in notes])
+def _table(cines, folder):
+    notes = [read_json(path) for row in cines.itertuples() if (path := _note(folder, row)).exists()]
+    return pd.DataFrame([note["result"] | {"weights": note["made_by"]["weights"]} for note in notes])
+
+
+def _write_table(cines, folder):
+    table = _table(cines, folder)
     with atomic(folder / "segmented.csv") as part:
         table.to_csv(part, index=False, lineterminator="\n")
     return table

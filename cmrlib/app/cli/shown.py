@@ -114,3 +114,15 @@ def before_after(table: pd.DataFrame):
         sign = "+" if name == "difference" else ""
         rows[name] = [f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]" for value, low, high in estimate]
     show(rows.assign(n=table["n"].astype(str)), "Dice of subjects held out, with 95 % intervals over subjects")
+
+
+def unknown_phases(table: pd.DataFrame, single: pd.DataFrame):
+    """Why measures lack an ejection fraction, and the volumes of cines of one frame (`single_frames`)."""
+    for flag, why in (("es_unknown", "ES is"), ("ed_unknown", "ED is"), ("ed_es_unknown", "ED and ES are")):
+        if n := sum(flag in flags.split(";") for flags in table["flags"]):
+            print(f"no ejection fraction of {n} of {len(table)}: {why} unknown")
+    if len(single):
+        show(
+            single.drop(columns="session").head(MOST),
+            "one frame, and nothing says whether it is ED or ES (cmr ingest --phase): its volumes",
+        )

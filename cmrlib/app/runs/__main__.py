@@ -10,18 +10,11 @@ import yaml
 from cmrlib.app.runs.execution import NotebookFailed, execute, follow_parent, snakemake
 from cmrlib.app.runs.pages import write_pages
 from cmrlib.app.runs.parameters import ROOT, UsageError, resolve
-from cmrlib.app.runs.readme import write_gallery, write_readme
-from cmrlib.app.runs.shipping import SHIPMENTS, needed, ready, ship
 
 
 def arguments(words=None):
     parser = argparse.ArgumentParser(prog="python -m cmrlib.app.runs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("readme", help="put the results of figures/record/ into README.md")
-    packed = commands.add_parser("ship", help="pack the weights that travel with the package, from their runs")
-    packed.add_argument("sets", nargs="*", help=f"{' or '.join(SHIPMENTS)}; default: all whose profiles have been run")
-    packed.add_argument("--profiles", action="store_true", help="only print which profiles are to be run before")
-    commands.add_parser("gallery", help="copy the README's pictures from the runs that made them")
     for name in ("execute", "parameters", "all", "pages"):
         command = commands.add_parser(name)
         if name in ("execute", "parameters"):
@@ -37,14 +30,6 @@ def arguments(words=None):
 
 def main(words=None) -> int:
     given = arguments(words)
-    if given.command == "readme":
-        return write_readme() or 0
-    if given.command == "ship":
-        return print(*needed(*given.sets)) or 0 if given.profiles else print_shipped(given.sets)
-    if given.command == "gallery":
-        missing = write_gallery()
-        print("\n".join(f"not there yet: runs/{name}" for name in missing))
-        return 0
     if getattr(given, "follow", False):
         follow_parent()
     try:
@@ -60,19 +45,6 @@ def main(words=None) -> int:
     except KeyboardInterrupt:
         return 130
     except (UsageError, NotebookFailed, OSError) as error:  # OSError: say, a disk that is full
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
-    return 0
-
-
-def print_shipped(sets) -> int:
-    """Ship sets of weights, default all whose profiles have been run, and say what came of it."""
-    for name in [] if sets else sorted(set(SHIPMENTS) - set(ready())):
-        print(f"{name}: left as it is, for {', '.join(SHIPMENTS[name].profiles)} have not all been run")
-    try:
-        for name in sets or ready():
-            print(f"{name}: {ship(name):.1f} MB from {', '.join(SHIPMENTS[name].profiles)}")
-    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0

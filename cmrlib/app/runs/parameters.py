@@ -7,7 +7,7 @@ A profile is profiles/NAME.yaml:
     record: true              every run leaves its small record in figures/record/ (optional)
     pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
-    study: {kind: ukbb, …}    a large cohort in shards of subjects; see STUDY below (optional)
+    study: {kind: ukbb, …}    `cmr` commands on a large cohort, in shards of subjects; see STUDY below (optional)
     common: {seed: 1}         for every notebook that declares such a parameter
     01_segmentation: {…}      for that notebook
 """
@@ -25,19 +25,19 @@ import yaml
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
 SETTINGS = ("extends", "after", "record", "pool", "notebooks", "study", "common")
 STUDY = {
-    "kind": "",  # of source, as for `cmr ingest`, or phantom
+    "kind": "",  # of source, as for `cmr ingest`
     "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
-    "options": {},  # of the reader
-    "subjects_a_shard": 100,
-    "stages": ["ingest", "segment", "measure", "flow", "features", "pages"],
+    "options": "",  # more for `cmr ingest`, say --phase ed
+    "cohort": "study/cohort",  # one that exists serves stages without ingest; relative to runs/PROFILE
+    "shards": 100,  # jobs of a stage
+    "stages": ["ingest", "segment", "measure", "embed", "report"],
     "weights": "real",  # a run of 01_segmentation, or a set that travels with the package: real, synthetic
-    "copies": 3,  # turned copies of a slice that are averaged
-    "encoder": "",  # a run of 07_heartmae_pretrain or 08_heartmae_predict; features need one
+    "copies": 3,  # test-time augmentation: turned copies of a slice
+    "encoder": "",  # a run of 07_heartmae_pretrain or 08_heartmae_predict; embed needs one
     "runs": "",  # a profile's runs for the pages; default those of the weights
-    "precision": "bf16",
     "threads": 1,  # of a job
-    "mem_mb": {"ingest": 2000, "segment": 2000, "measure": 2000, "flow": 2000, "features": 4000, "pages": 3000},
-    "minutes": 240,  # that a job may take
+    "mem_mb": {"ingest": 2000, "segment": 2000, "measure": 2000, "embed": 4000, "report": 3000},
+    "minutes": 240,  # time limit of a job
 }
 """What a profile's `study` may say, and its defaults."""
 
@@ -139,6 +139,9 @@ def _merged(name, inner) -> dict:
 def _study(base, given, where) -> dict:
     """A profile's `study` with all its defaults; empty where neither it nor the profile it extends has one."""
     checked(given, STUDY, f"{where}, study")
+    for stage in [*given.get("stages", ()), *given.get("mem_mb", ())]:
+        if stage not in STUDY["stages"]:
+            raise unknown("stage", stage, STUDY["stages"], f"{where}, study")
     merged = {**STUDY, **base, **given}
     merged["mem_mb"] = {**STUDY["mem_mb"], **base.get("mem_mb", {}), **given.get("mem_mb", {})}
     return merged if base or given else {}

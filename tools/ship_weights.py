@@ -1,0 +1,206 @@
+"""The two sets of weights that travel with the package, packed from the runs that trained them (`make weights`).
+
+    python tools/ship_weights.py [synthetic] [real]     default: every set whose profiles have been run
+    python tools/ship_weights.py --profiles real        the profiles to run before
+
+Networks are stored in half precision with their cards; `errors.csv` and CARDS.md hold their errors.
+"""
+
+import argparse
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cmrlib.app.runs.parameters import ROOT
+from cmrlib.cohort.files import atomic, read_json, write_json
+from cmrlib.learning.weightsets import NOTEBOOKS, SHIPPED
+
+NOT_SHIPPED = ("without_tsc",)  # comparators
+PRIVATE = ("cohort_digest",)  # card entries that mean nothing elsewhere
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What a set is made of.
+
+    profiles: those that train its networks; a later one replaces an earlier one's. tested_by: a profile whose networks
+    of the same recipe were tested on patients that they had not seen; its errors replace those on phantoms.
+    max_mb: limit for the whole set. about: first words of its CARDS.md.
+    """
+
+    profiles: tuple[str, ...]
+    tested_by: str
+    max_mb: float
+    about: str
+
+
+SHIPMENTS = {
+    "synthetic": Shipment(("carryover", "weights"), "few_labels", 20, "All learned from synthetic hearts alone"),
+    "real": Shipment(
+        ("weights_sax", "weights_lax"), "weights_check", 12, "All learned from patients, some from phantoms first"
+    ),
+}
+
+
+def required_profiles(*names) -> list[str]:
+    """Profiles to run before these sets can be shipped: those that train, then the one that tests."""
+    return [
+        profile for name in names or SHIPMENTS for profile in (*SHIPMENTS[name].profiles, SHIPMENTS[name].tested_by)
+    ]
+
+
+def ready(runs=ROOT / "runs") -> list[str]:
+    """Sets whose profiles have all been run."""
+    return [name for name, one in SHIPMENTS.items() if all((Path(runs) / profile).is_dir() for profile in one.profiles)]
+
+
+def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
+    """Write the weights of a set's profiles to DEST/NAME with cards and known errors; returns the set's MB.
+
+    LICENSE.md stays. Raises FileNotFoundError where a profile made no weights, ValueError for an unknown set, a network
+    whose card does not say what it learned from, and a set over its limit.
+    """
+    from cmrlib.report.study import known_errors
+
+    if name not in SHIPMENTS:
+        raise ValueError(f"no set of weights called {name!r}; there are {', '.join(SHIPMENTS)}")
+    shipment, runs, dest = SHIPMENTS[name], Path(runs), Path(dest) / name
+    sources = _trained_by(shipment.profiles, runs)
+    for notebook in NOTEBOOKS:
+        shutil.rmtree(dest / notebook, ignore_errors=True)
+    for place, path in sources.items():
+        _pack(path, dest / place, runs / shipment.tested_by / place)
+    errors = {
+        measure: error for profile in shipment.profiles for measure, error in known_errors(runs / profile).items()
+    }
+    if shipment.tested_by:
+        tested = known_errors(runs / shipment.tested_by)
+        errors |= {measure: error | {"real": True} for measure, error in tested.items()}
+    rows = [{"measure": measure} | error for measure, error in errors.items()]
+    with atomic(dest / "errors.csv") as part:
+        table = pd.DataFrame(rows, columns=["measure", "bias", "sd", "n", "real"])
+        table.round(3).to_csv(part, index=False, lineterminator="\n")
+    write_cards(dest, shipment.about)
+    size_mb = sum(path.stat().st_size for path in dest.rglob("*") if path.is_file()) / 1e6
+    if size_mb > shipment.max_mb:
+        raise ValueError(
+            f"{size_mb:.1f} MB of weights; at most {shipment.max_mb} MB of the set {name} travel with the "
+            "package: narrower networks"
+        )
+    return size_mb
+
+
+def _trained_by(profiles, runs) -> dict[Path, Path]:
+    """Place within a set (NOTEBOOK/weights/FILE) → the file to pack."""
+    found = {}
+    for profile in profiles:
+        folders = [runs / profile / name / "weights" for name in NOTEBOOKS]
+        weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+        if not weights:
+            raise FileNotFoundError(f"profile {profile} made no weights; `make run PROFILE={profile}` does")
+        found |= {path.relative_to(runs / profile): path for path in weights if path.stem not in NOT_SHIPPED}
+    return found
+
+
+def _pack(path, dest, tested):
+    """One network in half precision with its card. tested: the same file of a run that tested this recipe."""
+    from safetensors.torch import load_file, save_file
+
+    from cmrlib.report.cards import error_by_subgroup
+
+    card = read_json(path.with_suffix(".json"))
+    if lacking := sorted({"licence", "trained_on"} - {name for name, value in card.items() if value}):
+        raise ValueError(
+            f"{path.with_suffix('.json')} lacks {', '.join(lacking)}, so its terms of use and the subjects it must not "
+            "be scored on are unknown; train it again with this version"
+        )
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    with atomic(dest) as part:
+        save_file(half, part)
+    rows, tested_on = error_by_subgroup(path), _tested_on(path)
+    if not rows and (rows := error_by_subgroup(tested)):
+        tested_on = f"{_tested_on(tested)}, by networks of the same recipe that had not seen them"
+    kept = {name: value for name, value in card.items() if name not in PRIVATE}
+    write_json(kept | {"stored": "half precision", "checked": rows, "checked_on": tested_on}, dest.with_suffix(".json"))
+    if (path.parent / "smoothing.json").exists():
+        shutil.copy(path.parent / "smoothing.json", dest.parent)
+
+
+def _tested_on(path) -> str:
+    """Subjects behind `error_by_subgroup`: test subjects of the run's real sources, else of its own cohort."""
+    manifest = path.parents[1] / "manifest.json"
+    given = read_json(manifest)["parameters"] if manifest.exists() else {}
+    real = [source.split(":")[0] for source in given.get("test_sources", [])]
+    return f"test patients of {', '.join(real)}" if real else "test subjects of the cohort it learned from"
+
+
+def write_cards(dest, about: str, record=ROOT / "figures" / "record" / "acdc_01_segmentation.json") -> None:
+    """CARDS.md beside the weights: one model card per network, from its JSON."""
+    parts = [
+        f"# Weights that travel with the package: {Path(dest).name}",
+        "",
+        "Research only; terms in LICENSE.md. "
+        f"{about} (`make weights`); `errors.csv` holds what `cmr report` prints beside their measures.",
+    ]
+    if Path(record).exists():
+        full = read_json(record)["metrics"]
+        dice = ", ".join(
+            f"{name} {full[f'dice_{name}']:.3f} ({full[f'dice_{name}_low']:.3f} to {full[f'dice_{name}_high']:.3f})"
+            for name in ("lv", "myo", "rv")
+        )
+        parts += ["", f"Beside them the full-size network, trained and tested on ACDC's patients: Dice {dice}."]
+    for path in sorted(Path(dest).rglob("weights/*.json")):
+        card = read_json(path)
+        if "architecture" in card:
+            parts += _card_text(path, card)
+    with atomic(Path(dest) / "CARDS.md") as part:
+        part.write_text("\n".join(parts) + "\n")
+
+
+def _card_text(path, card) -> list[str]:
+    """One network's paragraph and table."""
+    from cmrlib.report.cards import learned_text
+
+    size_mb = path.with_suffix(".safetensors").stat().st_size / 1e6
+    design = ", ".join(
+        f"{name} {' '.join(value) if isinstance(value, list) else value}"
+        for name, value in card["architecture"].items()
+        if name != "name"
+    )
+    text = (
+        f"{card['architecture']['name']}: {design}. {size_mb:.1f} MB, {card['stored']}. Learned from "
+        f"{learned_text(card)}; licence {card['licence']}. Checked on {card.get('checked_on', 'nothing yet')}."
+    )
+    rows = card.get("checked") or []
+    head = ["", "| subgroup | what | mean (95 % interval) | n |", "| --- | --- | --- | --- |"] if rows else []
+    table = [
+        f"| {row['who']} | {row['what']} | {row['value']} ({row['low']} to {row['high']}) | {row['n']} |"
+        for row in rows
+    ]
+    return ["", f"## {path.parents[1].name}, {path.stem}", "", text, *head, *table]
+
+
+def main(words=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", help=f"{' or '.join(SHIPMENTS)}; default: all whose profiles have been run")
+    parser.add_argument("--profiles", action="store_true", help="only print the profiles to run before")
+    given = parser.parse_args(words)
+    if given.profiles:
+        return print(*required_profiles(*given.sets)) or 0
+    for name in [] if given.sets else sorted(set(SHIPMENTS) - set(ready())):
+        print(f"{name}: not packed, since {', '.join(SHIPMENTS[name].profiles)} have not all been run")
+    try:
+        for name in given.sets or ready():
+            print(f"{name}: {ship(name):.1f} MB from {', '.join(SHIPMENTS[name].profiles)}")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
