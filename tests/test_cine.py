@@ -1,5 +1,7 @@
 """Cine, Section and Plane: one geometry for pixels, masks and points. (Round trips on disk: test_cohort.py.)"""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +73,79 @@ def test_a_section_is_a_view_on_its_slice():
             cine.section(k)
 
 
+# --- the cycle -------------------------------------------------------------------------------------------------------
+
+
+def timed(times, **changes):
+    """A single-slice cine with frames at `times` (ms)."""
+    return make_cine((len(times), 1, 4, 4), frame_times_ms=np.array([times], float), **changes)
+
+
+def test_phase_by_hand():
+    cine = timed([10, 210, 410, 610], rr_ms=np.array([800.0]))
+    assert (cine.cycle_ms, cine.times_ms.tolist()) == (800, [10, 210, 410, 610])
+    np.testing.assert_allclose(cine.phase(), [0.0125, 0.2625, 0.5125, 0.7625])  # since the R wave
+    np.testing.assert_allclose(cine.phase(3), [0.25, 0.5, 0.75, 0])
+    uneven = timed([0, 100, 400, 600], rr_ms=np.array([1000.0]))
+    assert uneven.phase(3)[1] == pytest.approx(0.5)  # from frame 3 on: 400 ms to the next R wave and 100 ms
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [0, 0.25, 0.5, 0.75]),  # no times: by frame number
+        ({"frame_times_ms": np.full((5, 4), np.nan)}, [0, 0.25, 0.5, 0.75]),
+        ({"frame_times_ms": np.tile([0.0, 50, 100, 150], (5, 1))}, [0, 0.25, 0.5, 0.75]),  # no RR: frames × step
+        ({"frames_of": ((0, 9, 12, 14), 20)}, [0, 0.45, 0.6, 0.7]),
+        ({"frames_of": ((0, 1, 2, 3), 0)}, [np.nan] * 4),  # of an unknown number
+    ],
+)
+def test_phase_where_times_or_frames_are_unknown(changes, expected):
+    np.testing.assert_allclose(make_cine(**changes).phase(0), expected)
+
+
+def test_times_are_the_median_over_slices_and_all_or_nothing():
+    times = np.array([[0.0, 40], [10, 60], [20, np.nan]])
+    cine = make_cine((2, 3, 4, 4), frame_times_ms=times)
+    np.testing.assert_allclose(cine.times_ms, [10, 50])
+    assert np.isnan(make_cine((2, 3, 4, 4), frame_times_ms=np.where([True, False], times, np.nan)).times_ms).all()
+    assert np.isnan(make_cine().cycle_ms)
+
+
+def test_missing_images_are_those_the_reader_named():
+    cine = make_cine(meta={"missing": [[2, 1], [2, 3], [4, 1]]})
+    assert np.argwhere(cine.missing).tolist() == [[2, 1], [2, 3], [4, 1]]
+    assert (cine.incomplete_frames, cine.complete_slices) == ([1, 3], [0, 1, 3])
+    assert not make_cine().missing.any() and make_cine().complete_slices == [0, 1, 2, 3, 4]
+
+
+def test_even_frames_are_taken_as_they_are():
+    section, images = timed(np.arange(20) * 40.0).section(0), np.random.default_rng(0).random((20, 3, 3))
+    assert section.resampled(images, 20) is images and section.to_even(7.3, 20) == section.from_even(7.3, 20) == 7.3
+
+
+@pytest.mark.parametrize("frames", [8, 13, 30, 50])
+def test_other_lengths_are_resampled_there_and_back(frames):
+    section = timed(np.arange(frames) * 40.0).section(0)
+    for frame in (0.0, 1.0, 4.5, frames - 0.5):
+        there = section.to_even(frame, 20)
+        assert there == pytest.approx(frame * 20 / frames) and section.from_even(there, 20) == pytest.approx(frame)
+
+
+def test_uneven_times_are_evened_by_time_and_round_the_cycle():
+    times = np.cumsum(np.r_[0, np.tile([30.0, 50.0], 9), 30])  # 20 frames in 800 ms
+    section = timed(times, rr_ms=np.array([800.0])).section(0)
+    np.testing.assert_allclose(section.phase, times / 800)
+    np.testing.assert_allclose(section.resampled(times, 20)[:-1], np.arange(19) * 40, atol=1e-4)
+    assert section.resampled(times, 20)[-1] == pytest.approx(times[-1] * 0.8 + times[0] * 0.2)  # at 760 of 750 to 800
+    assert section.to_even(3, 20) == pytest.approx(110 / 40)
+
+
+@pytest.mark.parametrize("times", [None, np.full((5, 4), np.nan), np.zeros((5, 4))])
+def test_unknown_times_of_a_section_count_as_even(times):
+    np.testing.assert_allclose(make_cine(frame_times_ms=times).section(1).phase, np.arange(4) / 4)
+
+
 def test_selected_frames_keep_their_times_and_their_origin():
     cine = make_cine(frame_times_ms=np.arange(20.0).reshape(5, 4), ed=0, es=2)
     few = cine.select([2, 0])
@@ -116,6 +191,13 @@ def test_intensity_window_is_the_percentiles():
     assert low < high
     flat = Cine(np.full((2, 2, 4, 4), 7, np.uint16), np.eye(4), "sax", "a1")
     assert flat.intensity_window()[1] > flat.intensity_window()[0] == 7
+
+
+def test_changed_pixels_have_a_window_of_their_own():
+    cine = make_cine()
+    before = cine.intensity_window()
+    assert replace(cine, pixels=cine.pixels + 100).intensity_window() == pytest.approx(np.add(before, 100))
+    assert cine.intensity_window() == before
 
 
 def test_intensity_window_never_looks_at_a_few_columns_only():

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,66 @@ def test_masks_corrected_by_hand_are_read(cohort, tmp_path):
     plain.unlink()
     again = Cohort.open(cohort.path, [observer.path]).observer("corrected")
     np.testing.assert_array_equal(again.mask(name).mask, corrected)
+
+
+@pytest.mark.parametrize("first_compressed", [True, False])
+def test_a_new_mask_replaces_the_older_one_of_either_suffix(cohort, tmp_path, first_compressed):
+    """Few frames are written compressed, all frames plain; the compressed one is read where both are there."""
+    cine, observer = cohort.cine("sub-a1_view-sax"), Observer(tmp_path / "o")
+    few = make_annotation(cine)
+    every = Annotation(np.ones(cine.pixels.shape, np.uint8), dict.fromkeys(range(cine.frames), ("lv",)))
+    long = replace(cine, pixels=np.tile(cine.pixels, (2, 1, 1, 1)), frame_times_ms=None)
+    few.mask, every.mask = np.tile(few.mask, (2, 1, 1, 1)), np.tile(every.mask, (2, 1, 1, 1))
+    every.annotated = dict.fromkeys(range(8), ("lv",))
+    for annotation in (few, every) if first_compressed else (every, few):
+        observer.write(long, annotation)
+    np.testing.assert_array_equal(observer.mask(cine.name).mask, annotation.mask)
+    assert len(list(observer.path.rglob("*_dseg.nii*"))) == 1
+
+
+def test_examinations_hold_what_one_observer_annotated(cohort):
+    (first, second) = cohort.examinations("manual")
+    assert (first.participant_id, first.session, list(first.views)) == ("a1", "", ["sax"])
+    cine, annotation = second.views["sax"]
+    assert cine.name == "sub-b2_view-sax" and annotation.annotated == {0: ("lv",)}
+    assert annotation.frames["es"] == 2 and len(annotation.points) == 1
+    assert [one.participant_id for one in cohort.examinations("manual", ["b2"])] == ["b2"]
+    assert [one.participant_id for one in cohort.examinations("manual", of="points")] == ["a1", "b2"]
+    with pytest.raises(ValueError, match=r"subjects \['nobody'\] are not in"):
+        next(cohort.examinations("manual", ["nobody"]))
+    with pytest.raises(KeyError, match="no observer 'net'"):
+        next(cohort.examinations("net"))
+
+
+def test_examinations_take_the_first_run_annotated_and_frames_of_another_observer(tmp_path):
+    cines = [make_cine(run=run) for run in (1, 2, 3)]
+    drawn = {cine.name: make_annotation(cine) for cine in cines[1:]}
+    study = Study(
+        {"participant_id": "a1"},
+        cines,
+        {"manual": drawn, "net": {cines[1].name: Annotation(frames={"ed": 3, "es": 1})}},
+    )
+    cohort = finish_cohort(tmp_path, DESCRIPTION, [write_study(tmp_path, study)])
+    ((_, _, views),) = cohort.examinations("manual", frames_from="net")
+    cine, annotation = views["sax"]
+    assert cine.run == 2 and (annotation.frames["ed"], annotation.frames["es"]) == (3, 1)
+    assert not list(cohort.examinations("net"))  # it has no masks
+
+
+def test_few_cines_stay_open_and_their_values_are_kept(cohort, tmp_path, monkeypatch):
+    """Each open cine holds a file descriptor, of which a process has 1,024: a training reads more cines than that."""
+    from cmrlib.cohort import _open_cine
+
+    assert _open_cine.cache_info().maxsize <= 256
+    cines = [make_cine(run=run) for run in range(1, 301)]
+    many = finish_cohort(tmp_path, DESCRIPTION, [write_study(tmp_path, Study({"participant_id": "a1"}, cines))])
+    before, first = len(list(Path("/proc/self/fd").iterdir())), many.cines["cine"][0]
+    window = many.cine(first).intensity_window()
+    for name in many.cines["cine"]:
+        many.cine(name).intensity_window()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 256
+    assert many.cine(first).memo["intensity_window", 1, 99] == window  # not read again
+    assert many.cine(first) is many.cine(first)
 
 
 def test_a_mask_that_does_not_fit_is_refused(cohort, tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED
-from cmrlib.cohort import Annotation, Cohort, missing_pictures
+from cmrlib.cohort import Annotation, Cohort
 from cmrlib.cohort.study import Study, finish_cohort, write_study
 from cmrlib.measures import chamber_curve, whole_sections
 from cmrlib.measures.valve import view_motion
@@ -62,8 +62,8 @@ def cohort(tmp_path_factory) -> Cohort:
 
 
 def test_where_pictures_are_missing():
-    assert np.argwhere(missing_pictures(cine("sax", 3))).tolist() == [[2, HOLE]]
-    assert not missing_pictures(replace(cine("sax", 3), meta={})).any()
+    assert np.argwhere(cine("sax", 3).missing).tolist() == [[2, HOLE]]
+    assert not replace(cine("sax", 3), meta={}).missing.any()
 
 
 def test_sections_with_a_hole_are_not_looked_at(cohort):

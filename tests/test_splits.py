@@ -63,6 +63,12 @@ def test_validation_takes_the_first_of_each_group_from_the_next_fold():
     assert (split[fold_of == 4] == "test").all() and (split == "train").sum() == 100 - 20 - 6
 
 
+@pytest.mark.parametrize(("n", "fold"), [(20, 5), (20, 7), (20, -1), (3, 3)])
+def test_a_fold_without_subjects_is_refused(n, fold):
+    with pytest.raises(ValueError, match=rf"no subject is in fold {fold}; there are the folds \[0, "):
+        split_subjects(people(n), fold)
+
+
 def test_a_list_decides_in_place_of_the_rule(tmp_path):
     subjects, path = people(10, ("NOR",)), tmp_path / "list.tsv"
     folds = people(12, ("NOR",)).assign(fold=np.arange(12) % 5)

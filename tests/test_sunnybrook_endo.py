@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from cmrlib.cohort import missing_pictures
 from cmrlib.cohort.files import read_tsv
 from cmrlib.datasets import ingest, sunnybrook, sunnybrook_endo
 
@@ -45,7 +44,7 @@ def test_two_phases_become_ed_and_es(tmp_path):
     assert cine.pixels.shape == (2, 4, 48, 48) and not cine.spacing_known
     assert (cine.ed, cine.es, cine.frames_of) == (0, 1, ((18, 7), 20))
     np.testing.assert_array_equal(cine.pixels[:, :, 0, 0], [[39, 49, 59, 69], [28, 38, 48, 0]])  # base to apex
-    np.testing.assert_array_equal(np.argwhere(missing_pictures(cine)), [[3, 1]])
+    np.testing.assert_array_equal(np.argwhere(cine.missing), [[3, 1]])
     assert {"grey_values_per_image", "missing_frames"} <= set(cine.flags) and "irregular_slices" not in cine.flags
     annotation = cohort.observer("manual").mask(cine.name)
     assert annotation.annotated == {0: ("lv",), 1: ("lv",)} and (annotation.mask[1, 3] == 255).all()
@@ -78,7 +77,7 @@ def test_gaps_and_more_phases_are_kept_and_flagged(tmp_path):
     write_image(tmp_path / "src", "SC-N-40", 1, 2, 10)
     cine = cohort_of(tmp_path).cine("sub-SCN40_view-sax")
     assert cine.frames_of[0] == (19, 2, 6) and (cine.ed, cine.es) == (0, 2)
-    assert cine.slices == 3 and missing_pictures(cine).sum() == 2
+    assert cine.slices == 3 and cine.missing.sum() == 2
     assert {"irregular_slices", "contours_of_other_frames", "missing_frames"} <= set(cine.flags)
 
 
@@ -100,7 +99,7 @@ def test_a_damaged_pair_costs_itself_only(tmp_path):
     cv2.imwrite(str(tmp_path / "src" / "SC-N-05_0300_mask.png"), filled(9))
     cohort = cohort_of(tmp_path)
     cine = cohort.cine("sub-SCN5_view-sax")
-    assert cine.slices == 3 and missing_pictures(cine).sum() == 3
+    assert cine.slices == 3 and cine.missing.sum() == 3
     reasons = read_tsv(cohort.path / "rejected.tsv").groupby("reason").size().to_dict()
     assert reasons == {
         "an image without a mask": 1,
@@ -129,7 +128,7 @@ def test_real_images_of_30_patients():
         (cine,) = study.cines
         assert cine.frames == 2 and not study.rejected and study.participant["group"] == groups.loc[label, "group"]
         mask = study.observers["manual"][cine.name].mask
-        there = ~missing_pictures(cine).T
+        there = ~cine.missing.T
         areas = (mask == 1).sum((2, 3))
         np.testing.assert_array_equal(areas > 0, there)
         assert (areas[0] >= 0.6 * areas[1]).all() and 10 < study.measures["manual"]["lvef_pct"] < 85

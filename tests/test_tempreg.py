@@ -1,7 +1,6 @@
 """TempReg-Net: curves by hand, its loss against loops, exact frames for a network that knows, and what it learns."""
 
 import re
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +25,7 @@ from cmrlib.papers.tempreg import (
     structured_loss,
     target_curve,
 )
-from cmrlib.papers.tempreg.clips import cycle_positions, even_frames, from_grid, moving_centre, section_clip, to_grid
+from cmrlib.papers.tempreg.clips import moving_centre, section_clip
 from cmrlib.papers.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas
 from cmrlib.papers.tempreg.network import PaperLSTM, load_imagenet_encoder, parameter_groups
 from cmrlib.papers.tempreg.table1 import (
@@ -285,37 +284,6 @@ def test_a_clip_is_centred_there_whatever_the_pixels():
     brightest = [np.argwhere(clip[0] > 200).mean(0) for clip in (one, other)]
     np.testing.assert_allclose(brightest[0], 15.5, atol=1)
     np.testing.assert_allclose(*brightest, atol=1)
-
-
-def test_even_frames_are_taken_as_they_are():
-    cine = beating()
-    assert even_frames(cycle_positions(cine, 0), 20) is None
-    assert to_grid(7.3, cycle_positions(cine, 0), 20) == 7.3
-
-
-@pytest.mark.parametrize("frames", [8, 13, 30, 50])
-def test_other_lengths_are_resampled_there_and_back(frames):
-    positions = cycle_positions(beating(frames, 1, 5), 0)
-    for frame in (0.0, 1.0, 4.5, frames - 0.5):
-        there = to_grid(frame, positions, 20)
-        assert there == pytest.approx(frame * 20 / frames) and from_grid(there, positions, 20) == pytest.approx(frame)
-
-
-def test_uneven_times_are_evened_by_time():
-    times = np.cumsum(np.r_[0, np.tile([30.0, 50.0], 9), 30])  # 20 frames in 800 ms
-    cine = beating(times_ms=times)
-    positions = cycle_positions(cine, 0)
-    np.testing.assert_allclose(positions, times / 800)
-    before, after, weight = even_frames(positions, 20)
-    np.testing.assert_allclose(
-        times[before] * (1 - weight) + np.where(after, times[after], 800) * weight, np.arange(20) * 40
-    )
-    assert to_grid(3, positions, 20) == pytest.approx(110 / 40)
-
-
-@pytest.mark.parametrize("times", [None, np.full((2, 20), np.nan), np.zeros((2, 20))])
-def test_unknown_times_count_as_even(times):
-    np.testing.assert_allclose(cycle_positions(replace(beating(), frame_times_ms=times), 1), np.arange(20) / 20)
 
 
 # --- prediction ------------------------------------------------------------------------------------------------------

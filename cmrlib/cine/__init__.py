@@ -1,4 +1,4 @@
-"""Cine and Section: a beating heart's pixels and the geometry that belongs to them.
+"""Cine: a beating heart's pixels and the geometry and times that belong to them; with Section and Plane.
 
 Conventions, stated once for the whole library:
 
@@ -12,8 +12,12 @@ Conventions, stated once for the whole library:
 import math
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
+
+from cmrlib.cine.plane import Plane
+from cmrlib.cine.section import Section
+
+__all__ = ["Cine", "Plane", "Section"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,7 @@ class Cine:
     frames_of: tuple[tuple[int, ...], int] | None = None
     flags: tuple[str, ...] = ()
     meta: dict = field(default_factory=dict)
+    memo: dict = field(default_factory=dict, init=False, repr=False)  # computed values; a cohort keeps it
 
     def __post_init__(self):
         if self.pixels.ndim != 4 or 0 in self.pixels.shape:
@@ -91,9 +96,8 @@ class Cine:
     @property
     def frame_step_ms(self) -> float:
         """Median step between frames over all slices, NaN where times are unknown."""
-        if self.frame_times_ms is None or self.frames < 2:
-            return float("nan")
-        return float(np.nanmedian(np.diff(self.frame_times_ms, axis=1)))
+        steps = np.diff([] if self.frame_times_ms is None else self.frame_times_ms)
+        return float(np.nanmedian(steps)) if np.isfinite(steps).any() else float("nan")
 
     @property
     def heart_rate_bpm(self) -> float:
@@ -101,7 +105,53 @@ class Cine:
             return float("nan")
         return 60_000 / float(np.nanmedian(self.rr_ms))
 
-    def section(self, k: int) -> "Section":
+    @property
+    def times_ms(self) -> np.ndarray:
+        """Time of each frame (frames,) after the R wave, median over slices; all NaN where any is unknown."""
+        times = self.frame_times_ms
+        if times is None or not np.isfinite(times).any(axis=0).all():
+            return np.full(self.frames, np.nan)
+        return np.nanmedian(times, axis=0)
+
+    @property
+    def cycle_ms(self) -> float:
+        """RR interval, median over slices, else frames × frame step; NaN where neither is known."""
+        if self.rr_ms is not None and np.isfinite(self.rr_ms).any():
+            return float(np.nanmedian(self.rr_ms))
+        return float(self.frames * self.frame_step_ms)
+
+    def phase(self, ed: int | None = None) -> np.ndarray:
+        """Phase of each frame (frames,) as a fraction of the cycle: since frame `ed` (0 ≤ phase < 1), else since the
+        R wave.
+
+        By time where times and cycle length are known, else by frame number in the whole cycle; NaN where only a few
+        frames are left of an unknown number. `phase(ed)[es]` is the systolic fraction.
+        """
+        phase = self.times_ms / (self.cycle_ms if self.cycle_ms > 0 else np.nan)
+        if not np.isfinite(phase).all():
+            kept, total = self.frames_of or (range(self.frames), self.frames)
+            phase = np.asarray(kept, float) / (total or np.nan)
+        return phase if ed is None else (phase - phase[ed]) % 1
+
+    @property
+    def missing(self) -> np.ndarray:
+        """(slices, frames) bool: images that the source lacks; their pixels are zero and say nothing."""
+        missing = np.zeros((self.slices, self.frames), bool)
+        for k, t in self.meta.get("missing", ()):
+            missing[int(k), int(t)] = True
+        return missing
+
+    @property
+    def incomplete_frames(self) -> list[int]:
+        """Frames of which at least one slice is missing: nothing is measured on them."""
+        return np.flatnonzero(self.missing.any(0)).tolist()
+
+    @property
+    def complete_slices(self) -> list[int]:
+        """Slices of which no frame is missing."""
+        return np.flatnonzero(~self.missing.any(1)).tolist()
+
+    def section(self, k: int) -> Section:
         """Slice k through time."""
         return Section(self, k)
 
@@ -140,104 +190,13 @@ class Cine:
         return np.stack([self.pixels[t, n] for n in neighbours], axis=-1)
 
     def intensity_window(self, low_pct: float = 1, high_pct: float = 99) -> tuple[float, float]:
-        """Percentiles over the whole cine, from at most about 200,000 pixels taken at a fixed stride."""
-        stride = max(1, self.pixels.size // 200_000)
-        while math.gcd(stride, self.pixels.shape[-1]) > 1:  # else it would meet the same few columns in every row
-            stride += 1
-        low, high = np.percentile(np.asarray(self.pixels.reshape(-1)[::stride], np.float32), [low_pct, high_pct])
-        return float(low), float(max(high, low + 1e-6))
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """One slice of a Cine through time: `pixels` (frames, rows, columns), a view on the cine's own."""
-
-    cine: Cine
-    k: int
-
-    def __post_init__(self):
-        if not 0 <= self.k < self.cine.slices:
-            raise IndexError(f"{self.cine.name}: slice {self.k} of {self.cine.slices} (slices count from 0)")
-
-    @property
-    def pixels(self) -> np.ndarray:
-        return self.cine.pixels[:, self.k]
-
-    @property
-    def frame_times_ms(self) -> np.ndarray | None:
-        times = self.cine.frame_times_ms
-        return None if times is None else times[self.k]
-
-
-@dataclass(frozen=True)
-class Plane:
-    """An in-plane map for pixels, masks and points together, and the way back.
-
-    matrix: (2, 3), takes (column, row) of the *output* grid to (column, row) of the input.
-    shape: (rows, columns) of the output. One warp does crop, resampling, rotation and mirror at once.
-    bend_px: (rows, columns, 2) or None, what is added to each output (column, row) before the matrix: training crops
-    change the shape of a heart by it. Only `pixels` and `mask` know of it.
-    """
-
-    matrix: np.ndarray
-    shape: tuple[int, int]
-    source_shape: tuple[int, int]
-    bend_px: np.ndarray | None = None
-
-    @classmethod
-    def around(cls, source_shape, spacing_px, shape, centre_px=None, rotation_deg=0.0, mirror=False) -> "Plane":
-        """Output of `shape` around `centre_px` (column, row; default the image's centre).
-
-        spacing_px: input pixels per output pixel, (rows, columns) or one number. rotation_deg turns the
-        sampling grid, mirror flips its columns.
-        """
-        rows, columns = source_shape
-        centre = np.array([(columns - 1) / 2, (rows - 1) / 2] if centre_px is None else centre_px, float)
-        step_row, step_column = np.broadcast_to(np.asarray(spacing_px, float), (2,))
-        angle = np.deg2rad(rotation_deg)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        # rotate in a square grid of output pixels, then stretch to the input's (possibly anisotropic) pixels
-        linear = np.diag([step_column, step_row]) @ turn @ np.diag([-1.0 if mirror else 1.0, 1.0])
-        middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
-        return cls(np.c_[linear, centre - linear @ middle], tuple(shape), tuple(source_shape))
-
-    @property
-    def inverse(self) -> np.ndarray:
-        """(2, 3): (column, row) of the input → output."""
-        return cv2.invertAffineTransform(self.matrix)
-
-    def pixels(self, image, interpolation=cv2.INTER_LINEAR, outside: float = 0) -> np.ndarray:
-        """Image (rows, columns[, channels]) → float32 on the output grid; `outside` where the input ends.
-
-        8- and 16-bit images are warped as they are and converted after: the output is usually the smaller one.
-        """
-        small = image.dtype in (np.uint8, np.uint16, np.int16)
-        image = np.ascontiguousarray(image) if small else np.ascontiguousarray(image, np.float32)
-        return self._taken(image, interpolation, outside).astype(np.float32, copy=False)
-
-    def mask(self, mask, outside: int = 0) -> np.ndarray:
-        """Label map → output grid by nearest neighbour; labels never mix."""
-        return self._taken(np.ascontiguousarray(mask, np.uint8), cv2.INTER_NEAREST, outside)
-
-    def _taken(self, image, interpolation, outside):
-        if self.bend_px is None:
-            return self._warp(image, self.matrix, self.shape, interpolation, outside)
-        columns, rows = np.meshgrid(np.arange(self.shape[1]), np.arange(self.shape[0]))
-        places = (np.stack([columns, rows], -1) + self.bend_px) @ self.matrix[:, :2].T + self.matrix[:, 2]
-        return cv2.remap(image, places.astype(np.float32), None, interpolation, borderValue=(outside,) * 4)
-
-    def points(self, points_px) -> np.ndarray:
-        """Points (n, 2) of the input → output."""
-        return np.asarray(points_px, float) @ self.inverse[:, :2].T + self.inverse[:, 2]
-
-    def back_pixels(self, image, interpolation=cv2.INTER_LINEAR) -> np.ndarray:
-        """Output grid → input grid, zero where the output did not reach."""
-        return self._warp(np.ascontiguousarray(image, np.float32), self.inverse, self.source_shape, interpolation)
-
-    def back_points(self, points_px) -> np.ndarray:
-        return np.asarray(points_px, float) @ self.matrix[:, :2].T + self.matrix[:, 2]
-
-    @staticmethod
-    def _warp(image, matrix, shape, interpolation, outside=0):
-        flags = interpolation | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(image, matrix, shape[::-1], flags=flags, borderValue=(outside,) * 4)
+        """Percentiles over the whole cine, from at most about 200,000 pixels at a fixed stride; computed once."""
+        key = "intensity_window", low_pct, high_pct
+        if key not in self.memo:
+            stride = max(1, self.pixels.size // 200_000)
+            while math.gcd(stride, self.pixels.shape[-1]) > 1:  # else it would meet the same few columns in every row
+                stride += 1
+            sample = np.asarray(self.pixels.reshape(-1)[::stride], np.float32)
+            low, high = np.percentile(sample, [low_pct, high_pct])
+            self.memo[key] = float(low), float(max(high, low + 1e-6))
+        return self.memo[key]

@@ -1,176 +1,31 @@
-"""Cohort: a folder of cines and tables that nothing changes after ingest. Observer: whoever looked at it."""
+"""Cohort: a folder of cines and tables that never changes after ingest; observers are laid over it."""
 
 import copy
 import hashlib
-from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from nibabel import orientations
 
 from cmrlib.cine import Cine
-from cmrlib.cine.anatomy import NOT_ANNOTATED, codes
-from cmrlib.cohort.files import digest, map_nifti, read_json, read_tsv, write_json, write_nifti, write_tsv
+from cmrlib.cohort.files import digest, map_nifti, read_json, read_tsv
+from cmrlib.cohort.observer import POINT_COLUMNS, Annotation, Observer, stem
+from cmrlib.cohort.sidecar import cine_from_sidecar
+
+__all__ = ["FORMAT_VERSION", "POINT_COLUMNS", "Annotation", "Cohort", "Examination", "Observer"]
 
 FORMAT_VERSION = "2"
-LARGEST_SHIFT_MM = 0.5
-"""As far as a mask may lie from its cine: programs keep affines in single precision, or as a quaternion."""
-
-POINT_COLUMNS = ["frame", "slice", "name", "column_px", "row_px", "x_mm", "y_mm", "z_mm", "confidence"]
+MOST_OPEN = 256
+"""Cines that a process keeps open, over all cohorts: each holds a file descriptor, of which it usually has 1,024."""
 
 
-@dataclass
-class Annotation:
-    """What one observer saw on one cine.
+class Examination(NamedTuple):
+    """What one observer annotated of one subject in one session: view → (cine, annotation)."""
 
-    mask: (frames, slices, rows, columns) uint8, 255 where nobody looked.
-    annotated: frame → structures drawn in it; a structure that is not listed was not drawn, so its absence
-    says nothing. points: POINT_COLUMNS. frames: ed, es, ed_frac, es_frac, confidence (0-based). flags: what whoever
-    drew the mask warns of.
-    """
-
-    mask: np.ndarray | None = None
-    annotated: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    points: pd.DataFrame | None = None
-    frames: dict | None = None
-    flags: tuple[str, ...] = ()
-
-
-def stem(cine_name: str) -> Path:
-    """Folder and name stem inside a cohort or an observer: sub-1[/ses-2]/sub-1[_ses-2]_view-…"""
-    folders = [part for part in cine_name.split("_") if part.startswith(("sub-", "ses-"))]
-    return Path(*folders) / cine_name
-
-
-class Observer:
-    """A folder of masks, points, frames and measures laid over a cohort: human, truth or network."""
-
-    def __init__(self, path, name: str | None = None):
-        self.path = Path(path)
-        self.name = name or self.path.name
-
-    def _file(self, cine_name: str, suffix: str) -> Path:
-        return self.path / stem(cine_name).with_name(f"{cine_name}_{suffix}")
-
-    def has(self, cine_name: str, what: str = "dseg.json") -> bool:
-        return self._file(cine_name, what).exists()
-
-    @property
-    def digest(self) -> str:
-        """Digest of all that this observer wrote: names and contents of its files."""
-        files = sorted(path for path in self.path.rglob("*") if path.is_file())
-        told = "\n".join(f"{path.relative_to(self.path)} {digest(path)}" for path in files)
-        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-
-    def mask(self, cine_name: str) -> Annotation:
-        """The annotation's mask (a memory map) and what was annotated; raises FileNotFoundError where none."""
-        if not self.has(cine_name):
-            raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
-        sidecar = read_json(self._file(cine_name, "dseg.json"))
-        annotated, flags = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}, tuple(sidecar.get("flags", ()))
-        by_hand = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
-        if not by_hand.exists():
-            return Annotation(map_nifti(self._file(cine_name, "dseg.nii"))[0], annotated, flags=flags)
-        mask, affine = map_nifti(by_hand)
-        if "affine" in sidecar:
-            mask = as_written(mask, affine, np.array(sidecar["affine"]), sidecar["shape"], annotated, by_hand)
-        return Annotation(mask, annotated, flags=flags)
-
-    def points(self, cine_name: str) -> pd.DataFrame:
-        return read_tsv(self._file(cine_name, "points.tsv"))
-
-    def frames(self, cine_name: str) -> dict:
-        """ed, es, ed_frac, es_frac, confidence of the cine."""
-        return read_tsv(self._file(cine_name, "frames.tsv")).iloc[0].to_dict()
-
-    def measures(self) -> pd.DataFrame:
-        """A row a subject and session, a column a measure (`lvedv_ml`, …); empty where nothing was measured."""
-        path = self.path / "measures.tsv"
-        return read_tsv(path) if path.exists() else pd.DataFrame(columns=["participant_id", "session"])
-
-    def write(self, cine: Cine, annotation: Annotation, to_correct: bool = False):
-        """Write one cine's annotation; the JSON comes last, so that its presence means the mask is whole.
-
-        A mask of few frames is nearly all 255: compressed, it takes next to nothing. to_correct: other programs will
-        save it again, so it is compressed, and the JSON says which grid it must come back on.
-        """
-        if annotation.mask is not None:
-            check_mask(cine, annotation)
-            small = to_correct or 4 * len(annotation.annotated) < cine.frames
-            suffix, grid = "dseg.nii.gz" if small else "dseg.nii", {}
-            if to_correct:
-                grid = {"shape": annotation.mask.shape, "affine": cine.affine}
-            write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
-            sidecar = {
-                "annotated": {str(t): list(s) for t, s in annotation.annotated.items()},
-                "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255",
-            } | grid
-            sidecar |= {"flags": list(annotation.flags)} if annotation.flags else {}
-            write_json(sidecar, self._file(cine.name, "dseg.json"))
-        if annotation.points is not None:
-            write_tsv(annotation.points[POINT_COLUMNS], self._file(cine.name, "points.tsv"))
-        if annotation.frames is not None:
-            write_tsv(pd.DataFrame([annotation.frames]), self._file(cine.name, "frames.tsv"))
-
-    def write_measures(self, table: pd.DataFrame):
-        write_tsv(table, self.path / "measures.tsv")
-
-
-def missing_pictures(cine: Cine) -> np.ndarray:
-    """(slices, frames) bool: pictures that were never there, which the reader left black. Nothing is said of them."""
-    missing = np.zeros((cine.slices, cine.frames), bool)
-    for k, t in cine.meta.get("missing", ()):
-        missing[int(k), int(t)] = True
-    return missing
-
-
-def check_mask(cine: Cine, annotation: Annotation):
-    if annotation.mask.shape != cine.pixels.shape:
-        raise ValueError(f"{cine.name}: the mask has shape {annotation.mask.shape}, the cine {cine.pixels.shape}")
-    drawn = {code for structures in annotation.annotated.values() for code in codes(structures)}
-    strange = set(np.unique(annotation.mask).tolist()) - drawn - {0, NOT_ANNOTATED}
-    if strange:
-        raise ValueError(f"{cine.name}: mask values {sorted(strange)} belong to no annotated structure")
-
-
-def as_written(mask, affine, wanted_affine, wanted_shape, annotated: dict, path) -> np.ndarray:
-    """A mask as another program saved it (other number type, other order or direction of axes) → as it was handed out.
-
-    mask: (frames, slices, rows, columns). Raises ValueError naming the file where values lie between labels, where it
-    covers another grid, and where something was drawn that the JSON beside it does not list.
-    """
-    values = np.asarray(mask)
-    if values.dtype != np.uint8:
-        whole = np.rint(values)
-        if not np.array_equal(whole, values) or whole.min() < 0 or whole.max() > 255:
-            raise ValueError(
-                f"{path}: values from {values.min():g} to {values.max():g}, not all of them labels; was "
-                "it smoothed or resampled? save the label map itself"
-            )
-        values = whole.astype(np.uint8)
-    if len(values) == 1 and wanted_shape[1] == 1 and values.shape[1] == wanted_shape[0] > 1:
-        values = values.swapaxes(0, 1)  # of one slice, saved without that axis: time became the third
-    turn = orientations.ornt_transform(*map(orientations.io_orientation, (affine, wanted_affine)))
-    affine = affine @ orientations.inv_ornt_aff(turn, values.T.shape[:3])
-    values = np.ascontiguousarray(orientations.apply_orientation(values.T, turn).T)
-    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in wanted_shape[:0:-1]), 1]], float)
-    apart = np.abs((corners @ affine.T - corners @ wanted_affine.T)[:, :3]).max()
-    if values.shape != tuple(wanted_shape) or apart > LARGEST_SHIFT_MM:
-        raise ValueError(
-            f"{path}: shape {values.shape} (frames, slices, rows, columns), {apart:.2f} mm from its "
-            f"cine's place; expected {tuple(wanted_shape)} in the same place: save it on the cine's own "
-            "grid, all frames in one file"
-        )
-    for t, frame in enumerate(values):
-        drawn = {0, NOT_ANNOTATED, *codes(annotated.get(t, ()))}
-        if strange := sorted(set(np.unique(frame).tolist()) - drawn):
-            raise ValueError(
-                f"{path}: labels {strange} in frame {t}, which is listed with "
-                f"{', '.join(annotated.get(t, ())) or 'nothing'}; add what was drawn to `annotated` in "
-                "the JSON beside it, or erase it"
-            )
-    return values
+    participant_id: str
+    session: str
+    views: dict[str, tuple[Cine, Annotation]]
 
 
 class Cohort:
@@ -181,18 +36,14 @@ class Cohort:
         self.subjects, self.cines, self.observers = subjects, cines, observers
         self._table, self._places = cines, None  # of all cines, also where this is a part
         self._written = (self.path / "cines.tsv").stat().st_mtime
-        self._opened = {}
+        self._memos = {}  # cine → its values computed so far, kept when the cine itself is closed
 
     def __getstate__(self):
-        return self.__dict__ | {"_opened": {}, "_places": None}  # loader processes map the files themselves
+        return self.__dict__ | {"_places": None}
 
     def cine(self, name: str) -> Cine:
-        """A cine by its name in `cines`, pixels as a memory map; the last 256 stay open."""
-        if name not in self._opened:
-            if len(self._opened) == 256:
-                del self._opened[next(iter(self._opened))]
-            self._opened[name] = self._open_cine(name)
-        return self._opened[name]
+        """A cine by its name in `cines`, pixels as a memory map; the `MOST_OPEN` last used stay open."""
+        return _open_cine(self, name)
 
     @classmethod
     def open(cls, path, observers=()) -> "Cohort":
@@ -221,7 +72,7 @@ class Cohort:
         part = copy.copy(self)
         part.cines = self.cines[self.cines["cine"].isin(list(cines))]
         part.subjects = self.subjects[self.subjects["participant_id"].isin(part.cines["participant_id"])]
-        part.observers, part._opened = dict(self.observers), {}
+        part.observers = dict(self.observers)
         return part
 
     def __repr__(self):
@@ -245,12 +96,29 @@ class Cohort:
             raise KeyError(f"no observer {name!r} looked at this cohort; there are {list(self.observers) or 'none'}")
         return self.observers[name]
 
-    def _open_cine(self, name: str) -> Cine:
-        row = self._row(name)
-        path = self.path / stem(name).with_name(f"{name}_cine.nii")
-        self._check_file(path, row)
-        pixels, affine = map_nifti(path)
-        return cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")))
+    def examinations(self, observer: str, subjects=None, frames_from: str | None = None, of: str = "masks"):
+        """Yield an `Examination` for each subject and session of which an observer annotated any cine.
+
+        subjects: participant ids, all where None. frames_from: another observer whose ED and ES count. of: `masks`
+        or `points`, what a cine must have to be included; of several runs of a view the first that has it.
+        Raises ValueError for unknown subjects, KeyError for unknown observers.
+        """
+        annotated, timed = self.observer(observer), self.observer(frames_from or observer)
+        unknown = sorted(set(() if subjects is None else subjects) - set(self.subjects["participant_id"]))
+        if unknown:
+            raise ValueError(f"subjects {unknown} are not in {self.path}")
+        cines = self.cines if subjects is None else self.cines[self.cines["participant_id"].isin(set(subjects))]
+        ordered = cines.sort_values(["participant_id", "session", "view", "run"])
+        for keys, rows in ordered.groupby(["participant_id", "session"], sort=True):
+            views = {}
+            for name, view in zip(rows["cine"], rows["view"]):
+                if view not in views and annotated.has(name, {"masks": "dseg.json", "points": "points.tsv"}[of]):
+                    annotation = annotated.annotation(name)
+                    if timed.has(name, "frames.tsv"):
+                        annotation.frames = timed.frames(name)
+                    views[view] = self.cine(name), annotation
+            if views:
+                yield Examination(*keys, views)
 
     def _row(self, name: str) -> dict:
         if self._places is None:  # a dict a row would take a gigabyte of 65,000 subjects
@@ -260,11 +128,16 @@ class Cohort:
         return self._table.iloc[self._places.get_loc(name)].to_dict()
 
     def _check_file(self, path, row):
-        """A size differs: changed. Written after the tables (or copied): the digest decides."""
+        """A size differs: changed. Written after the tables (or copied): the digest decides, computed once."""
         if not path.exists():
             raise FileNotFoundError(f"{row['cine']}: its array {path.name} is missing from the cohort; ingest it again")
-        stat = path.stat()
-        if stat.st_size != row["bytes"] or (stat.st_mtime > self._written and digest(path) != row["digest"]):
+        stat, memo = path.stat(), self._memos.setdefault(row["cine"], {})
+        fresh = stat.st_mtime > self._written and memo.get("unchanged_at") != stat.st_mtime_ns
+        if not fresh and stat.st_size == row["bytes"]:
+            return
+        if stat.st_size == row["bytes"] and digest(path) == row["digest"]:
+            memo["unchanged_at"] = stat.st_mtime_ns
+        else:
             raise ValueError(
                 f"{row['cine']}: {path.name} changed after ingest (expected {row['bytes']} bytes, digest "
                 f"{row['digest'][:8]}…); a cohort never changes: ingest it again"
@@ -280,19 +153,12 @@ class Cohort:
         return pd.DataFrame([{"cine": row["cine"], "state": state(row)} for row in self._table.to_dict("records")])
 
 
-def cine_from_sidecar(pixels, affine, side: dict) -> Cine:
-    """Cine from its array and its JSON sidecar."""
-    arrays = {
-        key: None if side[key] is None else np.array(side[key], float)
-        for key in ("frame_times_ms", "rr_ms", "slice_position_mm")
-    }
-    of = side["frames_of"]
-    plain = {key: side[key] for key in ("view", "subject", "session", "run", "spacing_known", "ed", "es", "meta")}
-    return Cine(
-        pixels,
-        affine,
-        **arrays,
-        **plain,
-        flags=tuple(side["flags"]),
-        frames_of=None if of is None else (tuple(of[0]), of[1]),
-    )
+@lru_cache(maxsize=MOST_OPEN)
+def _open_cine(cohort: Cohort, name: str) -> Cine:
+    row = cohort._row(name)
+    path = cohort.path / stem(name).with_name(f"{name}_cine.nii")
+    cohort._check_file(path, row)
+    pixels, affine = map_nifti(path)
+    cine = cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")))
+    object.__setattr__(cine, "memo", cohort._memos.setdefault(name, {}))
+    return cine

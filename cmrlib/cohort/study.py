@@ -10,8 +10,10 @@ import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.display import Reorientation, displayed
-from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer, check_mask, stem
+from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer
 from cmrlib.cohort.files import atomic, write_json, write_nifti, write_tsv
+from cmrlib.cohort.observer import check_mask, stem
+from cmrlib.cohort.sidecar import cine_sidecar
 
 
 @dataclass
@@ -58,30 +60,6 @@ def label_folders(folders, salt=None) -> dict[str, Path]:
 def rejected_rows(label: str, refused) -> list[dict]:
     """(short digest of a file, reason) pairs → rows of rejected.tsv, in order."""
     return [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(refused)]
-
-
-def cine_sidecar(cine: Cine) -> dict:
-    """JSON sidecar of a cine; unknown times are null."""
-
-    def plain(value):
-        return None if value is None else np.round(value, 4)
-
-    of = cine.frames_of
-    return {
-        "view": cine.view,
-        "subject": cine.subject,
-        "session": cine.session,
-        "run": cine.run,
-        "frame_times_ms": plain(cine.frame_times_ms),
-        "rr_ms": plain(cine.rr_ms),
-        "slice_position_mm": plain(cine.slice_position_mm),
-        "spacing_known": cine.spacing_known,
-        "ed": cine.ed,
-        "es": cine.es,
-        "flags": list(cine.flags),
-        "meta": cine.meta,
-        "frames_of": None if of is None else [list(of[0]), of[1]],
-    }
 
 
 def _cine_row(cine: Cine, path: Path, mark: str) -> dict:

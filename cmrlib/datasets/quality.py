@@ -27,7 +27,6 @@ import numpy as np
 
 from cmrlib.cine import Cine
 from cmrlib.cine.display import displayed
-from cmrlib.cohort import missing_pictures
 
 SHIFT_MM, LAG_SHARE, DISORDER, CONTRAST, CNR, RR_SHARE = 4.0, 0.06, 1.5, 0.28, 6.0, 0.1
 """Where flags begin: mm, share of the cycle, mean steps between frames, (blood - muscle) / (blood + muscle), times the
@@ -119,7 +118,7 @@ def _blurred(image, mm, pixel_mm):
 
 def heart_centre(cine: Cine) -> tuple[int, int]:
     """(row, column) of the place of most change through the cycle."""
-    frames, there = slice(None, None, max(1, cine.frames // 10)), ~missing_pictures(cine)
+    frames, there = slice(None, None, max(1, cine.frames // 10)), ~cine.missing
     change = sum(
         cine.pixels[frames, k][there[k, frames]].astype(np.float32).std(axis=0)
         for k in range(cine.slices)
@@ -147,7 +146,7 @@ def likeness(cine: Cine, centre=None) -> np.ndarray:
 
     Who compares slices or frames in time need not see more. NaN for slices that lack a frame.
     """
-    box, pixel_mm, missing = heart_box(cine, centre=centre), nominal_mm(cine), missing_pictures(cine).any(1)
+    box, pixel_mm, missing = heart_box(cine, centre=centre), nominal_mm(cine), cine.missing.any(1)
     alike = np.full((cine.slices, cine.frames, cine.frames), np.nan)
     for k in np.flatnonzero(~missing):
         block = np.stack(
@@ -172,7 +171,7 @@ def slice_shifts_mm(cine: Cine, centre=None) -> np.ndarray:
     shifts = np.full(cine.slices, np.nan)
     if cine.slices < 3 or not cine.spacing_known:
         return shifts
-    box, pixel_mm, there = heart_box(cine, centre=centre), nominal_mm(cine), ~missing_pictures(cine)
+    box, pixel_mm, there = heart_box(cine, centre=centre), nominal_mm(cine), ~cine.missing
     images = []
     for k in range(cine.slices):
         image = cine.pixels[(there[k], k, *box)].mean(0, dtype=np.float32)
@@ -307,7 +306,7 @@ def blood_contrast(cine: Cine, centre=None) -> tuple[float, float]:
     Blood and muscle are the ends of what the pixels see that change most, where the wall moves to and fro; median over
     the middle slices. NaN where grey values are not positive there or nothing moves.
     """
-    box, pixel_mm, there = heart_box(cine, NEAR_MM, centre), nominal_mm(cine), ~missing_pictures(cine)
+    box, pixel_mm, there = heart_box(cine, NEAR_MM, centre), nominal_mm(cine), ~cine.missing
     found = []
     for k in range(cine.slices // 4, max(cine.slices // 4 + 1, 3 * cine.slices // 4)):
         block = cine.pixels[(there[k], k, *box)].astype(np.float32)

@@ -13,7 +13,6 @@ import numpy as np
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import views_of
-from cmrlib.cohort import missing_pictures
 from cmrlib.datasets.quality import NEAR_MM, blood_contrast, heart_box, heart_centre, nominal_mm, window
 
 UNLIKE = "unlike_training"
@@ -27,7 +26,7 @@ def appearance(cine: Cine) -> np.ndarray:
     """What the heart looks like to a network (11,), free of brightness: grey-value quantiles, log power in octaves of
     wavelengths from 64 to 4 mm relative to the first, contrast and log contrast-to-noise."""
     centre, k, pixel_mm = heart_centre(cine), cine.slices // 2, nominal_mm(cine)
-    first = int((~missing_pictures(cine)[k]).argmax())
+    first = int((~cine.missing[k]).argmax())
     image = cine.pixels[(first, k, *heart_box(cine, NEAR_MM, centre))].astype(np.float32)
     low, high = np.percentile(image, [1, 99])
     image = (image - low) / max(high - low, 1e-6)

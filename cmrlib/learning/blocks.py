@@ -6,7 +6,6 @@ dls.show_batch()
 """
 
 from dataclasses import replace
-from functools import lru_cache
 
 import cv2
 import fastai.vision.learner  # noqa: F401  registers grids of images for show_batch and show_results
@@ -89,19 +88,13 @@ def spacing_range_mm(cine: Cine) -> tuple[float, float]:
     return tuple(cine.meta.get("spacing_range_mm", (0.9, 1.9)))
 
 
-@lru_cache(maxsize=2048)
-def intensity_window(cine: Cine) -> tuple[float, float]:
-    """Percentiles 1 and 99 of a cine, remembered."""
-    return cine.intensity_window()
-
-
 def standard_slice(cine: Cine, frame: int, k: int, plane: Plane, opposite: bool = False) -> np.ndarray:
     """(rows, columns, 3 or 4) float32 on the plane's grid: a slice between its neighbours, the cine's percentiles 1 to
     99 mapped to 0 to 1 and clipped. The one way pixels reach a segmentation network, in training and after.
 
     opposite: the slice half a cycle later is a fourth channel; of a cine of ED and ES alone, the other of the two.
     """
-    low, high = intensity_window(cine)
+    low, high = cine.intensity_window()
     seen = cine.context(frame, k)
     if opposite:
         later = cine.pixels[(frame + cine.frames // 2) % cine.frames, k]

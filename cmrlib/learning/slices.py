@@ -26,14 +26,14 @@ class SliceRef:
 def sample_table(cohort, observer: str, view: str, split: pd.Series, frames: int = 0) -> pd.DataFrame:
     """One row a slice to learn from or to check: cine, frame, k, split.
 
-    view: `lax` stands for all long-axis views. split: participant_id → train, test, and validation where anybody was
-    kept for it; test subjects are left out, and slices that nobody annotated (all 255). frames: at most so many of a
+    view: `lax` stands for all long-axis views. split: participant_id → train, validation or test; test subjects and
+    subjects that it does not name are left out, and slices without annotation (all 255). frames: at most so many of a
     cine's annotated frames, spread over the cycle (neighbours in time are nearly copies); 0 for all.
     """
     looked, rows = cohort.observer(observer), []
     for row in cohort.cines[cohort.cines["view"].isin(views_of(view))].itertuples():
-        side = split.get(row.participant_id, "test")
-        if side == "test" or not looked.has(row.cine):
+        side = split.get(row.participant_id)
+        if side not in ("train", "validation") or not looked.has(row.cine):
             continue
         annotation = looked.mask(row.cine)
         for frame in _spread(sorted(annotation.annotated), frames):
@@ -75,7 +75,7 @@ class Reader:
     def __init__(self, sources, structures):
         self.cohorts, self.observers = zip(*[(cohort, cohort.observer(name)) for cohort, name in sources])
         self.codes = codes(structures)
-        self.annotation = lru_cache(maxsize=512)(lambda source, cine: self.observers[source].mask(cine))
+        self.annotation = lru_cache(maxsize=128)(lambda source, cine: self.observers[source].mask(cine))
         self.centre = lru_cache(maxsize=4096)(self._centre)
 
     def x(self, row):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cine import Cine
-from cmrlib.cohort import Annotation, Cohort, Observer, missing_pictures
+from cmrlib.cohort import Annotation, Cohort, Observer
 
 
 def studies(cohort: Cohort, observer: str, subjects=None, frames_from: str | None = None):
@@ -45,14 +45,14 @@ def _open(cohort: Cohort, seen_by: Observer, timed_by: Observer, rows: pd.DataFr
 
 def missing_frames(cine: Cine) -> list[int]:
     """Frames of which at least one slice has no picture: nothing is measured on them."""
-    return np.flatnonzero(missing_pictures(cine).any(0)).tolist()
+    return cine.incomplete_frames
 
 
 def whole_sections(cohort: Cohort, row) -> list[int]:
     """Slices of one row of `cohort.cines` of which every frame is there; what looks at cycles leaves out the others."""
     if "missing_frames" not in str(row.flags).split(";"):
         return list(range(row.slices))
-    return np.flatnonzero(~missing_pictures(cohort.cine(row.cine)).any(1)).tolist()
+    return cohort.cine(row.cine).complete_slices
 
 
 def given_phases(cine: Cine, annotation: Annotation) -> tuple[int, int] | None:

@@ -6,12 +6,11 @@ import numpy as np
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.cohort import Annotation, missing_pictures
+from cmrlib.cohort import Annotation
 from cmrlib.measures.arealength import valve_middle
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.studies import given_phases
 from cmrlib.papers.mvnet import is_mirrored
-from cmrlib.papers.tempreg.clips import cycle_positions, even_frames, to_grid
 
 MOST_OUTSIDE = 0.5
 """A patch of which more lies outside the image shows no valve with its atrium."""
@@ -101,7 +100,7 @@ def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) ->
         raise ValueError(f"a patch at the valve is not of kind {preprocessing.kind!r}; see `centre_crop`")
     if cine.frames < FEWEST_FRAMES:
         raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
-    if missing_pictures(cine)[0].any():
+    if cine.missing[0].any():
         raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     valve = locate(cine, annotation)
     planes = patch_planes(cine, valve, preprocessing)
@@ -115,15 +114,14 @@ def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) ->
     window = atrial_range(cine, annotation)
     cropped = crop(cine, planes, window[0], preprocessing.frames)
     ed, es = phases(cine, annotation)
-    positions = cycle_positions(cine, 0)
     return Patch(
         equalise(cropped, window),
         cropped,
         planes,
         valve,
         window,
-        to_grid(ed, positions, preprocessing.frames),
-        to_grid(es, positions, preprocessing.frames),
+        cine.section(0).to_even(ed, preprocessing.frames),
+        cine.section(0).to_even(es, preprocessing.frames),
         outside,
     )
 
@@ -207,11 +205,7 @@ def crop(cine: Cine, planes, outside: float, frames: int) -> np.ndarray:
     """(frames, size, size) float32: the patch through the cycle, in even steps; `outside` beyond the image."""
     planes = planes * cine.frames if len(planes) == 1 else planes
     images = np.stack([plane.pixels(image, outside=outside) for plane, image in zip(planes, cine.pixels[:, 0])])
-    even = even_frames(cycle_positions(cine, 0), frames)
-    if even is None:
-        return images
-    before, after, weight = even
-    return images[before] * (1 - weight)[:, None, None] + images[after] * weight[:, None, None]
+    return cine.section(0).resampled(images, frames)
 
 
 def equalise(cropped, window, levels: int = 256) -> np.ndarray:
@@ -260,7 +254,7 @@ def centre_crop(cine: Cine, annotation: Annotation, preprocessing: Preprocessing
     """
     if cine.frames < FEWEST_FRAMES:
         raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
-    if missing_pictures(cine)[0].any():
+    if cine.missing[0].any():
         raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     low, high = cine.intensity_window()
     mean = np.clip((np.asarray(cine.pixels[:, 0], np.float32).mean(0) - low) / (high - low), 0, 1)
@@ -274,7 +268,7 @@ def centre_crop(cine: Cine, annotation: Annotation, preprocessing: Preprocessing
     if preprocessing.kind == "heart":
         images = np.where(np.isin(annotation.mask, list(STRUCTURES.values())), images, low)
     cropped = crop(replace(cine, pixels=images), (plane,), low, preprocessing.frames)
-    ed, es = (to_grid(frame, cycle_positions(cine, 0), preprocessing.frames) for frame in phases(cine, annotation))
+    ed, es = (cine.section(0).to_even(frame, preprocessing.frames) for frame in phases(cine, annotation))
     valve = Valve(np.full((cine.frames, 2), np.nan), np.array([0.0, 1.0]), spacing)
     grey = np.round(255 * np.clip((cropped - low) / (high - low), 0, 1)).astype(np.uint8)
     return Patch(grey, cropped, (plane,), valve, (low, high), ed, es, outside_share(plane))

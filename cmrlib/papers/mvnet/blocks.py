@@ -102,7 +102,9 @@ class FrameRef:
 
 
 def frame_table(cohort, observers, view: str, split: pd.Series, frames: int = 0, copies: int = 1) -> pd.DataFrame:
-    """One row a frame to learn from or to check: cine, frame, split, observer; test subjects are left out.
+    """One row a frame to learn from or to check: cine, frame, split, observer.
+
+    Test subjects and subjects that `split` does not name are left out.
 
     observers: one name, or participant_id → name where several people annotated a cohort. frames: at most so many of a
     cine, spread over the cycle; 0 for all. copies: how often a training frame comes an epoch, each time otherwise
@@ -111,8 +113,8 @@ def frame_table(cohort, observers, view: str, split: pd.Series, frames: int = 0,
     rows = []
     for row in cohort.cines[cohort.cines["view"] == view].itertuples():
         name = observers if isinstance(observers, str) else observers.get(row.participant_id)
-        side = split.get(row.participant_id, "test")
-        if side == "test" or name is None or not cohort.observer(name).has(row.cine, "points.tsv"):
+        side = split.get(row.participant_id)
+        if side not in ("train", "validation") or name is None or not cohort.observer(name).has(row.cine, "points.tsv"):
             continue
         pointed = sorted(cohort.observer(name).points(row.cine)["frame"].unique())
         repeats = copies if side == "train" else 1

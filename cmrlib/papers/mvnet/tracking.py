@@ -10,7 +10,7 @@ import torch
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS
-from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer, missing_pictures
+from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer
 from cmrlib.cohort.files import write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.learning.weights import load_weights, save_weights
@@ -63,7 +63,7 @@ class ViewTracker:
         require_valve_view(cine)
         if cine.view != self.view:
             raise ValueError(f"{cine.name}: these networks are for view {self.view}, the cine is {cine.view}")
-        there = np.flatnonzero(~missing_pictures(cine)[0])
+        there = np.flatnonzero(~cine.missing[0])
         if not len(there):
             raise ValueError(f"{cine.name}: every frame is missing; read the study again")
         passes = passes if self.networks[1] is not None else 0

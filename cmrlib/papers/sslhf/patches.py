@@ -11,13 +11,12 @@ import pandas as pd
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.cohort import Annotation, missing_pictures
+from cmrlib.cohort import Annotation
 from cmrlib.cohort.files import atomic, code_of
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.splits import split_subjects
-from cmrlib.learning.blocks import intensity_window
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.papers.tempreg.clips import cycle_positions, even_frames, moving_centre
+from cmrlib.papers.tempreg.clips import moving_centre
 
 STORED = 1024
 """Patches are kept as 16-bit numbers, z-scores × STORED: steps of .001, up to ± 32 SD."""
@@ -52,17 +51,12 @@ def section_patch(cine: Cine, k: int, preprocessing: Preprocessing) -> np.ndarra
     if cine.frames < FEWEST_FRAMES:
         raise ValueError(f"{cine.name}: {cine.frames} frames; a patch shows a whole cycle of {FEWEST_FRAMES} or more")
     plane = patch_plane(cine, preprocessing)
-    low = intensity_window(cine)[0]
+    low = cine.intensity_window()[0]
     images = np.stack([plane.pixels(image, outside=low) for image in cine.pixels[:, k]])
     inside = plane.mask(np.ones(cine.pixels.shape[2:], np.uint8)) > 0
     seen = images[:, inside]
     top = preprocessing.clip or np.percentile(seen, 99.9)
-    even = even_frames(cycle_positions(cine, k), preprocessing.frames)
-    if even is not None:
-        before, after, weight = even
-        weight = weight[:, None, None]
-        images = images[before] * (1 - weight) + images[after] * weight
-    images = np.minimum(images, np.float32(top))
+    images = np.minimum(cine.section(k).resampled(images, preprocessing.frames), np.float32(top))
     seen = images[:, inside]
     spread = seen.std()
     return (images - seen.mean()) / spread if spread > 1e-6 * max(1.0, abs(float(top))) else np.zeros_like(images)
@@ -82,7 +76,7 @@ def lv_slices(cine: Cine, annotation: Annotation | None = None, share: float = 0
 
     An empty list where the observer looked and saw no LV.
     """
-    whole = ~missing_pictures(cine).any(1)
+    whole = ~cine.missing.any(1)
     if annotation is None or annotation.mask is None:
         inner = max(1, round(share * cine.slices))
         first = (cine.slices - inner) // 2

@@ -1,7 +1,5 @@
 """Sections through time as the network sees them: where the heart moves, how a cycle is cut, what training varies."""
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -11,8 +9,7 @@ from fasttransform import ItemTransform
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.cohort import missing_pictures
-from cmrlib.learning.blocks import CentrePlane, RandomPlane, SliceRef, TensorClip, intensity_window
+from cmrlib.learning.blocks import CentrePlane, RandomPlane, SliceRef, TensorClip
 from cmrlib.measures import whole_sections
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.tempreg.targets import target_curve
@@ -54,60 +51,15 @@ def _kinds(row, looked, ed) -> list[str]:
     return ["sax with LV" if there else "sax without LV" for there in drawn]
 
 
-def cycle_positions(cine: Cine, k: int) -> np.ndarray:
-    """(frames,) where in the cycle each frame of a slice lies, 0 to 1, by its time; evenly where times are unknown."""
-    evenly = np.arange(cine.frames) / cine.frames
-    if cine.frame_times_ms is None:
-        return evenly
-    times = cine.frame_times_ms[k] - cine.frame_times_ms[k, 0]
-    steps = np.diff(times)
-    if not np.isfinite(times).all() or (steps <= 0).any():
-        return evenly
-    rr_ms = np.nan if cine.rr_ms is None else cine.rr_ms[k]
-    whole = times[-1] + np.median(steps)
-    return times / (rr_ms if rr_ms > times[-1] and rr_ms > 0.9 * whole else whole)
-
-
-def even_frames(positions, frames: int):
-    """How to make `frames` evenly spaced ones: (index of the frame before, of the frame after, weight of the latter).
-
-    None where the cine's own frames do, each within a quarter of a step: nothing is blurred without need.
-    """
-    n = len(positions)
-    if n == frames and np.abs(positions * n - np.arange(n)).max() < 0.25:
-        return None
-    wanted, extended = np.arange(frames) / frames, np.r_[positions, positions[0] + 1]
-    before = np.searchsorted(extended, wanted, side="right") - 1
-    weight = (wanted - extended[before]) / (extended[before + 1] - extended[before])
-    return before, (before + 1) % n, weight.astype(np.float32)
-
-
-def to_grid(frame: float, positions, frames: int) -> float:
-    """A frame number of the cine → of the even grid."""
-    if even_frames(positions, frames) is None:
-        return float(frame)
-    n = len(positions)
-    return float(np.interp(frame, np.arange(n + 1), np.r_[positions, positions[0] + 1]) * frames % frames)
-
-
-def from_grid(frame: float, positions, frames: int) -> float:
-    """A frame number of the even grid → of the cine."""
-    if even_frames(positions, frames) is None:
-        return float(frame)
-    n = len(positions)
-    return float(np.interp(frame / frames, np.r_[positions, positions[0] + 1], np.arange(n + 1)) % n)
-
-
-@lru_cache(maxsize=4096)
 def moving_region(cine: Cine) -> np.ndarray:
     """(rows, columns) bool: the largest connected region that changes over the cycle, over all slices together.
 
     Standard deviation over time, smoothed, split by Otsu's threshold. No mask is asked where the heart is.
     """
     frames = np.linspace(0, cine.frames, min(cine.frames, 12), endpoint=False).astype(int)
-    low, high = intensity_window(cine)
+    low, high = cine.intensity_window()
     stack = np.clip((np.asarray(cine.pixels[frames], np.float32) - low) / (high - low), 0, 1)
-    there = ~missing_pictures(cine)[:, frames]
+    there = ~cine.missing[:, frames]
     motion = np.mean([stack[there[k], k].std(0) for k in range(cine.slices)], axis=0)
     motion = cv2.GaussianBlur(motion, (0, 0), max(1.0, min(motion.shape) / 40))
     motion = cv2.normalize(motion, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
@@ -116,23 +68,20 @@ def moving_region(cine: Cine) -> np.ndarray:
     return regions == 1 + stats[1:, cv2.CC_STAT_AREA].argmax() if count > 1 else np.ones(moving.shape, bool)
 
 
-@lru_cache(maxsize=4096)
 def moving_centre(cine: Cine) -> tuple[float, float]:
-    """(column, row) of the moving region's middle."""
-    rows, columns = np.nonzero(moving_region(cine))
-    return float(columns.mean()), float(rows.mean())
+    """(column, row) of the moving region's centre; computed once."""
+    if "moving_centre" not in cine.memo:
+        rows, columns = np.nonzero(moving_region(cine))
+        cine.memo["moving_centre"] = float(columns.mean()), float(rows.mean())
+    return cine.memo["moving_centre"]
 
 
 def clip_of(reference: SliceRef, plane: Plane, frames: int) -> np.ndarray:
     """(rows, columns, frames) float32, 0 to 1: a section on the plane's grid, its cycle in `frames` even steps."""
     cine, k = reference.cine, reference.k
-    low, high = intensity_window(cine)
+    low, high = cine.intensity_window()
     images = np.stack([plane.pixels(image, outside=low) for image in cine.pixels[:, k]])
-    images = np.moveaxis(images, 0, -1)  # in memory a frame stays in one piece
-    even = even_frames(cycle_positions(cine, k), frames)
-    if even is not None:
-        before, after, weight = even
-        images = images[..., before] * (1 - weight) + images[..., after] * weight
+    images = np.moveaxis(cine.section(k).resampled(images, frames), 0, -1)  # in memory a frame stays in one piece
     return np.clip((images - low) / (high - low), 0, 1)
 
 
@@ -195,8 +144,7 @@ class SectionClip(ItemTransform):
         reference, (ed, es) = pair
         plane = self.random if self.training else self.central
         clip = clip_of(reference, plane.plane(reference), self.frames)
-        positions = cycle_positions(reference.cine, reference.k)
-        ed, es = (to_grid(frame, positions, self.frames) for frame in (ed, es))
+        ed, es = (reference.cine.section(reference.k).to_even(frame, self.frames) for frame in (ed, es))
         if self.training:
             clip = plane.intensities(clip)
             offset = np.random.randint(self.frames) if self.target == "cyclic" else 0

@@ -10,7 +10,6 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
-from cmrlib.learning.blocks import intensity_window
 from cmrlib.measures.curves import ed_es_from_curve
 from cmrlib.papers.tempreg.clips import moving_region
 
@@ -88,7 +87,7 @@ def _looked_at(cine, k):
         int(np.clip(round(c) - half, 0, max(0, n - 2 * half - 1))) for c, n in zip(centre, region.shape, strict=True)
     )
     window = np.s_[top : top + 2 * half + 1, left : left + 2 * half + 1]
-    low, high = intensity_window(cine)
+    low, high = cine.intensity_window()
     clip = np.clip((np.asarray(cine.pixels[(slice(None), k, *window)], np.float32) - low) / (high - low), 0, 1)
     grid = np.indices(clip.shape[1:])
     distance = np.hypot(grid[0] + top - centre[0], grid[1] + left - centre[1])

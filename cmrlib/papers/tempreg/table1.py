@@ -11,7 +11,6 @@ from fastai.learner import Learner
 from cmrlib.agreement import bootstrap
 from cmrlib.agreement.summary import with_intervals
 from cmrlib.learning.training import ExactResume
-from cmrlib.papers.tempreg.clips import cycle_positions, to_grid
 from cmrlib.papers.tempreg.comparators import frames_of_areas, graph_cut_areas, level_set_areas, mask_areas
 from cmrlib.papers.tempreg.targets import DECODINGS, best_constant, frame_difference, target_curve
 from cmrlib.papers.tempreg.task import TempReg, random_offsets
@@ -219,8 +218,8 @@ def afd_metrics(errors: pd.DataFrame) -> dict:
 def curve_case(cohort, task: TempReg, models, row) -> dict:
     """What `plots.frame_curves` draws of one row of `frame_errors`: curves and frames on the network's even grid."""
     cine, k = cohort.cine(row["cine"]), int(row["slice"])
-    positions = cycle_positions(cine, k)
-    places = {name: to_grid(row[name], positions, task.frames) for name in ("ed", "es", "ed_true", "es_true")}
+    section = cine.section(k)
+    places = {name: section.to_even(row[name], task.frames) for name in ("ed", "es", "ed_true", "es_true")}
     target = target_curve(places["ed_true"], places["es_true"], task.frames, task.target)
     return places | {"predicted": task.curves(models, cine)[k], "target": target}
 

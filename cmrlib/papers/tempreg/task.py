@@ -10,7 +10,7 @@ from fastai.optimizer import OptimWrapper
 
 from cmrlib import cine
 from cmrlib.cine import Cine
-from cmrlib.cohort import Annotation, missing_pictures
+from cmrlib.cohort import Annotation
 from cmrlib.learning import blocks, training
 from cmrlib.learning.blocks import SliceRef
 from cmrlib.learning.inference import infer
@@ -19,8 +19,6 @@ from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.tempreg import clips, network, targets
 from cmrlib.papers.tempreg.clips import (
     SectionClip,
-    cycle_positions,
-    from_grid,
     moving_centre,
     section_clip,
     section_table,
@@ -58,7 +56,7 @@ class TempReg(Task):
     decoding: str = "fit"
 
     fewest_frames = FEWEST_FRAMES
-    code = (cine, blocks, training, clips, network, targets)
+    code = (cine, cine.plane, cine.section, blocks, training, clips, network, targets)
 
     def items(self, cohort, annotations, split):
         return section_table(cohort, annotations, split, self.views)
@@ -113,7 +111,7 @@ class TempReg(Task):
         """
         offsets = np.zeros(cine.slices, int) if offsets is None else offsets
         curves, inputs = np.full((cine.slices, self.frames), np.nan, np.float32), self.inputs(cine)
-        for k in np.flatnonzero(~missing_pictures(cine).any(1)):  # a batch is one section, so that none sways another
+        for k in cine.complete_slices:  # a batch is one section, so that none sways another
             clip = inputs[k : k + 1].roll(int(offsets[k]), 1)
             curves[k] = np.roll(infer(models, clip, precision)[0].numpy(), -offsets[k])
         return curves
@@ -152,10 +150,9 @@ class TempReg(Task):
 
     def _row(self, cine, k, found):
         """COLUMNS but the slice; times are those of slice k."""
-        positions = cycle_positions(cine, k)
         row = {"confidence": found.confidence}
         for phase, frame in (("ed", found.ed), ("es", found.es)):
-            between = from_grid(frame, positions, self.frames)
+            between = cine.section(k).from_even(frame, self.frames)
             row |= {phase: int(np.floor(between + 0.5)) % cine.frames, f"{phase}_frac": between}
             row[f"{phase}_ms"] = _time_ms(cine, k, between)
         return {name: row[name] for name in COLUMNS[1:]}

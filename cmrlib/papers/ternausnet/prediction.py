@@ -16,7 +16,7 @@ from cmrlib.agreement.overlap import dice
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import NOT_ANNOTATED, VIEW_STRUCTURES, codes, views_of
 from cmrlib.cine.display import displayed, orientation_known
-from cmrlib.cohort import Annotation, Observer, missing_pictures
+from cmrlib.cohort import Annotation, Observer
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.provenance import KNOWN, joined, known_to, learned, record
 from cmrlib.learning.appearance import appearance_flags
@@ -135,7 +135,7 @@ class Segmenter:
         if not frames:
             raise ValueError(f"{cine.name}: no frame to segment; give frame numbers, or None for the whole cycle")
         mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
-        confidence, missing = np.full(cine.frames, np.nan), missing_pictures(cine)
+        confidence, missing = np.full(cine.frames, np.nan), cine.missing
         frames = [t for t in frames if not missing[:, t].all()]
         if not frames:
             return mask, confidence, []
