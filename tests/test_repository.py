@@ -37,7 +37,6 @@ TOO_LONG = {
     "cmrlib/papers/heartmae/pretraining.py",
     "cmrlib/phantom/acquisition.py",
     "cmrlib/phantom/tissue.py",
-    "cmrlib/datasets/quality.py",
     "cmrlib/report/study.py",
     "cmrlib/papers/sslhf/learning.py",
     "cmrlib/papers/sslhf/study.py",

@@ -12,7 +12,7 @@ from cmrlib.datasets.finding import unclaimed
 from cmrlib.datasets.ingestion import build_cohort
 from cmrlib.datasets.kinds import KINDS, reader_of
 from cmrlib.datasets.overview import inspect
-from cmrlib.datasets.quality import flagged
+from cmrlib.datasets.qc import with_qc_flags
 from cmrlib.datasets.samples import SAMPLES, sample
 
 __all__ = ["KINDS", "SAMPLES", "ingest", "inspect", "listed_cohorts", "sample", "test_cohorts"]
@@ -24,7 +24,7 @@ def ingest(
     """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
 
     kind: one of KINDS. limit: the first so many subjects only. options go to the reader (see its module). Cines get
-    the flags of `cmrlib.datasets.quality` besides the reader's.
+    the flags of `cmrlib.datasets.qc` besides the reader's.
     Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist.
     """
     reader = reader_of(kind)
@@ -45,9 +45,9 @@ def ingest(
 
 
 def read_flagged(label, item, reader, options) -> Study:
-    """One subject by a module's `read`, its cines with the flags of `cmrlib.datasets.quality` besides."""
+    """One subject by a module's `read`, its cines with the flags of `cmrlib.datasets.qc` besides."""
     study = reader(label, item, **options)
-    study.cines = flagged(study.cines)
+    study.cines = with_qc_flags(study.cines)
     return study
 
 

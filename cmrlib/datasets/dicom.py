@@ -29,7 +29,7 @@ from cmrlib.datasets.header import Refused, parsed, quiet, starts_as_dicom, text
 from cmrlib.datasets.images import participant, pixels, reason, scanner
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
-from cmrlib.datasets.quality import coverage_flags
+from cmrlib.datasets.qc import coverage_flags
 from cmrlib.datasets.repeats import DERIVED, without_copies
 from cmrlib.datasets.single import at_phase, check_phase, no_stack
 from cmrlib.datasets.views import check_views, name_views, repeated_beside

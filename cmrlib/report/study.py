@@ -166,7 +166,7 @@ def _read(source, folder):
 
 
 def _left_out(cohort, series) -> list[str]:
-    """Images that could not be decoded, with the reason; all other files stand among the series, where there are any."""
+    """Images that could not be decoded, with the reason; the other files stand among the series, if any."""
     reasons = rejected(cohort)["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
     undecoded = ("pixels", "decoded image")
     return [f"{n} files left out: {why}" for why, n in reasons.items() if series.empty or why.startswith(undecoded)]
