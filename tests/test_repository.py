@@ -35,11 +35,9 @@ TOO_LONG = {
     "cmrlib/papers/heartmae/pretraining.py",
     "cmrlib/phantom/acquisition.py",
     "cmrlib/phantom/tissue.py",
-    "cmrlib/datasets/quality.py",
     "cmrlib/report/study.py",
     "cmrlib/papers/sslhf/learning.py",
     "cmrlib/papers/sslhf/study.py",
-    "cmrlib/papers/tempreg/study.py",
     "cmrlib/papers/ternausnet/prediction.py",
     "cmrlib/learning/training.py",
 }

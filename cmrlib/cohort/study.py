@@ -21,7 +21,8 @@ class Study:
     """What a reader or the phantom returns for one subject and session: all that goes into a cohort.
 
     observers: observer → {cine name → Annotation}. measures: observer → {measure name → value}.
-    rejected: rows (file digest, reason). sources: private, digest → path.
+    rejected: rows (file digest, reason). sources: private, digest → path. origins: private, cine name → files (how
+    many), description, folder.
     """
 
     participant: dict
@@ -30,6 +31,7 @@ class Study:
     measures: dict[str, dict] = field(default_factory=dict)
     rejected: list[dict] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, dict] = field(default_factory=dict)
 
 
 def subject_label(text: str) -> str:
@@ -62,7 +64,8 @@ def rejected_rows(label: str, refused) -> list[dict]:
     return [{"participant_id": label, "digest": mark, "reason": why} for mark, why in sorted(refused)]
 
 
-def _cine_row(cine: Cine, path: Path, mark: str) -> dict:
+def cine_row(cine: Cine) -> dict:
+    """A cine's row of cines.tsv, but for the size and digest of its file."""
     spacing = cine.spacing_mm if cine.spacing_known else (None,) * 3
     frames, slices, rows, columns = cine.pixels.shape
     return {
@@ -83,8 +86,6 @@ def _cine_row(cine: Cine, path: Path, mark: str) -> dict:
         "ed": cine.ed,
         "es": cine.es,
         "flags": ";".join(cine.flags),
-        "bytes": path.stat().st_size,
-        "digest": mark,
     }
 
 
@@ -122,7 +123,7 @@ def write_study(root, study: Study) -> dict:
         path = root / stem(cine.name).with_name(f"{cine.name}_cine.nii")
         mark = write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
         write_json(cine_sidecar(cine), path.with_suffix(".json"))
-        rows.append(_cine_row(cine, path, mark))
+        rows.append(cine_row(cine) | {"bytes": path.stat().st_size, "digest": mark})
         for name, annotation in drawn.items():
             Observer(root / "derivatives" / name).write(cine, annotation)
     session = study.cines[0].session if study.cines else ""

@@ -12,7 +12,7 @@ from cmrlib.datasets.finding import unclaimed
 from cmrlib.datasets.ingestion import build_cohort
 from cmrlib.datasets.kinds import KINDS, reader_of
 from cmrlib.datasets.overview import inspect
-from cmrlib.datasets.quality import flagged
+from cmrlib.datasets.qc import with_qc_flags
 from cmrlib.datasets.samples import SAMPLES, sample
 
 __all__ = ["KINDS", "SAMPLES", "ingest", "inspect", "listed_cohorts", "sample", "test_cohorts"]
@@ -32,7 +32,7 @@ def ingest(
 
     kind: one of KINDS. limit: the first so many subjects only. shard: read these subjects only (`in` decides), return
     None, and leave the cohort's tables to a call without it. options go to the reader (see its module). Cines get the
-    flags of `cmrlib.datasets.quality` besides the reader's.
+    flags of `cmrlib.datasets.qc` besides the reader's.
     Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist.
     """
     reader = reader_of(kind)
@@ -54,9 +54,9 @@ def ingest(
 
 
 def read_flagged(label, item, reader, options) -> Study:
-    """One subject by a module's `read`, its cines with the flags of `cmrlib.datasets.quality` besides."""
+    """One subject by a module's `read`, its cines with the flags of `cmrlib.datasets.qc` besides."""
     study = reader(label, item, **options)
-    study.cines = flagged(study.cines)
+    study.cines = with_qc_flags(study.cines)
     return study
 
 

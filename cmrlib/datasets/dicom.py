@@ -29,7 +29,7 @@ from cmrlib.datasets.header import Refused, parsed, quiet, starts_as_dicom, text
 from cmrlib.datasets.images import participant, pixels, reason, scanner
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
-from cmrlib.datasets.quality import coverage_flags
+from cmrlib.datasets.qc import coverage_flags
 from cmrlib.datasets.repeats import DERIVED, without_copies
 from cmrlib.datasets.single import at_phase, check_phase, no_stack
 from cmrlib.datasets.views import check_views, name_views, repeated_beside
@@ -53,10 +53,10 @@ def read(label: str, folder: Path | Part, views: dict | None = None, min_frames:
         patients = {text(frame.source.header, "PatientID") for frame in frames}
         if len(patients) > 1:
             raise ValueError(f"sub-{label}: images of {len(patients)} patients in one folder; give each its own folder")
-        cines, left_out = cines_of(label, frames, views or {}, min_frames, phase)
+        cines, left_out, origins = cines_of(label, frames, views or {}, min_frames, phase)
         person = participant(frames[0].source.header if frames else {})
     rejected = rejected_rows(label, [*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
-    return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources)
+    return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources, origins=origins)
 
 
 def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]:
@@ -118,7 +118,7 @@ def _same_pixels(frame, like) -> bool:
 
 
 def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, phase: str = ""):
-    """All cines in one subject's frames, and (digest, reason) of the frames that went into none.
+    """All cines in one subject's frames, (digest, reason) of the frames that went into none, and `Study.origins`.
 
     Several studies of the subject become sessions 1, 2, … in the order of their dates.
     """
@@ -130,13 +130,16 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, 
         parts = [one for one in parts if not no_stack(*one)]
         refused += [(frame.source.mark, why) for frame, why in left_out]
         named += [[(stack, images, view, flags) for stack, view, flags in parts]] if parts else []
-    cines, runs = [], {}
+    cines, runs, origins = [], {}, {}
     for number, parts in enumerate(named, 1):
         session = str(number) if len(named) > 1 else ""
         for stack, images, view, flags in parts:
             runs[session, view] = runs.get((session, view), 0) + 1
             cines.append(at_phase(cine_of(label, stack, images, view, flags, runs[session, view], session), phase))
-    return cines, refused
+            files = len({frame.source.mark for frame in stack.frames})
+            place = {"description": stack.first.description, "folder": stack.first.folder}
+            origins[cines[-1].name] = place | {"files": files}
+    return cines, refused, origins
 
 
 def named_stacks(

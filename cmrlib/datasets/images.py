@@ -2,7 +2,6 @@
 DICOM's rules."""
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -87,10 +86,9 @@ def frame_of(
     )
 
 
-@lru_cache(1024)
 def _directions(values) -> np.ndarray | None:
     """Row and column directions (2, 3) of length 1, LPS; None where six numbers are not there. Raises Refused where
-    they are no directions. Cached: a slice's frames share them, and must not change them."""
+    they are no directions."""
     values = vector(values, 6)
     if values is None:
         return None
@@ -100,12 +98,9 @@ def _directions(values) -> np.ndarray | None:
     rows, columns = values.reshape(2, 3) / lengths
     if not abs(rows @ columns) < 0.01:
         raise Refused("image directions in the header are not at right angles")
-    directions = np.stack([rows, columns])
-    directions.setflags(write=False)
-    return directions
+    return np.stack([rows, columns])
 
 
-@lru_cache(1024)
 def _spacing_mm(values) -> tuple[float, float] | None:
     """Pixel spacing (row, column) in mm, None where it is absent or cannot be a heart's: .1 to 20 mm."""
     values = vector(values, 2)
@@ -120,7 +115,7 @@ def _check_image(header, named: bool):
     if number(header, "NumberOfFrames") > 1 or (number(header, "SamplesPerPixel") or 1) > 1:
         raise Refused("colour image, or multi-frame without functional groups: nothing says where and when frames are")
     velocity = text(header, "PhaseContrast") == "YES" or number(header, "VelocityEncodingMaximumValue") > 0
-    why = _no_cine(
+    why = no_cine(
         tuple(words(header, "ImageType")),
         text(header, "SequenceName"),
         tuple(words(header, "ScanningSequence")),
@@ -130,9 +125,6 @@ def _check_image(header, named: bool):
     )
     if why:
         raise Refused(why)
-
-
-_no_cine = lru_cache(1024)(no_cine)
 
 
 def _header_rr_ms(header) -> tuple[float, bool]:
@@ -170,10 +162,9 @@ def scanner(header: dict) -> dict:
 
 
 def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
-    """Image (rows, columns) of a frame, decoded once: the file's bytes are let go afterwards, unless told to `keep`.
+    """Image (rows, columns) of a frame, decoded once: the file's data set is released then, unless told to `keep`.
 
-    Stored integers stay as they are where no rescale is asked for (then a view of the file's bytes), else float32.
-    Raises Refused with the reason.
+    Stored integers stay as they are where no rescale is asked for, else float32. Raises Refused with the reason.
     """
     header, _, file, index = frame.source
     try:
@@ -185,16 +176,13 @@ def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise Refused("pixels are NaN or infinite")
     if index is None and not keep:
-        file.stored = file.content = file.data = None
+        file.data = None
     return image
 
 
 def _decode(header, file: File, index):
     top = file.header
-    image = _native(top, file.stored, index)
-    if image is None:
-        options = {} if index is None else {"index": index}
-        image = pydicom.pixels.pixel_array(file.whole(), **options)
+    image = pydicom.pixels.pixel_array(file.data, **({} if index is None else {"index": index}))
     if text(top, "PhotometricInterpretation") == "MONOCHROME1":  # there black is the largest number
         bits = int(top["BitsStored"])
         low = -(2 ** (bits - 1)) if number(top, "PixelRepresentation") == 1 else 0
@@ -202,25 +190,6 @@ def _decode(header, file: File, index):
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     slope, intercept = slope if np.isfinite(slope) and slope else 1.0, intercept if np.isfinite(intercept) else 0.0
     return image if (slope, intercept) == (1.0, 0.0) else (image * slope + intercept).astype(np.float32)
-
-
-def _native(header, stored, index) -> np.ndarray | None:
-    """View (rows, columns) of uncompressed grey values of 16 bits, little-endian; None for all that is less plain,
-    which pydicom decodes: other lengths than the header says, bits set that are not in use."""
-    if stored is None or text(header, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
-        return None
-    values = [number(header, name) for name in ("Rows", "Columns", "BitsStored", "PixelRepresentation")]
-    frames = 1 if index is None else number(header, "NumberOfFrames")
-    plain = number(header, "SamplesPerPixel") == 1 and number(header, "BitsAllocated") == 16
-    fits = len(stored) == 2 * values[0] * values[1] * frames
-    if not (plain and fits and 1 <= values[2] <= 16 and values[3] in (0, 1)):
-        return None
-    rows, columns, bits, signed = map(int, values)
-    image = np.frombuffer(stored, "<i2" if signed else "<u2", rows * columns, 2 * rows * columns * (index or 0))
-    limit = 2 ** (bits - signed)
-    if bits < 16 and (image.max() >= limit or (signed and image.min() < -limit)):
-        return None
-    return image.reshape(rows, columns)
 
 
 def _decoder_reason(syntax, error) -> str:

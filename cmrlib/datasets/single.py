@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from cmrlib.cine import Cine
 from cmrlib.datasets.purpose import no_cine
-from cmrlib.datasets.quality import FEWEST_SLICES
+from cmrlib.datasets.qc import FEWEST_SLICES
 from cmrlib.datasets.views import view_in
 
 FEWEST_SLICES_ALONE = 3

@@ -76,7 +76,7 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
         for session, mine in sorted(sessions.items()):
             archives = [_Archive(path, sources) for path in mine]
             frames, copies = distinct([frame for archive in archives for frame in archive.frames])
-            found, left_out = cines_of(label, frames, views or {}, min_frames)
+            found, left_out, _ = cines_of(label, frames, views or {}, min_frames)
             flags = ("visit_archived_twice",) * any(other != session and other[0] == session[0] for other in sessions)
             cines += _of_session(session, [_flagged(cine, archives, flags) for cine in found])
             rejected += [*copies, *left_out, *(row for archive in archives for row in archive.refused)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import views_of
-from cmrlib.datasets.quality import NEAR_MM, blood_contrast, heart_box, heart_centre, nominal_mm, window
+from cmrlib.datasets.qc import NEAR_MM, blood_contrast, heart_box, heart_centre, nominal_mm, window
 
 UNLIKE = "unlike_training"
 FEWEST, MOST = 5, 100

@@ -7,9 +7,9 @@ COLUMNS = 6
 
 
 def thumbnails(table: pd.DataFrame):
-    """One small picture a cine of `datasets.inspect(src, thumbnails=True)`: its row, view, slices × frames; a figure.
+    """One small picture per cine of `datasets.inspect(src, thumbnails=True)`: its row, view, slices × frames; a figure.
 
-    A series that cannot be decoded is an empty field that says so. Raises ValueError where the table has no cines.
+    Raises ValueError where the table has no cines.
     """
     cines = table[table["content"] == "cine"]
     if cines.empty or "thumbnail" not in table:
@@ -22,9 +22,6 @@ def thumbnails(table: pd.DataFrame):
     for ax, (number, row) in zip(axes.flat, cines.iterrows()):
         title = f"{number} · {row['view']} · {row['slices']} × {row['frames']}"
         ax.set_title(title + (" ⚑" if row["flags"] else ""), fontsize=8)
-        if row["thumbnail"] is None:
-            ax.text(0.5, 0.5, "cannot be\ndecoded", ha="center", va="center", transform=ax.transAxes, fontsize=8)
-            continue
         known = pd.notna(row["row_spacing_mm"])
         ax.imshow(
             row["thumbnail"],

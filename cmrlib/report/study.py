@@ -166,13 +166,10 @@ def _read(source, folder):
 
 
 def _left_out(cohort, series) -> list[str]:
-    """What looked like a cine and could not be read, with the reason; the other files stand among the series."""
-    told = set(series.get("reason", ()))
+    """Images that could not be decoded, with the reason; the other files stand among the series, if any."""
     reasons = rejected(cohort)["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
-    seen = set(series.loc[series["content"] == "cine", "view"]) if len(series) else set()
-    lost = sorted(seen - set(cohort.cines["view"]))
-    which = f" (no {', '.join(view.upper() for view in lost)} was left)" if lost else ""
-    return [f"{n} files left out: {reason}{which}" for reason, n in reasons.items() if reason not in told]
+    undecoded = ("pixels", "decoded image")
+    return [f"{n} files left out: {why}" for why, n in reasons.items() if series.empty or why.startswith(undecoded)]
 
 
 def _segment(cohort, folder, places):

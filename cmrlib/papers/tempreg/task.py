@@ -56,7 +56,7 @@ class TempReg(Task):
     decoding: str = "fit"
 
     fewest_frames = FEWEST_FRAMES
-    code = (cine, blocks, training, clips, network, targets)
+    code = (cine, cine.plane, cine.section, blocks, training, clips, network, targets)
 
     def items(self, cohort, annotations, split):
         return section_table(cohort, annotations, split, self.views)
@@ -111,7 +111,7 @@ class TempReg(Task):
         """
         offsets = np.zeros(cine.slices, int) if offsets is None else offsets
         curves, inputs = np.full((cine.slices, self.frames), np.nan, np.float32), self.inputs(cine)
-        for k in np.flatnonzero(~cine.missing.any(1)):  # a batch is one section, so that none sways another
+        for k in cine.complete_slices:  # a batch is one section, so that none sways another
             clip = inputs[k : k + 1].roll(int(offsets[k]), 1)
             curves[k] = np.roll(infer(models, clip, precision)[0].numpy(), -offsets[k])
         return curves
