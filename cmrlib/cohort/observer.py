@@ -9,7 +9,7 @@ from nibabel import orientations
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, codes
-from cmrlib.cohort.files import digest, map_nifti, read_json, read_tsv, write_json, write_nifti, write_tsv
+from cmrlib.cohort.files import digest, map_nifti, read_json, read_tsv, short_digest, write_json, write_nifti, write_tsv
 
 LARGEST_SHIFT_MM = 0.5
 """As far as a mask may lie from its cine: programs keep affines in single precision, or as a quaternion."""
