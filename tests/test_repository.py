@@ -16,6 +16,7 @@ from packaging.version import Version
 
 from cmrlib.app.runs import load_profile, parameters, resolve
 from cmrlib.datasets import KINDS
+from cmrlib.datasets.kinds import reader_of
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "cmrlib").rglob("*.py"))
@@ -155,9 +156,11 @@ def test_environment_yml_is_python_pip_and_the_lock():
     assert python.startswith(f"python {project['requires-python']}")
 
 
-@pytest.mark.parametrize("name, text", readme.generated().items())
-def test_the_readme_shows_the_record_as_it_is(name, text):
-    assert text in (ROOT / "README.md").read_text(), "run `make readme`"
+@pytest.mark.parametrize("file, texts", readme.generated().items())
+def test_the_readme_shows_the_record_as_it_is(file, texts):
+    written = (ROOT / file).read_text()
+    assert not [name for name, text in texts.items() if text not in written], "run `make readme`"
+    assert file != "README.md" or len(written.splitlines()) <= 250
 
 
 def test_every_quoted_number_stands_in_the_record():
@@ -165,14 +168,11 @@ def test_every_quoted_number_stands_in_the_record():
     assert sum(len(readme.results_table(topic).splitlines()) - 2 for topic in topics) == len(readme.RESULTS)
 
 
-def test_the_readme_has_a_whole_page_on_each_data_set():
-    text = readme.dataset_pages()
-    pages = text.split("<details>")[1:]
-    assert {re.search("<code>(.*)</code>", page)[1] for page in pages} == {*KINDS, "sscrofa"}
-    for page in pages:
-        parts = ("Source: ", "Licence: ", "Layout", "Labels", "Fills ", "Known to be wrong with")
-        lacking = [part for part in parts if part.lower() not in " ".join(page.split()).lower()]
-        assert not lacking, f"{page[:60]}: {lacking}"
+def test_there_is_a_whole_page_on_each_data_set():
+    for kind in KINDS:
+        page = " ".join(reader_of(kind).__doc__.split()).lower()
+        parts = ("source: ", "licence: ", "layout", "labels", "fills ", "known to be wrong with")
+        assert not [part for part in parts if part not in page], kind
 
 
 def test_pictures_are_small_enough_to_clone():

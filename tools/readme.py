@@ -1,10 +1,9 @@
-"""README.md brought up to date: `make readme` writes its tables from figures/record/, `make gallery` its pictures.
+"""README.md and figures/RESULTS.md brought up to date: `make readme` writes their tables, `make gallery` the pictures.
 
 Everything between a pair of marks is generated. A number is one row of results.tsv: topic, file of figures/record/,
 metric, data, what it is, digits.
 """
 
-import ast
 import json
 import sys
 from pathlib import Path
@@ -54,25 +53,20 @@ def results_table(topic: str) -> str:
     return "\n".join(lines)
 
 
-def dataset_pages() -> str:
-    """One folded page per data set: the docstring of its reader."""
-    pages = []
-    for path in sorted((ROOT / "cmrlib" / "datasets").glob("*.py")):
-        title, _, text = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")
-        if text.startswith("Source"):
-            pages.append(f"<details><summary><code>{path.stem}</code>: {title}</summary>\n\n{text}\n\n</details>")
-    return "\n".join(pages)
-
-
-def generated() -> dict[str, str]:
-    """Name → text of each generated part of the README, with its marks."""
+def generated() -> dict[str, dict[str, str]]:
+    """File → name → text of each generated part, with its marks."""
     from cmrlib.plots.figures import paper_table
 
     texts = {f"results, {topic}": results_table(topic) for topic in RESULTS["topic"].unique()}
-    texts |= {"figures": paper_table(), "data sets": dataset_pages()}
-    return {
+    texts |= {"figures": paper_table()}
+    texts = {
         name: f"<!-- {name}: written by `make readme` -->\n{text}\n<!-- end of {name} -->"
         for name, text in texts.items()
+    }
+    headline = "results, headline"
+    return {
+        "README.md": {headline: texts[headline]},
+        "figures/RESULTS.md": {name: text for name, text in texts.items() if name != headline},
     }
 
 
@@ -85,7 +79,7 @@ def pool_folds(profile: str, reference: str = "manual", test: str = "ternausnet"
         metrics = overlap_metrics(rows) | {"n_dice": int(rows["participant_id"].nunique())}
     if measures.exists():
         rows = pd.read_csv(measures, dtype=IDS).fillna({"session": ""})
-        result = compare(rows, reference, test, ["lvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"])
+        result = compare(rows, reference, test, ["lvef_pct", "rvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"])
         metrics |= headline(result) | {"n": int(result["n"].max())}
     metrics = {name: round(value, 6) for name, value in metrics.items()}  # the last digits depend on the processor
     kept = {"profile": profile, "commit": "+".join(sorted(set(rows["commit"].str[:8]))), "metrics": metrics}
@@ -94,17 +88,17 @@ def pool_folds(profile: str, reference: str = "manual", test: str = "ternausnet"
 
 
 def write_readme() -> None:
-    """Pool the folds, and rewrite everything between the README's marks."""
+    """Pool the folds, and rewrite everything between the marks."""
     for profile in {path.name.split("_0")[0] for path in (ROOT / "figures" / "record").glob("*_rows.csv")}:
         pool_folds(profile)
-    path = ROOT / "README.md"
-    readme = path.read_text()
-    for text in generated().values():
-        begin, *_, end = text.splitlines()
-        before, rest = readme.split(begin)
-        readme = before + text + rest.split(end)[1]
-    with atomic(path) as part:
-        part.write_text(readme)
+    for file, texts in generated().items():
+        written = (ROOT / file).read_text()
+        for text in texts.values():
+            begin, *_, end = text.splitlines()
+            before, rest = written.split(begin)
+            written = before + text + rest.split(end)[1]
+        with atomic(ROOT / file) as part:
+            part.write_text(written)
 
 
 def write_gallery() -> None:

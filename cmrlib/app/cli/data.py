@@ -165,3 +165,13 @@ def compare(
         )
         raise typer.Exit(1)
     typer.echo(f"{n_tables} tables agree (floats within {rtol:g} relative)")
+
+
+@app.command()
+def datasets(kind: Annotated[str, typer.Argument(help="One of them: its whole page.")] = ""):
+    """Kinds of data that are read; of one its source, licence, layout, labels, and what is known to be wrong with it."""
+    from cmrlib.datasets.kinds import KINDS, reader_of
+
+    for name in [kind] if kind else KINDS:
+        text = reader_of(name).__doc__
+        print(text if kind else f"{name:16}{text.splitlines()[0]}")

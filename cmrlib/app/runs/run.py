@@ -260,12 +260,17 @@ def _peak_mb():
 
 
 def _commit():
-    """Commit of the code, `-dirty` where files differ from it, None outside git."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """Commit of the code, `-dirty` where files differ from it (but for the record, which runs write), None outside git."""
+    git = ["git", "-C", str(ROOT)]
+    changed = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/figures/record"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        commit, dirty = (
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            for command in ([*git, "rev-parse", "--short=12", "HEAD"], changed)
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
+    return commit + "-dirty" * bool(dirty)
 
 
 def _hardware():
