@@ -1,6 +1,8 @@
 """A seventh paper in forty lines, and what every task has from its base: training, resuming, ensembles, cards."""
 
+import inspect
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -163,3 +165,8 @@ def test_a_refusal_is_a_reason_and_a_mistake_stays_a_mistake(hearts, monkeypatch
     assert found["brightness"].notna().sum() == len(found) - 1
     with pytest.raises(RuntimeError):  # a network of another size
         TASK.predict(Brightness(size=8).network(), hearts)
+
+
+def test_the_readme_shows_this_paper():
+    shown = (Path(__file__).parents[1] / "cmrlib" / "papers" / "README.md").read_text()
+    assert inspect.getsource(Brightness) in shown and inspect.getsource(brightness_of) in shown

@@ -169,7 +169,7 @@ def compare(
 
 @app.command()
 def datasets(kind: Annotated[str, typer.Argument(help="One of them: its whole page.")] = ""):
-    """Kinds of data that are read; of one its source, licence, layout, labels, and what is known to be wrong with it."""
+    """Kinds of data that are read; of one its source, licence, layout, labels, and known troubles."""
     from cmrlib.datasets.kinds import KINDS, reader_of
 
     for name in [kind] if kind else KINDS:

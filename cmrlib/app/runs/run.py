@@ -260,7 +260,7 @@ def _peak_mb():
 
 
 def _commit():
-    """Commit of the code, `-dirty` where files differ from it (but for the record, which runs write), None outside git."""
+    """Commit of the code, `-dirty` where files differ from it (but for the record), None outside git."""
     git = ["git", "-C", str(ROOT)]
     changed = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/figures/record"]
     try:
