@@ -35,6 +35,7 @@ from cmrlib.papers.ternausnet import (
     segmentation_learner,
     train_segmenter,
 )
+from cmrlib.papers.ternausnet.few import _scores
 from cmrlib.papers.ternausnet.network import widen
 from cmrlib.papers.ternausnet.prediction import copies_of
 
@@ -508,6 +509,12 @@ def test_a_training_without_validation_subjects_ends_too(cohort, samples):
     assert np.isfinite(losses["train"]).all() and losses["validation"].isna().all() and len(losses) == 2
 
 
+def test_fewer_slices_than_a_batch_are_learned_from(cohort, samples):
+    few = samples.assign(split="train").iloc[:3]
+    _, learner = train_segmenter(cohort, "truth", few, Preprocessing("sax", 3.2, 64), 1, 1, width=4, batch_size=64)
+    assert len(learner.recorder.losses) == 1 and np.isfinite(learner.recorder.losses[0])
+
+
 def test_folding_batch_norm_changes_nothing():
     torch.manual_seed(3)
     model = TernausNet(4, 4)
@@ -616,5 +623,15 @@ def test_few_labels_with_and_without_a_start(cohort, tmp_path, monkeypatch):
     np.testing.assert_allclose(worth["gain"], worth["pretrained"] - worth["scratch"])
     monkeypatch.setattr(Segmenter, "predict", None)  # found again, nothing is segmented twice
     pd.testing.assert_frame_equal(from_few_labels(*order, steps=2, batch_size=4, state=tmp_path), table)
+    monkeypatch.undo()
+    nobody, subjects = Observer(tmp_path / "nobody"), split.index[split == "test"]
+    for name in cohort.cines["cine"]:  # another reference has scores of its own
+        known = cohort.observer("truth").mask(name)
+        nobody.write(cohort.cine(name), replace(known, mask=np.zeros_like(known.mask)))
+    other = Cohort.open(cohort.path, [tmp_path / "nobody"])
+    scores = [
+        _scores(other, name, Segmenter.load(tmp_path / "sax"), subjects, tmp_path) for name in ("truth", "nobody")
+    ]
+    assert not scores[1].equals(scores[0]) and not scores[1]["dice"].sum()
     with pytest.raises(ValueError, match="9 labelled subjects were asked for, but only 3 train"):
         from_few_labels(cohort, "truth", split, [9], *order[4:], state=tmp_path)

@@ -13,7 +13,7 @@ def infer(models, batch: torch.Tensor, precision: str = "bf16") -> torch.Tensor:
     A network's `activation`, where it has one, is applied before the mean. precision: `bf16` or `fp32`.
     """
     models = models if isinstance(models, list) else [models]
-    device = next(models[0].parameters()).device
+    device = next(models[0].parameters(), batch).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         outputs = [_activated(model.eval(), model(batch.to(device)).float()) for model in models]
     return torch.stack(outputs).mean(0).cpu()

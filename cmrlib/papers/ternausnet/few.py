@@ -86,7 +86,12 @@ def _scores(cohort, observer, segmenter, subjects, state):
         else job_file(
             state,
             "few",
-            {"weights": weights.hexdigest(), "cohort": cohort.digest, "subjects": sorted(subjects)},
+            {
+                "weights": weights.hexdigest(),
+                "cohort": cohort.digest,
+                "observer": cohort.observer(observer).digest,
+                "subjects": sorted(subjects),
+            },
             (TernausNet,),
         ).with_suffix(".csv")
     )

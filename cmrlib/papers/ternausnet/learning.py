@@ -53,7 +53,8 @@ def segmentation_learner(
         bend=bend,
         resolution=resolution,
     )
-    dls = block.dataloaders(samples, bs=batch_size, num_workers=0)
+    n_train = int((samples["split"] == "train").sum())  # fewer than a batch would train nothing
+    dls = block.dataloaders(samples, bs=min(batch_size, n_train), num_workers=0)
     if start_from:
         known = Segmenter.load(start_from)
         model, opposite = known.model.train(), known.preprocessing.opposite

@@ -1,7 +1,6 @@
 """A trained network at work: cine in, mask and confidence out, for one cine or a whole cohort."""
 
 import time
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -9,8 +8,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cmrlib.agreement.overlap import dice
 from cmrlib.cine import Cine, Plane
@@ -21,6 +18,7 @@ from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.provenance import KNOWN, joined, known_to, learned, record
 from cmrlib.learning.appearance import appearance_flags
 from cmrlib.learning.blocks import spacing_range_mm, standard_slice
+from cmrlib.learning.inference import infer, optimise_for_inference
 from cmrlib.learning.weights import load_weights, save_weights
 from cmrlib.measures import clean_mask
 from cmrlib.papers.ternausnet.ensemble import Ensemble, architecture_of, build
@@ -72,7 +70,7 @@ class Segmenter:
         appearance=(),
     ):
         self.appearance, self.learned = list(appearance), {}
-        self.model, self.network = model.eval(), fold_batch_norm(model)  # as trained, and as it works fastest
+        self.model, self.network = model.eval(), optimise_for_inference(model)  # as trained, and to predict
         self.preprocessing, self.structures, self.precision = preprocessing, tuple(structures), precision
         self.codes = np.array([0, *codes(structures)], np.uint8)
 
@@ -235,8 +233,7 @@ class Segmenter:
 
     def infer(self, batch) -> torch.Tensor:
         """Slices (b, 3 or 4, rows, columns) → probabilities (b, classes, rows, columns), fp32."""
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.network(batch).float().softmax(1)
+        return infer(self.network, batch, self.precision).softmax(1)
 
     def _native(self, probabilities, plane) -> np.ndarray:
         """(slices, classes, rows, columns) on the plane's grid → the same on the cine's own grid."""
@@ -255,15 +252,6 @@ def copies_of(n: int) -> list[tuple[float, float]]:
         return [(angle, 1.0) for angle in ([0.0] if n == 1 else np.linspace(-20, 20, n))]
     mixed = (np.arange(n) - (n - 1) / 2) * 0.618034 + 0.5
     return list(zip(np.linspace(-30, 30, n), np.exp(0.14 * (2 * (mixed % 1) - 1)), strict=True))
-
-
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Copy for prediction, channels last: each batch norm becomes part of the convolution before it, which is exact."""
-    folded = deepcopy(model).eval()
-    for part in folded.modules():
-        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
-            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
-    return folded.to(memory_format=torch.channels_last)
 
 
 def _largest(found) -> np.ndarray:
