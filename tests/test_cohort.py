@@ -376,6 +376,31 @@ def test_a_rerun_changes_nothing(cohort, tmp_path):
     assert list((tmp_path / "mine").iterdir()) == [tmp_path / "mine" / "thesis.txt"]
 
 
+def test_a_changed_source_is_noticed_and_a_finished_cohort_opens_without_a_look_inside(tmp_path, monkeypatch):
+    for name in ("patient001", "patient002"):
+        trees.write_acdc(tmp_path / "src", name)
+
+    def again(**options):
+        return ingest("acdc", tmp_path / "src", tmp_path / "c", workers=1, progress=False, **options)
+
+    cohort = again()
+    with monkeypatch.context() as patched:
+        patched.setattr("cmrlib.datasets.acdc.find", None)
+        assert again().digest == cohort.digest
+        (tmp_path / "src").rename(tmp_path / "moved")
+        assert ingest("acdc", tmp_path / "moved", tmp_path / "c").digest == cohort.digest
+        (tmp_path / "moved").rename(tmp_path / "src")
+    with pytest.raises(FileExistsError, match="holds another cohort"):
+        again(limit=1)
+    path = next((tmp_path / "src").rglob("*_gt.nii.gz"))
+    os.utime(path, (1, 1))
+    with pytest.raises(FileExistsError, match="files of its source were added, removed or changed"):
+        again()
+    earlier = files.read_json(cohort.path / "dataset_description.json")  # made before sources were noted
+    files.write_json({k: v for k, v in earlier.items() if k != "Source"}, cohort.path / "dataset_description.json")
+    assert again().digest == cohort.digest
+
+
 def test_one_and_two_workers_write_the_same(tmp_path):
     for name in ("patient001", "patient002", "patient003"):
         trees.write_acdc(tmp_path / "src", name)

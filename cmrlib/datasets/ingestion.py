@@ -1,4 +1,4 @@
-"""Studies to a cohort: parallel over subjects, resumable, and a broken subject never stops the others."""
+"""Ingest: a source to a cohort, parallel over subjects, resumable; a broken subject never stops the others."""
 
 import hashlib
 import json
@@ -6,6 +6,8 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from importlib import import_module
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -14,9 +16,62 @@ from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import digest, read_json, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
+from cmrlib.datasets.finding import files_of, unclaimed
+from cmrlib.datasets.qc import with_qc_flags
+
+KINDS = (
+    *("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom"),
+    *("sunnybrook_endo", "dsb2015_sax"),
+)
+"""Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
 
 STRAY = "belongs to no subject: a table, or not of this kind of data"
 LARGEST_STRAY_BYTES = 2**26
+
+
+def reader_of(kind: str):
+    """The module that reads a kind of data. Raises ValueError for an unknown one."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, and `phantom` by `cmr phantom`")
+    return import_module(f"cmrlib.datasets.{kind}")
+
+
+def ingest(
+    kind: str,
+    src,
+    dest,
+    workers: int | None = None,
+    progress: bool = True,
+    limit: int | None = None,
+    shard=None,
+    **options,
+) -> Cohort | None:
+    """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
+
+    kind: one of KINDS. limit: the first so many subjects only. shard: read these subjects only (`in` decides), return
+    None, and leave the cohort's tables to a call without it. options go to the reader (see its module). Cines get
+    the flags of `cmrlib.datasets.qc` besides the reader's.
+    Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist,
+    FileExistsError where `dest` holds something else, or where files of the source changed since.
+    """
+    reader = reader_of(kind)
+    if not Path(src).exists():
+        raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
+    src, dest = Path(src).resolve(), Path(dest)
+    description = reader.DESCRIPTION | {"Options": options, "Source": fingerprint(src, limit, dest.resolve())}
+    if _finished(dest, description):  # without looking into any file
+        return Cohort.open(dest)
+    found = reader.find(src)
+    left = [path for path in unclaimed(src, found) if dest.resolve() not in path.parents]
+    read = partial(read_with_qc, reader=reader.read, options=options)
+    return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
+
+
+def read_with_qc(label, item, reader, options) -> Study:
+    """One subject by a module's `read`, its cines with the flags of `cmrlib.datasets.qc` besides."""
+    study = reader(label, item, **options)
+    study.cines = with_qc_flags(study.cines)
+    return study
 
 
 def build_cohort(
@@ -33,7 +88,7 @@ def build_cohort(
 
     items: subject label → whatever `read(label, item)` needs (picklable); `read` returns a `Study`. A complete
     cohort of the same description and items is opened as it is; an interrupted one continues. Subjects that raise,
-    or whose process dies, are listed in rejected.tsv with the reason, and so is `left`: files that belong to nobody.
+    or whose process dies, are listed in rejected.tsv with the reason, and so is `left`: files of no subject.
     shard: only the labels in it are read and nothing is returned; a call without it, after all of them, writes the
     cohort's tables.
     Raises FileExistsError where `dest` holds something else, ValueError where no subject could be read.
@@ -44,25 +99,21 @@ def build_cohort(
             f"nothing to ingest for {description['Name']}: no subject was found; check the folder and kind"
         )
     description = description | {"Plan": _plan_digest(items, description)}
-    if (dest / "dataset_description.json").exists():
-        if read_json(dest / "dataset_description.json").get("Plan") == description["Plan"]:
-            return Cohort.open(dest)
-        raise FileExistsError(
-            f"{dest} holds another cohort and a cohort never changes: choose another folder or delete it"
-        )
-    state = dest / ".ingest"
-    _claim(dest, state, description)
+    if (path := dest / "dataset_description.json").exists():
+        _require_same(description, read_json(path), f"{dest} holds another cohort, and a cohort never changes")
+        return Cohort.open(dest)
+    _claim(dest, dest / ".ingest", description)
     own = [label for label in items if shard is None or label in shard]
     todo = [label for label in own if not _rows(dest, label).exists()]
     done = _run(todo, items, read, dest, workers)
     if progress:
         done = with_progress(done, f"ingest {description['Name']}", "subject", len(own), len(own) - len(todo))
-    for label in done:
-        del label  # rows wait on disk
-    return None if shard is not None else _finish(dest, items, description, left)
+    for _ in done:  # rows wait on disk
+        pass
+    return None if shard is not None else _tabulate(dest, items, description, left)
 
 
-def _finish(dest, items, description, left) -> Cohort:
+def _tabulate(dest, items, description, left) -> Cohort:
     """The cohort's tables, from the rows of all its subjects."""
     results = [read_json(_rows(dest, label)) for label in items]
     if not any(result["cines"] for result in results):
@@ -90,10 +141,38 @@ def _short(path) -> str:
         return short_digest(path.name.encode())
 
 
+# --- what was made of what -------------------------------------------------------------------------------------------
+
+
+def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
+    """Digest of the names, sizes and times of a source's files, but for those below the folder `without`."""
+    text = hashlib.blake2b(repr(limit).encode(), digest_size=16)
+    for path in files_of(src, {without}) if src.is_dir() else [src]:
+        stat = path.lstat()
+        text.update(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return text.hexdigest()
+
+
 def _plan_digest(items, description):
-    """Same sources and settings, same digest: what a rerun compares."""
-    text = json.dumps([description, {label: repr(item) for label, item in items.items()}], sort_keys=True)
+    """Same items and settings, same digest; whether files changed is told by "Source"."""
+    settings = {name: value for name, value in description.items() if name != "Source"}
+    text = json.dumps([settings, {label: repr(item) for label, item in items.items()}], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _finished(dest, description) -> bool:
+    """Whether `dest` holds the finished cohort of this description, made of these very files."""
+    path = dest / "dataset_description.json"
+    made = read_json(path) if path.exists() else {}
+    return all(made.get(name) == value for name, value in json.loads(json.dumps(description)).items())
+
+
+def _require_same(description, made, what):
+    """Raise FileExistsError where a cohort was made of other items, settings or files."""
+    if made.get("Plan") != description["Plan"]:
+        raise FileExistsError(f"{what}: choose another folder or delete it")
+    if "Source" in description and made.get("Source", description["Source"]) != description["Source"]:
+        raise FileExistsError(f"{what}: files of its source were added, removed or changed; delete it to read them")
 
 
 def _claim(dest, state, description):
@@ -101,10 +180,8 @@ def _claim(dest, state, description):
     if dest.exists() and any(dest.iterdir()) and not state.exists():
         raise FileExistsError(f"{dest} is not empty and holds no cohort: choose an empty folder")
     plan = state / "plan.json"
-    if plan.exists() and read_json(plan).get("Plan") != description["Plan"]:
-        raise FileExistsError(
-            f"{dest} holds an interrupted ingest with other settings: delete it or choose another folder"
-        )
+    if plan.exists():
+        _require_same(description, read_json(plan), f"{dest} holds an interrupted ingest of other settings")
     try:
         write_json(description, plan)
         state.chmod(0o700)  # until the end the source paths wait here
@@ -112,36 +189,36 @@ def _claim(dest, state, description):
         raise OSError(f"cannot write the cohort {dest}: {error}") from error
 
 
+# --- subjects --------------------------------------------------------------------------------------------------------
+
+
 def _run(todo, items, read, dest, workers):
-    """Yield labels as their rows reach the disk. Whom an earlier run was reading when it ended has a process alone."""
-    waiting = [label for label in todo if not _started(dest, label).exists()]
-    for label in (label for label in todo if label not in set(waiting)):
-        yield _alone(label, items[label], read, dest)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(waiting)))
-    if workers == 1:
-        for label in waiting:
-            _one(label, items[label], read, dest)
+    """Yield labels as their rows reach the disk. Subjects in flight at a crash are rerun one by one."""
+    workers, suspects = min(workers or os.cpu_count() or 1, max(1, len(todo))), []
+    while todo:
+        suspects += [label for label in todo if _started(dest, label).exists()]
+        for label in dict.fromkeys(suspects):
+            if not list(_pool([label], items, read, dest, 1)):
+                _refuse(label, dest)
             yield label
-        return
-    while waiting:
-        done = set()
-        for label in _pool(waiting, items, read, dest, workers):
-            done.add(label)
-            yield label
-        waiting = [label for label in waiting if label not in done]  # where a process died and took the pool with it
-        suspects = [label for label in waiting if _started(dest, label).exists()] or waiting[:1]
-        for label in waiting:
-            if label in suspects and not _rows(dest, label).exists():
-                _alone(label, items[label], read, dest)
-            if _rows(dest, label).exists():
+        todo = [label for label in todo if not _rows(dest, label).exists()]
+        if workers == 1:
+            for label in todo:
+                _one(label, items[label], read, dest)
                 yield label
-        waiting = [label for label in waiting if not _rows(dest, label).exists()]
+            return
+        yield from _pool(todo, items, read, dest, workers)
+        before, todo = todo, [label for label in todo if not _rows(dest, label).exists()]
+        suspects = todo[:1] if todo == before else []  # a crash before any subject began: go on without the pool
 
 
-def _pool(waiting, items, read, dest, workers):
+def _pool(labels, items, read, dest, workers):
     """Yield labels as their rows reach the disk; ends early where a process dies."""
-    with _executor(workers, read) as pool:
-        futures = {pool.submit(_one, label, items[label], read, dest): label for label in waiting}
+    context = get_context("forkserver")
+    callables = [getattr(read, "func", read), *filter(callable, getattr(read, "keywords", {}).values())]
+    context.set_forkserver_preload([__name__, *(one.__module__ for one in callables)])  # imported once, not per worker
+    with ProcessPoolExecutor(workers, context, end_with_parent) as pool:
+        futures = {pool.submit(_one, label, items[label], read, dest): label for label in labels}
         try:
             for future in as_completed(futures):
                 future.result()
@@ -151,43 +228,6 @@ def _pool(waiting, items, read, dest, workers):
         except BaseException:  # a full disk: the other subjects would only fail too
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _executor(workers, read):
-    context = get_context("forkserver")
-    callables = [getattr(read, "func", read), *filter(callable, getattr(read, "keywords", {}).values())]
-    context.set_forkserver_preload([__name__, *(one.__module__ for one in callables)])  # imported once, not per worker
-    return ProcessPoolExecutor(workers, context, end_with_parent)
-
-
-def _alone(label, item, read, dest) -> str:
-    """Read one subject in a process of its own; where that dies (a decoder's crash, no memory left), refuse it."""
-    with _executor(1, read) as pool:
-        try:
-            pool.submit(_one, label, item, read, dest).result()
-        except BrokenProcessPool:
-            for folder in (dest, *(dest / "derivatives").glob("*")):
-                shutil.rmtree(folder / f"sub-{label}", ignore_errors=True)  # what it wrote before
-            why = "reading it ended the process, alone too: too little memory, or a file that crashes its decoder"
-            rows = {
-                "participant": {"participant_id": label},
-                "cines": [],
-                "measures": {},
-                "sources": {},
-                "rejected": rejected_rows(label, [("n/a", f"sub-{label}: {why}")]),
-            }
-            write_json(rows, _rows(dest, label))
-    return label
-
-
-def _rows(dest, label) -> Path:
-    """What is known of a finished subject until the tables are written."""
-    return Path(dest) / ".ingest" / f"{label}.json"
-
-
-def _started(dest, label) -> Path:
-    """There while a subject is being read."""
-    return Path(dest) / ".ingest" / f"{label}.started"
 
 
 def end_with_parent():
@@ -201,6 +241,16 @@ def end_with_parent():
     Thread(target=wait, daemon=True).start()
 
 
+def _rows(dest, label) -> Path:
+    """What is known of a finished subject until the tables are written."""
+    return Path(dest) / ".ingest" / f"{label}.json"
+
+
+def _started(dest, label) -> Path:
+    """There while a subject is being read."""
+    return Path(dest) / ".ingest" / f"{label}.started"
+
+
 def _one(label, item, read, dest):
     """Read and write one subject; what fails in reading becomes a rejected row, what fails in writing stops the run."""
     _started(dest, label).touch()
@@ -209,9 +259,21 @@ def _one(label, item, read, dest):
         check_study(study)
     except Exception as error:
         study = Study({"participant_id": label}, [], rejected=rejected_rows(label, [("n/a", reason_of(error))]))
-    rows = write_study(dest, study) | {"sources": study.sources}
-    write_json(rows, _rows(dest, label))
-    _started(dest, label).unlink()
+    _finish(label, study, dest)
+
+
+def _finish(label, study, dest):
+    write_json(write_study(dest, study) | {"sources": study.sources}, _rows(dest, label))
+    _started(dest, label).unlink(missing_ok=True)
+
+
+def _refuse(label, dest):
+    """A subject whose process died (a decoder's crash, no memory left): what it wrote goes, a rejected row stays."""
+    for folder in (dest, *(dest / "derivatives").glob("*")):
+        shutil.rmtree(folder / f"sub-{label}", ignore_errors=True)
+    why = "reading it ended the process, alone too: too little memory, or a file that crashes its decoder"
+    rejected = rejected_rows(label, [("n/a", f"sub-{label}: {why}")])
+    _finish(label, Study({"participant_id": label}, [], rejected=rejected), dest)
 
 
 def reason_of(error: Exception) -> str:

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cohort.study import cine_row
-from cmrlib.datasets.ingestion import reason_of
-from cmrlib.datasets.kinds import reader_of
+from cmrlib.datasets.ingestion import reader_of, reason_of
 from cmrlib.datasets.views import check_views
 
 COLUMNS = [

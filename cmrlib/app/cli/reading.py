@@ -3,7 +3,7 @@
 import inspect
 
 from cmrlib.cine.anatomy import STRUCTURES, VIEWS
-from cmrlib.datasets.kinds import reader_of
+from cmrlib.datasets import reader_of
 from cmrlib.datasets.single import PHASES
 
 
