@@ -44,11 +44,11 @@ def run_small_study():
     sys.path.append(str(ROOT / "tests"))
     from corpus import build, write_source
 
-    from cmrlib.phantom import make_orders, make_study
+    from cmrlib.phantom import make_study, subject_specs
 
     source = ROOT / "runs" / "plan-source"
     if not source.exists():
-        orders = make_orders(8, frames=50, size=208, spacing_mm=1.8)
+        orders = subject_specs(8, frames=50, size=208, spacing_mm=1.8)
         write_source(source, (build(make_study(label, order), 1) for label, order in orders.items()), "dicom")
     words = ["-m", "cmrlib.app.runs", "all", "--profile", "plan", "--cores", "1", "--follow"]
     subprocess.run([sys.executable, *words], env=os.environ | {"CMR_DATA_DIR": str(ROOT / "runs")}, check=True)
