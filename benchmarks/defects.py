@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
-from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom import make_study, subject_specs
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from corpus import DEFECTS, FORMATS, File, Source, apply, build, judge, truth_path, write_source
@@ -290,7 +290,7 @@ def main():
     arguments = parser.parse_args()
     rng = np.random.default_rng(1)
     real = real_sources(os.environ.get("CMR_DATA_DIR"))
-    orders = {"two": make_orders(1, **TINY, views=("sax", "4ch")), "three": make_orders(1, **TINY)}
+    orders = {"two": subject_specs(1, **TINY, views=("sax", "4ch")), "three": subject_specs(1, **TINY)}
     studies = {name: make_study("P0001", next(iter(order.values()))) for name, order in orders.items()}
     forms = ("dicom", "dicom-enhanced", "nifti", "nifti-3d", "acdc", "ukbb")
     origins = [(name, "dicom") for name in real] + [(form, FORMATS[form].kind) for form in forms]

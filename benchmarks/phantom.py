@@ -50,7 +50,7 @@ def main():
 def warm(_):
     """Import, compile, and hold the process long enough for the pool to start the other."""
     cv2.setNumThreads(1)
-    Scan(Heart(draw_subject(1, 0)), Protocol(frames=2, size=(32, 32), spacing_mm=8.0)).cine("sax", "P")
+    Scan(Heart(draw_subject(1, 0)), Protocol(frames=2, size=(32, 32), spacing_mm=6.0)).cine("sax", "P")
     time.sleep(0.5)
 
 

@@ -3,9 +3,9 @@
     python benchmarks/plan.py --size 65000 [--nodes 10 --cores 32 --memory-gb 128 --shard 100] [--profile NAME]
 
 The default profile is run first, on DICOM files of eight full-size phantoms; of another one the finished run is read.
-A job's cost is its start (imports; once a job) and its work (a subject's, times its subjects). The range is that of the
-small study's shards. Assumed: subjects of the large study are like those of the small one, and the cluster's cores are
-as fast as this machine's. Training is not in it; GPU hours are n/a where no card was used.
+A job's CPU time is a line over its number of subjects: its start (imports) and the work for each subject; the range is
+that of single shards. Assumed: subjects of the large study are like those of the small one, and the cluster's cores are
+as fast as this machine's. Training and GPU time are not in it.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from cmrlib.app.runs.parameters import STUDY
-from cmrlib.cohort.files import read_json
+from cmrlib.cohort.sharding import Shard
 
 ROOT = Path(__file__).parents[1]
 MARGIN = 1.5
@@ -34,9 +34,12 @@ def main():
     given = parser.parse_args()
     if given.profile == "plan":
         run_small_study()
-    jobs = read_jobs(ROOT / "runs" / given.profile / "study")
-    table = plan(jobs, given.size, given.shard, given.nodes, given.cores, given.memory_gb)
-    print(table.round({"cpu_s_subject": 2, "wall_hours": 1}).round(1).to_string(index=False, na_rep="n/a"))
+    study = ROOT / "runs" / given.profile / "study"
+    subjects = pd.read_csv(study / "cohort" / "participants.tsv", sep="\t", dtype=str)["participant_id"]
+    table = plan(read_jobs(study, subjects), given.size, given.shard, given.nodes, given.cores, given.memory_gb)
+    print(table.round(2).to_string(index=False, na_rep="n/a"))
+    disk = sum(path.stat().st_size for path in study.rglob("*") if path.is_file()) / len(subjects)
+    print(f"disk: {disk * given.size / 1e9:.0f} GB for {given.size} subjects; measured on {len(subjects)}")
 
 
 def run_small_study():
@@ -44,50 +47,56 @@ def run_small_study():
     sys.path.append(str(ROOT / "tests"))
     from corpus import build, write_source
 
-    from cmrlib.phantom import make_orders, make_study
+    from cmrlib.phantom import make_study, subject_specs
 
     source = ROOT / "runs" / "plan-source"
     if not source.exists():
-        orders = make_orders(8, frames=50, size=208, spacing_mm=1.8)
-        write_source(source, (build(make_study(label, order), 1) for label, order in orders.items()), "dicom")
+        specs = subject_specs(8, frames=50, size=208, spacing_mm=1.8)
+        write_source(source, (build(make_study(label, spec), 1) for label, spec in specs.items()), "dicom")
     words = ["-m", "cmrlib.app.runs", "all", "--profile", "plan", "--cores", "1", "--follow"]
     subprocess.run([sys.executable, *words], env=os.environ | {"CMR_DATA_DIR": str(ROOT / "runs")}, check=True)
 
 
-def read_jobs(study) -> pd.DataFrame:
-    """One row per job of a finished study, as `cmr study run` records it. Raises ValueError where there is none."""
-    rows = [read_json(path) for path in sorted(Path(study).glob("shards/*/*.json")) if path.stem in STUDY["stages"]]
-    rows = [row for row in rows if row["made"] and row["subjects"]]
-    if not rows:
+def read_jobs(study, subjects) -> pd.DataFrame:
+    """One row per job of a finished study: stage, subjects, cpu_s, peak_mb, of Snakemake's benchmark files.
+
+    Raises ValueError where there is none with a subject.
+    """
+    files = {path: path.stem.rpartition("_") for path in sorted(Path(study).glob("benchmarks/*_*.tsv"))}
+    shards = pd.Series([stage for stage, *_ in files.values()]).value_counts()
+    rows = []
+    for path, (stage, _, k) in files.items():
+        job = pd.read_csv(path, sep="\t").iloc[0]
+        n = sum(subject in Shard(int(k), int(shards[stage])) for subject in subjects)
+        rows.append({"stage": stage, "subjects": n, "cpu_s": job["cpu_time"], "peak_mb": job["max_rss"]})
+    if not any(row["subjects"] for row in rows):
         raise ValueError(f"{study} holds no finished job to take costs from; run its profile first")
     return pd.DataFrame(rows)
 
 
 def plan(jobs: pd.DataFrame, size: int, shard: int, nodes: int, cores: int, memory_gb: float) -> pd.DataFrame:
-    """One row per stage and one for all: jobs, cpu_s_subject with its lowest and highest shard, cpu_hours likewise,
-    gpu_hours, job_mb (to ask for), disk_gb, wall_hours on nodes × cores with memory_gb each.
+    """One row per stage and one for all: jobs, start_s of a job, cpu_s of a subject with its lowest and highest shard,
+    cpu_hours, job_mb (to ask for), wall_hours on nodes × cores with memory_gb each.
 
-    jobs: of `read_jobs`. shard: subjects per job. cpu_hours include the start of every job.
+    jobs: of `read_jobs`. shard: subjects per job.
     """
     rows, n_jobs = [], math.ceil(size / shard)
-    for stage in [name for name in STUDY["stages"] if name in set(jobs["stage"])]:
-        own = jobs[jobs["stage"] == stage]
-        each, subjects = own["cpu_seconds"] / own["subjects"], own["subjects"].sum()
-        start = own["startup_seconds"].mean() * n_jobs
-        row = {"stage": stage, "jobs": n_jobs}
-        for end, seconds in (("", own["cpu_seconds"].sum() / subjects), ("_low", each.min()), ("_high", each.max())):
-            row |= {f"cpu_s_subject{end}": seconds, f"cpu_hours{end}": (size * seconds + start) / 3600}
+    for stage, own in jobs.groupby("stage", sort=False):
+        work = own[own["subjects"] > 0]
+        if own["subjects"].nunique() > 1:
+            cpu_s, start = np.clip(np.polyfit(own["subjects"], own["cpu_s"], 1), 0, None)
+        else:
+            cpu_s, start = work["cpu_s"].sum() / work["subjects"].sum(), 0.0
+        each = (work["cpu_s"] - start).clip(lower=0) / work["subjects"]
         # peaks include the imports and the largest subject, so they do not grow with the shard
-        row["job_mb"] = math.ceil(MARGIN * own["peak_mb"].max() / 100) * 100
-        at_once = min(nodes * max(1, min(cores, int(memory_gb * 1000 // row["job_mb"]))), n_jobs)
-        row["wall_hours"] = math.ceil(n_jobs / at_once) * (shard * row["cpu_s_subject"] + start / n_jobs) / 3600
-        gpu = own["gpu_seconds"].sum() / subjects * size / 3600
-        row |= {"gpu_hours": gpu or math.nan, "disk_gb": own["disk_mb"].sum() / subjects * size / 1000}
-        rows.append(row)
+        job_mb = math.ceil(MARGIN * own["peak_mb"].max() / 100) * 100
+        at_once = min(nodes * max(1, min(cores, int(memory_gb * 1000 // job_mb))), n_jobs)
+        row = {"stage": stage, "jobs": n_jobs, "start_s": start, "cpu_s": cpu_s, "low": each.min(), "high": each.max()}
+        row |= {"cpu_hours": (size * cpu_s + n_jobs * start) / 3600, "job_mb": job_mb}
+        rows.append(row | {"wall_hours": math.ceil(n_jobs / at_once) * (shard * cpu_s + start) / 3600})
     table = pd.DataFrame(rows)
-    total = table.drop(columns=["stage", "job_mb"]).sum(min_count=1)
-    total = dict(total) | {"stage": "all, one after another", "job_mb": table["job_mb"].max()}
-    return pd.concat([table, pd.DataFrame([total])], ignore_index=True)
+    total = dict(table[["jobs", "cpu_s", "cpu_hours", "wall_hours"]].sum()) | {"job_mb": table["job_mb"].max()}
+    return pd.concat([table, pd.DataFrame([total | {"stage": "all, one after another"}])], ignore_index=True)
 
 
 if __name__ == "__main__":

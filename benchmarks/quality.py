@@ -25,7 +25,7 @@ from cmrlib.cohort.files import read_tsv
 from cmrlib.cohort.splits import committed_list
 from cmrlib.datasets import acdc, dicom, dsb2015, qc, sunnybrook
 from cmrlib.learning.appearance import appearance_distance, appearance_reference
-from cmrlib.phantom import EFFECTS, make_orders, make_study
+from cmrlib.phantom import EFFECTS, make_study, subject_specs
 
 TROUBLES = ("breath_hold", "mistrigger")
 FLAGS = ("slices_shifted", "contrast_low")
@@ -49,7 +49,7 @@ def main():
 
 
 def phantom(seed, number, views, effects=EFFECTS, **settings) -> list[Cine]:
-    *_, order = make_orders(number, seed, views=views, effects=effects, **settings).values()
+    *_, order = subject_specs(number, seed, views=views, effects=effects, **settings).values()
     return make_study("", order).cines
 
 

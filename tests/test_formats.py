@@ -17,14 +17,14 @@ from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
 from cmrlib.datasets import acdc, dicom, ingest
 from cmrlib.datasets.geometry import affine_ras
-from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom import make_study, subject_specs
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 
 
 @pytest.fixture(scope="module")
 def three_views():
-    (order,) = make_orders(1, **TINY).values()
+    (order,) = subject_specs(1, **TINY).values()
     return make_study(LABEL, order)
 
 
@@ -209,7 +209,7 @@ def test_ukbb_zips_hold_short_and_long_axis_apart(study, tmp_path):
 
 
 def test_no_mark_reaches_a_cohort(tmp_path):
-    orders = make_orders(2, **TINY | {"slices": 3}, views=("sax",))
+    orders = subject_specs(2, **TINY | {"slices": 3}, views=("sax",))
     sources = (build(make_study(label, order), 1, "dicom", ["letter_beside"]) for label, order in orders.items())
     write_source(tmp_path / "src", sources, "dicom")
     raw = b"".join(path.read_bytes() for path in (tmp_path / "src").rglob("*.dcm"))
@@ -274,7 +274,7 @@ def test_pixels_of_nifti_files_are_the_truth_or_nibabel_fails(study, tmp_path, n
 
 
 def test_defects_repeat_themselves():
-    (order,) = make_orders(1, **TINY | {"frames": 3, "slices": 3}, views=("sax",)).values()
+    (order,) = subject_specs(1, **TINY | {"frames": 3, "slices": 3}, views=("sax",)).values()
     small = make_study(LABEL, order)
     for name, one in DEFECTS.items():
         form = next(form for form, layout in FORMATS.items() if layout.kind == one.kinds[0])

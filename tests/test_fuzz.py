@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmrlib.datasets import acdc, dicom
-from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom import make_study, subject_specs
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)
 HANG_S = 60
@@ -106,7 +106,7 @@ def no_hang():
 
 @pytest.fixture(scope="module")
 def study():
-    (order,) = make_orders(1, frames=5, size=32, spacing_mm=6.0, slices=3, subslices=1, views=("sax", "4ch")).values()
+    (order,) = subject_specs(1, frames=5, size=32, spacing_mm=6.0, slices=3, subslices=1, views=("sax", "4ch")).values()
     return make_study("P0001", order)
 
 

@@ -15,7 +15,7 @@ from cmrlib import datasets, plots
 from cmrlib.app.cli import app
 from cmrlib.cohort import Cohort
 from cmrlib.datasets import dicom, ingest
-from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom import make_study, subject_specs
 
 
 def cmr(*words):
@@ -30,7 +30,7 @@ def contents(folder):
 def source(tmp_path_factory):
     """Two subjects: one with a flow measurement and a letter, one with a hole and a damaged file."""
     folder = tmp_path_factory.mktemp("inspect") / "src"
-    orders = make_orders(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax", "4ch"))
+    orders = subject_specs(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax", "4ch"))
     defects = (["flow_magnitude_beside", "letter_beside"], ["frame_missing", "file_cut_in_header", "file_there_twice"])
     write_source(
         folder,
@@ -56,7 +56,7 @@ def test_the_table_says_what_ingest_will_make(source, tmp_path):
 
 @pytest.mark.parametrize("kind", ["nifti", "acdc", "ukbb"])
 def test_other_files_than_dicom_are_told_by_their_reader(kind, tmp_path):
-    orders = make_orders(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax",))
+    orders = subject_specs(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax",))
     write_source(tmp_path / "src", [build(make_study(*one), 1, kind, ()) for one in orders.items()], kind)
     victim = sorted(path for path in (tmp_path / "src").rglob("*") if path.suffix in (".gz", ".zip"))[0]
     trees.cut_short(victim)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from cmrlib.phantom import draw_subject, make_cohort, make_orders, make_study
+from cmrlib.phantom import draw_subject, make_cohort, make_study, subject_specs
 
 SMALL = {"size": 48, "spacing_mm": 5.0, "frames": 6, "slices": 4, "progress": False}
 
@@ -25,7 +25,7 @@ def test_subject_k_depends_on_seed_and_k_alone(tmp_path):
 
 def test_a_subject_does_not_depend_on_threads_or_where_its_arrays_lie():
     """One in whom both were seen to: a pixel, by one grey level (cv2.magnitude rounds by its arrays' alignment)."""
-    order = make_orders(263, 4, views=["sax"], cohort="hf", frames=20, size=144, spacing_mm=1.8)["P0263"]
+    order = subject_specs(263, 4, views=["sax"], cohort="hf", frames=20, size=144, spacing_mm=1.8)["P0263"]
     pixels, elsewhere = [], []
     for n in range(8):
         elsewhere += [bytes(size) for size in range(37 * n + 1, 5000, 101)]  # so that the next arrays lie elsewhere

@@ -1,4 +1,4 @@
-"""People who look at a phantom: conventions, repeatable habits, errors of the published size."""
+"""Simulated annotators: conventions, reproducibility, errors of the published size."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,8 @@ from cmrlib import measures as m
 from cmrlib.agreement import scan_rescan
 from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED
 from cmrlib.cohort import Cohort
-from cmrlib.phantom import PEOPLE, Order, Protocol, make_cohort, make_study
-from cmrlib.phantom.observers import look
+from cmrlib.phantom import ANNOTATORS, Protocol, SubjectSpec, make_cohort, make_study
+from cmrlib.phantom.annotators import annotate
 
 SEED = 3
 
@@ -19,10 +19,10 @@ def seen():
     """[(cine, truth, {person: annotation})] of six hearts in three views."""
     found = []
     for number in range(1, 7):
-        study = make_study(f"P{number}", Order(SEED, number, Protocol(12, size=(96, 96), spacing_mm=2.2)))
+        study = make_study(f"P{number}", SubjectSpec(SEED, number, Protocol(12, size=(96, 96), spacing_mm=2.2)))
         for cine in study.cines:
             truth = study.observers["truth"][cine.name]
-            found.append((cine, truth, {name: look(name, cine, truth, (SEED, number)) for name in PEOPLE}))
+            found.append((cine, truth, {name: annotate(name, cine, truth, (SEED, number)) for name in ANNOTATORS}))
     return found
 
 
@@ -49,16 +49,16 @@ def test_everybody_draws_ed_and_es_and_all_points(seen):
 
 def test_a_look_repeats_and_people_differ(seen):
     cine, truth, people = seen[0]
-    again = look("yale", cine, truth, (SEED, 1))
+    again = annotate("yale", cine, truth, (SEED, 1))
     assert (again.mask == people["yale"].mask).all() and again.frames == people["yale"].frames
     assert (people["yale"].mask != people["yale2"].mask).any()
-    with pytest.raises(ValueError, match="no observer 'oslo'"):
-        look("oslo", cine, truth, (1, 1))
+    with pytest.raises(ValueError, match="no annotator 'oslo'"):
+        annotate("oslo", cine, truth, (1, 1))
 
 
 def test_points_differ_as_the_papers_observers_did(seen):
     """2.7 mm within Yale and 3.9 mm within Lund; Lund's lie outside the hinges, and move alike."""
-    apart, width = {}, {name: [] for name in ("truth", *PEOPLE)}
+    apart, width = {}, {name: [] for name in ("truth", *ANNOTATORS)}
     for cine, truth, people in (entry for entry in seen if entry[0].view != "sax"):
         points = {name: _points_mm(cine, annotation) for name, annotation in (people | {"truth": truth}).items()}
         for pair in (("yale", "yale2"), ("lund", "lund2"), ("truth", "yale"), ("truth", "lund")):
@@ -73,7 +73,7 @@ def test_points_differ_as_the_papers_observers_did(seen):
 
 
 def test_outlines_are_near_the_truth_and_cavities_inside_walls(seen):
-    errors = {name: [] for name in PEOPLE}
+    errors = {name: [] for name in ANNOTATORS}
     for cine, truth, people in (entry for entry in seen if entry[0].view == "sax"):
         true = m.volumes(cine, truth)
         for name, annotation in people.items():

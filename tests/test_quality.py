@@ -23,7 +23,7 @@ from cmrlib.learning.appearance import (
 from cmrlib.learning.weightsets import SHIPPED
 from cmrlib.measures import features
 from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
-from cmrlib.phantom import EFFECTS, make_orders, make_study
+from cmrlib.phantom import EFFECTS, make_study, subject_specs
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 MM = 1.5
@@ -211,7 +211,7 @@ def hearts():
     """SAX stacks of seed 303: clean ones, and in atrial fibrillation; thresholds were set on seed 101."""
 
     def stacks(effects, diagnoses):
-        orders = make_orders(6, seed=303, views=("sax",), effects=effects, subslices=1, diagnoses=diagnoses)
+        orders = subject_specs(6, seed=303, views=("sax",), effects=effects, subslices=1, diagnoses=diagnoses)
         return [make_study(label, order).cines[0] for label, order in orders.items()]
 
     return stacks(QUIET, None), stacks(EFFECTS, ["AF"])

@@ -34,8 +34,6 @@ TOO_LONG = {
     "cmrlib/plots/figures/pieces.py",
     "cmrlib/papers/heartmae/heads.py",
     "cmrlib/papers/heartmae/pretraining.py",
-    "cmrlib/phantom/acquisition.py",
-    "cmrlib/phantom/tissue.py",
     "cmrlib/report/study.py",
     "cmrlib/papers/sslhf/learning.py",
     "cmrlib/papers/sslhf/study.py",

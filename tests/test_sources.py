@@ -22,14 +22,14 @@ from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import digest, read_tsv
 from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb
-from cmrlib.phantom import make_orders, make_study
+from cmrlib.phantom import make_study, subject_specs
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 
 
 @pytest.fixture(scope="module")
 def study():
-    (order,) = make_orders(1, **TINY, views=("sax", "4ch")).values()
+    (order,) = subject_specs(1, **TINY, views=("sax", "4ch")).values()
     return make_study(LABEL, order)
 
 
@@ -451,7 +451,7 @@ def test_two_archives_of_one_visit_are_kept_apart_and_flagged(study, tmp_path):
         path.with_name(path.name.replace("_2_0", "_2_1")).write_bytes(path.read_bytes())
     found = read(ukbb, tmp_path / "src")
     assert {reason["reason"] for reason in found.rejected} == {"the same file twice"}  # byte for byte: once is enough
-    other = make_study(LABEL, next(iter(make_orders(1, **TINY, views=("sax", "4ch"), seed=5).values())))
+    other = make_study(LABEL, next(iter(subject_specs(1, **TINY, views=("sax", "4ch"), seed=5).values())))
     write_source(tmp_path / "other", [build(other, 1, "ukbb", [])], "ukbb")
     for path in (tmp_path / "other").iterdir():
         path.replace(tmp_path / "src" / path.name.replace("_2_0", "_2_1"))

@@ -41,6 +41,7 @@ from cmrlib.papers.sslhf.transformations import (
     shuffle_rows_and_columns,
     shuffle_windows,
 )
+from cmrlib.phantom import make_hf_cohort
 
 SMALL = Setup(
     Preprocessing(16, 8, 5.0, 0.0),
@@ -358,7 +359,7 @@ def test_gradients_over_two_frames_are_those_of_fp32():
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hearts")
-    return sslhf.make_hearts(folder / "hearts", 15, 1, 1, frames=8, size=48, spacing_mm=4.0, slices=5, subslices=1)
+    return make_hf_cohort(folder / "hearts", 15, 1, 1, frames=8, size=48, spacing_mm=4.0, slices=5, subslices=1)
 
 
 @pytest.fixture(scope="module")

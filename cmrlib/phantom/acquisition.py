@@ -1,34 +1,33 @@
-"""How it is imaged: planes of 4CH, 2CH and a SAX stack, slices with thickness, and the truth on the same grid."""
+"""Acquisition: planes of 4CH, 2CH, 3CH and a SAX stack, slice thickness, and the ground truth on the same grid."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pandas as pd
+from scipy.spatial.transform import Rotation
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cohort import POINT_COLUMNS, Annotation
-from cmrlib.phantom.anatomy import Heart
-from cmrlib.phantom.appearance import coil, draw_look
-from cmrlib.phantom.artefacts import Imager, bands, draw_trouble, off_resonance_hz, tissue_signal
-from cmrlib.phantom.body import draw_axes, draw_body, paint_body
+from cmrlib.phantom.artefacts import Imager, bands, off_resonance_hz, sample_artefacts, tissue_signal
+from cmrlib.phantom.body import paint_body, sample_axes, sample_body
+from cmrlib.phantom.contrast import coil, sample_contrast
+from cmrlib.phantom.heart import Heart
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.protocol import SCANNERS, Protocol, draw, settle
-from cmrlib.phantom.reach import reached
+from cmrlib.phantom.protocol import SCANNERS, VIEWS, Protocol, resolve_protocol, uniform
 from cmrlib.phantom.tissue import LABEL_OF, paint
 from cmrlib.phantom.ventricles import OUTLET_RAD
 
-VIEWS = ("sax", "4ch", "2ch", "3ch")
 TURN_2CH_DEG = 10.0
 """The 2CH plane runs a little behind the RV's insertions, so that it shows the left side alone."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One view's planes. affine: pixel (i, j, k) to RAS mm; to_heart: the same to heart coordinates; both (4, 4).
+    """Planes of one view. affine: pixel (i, j, k) to RAS mm; to_heart: the same to heart coordinates; both (4, 4).
 
-    breath_mm: (slices, 3), where breath-holds moved the heart (RAS), in each slice its own; the planes stay.
+    breath_mm: (slices, 3), shift of the heart by each slice's breath-hold (RAS); the planes stay.
     """
 
     view: str
@@ -40,22 +39,22 @@ class Plan:
 
 
 class Scan:
-    """A subject on the table: where the heart lies, what surrounds it, how the scanner is tuned.
+    """A subject in the scanner: position of the heart, thorax, contrast.
 
-    rescan: 0 for the first visit; other numbers find the same heart and body under new planes, coil and noise, on the
-    same scanner. Every view has random numbers of its own: it does not depend on which views are made before.
+    rescan: 0 for the first visit; other numbers give the same heart and body new planes, coil and noise on the same
+    scanner. Every view has random numbers of its own, so it does not depend on other views.
     """
 
     def __init__(self, heart: Heart, protocol: Protocol, rescan: int = 0):
         s = heart.subject
         self.heart, self.rescan = heart, rescan
         body_rng = streams(s.seed, s.number)["acquisition"]
-        self.axes = draw_axes(body_rng)
-        self.body = draw_body(body_rng, heart, self.axes)
-        self.protocol, self.scanner = settle(protocol, np.random.default_rng([s.seed, s.number, 0, 1]))
+        self.axes = sample_axes(body_rng)
+        self.body = sample_body(body_rng, heart, self.axes)
+        self.protocol, self.scanner = resolve_protocol(protocol, np.random.default_rng([s.seed, s.number, 0, 1]))
         rng = np.random.default_rng([s.seed, s.number, rescan])
         self.isocentre_mm = rng.normal(0, 15, 3)
-        self.look = draw_look(rng, SCANNERS[self.scanner], self.scanner, protocol.appearance)
+        self.contrast = sample_contrast(rng, SCANNERS[self.scanner], self.scanner, protocol.appearance)
         phases = np.arange(protocol.frames) / protocol.frames + s.trigger_delay
         self.times_ms = np.mod(phases, 1.0) * s.rr_ms
         self.geometry = heart.geometry(self.times_ms)
@@ -69,10 +68,11 @@ class Scan:
     def plan(self, view: str) -> Plan:
         """Planes of a view, with an error of placement and a turn in the plane; the same at every call."""
         rng, scanner = self._stream(view, 2), SCANNERS[self.scanner]
-        turn = draw(rng, scanner.turn_deg) if view == "sax" else rng.normal(0, 9)
-        column, row, normal = _turned(_directions(view, self.axes), np.deg2rad([*rng.normal(0, 2, 2), turn]))
+        turn = uniform(rng, scanner.turn_deg) if view == "sax" else rng.normal(0, 9)
+        error = Rotation.from_euler("XYZ", [*rng.normal(0, 2, 2), turn], degrees=True).as_matrix()
+        column, row, normal = (np.stack(_directions(view, self.axes), 1) @ error).T
         s, step = self.heart.subject, self.protocol.spacing_mm
-        thickness, gap, slices = draw(rng, scanner.thickness_mm), draw(rng, scanner.gap_mm), 1
+        thickness, gap, slices = uniform(rng, scanner.thickness_mm), uniform(rng, scanner.gap_mm), 1
         centre = self.axes @ np.array([-12.0, 0, 0.28 * s.lv_length_mm])
         if view == "sax":
             # the first slice lies anywhere within one distance behind the valve (ED), the last at the apex
@@ -98,18 +98,18 @@ class Scan:
         """One view through the cycle: pixels uint16, and the truth for every frame."""
         plan, p, subject = self.plan(view), self.protocol, self.heart.subject
         rng = self._stream(view, 3)
-        trouble = draw_trouble(rng, p.effects, self.look, p, plan.slices, subject, view == "sax")
-        imager = Imager(self.look, trouble, p, rng)
+        artefacts = sample_artefacts(rng, p.effects, self.contrast, p, plan.slices, subject, view == "sax")
+        imager = Imager(self.contrast, artefacts, p, rng)
         shape = (p.frames, plan.slices, *p.size)
         pixels, mask = np.empty(shape, np.uint16), np.empty(shape, np.uint8)
         for k in range(plan.slices):
-            tissue = self.tissue(plan, k, trouble.late_ms[k])
+            tissue = self.tissue(plan, k, artefacts.late_ms[k])
             pixels[:, k] = self._image(plan, imager, k, tissue)
             mask[:, k] = _majority(tissue, view)
         # a slice takes some eight beats, whose mean counts
         rr = subject.rr_ms * (1 + subject.rr_sd / np.sqrt(8) * rng.standard_normal(plan.slices))
         times = np.arange(p.frames) / p.frames * rr[:, None]
-        bad = np.flatnonzero(trouble.mixed)
+        bad = np.flatnonzero(artefacts.mixed)
         cine = Cine(
             pixels,
             plan.affine,
@@ -121,34 +121,26 @@ class Scan:
             es=self.es,
             slice_position_mm=np.arange(plan.slices) * float(np.linalg.norm(plan.affine[:3, 2])),
             flags=("mistriggered",) if len(bad) else (),
-            meta=self._record(plan, trouble),
+            meta=self._record(plan, artefacts),
         )
         annotated = dict.fromkeys(range(p.frames), VIEW_STRUCTURES[view])
         return cine, Annotation(mask, annotated, self.mitral_points(plan), self.key_frames())
 
-    def _record(self, plan, trouble) -> dict:
-        """What was done, as plain numbers and names."""
-        look = self.look
-        numbers = {
-            "flip_deg": look.flip_deg,
-            "tr_ms": look.tr_ms,
-            "field_t": look.field_t,
-            "noise": look.noise,
-            "blur_mm": look.blur_mm,
-            "slice_thickness_mm": plan.thickness_mm,
+    def _record(self, plan, artefacts) -> dict:
+        """Settings and artefacts as plain numbers and names, for `Cine.meta`."""
+        contrast = self.contrast
+        names = ("flip_deg", "tr_ms", "field_t", "noise", "blur_mm")
+        numbers = {name: getattr(contrast, name) for name in names} | {"slice_thickness_mm": plan.thickness_mm}
+        return {
+            **{name: round(float(value), 3) for name, value in numbers.items()},
+            "synthetic": True,
+            "scanner": self.scanner,
+            "appearance": contrast.appearance,
+            "effects": list(self.protocol.effects),
+            "breath_hold_mm": np.round(plan.breath_mm, 2).tolist(),
+            "mistriggered_slices": np.flatnonzero(artefacts.mixed).tolist(),
+            **artefacts.record(),
         }
-        return (
-            {key: round(float(value), 3) for key, value in numbers.items()}
-            | {
-                "synthetic": True,
-                "scanner": self.scanner,
-                "appearance": look.appearance,
-                "effects": list(self.protocol.effects),
-                "breath_hold_mm": np.round(plan.breath_mm, 2).tolist(),
-                "mistriggered_slices": np.flatnonzero(trouble.mixed).tolist(),
-            }
-            | trouble.record()
-        )
 
     def key_frames(self) -> dict:
         """ED and ES as whole (0-based) and as fractional frame numbers."""
@@ -162,11 +154,12 @@ class Scan:
         }
 
     def tissue(self, plan: Plan, k: int, late_ms: float = 0.0) -> np.ndarray:
-        """Tissue codes (subslices, frames, rows, columns); sub-slices are offset in the plane too, against jaggies.
+        """Tissue codes (subslices, frames, rows, columns); sub-slices are offset in the plane too, against aliasing.
 
-        late_ms: the heart is shown so much later than the frames' times say.
+        late_ms: delay of the heart behind the frame times.
         """
         geometry = self.heart.geometry(self.times_ms + late_ms) if late_ms else self.geometry
+        low, high = self.heart.box_mm(geometry)
         rows, columns = self.protocol.size
         n = self.protocol.subslices
         codes = np.empty((n, self.protocol.frames, rows * columns), np.uint8)
@@ -176,7 +169,7 @@ class Scan:
             part = (i + 0.5) / n - 0.5
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = np.ascontiguousarray(self._points(plan, k, pixels) + normal * part * plan.thickness_mm)
-            near = np.flatnonzero(reached(points, geometry))
+            near = np.flatnonzero(((points > low) & (points < high)).all(1))
             static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
             paint_body(points, self.axes, self.body, at_ed, static)
@@ -193,14 +186,14 @@ class Scan:
 
     def _image(self, plan, imager, k, tissue):
         """Pixels uint16 (frames, rows, columns) of slice k from its tissue codes."""
-        p, trouble, codes = self.protocol, imager.trouble, tissue[len(tissue) // 2, 0]
+        p, artefacts, codes = self.protocol, imager.artefacts, tissue[len(tissue) // 2, 0]
         band = sensitivity = np.ones(p.size, np.float32)
         if "coil" in p.effects:
             sensitivity = self._coil(plan, k, 0, 0, *p.size)
         _, front, head = plan.affine[:3, :2] / p.spacing_mm  # directions in (columns, rows)
-        if trouble.banding:
-            band = bands(codes, off_resonance_hz(codes, self.look, trouble, p.spacing_mm, head), self.look)
-        margin = self._margin(plan, trouble, k) if trouble.wrap_px else None
+        if artefacts.banding:
+            band = bands(codes, off_resonance_hz(codes, self.contrast, artefacts, p.spacing_mm, head), self.contrast)
+        margin = self._margin(plan, artefacts, k) if artefacts.wrap_px else None
         lv = self.heart.volumes(self.times_ms)["lv"]
         speed = np.abs(lv - np.roll(lv, 1))
         return imager(
@@ -209,7 +202,7 @@ class Scan:
             sensitivity,
             band,
             margin,
-            front * trouble.breath_mm / p.spacing_mm,
+            front * artefacts.breath_mm / p.spacing_mm,
             speed / max(speed.max(), 1e-6),
         )
 
@@ -219,12 +212,12 @@ class Scan:
         pixels = (_grid(*few) + 0.5) * [columns / few[1], rows / few[0]] - 0.5 + [left, top]
         b = self.body
         wall = float(b["half_a"] + b["muscle"] + b["fat"])
-        field = coil(self.look, self._points(plan, k, pixels) @ self.axes.T, b["mid_a"] + wall, b["mid_a"] - wall)
+        field = coil(self.contrast, self._points(plan, k, pixels) @ self.axes.T, b["mid_a"] + wall, b["mid_a"] - wall)
         return cv2.resize(field.reshape(few), (columns, rows), interpolation=cv2.INTER_LINEAR)
 
-    def _margin(self, plan, trouble, k):
+    def _margin(self, plan, artefacts, k):
         """Signed signal (rows, columns) of the body outside the field of view, folded in along the phase direction."""
-        size, width, axis = list(self.protocol.size), trouble.wrap_px, trouble.phase_axis
+        size, width, axis = list(self.protocol.size), artefacts.wrap_px, artefacts.phase_axis
         folded = np.zeros(size, np.float32)
         for start in (-width, size[axis]):
             part = size.copy()
@@ -234,7 +227,7 @@ class Scan:
             points = self._points(plan, k, _grid(*part) + np.array(first[::-1]))
             codes = np.empty(len(points), np.uint8)
             paint_body(np.ascontiguousarray(points), self.axes, self.body, np.zeros(len(points), np.uint8), codes)
-            signal = tissue_signal(self.look, codes.reshape(1, *part))
+            signal = tissue_signal(self.contrast, codes.reshape(1, *part))
             if "coil" in self.protocol.effects:
                 signal *= self._coil(plan, k, *first, *part)
             place = [slice(None), slice(None)]
@@ -294,30 +287,13 @@ def _directions(view, axes):
     return column, row, np.cross(column, row)
 
 
-def _turned(directions, angles):
-    """The three directions turned by small angles (rad) about columns, rows and normal, in this order."""
-    column, row, normal = directions
-    for (a, b), angle in zip(((1, 2), (2, 0), (0, 1)), angles):
-        triple = [column, row, normal]
-        triple[a], triple[b] = (
-            np.cos(angle) * triple[a] + np.sin(angle) * triple[b],
-            np.cos(angle) * triple[b] - np.sin(angle) * triple[a],
-        )
-        column, row, normal = triple
-    return column, row, normal
-
-
 def _majority(tissue, view):
     """Label of most sub-slices, ties to the middle one: (subslices, …) tissue codes → (…) labels of the view."""
     table = np.where(np.isin(LABEL_OF, [STRUCTURES[s] for s in VIEW_STRUCTURES[view]]), LABEL_OF, 0).astype(np.uint8)
-    whole = np.zeros(256, np.uint8)
-    whole[: len(table)] = table
-    labels = cv2.LUT(tissue.reshape(1, -1), whole).reshape(tissue.shape)
-    middle = labels[len(labels) // 2]
-    if len(labels) == 3:  # if the outer two agree they win, else the middle is the majority or breaks the tie
-        return np.where(labels[0] == labels[2], labels[0], middle)
-    best, votes = middle.copy(), (labels == middle).sum(0)
+    labels = cv2.LUT(tissue.reshape(1, -1), table).reshape(tissue.shape)
+    best = labels[len(labels) // 2]
+    votes = np.add.reduce(labels == best, dtype=np.uint8)
     for code in np.unique(labels):
-        count = (labels == code).sum(0)
+        count = np.add.reduce(labels == code, dtype=np.uint8)
         best, votes = np.where(count > votes, code, best), np.maximum(count, votes)
-    return best.astype(np.uint8)
+    return best

@@ -1,20 +1,20 @@
-"""What the acquisition does to the signal: from signed tissue signal to grey values, through k-space.
+"""Image formation: from signed tissue signal to grey values, through k-space.
 
-Order: texture, coil and bands multiply the signal; moving blood flickers; what lies outside the field of view folds
-in; breathing and pulsation send ghosts along the phase direction; neighbouring frames share views; k-space is
-truncated, filtered and zero-filled; complex noise makes the magnitude Rician; the vendor evens the shading and scales.
-All strengths are ours, by eye, within what textbooks call usual.
+Order: texture, coil sensitivity and banding multiply the signal; moving blood flickers; wrap-around folds in what lies
+outside the field of view; respiration and pulsation send ghosts along the phase direction; neighbouring frames share
+views; k-space is truncated, filtered and zero-filled; complex noise makes the magnitude Rician; the vendor corrects the
+surface-coil shading and scales. All strengths are ours, by eye, within what textbooks call usual.
 """
 
 from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
+from scipy import fft
 
 from cmrlib.phantom import tissue as kind
-from cmrlib.phantom.appearance import Look, passband, smooth, table, texture_fields, texture_map
-from cmrlib.phantom.kspace import add_moved, filtered, moved, transfer
-from cmrlib.phantom.protocol import SCANNERS, draw
+from cmrlib.phantom.contrast import Contrast, passband, smooth, table, texture_fields, texture_map
+from cmrlib.phantom.protocol import SCANNERS, uniform
 
 GYROMAGNETIC_MHZ_PER_T = 42.577
 TISSUE_AIR_PPM = 9.0
@@ -24,15 +24,15 @@ FAT_PPM = 3.5
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What goes wrong in one cine; lengths of (slices,) where slices differ, neutral values where nothing does.
+class Artefacts:
+    """Artefact parameters of one cine; (slices,) where slices differ, neutral values where an effect is off.
 
     phase_axis: 0 rows, 1 columns. acquired: share of k-space along (rows, columns). wrap_px: what folds in on each
-    side. ghosts: (pulsation, breathing) amplitudes; ghost_fraction: their distance as a share of the field of view.
-    streaks: how far the phase-encoding lines deviate. breath_mm: how far breathing moved the chest wall. shared: weight
-    of the two neighbouring frames. banding: strength. shim_hz: off-resonance left over at the image's edges (columns,
-    rows). late_ms: the slice shows the heart so much later than its times say. mixed: share of views from another
-    instant, `mixed_frames` away.
+    side. ghosts: (pulsation, respiration) amplitudes; ghost_fraction: their distance as a share of the field of view.
+    streaks: SD of the phase-encoding lines' gain. breath_mm: motion of the chest wall. shared: weight of the two
+    neighbouring frames. banding: strength. shim_hz: residual off-resonance at the image's edges (columns, rows).
+    late_ms: delay of the slice's heart behind its frame times. mixed: share of views from another instant,
+    `mixed_frames` away.
     """
 
     phase_axis: int
@@ -60,11 +60,11 @@ def _plain(value):
     return value if isinstance(value, int) else round(float(value), 4)
 
 
-def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_be_late: bool) -> Trouble:
-    """Draw every effect's strength; those that are not in `effects` get their neutral value (the draws stay the same).
+def sample_artefacts(rng, effects, contrast: Contrast, protocol, slices: int, subject, may_be_late: bool) -> Artefacts:
+    """Samples every effect's strength; those not in `effects` get their neutral value (the draws stay the same).
 
-    subject: its RR interval, and how irregular it is: about every 15th slice is mis-triggered in a steady rhythm, every
-    fourth in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
+    subject: RR interval and its irregularity: about every 15th slice is mis-triggered in a steady rhythm, every fourth
+    in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
     """
     on = {
         name: float(name in effects)
@@ -73,17 +73,17 @@ def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_b
     # the phase direction is the image's shorter side, or any one of two
     rows, columns = protocol.size
     phase = int(rng.integers(2)) if rows == columns else int(columns < rows)
-    along, read = (draw(rng, limits) for limits in SCANNERS[look.scanner].acquired)
+    along, read = (uniform(rng, limits) for limits in SCANNERS[contrast.scanner].acquired)
     acquired = (along, read) if phase == 0 else (read, along)
     wrap = int(rng.uniform(0.03, 0.2) * protocol.size[phase]) * int(rng.random() < 0.3)
     ghosts = rng.uniform(0, [0.08, 0.12]) * (rng.random(2) < [0.5, 0.4])
     streaks = rng.uniform(0, 0.06)
     fraction, breath, shared = 1 / rng.integers(2, 9), rng.uniform(1, 5), rng.uniform(0, 0.3)
-    banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * look.field_t / 1.5, 2)
+    banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * contrast.field_t / 1.5, 2)
     bad = (rng.random(slices) < min(0.03 + 1.2 * subject.rr_sd, 0.5)) * on["mistrigger"]
     late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * subject.rr_ms * may_be_late
     mixed = bad * rng.uniform(0.15, 0.4, slices)
-    return Trouble(
+    return Artefacts(
         phase,
         acquired if on["gibbs"] else (1.0, 1.0),
         wrap * int(on["wrap"]),
@@ -100,11 +100,11 @@ def draw_trouble(rng, effects, look: Look, protocol, slices: int, subject, may_b
     )
 
 
-def off_resonance_hz(codes, look: Look, trouble: Trouble, step_mm: float, field_px) -> np.ndarray:
+def off_resonance_hz(codes, contrast: Contrast, artefacts: Artefacts, step_mm: float, field_px) -> np.ndarray:
     """Field error (rows, columns) in Hz after shimming, from where the air is: (rows, columns) tissue codes.
 
     The dipole kernel 1/3 - (b·k)²/k² of a body that goes on unchanged through the plane (b: `field_px`, the main
-    field's direction in pixels of columns and rows); `Trouble.banding` scales it, since bodies do not go on for ever.
+    field's direction in pixels of columns and rows); `Artefacts.banding` scales it, since real bodies end.
     The shim removes a constant and slopes around the image's centre.
     """
     rows, columns = codes.shape
@@ -117,22 +117,22 @@ def off_resonance_hz(codes, look: Look, trouble: Trouble, step_mm: float, field_
     k2 = np.maximum(kx**2 + ky**2, 1e-9)
     kernel = 1 / 3 - (kx * field_px[0] + ky * field_px[1]) ** 2 / k2
     field = np.fft.ifft2(np.fft.fft2(padded) * kernel).real[pad : pad + small[0], pad : pad + small[1]]
-    field *= -TISSUE_AIR_PPM * GYROMAGNETIC_MHZ_PER_T * look.field_t * trouble.banding
+    field *= -TISSUE_AIR_PPM * GYROMAGNETIC_MHZ_PER_T * contrast.field_t * artefacts.banding
     y, x = np.meshgrid(np.linspace(-1, 1, small[0]), np.linspace(-1, 1, small[1]), indexing="ij")
     basis = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
     near = np.exp(-4 * (x**2 + y**2)).ravel()
     fit = np.linalg.lstsq(basis * near[:, None], field.ravel() * near, rcond=None)[0]
-    field = field - (basis @ fit).reshape(small) + trouble.shim_hz[0] * x + trouble.shim_hz[1] * y
+    field = field - (basis @ fit).reshape(small) + artefacts.shim_hz[0] * x + artefacts.shim_hz[1] * y
     return cv2.resize(field.astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
 
 
-def bands(codes, field_hz, look: Look) -> np.ndarray:
+def bands(codes, field_hz, contrast: Contrast) -> np.ndarray:
     """Factors (rows, columns) of the bSSFP pass band; fat has its own, 3.5 ppm away."""
-    turn = 2 * np.pi * look.tr_ms / 1000
-    factor = passband(turn * field_hz, look.blood_k)
+    turn = 2 * np.pi * contrast.tr_ms / 1000
+    factor = passband(turn * field_hz, contrast.blood_k)
     fat = codes == kind.FAT
     if fat.any():
-        own = turn * FAT_PPM * GYROMAGNETIC_MHZ_PER_T * look.field_t
+        own = turn * FAT_PPM * GYROMAGNETIC_MHZ_PER_T * contrast.field_t
         middle = passband(own, 1.0)
         factor[fat] = np.clip(
             passband(own - turn * field_hz[fat], 1.0) / np.copysign(max(abs(middle), 0.3), middle), -1.5, 1.5
@@ -140,25 +140,45 @@ def bands(codes, field_hz, look: Look) -> np.ndarray:
     return factor.astype(np.float32)
 
 
-def _ghosts(signal, trouble: Trouble, front_px, rng):
-    """Pulsation repeats what moves, breathing repeats the edges of what rests, along the phase direction."""
-    axis = trouble.phase_axis
-    pixels = max(1, round(trouble.ghost_fraction * signal.shape[1 + axis]))
-    if not any(trouble.ghosts):
+def transfer(size, acquired, blur_px: float, sharpen: float) -> np.ndarray:
+    """Transfer function (rows, columns // 2 + 1) float32 for `filtered`, on the frequencies of `scipy.fft.rfft2`.
+
+    acquired: share of k-space sampled along (rows, columns), the rest is zero-filled. blur_px: point spread (σ).
+    sharpen: how much the vendor's filter raises the middle frequencies.
+    """
+    ky, kx = np.abs(fft.fftfreq(size[0]))[:, None], fft.rfftfreq(size[1])
+    k2 = ky**2 + kx**2
+    sampled = (ky <= acquired[0] / 2 + 1e-9) & (kx <= acquired[1] / 2 + 1e-9)
+    ring = 1 + sharpen * (1 - np.exp(-k2 / (2 * 0.12**2)))
+    return (sampled * np.exp(-2 * (np.pi * blur_px) ** 2 * k2) * ring).astype(np.float32)
+
+
+def filtered(image, kept) -> np.ndarray:
+    """A real image (rows, columns) times a transfer function in k-space."""
+    return fft.irfft2(fft.rfft2(image) * kept, image.shape)
+
+
+def _shifted(field, rng):
+    """The field (rows, columns), shifted cyclically by a random step."""
+    return np.roll(field, [int(rng.integers(n)) for n in field.shape], (0, 1))
+
+
+def _ghosts(signal, artefacts: Artefacts, front_px, rng):
+    """Pulsation repeats what moves, respiration repeats static edges, along the phase direction; in place."""
+    axis = artefacts.phase_axis
+    pixels = max(1, round(artefacts.ghost_fraction * signal.shape[1 + axis]))
+    if not any(artefacts.ghosts):
         return
     mean = signal.mean(0)
-    if trouble.ghosts[1]:
+    if artefacts.ghosts[1]:
         matrix = np.float32([[1, 0, front_px[0]], [0, 1, front_px[1]]])
         edge = cv2.warpAffine(mean, matrix, mean.shape[::-1], borderMode=cv2.BORDER_REPLICATE) - mean
-        edge = cv2.GaussianBlur(edge, (0, 0), 1.5)
-        static = np.zeros_like(mean)
-        add_moved(static, edge, pixels, axis, trouble.ghosts[1])
-        signal += static
-    if trouble.ghosts[0]:
+        signal += artefacts.ghosts[1] * np.roll(cv2.GaussianBlur(edge, (0, 0), 1.5), pixels, axis)
+    if artefacts.ghosts[0]:
         beat = np.cos(2 * np.pi * (np.arange(len(signal)) / len(signal) + rng.random())).astype(np.float32)
         moving = signal - mean
-        for way in (pixels, signal.shape[1 + axis] - pixels):
-            add_moved(signal, moving, way, 1 + axis, trouble.ghosts[0] * beat[:, None, None])
+        for shift in (pixels, -pixels):
+            signal += artefacts.ghosts[0] * beat[:, None, None] * np.roll(moving, shift, 1 + axis)
 
 
 def _mix_frames(signal, weight: float, mixed: float, away: int):
@@ -172,9 +192,9 @@ def _mix_frames(signal, weight: float, mixed: float, away: int):
         signal[:] = np.float32(1 - mixed) * signal + np.float32(mixed) * np.roll(signal, away, 0)
 
 
-def tissue_signal(look: Look, codes) -> np.ndarray:
+def tissue_signal(contrast: Contrast, codes) -> np.ndarray:
     """Tissue codes (subslices, …, rows, columns) → signed signal (…, rows, columns); partial volume is their mean."""
-    shape, values = codes.shape[1:], table(look.signal / len(codes))
+    shape, values = codes.shape[1:], table(contrast.signal / len(codes))
     flat = codes.reshape(len(codes), -1, shape[-1])
     signal = cv2.LUT(flat[0], values)
     for part in flat[1:]:
@@ -183,23 +203,20 @@ def tissue_signal(look: Look, codes) -> np.ndarray:
 
 
 class Imager:
-    """Makes the slices of one cine: what does not change from slice to slice is prepared once.
+    """Images the slices of one cine. Random fields are sampled once and shifted for every slice and frame."""
 
-    Random fields are drawn once too; each slice and each frame sees them moved to another place.
-    """
-
-    def __init__(self, look: Look, trouble: Trouble, protocol, rng):
-        self.look, self.trouble, self.effects, self.rng = look, trouble, protocol.effects, rng
+    def __init__(self, contrast: Contrast, artefacts: Artefacts, protocol, rng):
+        self.contrast, self.artefacts, self.effects, self.rng = contrast, artefacts, protocol.effects, rng
         size, step = protocol.size, protocol.spacing_mm
         blur = "blur" in protocol.effects
-        self.kept = transfer(size, trouble.acquired, blur * look.blur_mm / step, blur * look.sharpen)
+        self.kept = transfer(size, artefacts.acquired, blur * contrast.blur_mm / step, blur * contrast.sharpen)
         # thermal noise passes the same filter as the signal
         self.noise = [
-            look.noise * filtered(rng.standard_normal(size, np.float32), self.kept)
+            contrast.noise * filtered(rng.standard_normal(size, np.float32), self.kept)
             for _ in range(4 if "noise" in protocol.effects else 0)
         ]
-        self.texture = texture_fields(look, size, step, rng)
-        self.streaks = look.flicker * smooth(rng, size, 4.0 / step)
+        self.texture = texture_fields(contrast, size, step, rng)
+        self.streaks = contrast.flicker * smooth(rng, size, 4.0 / step)
 
     def __call__(self, k, codes, sensitivity, band, margin, front_px, speed) -> np.ndarray:
         """Tissue codes (subslices, frames, rows, columns) of slice k → pixels uint16 (frames, rows, columns).
@@ -208,48 +225,49 @@ class Imager:
         field of view, already folded to (rows, columns), or None. front_px: how far breathing moves the chest wall,
         (columns, rows). speed: (frames,) of the blood, 0 … 1.
         """
-        look, trouble, rng = self.look, self.trouble, self.rng
-        signal, resting = tissue_signal(look, codes), codes[len(codes) // 2]
-        shade = sensitivity * band * texture_map(look, resting[0], [moved(f, rng) for f in self.texture])
+        contrast, artefacts, rng = self.contrast, self.artefacts, self.rng
+        signal, resting = tissue_signal(contrast, codes), codes[len(codes) // 2]
+        shade = sensitivity * band * texture_map(contrast, resting[0], [_shifted(f, rng) for f in self.texture])
         for t, image in enumerate(signal):
             if "flow" in self.effects:
                 self._flow(image, resting[t], speed[t])
             image *= shade
             if margin is not None:
                 image += margin
-        _mix_frames(signal, trouble.shared, trouble.mixed[k], trouble.mixed_frames)
-        _ghosts(signal, trouble, front_px, rng)
+        _mix_frames(signal, artefacts.shared, artefacts.mixed[k], artefacts.mixed_frames)
+        _ghosts(signal, artefacts, front_px, rng)
         # the noise is that of the coils; evening out the shading makes it uneven
-        even = (1 / np.maximum(sensitivity, 0.05) ** look.evened).astype(np.float32)
+        even = (1 / np.maximum(sensitivity, 0.05) ** contrast.evened).astype(np.float32)
         pixels = np.empty(signal.shape, np.uint16)
         for t, image in enumerate(signal):
-            seen = filtered(image, self.kept, self._lines())
-            grey = cv2.pow(self._magnitude(seen) * even, look.gamma) * np.float32(look.grey)
+            seen = filtered(image, self.kept * self._lines())
+            grey = cv2.pow(self._magnitude(seen) * even, contrast.gamma) * np.float32(contrast.grey)
             pixels[t] = np.minimum(grey + np.float32(0.5), 4095)
         return pixels
 
     def _lines(self):
-        """Flow, pulsation and breathing leave every line of k-space a little too strong or weak: a haze of streaks."""
-        if not self.trouble.streaks:
-            return None
-        axis = self.trouble.phase_axis
-        factors = 1 + self.trouble.streaks * self.rng.standard_normal(self.kept.shape[axis] // 2 + 1, np.float32)
-        factors[:2] = 1  # the centre of k-space is the image's brightness
-        return axis, factors
+        """Gains of the phase-encoding lines, (rows, 1) or (columns // 2 + 1,): motion leaves a haze of streaks."""
+        if not self.artefacts.streaks:
+            return np.float32(1)
+        axis = self.artefacts.phase_axis
+        n = self.texture[0].shape[axis]
+        gains = 1 + self.artefacts.streaks * self.rng.standard_normal(n // 2 + 1, np.float32)
+        gains[:2] = 1  # the centre of k-space is the image's brightness
+        return gains if axis else gains[np.minimum(np.arange(n), n - np.arange(n)), None]
 
     def _magnitude(self, real):
-        """Of the complex image with noise in both parts: Rician."""
+        """Magnitude of the complex image with noise in both parts: Rician."""
         if not self.noise:
             return np.abs(real)
         one, other = (self.noise[int(n)] for n in self.rng.integers(0, len(self.noise), 2))
-        real = real + moved(one, self.rng) if self.rng.random() < 0.5 else real - moved(one, self.rng)
-        imaginary = moved(other, self.rng)
+        real = real + _shifted(one, self.rng) if self.rng.random() < 0.5 else real - _shifted(one, self.rng)
+        imaginary = _shifted(other, self.rng)
         return np.sqrt(real * real + imaginary * imaginary)  # cv2.magnitude rounds by where its arrays lie
 
     def _flow(self, image, codes, speed):
         """In place: blood brightens with its speed (fresh spins) and flickers in streaks."""
-        vary = moved(self.streaks, self.rng)
-        vary += np.float32(self.look.inflow * (speed - 0.5))
-        vary *= cv2.LUT(codes, table(self.look.moves))
+        vary = _shifted(self.streaks, self.rng)
+        vary += np.float32(self.contrast.inflow * (speed - 0.5))
+        vary *= cv2.LUT(codes, table(self.contrast.moves))
         vary += 1
         image *= vary

@@ -8,11 +8,8 @@ contouring convention: volumes are those of the atria alone. Positions are ours,
 
 import numpy as np
 
+from cmrlib.phantom.tissue import BEND_MM, ROWS
 from cmrlib.phantom.ventricles import OUTLET_RAD, THETA, rise, weighted
-
-ROWS = 22
-BEND_MM = 26.0
-"""Behind z = 0 the centre lines bend away from the septum between the atria within this depth."""
 
 SEPTUM_MM = 3.0
 _W = np.linspace(0, 1, ROWS)[:, None]

@@ -1,4 +1,4 @@
-"""What lies around the heart and does not beat: chest wall, lungs, diaphragm, liver, stomach, spine, great vessels.
+"""Static thorax: chest wall, lungs, diaphragm, liver, stomach, spine, great vessels.
 
 Body coordinates (mm): right, anterior, superior of the mitral ring's centre at ED. Proportions are those of
 ordinary adults, chosen by eye on 4CH, 2CH and SAX cines; nothing here is measured by anybody.
@@ -6,15 +6,15 @@ ordinary adults, chosen by eye on 4CH, 2CH and SAX cines; nothing here is measur
 
 import numpy as np
 from numba import njit
+from scipy.spatial.transform import Rotation
 
 from cmrlib.phantom import tissue as kind
-from cmrlib.phantom.anatomy import RV_WALL_MM, Heart
+from cmrlib.phantom.heart import RV_WALL_MM, Heart
 from cmrlib.phantom.ventricles import LEVELS, OUTFLOW_ROWS, THETA
 
 _FIELDS = (
-    "mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left gas_r gas_a gas_s "
-    "gas_size aorta_mm rib_pitch rib_phase vessel_level phase_1 phase_2 pectoral pad "
-    "arm_a arm_gap arm_mm"
+    "mid_r mid_a half_r half_a power muscle fat dome_s dome_drop dome_right liver_left aorta_mm rib_pitch rib_phase "
+    "phase_1 phase_2 pectoral pad"
 )
 TUBES = 11
 BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (TUBES, 8))])
@@ -22,7 +22,7 @@ BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (T
 tubes: great vessels and veins that do not move, both ends and both radii."""
 
 
-def draw_axes(rng) -> np.ndarray:
+def sample_axes(rng) -> np.ndarray:
     """(3, 3): heart's x, y, z as columns in RAS. The mean is a usual heart (4CH plane of the MVnet sample), ±6°."""
     across = np.array([0.0, -0.80, 0.59])  # within the 4CH plane, at right angles to left (RAS)
     z = np.array([-0.70, 0.0, 0.0]) - 0.714 * across
@@ -30,17 +30,11 @@ def draw_axes(rng) -> np.ndarray:
     y = np.cross(np.array([1.0, 0, 0]), across)
     y *= np.sign(y[2]) / np.linalg.norm(y)
     axes = np.stack([np.cross(y, z), y, z], axis=1)
-    angle = np.deg2rad(rng.normal(0, 6, 3))
-    turn = np.eye(3)
-    for (i, j), value in zip(((0, 1), (1, 2), (0, 2)), angle):
-        step = np.eye(3)
-        step[i, i] = step[j, j] = np.cos(value)
-        step[i, j], step[j, i] = -np.sin(value), np.sin(value)
-        turn = step @ turn
-    return turn @ axes
+    first, second, third = np.deg2rad(rng.normal(0, 6, 3))
+    return Rotation.from_euler("zxy", [first, second, -third]).as_matrix() @ axes
 
 
-def draw_body(rng, heart: Heart, axes) -> np.ndarray:
+def sample_body(rng, heart: Heart, axes) -> np.ndarray:
     """A `BODY` record that holds the heart: the chest is widened and the diaphragm lowered until it fits."""
     s = heart.subject
     bmi = s.weight_kg / s.height_m**2
@@ -51,14 +45,14 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
     b["fat"] = max(4.0, 1.5 * (bmi - 19) + rng.normal(0, 2))
     b["dome_drop"], b["dome_right"] = rng.uniform(45, 65), rng.uniform(6, 16)
     b["liver_left"] = rng.uniform(-45, 5)
-    b["gas_r"], b["gas_a"], b["gas_s"] = rng.normal(-60, 12), rng.normal(10, 12), rng.normal(-95, 8)
-    b["gas_size"], b["aorta_mm"] = rng.uniform(8, 30), rng.uniform(9.5, 13)
-    b["rib_pitch"], b["rib_phase"] = rng.uniform(24, 30), rng.uniform(0, 6.28)
-    b["vessel_level"], b["pectoral"] = rng.uniform(1.75, 2.05), rng.uniform(4, 14)
+    _skip(rng, 3, 1)
+    b["aorta_mm"], b["rib_pitch"], b["rib_phase"] = rng.uniform([9.5, 24, 0], [13, 30, 6.28])
+    _skip(rng, 0, 1)
+    b["pectoral"] = rng.uniform(4, 14)
     b["phase_1"], b["phase_2"] = rng.uniform(0, 6.28, 2)
     b["pad"] = rng.uniform(8, 16) + 0.4 * max(0.0, bmi - 24)
-    b["arm_a"], b["arm_gap"] = rng.normal(-25, 12), rng.uniform(2, 14)
-    b["arm_mm"] = rng.normal(40, 3) + 0.5 * (bmi - 26)
+    _skip(rng, 1, 1)
+    _skip(rng, 1, 0)
     surface = _surface(heart) @ axes.T
     over = (
         np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
@@ -71,6 +65,12 @@ def draw_body(rng, heart: Heart, axes) -> np.ndarray:
     clearance = [p[2] - _dome(p[0], p[1], b[0]) for p in surface]
     b["dome_s"] = min(clearance) + rng.uniform(12, 24)  # the heart rests in a dent of the diaphragm
     return b[0]
+
+
+def _skip(rng, normals, uniforms):
+    """Unused draws: a seed keeps the body that it had when bodies had more parts."""
+    rng.normal(size=normals)
+    rng.random(uniforms)
 
 
 def _surface(heart: Heart) -> np.ndarray:
@@ -150,24 +150,7 @@ def _wall(depth, r, a, s, b):
         return kind.FAT
     if depth < muscle + fat + 1.5:
         return kind.SKIN
-    return _arm(r, a, b)
-
-
-@njit(cache=True)
-def _arm(r, a, b):
-    """Upper arms beside the chest: marrow, cortex (black), muscle, fat."""
-    side = abs(r - b.mid_r) - b.half_r - b.muscle - b.fat - 1.5 - b.arm_gap - b.arm_mm
-    away = np.sqrt(side * side + ((a - b.arm_a) * 0.85) ** 2)
-    if away > b.arm_mm:
-        return kind.AIR
-    if away > b.arm_mm - 1.5:
-        return kind.SKIN
-    if away > b.arm_mm - 1.5 - 0.6 * b.fat:
-        return kind.FAT
-    bone = np.sqrt((side + 4.0) ** 2 + (a - b.arm_a - 5.0) ** 2)
-    if bone < 11.0:
-        return kind.FAT if bone < 6.5 else kind.AIR
-    return kind.FAT if abs(side - 0.5 * (a - b.arm_a)) < 1.0 and away > 14.0 else kind.MUSCLE
+    return kind.AIR
 
 
 @njit(cache=True)
@@ -178,8 +161,6 @@ def _abdomen(below, r, a, s, b):
     if r > b.liver_left + 0.35 * (s + 60.0) - 0.3 * (a - b.mid_a):
         wave = np.sin(r / 6.0 + b.phase_1) + np.sin(a / 7.0 + b.phase_2) + np.sin(s / 6.5 + r / 11.0)
         return kind.VESSEL if wave > 2.62 else kind.LIVER
-    if ((r - b.gas_r) ** 2 + (a - b.gas_a) ** 2 + (s - b.gas_s) ** 2) < b.gas_size**2:
-        return kind.AIR
     if below < 8.0 + 4.0 * np.sin(r / 13.0 + b.phase_2):
         return kind.FAT
     return kind.STOMACH if np.sin(r / 15.0 + b.phase_1) + np.sin(a / 14.0) + np.sin(s / 17.0) > -0.9 else kind.FAT
@@ -248,13 +229,7 @@ def body_at(r, a, s, b):
     pad = 1.0 - ((r - 8.0 - 5.0 * np.sin(s / 14.0)) / 44.0) ** 2
     if a > 0.0 and pad > 0.0 and depth > -b.pad * pad * (1.0 + 0.25 * np.sin(s / 12.0 + b.phase_1 + r / 23.0)):
         return kind.FAT
-    # vessels are peaks of three waves, bent by slower ones so that no lattice shows
-    wr, wa = r + 9.0 * np.sin(s / 19.0 + b.phase_1), a + 9.0 * np.sin(r / 16.0 + b.phase_2)
-    ws = s + 9.0 * np.sin(a / 22.0)
-    wave = np.sin(wr / 4.1 + wa / 9.0) + np.sin(wa / 5.3 - ws / 8.0 + b.phase_2) + np.sin(ws / 4.6 + wr / 10.0)
-    wave += 0.4 * np.sin(r / 13.0 - a / 31.0 + b.phase_1) * np.sin(s / 11.0 + a / 17.0)
-    hilum = 0.45 * _rise(1.0 - np.sqrt(r * r + a * a + s * s) / 130.0)
-    return kind.VESSEL if wave > b.vessel_level + 0.85 - hilum else kind.LUNG
+    return kind.LUNG
 
 
 @njit(cache=True)
@@ -270,6 +245,6 @@ def paint_body(points, axes, b, heart_at_ed, codes):
         a = axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z
         s = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
         code = body_at(r, a, s, b)
-        if code in (kind.LUNG, kind.VESSEL) and (x < 0.0 or z < 8.0) and heart_at_ed[n] != kind.AIR:
+        if code == kind.LUNG and (x < 0.0 or z < 8.0) and heart_at_ed[n] != kind.AIR:
             code = kind.FAT
         codes[n] = code

@@ -1,24 +1,19 @@
-"""Named cohorts: who is in them, how often valves leak, how hard the classes are to tell apart.
+"""Named case mixes: diagnoses, prevalence of regurgitation, class overlap.
 
-All parameters are plain data under a committed digest: they were fixed before any image classifier existed, and a test
-notices when they change. Classes overlap as in clinics. Positives are mostly mild; negatives have traces, large atria
-from atrial fibrillation, age or sport, leaking aortic and tricuspid valves that unbalance the stroke volumes, and
-stiff hearts with a normal EF.
+The parameters were fixed before any image classifier existed. Classes overlap as in clinics: positives are mostly mild;
+negatives have traces, large atria from atrial fibrillation, age or sport, leaking aortic and tricuspid valves that
+unbalance the stroke volumes, and stiff hearts with a normal EF.
 
 * acdc: Bernard et al., IEEE TMI 2018: five groups of the same size, no leaks but those of the diagnosis.
 * mr: the labelled subjects of CUSSP (98 of 704 with mitral regurgitation, UK Biobank).
-* hf: heart failure (63 reduced, 121 preserved EF, as SSLHF's 184 patients) against as many people without.
-* population: a UK-Biobank-like mix; shares of diagnoses among people of about 60 are ours.
-Shares of leaks follow the common finding that most people have a trace or mild tricuspid leak; their numbers are ours.
+* hf: heart failure (63 reduced, 121 preserved EF, as SSLHF's 184 patients) against as many subjects without.
+* population: a UK-Biobank-like mix; shares of diagnoses at about 60 years are ours.
+Shares of leaks follow the common finding that most people have a trace or mild tricuspid leak; the numbers are ours.
 """
-
-import hashlib
-import json
-from dataclasses import asdict
 
 import numpy as np
 
-from cmrlib.phantom.diagnoses import BODY, DIAGNOSES, MAPSE_MM, MR_GRADES, RANGES_95
+from cmrlib.phantom.diagnoses import DIAGNOSES
 from cmrlib.phantom.physiology import draw_patient, streams
 from cmrlib.phantom.subject import Subject
 
@@ -82,11 +77,11 @@ COHORTS = {
 }
 
 TRACE = 0.04
-"""People without mitral regurgitation have up to this fraction."""
+"""Largest fraction without mitral regurgitation."""
 
 
 def draw_member(cohort: str, seed: int, number: int) -> Subject:
-    """Member `number` of a named cohort, from the name, the seed and the number alone.
+    """Subject `number` of a named case mix, from the name, the seed and the number alone.
 
     Raises ValueError for a cohort that is not in `COHORTS`.
     """
@@ -126,10 +121,3 @@ def _prevalence(plan) -> dict[str, float]:
         small = sum(plan["shares"][n] * share[n] for n in share) < rule["prevalence"]
         low, high = (odds, high) if small else (low, odds)
     return share
-
-
-def digest(cohort: str) -> str:
-    """SHA-256 of everything that was chosen for a cohort: its parameters, diagnoses, healthy ranges, grades."""
-    diagnoses = {name: asdict(DIAGNOSES[name]) for name in COHORTS[cohort].get("shares", COHORTS[cohort].get("turns"))}
-    chosen = [COHORTS[cohort], diagnoses, RANGES_95, BODY, MAPSE_MM, MR_GRADES, SEVERITIES, TRACE]
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What healthy people look like by published tables, and how a disease moves them.
+"""Published ranges of healthy subjects, and how diagnoses change them.
 
 One convention: papillary muscles and trabeculae belong to the cavity, not to the mass (Petersen 2017 and ACDC do so).
 Where tables contradict each other, Petersen's people (UK Biobank, 45-74 years) win over Kawel-Boehm's pooled rows:

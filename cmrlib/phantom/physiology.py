@@ -1,8 +1,8 @@
-"""Draws: one virtual person from (seed, subject number) alone.
+"""Samples a virtual subject from (seed, subject number).
 
 Standard scores that share parts give the correlations; published tables (`diagnoses`) give means and spreads.
 Timing: QS2 = 541 - 2.2 HR (men), 540 - 2.0 HR (women) ms; LVET = 379 - 1.8 HR ms (Lance). The shares of the scores are
-ours, their signs as in `published.CORRELATIONS`.
+ours, their signs as in published_correlations.tsv.
 """
 
 import numpy as np
@@ -53,7 +53,7 @@ def streams(seed: int, number: int) -> dict[str, np.random.Generator]:
 
 
 def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
-    """The person `number` of `seed`; diagnoses take turns, so every cohort is balanced.
+    """Subject `number` of `seed`; diagnoses take turns, so every cohort is balanced.
 
     Raises ValueError for a diagnosis that is not in `DIAGNOSES`.
     """
@@ -64,7 +64,7 @@ def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
 
 
 def draw_patient(seed: int, number: int, diagnosis: str, **leaks: float) -> Subject:
-    """The person `number` of `seed` with this diagnosis.
+    """Subject `number` of `seed` with this diagnosis.
 
     leaks: regurgitant fractions `mitral`, `aortic`, `tricuspid` (0 … .75) instead of the diagnosis' own.
     """

@@ -1,4 +1,4 @@
-"""What the scanner is told, and the scanners: effects by name, appearance domains, sizes, orientations."""
+"""Protocol of a scan, and the scanners: effects by name, domains, sizes, orientations."""
 
 from dataclasses import dataclass, replace
 
@@ -18,18 +18,19 @@ EFFECTS = (
     "respiration",
     "view_sharing",
 )
-"""Everything that an acquisition does to a slice besides its signal; each can be left out of `Protocol.effects`."""
+"""Effects of the acquisition besides the signal; each can be left out of `Protocol.effects`."""
 
 APPEARANCES = ("real", "random")
+VIEWS = ("sax", "4ch", "2ch", "3ch")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the scanner is told. size: (rows, columns). slices None: as many as the heart needs, 8-10 mm apart.
+    """Settings of a scan. size: (rows, columns). slices None: as many as the heart needs, 8-10 mm apart.
 
     size, spacing_mm: None for what the subject's scanner uses. effects: names from `EFFECTS`. domain: a key of
     `DOMAINS`. appearance: "real", or "random" for grey values far beyond realism in every second subject.
-    Raises ValueError for unknown names.
+    Raises ValueError for unknown names and impossible sizes.
     """
 
     frames: int = 20
@@ -43,21 +44,24 @@ class Protocol:
     appearance: str = "real"
 
     def __post_init__(self):
-        unknown = [name for name in self.effects if name not in EFFECTS]
-        if unknown or self.domain not in DOMAINS or self.appearance not in APPEARANCES:
-            raise ValueError(
-                f"the phantom does not know effects {unknown}, domain {self.domain!r} or appearance "
-                f"{self.appearance!r}; expected effects {list(EFFECTS)}, domains {list(DOMAINS)}, "
-                f"appearances {list(APPEARANCES)}"
-            )
+        named = {"views": (self.views, VIEWS), "effects": (self.effects, EFFECTS)}
+        named |= {"domain": ([self.domain], DOMAINS), "appearance": ([self.appearance], APPEARANCES)}
+        for kind, (given, known) in named.items():
+            if unknown := [name for name in given if name not in known]:
+                raise ValueError(f"the phantom does not know the {kind} {unknown}; there are {', '.join(known)}")
+        spacing_mm = 1.5 if self.spacing_mm is None else self.spacing_mm
+        if self.frames < 2 or min(self.size or (16,)) < 16 or self.subslices < 1 or not self.views:
+            raise ValueError(f"expected at least 2 frames, 16×16 pixels, 1 sub-slice and 1 view; got {self}")
+        if not 0.3 <= spacing_mm <= 6 or (self.slices or 3) < 3:
+            raise ValueError(f"expected spacing of 0.3 to 6 mm and at least 3 SAX slices; got {self}")
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """Ranges (low, high) of one vendor's settings; all chosen by eye and ordinary for cine bSSFP, none measured.
+    """Ranges (low, high) of one vendor's settings, chosen by eye as ordinary for cine bSSFP.
 
-    acquired: acquired share of the matrix along (phase, read). evened: how far the coil's shading is divided out.
-    turn_deg: how SAX images lie on the screen, as a turn in the plane. long_rows: rows exceed columns in SAX.
+    acquired: acquired share of the matrix along (phase, read). evened: exponent of the surface-coil correction.
+    turn_deg: in-plane rotation of SAX images.
     """
 
     field_t: float
@@ -142,7 +146,7 @@ DOMAINS = {"one": ("A",), "many": ("A", "B", "C", "D")}
 """Appearance domains: one vendor in one centre, or several."""
 
 
-def settle(protocol: Protocol, rng) -> tuple[Protocol, str]:
+def resolve_protocol(protocol: Protocol, rng) -> tuple[Protocol, str]:
     """The protocol with size and spacing filled in, and the name of the subject's scanner."""
     names = DOMAINS[protocol.domain]
     name = names[int(rng.integers(len(names)))]
@@ -152,6 +156,6 @@ def settle(protocol: Protocol, rng) -> tuple[Protocol, str]:
     return replace(protocol, size=protocol.size or size, spacing_mm=protocol.spacing_mm or spacing), name
 
 
-def draw(rng, limits) -> float:
-    """A uniform draw within (low, high)."""
+def uniform(rng, limits) -> float:
+    """A uniform sample within (low, high)."""
     return float(rng.uniform(*np.asarray(limits, float)))

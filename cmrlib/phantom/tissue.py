@@ -1,4 +1,4 @@
-"""Which tissue is at a point of the heart: compiled look-ups in one instant's tables.
+"""Tissue at a point of the heart: compiled look-ups in the tables of one frame.
 
 Codes 1 to 5 equal the labels of `cmrlib.cine.anatomy`; `LABEL_OF` says which label the other tissues carry. AORTA is
 blood of all vessels at the heart: aorta, pulmonary artery, veins, appendage; it carries no label.
@@ -7,15 +7,19 @@ blood of all vessels at the heart: aorta, pulmonary artery, veins, appendage; it
 import numpy as np
 from numba import njit
 
-from cmrlib.phantom.atria import BEND_MM, ROWS
-from cmrlib.phantom.ventricles import ANGLES, INFLOW_ROWS, LEVELS, OUTFLOW_ROWS
+LEVELS, ANGLES, OUTFLOW_ROWS, INFLOW_ROWS, ROWS = 56, 96, 8, 40, 22
+"""Nodes of the tables: LV levels, angles, rows of the RV's outflow tract and body, rows of an atrium. They stand here
+because numba's cache notices a change of a compiled function's own file only."""
+
+BEND_MM = 26.0
+"""Behind z = 0 the atria's centre lines bend away from the septum between them within this depth."""
 
 AIR, LV, MYO, RV, LA, RA, PAPILLARY, LEAFLET_LV, TRABECULA_RV, HEART_WALL, FAT = range(11)
 LUNG, VESSEL, MUSCLE, BONE, LIVER, STOMACH, MEDIASTINUM, AORTA, FLUID, SKIN = range(11, 21)
 JET_LA, INFLOW_LV = 21, 22
 TISSUES = 23
 
-LABEL_OF = np.zeros(TISSUES, np.uint8)
+LABEL_OF = np.zeros(256, np.uint8)
 LABEL_OF[[LV, MYO, RV, LA, RA]] = [1, 2, 3, 4, 5]
 LABEL_OF[[PAPILLARY, LEAFLET_LV, TRABECULA_RV]] = [1, 1, 3]  # convention: muscle inside a cavity is cavity
 LABEL_OF[[JET_LA, INFLOW_LV]] = [4, 1]
@@ -41,7 +45,7 @@ aortic root, pulmonary trunk, appendage (ends and radius). All mm; *_open, jet, 
 
 _compiled = njit(cache=True, fastmath=True, error_model="numpy")
 _inlined = njit(cache=True, fastmath=True, error_model="numpy", inline="always")
-_LV_ROWS, _AT_ROWS, _BEND = LEVELS - 1.0, ROWS - 1.0, BEND_MM
+_LV_ROWS, _AT_ROWS = LEVELS - 1.0, ROWS - 1.0
 
 
 @_compiled
@@ -52,21 +56,12 @@ def _rise(x):
 
 
 @_inlined
-def _mix3(table, t, row, angle, channel):
-    """Bilinear look-up at instant t; row and angle in nodes, row at most the last."""
+def _mix(table, t, row, angle, channel):
+    """Bilinear interpolation in a table (frames, rows, angles, channels); row and angle in nodes."""
     i, j = min(int(row), table.shape[1] - 2), int(angle)
     a, b = row - i, angle - j
     low = table[t, i, j, channel] + b * (table[t, i, j + 1, channel] - table[t, i, j, channel])
     high = table[t, i + 1, j, channel] + b * (table[t, i + 1, j + 1, channel] - table[t, i + 1, j, channel])
-    return low + a * (high - low)
-
-
-@_inlined
-def _mix2(table, t, row, angle):
-    i, j = min(int(row), table.shape[1] - 2), int(angle)
-    a, b = row - i, angle - j
-    low = table[t, i, j] + b * (table[t, i, j + 1] - table[t, i, j])
-    high = table[t, i + 1, j] + b * (table[t, i + 1, j + 1] - table[t, i + 1, j])
     return low + a * (high - low)
 
 
@@ -132,7 +127,7 @@ def _right(z, rho2, inner2, row, angle, ra_rho2, t, rv, g):
         rho, opened = np.sqrt(ra_rho2), g.tricuspid_open
         if _segment2(rho, depth, g.mouth, g.mouth * (0.04 + 0.66 * opened), g.mouth * (0.26 + 0.6 * opened)) < 0.5:
             return TRABECULA_RV
-    if rho2 > inner2 + _mix3(rv, t, row, angle, 1):
+    if rho2 > inner2 + _mix(rv, t, row, angle, 1):
         return TRABECULA_RV
     return RV
 
@@ -186,13 +181,13 @@ def _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, 
     behind_la, behind_ra = g.zb - z, g.zt - z
     w = max(behind_la - g.atrial_wall, 0.0) / g.la_length * _AT_ROWS
     if behind_la > 0.0 and w < _AT_ROWS:
-        away = la_rho - np.sqrt(_mix2(la, t, w, la_angle))
+        away = la_rho - np.sqrt(_mix(la, t, w, la_angle, 0))
         if away < g.atrial_wall * 0.8:
             return HEART_WALL
         groove = away < 2.0 + 7.0 * np.exp(-((behind_la / 11.0) ** 2))
     w = max(behind_ra - g.atrial_wall, 0.0) / g.ra_length * _AT_ROWS
     if behind_ra > 0.0 and w < _AT_ROWS:
-        away = ra_rho - np.sqrt(_mix2(ra, t, w, ra_angle))
+        away = ra_rho - np.sqrt(_mix(ra, t, w, ra_angle, 0))
         if away < g.atrial_wall * 0.8:
             return HEART_WALL
         groove = groove or away < 2.0 + 7.0 * np.exp(-((behind_ra / 11.0) ** 2))
@@ -216,35 +211,37 @@ def _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, 
 
 
 @_inlined
-def _tissue_at(x, y, z, rho, angle, la_rho, la_angle, ra_rho, ra_angle, g, t, tubes, lv, rv, la, ra):
+def _tissue_at(point, polar, g, t, tubes, lv, rv, la, ra):
     """Tissue code at one point, given by distance and angle round the axis and the centre lines of LA and RA too."""
+    x, y, z = point[0], point[1], point[2]
+    rho, angle, la_rho, la_angle, ra_rho, ra_angle = polar[0], polar[1], polar[2], polar[3], polar[4], polar[5]
     rho2, inner2, room = rho * rho, 0.0, 0.0
     level = (z - g.zb) / g.reach * _LV_ROWS
     if level < _LV_ROWS:
-        inner2 = _mix3(lv, t, max(level, 0.0), angle, 2)
+        inner2 = _mix(lv, t, max(level, 0.0), angle, 2)
         if level >= 0.0 and rho2 < inner2:
-            endo2 = _mix3(lv, t, level, angle, 1)
+            endo2 = _mix(lv, t, level, angle, 1)
             if rho2 >= endo2:
                 return MYO
-            return _cavity(x, y, z, rho2, endo2, _mix3(lv, t, level, angle, 0), g)
+            return _cavity(x, y, z, rho2, endo2, _mix(lv, t, level, angle, 0), g)
     if z < g.zb:
         w = (g.zb - z) / g.la_length * _AT_ROWS
-        if w < _AT_ROWS and la_rho * la_rho < _mix2(la, t, w, la_angle):
+        if w < _AT_ROWS and la_rho * la_rho < _mix(la, t, w, la_angle, 0):
             return _left_atrium(x, y, z, la_rho * la_rho, g)
     if z < g.zt:
         w = (g.zt - z) / g.ra_length * _AT_ROWS
-        if w < _AT_ROWS and ra_rho * ra_rho < _mix2(ra, t, w, ra_angle):
+        if w < _AT_ROWS and ra_rho * ra_rho < _mix(ra, t, w, ra_angle, 0):
             return RA
     if g.zpv <= z < g.zr:
         if z < g.zt:
             row = (z - g.zpv) / (g.zt - g.zpv) * (OUTFLOW_ROWS - 1.0)
         else:
             row = OUTFLOW_ROWS + (z - g.zt) / (g.zr - g.zt) * (INFLOW_ROWS - 1.0)
-        room = _mix3(rv, t, row, angle, 0)
+        room = _mix(rv, t, row, angle, 0)
         if room > 0.0 and inner2 <= rho2 < inner2 + room:
             return _right(z, rho2, inner2, row, angle, ra_rho * ra_rho, t, rv, g)
         if g.zt - g.rv_wall < z < g.zt:  # the RV's base, beside the tricuspid ring
-            room = max(room, _mix3(rv, t, float(OUTFLOW_ROWS), angle, 0))
+            room = max(room, _mix(rv, t, float(OUTFLOW_ROWS), angle, 0))
     code = _vessels(x, y, z, g, t, tubes)
     return (
         code if code != AIR else _outside(x, y, z, rho, inner2, room, la_rho, la_angle, ra_rho, ra_angle, g, t, la, ra)
@@ -257,7 +254,7 @@ def _polar(points, g, out):
     scale = ANGLES / (2.0 * np.pi)
     for n in range(len(points)):
         x, y = points[n, 0], points[n, 1]
-        bend = _rise(-points[n, 2] / _BEND)
+        bend = _rise(-points[n, 2] / BEND_MM)
         out[n, 0], out[n, 1] = np.sqrt(x * x + y * y), (np.arctan2(y, x) * scale) % ANGLES
         x = points[n, 0] - g.la_shift * bend
         out[n, 2], out[n, 3] = np.sqrt(x * x + y * y), (np.arctan2(y, x) * scale) % ANGLES
@@ -271,25 +268,7 @@ def _polar(points, g, out):
 def _paint(points, polar, frames, tubes, lv, rv, la, ra, static, codes):
     for t in range(len(frames)):
         for n in range(len(points)):
-            x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            code = _tissue_at(
-                x,
-                y,
-                z,
-                polar[n, 0],
-                polar[n, 1],
-                polar[n, 2],
-                polar[n, 3],
-                polar[n, 4],
-                polar[n, 5],
-                frames[t],
-                t,
-                tubes,
-                lv,
-                rv,
-                la,
-                ra,
-            )
+            code = _tissue_at(points[n], polar[n], frames[t], t, tubes, lv, rv, la, ra)
             codes[t, n] = code if code != AIR else static[n]
 
 
@@ -299,5 +278,5 @@ def paint(points, frames, static, codes):
     for name in SCALARS.names:
         scalars[name] = frames[name]
     _polar(points, scalars[0], around)
-    tables = [np.ascontiguousarray(frames[name]) for name in TABLES]
-    _paint(points, around, scalars, *tables, static, codes)
+    tubes, lv, rv, la, ra = (np.ascontiguousarray(frames[name]) for name in TABLES)
+    _paint(points, around, scalars, tubes, lv, rv, la[..., None], ra[..., None], static, codes)

@@ -15,7 +15,8 @@ Angles: 0 lateral, 90° anterior, 180° septal. Lengths in mm, volumes in mm³ u
 
 import numpy as np
 
-LEVELS, ANGLES, OUTFLOW_ROWS, INFLOW_ROWS = 56, 96, 8, 40
+from cmrlib.phantom.tissue import ANGLES, INFLOW_ROWS, LEVELS, OUTFLOW_ROWS
+
 THETA = np.arange(ANGLES + 1) * 2 * np.pi / ANGLES
 """The last column repeats the first one."""
 
@@ -45,26 +46,26 @@ def weighted(table, rows=None):
     return (table[..., :-1].mean(-1).sum(-1) - ends) / (table.shape[-2] - 1)
 
 
-def base_and_belly(u, skew):
+def profile_terms(u, skew):
     """The two parts of the cavity's profile R² = ring² · base + κ · belly at levels u (any shape)."""
     inside = np.clip(1 - u, 0, None)
     return inside, u * inside * (1 + skew * (0.5 - u))
 
 
-def belly_of(volume_mm3, ring_mm, length_mm):
+def bulge_coefficient(volume_mm3, ring_mm, length_mm):
     """κ in mm² of an undisturbed cavity; at least 0 unless ring and length are too large for the volume."""
     return 6 * (volume_mm3 / (np.pi * length_mm) - ring_mm**2 / 2)
 
 
 def solve_wall(volume_mm3, ring_mm, length_mm, skew, wall_mm3):
     """Wall thickness and the outer profile (wall_mm, ring_mm, κ, length_mm) that enclose `wall_mm3` of muscle."""
-    base, belly = base_and_belly(0.45, skew)
-    middle = np.sqrt(ring_mm**2 * base + belly_of(volume_mm3, ring_mm, length_mm) * belly)
+    base, belly = profile_terms(0.45, skew)
+    middle = np.sqrt(ring_mm**2 * base + bulge_coefficient(volume_mm3, ring_mm, length_mm) * belly)
     low, high = 0.0, 60.0
     for _ in range(60):
         wall = (low + high) / 2
         length, ring = length_mm + APEX_WALL_SHARE * wall, ring_mm + wall
-        base, belly = base_and_belly(0.45 * length_mm / length, skew)
+        base, belly = profile_terms(0.45 * length_mm / length, skew)
         kappa = ((middle + wall) ** 2 - ring**2 * base) / belly
         low, high = (wall, high) if np.pi * length * (ring**2 / 2 + kappa / 6) < volume_mm3 + wall_mm3 else (low, wall)
     return wall, ring, kappa, length
@@ -80,9 +81,9 @@ class LeftVentricle:
         self.wall_mm, outer_ring, outer_kappa, outer = solve_wall(edv, ring_ed_mm, s.lv_length_mm, self.skew, wall_mm3)
         self.reach = outer / s.lv_length_mm
         self.u = np.linspace(0, self.reach, LEVELS)
-        self.base, self.belly = (p[:, None] for p in base_and_belly(self.u, self.skew))
-        outer_base, outer_belly = (p[:, None] for p in base_and_belly(self.u / self.reach, self.skew))
-        inside = ring_ed_mm**2 * self.base + belly_of(edv, ring_ed_mm, s.lv_length_mm) * self.belly
+        self.base, self.belly = (p[:, None] for p in profile_terms(self.u, self.skew))
+        outer_base, outer_belly = (p[:, None] for p in profile_terms(self.u / self.reach, self.skew))
+        inside = ring_ed_mm**2 * self.base + bulge_coefficient(edv, ring_ed_mm, s.lv_length_mm) * self.belly
         wall = outer_ring**2 * outer_base + outer_kappa * outer_belly - inside
         if wall.min() < -1e-6:
             raise ValueError(

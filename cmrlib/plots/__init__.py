@@ -35,7 +35,6 @@ from cmrlib.plots.heartmae import (
     token_evidence,
 )
 from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet, step_pictures
-from cmrlib.plots.phantom import cycle_figure, published_figure
 from cmrlib.plots.series import thumbnails
 from cmrlib.plots.sslhf import (
     auc_by_method,
@@ -93,7 +92,6 @@ __all__ = [
     "confidence_error",
     "confusion",
     "curve_panels",
-    "cycle_figure",
     "disease_figure",
     "edge_sheet",
     "evidence_sheet",
@@ -120,7 +118,6 @@ __all__ = [
     "precision_figure",
     "preparation_steps",
     "pretraining_curves",
-    "published_figure",
     "ratio_panels",
     "real_patches",
     "regression",

@@ -37,7 +37,6 @@ from cmrlib.papers.sslhf.comparators import COMPARATORS, DenseNet121, ResNet50, 
 from cmrlib.papers.sslhf.ejection import known_ef, measured_by_network
 from cmrlib.papers.sslhf.evidence import attributions, pick_cases
 from cmrlib.papers.sslhf.groups import ef_classes, group_accuracy, group_features, predict_groups
-from cmrlib.papers.sslhf.hearts import make_hearts
 from cmrlib.papers.sslhf.learning import (
     Recipe,
     Setup,
@@ -122,7 +121,6 @@ __all__ = [
     "known_ef",
     "labelled",
     "lv_slices",
-    "make_hearts",
     "mean_roc",
     "measured_by_network",
     "moments",

@@ -1,4 +1,4 @@
-"""From tissues to signal: bSSFP, in-flow, texture, several coils; or, for training, grey values beyond realism.
+"""Contrast of a scan: bSSFP signal, inflow, texture, coil sensitivity; or randomised grey values for training.
 
 Signal of a tissue at flip angle α (steady state, TR much shorter than T1 and T2):
 S = ρ sin α / (1 + cos α + (1 - cos α) T1 / T2). Relaxation times after MRXCAT's cine defaults; the T2 of blood is
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from cmrlib.phantom import tissue as kind
-from cmrlib.phantom.protocol import Scanner, draw
+from cmrlib.phantom.protocol import Scanner, uniform
 
 LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLOW_LV), (kind.RV, kind.RA)
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
@@ -49,11 +49,11 @@ TEXTURE = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """One scan's appearance: signal and texture (tissues,) float32, the brightest blood = 1, fat negative.
+class Contrast:
+    """Contrast of one scan: signal and texture (tissues,) float32, the brightest blood = 1, fat negative.
 
-    moves: (tissues,) 1 for blood, 0 for what rests. flicker: how far moving blood varies from place to place; inflow:
-    from slowest to fastest. coils: (n, 5) of right, anterior, superior mm, radius mm, gain.
+    moves: (tissues,) 1 for blood, 0 for static tissue. flicker: spatial variation of moving blood; inflow: from slowest
+    to fastest blood. coils: (n, 5) of right, anterior, superior mm, radius mm, gain.
     noise: of a coil-weighted signal of 1. blood_k: tan²(α/2) T1/T2 of blood, shapes the bands.
     gamma: power of the grey scale, 1 where the vendor keeps it linear.
     shading: log amplitude of an unphysical smooth field (random appearance only).
@@ -97,13 +97,13 @@ def passband(theta, k):
     return c * (1 + k) / (c * c + k)
 
 
-def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -> Look:
-    """Tune the scanner: flip angle, blood's T2, deviations of every tissue, coils, noise, grey scale.
+def sample_contrast(rng, scanner: Scanner, name: str = "", appearance: str = "real") -> Contrast:
+    """Samples flip angle, T2 of blood, deviations of every tissue, coils, noise and grey scale.
 
-    appearance "random": every second subject (a draw of its own) gets `_random_signal`. Half, because a network then
-    meets contrasts of every kind, yet spends half its time near what all bSSFP shares (bright blood, dark lung).
+    appearance "random": every second subject, by a draw of its own, gets `_random_signal`: a network then meets
+    contrasts of every kind and half the time what all bSSFP shares (bright blood, dark lung).
     """
-    flip, blood_t2 = draw(rng, scanner.flip_deg), rng.uniform(140, 280)
+    flip, blood_t2 = uniform(rng, scanner.flip_deg), rng.uniform(140, 280)
     signal = _tissue_signal(rng, flip, blood_t2)
     texture = np.zeros(kind.TISSUES, np.float32)
     texture[list(TEXTURE)] = list(TEXTURE.values())
@@ -113,7 +113,7 @@ def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -
     random = appearance == "random" and rng.random() < 0.5
     if random:
         signal, texture = _random_signal(rng), rng.uniform(0, 0.25, kind.TISSUES).astype(np.float32)
-    return Look(
+    return Contrast(
         name,
         "random" if random else "real",
         signal,
@@ -123,15 +123,15 @@ def draw_look(rng, scanner: Scanner, name: str = "", appearance: str = "real") -
         inflow=rng.uniform(0.0, 0.3),
         noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(35, 130),
         blur_mm=rng.uniform(0.6, 2.0 if random else 1.3),
-        sharpen=draw(rng, scanner.sharpened),
-        evened=draw(rng, scanner.evened),
-        grey=draw(rng, scanner.grey),
-        gamma=draw(rng, scanner.gamma),
+        sharpen=uniform(rng, scanner.sharpened),
+        evened=uniform(rng, scanner.evened),
+        grey=uniform(rng, scanner.grey),
+        gamma=uniform(rng, scanner.gamma),
         flip_deg=flip,
-        tr_ms=draw(rng, scanner.tr_ms),
+        tr_ms=uniform(rng, scanner.tr_ms),
         field_t=scanner.field_t,
         blood_k=float(np.tan(np.deg2rad(flip / 2)) ** 2 * 1200 / blood_t2),
-        coils=_draw_coils(rng),
+        coils=_sample_coils(rng),
         shading=rng.uniform(0.1, 0.5) if random else 0.0,
     )
 
@@ -156,9 +156,9 @@ def _tissue_signal(rng, flip, blood_t2):
 
 
 def _random_signal(rng):
-    """Grey values from nowhere, in the spirit of SynthSeg (Billot et al., Med Image Anal 2023).
+    """Random grey values as in SynthSeg (Billot et al., Med Image Anal 2023).
 
-    Tissues of the background are merged into a few groups at random. Blood and myocardium may swap, but differ.
+    Background tissues are merged into a few random groups; blood and myocardium may swap, but differ.
     """
     background = [c for c in range(kind.TISSUES) if c not in (kind.MYO, *LIKE_MYOCARDIUM, *LEFT_BLOOD, *RIGHT_BLOOD)]
     signal = np.zeros(kind.TISSUES, np.float32)
@@ -177,8 +177,8 @@ def _random_signal(rng):
     return signal / max(blood, muscle)
 
 
-def _draw_coils(rng):
-    """Loops on the chest (3 × 2) and under the back (2 × 2), a little misplaced: (10, 5).
+def _sample_coils(rng):
+    """Loops on the chest (3 × 2) and under the back (2 × 2) with errors of placement: (10, 5).
 
     anterior is counted from the chest's front (upper six) and from its back (last four).
     """
@@ -192,17 +192,17 @@ def _draw_coils(rng):
     return np.c_[place, radius, gain]
 
 
-def coil(look: Look, body_mm, front_mm: float, back_mm: float) -> np.ndarray:
+def coil(contrast: Contrast, body_mm, front_mm: float, back_mm: float) -> np.ndarray:
     """Root of the coils' summed squares at body coordinates (n, 3), 1 at the heart, (n,) float32.
 
-    Each loop is seen from its axis: B1 falls off as (1 + d²/r²)^-3/2. front_mm, back_mm: the skin's anterior mm.
+    On a loop's axis B1 falls off as (1 + d²/r²)^-3/2. front_mm, back_mm: the skin's anterior mm.
     """
-    centre = look.coils[:, :3].copy()
+    centre = contrast.coils[:, :3].copy()
     centre[:6, 1] += front_mm
     centre[6:, 1] += back_mm
     points = np.vstack([np.asarray(body_mm, np.float32), np.array([[0, 15, -15]], np.float32)])
     power = np.zeros(len(points), np.float32)
-    for place, (radius, gain) in zip(centre.astype(np.float32), look.coils[:, 3:].astype(np.float32)):
+    for place, (radius, gain) in zip(centre.astype(np.float32), contrast.coils[:, 3:].astype(np.float32)):
         distance2 = ((points - place) ** 2).sum(1)
         power += (gain / (1 + distance2 / radius**2) ** 1.5) ** 2
     field = np.sqrt(power)
@@ -218,21 +218,21 @@ def smooth(rng, shape, sigma_px) -> np.ndarray:
     return (field - field.mean()) / max(float(field.std()), 1e-6)
 
 
-def texture_fields(look: Look, size, step_mm: float, rng) -> list[np.ndarray]:
+def texture_fields(contrast: Contrast, size, step_mm: float, rng) -> list[np.ndarray]:
     """Fields (rows, columns) for `texture_map`: fine, middle, coarse and, in random appearance only, very coarse."""
-    sigmas_mm = (1.2, 3.0, 8.0, 45.0) if look.shading else (1.2, 3.0, 8.0)
+    sigmas_mm = (1.2, 3.0, 8.0, 45.0) if contrast.shading else (1.2, 3.0, 8.0)
     fields = [smooth(rng, size, sigma / step_mm) for sigma in sigmas_mm]
     fields[1] = np.tanh(3 * fields[1])  # patches with edges: strands of fat, lobules, small vessels
     return fields
 
 
-def texture_map(look: Look, codes, fields) -> np.ndarray:
+def texture_map(contrast: Contrast, codes, fields) -> np.ndarray:
     """Factors (rows, columns) of resting tissue, codes (rows, columns): fields on the log scale, and any shading."""
     fine, patches, coarse = fields[:3]
     clumps = np.maximum(0.5 + 0.6 * coarse, 0)  # some places are crowded, others smooth
-    field = cv2.LUT(codes, table(look.texture)) * np.minimum(clumps * (fine + patches) + 0.4 * coarse, 2)
+    field = cv2.LUT(codes, table(contrast.texture)) * np.minimum(clumps * (fine + patches) + 0.4 * coarse, 2)
     for extra in fields[3:]:
-        field += look.shading * extra
+        field += contrast.shading * extra
     return np.exp(field)
 
 

@@ -1,4 +1,4 @@
-"""What moves where: a beating heart by formulas, in 3-D and time.
+"""Analytic heart geometry in 3-D and time.
 
 Heart coordinates (mm, right-handed): z from the centre of the mitral ring at ED along the long axis to the apex,
 x from the septum to the lateral wall (the right ventricle lies at negative x), y from inferior to anterior.
@@ -32,7 +32,7 @@ class Heart:
 
     def __init__(self, subject: Subject):
         self.subject = s = subject
-        self.shape = shape = _draw_shape(streams(s.seed, s.number)["anatomy"], s)
+        self.shape = shape = _sample_shape(streams(s.seed, s.number)["anatomy"], s)
         self.myocardium_ml = s.lvm_g / MYOCARDIAL_DENSITY_G_PER_ML
         # the ring is as wide as prescribed unless so little blood is left that only a narrower one fits
         length_es = s.lv_length_mm - s.mapse_mm - s.apex_motion_mm
@@ -95,6 +95,26 @@ class Heart:
         """Labels of `cmrlib.cine.anatomy` (n,) uint8 at heart-coordinate points (n, 3)."""
         return LABEL_OF[self.tissue(points_mm, time_ms)]
 
+    def box_mm(self, geometry) -> np.ndarray:
+        """Corners (2, 3) of a box that holds the heart, its fat and its moving vessels in all frames of `geometry`."""
+        g, first, tubes = geometry, geometry[0], geometry["tubes"].reshape(-1, 7).astype(float)
+        fat = first["fat_lv"] + first["fat_rv"] + 6
+        ventricles = np.sqrt(g["lv"][..., 2].max() + g["rv"][..., 0].max()) + RV_WALL_MM + fat
+        la, ra = (np.sqrt(g[name].max()) + 10 for name in ("la", "ra"))  # with fat of the grooves
+        x, y = first["ra_x"], first["ra_y"]
+        circles = [
+            (0, 0, ventricles),
+            (0, 0, la),
+            (first["la_shift"], 0, la),
+            (x, y, ra),
+            (x + first["ra_shift"], y, ra),
+        ]
+        x, y, radius = np.vstack([circles, tubes[:, [0, 1, 6]] + [0, 0, 2], tubes[:, [3, 4, 6]] + [0, 0, 2]]).T
+        behind = g["zb"] - g["la_length"], g["zt"] - g["ra_length"], g["zb"] - 9, g["zpv"]
+        low = min(np.min(behind) - 3, (tubes[:, [2, 5]] - tubes[:, 6:] - 2).min())
+        high = (g["zb"] + g["reach"]).max() + fat
+        return np.array([[(x - radius).min(), (y - radius).min(), low], [(x + radius).max(), (y + radius).max(), high]])
+
     def _place_right_side(self):
         """Where the tricuspid ring, the septum between the atria and their bent centre lines lie."""
         s, outer = self.subject, np.sqrt(self.left.at_ed[1])
@@ -149,7 +169,7 @@ def _ring(volume_ml, length_mm, q):
     return float(np.sqrt(3000 * volume_ml / (np.pi * length_mm * q)))
 
 
-def _draw_shape(rng, subject: Subject) -> dict:
+def _sample_shape(rng, subject: Subject) -> dict:
     """Individual anatomy that no published table describes; lengths in mm, angles in radians."""
     s, diagnosis = subject, DIAGNOSES[subject.diagnosis]
     dilated = diagnosis.rvedv_index is not None

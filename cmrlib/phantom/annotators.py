@@ -1,12 +1,10 @@
-"""People who look at a phantom: what they draw differs from the truth by convention, habit, a steady error and jitter.
+"""Simulated annotators: offset by convention, bias and jitter.
 
-Two conventions of placing mitral points, as in MVnet's data (Gonzales 2021, methods): at Yale where the valve meets
-the myocardium, at Lund on the most basal compact myocardium. Two people each. Errors are so large that two people of
-one convention differ as the paper's did: points by 2.7 (Yale) and 3.9 mm (Lund) on average, yet Lund's people agreed
-better on motion, so their error is steadier; displacement differs by 1.2 mm (SD). Outlines differ about as those of
-core laboratories (Suinesiaputra, JCMR 2015).
-
-People draw ED and ES only; points they place in every frame.
+Two conventions for mitral points, as in MVnet's data (Gonzales 2021, methods): at Yale where the valve meets the
+myocardium, at Lund on the most basal compact myocardium; two annotators each. Errors are as large as the paper's: two
+annotators of one convention differ in points by 2.7 (Yale) and 3.9 mm (Lund) on average, yet Lund's agree better on
+motion, so their error is steadier; displacement differs by 1.2 mm (SD). Outlines differ about as those of core
+laboratories (Suinesiaputra, JCMR 2015). ED and ES are outlined, points are placed in every frame.
 """
 
 from dataclasses import dataclass
@@ -21,16 +19,16 @@ from cmrlib.cohort import Annotation
 from cmrlib.measures.volumes import ring_fraction
 
 LUND_OUTWARD_MM, LUND_APICAL_MM = 3.5, 1.5
-"""From the hinge of the leaflet to the middle of the wall's basal end: ours, half a wall and a little apical."""
+"""From the hinge of the leaflet to the middle of the wall's basal end (ours)."""
 
 
 @dataclass(frozen=True)
-class Person:
-    """Habits of one observer. convention: hinge (Yale) or compact (Lund).
+class Annotator:
+    """One simulated annotator. convention: hinge (Yale) or compact (Lund).
 
-    point_sd_mm: steady error of a point in one cine; jitter_mm: error that wanders from frame to frame. contour_mm:
-    outlines drawn that much too wide on average, contour_sd_mm by case. basal_ring: least share of the cavity's border
-    that must be muscle for a basal slice to count. slip: chance of choosing the frame beside ED or ES.
+    point_sd_mm: steady error of a point in one cine; jitter_mm: error that drifts from frame to frame. contour_mm:
+    outward bias of outlines, contour_sd_mm: its SD between cases. basal_ring: least share of the cavity's border that
+    must be muscle for a basal slice to count. slip: chance of choosing the frame beside ED or ES.
     """
 
     convention: str
@@ -42,38 +40,38 @@ class Person:
     slip: float = 0.15
 
 
-PEOPLE = {
-    "yale": Person("hinge", point_sd_mm=0.7, jitter_mm=1.4),
-    "yale2": Person("hinge", point_sd_mm=0.7, jitter_mm=1.4, contour_mm=0.3, basal_ring=0.6),
-    "lund": Person("compact", point_sd_mm=2.0, jitter_mm=0.9, contour_mm=-0.2, basal_ring=0.35),
-    "lund2": Person("compact", point_sd_mm=2.0, jitter_mm=0.9, contour_mm=0.1, basal_ring=0.5),
+ANNOTATORS = {
+    "yale": Annotator("hinge", point_sd_mm=0.7, jitter_mm=1.4),
+    "yale2": Annotator("hinge", point_sd_mm=0.7, jitter_mm=1.4, contour_mm=0.3, basal_ring=0.6),
+    "lund": Annotator("compact", point_sd_mm=2.0, jitter_mm=0.9, contour_mm=-0.2, basal_ring=0.35),
+    "lund2": Annotator("compact", point_sd_mm=2.0, jitter_mm=0.9, contour_mm=0.1, basal_ring=0.5),
 }
 
 
-def look(name: str, cine: Cine, truth: Annotation, seed) -> Annotation:
-    """What person `name` draws on a cine of which `truth` is known. seed: ints; with the name, all that decides."""
-    if name not in PEOPLE:
-        raise ValueError(f"the phantom knows no observer {name!r}; there are {', '.join(PEOPLE)}")
-    person = PEOPLE[name]
+def annotate(name: str, cine: Cine, truth: Annotation, seed) -> Annotation:
+    """Annotation of a cine by annotator `name`, from its ground truth. seed: ints; same seed and name, same result."""
+    if name not in ANNOTATORS:
+        raise ValueError(f"the phantom knows no annotator {name!r}; there are {', '.join(ANNOTATORS)}")
+    annotator = ANNOTATORS[name]
     rng = np.random.default_rng([*seed, *cine.view.encode(), *name.encode()])
-    frames = _key_frames(person, cine, truth, rng)
+    frames = _key_frames(annotator, cine, truth, rng)
     mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
     drawn = sorted({frames["ed"], frames["es"]})
-    steady = person.contour_mm + person.contour_sd_mm * rng.standard_normal()
-    least = person.basal_ring + 0.1 * rng.standard_normal()
+    steady = annotator.contour_mm + annotator.contour_sd_mm * rng.standard_normal()
+    least = annotator.basal_ring + 0.1 * rng.standard_normal()
     for t in drawn:
         for k in range(mask.shape[1]):
             mask[t, k] = _outline(truth.mask[t, k], steady, cine.spacing_mm[1:], rng)
         if cine.view == "sax":
             _leave_out_base(mask[t], least)
-    return Annotation(mask, {t: truth.annotated[t] for t in drawn}, _points(person, cine, truth, rng), frames)
+    return Annotation(mask, {t: truth.annotated[t] for t in drawn}, _points(annotator, cine, truth, rng), frames)
 
 
-def _key_frames(person, cine, truth, rng):
-    """ED and ES as the eye finds them: now and then the neighbour's frame; never the same one for both."""
+def _key_frames(annotator, cine, truth, rng):
+    """ED and ES, now and then the neighbour's frame; never the same one for both."""
     chosen = {}
     for phase in ("ed", "es"):
-        slip = int(rng.choice([-1, 1])) if rng.random() < person.slip else 0
+        slip = int(rng.choice([-1, 1])) if rng.random() < annotator.slip else 0
         chosen[phase] = int((truth.frames[phase] + slip) % cine.frames)
     if chosen["ed"] == chosen["es"]:
         chosen = {phase: int(truth.frames[phase]) for phase in chosen}
@@ -81,7 +79,7 @@ def _key_frames(person, cine, truth, rng):
 
 
 def _outline(labels, shift_mm, spacing_mm, rng):
-    """A slice's labels (rows, columns) drawn by hand: every border moved by the steady error and a slow wave."""
+    """Labels (rows, columns) of a slice with every border moved by the steady error and a slow wave."""
     seen = np.unique(labels)
     out = np.zeros_like(labels)
     lv, myo = STRUCTURES["lv"], STRUCTURES["myo"]
@@ -133,7 +131,7 @@ def _leave_out_base(stack, least):
         image[np.isin(image, [lv, myo])] = BACKGROUND
 
 
-def _points(person, cine, truth, rng) -> pd.DataFrame | None:
+def _points(annotator, cine, truth, rng) -> pd.DataFrame | None:
     """The truth's points, moved by convention, a steady error and a wandering one; mm are in the image plane."""
     if truth.points is None or cine.view not in MITRAL_POINTS:
         return None
@@ -141,11 +139,11 @@ def _points(person, cine, truth, rng) -> pd.DataFrame | None:
     names = MITRAL_POINTS[cine.view]
     table = truth.points.sort_values(["frame", "name"], kind="stable").reset_index(drop=True)
     mm = table[["column_px", "row_px"]].to_numpy() * spacing
-    if person.convention == "compact":
+    if annotator.convention == "compact":
         mm = mm + _compact(table, mm, truth.mask, spacing)
     for name in names:
         own = (table["name"] == name).to_numpy()
-        mm[own] += rng.normal(0, person.point_sd_mm, 2) + _wander(int(own.sum()), person.jitter_mm, rng)
+        mm[own] += rng.normal(0, annotator.point_sd_mm, 2) + _wander(int(own.sum()), annotator.jitter_mm, rng)
     pixels = mm / spacing
     at = np.column_stack([pixels, np.zeros(len(pixels)), np.ones(len(pixels))])
     table[["column_px", "row_px"]] = pixels
