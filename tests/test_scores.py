@@ -10,7 +10,7 @@ from cmrlib.papers.cussp.network import Classifier, Encoder
 from cmrlib.papers.heartmae.heads import MultiTask
 from cmrlib.phantom import make_cohort
 from cmrlib.report.page import render
-from cmrlib.report.scores import judge
+from cmrlib.report.scores import classify_examination
 from cmrlib.report.study import homes_of
 
 
@@ -83,13 +83,13 @@ def runs(tmp_path_factory):
 
 
 def test_without_weights_the_page_says_so(heart, tmp_path):
-    scores, missing, cards = judge(heart, homes_of(tmp_path))
+    scores, missing, cards = classify_examination(heart, homes_of(tmp_path))
     assert scores == cards == [] and len(missing) == 3
     assert all(one.endswith("not computed, no weights") for one in missing)
 
 
 def test_scores_are_the_networks_own(heart, runs):
-    rows, missing, cards = judge(heart, homes_of(runs))
+    rows, missing, cards = classify_examination(heart, homes_of(runs))
     named = {row["name"]: row for row in rows}
     four, sax = "sub-P0001_view-4ch", "sub-P0001_view-sax"
     mr = named["probability of mitral regurgitation"]
@@ -104,7 +104,7 @@ def test_scores_are_the_networks_own(heart, runs):
 
 
 def test_predictions_have_their_error_or_a_reason(heart, runs):
-    rows = {row["name"]: row for row in judge(heart, homes_of(runs))[0]}
+    rows = {row["name"]: row for row in classify_examination(heart, homes_of(runs))[0]}
     lvef = rows["predicted LV ejection fraction, from 4CH, SAX"]
     assert lvef["value"] == pytest.approx(61.5) and lvef["checked"] == "+0.0 ± 2.3, 4 hearts"
     mass = rows["predicted LV mass, from 4CH, SAX"]  # 100 g off on real hearts, where people differ by 20
@@ -117,7 +117,7 @@ def test_a_missing_view_is_the_reason(heart, runs):
     long_axis = type(heart)(
         heart.path, heart.description, heart.subjects, heart.cines[heart.cines["view"] == "4ch"], heart.observers
     )
-    rows = {row["name"]: row for row in judge(long_axis, homes_of(runs))[0]}
+    rows = {row["name"]: row for row in classify_examination(long_axis, homes_of(runs))[0]}
     hf = rows["probability of heart failure with HFrEF, if it is heart failure"]
     assert np.isnan(hf["value"]) and hf["reason"] == "needs a SAX cine"
     said = {"scores": list(rows.values()), "measures": [], "series": [], "structures": [], "models": []}
