@@ -1,7 +1,9 @@
 """Statistics against published tables, degenerate input, properties, and simulated coverage."""
 
+import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -556,13 +558,15 @@ DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere")) / "sscrofa" / "contour_ar
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="CMR_DATA_DIR names no folder with sscrofa")
-def test_sscrofa_observers():
-    from cmrlib.datasets.sscrofa import contour_ef
-
-    table = contour_ef(DATA)
-    assert len(table) == 120
-    assert table["participant_id"].nunique() == 11  # t2_2 and t22 are two pigs
-    assert table["participant_id"].str.isalnum().all()
+def test_three_readings_of_pig_hearts():
+    """Contour areas of 40 scans (Zenodo 7684034), as notebook 09 reads them."""
+    cells = json.loads((Path(__file__).parents[1] / "notebooks" / "09_agreement.ipynb").read_text())["cells"]
+    (code,) = (text for cell in cells if "contour_areas.csv" in (text := "".join(cell["source"])))
+    run, names = SimpleNamespace(data_dir=DATA.parents[1]), {"pd": pd, "ratings": "sscrofa"}
+    code = code.replace('runs.start("09_agreement", globals())', "run").replace("plots.use_style()", "")
+    exec(code, names | {"run": run}, names)
+    table = names["table"]
+    assert len(table) == 120 and table["participant_id"].nunique() == 11  # t2_2 and t22 are two pigs
     intra, inter = (one(compare(table, "obs0_rep0", test)) for test in ("obs0_rep1", "obs1_rep0"))
     assert (abs(intra["bias"]), intra["pooled_sd"]) == pytest.approx((1.0, 1.9), abs=0.05)
     assert (abs(inter["bias"]), inter["pooled_sd"]) == pytest.approx((5.4, 4.7), abs=0.05)

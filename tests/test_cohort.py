@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from cmrlib.agreement import summary
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, files, splits
-from cmrlib.cohort.study import Study, finish_cohort, label_folders, subject_label, write_study
+from cmrlib.cohort.study import Study, check_study, finish_cohort, label_folders, subject_label, write_study
 from cmrlib.datasets import ingest
 from cmrlib.datasets.ingestion import build_cohort
 
@@ -467,6 +467,24 @@ def test_a_reader_that_contradicts_itself_is_listed(tmp_path):
     cohort = build_cohort({"a1": "", "b2": ""}, read_twins, tmp_path / "c", DESCRIPTION, workers=1, progress=False)
     assert cohort.cines["participant_id"].tolist() == ["b2"]
     assert "several cines of one name" in files.read_tsv(cohort.path / "rejected.tsv")["reason"].iloc[0]
+
+
+def test_measures_of_several_sessions_are_refused(tmp_path):
+    cines = [make_cine(session=session) for session in "12"]
+    with pytest.raises(ValueError, match="measures of one of the sessions 1, 2"):
+        check_study(Study({"participant_id": "a1"}, cines, measures={"manual": {"lvef_pct": 50.0}}))
+    check_study(Study({"participant_id": "a1"}, cines))
+
+
+def test_sessions_that_contradict_each_other_are_refused_others_complete_each_other(tmp_path):
+    def rows(session, **known):
+        person = {"participant_id": "a1", "sex": None, "age": None, **known}
+        return write_study(tmp_path, Study(person, [make_cine(session=session)]))
+
+    cohort = finish_cohort(tmp_path, DESCRIPTION, [rows("1", sex="F"), rows("2", sex="F", age=50)])
+    assert cohort.subjects[["sex", "age"]].to_numpy().tolist() == [["F", 50]]
+    with pytest.raises(ValueError, match=r"sub-a1: its sessions disagree on sex: \['F', 'M'\]"):
+        finish_cohort(tmp_path, DESCRIPTION, [rows("1", sex="F"), rows("2", sex="M")])
 
 
 def read_twins(label, item):

@@ -90,8 +90,12 @@ def cine_row(cine: Cine) -> dict:
 
 
 def check_study(study: Study):
-    """Raise ValueError where cines share a name or a mask does not fit its cine: before anything is written."""
-    names = [cine.name for cine in study.cines]
+    """Raise ValueError before anything is written: where cines share a name, a mask does not fit its cine, or measures
+    could belong to several sessions."""
+    names, sessions = [cine.name for cine in study.cines], sorted({cine.session for cine in study.cines})
+    if study.measures and len(sessions) > 1:
+        label = study.participant["participant_id"]
+        raise ValueError(f"sub-{label}: measures of one of the sessions {', '.join(sessions)}, and nothing tells which")
     if len(set(names)) < len(names):
         raise ValueError(f"{sorted(names)[0]}: several cines of one name; number them with `run`")
     for cine in study.cines:
@@ -136,7 +140,7 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
     """Write the tables that make a folder of studies a cohort, the description last. rejected: rows of no subject."""
     root = Path(root)
     rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
-    participants = pd.DataFrame([r["participant"] for r in rows]).drop_duplicates("participant_id")
+    participants = _participants([r["participant"] for r in rows])
     for name in sorted({name for r in rows for name in r["measures"]}):
         table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
         Observer(root / "derivatives" / name).write_measures(table)
@@ -146,6 +150,17 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
     write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
     write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
     return Cohort.open(root)
+
+
+def _participants(rows: list[dict]) -> pd.DataFrame:
+    """One row per participant; raises ValueError where the rows of several sessions contradict each other."""
+    table = pd.DataFrame(rows)
+    twice = table[table.duplicated("participant_id", keep=False)].groupby("participant_id").nunique()
+    if (twice > 1).any(axis=None):
+        label, column = (twice > 1).stack().idxmax()
+        values = table.loc[table["participant_id"] == label, column].dropna().unique().tolist()
+        raise ValueError(f"sub-{label}: its sessions disagree on {column}: {values}")
+    return table.groupby("participant_id", as_index=False, sort=False).first() if len(twice) else table
 
 
 def write_sources(path, sources: dict[str, str]):

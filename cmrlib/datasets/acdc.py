@@ -17,10 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.cine.anatomy import NOT_ANNOTATED
-from cmrlib.cohort import Annotation
 from cmrlib.cohort.study import Study, label_folders
-from cmrlib.datasets.masks import cavity, exchange_ventricles, recoded, ventricles_exchanged
+from cmrlib.datasets.masks import annotated, cavity, exchange_ventricles, recoded, ventricles_exchanged
 from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 
 DESCRIPTION = {
@@ -30,8 +28,6 @@ DESCRIPTION = {
 CODES = {"rv": 1, "myo": 2, "lv": 3}
 GROUPS = {"ARV": "RV"}
 """Other spellings of the groups NOR, MINF, DCM, HCM, RV."""
-
-_STRUCTURES = ("lv", "myo", "rv")
 
 
 @dataclass
@@ -93,16 +89,11 @@ def read(label: str, folder: Path) -> Study:
     }
     stems = [f"{folder.name}_frame{int(info[phase]):02d}" for phase in ("ED", "ES")]
     names = {"Info.cfg", four_d.name, *(f"{stem}{end}.nii.gz" for stem in stems for end in ("", "_gt"))}
-    return Study(participant, [cine], _manual(cine, phases.masks), rejected=not_read(label, folder, names))
-
-
-def _manual(cine, masks):
-    """Observer `manual` from the phases that hold a mask; nobody looked where it is empty."""
-    mask, drawn = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8), {}
-    for phase, t in (("ED", cine.ed), ("ES", cine.es)):
-        if masks[phase].any():
-            mask[t], drawn[t] = masks[phase], _STRUCTURES
-    return {"manual": {cine.name: Annotation(mask, drawn, frames={"ed": cine.ed, "es": cine.es})}} if drawn else {}
+    drawn = {t: phases.masks[phase] for phase, t in (("ED", ed), ("ES", es)) if phases.masks[phase].any()}
+    rejected = not_read(label, folder, names)
+    return Study(
+        participant, [cine], {"manual": annotated(cine, drawn, frames={"ed": ed, "es": es})}, rejected=rejected
+    )
 
 
 def _phases(label, folder, info) -> _Phases:

@@ -39,5 +39,6 @@ def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 
     """One patient's cines and, where the challenge's tables are there, its volumes."""
     study = dicom.read(label, folder, views, min_frames)
     volumes = next(filter(None, (volumes_of(parent, int(folder.name)) for parent in list(folder.parents)[:4])), None)
-    study.measures = {"kaggle": volumes} if volumes else {}
+    one_session = len({cine.session for cine in study.cines}) == 1  # of several, nothing tells which was measured
+    study.measures = {"kaggle": volumes} if volumes and one_session else {}
     return study

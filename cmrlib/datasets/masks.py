@@ -1,8 +1,25 @@
-"""Masks that came with public sets, checked by anatomy: codes, exchanged ventricles, exchanged phases."""
+"""Masks beside images: recoding to this library's labels, checks by anatomy, and pairing of a user's own files.
+
+A user's mask belongs to the image in its folder whose name is the same without mask and image words: `sax_seg.nii.gz`
+to `sax.nii.gz`, `sub-1_view-4ch_dseg` to `sub-1_view-4ch_cine`, `frame03_gt` to `frame03` where a cine lies there frame
+by frame. A mask of a 4-D image has as many frames; those that hold a label count as drawn, in all slices, the others
+as not annotated.
+"""
+
+import re
+from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
-from cmrlib.cine.anatomy import STRUCTURES
+from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
+from cmrlib.cohort import Annotation
+from cmrlib.datasets.volumes import Volume, lies_elsewhere
+
+_MASK = r"(?<![a-z])(gt|d?seg|segmentation|masks?|labels?)(?![a-z])"
+_IMAGE = r"(?<![a-z])(cine|image|bold|4d)(?![a-z])"
+_RING = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 
 
 def recoded(label: str, mask, codes: dict[str, int], where: str) -> np.ndarray:
@@ -20,11 +37,28 @@ def recoded(label: str, mask, codes: dict[str, int], where: str) -> np.ndarray:
     return table[mask.astype(np.uint8)]
 
 
+def annotated(
+    cine: Cine, masks: dict[int, np.ndarray], structures=("lv", "myo", "rv"), frames=None
+) -> dict[str, Annotation]:
+    """Cine name → annotation, from {frame: label map}; the other frames are not annotated. Empty without masks.
+
+    frames: ED and ES, where they were named with the masks.
+    """
+    mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
+    for t, drawn in masks.items():
+        mask[t] = drawn
+    drawn = Annotation(mask, dict.fromkeys(masks, tuple(structures)), frames=frames)
+    return {cine.name: drawn} if masks else {}
+
+
+# --- public sets, checked by anatomy ---------------------------------------------------------------------------------
+
+
 def ventricles_exchanged(masks) -> bool:
     """Whether LV and RV bear each other's labels: the LV is the cavity that the myocardium surrounds.
 
-    masks: label maps (…, rows, columns), this library's codes, of one heart; short-axis or four-chamber. False where
-    one of the two or the myocardium is missing.
+    masks: label maps (…, rows, columns), this library's codes, of one heart; short-axis or four-chamber. False
+    where one of the two or the myocardium is missing.
     """
     shares = {name: _surrounded(masks, STRUCTURES[name]) for name in ("lv", "rv")}
     return bool(shares["rv"] > shares["lv"])  # NaN compares as False
@@ -35,11 +69,7 @@ def _surrounded(masks, code) -> float:
     outside = myocardium = 0
     for mask in masks:
         inside = mask == code
-        ring = np.zeros_like(inside)
-        for axis in (-2, -1):
-            for step in (-1, 1):
-                ring |= np.roll(inside, step, axis)
-        ring &= ~inside
+        ring = ndimage.binary_dilation(inside, _RING.reshape((1,) * (inside.ndim - 2) + (3, 3))) & ~inside
         outside += int(ring.sum())
         myocardium += int((ring & (mask == STRUCTURES["myo"])).sum())
     return myocardium / outside if outside else float("nan")
@@ -55,3 +85,52 @@ def exchange_ventricles(mask) -> np.ndarray:
 def cavity(mask) -> int:
     """Pixels of LV cavity: what tells ED from ES."""
     return int((mask == STRUCTURES["lv"]).sum())
+
+
+# --- a user's own ----------------------------------------------------------------------------------------------------
+
+
+def is_mask(stem: str) -> bool:
+    """Whether a file's name speaks of a segmentation."""
+    return bool(re.search(_MASK, stem.lower()))
+
+
+def key_of(path: Path) -> tuple[str, str]:
+    """What a mask and its image share: folder, and name without suffixes and the words that tell them apart."""
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name.lower())
+    return str(path.parent), re.sub(r"[^a-z0-9]+", "-", re.sub(f"{_MASK}|{_IMAGE}", "", stem)).strip("-")
+
+
+def check_labels(label: str, labels: dict):
+    """Raise ValueError where the `labels` option names an unknown structure, or a code that is none or not its own."""
+    codes = list(labels.values())
+    strange = sorted(set(labels) - set(STRUCTURES))
+    if strange or len(set(codes)) < len(codes) or not all(isinstance(n, int) and 0 < n < 255 for n in codes):
+        raise ValueError(
+            f"sub-{label}: the option `labels` is {labels}; expected structures "
+            f"({', '.join(STRUCTURES)}) with a code of their own from 1 to 254, say lv=3 myo=2 rv=1"
+        )
+
+
+def paired(cine: Cine, places: dict, masks: dict[tuple, Volume], labels: dict) -> tuple[dict, list]:
+    """`annotated` of a cine from the masks of its files, and the keys of the masks that went into it.
+
+    places: key of an image file → its frame, None for a whole cine. Raises ValueError naming subject, view, expected
+    and got, where a mask has another shape or codes that `labels` does not name.
+    """
+    drawn, used, where = {}, [key for key in places if key in masks], f"the mask of view {cine.view}"
+    for key in used:
+        volume, frame = masks[key], places[key]
+        expected = cine.pixels.shape if frame is None else (1, *cine.pixels.shape[1:])
+        if volume.pixels.shape != expected:
+            raise ValueError(
+                f"sub-{cine.subject}: {where} has shape {volume.pixels.shape} (frames, slices, rows, "
+                f"columns); expected {expected}, its image's"
+            )
+        if lies_elsewhere(cine.affine, volume.affine, cine.pixels.shape[:0:-1]):
+            raise ValueError(
+                f"sub-{cine.subject}: {where} lies elsewhere than its image (affine); write both with one header"
+            )
+        codes = recoded(cine.subject, volume.pixels, labels, f"view {cine.view}")
+        drawn |= {t if frame is None else frame: codes[t] for t in range(len(codes)) if codes[t].any()}
+    return annotated(cine, drawn, labels), used

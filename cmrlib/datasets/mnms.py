@@ -13,19 +13,15 @@ off for some, so the frames that hold a mask decide and a difference is flagged.
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cmrlib.cine import Cine
-from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
-from cmrlib.cohort import Annotation
 from cmrlib.cohort.study import Study, label_folders
-from cmrlib.datasets.masks import exchange_ventricles, recoded, ventricles_exchanged
+from cmrlib.datasets.masks import annotated, cavity, exchange_ventricles, recoded, ventricles_exchanged
 from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 
 DESCRIPTION = {"Name": "M&Ms", "License": "the challenge's terms, research only; cite Campello et al., IEEE TMI 2021"}
 CODES = {"lv": 1, "myo": 2, "rv": 3}
-_STRUCTURES = ("lv", "myo", "rv")
 
 
 def find(src) -> dict[str, dict]:
@@ -60,7 +56,9 @@ def read(label: str, item: dict) -> Study:
     ed, es, drawn, more = phases(drawn, _frame(row, "ED"), _frame(row, "ES"), len(image.pixels))
     cine = cine_of(label, image, "sax", ed, es, (*flags, *more), {"vendor": row.get("VendorName") or None})
     rejected = not_read(label, folder, {f"{folder.name}_sa{end}.nii.gz" for end in ("", "_gt")})
-    return Study(_person(label, row), [cine], manual([(cine, drawn)]), rejected=rejected)
+    return Study(
+        _person(label, row), [cine], {"manual": annotated(cine, drawn, frames={"ed": ed, "es": es})}, rejected=rejected
+    )
 
 
 def placed(label, image: Volume, mask: Volume) -> list[str]:
@@ -83,7 +81,7 @@ def phases(drawn: dict, ed, es, frames):
         drawn = {t: exchange_ventricles(mask) for t, mask in drawn.items()}
         flags.append("labels_exchanged")
     if len(drawn) >= 2:
-        size = {t: int((mask == STRUCTURES["lv"]).sum()) for t, mask in drawn.items()}
+        size = {t: cavity(mask) for t, mask in drawn.items()}
         seen = max(size, key=size.get), min(size, key=size.get)
         if None not in (ed, es) and seen != (ed, es):
             flags.append("phases_differ_from_table")
@@ -110,20 +108,6 @@ def cine_of(label, image: Volume, view, ed, es, flags, meta) -> Cine:
         frame_times_ms=times,
         rr_ms=rr,
     )
-
-
-def manual(drawn) -> dict:
-    """Observer `manual` of (cine, {frame: mask}) pairs; 255 where nobody drew."""
-    annotations = {}
-    for cine, masks in drawn:
-        if masks:
-            mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
-            for t, one in masks.items():
-                mask[t] = one
-            annotations[cine.name] = Annotation(
-                mask, dict.fromkeys(masks, _STRUCTURES), frames={"ed": cine.ed, "es": cine.es}
-            )
-    return {"manual": annotations} if annotations else {}
 
 
 def _frame(row, key):

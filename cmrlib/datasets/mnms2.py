@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cohort.study import Study, label_folders, rejected_rows
-from cmrlib.datasets.masks import recoded
-from cmrlib.datasets.mnms import CODES, cine_of, manual, phases, placed
+from cmrlib.datasets.masks import annotated, recoded
+from cmrlib.datasets.mnms import CODES, cine_of, phases, placed
 from cmrlib.datasets.volumes import Volume, not_read, volume_of
 
 DESCRIPTION = {"Name": "M&Ms-2", "License": "research only; cite Martín-Isla et al., IEEE JBHI 2023"}
@@ -63,7 +63,10 @@ def read(label: str, item: dict) -> Study:
     ends = ("CINE", "ED", "ES", "ED_gt", "ES_gt")
     rejected += not_read(label, folder, {f"{folder.name}_{word}_{end}.nii.gz" for word in VIEWS for end in ends})
     person = {"participant_id": label, "sex": None, "age": None, "group": row.get("DISEASE") or None}
-    return Study(person, [cine for cine, _ in drawn], manual(drawn), rejected=rejected)
+    observers = {"manual": {}}
+    for cine, masks in drawn:
+        observers["manual"] |= annotated(cine, masks, frames={"ed": cine.ed, "es": cine.es})
+    return Study(person, [cine for cine, _ in drawn], observers, rejected=rejected)
 
 
 def _view(label, folder, word, meta):

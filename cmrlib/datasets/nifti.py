@@ -6,7 +6,7 @@ in ED and ES the two frames of one cine, others cines of one frame (single.py; E
 JSON or `phase` says so). Views come from geometry where a short-axis stack is there, else from file or folder names, or
 `views={file or folder: view}`. Times come from `pixdim` (the unit must make a human heart rate), or from a JSON of the
 same name: FrameTimes and RRInterval in seconds, a row a slice or one for all. Labels: files called gt, seg, mask or
-label are left out, unless `labels={structure: code}` says what their numbers mean; own_masks.py has the rule by which
+label are left out, unless `labels={structure: code}` says what their numbers mean; masks.py has the rule by which
 they find their images. Fills participants (from BIDS' participants.tsv), with `labels` observer `manual`.
 
 Known to be wrong with such files: sform against qform, units absent or wrong, spacing of zero repaired to 1 mm by
@@ -25,10 +25,10 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, read_tsv
 from cmrlib.cohort.study import Study, label_folders, rejected_rows, subject_label
-from cmrlib.datasets import own_masks
 from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.frame_files import Found, from_frames, stem_of
 from cmrlib.datasets.geometry import Frame, Stack
+from cmrlib.datasets.masks import check_labels, is_mask, key_of, paired
 from cmrlib.datasets.single import at_phase, check_phase
 from cmrlib.datasets.views import check_views, name_views, view_in
 from cmrlib.datasets.volumes import Damaged, read_volume
@@ -93,7 +93,7 @@ def read(
     """
     check_views(label, views or {})
     check_phase(label, phase)
-    own_masks.check_labels(label, labels or {})
+    check_labels(label, labels or {})
     rejected, sources, masks = [], {}, {}
     whole, single = _volumes(item["files"], rejected, sources, masks if labels else None)
     found = [*whole, *from_frames(single, rejected)]
@@ -107,15 +107,15 @@ def read(
         runs[session, view] = runs.get((session, view), 0) + 1
         cine = replace(_cine(label, one, view, flags), session=session, run=runs[session, view])
         cine = at_phase(cine, "" if one.phases else phase)
-        looked, used = own_masks.annotation(cine, one.places, {key: mask for key, (_, mask) in masks.items()}, labels)
-        manual |= {cine.name: looked} if looked else {}
+        drawn, used = paired(cine, one.places, {key: mask for key, (_, mask) in masks.items()}, labels or {})
+        manual |= drawn
         unpaired -= set(used)
         cines.append(cine)
     rejected += [(masks[key][0], "a mask, and no image of its name in its folder") for key in unpaired]
     return Study(
         {"participant_id": label, "sex": None, "age": None, "group": None} | item["person"],
         cines,
-        {"manual": manual} if manual else {},
+        {"manual": manual},
         rejected=rejected_rows(label, rejected),
         sources=sources,
     )
@@ -135,7 +135,7 @@ def _volumes(files, rejected, sources, masks=None):
         if path.suffix.lower() in (".json", ".tsv"):
             continue
         mark = digest(path)[:16]
-        mask = _is_nifti(path) and own_masks.is_mask(stem_of(path))
+        mask = _is_nifti(path) and is_mask(stem_of(path))
         if mark in sources and not (mask and masks is not None):  # two frames may well have one mask
             rejected.append((mark, "the same file twice"))
             continue
@@ -146,7 +146,7 @@ def _volumes(files, rejected, sources, masks=None):
             rejected.append((mark, "a segmentation by its name, no image; `labels` of the reader says what it shows"))
         else:
             try:
-                volume, key = read_volume(path), own_masks.key_of(path)
+                volume, key = read_volume(path), key_of(path)
                 if mask:
                     masks[key] = mark, volume
                     continue

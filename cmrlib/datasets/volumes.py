@@ -1,12 +1,12 @@
-"""One NIfTI file: its pixels, where they lie and how far its frames are apart. Bytes are read here, not by nibabel.
+"""One NIfTI file: its pixels, where they lie and how far its frames are apart.
 
-nibabel repairs silently (a spacing of zero becomes 1 mm), never compares gzip's checksum, and takes its affine from an
-sform that in ACDC's release says 1 mm. Here every repair is a flag and damage is an error. Rules: NIfTI-1 standard
-(nifti.nimh.nih.gov); codes of sform and qform of 0 mean "says nothing".
+`nibabel.load` repairs silently (a spacing of zero becomes 1 mm), never compares gzip's checksum, and takes its affine
+from an sform that in ACDC's release says 1 mm. Here every repair is a flag and damage is an error. Rules: NIfTI-1
+standard (nifti.nimh.nih.gov); codes of sform and qform of 0 mean "says nothing".
 """
 
 import gzip
-import io
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ RR_MS = (300.0, 2000.0)
 _TIME_UNITS_MS = {8: 1000.0, 16: 1.0, 24: 0.001}
 _LENGTH_UNITS_MM = {1: 1000.0, 3: 0.001}
 _PIXEL_MM = (0.2, 10.0)
-_LARGEST_BYTES = 8 * 2**30
 
 
 class Damaged(ValueError):
@@ -65,53 +64,38 @@ def read_volume(path) -> Volume:
     Raises Damaged with the reason where it is cut short, damaged or empty, where pixels are NaN, or where spacing or
     affine are impossible.
     """
-    head, body = _unpacked(path)
-    shape = tuple(int(n) for n in head["dim"][1 : 1 + int(head["dim"][0])])
-    pixels = _pixels(head, shape, body)
+    content = _content(path)
+    head = _header(content)
+    pixels = _pixels(head, content)
     affine, known, flags = geometry(head)
-    if pixels.ndim > 4:  # time as the fifth axis, the fourth of length 1
-        times = [n for n in range(4, pixels.ndim + 1) if shape[n - 1] > 1]
-        if len(times) > 1:
-            raise Damaged(f"the image has axes of lengths {shape}; expected columns, rows, slices, frames")
-        axis = times[0] if times else 4
-    else:
-        axis = 4
-    frames = int(np.prod(shape[3:], dtype=int))
-    step_ms, time_flags = frame_step_ms(float(head["pixdim"][axis]), int(head["xyzt_units"]) & 56, frames)
-    pixels = pixels.reshape(frames, *((1,) * (3 - len(shape[:3]))), *pixels.shape[-len(shape[:3]) :])
+    lengths = pixels.shape[::-1]
+    times = [axis for axis in range(3, len(lengths)) if lengths[axis] > 1]  # time may be the fifth axis
+    if len(times) > 1:
+        raise Damaged(f"the image has axes of lengths {lengths}; expected columns, rows, slices, frames")
+    pixels = pixels.reshape(-1, *(1,) * (3 - len(lengths)), *pixels.shape[-3:])
+    value = float(head["pixdim"][1 + (times or [3])[0]])
+    step_ms, time_flags = frame_step_ms(value, int(head["xyzt_units"]) & 56, len(pixels))
     return Volume(pixels, affine, step_ms, known, (*flags, *time_flags))
 
 
-def _unpacked(path):
-    """Header and all bytes behind the first; a compressed stream is read to its end, where its checksum stands."""
+def _content(path) -> bytes:
+    """All bytes of a file, unpacked: gzip compares its checksum at the end of the stream."""
     try:
-        with Path(path).open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            with gzip.GzipFile(fileobj=raw) if packed else raw as file:
-                first = file.read(348)
-                head = _header(first)
-                size = int(head["vox_offset"]) + _bytes(head)
-                if not 0 < size <= _LARGEST_BYTES:
-                    raise Damaged(f"the header promises {size} bytes; the file is damaged")
-                content = first + file.read(size - len(first))
-                while file.read(2**20):  # extensions and padding; of a gzip the end compares the checksum
-                    pass
+        content = Path(path).read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (OSError, EOFError, zlib.error) as error:
         raise Damaged(f"the file is damaged or cut short ({type(error).__name__})") from error
-    if len(content) < size:
-        raise Damaged(f"the file is cut short: {len(content)} of {size} bytes are there")
-    return head, content
 
 
-def _header(first):
-    if len(first) < 348:
+def _header(content) -> nib.Nifti1Header:
+    """The header as it is stored: nibabel's own checks would repair it."""
+    if len(content) < 348:
         raise Damaged("the file is empty or cut short: it holds no whole NIfTI header")
-    if first[:4] in ((540).to_bytes(4, "little"), (540).to_bytes(4, "big")):
+    if content[:4] in ((540).to_bytes(4, "little"), (540).to_bytes(4, "big")):
         raise Damaged("this is NIfTI-2; save it as NIfTI-1")
     try:
-        head = nib.Nifti1Header.from_fileobj(io.BytesIO(first), check=False)
-        if head["magic"].item() != b"n+1" or not 1 <= int(head["dim"][0]) <= 7 or (_shape(head) < 1).any():
+        head = nib.Nifti1Header(content[:348], check=False)
+        if head["magic"].item() != b"n+1" or not 1 <= int(head["dim"][0]) <= 7 or min(head.get_data_shape()) < 1:
             raise ValueError
         head.get_data_dtype()
     except Exception as error:
@@ -119,33 +103,24 @@ def _header(first):
     return head
 
 
-def _shape(head):
-    return np.array(head["dim"][1 : 1 + int(head["dim"][0])], int)
-
-
-def _bytes(head) -> int:
-    return int(np.prod(_shape(head).astype(object))) * head.get_data_dtype().itemsize
-
-
-def _pixels(head, shape, content) -> np.ndarray:
+def _pixels(head, content) -> np.ndarray:
     """Array in C order (last axis first), as stored where the header asks for no scaling, else float32."""
-    kind = head.get_data_dtype()
+    kind, shape, offset = head.get_data_dtype(), head.get_data_shape()[::-1], np.nan_to_num(float(head["vox_offset"]))
     if kind.kind not in "iuf":
         raise Damaged(f"pixels are stored as {kind}; expected integers or floating-point numbers")
-    count, offset = int(np.prod(shape)), int(head["vox_offset"])
-    pixels = np.frombuffer(content, kind, count, offset).reshape(shape[::-1])
+    size = offset + math.prod(shape) * kind.itemsize
+    if not (offset >= 0 and size <= len(content)):
+        raise Damaged(f"the file is cut short: {len(content)} of {size:.0f} bytes are there")
+    pixels = np.frombuffer(content, kind, math.prod(shape), int(offset)).reshape(shape)
     slope, intercept = float(head["scl_slope"]), float(head["scl_inter"])
     if slope and np.isfinite([slope, intercept]).all() and (slope, intercept) != (1.0, 0.0):
         pixels = (pixels * slope + intercept).astype(np.float32)
-    if pixels.dtype.kind == "f":
-        if not np.isfinite(pixels).all():
-            raise Damaged("pixels are NaN or infinite")
-        return pixels.astype(np.float32)
-    if pixels.dtype.itemsize == 8:
-        if np.abs(pixels).max() > np.iinfo(np.int32).max:
-            raise Damaged("pixels hold integers beyond 32 bits")
-        return pixels.astype(np.int32)
-    return pixels.astype(pixels.dtype.newbyteorder("="))
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise Damaged("pixels are NaN or infinite")
+    if pixels.dtype.kind != "f" and pixels.dtype.itemsize == 8 and np.abs(pixels).max() > np.iinfo(np.int32).max:
+        raise Damaged("pixels hold integers beyond 32 bits")
+    small = np.float32 if pixels.dtype.kind == "f" else np.int32 if pixels.dtype.itemsize == 8 else None
+    return pixels.astype(small or pixels.dtype.newbyteorder("="))
 
 
 # --- where -----------------------------------------------------------------------------------------------------------
