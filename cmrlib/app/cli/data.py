@@ -170,7 +170,7 @@ def compare(
 @app.command()
 def datasets(kind: Annotated[str, typer.Argument(help="One of them: its whole page.")] = ""):
     """Kinds of data that are read; of one its source, licence, layout, labels, and known troubles."""
-    from cmrlib.datasets.kinds import KINDS, reader_of
+    from cmrlib.datasets import KINDS, reader_of
 
     for name in [kind] if kind else KINDS:
         text = reader_of(name).__doc__
