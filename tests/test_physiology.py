@@ -164,9 +164,9 @@ def test_the_plane_rests_in_diastasis_and_is_kicked():
     w = wave_ms(s)
     rest = np.linspace(w["opening"] + w["plane_early"], s.rr_ms - w["plane_late"], 200)
     speed = abs(np.diff(cycle(s, rest)["plane"])) / np.diff(rest) * s.mapse_mm * 100
-    assert speed.max() < 0.15 * min(s.e_prime_cm_s, s.a_prime_cm_s)
+    assert speed.max() < 0.15 * min(s.peaks["eprime_cm_s"], s.peaks["aprime_cm_s"])
     early = 1.5 * (1 - 0.06) * s.plane_early * s.mapse_mm / w["plane_early"] * 100  # the step's closed form
-    assert s.e_prime_cm_s == pytest.approx(early, rel=0.06)
+    assert s.peaks["eprime_cm_s"] == pytest.approx(early, rel=0.06)
     before = np.array([s.rr_ms - w["late"] - 1, s.rr_ms - 1e-6])
     still = replace(s, rhythm="af")
     for name in ("emptied", "plane", "atrial", "ra_fullness"):
@@ -180,7 +180,7 @@ def test_peaks_are_what_the_curves_do():
     volume = s.lvedv_ml - cycle(s, t)["emptied"] * (s.lvedv_ml - s.lvesv_ml)
     assert s.measures()["lv_pfr_ml_s"] == pytest.approx(np.gradient(volume, t).max() * 1000, rel=0.01)
     depth = s.mapse_mm * cycle(s, t)["plane"]
-    assert s.s_prime_cm_s == pytest.approx(np.gradient(depth, t).max() * 100, rel=0.01)
+    assert s.peaks["sprime_cm_s"] == pytest.approx(np.gradient(depth, t).max() * 100, rel=0.01)
     assert set(s.measures()) <= set(MEASURES)
 
 
