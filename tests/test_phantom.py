@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from cmrlib.phantom import draw_subject, make_cohort, make_study, subject_specs
+from cmrlib.phantom import make_cohort, make_study, sample_subject, subject_specs
 
 SMALL = {"size": 48, "spacing_mm": 5.0, "frames": 6, "slices": 4, "progress": False}
 
@@ -19,8 +19,8 @@ def test_subject_k_depends_on_seed_and_k_alone(tmp_path):
     first, second = small.observer("truth").measures(), large.observer("truth").measures()
     pd.testing.assert_frame_equal(first, second.iloc[:2])
     pd.testing.assert_frame_equal(small.subjects, large.subjects.iloc[:2])
-    other = draw_subject(5, 1)
-    assert other != draw_subject(4, 1) != draw_subject(4, 6)
+    other = sample_subject(5, 1)
+    assert other != sample_subject(4, 1) != sample_subject(4, 6)
 
 
 def test_a_subject_does_not_depend_on_threads_or_where_its_arrays_lie():
@@ -61,4 +61,4 @@ def test_impossible_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="give one of cohort and diagnoses"):
         make_cohort(tmp_path / "x", cohort="hf", diagnoses=("NOR",))
     with pytest.raises(ValueError, match="unknown diagnoses"):
-        draw_subject(1, 1, ("FLU",))
+        sample_subject(1, 1, ("FLU",))

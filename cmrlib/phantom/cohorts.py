@@ -14,7 +14,7 @@ Shares of leaks follow the common finding that most people have a trace or mild 
 import numpy as np
 
 from cmrlib.phantom.diagnoses import DIAGNOSES, read_yaml
-from cmrlib.phantom.physiology import draw_patient, streams
+from cmrlib.phantom.physiology import sample_patient, streams
 from cmrlib.phantom.subject import Subject
 
 SEVERITIES = {"mild": (0.06, 0.30), "moderate": (0.30, 0.50), "severe": (0.50, 0.66)}
@@ -25,7 +25,7 @@ TRACE = 0.04
 """Largest fraction without mitral regurgitation."""
 
 
-def draw_member(cohort: str, seed: int, number: int) -> Subject:
+def sample_member(cohort: str, seed: int, number: int) -> Subject:
     """Subject `number` of a named case mix, from the name, the seed and the number alone.
 
     Raises ValueError for a cohort that is not in `COHORTS`.
@@ -34,7 +34,7 @@ def draw_member(cohort: str, seed: int, number: int) -> Subject:
         raise ValueError(f"unknown cohort {cohort!r}; known are {list(COHORTS)}")
     plan, rng = COHORTS[cohort], streams(seed, number)["membership"]
     if "turns" in plan:
-        return draw_patient(seed, number, plan["turns"][number % len(plan["turns"])])
+        return sample_patient(seed, number, plan["turns"][number % len(plan["turns"])])
     diagnosis = str(rng.choice(list(plan["shares"]), p=list(plan["shares"].values())))
     leaks = {"mitral": _mitral(rng, plan, diagnosis)}
     for valve in ("aortic", "tricuspid"):
@@ -43,7 +43,7 @@ def draw_member(cohort: str, seed: int, number: int) -> Subject:
         leaks[valve] = float(rng.uniform(*span)) if leaking else 0.0
     if DIAGNOSES[diagnosis].tricuspid:
         del leaks["tricuspid"]  # the diagnosis says it
-    return draw_patient(seed, number, diagnosis, **leaks)
+    return sample_patient(seed, number, diagnosis, **leaks)
 
 
 def _mitral(rng, plan, diagnosis):

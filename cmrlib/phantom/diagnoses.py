@@ -42,7 +42,7 @@ TERRITORIES = ("lad", "rca", "lcx")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How a disease moves a healthy draw: factors, and replaced distributions (mean, SD, low, high)."""
+    """Changes of a healthy sample: factors, and replaced distributions (mean, SD, low, high)."""
 
     lvedv_index: tuple | None = None  # mL/m²
     lvef_pct: tuple | None = None
@@ -64,7 +64,7 @@ class Diagnosis:
     heart_failure: bool = False
     age_years: tuple = (59, 8.5, 40, 80)
     bmi: float = 1.0  # factor
-    ef_labelled: tuple = (0.0, 100.0)  # EF outside: the person belongs to no group
+    ef_labelled: tuple = (0.0, 100.0)  # with an EF outside the subject belongs to no group
 
 
 DIAGNOSES = {name: Diagnosis(**values) for name, values in _TABLES["diagnoses"].items()}
