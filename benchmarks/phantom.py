@@ -15,7 +15,7 @@ import time
 
 import cv2
 
-from cmrlib.phantom import Heart, Protocol, Scan, draw_subject
+from cmrlib.phantom import Heart, Protocol, Scan, sample_subject
 
 SIZE, SPACING_MM, SUBSLICES = (192, 208), 1.8, 3
 
@@ -50,14 +50,14 @@ def main():
 def warm(_):
     """Import, compile, and hold the process long enough for the pool to start the other."""
     cv2.setNumThreads(1)
-    Scan(Heart(draw_subject(1, 0)), Protocol(frames=2, size=(32, 32), spacing_mm=6.0)).cine("sax", "P")
+    Scan(Heart(sample_subject(1, 0)), Protocol(frames=2, size=(32, 32), spacing_mm=6.0)).cine("sax", "P")
     time.sleep(0.5)
 
 
 def subject(number) -> tuple[int, float, str, float]:
     """Images made of one subject, processor seconds, the process's name, its peak memory in MB."""
     start, made = time.process_time(), 0
-    heart = Heart(draw_subject(1, number))
+    heart = Heart(sample_subject(1, number))
     for views, frames, slices in ((("4ch", "2ch"), 20, None), (("sax",), 12, 10)):
         scan = Scan(heart, Protocol(frames, views, SIZE, SPACING_MM, slices, SUBSLICES))
         for view in views:

@@ -25,7 +25,7 @@ from cmrlib.cine import Plane
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort.splits import committed_list, split_subjects
 from cmrlib.datasets import acdc
-from cmrlib.phantom import Heart, Protocol, Scan, draw_subject
+from cmrlib.phantom import Heart, Protocol, Scan, sample_subject
 
 PLACES = {"base": 0.15, "middle": 0.5, "apex": 0.85}
 """Share of the slices that show the LV at ED."""
@@ -75,7 +75,7 @@ def phantoms(count, **settings) -> pd.DataFrame:
     rows = []
     for number in range(1, count + 1):
         protocol = Protocol(**{"frames": 8, "views": ("sax",), "size": None, "spacing_mm": None} | settings)
-        cine, truth = Scan(Heart(draw_subject(SEED, number)), protocol).cine("sax", f"P{number:04d}")
+        cine, truth = Scan(Heart(sample_subject(SEED, number)), protocol).cine("sax", f"P{number:04d}")
         rows += images(f"P{number:04d}", cine, truth.mask)
     return pd.DataFrame(rows)
 
@@ -208,7 +208,7 @@ def phantom_4ch(count, **settings) -> list[np.ndarray]:
     rows = []
     for number in range(101, 101 + count):
         protocol = Protocol(**{"frames": 8, "views": ("4ch",), "size": None, "spacing_mm": None} | settings)
-        cine, _ = Scan(Heart(draw_subject(SEED, number)), protocol).cine("4ch", "P")
+        cine, _ = Scan(Heart(sample_subject(SEED, number)), protocol).cine("4ch", "P")
         rows.append(_square(eight_bits(np.asarray(cine.pixels[cine.ed, 0], np.float32))))
     return rows
 

@@ -1,6 +1,5 @@
 """The phantom in other people's formats: what is written is what the truth says, and what readers make of defects."""
 
-import zipfile
 from pathlib import PurePath
 
 import nibabel as nib
@@ -13,10 +12,8 @@ from corpus.source import encode, sha, write_files
 from trees import LABEL, read, written
 
 from cmrlib.cine import Cine
-from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
 from cmrlib.datasets import acdc, dicom, ingest
-from cmrlib.datasets.geometry import affine_ras
 from cmrlib.phantom import make_study, subject_specs
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
@@ -38,85 +35,6 @@ def of_kind(*kinds):
     return sorted(name for name, one in DEFECTS.items() if set(kinds) & set(one.kinds))
 
 
-# --- readers by hand: pydicom and nibabel, no more -------------------------------------------------------------------
-
-
-def enhanced_by_hand(folder) -> Study:
-    """Enhanced files by their per-frame groups, in order of position and trigger delay (or temporal index)."""
-    cines = []
-    for path in sorted(folder.rglob("*.dcm")):
-        data = pydicom.dcmread(path)
-        shared, frames = data.SharedFunctionalGroupsSequence[0], {}
-        for group, image in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array):
-
-            def tag(sequence, keyword, group=group, shared=shared):
-                return getattr(getattr(group if sequence in group else shared, sequence)[0], keyword)
-
-            orientation = np.reshape(tag("PlaneOrientationSequence", "ImageOrientationPatient"), (2, 3)).astype(float)
-            position = np.array(tag("PlanePositionSequence", "ImagePositionPatient"), float)
-            timed = "CardiacSynchronizationSequence" in group
-            time = (
-                tag("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")
-                if timed
-                else tag("FrameContentSequence", "TemporalPositionIndex")
-            )
-            rr = tag("CardiacSynchronizationSequence", "RRIntervalTimeNominal") if timed else np.nan
-            place = round(float(position @ np.cross(*orientation)), 1)
-            frames.setdefault(place, []).append((time, rr, position, image))
-        stack = [sorted(frames[place], key=lambda frame: frame[0]) for place in sorted(frames)]
-        first, last = stack[0][0][2], stack[-1][0][2]
-        step = (last - first) / (len(stack) - 1) if len(stack) > 1 else np.cross(*orientation) * 8
-        spacing = [float(x) for x in tag("PixelMeasuresSequence", "PixelSpacing")]
-        pixels = np.stack([[frame[3] for frame in row] for row in stack], axis=1)
-        times = np.array([[frame[0] for frame in row] for row in stack], float) if timed else None
-        view = data.SeriesDescription.split("_")[1]
-        cines.append(
-            Cine(
-                pixels,
-                affine_ras(first, orientation, spacing, step),
-                view,
-                LABEL,
-                frame_times_ms=times,
-                rr_ms=np.array([row[0][1] for row in stack]) if timed else None,
-            )
-        )
-    return Study({}, cines)
-
-
-def nifti_by_hand(folder) -> Study:
-    """4-D files by nibabel; times by the header's unit, or by the sidecar."""
-    cines = []
-    for path in sorted(folder.rglob("*.nii.gz")):
-        image = nib.load(path)
-        step = float(image.header["pixdim"][4]) * {"sec": 1000, "msec": 1}[image.header.get_xyzt_units()[1]]
-        pixels = np.asanyarray(image.dataobj).T
-        times = np.tile(np.arange(len(pixels)) * step, (pixels.shape[1], 1))
-        rr = np.full(pixels.shape[1], len(pixels) * step)
-        beside = path.with_name(path.name.replace(".nii.gz", ".json"))
-        if beside.exists():
-            side = read_json(beside)
-            times, rr = np.array(side["FrameTimes"]) * 1000, np.array(side["RRInterval"]) * 1000
-        view = next(view for view in ("sax", "4ch", "2ch") if view in path.name)
-        cines.append(Cine(pixels, image.affine, view, LABEL, frame_times_ms=times, rr_ms=rr))
-    return Study({}, cines)
-
-
-def pixels_by_hand(path) -> list[str]:
-    """SHA-256 of every image of a NIfTI file, frames first."""
-    array = np.asanyarray(nib.load(path).dataobj).T
-    return [sha(image) for image in array.reshape(-1, *array.shape[-2:])]
-
-
-def unzipped(folder, dest):
-    """The zips' members in one folder, but none that climbs out or is no image."""
-    for path in folder.glob("*.zip"):
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith(".dcm") and ".." not in name and archive.getinfo(name).file_size < 1_000_000:
-                    archive.extract(name, dest / LABEL)
-    return dest
-
-
 # --- clean files -----------------------------------------------------------------------------------------------------
 
 
@@ -129,14 +47,6 @@ def test_clean_files_are_read_as_the_truth_says(three_views, tmp_path, form):
     assert not found.rejected and {cine.view for cine in found.cines} == {
         cine.rpartition("-")[2] for cine in truth["cines"]
     }
-
-
-@pytest.mark.parametrize(
-    ("form", "by_hand"), [("dicom-enhanced", enhanced_by_hand), ("nifti", nifti_by_hand), ("bids", nifti_by_hand)]
-)
-def test_clean_files_hold_the_truth_by_hand(three_views, tmp_path, form, by_hand):
-    rows = judge(written(three_views, tmp_path / "src", form), by_hand(tmp_path / "src"))
-    assert [row["outcome"] for row in rows] == ["read"] * 3, rows
 
 
 def test_classic_files_hold_the_truth_by_hand(study, tmp_path):
@@ -168,24 +78,6 @@ def test_every_uid_is_its_own_and_nothing_names_a_machine(study):
     assert not {f.content.SOPInstanceUID for f in files} & {f.content.SOPInstanceUID for f in other}
 
 
-def test_frames_of_3d_files_are_numbered_in_time(study, tmp_path):
-    truth = written(study, tmp_path / "src", "nifti-3d")
-    for t in range(5):
-        shas = pixels_by_hand(tmp_path / "src" / LABEL / "sax" / f"frame{t:02d}.nii")
-        slices = sorted(truth["cines"]["sub-P0001_view-sax"]["slices"], key=lambda one: one["slice"])
-        assert shas == [one["sha256"][t] for one in slices] and slices[0]["frame_times_ms"] is None
-
-
-def test_bids_trees_say_times_and_people(study, tmp_path):
-    truth = written(study, tmp_path / "src", "bids")
-    side = read_json(tmp_path / "src" / "sub-P0001" / "cine" / "sub-P0001_view-sax_cine.json")
-    cine = study.cines[0]
-    np.testing.assert_allclose(np.array(side["FrameTimes"]) * 1000, cine.frame_times_ms, atol=0.01)
-    lines = (tmp_path / "src" / "participants.tsv").read_text().splitlines()
-    assert lines[1].split("\t")[:2] == ["sub-P0001", truth["participant"]["sex"]]
-    assert read_json(tmp_path / "src" / "dataset_description.json")["Name"] == "phantom"
-
-
 def test_acdc_counts_frames_from_1_and_codes_the_rv_as_1(study, tmp_path):
     truth = written(study, tmp_path / "src", "acdc")["cines"]["sub-P0001_view-sax"]
     folder = tmp_path / "src" / "patient001"
@@ -194,18 +86,6 @@ def test_acdc_counts_frames_from_1_and_codes_the_rv_as_1(study, tmp_path):
     mask = np.asarray(nib.load(folder / f"patient001_frame{truth['ed'] + 1:02d}_gt.nii.gz").dataobj).T
     ours = study.observers["truth"]["sub-P0001_view-sax"].mask[truth["ed"]]
     assert ((mask == 1) == (ours == 3)).all() and ((mask == 3) == (ours == 1)).all() and (mask == 1).any()
-
-
-def test_ukbb_zips_hold_short_and_long_axis_apart(study, tmp_path):
-    truth = written(study, tmp_path / "src", "ukbb")
-    names = sorted(path.name for path in (tmp_path / "src").iterdir())
-    assert names == ["9000001_20208_2_0.zip", "9000001_20209_2_0.zip"]
-    rows = judge(truth, read(dicom, unzipped(tmp_path / "src", tmp_path / "out")))
-    assert [row["outcome"] for row in rows] == ["read", "read"], rows
-    with zipfile.ZipFile(tmp_path / "src" / names[1]) as archive:
-        lines = archive.read("manifest.csv").decode().splitlines()
-        assert "series discription" in lines[0] and len(lines) == 26
-        assert all(line.split(",")[0] in archive.namelist() for line in lines[1:])
 
 
 def test_no_mark_reaches_a_cohort(tmp_path):
@@ -237,40 +117,10 @@ def test_the_acdc_reader_meets_a_defect(study, tmp_path, name):
     assert rows and all(row["met"] for row in rows), rows
 
 
-@pytest.mark.parametrize("name", of_kind("ukbb"))
-def test_what_is_in_a_zip_is_right_whatever_the_manifest_says(study, tmp_path, name):
-    truth = written(study, tmp_path / "src", "ukbb", name)
-    rows = judge(truth | {"refused": []}, read(dicom, unzipped(tmp_path / "src", tmp_path / "out")))
-    silent = name == "manifest_lists_more"  # who does not read manifests cannot flag it
-    assert [row["met"] for row in rows] == [not silent] * 2, rows
-
-
 @pytest.mark.parametrize("name", of_kind("enhanced"))
-def test_functional_groups_tell_the_truth(study, tmp_path, name):
-    truth = written(study, tmp_path / "src", "dicom-enhanced", name)
-    if DEFECTS[name].expectation == "read":
-        rows = judge(truth, enhanced_by_hand(tmp_path / "src"))
-        assert [row["outcome"] for row in rows] == ["read", "read"], rows
-    rows = judge(truth, read(dicom, tmp_path / "src"))
+def test_the_dicom_reader_meets_a_defect_of_enhanced_files(study, tmp_path, name):
+    rows = judge(written(study, tmp_path / "src", "dicom-enhanced", name), read(dicom, tmp_path / "src"))
     assert rows and all(row["met"] for row in rows), rows
-
-
-@pytest.mark.parametrize("name", of_kind("nifti"))
-def test_pixels_of_nifti_files_are_the_truth_or_nibabel_fails(study, tmp_path, name):
-    truth = written(study, tmp_path / "src", "nifti", name)
-    fails = {"gzip_cut_short", "gzip_damaged", "image_file_empty", "not_compressed", "singular_affine"}
-    for cine, true in truth["cines"].items():
-        path = tmp_path / "src" / LABEL / f"{cine[-3:]}.nii.gz"
-        slices = sorted(true["slices"], key=lambda one: one["slice"])
-        expected = [one["sha256"][t] for t in range(5) for one in slices]
-        changed = true["expectation"] == "refuse"
-        try:
-            assert (pixels_by_hand(path) == expected) or changed, cine
-        except Exception as error:
-            if isinstance(error, AssertionError):
-                raise
-            assert name in fails
-    assert any(true["expectation"] == DEFECTS[name].expectation for true in truth["cines"].values())
 
 
 def test_defects_repeat_themselves():
@@ -298,7 +148,7 @@ def test_another_subject_or_seed_has_the_defect_elsewhere(study):
     assert len(places) > 2
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_pairs_of_defects_are_met_together(study, tmp_path, seed):
     pair = [str(name) for name in np.random.default_rng(seed).choice(of_kind("dicom"), 2, replace=False)]
     rows = judge(written(study, tmp_path / "src", "dicom", *pair), read(dicom, tmp_path / "src"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmrlib.phantom import DIAGNOSES, Heart, draw_subject, tissue, ventricles
+from cmrlib.phantom import DIAGNOSES, Heart, sample_subject, tissue, ventricles
 from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
 from cmrlib.phantom.atria import fill, lengths, limits, oval
 from cmrlib.phantom.body import paint_body, sample_axes, sample_body
@@ -83,7 +83,7 @@ def test_atrium_is_filled_up_to_the_septum_and_refuses_the_impossible():
 
 
 def test_crescent_holds_the_volume_it_was_asked_for():
-    heart = Heart(draw_subject(1, 5))
+    heart = Heart(sample_subject(1, 5))
     g = heart.geometry([0.0, 300.0])
     epi = heart.left.tables(np.array([0.0, 0.9]), np.array([0.0, 0.8]))[1]
     cavity, free, k = ventricles.right_ventricle(epi, heart.shape, g, np.array([150e3, 80e3]))
@@ -94,7 +94,7 @@ def test_crescent_holds_the_volume_it_was_asked_for():
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])  # one of each ACDC group
 def test_label_maps_hold_the_prescribed_volumes_through_the_cycle(number):
-    heart = Heart(draw_subject(1, number))
+    heart = Heart(sample_subject(1, number))
     times = np.array([0, 0.25, 0.45, 0.6, 0.9]) * heart.subject.rr_ms
     prescribed = heart.volumes(times)
     counted = np.array([_counted_ml(heart, t, STEP_MM) for t in times])
@@ -104,7 +104,7 @@ def test_label_maps_hold_the_prescribed_volumes_through_the_cycle(number):
 
 
 def test_label_maps_converge_as_voxels_shrink():
-    heart = Heart(draw_subject(2, 5))
+    heart = Heart(sample_subject(2, 5))
     truth = heart.volumes(np.zeros(1))
     errors = []
     for step in (9.0, 3.0, 1.0):
@@ -114,7 +114,7 @@ def test_label_maps_converge_as_voxels_shrink():
 
 
 def test_every_element_of_the_wall_keeps_its_volume():
-    heart = Heart(draw_subject(1, 2, ("MINF",)))
+    heart = Heart(sample_subject(1, 2, ("MINF",)))
     g = heart.geometry(np.linspace(0, heart.subject.rr_ms, 12))
     wall = (g["lv"][..., 2] - g["lv"][..., 1]) * g["reach"][:, None, None]
     assert wall == pytest.approx(np.broadcast_to(wall[:1], wall.shape), rel=1e-3, abs=0.5)
@@ -130,7 +130,7 @@ def _thickening(heart):
     ("territory", "angle_deg", "remote_deg"), [("lad", 115, -60), ("rca", -108, 70), ("lcx", -18, 180)]
 )
 def test_an_infarct_stays_thin_and_still_where_its_artery_runs(territory, angle_deg, remote_deg):
-    subject = replace(draw_subject(1, 3, ("MINF",)), infarct_territory=territory)
+    subject = replace(sample_subject(1, 3, ("MINF",)), infarct_territory=territory)
     heart = Heart(subject)
     columns = [round(angle % 360 / 360 * ANGLES) for angle in (angle_deg, remote_deg)]
     ed, es = _thickening(heart)[:, columns]
@@ -144,14 +144,14 @@ def test_an_infarct_stays_thin_and_still_where_its_artery_runs(territory, angle_
 
 def test_septum_of_hypertrophic_hearts_is_thick_and_the_rest_is_less():
     for number in range(12):
-        heart = Heart(draw_subject(3, number, ("HCM",)))
+        heart = Heart(sample_subject(3, number, ("HCM",)))
         thickness = _thickening(heart)[0]
         septum = thickness[round(165 / 360 * ANGLES)]
         assert septum > 15 and septum > 1.15 * thickness[0]
 
 
 def test_geometry_is_continuous_and_periodic():
-    subject = draw_subject(1, 7, ("MR",))
+    subject = sample_subject(1, 7, ("MR",))
     t = np.linspace(0, subject.rr_ms, 161)
     g = Heart(subject).geometry(t)
     for name in ("zb", "zt", "ring", "length", "la_length", "ra_length", "rv_h"):
@@ -165,7 +165,7 @@ def test_geometry_is_continuous_and_periodic():
 
 @pytest.mark.parametrize("number", range(36))
 def test_every_heart_can_be_built(number):
-    subject = draw_subject(77, number, tuple(DIAGNOSES))
+    subject = sample_subject(77, number, tuple(DIAGNOSES))
     g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 8))
     assert all(np.isfinite(g[name]).all() for name in FRAME.names)
     assert (g["rv_h"] > 3).all() and (g["lv"][..., 2] - g["lv"][..., 1]).min() > -1e-3 and g["lv"].min() >= 0
@@ -178,7 +178,7 @@ def _extreme(number):
         np.exp(rng.uniform(*np.log(ends))) for ends in ((45, 400), (60, 450), (15, 300), (15, 300), (40, 350))
     )
     length = 97 * (edv / 163) ** (1 / 3) * rng.uniform(0.88, 1.1)
-    subject = draw_subject(6, number, tuple(DIAGNOSES))
+    subject = sample_subject(6, number, tuple(DIAGNOSES))
     return replace(
         subject,
         lvedv_ml=edv,
@@ -209,7 +209,7 @@ def test_extremes_make_a_heart_whose_volumes_hold(number):
 
 @pytest.mark.parametrize("number", range(1, 9))
 def test_nothing_of_the_heart_lies_outside_its_box(number):
-    heart = Heart(draw_subject(1, number, tuple(DIAGNOSES)))
+    heart = Heart(sample_subject(1, number, tuple(DIAGNOSES)))
     points = _grid(4.0, (-150, -120, -150), (120, 120, 150))
     for time in (0.0, heart.subject.es_ms):
         low, high = heart.box_mm(heart.geometry(time))
@@ -227,7 +227,7 @@ def _ring_codes(heart, time_ms, depth_mm):
 
 
 def test_mitral_leaflets_close_in_systole_and_let_blood_in_later():
-    subject = draw_subject(1, 5)
+    subject = sample_subject(1, 5)
     heart = Heart(subject)
     g = heart.geometry(np.linspace(0, subject.rr_ms, 200))
     opened = np.linspace(0, subject.rr_ms, 200)[g["mitral_open"].argmax()]
@@ -240,7 +240,7 @@ def test_mitral_leaflets_close_in_systole_and_let_blood_in_later():
 
 
 def test_jet_and_inflow_lie_where_blood_runs():
-    leaking, tight = draw_subject(1, 4, ("MR",)), draw_subject(1, 4, ("NOR",))
+    leaking, tight = sample_subject(1, 4, ("MR",)), sample_subject(1, 4, ("NOR",))
     systole = np.array([[0.0, 0, -8.0]])
     for subject, expected in ((leaking, JET_LA), (tight, LA)):
         heart = Heart(subject)
@@ -257,7 +257,7 @@ def test_jet_and_inflow_lie_where_blood_runs():
 
 
 def test_aorta_leaves_the_ventricle_beside_the_mitral_ring_and_has_no_label():
-    heart = Heart(draw_subject(1, 5))
+    heart = Heart(sample_subject(1, 5))
     g = heart.at_ed[0]
     direction = np.array([np.cos(OUTLET_RAD), np.sin(OUTLET_RAD), 0])
     valve = heart.left.outlet_centre_mm * direction
@@ -269,7 +269,7 @@ def test_aorta_leaves_the_ventricle_beside_the_mitral_ring_and_has_no_label():
 
 
 def test_planes_carry_the_atria_with_them():
-    heart = Heart(draw_subject(1, 5))
+    heart = Heart(sample_subject(1, 5))
     g = heart.geometry([0.0, heart.subject.es_ms])
     assert g["zb"][1] - g["zb"][0] == pytest.approx(heart.subject.mapse_mm)
     assert g["zt"][1] - g["zt"][0] > g["zb"][1] - g["zb"][0]  # the RV's base descends more
@@ -281,14 +281,14 @@ def test_planes_carry_the_atria_with_them():
 
 
 def test_every_long_axis_view_shows_its_chambers():
-    scan = Scan(Heart(draw_subject(1, 5)), Protocol(size=(112, 112), spacing_mm=2.2, frames=4, views=VIEWS))
+    scan = Scan(Heart(sample_subject(1, 5)), Protocol(size=(112, 112), spacing_mm=2.2, frames=4, views=VIEWS))
     seen = {view: set(np.unique(LABEL_OF[scan.tissue(scan.plan(view), 0)])) for view in ("4ch", "2ch", "3ch")}
     assert seen["4ch"] >= {1, 2, 3, 4, 5} and {1, 2, 4} <= seen["2ch"] and {1, 2, 3, 4} <= seen["3ch"]
     assert 5 not in seen["2ch"] and AORTA in scan.tissue(scan.plan("3ch"), 0)
 
 
 def test_body_holds_lungs_liver_and_spine_where_they_belong():
-    heart = Heart(draw_subject(1, 5))
+    heart = Heart(sample_subject(1, 5))
     rng = streams(1, 5)["acquisition"]
     axes = sample_axes(rng)
     body = sample_body(rng, heart, axes)

@@ -16,23 +16,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cmrlib.measures import FEATURES, MEASURES
-from cmrlib.phantom import ACDC_GROUPS, DIAGNOSES, Heart, draw_subject
-from cmrlib.phantom.cohorts import COHORTS, draw_member
+from cmrlib.phantom import ACDC_GROUPS, DIAGNOSES, Heart, sample_subject
+from cmrlib.phantom.cohorts import COHORTS, sample_member
 from cmrlib.phantom.cycle import cycle, wave_ms
 from cmrlib.phantom.diagnoses import MR_GRADES
-from cmrlib.phantom.physiology import draw_patient
+from cmrlib.phantom.physiology import sample_patient
 
 
 @pytest.fixture(scope="module")
 def healthy():
-    return [draw_subject(1, k, ("NOR",)) for k in range(500)]
+    return [sample_subject(1, k, ("NOR",)) for k in range(500)]
 
 
 @pytest.fixture(scope="module")
 def groups():
     """Diagnosis → measures of 120 people."""
     more = ("rr_sd", "regurgitant_fraction", "annulus_es_ratio", "early_filling")
-    people = {name: [draw_subject(3, k, (name,)) for k in range(120)] for name in DIAGNOSES}
+    people = {name: [sample_subject(3, k, (name,)) for k in range(120)] for name in DIAGNOSES}
     return {
         name: pd.DataFrame([s.measures() | {key: getattr(s, key) for key in more} for s in drawn])
         for name, drawn in people.items()
@@ -101,19 +101,19 @@ def test_what_a_diagnosis_leaves_alone(groups):
 
 
 def test_larger_leaks_make_larger_hearts():
-    steps = [draw_patient(5, 8, "NOR", mitral=fraction) for fraction in (0.0, 0.2, 0.4, 0.6)]
+    steps = [sample_patient(5, 8, "NOR", mitral=fraction) for fraction in (0.0, 0.2, 0.4, 0.6)]
     for name in ("lvedv_ml", "lvsv_ml", "la_max_ml", "annulus_mm"):
         values = [s.measures()[name] for s in steps]
         assert values == sorted(values) and values[-1] > 1.15 * values[0], name
     graded = [s.labels()["mr_severity"] for s in steps]
     assert graded == ["none", "mild", "moderate", "severe"]
-    leaking = draw_patient(5, 8, "NOR", tricuspid=0.4)
+    leaking = sample_patient(5, 8, "NOR", tricuspid=0.4)
     assert leaking.ra_max_ml > steps[0].ra_max_ml
     assert leaking.measures()["rvsv_ml"] > 1.5 * steps[0].measures()["rvsv_ml"]
 
 
 def test_labels():
-    assert draw_subject(1, 1, ("NOR",)).labels() == {
+    assert sample_subject(1, 1, ("NOR",)).labels() == {
         "group": "NOR",
         "mr": 0,
         "mr_severity": "none",
@@ -121,14 +121,14 @@ def test_labels():
         "hf_type": None,
         "af": 0,
     }
-    reduced, preserved = (draw_subject(1, 2, (name,)).labels() for name in ("HFREF", "HFPEF"))
+    reduced, preserved = (sample_subject(1, 2, (name,)).labels() for name in ("HFREF", "HFPEF"))
     assert reduced["hf"] == preserved["hf"] == 1 and (reduced["hf_type"], preserved["hf_type"]) == ("HFrEF", "HFpEF")
-    assert draw_subject(1, 3, ("AF",)).labels()["af"] == 1
+    assert sample_subject(1, 3, ("AF",)).labels()["af"] == 1
     assert [bound for bound, _ in MR_GRADES] == sorted(bound for bound, _ in MR_GRADES)
 
 
 def test_between_40_and_50_nobody_is_labelled():
-    people = [draw_subject(11, k) for k in range(300)]
+    people = [sample_subject(11, k) for k in range(300)]
     between = [s.group for s in people if 40 < s.lvef_pct < 50]
     assert between and set(between) == {None} and {s.group for s in people} == {*ACDC_GROUPS, None}
 
@@ -136,7 +136,7 @@ def test_between_40_and_50_nobody_is_labelled():
 @pytest.mark.parametrize("diagnosis", DIAGNOSES)
 def test_the_cycle_is_periodic_bounded_and_smooth(diagnosis):
     for number in range(6):
-        s = draw_subject(2, number, (diagnosis,))
+        s = sample_subject(2, number, (diagnosis,))
         t = np.linspace(0, s.rr_ms, 4001)
         curves = cycle(s, t)
         for name, curve in curves.items():
@@ -152,7 +152,7 @@ def test_the_cycle_is_periodic_bounded_and_smooth(diagnosis):
 
 def test_a_larger_leak_has_a_longer_jet():
     """By the root of the fraction, in full from 40 % on; a trace, as healthy people have, is no plume."""
-    s = draw_subject(1, 4, ("MR",))
+    s = sample_subject(1, 4, ("MR",))
     t = np.linspace(0, s.rr_ms, 500)
     peaks = [cycle(replace(s, regurgitant_fraction=f), t)["jet"].max() for f in (0.0, 0.02, 0.1, 0.4, 0.6)]
     assert peaks[0] == 0 and peaks[1] < 0.25 and peaks[3] == peaks[4] == pytest.approx(1, abs=0.02)
@@ -160,13 +160,13 @@ def test_a_larger_leak_has_a_longer_jet():
 
 
 def test_the_plane_rests_in_diastasis_and_is_kicked():
-    s = replace(draw_subject(1, 3, ("NOR",)), heart_rate_bpm=50)
+    s = replace(sample_subject(1, 3, ("NOR",)), heart_rate_bpm=50)
     w = wave_ms(s)
     rest = np.linspace(w["opening"] + w["plane_early"], s.rr_ms - w["plane_late"], 200)
     speed = abs(np.diff(cycle(s, rest)["plane"])) / np.diff(rest) * s.mapse_mm * 100
-    assert speed.max() < 0.15 * min(s.e_prime_cm_s, s.a_prime_cm_s)
+    assert speed.max() < 0.15 * min(s.peaks["eprime_cm_s"], s.peaks["aprime_cm_s"])
     early = 1.5 * (1 - 0.06) * s.plane_early * s.mapse_mm / w["plane_early"] * 100  # the step's closed form
-    assert s.e_prime_cm_s == pytest.approx(early, rel=0.06)
+    assert s.peaks["eprime_cm_s"] == pytest.approx(early, rel=0.06)
     before = np.array([s.rr_ms - w["late"] - 1, s.rr_ms - 1e-6])
     still = replace(s, rhythm="af")
     for name in ("emptied", "plane", "atrial", "ra_fullness"):
@@ -175,12 +175,12 @@ def test_the_plane_rests_in_diastasis_and_is_kicked():
 
 
 def test_peaks_are_what_the_curves_do():
-    s = draw_subject(1, 4, ("MR",))
+    s = sample_subject(1, 4, ("MR",))
     t = np.arange(0, s.rr_ms, 0.05)
     volume = s.lvedv_ml - cycle(s, t)["emptied"] * (s.lvedv_ml - s.lvesv_ml)
     assert s.measures()["lv_pfr_ml_s"] == pytest.approx(np.gradient(volume, t).max() * 1000, rel=0.01)
     depth = s.mapse_mm * cycle(s, t)["plane"]
-    assert s.s_prime_cm_s == pytest.approx(np.gradient(depth, t).max() * 100, rel=0.01)
+    assert s.peaks["sprime_cm_s"] == pytest.approx(np.gradient(depth, t).max() * 100, rel=0.01)
     assert set(s.measures()) <= set(MEASURES)
 
 
@@ -197,16 +197,16 @@ def test_shares_of_a_case_mix_sum_to_one(name):
 
 
 def test_a_member_depends_on_cohort_seed_and_number_alone():
-    again = [draw_member("mr", 4, k) for k in (3, 2)]
-    assert again == [draw_member("mr", 4, 3), draw_member("mr", 4, 2)] and again[0] != draw_member("mr", 5, 3)
-    assert [draw_member("acdc", 1, k).diagnosis for k in range(5)] == list(ACDC_GROUPS)
+    again = [sample_member("mr", 4, k) for k in (3, 2)]
+    assert again == [sample_member("mr", 4, 3), sample_member("mr", 4, 2)] and again[0] != sample_member("mr", 5, 3)
+    assert [sample_member("acdc", 1, k).diagnosis for k in range(5)] == list(ACDC_GROUPS)
     with pytest.raises(ValueError, match="unknown cohort"):
-        draw_member("flu", 1, 1)
+        sample_member("flu", 1, 1)
 
 
 def _aucs(cohort, label):
     """Cross-validated AUC of a random forest on the 18 true features, of logistic regression on all true parameters."""
-    people = [draw_member(cohort, 1, k) for k in range(1000)]
+    people = [sample_member(cohort, 1, k) for k in range(1000)]
     truth = np.array([s.labels()[label] for s in people])
     numbers = [f.name for f in fields(people[0]) if f.type is float and f.name not in FEATURES]
     features = pd.DataFrame([s.measures() for s in people])[list(FEATURES)]
@@ -237,7 +237,7 @@ def test_heart_failure_overlaps():
     st.integers(0, 10**6), st.sampled_from(list(DIAGNOSES)), st.floats(0, 0.75), st.floats(0, 0.75), st.floats(0, 0.75)
 )
 def test_every_leaking_heart_can_be_built(number, diagnosis, mitral, aortic, tricuspid):
-    subject = draw_patient(77, number, diagnosis, mitral=mitral, aortic=aortic, tricuspid=tricuspid)
+    subject = sample_patient(77, number, diagnosis, mitral=mitral, aortic=aortic, tricuspid=tricuspid)
     g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 25))
     assert all(np.isfinite(g[name]).all() for name in g.dtype.names)
 
@@ -255,7 +255,7 @@ SCALED = [
     st.dictionaries(st.sampled_from(SCALED), st.floats(0.3, 3), min_size=1, max_size=4),
 )
 def test_any_numbers_make_a_heart_or_are_refused_with_a_reason(number, diagnosis, factors):
-    subject = draw_subject(78, number, (diagnosis,))
+    subject = sample_subject(78, number, (diagnosis,))
     try:
         heart = Heart(replace(subject, **{name: factor * getattr(subject, name) for name, factor in factors.items()}))
     except ValueError as refusal:
@@ -281,4 +281,4 @@ def test_any_numbers_make_a_heart_or_are_refused_with_a_reason(number, diagnosis
 )
 def test_what_cannot_live_is_refused_with_the_reason(wrong, reason):
     with pytest.raises(ValueError, match=reason):
-        replace(draw_subject(1, 1), **wrong)
+        replace(sample_subject(1, 1), **wrong)

@@ -11,9 +11,9 @@ from cmrlib.cohort.study import Study
 from cmrlib.datasets.ingestion import build_cohort
 from cmrlib.phantom.acquisition import Protocol, Scan
 from cmrlib.phantom.annotators import ANNOTATORS, annotate
-from cmrlib.phantom.cohorts import COHORTS, draw_member
+from cmrlib.phantom.cohorts import COHORTS, sample_member
 from cmrlib.phantom.heart import Heart
-from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, draw_subject
+from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, sample_subject
 from cmrlib.phantom.protocol import EFFECTS
 
 GENERATOR_VERSION = "4"
@@ -31,8 +31,8 @@ __all__ = [
     "Scan",
     "Subject",
     "SubjectSpec",
-    "draw_member",
-    "draw_subject",
+    "sample_member",
+    "sample_subject",
     "make_cohort",
     "make_hf_cohort",
     "make_study",
@@ -69,9 +69,9 @@ class SubjectSpec:
 def make_study(label: str, spec: SubjectSpec) -> Study:
     """One phantom subject on one visit: cines of all views, observer `truth` and the simulated annotators."""
     if spec.cohort:
-        subject = draw_member(spec.cohort, spec.seed, spec.number)
+        subject = sample_member(spec.cohort, spec.seed, spec.number)
     else:
-        subject = draw_subject(spec.seed, spec.number, spec.diagnoses)
+        subject = sample_subject(spec.seed, spec.number, spec.diagnoses)
     label = f"P{spec.number:04d}"
     scan = Scan(Heart(subject), spec.protocol, rescan=spec.visit)
     made = [scan.cine(view, label) for view in spec.protocol.views]
@@ -139,7 +139,7 @@ def make_hf_cohort(dest, subjects: int = 184, seed: int = 1, workers: int | None
     wanted, chosen, number = {"HFrEF": reduced, "HFpEF": subjects - reduced}, [], 0
     while any(wanted.values()):
         number += 1
-        kind = draw_member("hf", seed, number).labels()["hf_type"]
+        kind = sample_member("hf", seed, number).labels()["hf_type"]
         if wanted.get(kind):
             wanted[kind] -= 1
             chosen.append(f"P{number:04d}")

@@ -95,7 +95,7 @@ class Scan:
         return Plan(view, affine, to_heart, slices, float(min(thickness, distance)), breath)
 
     def cine(self, view: str, label: str) -> tuple[Cine, Annotation]:
-        """One view through the cycle: pixels uint16, and the truth for every frame."""
+        """One view: pixels uint16, and the ground truth of every frame."""
         plan, p, subject = self.plan(view), self.protocol, self.heart.subject
         rng = self._stream(view, 3)
         artefacts = sample_artefacts(rng, p.effects, self.contrast, p, plan.slices, subject, view == "sax")
@@ -236,7 +236,7 @@ class Scan:
         return folded
 
     def mitral_points(self, plan: Plan) -> pd.DataFrame | None:
-        """Where the plane cuts the mitral ring in every frame: POINT_COLUMNS, or None in views without the valve."""
+        """Intersections of the plane with the mitral ring: POINT_COLUMNS, None in views without the valve."""
         if plan.view not in MITRAL_POINTS:
             return None
         to_heart = plan.to_heart.copy()

@@ -51,13 +51,7 @@ class Artefacts:
 
     def record(self) -> dict:
         """Plain numbers for `Cine.meta`."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
-
-
-def _plain(value):
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, int) else round(float(value), 4)
+        return {key: np.round(value, 4).tolist() for key, value in asdict(self).items()}
 
 
 def sample_artefacts(rng, effects, contrast: Contrast, protocol, slices: int, subject, may_be_late: bool) -> Artefacts:
@@ -101,7 +95,7 @@ def sample_artefacts(rng, effects, contrast: Contrast, protocol, slices: int, su
 
 
 def off_resonance_hz(codes, contrast: Contrast, artefacts: Artefacts, step_mm: float, field_px) -> np.ndarray:
-    """Field error (rows, columns) in Hz after shimming, from where the air is: (rows, columns) tissue codes.
+    """Off-resonance (rows, columns) in Hz after shimming, from the air among tissue codes (rows, columns).
 
     The dipole kernel 1/3 - (b·k)²/k² of a body that goes on unchanged through the plane (b: `field_px`, the main
     field's direction in pixels of columns and rows); `Artefacts.banding` scales it, since real bodies end.

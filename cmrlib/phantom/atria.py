@@ -92,11 +92,7 @@ def tubes(left, shape, planes):
     out[:, 1, 3:6] = np.r_[valve, 0] + np.array([20.0, 4.0, -42.0])
     out[:, 1, 6] = 1.05 * radius
     ring = left.ring_ed
-    out[:, 2, :3] = np.stack(
-        [0.9 * ring + 0 * planes["zb"], 0.9 * ring + 0 * planes["zb"], -14 + 0.6 * planes["zb"]], 1
-    )
-    out[:, 2, 3:6] = np.stack(
-        [0.85 * ring + 3 + 0 * planes["zb"], 1.5 * ring + 10 + 0 * planes["zb"], 2 + 0.8 * planes["zb"]], 1
-    )
+    out[:, 2, :2], out[:, 2, 2] = 0.9 * ring, -14 + 0.6 * planes["zb"]
+    out[:, 2, 3:5], out[:, 2, 5] = (0.85 * ring + 3, 1.5 * ring + 10), 2 + 0.8 * planes["zb"]
     out[:, 2, 6] = shape["appendage_mm"]
     return out

@@ -1,14 +1,14 @@
 """Static thorax: chest wall, lungs, diaphragm, liver, stomach, spine, great vessels.
 
 Body coordinates (mm): right, anterior, superior of the mitral ring's centre at ED. Proportions are those of
-ordinary adults, chosen by eye on 4CH, 2CH and SAX cines; nothing here is measured by anybody.
+ordinary adults, chosen by eye on 4CH, 2CH and SAX cines, not measured.
 """
 
 import numpy as np
 from numba import njit
 from scipy.spatial.transform import Rotation
 
-from cmrlib.phantom import tissue as kind
+from cmrlib.phantom import tissue as kind  # numba's cache holds its codes: touch this file when they change
 from cmrlib.phantom.heart import RV_WALL_MM, Heart
 from cmrlib.phantom.ventricles import LEVELS, OUTFLOW_ROWS, THETA
 
@@ -18,7 +18,7 @@ _FIELDS = (
 )
 TUBES = 11
 BODY = np.dtype([(name, "f8") for name in _FIELDS.split()] + [("tubes", "f8", (TUBES, 8))])
-"""One person's trunk; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm.
+"""Thorax of one subject; mm. mid, half, power: superellipse of the inner chest wall. dome: diaphragm.
 tubes: great vessels and veins that do not move, both ends and both radii."""
 
 
@@ -188,7 +188,7 @@ def _centre(r, a, s, b):
 
 @njit(cache=True)
 def _tube(r, a, s, tubes):
-    """Blood or wall of the vessels that do not move; AIR elsewhere."""
+    """Blood or wall of the static vessels; AIR elsewhere."""
     wall = False
     for k in range(len(tubes)):
         dr, da, ds = tubes[k, 3] - tubes[k, 0], tubes[k, 4] - tubes[k, 1], tubes[k, 5] - tubes[k, 2]

@@ -13,74 +13,19 @@ Shares of leaks follow the common finding that most people have a trace or mild 
 
 import numpy as np
 
-from cmrlib.phantom.diagnoses import DIAGNOSES
-from cmrlib.phantom.physiology import draw_patient, streams
+from cmrlib.phantom.diagnoses import DIAGNOSES, read_yaml
+from cmrlib.phantom.physiology import sample_patient, streams
 from cmrlib.phantom.subject import Subject
 
 SEVERITIES = {"mild": (0.06, 0.30), "moderate": (0.30, 0.50), "severe": (0.50, 0.66)}
 """Mitral regurgitant fractions within a grade (flat); the gap from a trace (.04) to mild (.06) is ours."""
 
-COHORTS = {
-    "acdc": {"turns": ["NOR", "DCM", "HCM", "MINF", "RV"]},
-    "mr": {
-        "shares": {"NOR": 0.55, "HTN": 0.2, "AF": 0.08, "ATHLETE": 0.06, "MINF": 0.04, "HFPEF": 0.04, "DCM": 0.03},
-        "mitral": {
-            "prevalence": 98 / 704,
-            "odds": {"AF": 1.8, "HTN": 1.2, "DCM": 2.0, "HFPEF": 1.5, "MINF": 1.5},
-            "severity": {"mild": 0.87, "moderate": 0.105, "severe": 0.025},
-        },
-        "aortic": {"prevalence": 0.3, "fraction": [0.04, 0.3]},
-        "tricuspid": {"prevalence": 0.75, "fraction": [0.02, 0.32], "with_mitral": [0.1, 0.4]},
-    },
-    "hf": {
-        "shares": {
-            "HFREF": 0.5 * 63 / 184,
-            "HFPEF": 0.5 * 121 / 184,
-            "NOR": 0.11,
-            "HTN": 0.16,
-            "AF": 0.08,
-            "MINF": 0.07,
-            "ATHLETE": 0.03,
-            "DCM": 0.04,
-            "HCM": 0.01,
-        },
-        "mitral": {
-            "prevalence": 0.18,
-            "odds": {"HFREF": 3.0, "DCM": 3.0, "AF": 2.0, "HFPEF": 1.5},
-            "severity": {"mild": 0.8, "moderate": 0.17, "severe": 0.03},
-        },
-        "aortic": {"prevalence": 0.15, "fraction": [0.04, 0.2]},
-        "tricuspid": {"prevalence": 0.6, "fraction": [0.02, 0.2]},
-    },
-    "population": {
-        "shares": {
-            "NOR": 0.71,
-            "HTN": 0.18,
-            "ATHLETE": 0.03,
-            "AF": 0.025,
-            "MINF": 0.02,
-            "HFPEF": 0.012,
-            "HFREF": 0.008,
-            "MR": 0.005,
-            "DCM": 0.004,
-            "HCM": 0.003,
-            "RV": 0.003,
-        },
-        "mitral": {
-            "prevalence": 0.08,
-            "odds": {"AF": 2.5, "DCM": 3.0, "HFREF": 3.0, "HFPEF": 2.0, "MR": 1000.0},
-            "severity": {"mild": 0.85, "moderate": 0.12, "severe": 0.03},
-        },
-        "aortic": {"prevalence": 0.1, "fraction": [0.04, 0.2]},
-        "tricuspid": {"prevalence": 0.5, "fraction": [0.02, 0.15]},
-    },
-}
-
+COHORTS = read_yaml("cohorts.yaml")
 TRACE = 0.04
 """Largest fraction without mitral regurgitation."""
 
 
-def draw_member(cohort: str, seed: int, number: int) -> Subject:
+def sample_member(cohort: str, seed: int, number: int) -> Subject:
     """Subject `number` of a named case mix, from the name, the seed and the number alone.
 
     Raises ValueError for a cohort that is not in `COHORTS`.
@@ -89,7 +34,7 @@ def draw_member(cohort: str, seed: int, number: int) -> Subject:
         raise ValueError(f"unknown cohort {cohort!r}; known are {list(COHORTS)}")
     plan, rng = COHORTS[cohort], streams(seed, number)["membership"]
     if "turns" in plan:
-        return draw_patient(seed, number, plan["turns"][number % len(plan["turns"])])
+        return sample_patient(seed, number, plan["turns"][number % len(plan["turns"])])
     diagnosis = str(rng.choice(list(plan["shares"]), p=list(plan["shares"].values())))
     leaks = {"mitral": _mitral(rng, plan, diagnosis)}
     for valve in ("aortic", "tricuspid"):
@@ -98,7 +43,7 @@ def draw_member(cohort: str, seed: int, number: int) -> Subject:
         leaks[valve] = float(rng.uniform(*span)) if leaking else 0.0
     if DIAGNOSES[diagnosis].tricuspid:
         del leaks["tricuspid"]  # the diagnosis says it
-    return draw_patient(seed, number, diagnosis, **leaks)
+    return sample_patient(seed, number, diagnosis, **leaks)
 
 
 def _mitral(rng, plan, diagnosis):

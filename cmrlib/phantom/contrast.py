@@ -16,36 +16,24 @@ from cmrlib.phantom.protocol import Scanner, uniform
 
 LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLOW_LV), (kind.RV, kind.RA)
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
-_MYOCARDIUM, _BLOOD = (80, 900, 50), (95, 1200, None)
-PROPERTIES = dict.fromkeys(BLOOD, _BLOOD) | {
-    kind.MYO: _MYOCARDIUM,
-    kind.MUSCLE: (75, 900, 38),
-    kind.FAT: (72, 350, 85),
-    kind.LUNG: (22, 1100, 40),
-    kind.BONE: (40, 450, 45),
-    kind.LIVER: (65, 700, 46),
-    kind.STOMACH: (75, 900, 75),
-    kind.SKIN: (50, 800, 40),
-    kind.MEDIASTINUM: (58, 600, 55),
-    kind.FLUID: (100, 3000, 900),
+TISSUES = dict.fromkeys(BLOOD, (95, 1200, None, 0)) | {
+    kind.VESSEL: (95, 1200, None, 0.15),
+    kind.MYO: (80, 900, 50, 0.08),
+    kind.MUSCLE: (75, 900, 38, 0.25),
+    kind.FAT: (72, 350, 85, 0.12),
+    kind.LUNG: (22, 1100, 40, 0.3),
+    kind.BONE: (40, 450, 45, 0.25),
+    kind.LIVER: (65, 700, 46, 0.15),
+    kind.STOMACH: (75, 900, 75, 0.5),
+    kind.SKIN: (50, 800, 40, 0.1),
+    kind.MEDIASTINUM: (58, 600, 55, 0.45),
+    kind.FLUID: (100, 3000, 900, 0),
 }
-"""Tissue → (proton density, T1 ms, T2 ms); blood's T2 is drawn. Fat's T2 is longer than MRXCAT's (fat is bright)."""
+"""Proton density, T1 ms, T2 ms (None: sampled), SD of the log signal between places. Fat's T2 is longer than MRXCAT's
+(fat is bright)."""
 
 LIKE_MYOCARDIUM = (kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEART_WALL)
 OUT_OF_PHASE = (kind.FAT, kind.BONE)
-TEXTURE = {
-    kind.LUNG: 0.3,
-    kind.MEDIASTINUM: 0.45,
-    kind.STOMACH: 0.5,
-    kind.MUSCLE: 0.25,
-    kind.BONE: 0.25,
-    kind.LIVER: 0.15,
-    kind.FAT: 0.12,
-    kind.MYO: 0.08,
-    kind.VESSEL: 0.15,
-    kind.SKIN: 0.1,
-}
-"""Standard deviation of a tissue's log signal from place to place."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +94,7 @@ def sample_contrast(rng, scanner: Scanner, name: str = "", appearance: str = "re
     flip, blood_t2 = uniform(rng, scanner.flip_deg), rng.uniform(140, 280)
     signal = _tissue_signal(rng, flip, blood_t2)
     texture = np.zeros(kind.TISSUES, np.float32)
-    texture[list(TEXTURE)] = list(TEXTURE.values())
+    texture[list(TISSUES)] = [values[-1] for values in TISSUES.values()]
     texture *= rng.uniform(0.5, 1.4)
     moves = np.zeros(kind.TISSUES, np.float32)
     moves[list(BLOOD)] = 1.0
@@ -138,7 +126,7 @@ def sample_contrast(rng, scanner: Scanner, name: str = "", appearance: str = "re
 
 def _tissue_signal(rng, flip, blood_t2):
     signal = np.zeros(kind.TISSUES, np.float32)
-    for tissue, (density, t1, t2) in PROPERTIES.items():
+    for tissue, (density, t1, t2, _) in TISSUES.items():
         spread = 0.02 if t2 is None or t2 == 50 else 0.15
         signal[tissue] = steady_state(density, t1, t2 or blood_t2, flip) * np.exp(rng.normal(0, spread))
     signal[list(LIKE_MYOCARDIUM)] = signal[kind.MYO]

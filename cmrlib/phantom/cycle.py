@@ -1,4 +1,4 @@
-"""How a heart runs through one cycle: curves from 0 to 1, each its own, periodic with the RR interval.
+"""Volume, valve-plane and valve curves over the cardiac cycle, 0 to 1, periodic with the RR interval.
 
 All are sums of smooth steps (continuous slopes), so that every peak velocity follows from a share and a duration:
 a step of height h over d ms is fastest in its middle, 1.5 h / d.
@@ -36,7 +36,7 @@ def _push(x):
 
 
 def wave_ms(subject) -> dict[str, float]:
-    """When things happen, ms after the trigger: ejection, openings, and the lengths of the filling waves."""
+    """Onset of ejection and valve openings (ms after the trigger), lengths of the filling waves (ms)."""
     s, rr = subject, subject.rr_ms
     opening = s.es_ms + ISOVOLUMIC_RELAXATION_MS
     room, most = rr - opening, 0.85 if s.rhythm == "af" else 0.6
@@ -150,8 +150,8 @@ def _valves(s, w, t, kick):
 
 
 def _jet(s, w, t):
-    """From the closing of the mitral valve to its opening: as long as the LV's pressure exceeds the LA's. A small leak
-    reaches less far: by the root of the regurgitant fraction, in full at 40 % (ours)."""
+    """Mitral regurgitation from closing to opening of the valve; its reach grows with the root of the regurgitant
+    fraction up to 40 % (ours)."""
     if s.regurgitant_fraction <= 0:
         return np.zeros_like(t)
     reach = min(1.0, np.sqrt(s.regurgitant_fraction / 0.4))

@@ -25,9 +25,9 @@ SLIMMEST, WIDEST_AT_ED = 1.78, 2.6
 
 
 class Heart:
-    """A subject's moving heart; `geometry` gives everything at chosen instants, `tissue` what is at a point.
+    """Moving heart of a subject: `geometry` at given times, `tissue` at given points.
 
-    Raises ValueError where the subject's volumes, mass and lengths make no heart, and says why.
+    Raises ValueError where the subject's volumes, mass and lengths are inconsistent.
     """
 
     def __init__(self, subject: Subject):
@@ -56,7 +56,7 @@ class Heart:
         }
 
     def geometry(self, times_ms) -> np.ndarray:
-        """Records of dtype `FRAME` (n,), one an instant; lengths in mm, tables in mm²."""
+        """Records of dtype `FRAME` (n,), one per time; lengths in mm, tables in mm²."""
         times = np.atleast_1d(np.asarray(times_ms, float))
         phase, volume, shape, left = cycle(self.subject, times), self.volumes(times), self.shape, self.left
         g = np.zeros(len(times), FRAME)
@@ -116,7 +116,7 @@ class Heart:
         return np.array([[(x - radius).min(), (y - radius).min(), low], [(x + radius).max(), (y + radius).max(), high]])
 
     def _place_right_side(self):
-        """Where the tricuspid ring, the septum between the atria and their bent centre lines lie."""
+        """Positions of the tricuspid ring, the interatrial septum and the atria's bent centre lines."""
         s, outer = self.subject, np.sqrt(self.left.at_ed[1])
         column = int(np.argmin(np.abs(THETA - self.shape["tricuspid_rad"])))
         self.mouth_mm = min(0.53 * s.annulus_mm, 0.37 * (1000 * s.rvesv_ml) ** (1 / 3))

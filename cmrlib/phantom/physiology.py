@@ -20,7 +20,7 @@ from cmrlib.phantom.diagnoses import (
 )
 from cmrlib.phantom.subject import LARGEST_LEAK, Subject
 
-__all__ = ["ACDC_GROUPS", "DIAGNOSES", "RANGES_95", "Subject", "cycle", "draw_patient", "draw_subject", "streams"]
+__all__ = ["ACDC_GROUPS", "DIAGNOSES", "RANGES_95", "Subject", "cycle", "sample_patient", "sample_subject", "streams"]
 
 Q_TO_TRIGGER_MS = 40.0
 """QS2 counts from the Q wave; scanners trigger on the R peak, about this much later (assumption)."""
@@ -52,7 +52,7 @@ def streams(seed: int, number: int) -> dict[str, np.random.Generator]:
     }
 
 
-def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
+def sample_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
     """Subject `number` of `seed`; diagnoses take turns, so every cohort is balanced.
 
     Raises ValueError for a diagnosis that is not in `DIAGNOSES`.
@@ -60,23 +60,23 @@ def draw_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
     unknown = [name for name in diagnoses if name not in DIAGNOSES]
     if unknown or not diagnoses:
         raise ValueError(f"unknown diagnoses {unknown}; known are {list(DIAGNOSES)}, at least one is needed")
-    return draw_patient(seed, number, diagnoses[number % len(diagnoses)])
+    return sample_patient(seed, number, diagnoses[number % len(diagnoses)])
 
 
-def draw_patient(seed: int, number: int, diagnosis: str, **leaks: float) -> Subject:
+def sample_patient(seed: int, number: int, diagnosis: str, **leaks: float) -> Subject:
     """Subject `number` of `seed` with this diagnosis.
 
     leaks: regurgitant fractions `mitral`, `aortic`, `tricuspid` (0 … .75) instead of the diagnosis' own.
     """
     rng, disease = streams(seed, number)["physiology"], DIAGNOSES[diagnosis]
-    body = _draw_body(rng, disease)
+    body = _sample_body(rng, disease)
     own = {name: _normal(rng, *getattr(disease, name)) for name in ("mitral", "tricuspid") if getattr(disease, name)}
     leaks = NO_LEAKS | own | leaks
     over = max(1.0, (leaks["mitral"] + leaks["aortic"]) / (LARGEST_LEAK - 1e-9))
     leaks |= {"mitral": leaks["mitral"] / over, "aortic": leaks["aortic"] / over}
-    heart = _draw_ventricles(rng, disease, body, leaks)
-    heart |= _draw_atria(rng, disease, body, leaks) | _draw_plane(rng, disease, body, heart, leaks)
-    heart |= _draw_timing(rng, disease, body) | _draw_rhythm(rng, disease)
+    heart = _sample_ventricles(rng, disease, body, leaks)
+    heart |= _sample_atria(rng, disease, body, leaks) | _sample_plane(rng, disease, body, heart, leaks)
+    heart |= _sample_timing(rng, disease, body) | _sample_rhythm(rng, disease)
     low, high = disease.ef_labelled
     group = diagnosis if low < 100 * (1 - heart["lvesv_ml"] / heart["lvedv_ml"]) < high else None
     plain = {key: value for key, value in (body | heart).items() if not key.startswith("z_")}
@@ -114,7 +114,7 @@ def _mix(rng, *pairs):
     return sum(r * z for r, z in pairs) + rest * rng.standard_normal()
 
 
-def _draw_body(rng, disease):
+def _sample_body(rng, disease):
     sex = "M" if rng.random() < 0.5 else "F"
     z_height, z_bmi, z_rate = np.clip(rng.standard_normal(3), -2.4, 2.4)
     age = _normal(rng, *disease.age_years)
@@ -134,7 +134,7 @@ def _draw_body(rng, disease):
     }
 
 
-def _draw_ventricles(rng, disease, body, leaks):
+def _sample_ventricles(rng, disease, body, leaks):
     """Volumes, mass and length; bodies that are larger, younger and slower have larger hearts."""
     sex, bsa = body["sex"], np.sqrt(body["height_m"] * 100 * body["weight_kg"] / 3600)
     z_edv = _mix(rng, (0.5, body["z_size"]), (-0.25, body["z_age"]), (-0.3, body["z_rate"]))
@@ -179,7 +179,7 @@ def _draw_ventricles(rng, disease, body, leaks):
     }
 
 
-def _draw_atria(rng, disease, body, leaks):
+def _sample_atria(rng, disease, body, leaks):
     """Larger atria empty less; leaks fill them."""
     sex, values = body["sex"], {}
     z_la = _mix(rng, (0.4, body["z_size"]), (0.2, body["z_age"]))
@@ -196,7 +196,7 @@ def _draw_atria(rng, disease, body, leaks):
     return values | {"z_la": z_la}
 
 
-def _draw_plane(rng, disease, body, heart, leaks):
+def _sample_plane(rng, disease, body, heart, leaks):
     """Mitral and tricuspid planes: excursion, shape of the recoil, ring."""
     z_age, lvef = body["z_age"], 1 - heart["lvesv_ml"] / heart["lvedv_ml"]
     z = _mix(rng, (0.3, heart["z_ef"]), (0.25, body["z_height"]), (-0.35, z_age))
@@ -222,7 +222,7 @@ def _draw_plane(rng, disease, body, heart, leaks):
     }
 
 
-def _draw_timing(rng, disease, body):
+def _sample_timing(rng, disease, body):
     """Systole by heart rate; filling slower and later with age and stiffness."""
     sex, rate, slow = body["sex"], body["heart_rate_bpm"], disease.relaxation - 1
     qs2 = (541 - 2.2 * rate if sex == "M" else 540 - 2.0 * rate) + 12 * np.clip(rng.standard_normal(), -2, 2)
@@ -240,7 +240,7 @@ def _draw_timing(rng, disease, body):
     }
 
 
-def _draw_rhythm(rng, disease):
+def _sample_rhythm(rng, disease):
     fibrillation = disease.rhythm == "af"
     return {
         "rhythm": disease.rhythm,

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cmrlib.phantom.diagnoses import read_yaml
+
 EFFECTS = (
     "flow",
     "coil",
@@ -52,7 +54,7 @@ class Protocol:
         spacing_mm = 1.5 if self.spacing_mm is None else self.spacing_mm
         if self.frames < 2 or min(self.size or (16,)) < 16 or self.subslices < 1 or not self.views:
             raise ValueError(f"expected at least 2 frames, 16×16 pixels, 1 sub-slice and 1 view; got {self}")
-        if not 0.3 <= spacing_mm <= 6 or (self.slices or 3) < 3:
+        if not 0.3 <= spacing_mm <= 6 or (self.slices is not None and self.slices < 3):
             raise ValueError(f"expected spacing of 0.3 to 6 mm and at least 3 SAX slices; got {self}")
 
 
@@ -79,69 +81,7 @@ class Scanner:
     turn_deg: tuple[float, float]
 
 
-SCANNERS = {
-    "A": Scanner(
-        1.5,
-        (50, 60),
-        (2.8, 3.2),
-        (180, 500),
-        (0.8, 0.95),
-        ((208, 168), (192, 156), (208, 192)),
-        (1.6, 1.95),
-        (6, 8),
-        (0, 2),
-        ((0.65, 0.85), (0.9, 1.0)),
-        (0.2, 0.6),
-        (0.0, 0.3),
-        (-12, 12),
-    ),
-    "B": Scanner(
-        1.5,
-        (55, 70),
-        (2.9, 3.6),
-        (700, 1800),
-        (0.75, 0.95),
-        ((256, 256), (224, 192)),
-        (1.2, 1.6),
-        (7, 10),
-        (0, 2),
-        ((0.5, 0.75), (0.6, 0.85)),
-        (0.3, 0.9),
-        (0.0, 0.6),
-        (-15, 65),
-    ),
-    "C": Scanner(
-        3.0,
-        (38, 50),
-        (2.6, 3.2),
-        (90, 260),
-        (0.8, 1.0),
-        ((240, 240), (192, 208), (208, 256)),
-        (1.3, 1.8),
-        (6, 8),
-        (0, 4),
-        ((0.6, 0.85), (0.8, 1.0)),
-        (0.2, 0.8),
-        (0.0, 0.4),
-        (-15, 65),
-    ),
-    "D": Scanner(
-        1.5,
-        (45, 60),
-        (3.2, 4.0),
-        (1500, 3200),
-        (0.8, 1.0),
-        ((224, 224), (160, 192)),
-        (1.5, 2.2),
-        (8, 10),
-        (0, 2),
-        ((0.6, 0.9), (0.7, 1.0)),
-        (0.1, 0.8),
-        (0.0, 0.3),
-        (-25, 45),
-    ),
-}
-
+SCANNERS = {name: Scanner(**ranges) for name, ranges in read_yaml("scanners.yaml").items()}
 DOMAINS = {"one": ("A",), "many": ("A", "B", "C", "D")}
 """Appearance domains: one vendor in one centre, or several."""
 
@@ -151,7 +91,7 @@ def resolve_protocol(protocol: Protocol, rng) -> tuple[Protocol, str]:
     names = DOMAINS[protocol.domain]
     name = names[int(rng.integers(len(names)))]
     scanner = SCANNERS[name]
-    size = scanner.sizes[int(rng.integers(len(scanner.sizes)))]
+    size = tuple(scanner.sizes[int(rng.integers(len(scanner.sizes)))])
     spacing = round(float(rng.uniform(*scanner.spacing_mm)), 4)
     return replace(protocol, size=protocol.size or size, spacing_mm=protocol.spacing_mm or spacing), name
 

@@ -96,21 +96,6 @@ class Subject:
         """Fastest motion of the mitral plane and fastest filling, see `cycle.peaks`."""
         return peaks(self)
 
-    @property
-    def s_prime_cm_s(self) -> float:
-        """Fastest descent of the mitral plane."""
-        return self.peaks["sprime_cm_s"]
-
-    @property
-    def e_prime_cm_s(self) -> float:
-        """Fastest early recoil of the mitral plane, as a positive speed."""
-        return self.peaks["eprime_cm_s"]
-
-    @property
-    def a_prime_cm_s(self) -> float:
-        """Fastest late recoil of the mitral plane, as a positive speed; NaN in atrial fibrillation."""
-        return self.peaks["aprime_cm_s"]
-
     def measures(self) -> dict:
         """Ground truth in 3-D from the model, not from label maps; names carry units."""
         lvsv, rvsv = self.lvedv_ml - self.lvesv_ml, self.rvedv_ml - self.rvesv_ml
@@ -137,9 +122,9 @@ class Subject:
             "raef_pct": 100 * ra / self.ra_max_ml,
             "lv_pfr_ml_s": float(np.nanmax([self.peaks["pfr_early_ml_s"], self.peaks["pfr_late_ml_s"]])),
             "mapse_mm": self.mapse_mm,
-            "sprime_cm_s": self.s_prime_cm_s,
-            "eprime_cm_s": self.e_prime_cm_s,
-            "aprime_cm_s": self.a_prime_cm_s,
+            "sprime_cm_s": self.peaks["sprime_cm_s"],
+            "eprime_cm_s": self.peaks["eprime_cm_s"],
+            "aprime_cm_s": self.peaks["aprime_cm_s"],
             "lv_length_mm": self.lv_length_mm,
             "annulus_mm": self.annulus_mm,
             "regurgitant_ml": back,
