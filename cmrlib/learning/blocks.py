@@ -30,6 +30,7 @@ __all__ = [
     "RandomPlane",
     "SliceRef",
     "TensorClip",
+    "TensorLabel",
     "TensorLabels",
     "TensorSlice",
     "sample_table",
@@ -55,6 +56,16 @@ class TensorClip(TensorImage):
     def show(self, ctx=None, **kwargs):
         frames = np.linspace(0, self.shape[0] - 1, min(4, self.shape[0])).round().astype(int)
         return TensorImage(torch.cat([self[t] for t in frames], 1)).show(ctx=ctx, cmap="gray", **kwargs)
+
+
+class TensorLabel(TensorBase):
+    """A class 0 or 1, or its probability: the title of what it belongs to. NaN, which fastai takes for a target where
+    there is none, shows nothing."""
+
+    def show(self, ctx=None, **kwargs):
+        if torch.isfinite(self):
+            ctx.set_title(f"{float(self):.2g}", fontsize=9)
+        return ctx
 
 
 class TensorLabels(TensorMask):

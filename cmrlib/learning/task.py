@@ -10,8 +10,9 @@ A paper writes `items`, `block`, `network`, `loss`, `inputs` and `decode`. Devic
 and the loop over a cohort are the same for all.
 """
 
+import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
@@ -49,7 +50,14 @@ by_split = ColSplitter("split", on="validation")
 
 
 class RefusedError(ValueError):
-    """A cine on which a task cannot answer; `predict` writes the reason in place of an answer."""
+    """A cine on which a task cannot answer; `predict` writes `reason` in place of an answer.
+
+    reason: short, the same for all cines of a kind. hint: which cine it is, and what to do.
+    """
+
+    def __init__(self, reason: str, hint: str = ""):
+        super().__init__(f"{reason}; {hint}" if hint else reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,17 @@ class Task:
     """One question to one kind of cine.
 
     Fields: preprocessing, network and loss; a weights card stores them, so that training and prediction agree. views:
-    of the cines that it looks at.
+    of the cines that it looks at. cache: folder in which prepared arrays are kept (`ArrayCache`); no part of the card.
     """
 
     views: tuple[str, ...] = ()
+    cache: str | Path = field(
+        default=Path(tempfile.gettempdir()) / "cmrlib",
+        kw_only=True,
+        compare=False,
+        repr=False,
+        metadata={"card": False},
+    )
 
     known: ClassVar[dict[str, type["Task"]]] = {}
     fewest_frames: ClassVar[int] = 1
@@ -70,6 +85,11 @@ class Task:
 
     def __init_subclass__(cls):
         Task.known[cls.__name__] = cls
+
+    @property
+    def settings(self) -> dict:
+        """What the weights card stores."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("card", True)}
 
     # --- what a paper writes
 
@@ -141,6 +161,7 @@ class Task:
             loss_func=self.loss(),
             opt_func=self.optimiser,
             splitter=self.parameter_groups,
+            train_bn=False,  # frozen layers are the network's own business
             cbs=[*cbs, *progress_lines(type(self).__name__)],
         )
 
@@ -149,7 +170,7 @@ class Task:
         items = pd.concat([dls.train_ds.items, dls.valid_ds.items])
         return {
             "task": type(self).__name__,
-            "settings": asdict(self),
+            "settings": self.settings,
             "cohort": cohort.digest,
             "annotations": cohort.observer(annotations).digest,
             "items": short_digest(items.to_csv(index=False).encode()),
@@ -177,9 +198,9 @@ class Task:
     def predict(self, models, cohort, subjects=None, annotations="", out=None, views=None, **options) -> pd.DataFrame:
         """Apply to the cines of a cohort.
 
-        annotations: name of an observer whose masks or points the task needs. out: folder of the observer that what is
-        found is written to. Returns the rows of `predict_cine` beside participant_id, session, cine, view, frames,
-        frame_step_ms and seconds; `reason` where a cine was refused.
+        annotations: name of an observer whose masks, points or phases the task needs. out: folder of the observer that
+        what is found is written to. Returns the rows of `predict_cine` beside participant_id, session, cine, view,
+        frames, frame_step_ms and seconds; `reason` where a cine was refused.
         Raises ValueError where there is no such cine.
         """
         cines = cohort.cines[cohort.cines["view"].isin(list(views or self.views))]
@@ -195,10 +216,10 @@ class Task:
         for row in with_progress(list(cines.itertuples()), type(self).__name__, "cine"):
             cine, start = cohort.cine(row.cine), time.monotonic()
             try:
-                given = reference.mask(row.cine) if reference else None
+                given = reference.annotation(row.cine) if reference else None
                 found, rows = self.predict_cine(models, cine, given, **options)
             except RefusedError as error:
-                found, rows = None, [{"reason": str(error)}]
+                found, rows = None, [{"reason": error.reason}]
             if found is not None and out is not None:
                 Observer(out).write(cine, found)
             keys = {name: getattr(row, name) for name in ("participant_id", "session", "cine", "view", "frames")}
@@ -213,7 +234,7 @@ class Task:
         models = models if isinstance(models, list) else [models]
         own = {
             "architecture": {"name": type(self).__name__, "n_models": len(models)},
-            "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()},
+            "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in self.settings.items()},
         }
         save_weights(models[0] if len(models) == 1 else nn.ModuleList(models), path, own | card)
 
