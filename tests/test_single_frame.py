@@ -15,7 +15,7 @@ from cmrlib.cohort import Annotation, Cohort
 from cmrlib.datasets import ingest
 from cmrlib.measures import features, volumes
 from cmrlib.measures.features import single_frames
-from cmrlib.measures.studies import only_phase
+from cmrlib.measures.phases import only_phase
 from cmrlib.papers.heartmae import Design, MaskedAutoencoder, save_model
 from cmrlib.papers.heartmae import Preprocessing as ClipPreprocessing
 from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet

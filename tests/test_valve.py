@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.measures.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
+from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
 from cmrlib.measures.valve import (
     LATE_MS,
     PHASES,
