@@ -40,16 +40,13 @@ from cmrlib.learning.training import (
     progress_lines,
 )
 from cmrlib.learning.weights import load_weights, save_weights
+from cmrlib.measures import RefusedError
 
 PAPERS = ("tempreg",)
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
 by_split = ColSplitter("split", on="validation")
 """The splitter of every DataBlock: subjects were assigned beforehand, never items."""
-
-
-class RefusedError(ValueError):
-    """A cine on which a task cannot answer; `predict` writes the reason in place of an answer."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _clean_frame(frame, keep_fraction, view):
     if not present:
         return
     heart = np.isin(frame, list(STRUCTURES.values()))
-    box = frame[:, *ndimage.find_objects(heart.any(axis=0))[0]]
+    box = frame[:, *ndimage.find_objects(heart.any(axis=0).view(np.uint8))[0]]
     before = box.copy()
     # cavity and wall are judged together: a wall's ring may meet only cavity in the next slice
     ventricle = [s for s in ("lv", "myo") if s in present]

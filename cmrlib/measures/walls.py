@@ -46,7 +46,9 @@ def ring_of(mask2d, spacing_mm) -> Ring | None:
     if not cavity.any() or not (mask2d == STRUCTURES["myo"]).any():
         return None
     margin = np.ceil(_MARGIN_MM / np.array(spacing_mm)).astype(int)  # what lies farther away does not matter
-    box = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(ndimage.find_objects(heart)[0], margin))
+    box = tuple(
+        slice(max(0, s.start - m), s.stop + m) for s, m in zip(ndimage.find_objects(heart.view(np.uint8))[0], margin)
+    )
     mask2d, cavity, heart = mask2d[box], cavity[box], heart[box]
     rows, columns = np.nonzero(cavity)
     centre = np.array([columns.mean() * spacing_mm[1], rows.mean() * spacing_mm[0]])  # x, y in mm
