@@ -18,6 +18,7 @@ from sklearn import metrics
 from cmrlib.agreement import (
     bland_altman,
     bootstrap,
+    changes,
     choose_threshold,
     classification,
     compare,
@@ -92,31 +93,19 @@ def test_icc_shrout_fleiss_1979():
     assert table["p"]["ICC(C,1)"] == pytest.approx(0.000135, abs=1e-6)
 
 
-def test_icc_wine_from_a_long_table():
-    wine = pingouin.read_dataset("icc")
-    table = icc(wine, targets="Wine", raters="Judge", values="Scores").set_index("form")
-    assert table["icc"]["ICC(A,1)"] == pytest.approx(0.728, abs=5e-4)
-    assert table["icc"]["ICC(A,k)"] == pytest.approx(0.914, abs=5e-4)
-    assert (table["icc_low"]["ICC(A,1)"].round(2), table["icc_high"]["ICC(A,1)"].round(2)) == (0.43, 0.93)
-    assert table["icc_high"]["ICC(A,1)"] != 0.93  # not rounded
-
-
-def test_icc_leaves_pingouins_rounding_as_it_was():
-    before = dict(pingouin.options)
-    icc(SHROUT_FLEISS)
-    assert pingouin.options == before
-
-
-def test_icc_reads_the_names_of_older_pingouins(monkeypatch):
-    expected, new = icc(SHROUT_FLEISS), pingouin.intraclass_corr
-    old = dict(zip(FORMS, ("ICC1", "ICC2", "ICC3", "ICC1k", "ICC2k", "ICC3k"), strict=True))
-
-    def older(*args, **kwargs):
-        table = new(*args, **kwargs).rename(columns={"CI95": "CI95%"})
-        return table.assign(Type=table["Type"].map(old))
-
-    monkeypatch.setattr(pingouin, "intraclass_corr", older)
-    pd.testing.assert_frame_equal(icc(SHROUT_FLEISS), expected)
+@settings(max_examples=10, deadline=None)
+@given(st.integers(4, 30), st.integers(2, 5), st.floats(1, 12), st.integers(0, 10_000))
+def test_icc_against_pingouin(n, k, noise, seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(50, 10, (n, 1)) + rng.normal(0, 3, k) + rng.normal(0, noise, (n, k))
+    long = pd.DataFrame({"target": np.arange(n).repeat(k), "rater": [*range(k)] * n, "score": scores.ravel()})
+    expected = pingouin.intraclass_corr(long, "target", "rater", "score").set_index("Type").loc[list(FORMS)]
+    table = icc(long, "target", "rater", "score").set_index("form")
+    known = table["icc"].notna()
+    for ours, theirs in (("icc", "ICC"), ("f", "F"), ("df2", "df2"), ("p", "pval")):
+        np.testing.assert_allclose(table.loc[known, ours], expected.loc[known, theirs], rtol=1e-6, atol=1e-12)
+    bounds = np.vstack(expected["CI95"])[known]  # pingouin rounds to two decimals
+    np.testing.assert_allclose(table.loc[known, ["icc_low", "icc_high"]], bounds, atol=0.0051)
 
 
 def test_icc_identical_ratings_are_one_and_say_so():
@@ -163,19 +152,12 @@ def test_icc_constant_offset_has_perfect_consistency_without_interval():
     assert "constant" in table["note"]["ICC(A,1)"]
 
 
-def test_icc_missing_ratings_are_counted():
+def test_icc_counts_missing_ratings_and_refuses_what_is_no_table_of_ratings():
     table = icc(rated([50, 60, np.nan, 70, 80.0], [51, 58, 60, 72, np.nan]))
-    assert (table["n"] == 3).all()
-    assert (table["n_missing"] == 2).all()
-
-
-def test_icc_refuses_duplicates_that_pingouin_would_average():
+    assert (table["n"] == 3).all() and (table["n_missing"] == 2).all()
     wine = pingouin.read_dataset("icc")
-    with pytest.raises(ValueError, match="share target and rater"):
+    with pytest.raises(ValueError, match="share target and rater"):  # pingouin would average them
         icc(pd.concat([wine, wine.head(1)]), targets="Wine", raters="Judge", values="Scores")
-
-
-def test_icc_needs_two_raters():
     with pytest.raises(ValueError, match="at least two raters"):
         icc(pd.DataFrame({"a": [1, 2, 3]}))
 
@@ -312,6 +294,19 @@ def test_regression_against_scipy():
     assert row["mae_low"] < row["mae"] < row["mae_high"]
 
 
+def test_slopes_of_repeats_are_cluster_robust():
+    """CR1 by hand: sandwich of sums over subjects, k/(k-1) · (n-1)/(n-2), t with k-1 degrees of freedom."""
+    data = cardiac_output()
+    row = one(regression(data["rv"], data["ic"], subjects=data["subject"], n_boot=20))
+    x = np.c_[np.ones(60), data["ic"]]
+    bread = np.linalg.inv(x.T @ x)
+    residual = data["rv"] - x @ bread @ x.T @ data["rv"]
+    sums = pd.DataFrame(x * residual.to_numpy()[:, None]).groupby(data["subject"]).sum().to_numpy()
+    error = np.sqrt((bread @ sums.T @ sums @ bread)[1, 1] * 12 / 11 * 59 / 58)
+    assert row["slope_high"] - row["slope"] == pytest.approx(stats.t.ppf(0.975, 11) * error)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(row["slope"] / error, 11))
+
+
 def test_regression_with_a_constant_observer_has_no_line_but_an_error():
     row = one(regression([50, 60, 70], [55, 55, 55]))
     assert np.isnan(row["slope"])
@@ -337,25 +332,14 @@ def observers():
     return wide.reset_index(drop=True)
 
 
-def test_paired_ratings_lists_what_is_missing():
-    table = observers()
-    a, b = table[table["observer"] == "wright"].iloc[1:], table[table["observer"] == "mini"]
-    pairs = paired_ratings(a, b, "pefr_l_min")
-    assert len(pairs) == 17
-    assert pairs.loc[pairs["missing"] != "", ["participant_id", "missing"]].to_numpy().tolist() == [["s00", "a"]]
-    assert (icc(pairs)["n_missing"] == 1).all()
-
-
-def test_paired_ratings_joins_by_key_not_by_position():
+def test_paired_ratings_join_by_key_and_list_what_is_missing():
     table = observers()
     a, b = table[table["observer"] == "wright"], table[table["observer"] == "mini"]
+    pairs = paired_ratings(a.iloc[1:], b, "pefr_l_min")
+    assert len(pairs) == 17 and (icc(pairs)["n_missing"] == 1).all()
+    assert pairs.loc[pairs["missing"] != "", ["participant_id", "missing"]].to_numpy().tolist() == [["s00", "a"]]
     shuffled = b.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(paired_ratings(a, shuffled, "pefr_l_min"), paired_ratings(a, b, "pefr_l_min"))
-
-
-def test_paired_ratings_refuses_duplicates_and_unknown_measures():
-    table = observers()
-    a, b = table[table["observer"] == "wright"], table[table["observer"] == "mini"]
     with pytest.raises(ValueError, match="observer b: 1 cases have several ratings"):
         paired_ratings(a, pd.concat([b, b.head(1)]), "pefr_l_min")
     with pytest.raises(ValueError, match="lvef_pct"):
@@ -375,6 +359,33 @@ def test_compare_wide_and_long_agree_and_hold_everything():
         assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     with pytest.raises(ValueError, match="no observer 'yale'"):
         compare(wide, reference="mini", test="yale")
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_measure_that_one_observer_never_rated_is_no_silent_gap(long):
+    table = observers()
+    table["lvm_g"] = np.where(table["observer"] == "mini", 100.0, np.nan)
+    if long:
+        keys = ["participant_id", "session", "observer"]
+        table = table.melt(keys, var_name="measure", value_name="value").dropna()
+    rows = compare(table, "mini", "wright", ["pefr_l_min", "lvm_g"], n_boot=20).set_index("measure")
+    assert rows["n"].tolist() == [17, 0] and rows["n_left_out"].tolist() == [0, 17]
+    assert np.isnan(rows.loc["lvm_g", "bias"]) and rows.loc["lvm_g", "note"].startswith("not rated by wright; 0 subj")
+    with pytest.raises(ValueError, match="none of .'lvm_g'. in common"):
+        compare(table, "mini", "wright", ["lvm_g"])
+
+
+def test_changes_of_a_correction():
+    before = pd.DataFrame({"participant_id": list("ab"), "session": "", "lvef_pct": [50.0, np.nan], "lvm_g": np.nan})
+    after = pd.DataFrame({"participant_id": list("bc"), "session": None, "lvef_pct": [40.0, 1.0], "lvm_g": [90.0, 1]})
+    after = pd.concat([after, before[:1].assign(lvef_pct=52.0)])
+    table = changes(before, after, ["lvef_pct", "lvm_g", "rvef_pct"])
+    assert table[["participant_id", "measure"]].to_numpy().tolist() == [
+        ["a", "lvef_pct"],
+        ["b", "lvef_pct"],
+        ["b", "lvm_g"],
+    ]
+    assert table["difference"][0] == 2 and table["difference"][1:].isna().all() and table["after"][2] == 90
 
 
 # ---------------------------------------------------------------- rank tests
@@ -454,14 +465,25 @@ def test_classification_intervals_count_subjects_not_rows():
     assert ratio["roc_auc"] > 1.6  # about √5
 
 
+def test_several_runs_are_averaged_over_the_same_resamples():
+    rng = np.random.default_rng(3)
+    label = (rng.random(50) < 0.3).astype(int)
+    score = label + rng.normal(size=50)
+    one = classification(label, score, 0.5).set_index("metric")
+    both = classification(label, np.c_[score, score], [0.5, 0.5]).set_index("metric")
+    columns = ["estimate", "low", "high"]
+    pd.testing.assert_frame_equal(both[columns], one[columns])
+    assert (both["sd"].dropna() == 0).all() and one["sd"].isna().all() and (both["n_runs"] == 2).all()
+    mixed = classification(label, np.c_[score, -score], [0.5, -0.5]).set_index("metric")
+    assert mixed["estimate"]["roc_auc"] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="one threshold per run"):
+        classification(label, score, [0.5, 0.6])
+
+
 def test_classification_with_one_class_is_nan_with_a_reason():
     table = classification([0, 0, 0, 0], [0.1, 0.6, 0.3, 0.2], 0.5).set_index("metric")
     assert table.loc[["roc_auc", "average_precision", "f1", "precision", "recall"], "estimate"].isna().all()
-    assert table["estimate"]["accuracy"] == 0.75
-    assert table["note"].str.contains("one class").all()
-
-
-def test_classification_refuses_other_codes():
+    assert table["estimate"]["accuracy"] == 0.75 and table["note"].str.contains("one class").all()
     with pytest.raises(ValueError, match="classes 0 and 1"):
         classification([1, 2, 1], [0.1, 0.2, 0.3], 0.5)
     with pytest.raises(ValueError, match="threshold"):

@@ -18,7 +18,6 @@ import trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrlib.agreement import summary
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, files, splits
 from cmrlib.cohort.study import Study, check_study, finish_cohort, label_folders, subject_label, write_study
@@ -306,7 +305,7 @@ def test_a_process_that_dies_costs_its_subject_only(tmp_path):
     items = dict.fromkeys(["a1", "b2", "c3", "d4"], "b2")
     cohort = build_cohort(items, read_or_die, tmp_path / "cohort", DESCRIPTION, workers=2, progress=False)
     assert list(cohort.cines["participant_id"]) == ["a1", "c3", "d4"]
-    rejected = summary.rejected(cohort)
+    rejected = files.read_tsv(cohort.path / "rejected.tsv")
     assert list(rejected["participant_id"]) == ["b2"] and "ended the process" in rejected["reason"][0]
     assert not (cohort.path / ".ingest").exists()
 

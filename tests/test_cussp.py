@@ -19,7 +19,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 from cmrlib import plots
-from cmrlib.agreement import classification, classification_over_runs
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort
 from cmrlib.measures import FEATURES
@@ -65,7 +64,7 @@ from cmrlib.papers.cussp import (
 )
 from cmrlib.papers.cussp.batches import Cines, Pairs, distorted, loaders, scaled
 from cmrlib.papers.cussp.cnnlstm import SpatialAttention, WeakLoss
-from cmrlib.papers.cussp.evaluation import auc, score_rows, wilson
+from cmrlib.papers.cussp.evaluation import auc, score_rows
 from cmrlib.papers.cussp.learning import finetune_siamese, labelled, pretrain
 from cmrlib.papers.cussp.network import (
     BARLOW_LAMBDA,
@@ -796,20 +795,6 @@ def test_table_2_holds_means_over_seeds_with_thresholds_from_validation():
     pd.testing.assert_frame_equal(thresholds(flipped), chosen)  # test labels choose nothing
 
 
-def test_one_run_is_the_plain_classification():
-    rng = np.random.default_rng(3)
-    label = (rng.random(50) < 0.3).astype(int)
-    score = label + rng.normal(size=50)
-    plain = classification(label, score, 0.5).set_index("metric")
-    runs = classification_over_runs(label, score[:, None], [0.5]).set_index("metric")
-    pd.testing.assert_frame_equal(runs[["estimate", "low", "high"]], plain[["estimate", "low", "high"]])
-    both = classification_over_runs(label, np.c_[score, score], [0.5, 0.5]).set_index("metric")
-    np.testing.assert_allclose(both["estimate"], runs["estimate"])
-    assert (both["sd"].dropna() == 0).all() and runs["sd"].isna().all()
-    with pytest.raises(ValueError, match="a threshold a run"):
-        classification_over_runs(label, score, [0.5])
-
-
 def test_subjects_without_a_score_are_counted_not_called_negative():
     scores = made_scores(seeds=(1,))
     lost = scores["participant_id"].isin(["P100", "P101"]) & (scores["model"] == "siam25")
@@ -842,7 +827,8 @@ def test_calibration_by_hand():
     assert table["observed"].tolist() == [0.25, 0.75] and table["n"].tolist() == [4, 4]
     assert table["brier"].iloc[0] == pytest.approx((6 * 0.01 + 2 * 0.81) / 8)
     assert table["brier_prevalence"].iloc[0] == 0.25
-    assert wilson(0.0, 10)[0] == 0 and wilson(0.0, 10)[1] == pytest.approx(0.2775, abs=1e-3)
+    never = calibration(scores.assign(label=0.0), "siam", 1).iloc[0]
+    assert never["low"] == 0 and never["high"] == pytest.approx(0.3244, abs=1e-3)  # Wilson, 0 of 8
 
 
 def test_cases_are_the_most_certain_of_each_kind():

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cmrlib import plots
-from cmrlib.agreement.stratification import between_groups, cluster, telling
+from cmrlib.agreement.stratification import between_groups, cluster, top_features
 from cmrlib.cohort.files import read_arrays, write_arrays
 from cmrlib.plots.figures import NOT_MADE, PIECES, TABLES, beside_printed, make_figures, make_tables, overview, place
 from cmrlib.plots.figures.making import ROOT, _scaled
@@ -111,7 +111,7 @@ def test_groups_of_patients_are_drawn_from_tables(tmp_path):
     )
     tests = between_groups(groups, people[["laef_pct"]].astype(float)).assign(features="raw")
     tables = {
-        "features_raw": telling(features, groups).reset_index(),
+        "features_raw": top_features(features, groups).reset_index(),
         "subjects": people.reset_index(),
         "groups": groups.labels.rename("raw").rename_axis("participant_id").reset_index(),
         "tree_raw": pd.DataFrame(groups.tree, columns=["left", "right", "height", "n"]),

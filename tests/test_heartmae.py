@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -80,6 +81,7 @@ from cmrlib.papers.heartmae.features import Bag, collate, learn_axes, moving, po
 from cmrlib.papers.heartmae.flow import Flow, frame_pairs, stored_weights
 from cmrlib.papers.heartmae.heads import GatedPooling, MultiTask, some_views
 from cmrlib.papers.heartmae.shards import Shards, subject_jobs
+from cmrlib.papers.heartmae.targets import cardiac_targets
 from cmrlib.papers.heartmae.tokens import Positions, joined, patches
 from cmrlib.phantom import make_cohort
 
@@ -123,6 +125,15 @@ def clips_and_more(n=3, seed=0):
 
 
 # --- masks and tokens ------------------------------------------------------------------------------------------------
+
+
+def test_targets_of_a_subject_are_those_of_one_session():
+    """The first known value of each column was taken, so a row mixed sessions."""
+    table = pd.DataFrame({"participant_id": "a", "session": ["2", "1"], "lvef_pct": [60, np.nan], "lvm_g": [100, 90.0]})
+    observer = SimpleNamespace(measures=lambda: table, has=lambda name: False)
+    cohort = SimpleNamespace(observer=lambda name: observer, cines=pd.DataFrame({"cine": []}))
+    row = cardiac_targets(cohort).loc["a"]
+    assert np.isnan(row["lvef_pct"]) and row["lvm_g"] == 90
 
 
 def test_token_counts_of_the_paper():

@@ -11,7 +11,8 @@ from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED
 from cmrlib.cohort import Annotation, Cohort
 from cmrlib.cohort.study import Study, finish_cohort, write_study
-from cmrlib.measures import chamber_curve, whole_sections
+from cmrlib.measures import whole_sections
+from cmrlib.measures.arealength import chamber_curve
 from cmrlib.measures.valve import view_motion
 from cmrlib.papers import heartmae, sslhf, tempreg
 from cmrlib.papers.cussp.preparation import Preprocessing as Patch

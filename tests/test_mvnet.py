@@ -16,7 +16,7 @@ from cmrlib.app.cli.valves import track
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.splits import split_subjects
-from cmrlib.measures.mitral_edge import swapped_distance
+from cmrlib.datasets.mitral_edge import swapped_distance
 from cmrlib.measures.valve import heart_motion, point_array
 from cmrlib.papers.mvnet import (
     STAGES,

@@ -1,12 +1,13 @@
 """Overlap and surface distance on analytic solids, empty masks, unannotated voxels."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cmrlib.agreement.overlap import compare_masks, dice, slice_levels, surface_distances
+from cmrlib.agreement.overlap import compare_masks, dice, overlap_metrics, slice_levels, surface_distances
 
 LV = 1
 
@@ -26,13 +27,9 @@ def test_dice_by_hand():
     pred[0, 0, :3] = LV
     ref[0, 0, 1:] = LV
     assert dice(pred, ref, LV) == pytest.approx(4 / 6)
-    assert dice(pred, 0 * ref, LV) == 0
-    assert dice(0 * pred, ref, LV) == 0
+    assert dice(pred, 0 * ref, LV) == 0 == dice(0 * pred, ref, LV)
     assert np.isnan(dice(0 * pred, 0 * ref, LV))
-
-
-def test_dice_of_concentric_balls():
-    volumes = np.array([10.0, 14.0]) ** 3
+    volumes = np.array([10.0, 14.0]) ** 3  # concentric balls
     assert dice(ball(10), ball(14), LV) == pytest.approx(2 * volumes[0] / volumes.sum(), rel=0.02)
 
 
@@ -44,9 +41,8 @@ def test_scores_are_symmetric_and_bounded(a, b):
     assert np.isnan(there) or 0 <= there <= 1
     spacing = (8, 1.5, 1.4)
     assert surface_distances(a, b, LV, spacing) == pytest.approx(surface_distances(b, a, LV, spacing), nan_ok=True)
-    assert surface_distances(a, a, LV, spacing) == pytest.approx(
-        dict.fromkeys(("hd95_mm", "assd_mm"), 0.0 if (a == LV).any() else np.nan), nan_ok=True
-    )
+    same = dict.fromkeys(("hd95_mm", "assd_mm"), 0.0 if (a == LV).any() else np.nan)
+    assert surface_distances(a, a, LV, spacing) == pytest.approx(same, nan_ok=True)
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (2, 1, 1), (1.5, 0.8, 1.2)])
@@ -75,13 +71,9 @@ def test_distances_are_millimetres_along_each_axis():
         assert surface_distances(pred, ref, LV, (10.0, 1.5, 1.2)) == expected
 
 
-def test_one_slice_is_a_contour_not_two_faces():
-    disc = ball(15, (1, 1, 1), (1, 41, 41))
-    inner = ball(10, (1, 1, 1), (1, 41, 41))
+def test_one_slice_is_a_contour_and_cropping_changes_nothing():
+    disc, inner = (ball(radius, (1, 1, 1), (1, 41, 41)) for radius in (15, 10))
     assert surface_distances(inner, disc, LV, (8, 1, 1))["assd_mm"] == pytest.approx(5, abs=0.5)
-
-
-def test_cropping_changes_nothing():
     pred, ref = ball(6, shape=(21, 21, 21)), ball(8, shape=(21, 21, 21))
     padded = [np.pad(m, ((3, 9), (20, 1), (0, 30))) for m in (pred, ref)]
     assert surface_distances(*padded, LV, (2, 1, 1)) == surface_distances(pred, ref, LV, (2, 1, 1))
@@ -93,13 +85,17 @@ def test_distance_to_an_empty_mask_is_undefined():
         assert np.isnan(list(surface_distances(pred, ref, LV, (1, 1, 1)).values())).all()
 
 
-def test_unannotated_voxels_are_ignored():
-    pred, ref = ball(6, shape=(15, 15, 15)), ball(6, shape=(15, 15, 15))
-    pred[:5] = LV  # nonsense where nobody looked
-    ref[:5] = 255
-    table = compare_masks(pred, ref, (8, 1, 1), ["lv"])
-    assert table.loc[0, ["dice", "hd95_mm", "assd_mm"]].tolist() == [1, 0, 0]
-    assert table["volume_pred_ml"][0] == table["volume_ref_ml"][0]
+@pytest.mark.parametrize("side", ["pred", "ref"])
+def test_what_one_side_did_not_annotate_is_left_out_for_both_and_counted(side):
+    volumes = {"pred": ball(6, shape=(15, 15, 15)), "ref": ball(6, shape=(15, 15, 15))}
+    other = volumes["ref" if side == "pred" else "pred"]
+    other[:7] = LV  # nonsense where the side did not look
+    volumes[side][:7] = 255
+    row = compare_masks(**volumes, spacing_mm=(8, 1, 1), structures=["lv"]).iloc[0]
+    assert row[["dice", "hd95_mm", "assd_mm"]].tolist() == [1, 0, 0]
+    assert row["volume_pred_ml"] == row["volume_ref_ml"] > 0
+    assert row["n_one_sided"] == 7 * 15 * 15 and "1575 voxels annotated by one side only" in row["note"]
+    assert dice(volumes["pred"], volumes["ref"], LV) == 1
 
 
 def test_only_annotated_structures_are_scored_and_empty_ones_are_noted():
@@ -109,30 +105,25 @@ def test_only_annotated_structures_are_scored_and_empty_ones_are_noted():
     table = compare_masks(pred, ref, (10, 2, 1), ["lv", "myo", "rv"]).set_index("structure")
     assert list(table.index) == ["lv", "myo", "rv"]
     assert table["volume_ref_ml"]["lv"] == pytest.approx(ref.sum() * 20 / 1000)
-    assert np.isnan(table["dice"]["myo"])
-    assert table["note"]["myo"] == "prediction and reference empty"
-    assert table["dice"]["rv"] == 0
-    assert np.isnan(table["hd95_mm"]["rv"])
-    assert table["note"]["rv"] == "reference empty"
+    assert np.isnan(table["dice"]["myo"]) and table["dice"]["rv"] == 0 and np.isnan(table["hd95_mm"]["rv"])
+    assert table["note"].tolist() == ["", "prediction and reference empty", "reference empty"]
 
 
-def test_without_spacing_only_dice_is_defined():
+def test_without_spacing_only_dice_is_defined_and_wrong_input_is_refused():
     solid = ball(5, shape=(15, 15, 15))
     row = compare_masks(solid, solid, None, ["lv"]).iloc[0]
-    assert row["dice"] == 1
+    assert row["dice"] == 1 and row["note"] == "spacing unknown"
     assert np.isnan([row["hd95_mm"], row["assd_mm"], row["volume_ref_ml"]]).all()
-    assert row["note"] == "spacing unknown"
-    with pytest.raises(ValueError, match="spacing"):
-        surface_distances(solid, solid, LV, None)
-    with pytest.raises(ValueError, match="spacing"):
-        compare_masks(solid, solid, (1, 0, 1), ["lv"])
-
-
-def test_volumes_must_match():
-    with pytest.raises(ValueError, match="one shape"):
-        dice(np.zeros((3, 4, 4)), np.zeros((2, 4, 4)), LV)
-    with pytest.raises(ValueError, match="unknown structures"):
-        compare_masks(np.zeros((3, 4, 4)), np.zeros((3, 4, 4)), (1, 1, 1), ["aorta"])
+    for call, words in (
+        (lambda: surface_distances(solid, solid, LV, None), "spacing"),
+        (lambda: compare_masks(solid, solid, (1, 0, 1), ["lv"]), "spacing"),
+        (lambda: compare_masks(solid, solid, (1, 1, 1), ["aorta"]), "unknown structures"),
+        (lambda: compare_masks(solid, solid, (1, 1, 1), ["lv"], ["base"]), "level for each"),
+        (lambda: dice(solid, solid[1:], LV), "one shape"),
+        (lambda: slice_levels(0 * solid), "no LV"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -141,20 +132,25 @@ def test_volumes_must_match():
 def test_levels_are_thirds_of_the_reference_lv(n, expected):
     ref = np.zeros((n + 3, 4, 4), np.uint8)
     ref[2 : 2 + n, 1:3, 1:3] = LV
+    ref[2, 1] = LV  # the base is wider
     levels = slice_levels(ref)
     assert "".join(level[0] for level in levels[2 : 2 + n]) == expected
-    assert levels[:2].tolist() == ["", ""]
-    assert levels[-1] == ""
-    assert slice_levels(ref == LV, base_first=False)[::-1].tolist()[1 : 1 + n] == levels[2 : 2 + n].tolist()
+    assert levels[:2].tolist() == ["", ""] and levels[-1] == ""
+    assert slice_levels(ref[::-1])[::-1].tolist() == levels.tolist()  # stored from the apex up
 
 
-def test_levels_need_an_lv():
-    with pytest.raises(ValueError, match="no LV"):
-        slice_levels(np.zeros((3, 4, 4), np.uint8))
+def test_the_basal_end_of_levels_is_that_of_all_measures():
+    """By the halves of the LV alone the last slice would be the base; with the RV the first is."""
+    ref = np.zeros((6, 12, 12), np.uint8)
+    for k, width in enumerate((6, 6, 6, 7, 7, 6)):
+        ref[k, :width] = LV
+    ref[:3, 10:] = 3  # the RV lies at the base
+    assert slice_levels(ref).tolist() == ["base", "base", "mid", "mid", "apex", "apex"]
 
 
 def test_scores_per_level():
     ref = ball(12, (4, 1, 1), (7, 27, 27))
+    ref[0] |= ref[2]  # wider at the base
     pred = ref.copy()
     levels = slice_levels(ref)
     base = np.flatnonzero(levels == "base")
@@ -165,5 +161,19 @@ def test_scores_per_level():
     assert table.loc[["mid", "apex"], "dice"].tolist() == [1, 1]
     assert table["hd95_mm"]["base"] > table["hd95_mm"]["apex"]
     assert table["volume_ref_ml"]["all"] == pytest.approx(table["volume_ref_ml"][["base", "mid", "apex"]].sum())
-    with pytest.raises(ValueError, match="level for each"):
-        compare_masks(pred, ref, (4, 1, 1), ["lv"], levels[:-1])
+
+
+def test_metrics_of_a_manifest_are_named_and_bounded():
+    """Two views, LV and RV, four subjects."""
+    rows = [(p, view, s) for p in "abcd" for view in ("sax", "4ch") for s in ("lv", "rv")]
+    table = pd.DataFrame(rows, columns=["participant_id", "view", "structure"])
+    table = table.assign(dice=np.linspace(0.8, 0.95, len(table)), hd95_mm=np.linspace(4, 9, len(table)))
+    metrics = overlap_metrics(table)
+    sax = table[(table["view"] == "sax") & (table["structure"] == "lv")]
+    assert metrics["dice_lv"] == pytest.approx(sax["dice"].mean())
+    assert metrics["hd95_lv_mm"] == pytest.approx(sax["hd95_mm"].mean())
+    assert metrics["dice_mean"] == pytest.approx(table.loc[table["view"] == "sax", "dice"].mean())
+    assert metrics["dice_lv_low"] < metrics["dice_lv"] < metrics["dice_lv_high"] and metrics["n_dice_lv"] == 4
+    assert metrics["dice_lv_4ch"] != metrics["dice_lv"] and "hd95_lv_4ch_mm_high" in metrics and "dice_rv" in metrics
+    only = overlap_metrics(table[table["view"] == "4ch"])
+    assert "dice_lv" in only and "dice_lv_4ch" not in only  # without SAX the long axis needs no suffix

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from cmrlib import agreement, plots
 from cmrlib import measures as m
-from cmrlib.agreement import summary
 from cmrlib.app.cli import app
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Observer
@@ -207,16 +206,6 @@ def test_possible_numbers_stay_as_they_were(table):
     row = table.loc["good"]
     assert row["lvef_pct"] == pytest.approx(100 * (1 - 0.7**2), abs=2) and row["lvedv_ml"] > 100
     assert row["lvedvi_ml_m2"] == pytest.approx(row["lvedv_ml"] / 2) and 20 < row["lvm_g"] < 500
-
-
-def test_metrics_count_what_they_leave_out(table):
-    metrics = summary.measured_metrics(table.reset_index(drop=True))
-    known = table["lvef_pct"].dropna()
-    assert metrics["n"] == 11 and metrics["n_lvef"] == len(known) == 6 and metrics["n_lvef_undefined"] == 5
-    assert metrics["lvef_mean_pct"] == pytest.approx(known.mean()) and 0 <= metrics["lvef_mean_pct"] <= 90
-    assert metrics["n_withheld"] == 8 and metrics["n_mass"] == 7 and metrics["n_lvedv_undefined"] == 4
-    nothing = summary.measured_metrics(table.loc[["one"]])
-    assert np.isnan(nothing["lvef_mean_pct"]) and nothing["n_lvef"] == 0
 
 
 def test_measure_prints_the_reason(hearts, tmp_path):

@@ -1,14 +1,20 @@
 """What the report says beyond measures: scores of CUSSP and SSLHF, predictions of HeartMAE, or why there are none."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from cmrlib.measures import RefusedError
 from cmrlib.papers import cussp, heartmae, sslhf
 from cmrlib.papers.cussp.network import Classifier, Encoder
 from cmrlib.papers.heartmae.heads import MultiTask
 from cmrlib.phantom import make_cohort
+from cmrlib.report.classifiers import Classifier as Loaded
+from cmrlib.report.classifiers import score_cine
 from cmrlib.report.page import render
 from cmrlib.report.scores import classify_examination
 from cmrlib.report.study import homes_of
@@ -111,6 +117,22 @@ def test_predictions_have_their_error_or_a_reason(heart, runs):
     assert np.isnan(mass["value"]) and "more than twice" in mass["reason"]
     assert rows["predicted RV ejection fraction, from 4CH, SAX"]["reason"] == "not among what these heads learned"
     assert rows["predicted LA emptying fraction, from 4CH, SAX"]["value"] == pytest.approx(40.25)
+
+
+def test_only_a_refusal_is_a_reason(heart):
+    """Any ValueError of a network, a shape that does not fit say, was printed as the reason of a missing score."""
+    row = next(heart.cines.itertuples())
+
+    def scored(error):
+        def predict(cine, annotation):
+            raise error
+
+        classifier = Loaded(SimpleNamespace(predict=predict), row.view, "x", Path())
+        return score_cine(heart, heart.observer("truth"), classifier, row)
+
+    assert scored(RefusedError(row.cine, "too few frames", "a cycle has 8")) == (None, "too few frames")
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        scored(ValueError("shapes do not fit"))
 
 
 def test_a_missing_view_is_the_reason(heart, runs):

@@ -15,7 +15,7 @@ from cmrlib.cohort import Annotation, Cohort
 from cmrlib.datasets import ingest
 from cmrlib.measures import features, volumes
 from cmrlib.measures.features import single_frames
-from cmrlib.measures.studies import only_phase
+from cmrlib.measures.phases import named_phases
 from cmrlib.papers.heartmae import Design, MaskedAutoencoder, save_model
 from cmrlib.papers.heartmae import Preprocessing as ClipPreprocessing
 from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
@@ -118,11 +118,12 @@ def test_the_only_phase_may_be_the_observers(place):
     hearts = Cohort.open(place / "plain")
     cine = hearts.cine(hearts.cines["cine"].iloc[0])
     annotation = hearts.observer("manual").mask(cine.name)
-    assert only_phase(cine, annotation) is None
+    assert named_phases(cine, annotation) == {}
     annotation.frames = {"ed": float("nan"), "es": 0.0}
-    assert only_phase(cine, annotation) == ("es", 0)
-    assert only_phase(cine, Annotation(frames={"ed": 0, "es": 0})) is None  # two are not one
-    assert only_phase(cine, Annotation(frames={"ed": 3})) is None  # there is no such frame
+    assert named_phases(cine, annotation) == {"es": 0}
+    assert named_phases(cine, Annotation(frames={"ed": 0, "es": 0})) == {"ed": 0, "es": 0}
+    with pytest.raises(ValueError, match="frame 3 was named ED or ES; the cine has 1 frames"):
+        named_phases(cine, Annotation(frames={"ed": 3}))
     assert volumes(cine, annotation).shape == (1, 3)
 
 

@@ -565,7 +565,7 @@ def test_a_model_is_saved_loaded_and_scores_a_patient_by_the_mean_of_his_patches
     np.testing.assert_allclose(one_by_one, scores["score"], atol=1e-5)  # whoever else is in the batch
     with pytest.raises(ValueError, match="no slice shows the LV"):
         loaded.predict(cine, Annotation(annotation.mask * 0, annotation.annotated))
-    with pytest.raises(ValueError, match="short-axis stacks, this is 4ch"):
+    with pytest.raises(ValueError, match="view 4ch; the classifier takes short-axis stacks"):
         loaded.predict(replace(cine, view="4ch"))
 
 

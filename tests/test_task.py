@@ -49,7 +49,7 @@ class Brightness(Task):
         rows, columns = (np.array(cine.pixels.shape[2:]) - self.size) // 2
         image = cine.pixels[0, 0, rows : rows + self.size, columns : columns + self.size]
         if not image.any():
-            raise RefusedError("the picture is black")
+            raise RefusedError(cine.name, "the picture is black")
         return torch.from_numpy(image.astype(np.float32) / 1000)[None]
 
     def decode(self, cine, outputs):

@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cmrlib.agreement.overlap import dice, score_observers
-from cmrlib.agreement.summary import loss_rows
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import VIEW_STRUCTURES, codes
 from cmrlib.cine.display import Reorientation, reoriented
@@ -22,6 +21,7 @@ from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.files import read_json
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.learning.blocks import NOT_DRAWN, TensorLabels
+from cmrlib.learning.training import loss_rows
 from cmrlib.papers.ternausnet import (
     Preprocessing,
     SegmentationLoss,

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.measures.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
+from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
+from cmrlib.measures import RefusedError
 from cmrlib.measures.valve import (
     LATE_MS,
     PHASES,
-    choose_smoothing,
     diastolic_waves,
     heart_motion,
     point_array,
@@ -22,7 +22,7 @@ from cmrlib.measures.valve import (
     valve_tables,
     view_motion,
 )
-from cmrlib.measures.valve_plane import cut_volumes_ml, plane_through, stack_planes
+from cmrlib.measures.valve_plane import compare_basal_cut, cut_volumes_ml, plane_through, stack_planes
 from cmrlib.phantom import make_cohort
 
 RR_MS, MAPSE_MM = 900.0, 12.0
@@ -153,8 +153,12 @@ def test_one_view_missing_is_said():
     cine = cine_of()
     heart = heart_motion({"4ch": (cine, points_of(cine)), "2ch": (cine_of(6, "2ch"), np.zeros((6, 2, 2)))})
     assert heart.flags == ["2ch_not_used", "only_4ch"]
-    with pytest.raises(ValueError, match="no view gives"):
+    with pytest.raises(RefusedError, match="no view gives .* in 6 of 6 frames"):
         heart_motion({"2ch": (cine_of(6, "2ch"), np.zeros((6, 2, 2)))})
+    with pytest.raises(RefusedError, match="no view gives its motion; no points"):
+        heart_motion({})
+    with pytest.raises(ValueError, match="points have shape"):  # a mistake of the caller, not of the data
+        heart_motion({"4ch": (cine, points_of(cine)), "2ch": (cine_of(view="2ch"), np.zeros((6, 2, 2)))})
 
 
 def test_without_a_second_wave_a_prime_is_undefined():
@@ -251,11 +255,6 @@ def test_doubtful_points_become_a_flag_and_no_number(hearts, tmp_path):
     assert none["mapse_mm"].isna().all() and (none["views"] == "").all()
 
 
-def test_smoothing_is_chosen_against_an_unsmoothed_reference(hearts):
-    smooth_ms, table = choose_smoothing(hearts, "truth", "truth", ["P0001", "P0002"], (0, 10, 60))
-    assert smooth_ms == 0 and table["error"].is_monotonic_increasing and table["error"].iloc[0] == 0
-
-
 # -- the plane and the stack ------------------------------------------------------------------------------------
 
 
@@ -301,6 +300,19 @@ def test_a_plane_takes_two_views():
     sax = cine_of(view="sax")
     with pytest.raises(ValueError, match="2CH and 4CH"):
         stack_planes(sax, {"4ch": (sax, points_of(sax))}, np.zeros(3))
+
+
+def test_volumes_with_and_without_the_plane_stand_side_by_side(hearts):
+    pointed = {e.participant_id: e.views for e in hearts.examinations("truth", of="points")}
+    for participant, _, views in hearts.examinations("truth"):
+        sax, drawn = views["sax"]
+        found = {v: (c, point_array(a.points, v, c.frames)) for v, (c, a) in pointed[participant].items()}
+        row = compare_basal_cut(sax, drawn.mask, found)
+        assert row["note"] == "" and row["lvedv_ml"] > row["lvesv_ml"] > 0
+        assert row["lvedv_cut_ml"] == pytest.approx(row["lvedv_ml"], rel=0.25)
+        one = compare_basal_cut(sax, drawn.mask, dict([*found.items()][:1]))
+        assert one["lvedv_ml"] == row["lvedv_ml"] and np.isnan(one["lvef_cut_pct"])
+        assert "takes 2CH and 4CH" in one["note"]
 
 
 # -- straight edges ---------------------------------------------------------------------------------------------

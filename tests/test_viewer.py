@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from cmrlib.cohort import Cohort
+from cmrlib.measures import RefusedError
 from cmrlib.phantom import make_cohort
-from cmrlib.plots.viewer import Chooser, CineViewer
+from cmrlib.plots.viewer import Chooser, CineViewer, player
 
 ROOT = Path(__file__).parent.parent
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
@@ -68,6 +69,23 @@ def test_curves_are_the_volumes_and_observers_can_be_chosen(hearts):
     assert set(names) == {"LV cavity, truth", "RV cavity, truth"}
     curve = names["LV cavity, truth"]
     assert curve["x"] == sorted(curve["x"]) and len(curve["y"]) == 8 and min(curve["y"]) > 5 and curve["unit"] == "mL"
+
+
+def test_only_what_cannot_be_a_curve_is_left_out(hearts, monkeypatch):
+    """Any ValueError, a defect too, was shown as a heart without curves."""
+
+    def refused(*args, **kwargs):
+        raise RefusedError("sub-P0001_view-sax", "pixel spacing is unknown")
+
+    monkeypatch.setattr(player, "curves", refused)
+    assert not [curve for curve in CineViewer(hearts).curves if curve["unit"] == "mL"]
+
+    def broken(*args, **kwargs):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr(player, "curves", broken)
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        CineViewer(hearts)
 
 
 def test_sessions_and_strangers(hearts):

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from cmrlib.agreement import compare, headline
-from cmrlib.agreement.summary import overlap_metrics
+from cmrlib.agreement.overlap import overlap_metrics
 from cmrlib.app.runs.parameters import ROOT
 from cmrlib.app.runs.record import ROWS
 from cmrlib.cohort.files import atomic, write_json

@@ -1,15 +1,15 @@
-"""Statistics between observers: DataFrame in, DataFrame out, one row a result.
+"""Statistics between observers: DataFrame in, DataFrame out, one row per result.
 
-Every estimate has its 95 % interval in `_low` and `_high` beside it, and its n; what is undefined is NaN with
-the reason in `note`. Columns have the unit of the ratings unless their name says another. Rows that miss a
-rating are left out and counted (`n_missing`; between observers also by reason, `left_out`); ratings entered twice are
-refused.
+Every estimate has its 95 % interval in `_low` and `_high` beside it, and its n; what is undefined is NaN with the
+reason in `note`. Columns have the unit of the ratings unless their name says another. Rows that miss a rating are left
+out and counted (`n_missing`; between observers also by reason, `left_out`); ratings entered twice are refused.
 """
 
-from cmrlib.agreement.classification import choose_threshold, classification, classification_over_runs, roc_pr
+from cmrlib.agreement.classification import choose_threshold, classification, roc_pr
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
 from cmrlib.agreement.observers import (
-    comparable,
+    HEADLINE,
+    changes,
     compare,
     headline,
     left_out,
@@ -21,27 +21,11 @@ from cmrlib.agreement.observers import (
 from cmrlib.agreement.ranks import paired_test, rank_correlation, unpaired_test
 from cmrlib.agreement.reliability import icc, icc_a1
 from cmrlib.agreement.resampling import bootstrap
+from cmrlib.agreement.summary import error_by_subgroup, example_cases, table_one, with_intervals
 
 __all__ = [
-    "bland_altman",
-    "bootstrap",
-    "choose_threshold",
-    "classification",
-    "classification_over_runs",
-    "comparable",
-    "compare",
-    "headline",
-    "icc",
-    "icc_a1",
-    "left_out",
-    "observer_pairs",
-    "paired_ratings",
-    "paired_test",
-    "precision_metrics",
-    "rank_correlation",
-    "regression",
-    "repeatability",
-    "roc_pr",
-    "scan_rescan",
-    "unpaired_test",
-]
+    "HEADLINE", "bland_altman", "bootstrap", "changes", "choose_threshold", "classification", "compare",
+    "error_by_subgroup", "example_cases", "headline", "icc", "icc_a1", "left_out", "observer_pairs", "paired_ratings",
+    "paired_test", "precision_metrics", "rank_correlation", "regression", "repeatability", "roc_pr", "scan_rescan",
+    "table_one", "unpaired_test", "with_intervals",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""How far two observers lie apart: Bland-Altman, regression, repeatability. Differences are always a - b."""
+"""Differences between two observers: Bland-Altman, regression, repeatability. A difference is always a - b."""
 
 import numpy as np
 import pandas as pd
@@ -11,19 +11,17 @@ Z = 1.96
 
 
 def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
-    """Bias and limits of agreement of a - b with their intervals, and whether they hold over the whole range.
+    """Bias and limits of agreement of a - b with intervals, and tests of proportional bias and spread, in one row.
 
-    a, b: (rows,) ratings of the same cases in one unit. subjects: where a subject has several rows (visits,
-    frames) while the true value changes, limits count variance between and within subjects (Bland & Altman, J
-    Biopharm Stat 2007;17:571); `pooled_*` limits ignore the repeats and are there because papers print them.
-    Returns one row: difference ("a - b"), n, n_subjects, n_missing, bias, sd, loa_low, loa_high, each limit
-    and the bias with `_low`, `_high`; sd_between, sd_within (NaN without repeats); pooled_sd, pooled_loa_low,
-    pooled_loa_high; bias_slope (of the difference on the mean: proportional bias) with `_low`, `_high`, `_p`;
-    spread_slope (of the residual's size on the mean: heteroscedasticity, Bland & Altman 1999, section 3.2)
-    with `_low`, `_high`, `_p`; note.
-    Intervals: t for the bias; limits exact by the noncentral t (Carkeet, Optom Vis Sci 2015;92:e71), with
-    repeats MOVER on the two mean squares (Zou, Stat Methods Med Res 2013;22:630), slopes with cluster-robust
-    errors.
+    a, b: (rows,) ratings of the same cases in one unit. subjects: where a subject has several rows (visits, frames)
+    while the true value changes, limits count variance between and within subjects (Bland & Altman, J Biopharm Stat
+    2007;17:571); `pooled_*` limits ignore the repeats, as papers print them.
+    Returns difference ("a - b"), n, n_subjects, n_missing, bias, sd, loa_low, loa_high, each limit and the bias with
+    `_low`, `_high`; sd_between, sd_within (NaN without repeats); pooled_sd, pooled_loa_low, pooled_loa_high; bias_slope
+    (of the difference on the mean: proportional bias) with `_low`, `_high`, `_p`; spread_slope (of the residual's size
+    on the mean: heteroscedasticity, Bland & Altman 1999, section 3.2) with `_low`, `_high`, `_p`; note.
+    Intervals: t for the bias; limits exact by the noncentral t (Carkeet, Optom Vis Sci 2015;92:e71), with repeats MOVER
+    on the two mean squares (Zou, Stat Methods Med Res 2013;22:630); slopes with cluster-robust errors.
     """
     rows = complete(a, b, subjects=subjects)
     a, b = rows.columns
@@ -52,7 +50,7 @@ def _flat(values, scale=None):
 
 
 def _limits(d):
-    """One difference a subject: bias + 1.96 SD is a quantile whose exact bounds are noncentral t."""
+    """One difference per subject: bias + 1.96 SD is a quantile whose exact bounds are noncentral t."""
     n, bias, sd = len(d), d.mean(), d.std(ddof=1)
     near, far = stats.nct.ppf([0.025, 0.975], n - 1, Z * np.sqrt(n)) / np.sqrt(n)  # in SD from the bias
     half = stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n)
@@ -62,13 +60,13 @@ def _limits(d):
 
 
 def _repeated_limits(d, subjects):
-    """Several differences a subject: one-way analysis of variance (Bland & Altman 2007)."""
+    """Several differences per subject: one-way analysis of variance (Bland & Altman 2007)."""
     sizes = np.bincount(subjects)
     n, k, bias = len(d), len(sizes), d.mean()
     means = np.bincount(subjects, d) / sizes
     ms_within = ((d - means[subjects]) ** 2).sum() / (n - k)
     ms_between = (sizes * (means - bias) ** 2).sum() / (k - 1)
-    m = (n**2 - (sizes**2).sum()) / ((k - 1) * n)  # rows a subject, weighted for unequal numbers
+    m = (n**2 - (sizes**2).sum()) / ((k - 1) * n)  # rows per subject, weighted for unequal numbers
     between = max(0.0, (ms_between - ms_within) / m)
     sd = np.sqrt(between + ms_within)
     half = stats.t.ppf(0.975, k - 1) * np.sqrt(between * (sizes**2).sum() / n**2 + ms_within / n)
@@ -94,39 +92,28 @@ def _trends(d, mean, rows):
     bias = _line(mean, d, rows)
     residual = np.abs(d - bias["intercept"] - bias["slope"] * mean)
     spread = _line(mean, residual, rows, scale=d)
-    row = {}
-    for name, fit in (("bias_slope", bias), ("spread_slope", spread)):
-        row |= bounded(name, fit["slope"], fit["slope_low"], fit["slope_high"]) | {f"{name}_p": fit["p"]}
-    return row
+    fits = {"bias_slope": bias, "spread_slope": spread}
+    row = {f"{name}{end}": fit[f"slope{end}"] for name, fit in fits.items() for end in ("", "_low", "_high")}
+    return row | {f"{name}_p": fit["p"] for name, fit in fits.items()}
 
 
 _NO_LINE = bounded("slope") | bounded("intercept") | {"p": np.nan}
 
 
 def _line(x, y, rows, scale=None):
-    """Least squares y = intercept + slope·x, intervals by t, cluster-robust (CR1) where subjects repeat.
+    """Least squares y = intercept + slope·x, intervals by t, cluster-robust where subjects repeat.
 
     Returns slope and intercept with bounds, and p of the slope; NaN where x or y does not vary.
     """
-    n, k = rows.n, rows.n_subjects
     if _flat(x) or _flat(y, scale):
         return _NO_LINE
-    design = np.column_stack([np.ones(n), x])  # (rows, 2)
-    bread = np.linalg.inv(design.T @ design)
-    fit = bread @ design.T @ y
-    scores = design * (y - design @ fit)[:, None]
-    if rows.repeated:
-        sums = np.zeros((k, 2))
-        np.add.at(sums, rows.subjects, scores)
-        covariance, degrees = bread @ sums.T @ sums @ bread * k / (k - 1) * (n - 1) / (n - 2), k - 1
-    else:
-        covariance, degrees = bread * (scores[:, 0] ** 2).sum() / (n - 2), n - 2
-    error = np.sqrt(np.diag(covariance))
-    low, high = fit + np.outer([-1, 1], stats.t.ppf(0.975, degrees) * error)
+    from statsmodels.regression.linear_model import OLS  # half a second to import
+
+    fit = OLS(y, np.column_stack([np.ones(rows.n), x])).fit()
     with np.errstate(divide="ignore"):  # a perfect line has no error
-        p = 2 * stats.t.sf(np.abs(fit[1] / error[1]), degrees)
-    row = bounded("slope", fit[1], low[1], high[1]) | bounded("intercept", fit[0], low[0], high[0])
-    return row | {"p": float(p)}
+        fit = fit.get_robustcov_results("cluster", groups=rows.subjects, use_t=True) if rows.repeated else fit
+        (intercept, slope), bounds, p = fit.params, fit.conf_int(), fit.pvalues[1]
+    return bounded("slope", slope, *bounds[1]) | bounded("intercept", intercept, *bounds[0]) | {"p": float(p)}
 
 
 def regression(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
@@ -169,11 +156,10 @@ def mean_absolute(a, b, axis=-1):
 def repeatability(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """Within-subject SD of one rating, coefficient of variation, repeatability coefficient, in one row.
 
-    within_sd = sqrt(mean((a - b)²) / 2), so a bias counts; cv_pct = 100 within_sd / mean of all ratings, NaN
-    unless all are positive; rc = 1.96 √2 within_sd, which two ratings of one subject exceed in 5 %. Some
-    papers print 100 SD(a - b) / mean as CV: that is √2 larger. Each with `_low`, `_high` (bootstrap over
-    subjects), n, n_subjects, n_missing, note.
-    Source: Bland & Altman, BMJ 1996;312:1654 and 313:106.
+    within_sd = sqrt(mean((a - b)²) / 2), so a bias counts; cv_pct = 100 within_sd / mean of all ratings, NaN unless all
+    are positive; rc = 1.96 √2 within_sd, which two ratings of one subject exceed in 5 %. Some papers print
+    100 SD(a - b) / mean as CV: that is √2 larger. Each with `_low`, `_high` (bootstrap over subjects), n, n_subjects,
+    n_missing, note. Source: Bland & Altman, BMJ 1996;312:1654 and 313:106.
     """
     rows = complete(a, b, subjects=subjects)
     positive = all((c > 0).all() for c in rows.columns)

@@ -1,5 +1,6 @@
-"""Any two observers of one cohort: their tables joined, and all that compares them, one row a measure."""
+"""Any two observers of one cohort: their tables joined, and all that compares them, one row per measure."""
 
+import numpy as np
 import pandas as pd
 
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
@@ -11,12 +12,11 @@ KEYS = ("participant_id", "session")
 
 
 def paired_ratings(table_a: pd.DataFrame, table_b: pd.DataFrame, measure: str, on=KEYS) -> pd.DataFrame:
-    """Two observers' measures joined, one row a case that either of them rated.
+    """Two observers' measures joined, one row per case that either of them rated.
 
-    Tables: a column `measure`, as in measures.tsv, or long with columns measure and value; both with the
-    columns `on`.
-    Returns the columns of `on`, a, b, missing: "" where both rated, else who did not ("a", "b", "a and b").
-    The statistics leave such rows out and count them; `pairs[pairs.missing != ""]` lists them.
+    Tables: a column named like the measure, as in measures.tsv, or long with columns measure and value; both with the
+    columns `on`. Returns the columns of `on`, a, b, missing: "" where both rated, else who did not ("a", "b",
+    "a and b"). The statistics leave such rows out and count them; `pairs[pairs.missing != ""]` lists them.
     Raises ValueError for a key or measure that a table lacks, and for a case that stands in one table twice.
     """
     on = list(on)
@@ -29,7 +29,7 @@ def paired_ratings(table_a: pd.DataFrame, table_b: pd.DataFrame, measure: str, o
 
 def _ratings(table, measure, on, name):
     """→ the columns of `on` and the ratings under the observer's name."""
-    if {"measure", "value"} <= set(table.columns):
+    if _is_long(table):
         table = table[table["measure"] == measure].rename(columns={"value": measure})
         if table.empty:
             raise ValueError(f"observer {name} has no measure {measure!r}")
@@ -46,43 +46,47 @@ def _ratings(table, measure, on, name):
 
 
 def compare(table, reference, test, measures=None, on=KEYS, subject="participant_id", n_boot=N_BOOT, seed=0):
-    """Everything about two observers of one cohort: a table with one row a measure.
+    """Everything about two observers of one cohort: a table with one row per measure.
 
-    table: all observers' measures with a column `observer`, wide or long as for `paired_ratings`. measures:
-    their names (units are in them); all that both have by default. Differences are test - reference; where a
-    subject has several sessions, limits, slopes and intervals account for it.
-    Returns measure, reference, test, n_left_out (subjects without any pair of ratings), left_out (`left_out` as
-    text), then the columns of `bland_altman`, `regression`, `icc_a1` and `repeatability`.
-    Raises ValueError for an observer that is not in the table, and as `paired_ratings` does.
+    table: all observers' measures with a column `observer`, wide or long as for `paired_ratings`. measures: their names
+    (units are in them); all that both have by default. A measure that one of the two never rated has n = 0 and says so
+    in `note`. Differences are test - reference; where a subject has several sessions, limits, slopes and intervals
+    account for it.
+    Returns measure, reference, test, n_left_out (subjects without any pair of ratings), left_out (`left_out` as text),
+    then the columns of `bland_altman`, `regression`, `icc_a1` and `repeatability`.
+    Raises ValueError for an observer that is not in the table, where no measure was rated by both, and as
+    `paired_ratings` does.
     """
-    a, b = (_of(table, name) for name in (test, reference))
-    measures = list(measures) if measures is not None else _shared_measures(a, b, on)
+    sides = {name: _of(table, name) for name in (test, reference)}
+    measures = list(measures) if measures is not None else _shared_measures(*sides.values(), on)
+    unrated = {m: [name for name, part in sides.items() if not _has(part, m)] for m in measures}
+    if all(unrated.values()):
+        raise ValueError(f"{reference} and {test} have none of {measures} in common")
     why, rows = left_out(table, reference, test, measures, on, subject), []
     for measure in measures:
-        pairs = paired_ratings(a, b, measure, on)
+        parts = (_with(part, measure, on) if name in unrated[measure] else part for name, part in sides.items())
+        pairs = paired_ratings(*parts, measure, on)
         ratings = pairs["a"], pairs["b"], pairs[subject]
         parts = [bland_altman(*ratings, names=(test, reference)), regression(*ratings, n_boot, seed),
                  icc_a1(*ratings, n_boot, seed), repeatability(*ratings, n_boot, seed)]  # fmt: skip
-        notes = dict.fromkeys(p["note"][0] for p in parts if p["note"][0])  # each once, in order
-        n_left_out = pairs[subject].nunique() - pairs.loc[pairs["missing"] == "", subject].nunique()
-        row = {"measure": measure, "reference": reference, "test": test, "n_left_out": n_left_out}
-        row["left_out"] = "; ".join(
-            f"{one.observer}: {one.n} {one.reason}" for one in why[why["measure"] == measure].itertuples()
-        )
+        notes = [f"not rated by {name}" for name in unrated[measure]] + [part["note"][0] for part in parts]
+        both = pairs.loc[pairs["missing"] == "", subject].nunique()
+        row = {"measure": measure, "reference": reference, "test": test, "n_left_out": pairs[subject].nunique() - both}
+        reasons_of = why[why["measure"] == measure].itertuples()
+        row["left_out"] = "; ".join(f"{one.observer}: {one.n} {one.reason}" for one in reasons_of)
         for part in parts:
             row |= part.to_dict("records")[0]
-        rows.append(row | {"note": "; ".join(notes)})
+        rows.append(row | {"note": "; ".join(dict.fromkeys(filter(None, notes)))})  # each once, in order
     return pd.DataFrame(rows)
 
 
 def left_out(table, reference, test, measures, on=KEYS, subject="participant_id") -> pd.DataFrame:
-    """What a comparison leaves out and why, a row a measure, observer and reason.
+    """What a comparison leaves out and why, one row per measure, observer and reason.
 
     Returns measure, observer, reason, n (subjects with a case that this observer did not rate; one with two reasons
-    counts for both).
-
-    Reasons: flags of `measures.plausible` from the table's column `flags`, where it has one; else `not rated`, or `no
-    row` where only the other observer has the case. A measure that one of the two lacks has no rows.
+    counts for both). Reasons: flags of `measures.plausible` from the table's column `flags`, where it has one; else
+    `not rated`, or `no row` where only the other observer has the case. A measure that one of the two never rated has
+    no rows.
     """
     a, b = (_of(table, name) for name in (test, reference))
     rows = []
@@ -97,13 +101,23 @@ def left_out(table, reference, test, measures, on=KEYS, subject="participant_id"
 
 
 def _has(table, measure):
-    return measure in table or ("measure" in table and measure in set(table["measure"]))
+    values = table.loc[table["measure"] == measure, "value"] if _is_long(table) else table.get(measure)
+    return values is not None and values.notna().any()
+
+
+def _with(table, measure, on):
+    """The cases of an observer that never rated a measure, with that measure as NaN."""
+    return table[list(on)].drop_duplicates().assign(**{measure: np.nan})
+
+
+def _is_long(table):
+    return {"measure", "value"} <= set(table.columns)
 
 
 def _reasons(pairs, side, table, measure, on):
-    """The columns of `on` and the reason, a row for each reason of each case that one side did not rate."""
+    """The columns of `on` and the reason, one row per reason of each case that one side did not rate."""
     missing = pairs.loc[pairs["missing"].str.contains(side), list(on)]
-    given = table[table["measure"] == measure] if "measure" in table else table
+    given = table[table["measure"] == measure] if _is_long(table) else table
     given = given[[*on, *(["flags"] if "flags" in given else [])]].assign(there=True)
     joined = missing.merge(given, on=list(on), how="left")
     flags = joined["flags"].fillna("") if "flags" in joined else pd.Series("", index=joined.index)
@@ -122,7 +136,7 @@ def _of(table, observer):
 
 
 def _shared_measures(a, b, on):
-    if {"measure", "value"} <= set(a.columns):
+    if _is_long(a):
         return [m for m in a["measure"].unique() if m in set(b["measure"])]
     numeric = a.select_dtypes("number").columns
     return [c for c in numeric if c not in on and a[c].notna().any() and b[c].notna().any()]
@@ -134,27 +148,11 @@ def observer_pairs(table, reference: str, test: str, measure: str, on=KEYS) -> p
     return pairs.rename(columns={"a": "reference", "b": "test"})
 
 
-def comparable(table, observers, measures) -> list[str]:
-    """Those of `measures` that every one of the observers rated at least three times.
-
-    Raises ValueError where none is left: then there is nothing to compare.
-    """
-    parts = [_of(table, name) for name in observers]
-    if {"measure", "value"} <= set(table.columns):
-        rated = [part.dropna(subset=["value"])["measure"].value_counts() for part in parts]
-    else:
-        rated = [part.select_dtypes("number").count() for part in parts]
-    kept = [m for m in measures if all(counts.get(m, 0) >= 3 for counts in rated)]
-    if not kept:
-        raise ValueError(f"{' and '.join(observers)} have none of {list(measures)} in common for three hearts or more")
-    return kept
-
-
 def scan_rescan(table, measures, observers=None) -> pd.DataFrame:
-    """Precision from the first two sessions of every subject: a row an observer and measure.
+    """Precision from the first two sessions of every subject: one row per observer and measure.
 
     table: measures of any number of observers with columns observer, participant_id, session. Returns observer,
-    measure, then the columns of `repeatability` (cv_pct, rc, …). Raises ValueError where nobody was imaged twice.
+    measure, then the columns of `repeatability` (cv_pct, rc, …). Raises ValueError where no subject was imaged twice.
     """
     rows = []
     for observer in observers or table["observer"].unique():
@@ -162,7 +160,7 @@ def scan_rescan(table, measures, observers=None) -> pd.DataFrame:
         part = part.assign(visit=part.groupby("participant_id").cumcount())
         first, second = (part[part["visit"] == n].set_index("participant_id") for n in (0, 1))
         if second.empty:
-            raise ValueError(f"observer {observer!r} has one session a subject: precision needs two scans of each")
+            raise ValueError(f"observer {observer!r} has one session per subject: precision needs two scans of each")
         both = second.index
         for measure in (m for m in measures if m in part and part[m].notna().any()):
             result = repeatability(first.loc[both, measure], second[measure], both)
@@ -170,34 +168,57 @@ def scan_rescan(table, measures, observers=None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def changes(before: pd.DataFrame, after: pd.DataFrame, measures) -> pd.DataFrame:
+    """What a correction did, one row per subject and measure: participant_id, session, measure, before, after,
+    difference.
+
+    before, after: of `measures.features`. Only subjects in both, and measures that one of the two defines.
+    """
+    keys = [*KEYS, "measure"]
+    measures = [name for name in measures if name in before and name in after]
+    long = [
+        table.fillna({"session": ""}).melt(KEYS, measures, "measure").set_index(keys)["value"]
+        for table in (before, after)
+    ]
+    joined = pd.concat(long, axis=1, keys=["before", "after"], join="inner").astype(float).dropna(how="all")
+    joined["difference"] = joined["after"] - joined["before"]
+    return joined.reset_index().sort_values(list(KEYS), kind="stable", ignore_index=True)
+
+
 HEADLINE = {"lvef_pct": ("lvef", "pct"), "lvedv_ml": ("lvedv", "ml"), "lvm_g": ("mass", "g")}
+"""Measure → its name and unit in the metrics of a manifest."""
+
+
+def to_metrics(table: pd.DataFrame, columns: dict[str, str], names=None) -> dict:
+    """A table with a column `measure` as metrics with `_low` and `_high`.
+
+    columns: column → name of the metric, with `{name}` and `{unit}` of the measure: {"rc": "{name}_rescan_rc_{unit}"}
+    gives lvedv_rescan_rc_ml. names: measure → (name, unit), default those of its own name.
+    """
+    metrics = {}
+    for row in table.to_dict("records"):
+        name, unit = (names or {}).get(row["measure"]) or row["measure"].split("_", 1)
+        for column, pattern in columns.items():
+            metric = pattern.format(name=name, unit=unit)
+            metrics |= {f"{metric}{end}": row[f"{column}{end}"] for end in ("", "_low", "_high")}
+    return metrics
 
 
 def headline(compared: pd.DataFrame) -> dict:
     """Metrics for a manifest from a table of `compare`: lvef_mae_pct, lvef_bias_pct, lvef_loa_low_pct, …, lvef_icc,
-    each with _low and _high, lvef_n and lvef_n_left_out, and the same of LVEDV and mass. A measure that was not
-    compared is NaN, not left out."""
-    metrics, rows = {}, compared.set_index("measure").reindex(list(HEADLINE))
-    for measure, row in rows.to_dict("index").items():
-        name, unit = HEADLINE[measure]
-        for column in ("mae", "bias", "loa_low", "loa_high"):
-            metrics |= {f"{name}_{column}_{unit}{end}": row[f"{column}{end}"] for end in ("", "_low", "_high")}
-        metrics |= {f"{name}_icc{end}": row[f"icc_a1{end}"] for end in ("", "_low", "_high")}
-        metrics |= {
-            f"{name}_r": row["r"],
-            f"{name}_sd_{unit}": row["sd"],
-            f"{name}_n": row["n"],
-            f"{name}_n_left_out": row["n_left_out"],
-        }
+    each with _low and _high, lvef_r, lvef_sd_pct, lvef_n and lvef_n_left_out, and the same of LVEDV and mass. A measure
+    that was not compared is NaN."""
+    rows = compared.set_index("measure").reindex(list(HEADLINE)).reset_index()
+    columns = {column: f"{{name}}_{column}_{{unit}}" for column in ("mae", "bias", "loa_low", "loa_high")}
+    metrics = to_metrics(rows, columns | {"icc_a1": "{name}_icc"}, HEADLINE)
+    for row in rows.to_dict("records"):
+        name, unit = HEADLINE[row["measure"]]
+        metrics |= {f"{name}_{column}": row[column] for column in ("r", "n", "n_left_out")}
+        metrics[f"{name}_sd_{unit}"] = row["sd"]
     return metrics
 
 
 def precision_metrics(precision: pd.DataFrame, observer: str) -> dict:
     """Metrics for a manifest from `scan_rescan`: lvedv_rescan_cv_pct, lvedv_rescan_rc_ml, … with their intervals."""
-    metrics = {}
-    for row in precision[precision["observer"] == observer].to_dict("records"):
-        name, unit = row["measure"].split("_", 1)
-        for end in ("", "_low", "_high"):
-            metrics[f"{name}_rescan_cv_pct{end}"] = row[f"cv_pct{end}"]
-            metrics[f"{name}_rescan_rc_{unit}{end}"] = row[f"rc{end}"]
-    return metrics
+    columns = {"cv_pct": "{name}_rescan_cv_pct", "rc": "{name}_rescan_rc_{unit}"}
+    return to_metrics(precision[precision["observer"] == observer], columns)

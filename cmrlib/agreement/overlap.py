@@ -1,22 +1,23 @@
 """One segmentation against another: Dice, Hausdorff and mean surface distance, per structure and slice level.
 
-Arrays are label volumes (slices, rows, columns), spacing is (dz, dy, dx) in mm. Voxels that the reference
-marks 255 (not annotated) are ignored everywhere. Undefined is NaN: Dice of two empty masks, distance to an
-empty one.
+Arrays are label volumes (slices, rows, columns), spacing is (dz, dy, dx) in mm. Voxels that either side marks 255 (not
+annotated) are left out for both. Undefined is NaN: Dice of two empty masks, distance to an empty one.
 """
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from cmrlib.agreement.summary import with_intervals
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES, codes
 from cmrlib.cohort.provenance import refuse_known_masks
+from cmrlib.measures.volumes import base_is_first
 
 LEVELS = ("base", "mid", "apex")
 
 
 def dice(pred, ref, label: int) -> float:
-    """2 |P ∩ R| / (|P| + |R|) in 3-D over annotated voxels; both empty NaN, one empty 0."""
+    """2 |P ∩ R| / (|P| + |R|) in 3-D over voxels that both annotated; both empty NaN, one empty 0."""
     return _dice(*_masks(pred, ref, label))
 
 
@@ -26,14 +27,15 @@ def _dice(pred, ref):
 
 
 def _masks(pred, ref, label):
-    """→ boolean masks of one label, both without what nobody annotated."""
+    """→ boolean masks of one label, within what both annotated."""
     pred, ref = np.asarray(pred), np.asarray(ref)
     if pred.shape != ref.shape or ref.ndim != 3:
         raise ValueError(
             f"expected two volumes (slices, rows, columns) of one shape, got {pred.shape} and "
             f"{ref.shape}; score frame by frame, on the reference's grid"
         )
-    return (pred == label) & (ref != NOT_ANNOTATED), ref == label
+    annotated = (pred != NOT_ANNOTATED) & (ref != NOT_ANNOTATED)
+    return (pred == label) & annotated, (ref == label) & annotated
 
 
 def surface_distances(pred, ref, label: int, spacing_mm) -> dict:
@@ -86,31 +88,30 @@ def _summary(forth, back):
     return {"hd95_mm": float(hd95), "assd_mm": float(np.concatenate([forth, back]).mean())}
 
 
-def slice_levels(ref_lv, base_first=True) -> np.ndarray:
+def slice_levels(ref) -> np.ndarray:
     """base, mid or apex for each slice: thirds of the reference LV's extent at ED, "" beyond it.
 
-    ref_lv: (slices, rows, columns) reference labels at ED, or a mask of the LV cavity. base_first: slice 0 is
-    the most basal; False for stacks stored from the apex up. Raises ValueError where there is no LV.
+    ref: (slices, rows, columns) reference labels at ED; `measures.base_is_first` tells the basal end. Raises ValueError
+    where there is no LV.
     """
-    ref_lv = np.asarray(ref_lv)
-    lv = ref_lv if ref_lv.dtype == bool else ref_lv == STRUCTURES["lv"]
-    there = np.flatnonzero(lv.any(axis=(1, 2)))
+    there = np.flatnonzero((np.asarray(ref) == STRUCTURES["lv"]).any(axis=(1, 2)))
     if not len(there):
         raise ValueError("the reference has no LV in any slice, so there are no levels; give its ED frame")
     first, n = there[0], there[-1] - there[0] + 1
     third = 3 * (2 * np.arange(n) + 1) // (2 * n)  # which third a slice's centre lies in
-    levels = np.full(len(lv), "", dtype="<U4")
-    levels[first : first + n] = np.array(LEVELS if base_first else LEVELS[::-1])[third]
+    levels = np.full(len(ref), "", dtype="<U4")
+    levels[first : first + n] = np.array(LEVELS if base_is_first(ref) else LEVELS[::-1])[third]
     return levels
 
 
 def compare_masks(pred, ref, spacing_mm, structures, levels=None) -> pd.DataFrame:
-    """Scores of one predicted volume, a row a structure (and level).
+    """Scores of one predicted volume, one row per structure (and level).
 
-    structures: names of what the reference annotated; no others are scored. spacing_mm: (dz, dy, dx), or None
-    where unknown: mm and mL are then NaN. levels: of `slice_levels`; adds rows for base, mid, apex, whose
-    distances go from those slices' surface voxels to the whole other surface: levels have no cut faces.
-    Returns structure, level ("all" first), dice, hd95_mm, assd_mm, volume_pred_ml, volume_ref_ml, note.
+    structures: names of what both annotated; no others are scored. spacing_mm: (dz, dy, dx), or None where unknown: mm
+    and mL are then NaN. levels: of `slice_levels`; adds rows for base, mid, apex, whose distances go from those slices'
+    surface voxels to the whole other surface: levels have no cut faces.
+    Returns structure, level ("all" first), dice, hd95_mm, assd_mm, volume_pred_ml, volume_ref_ml (of the voxels that
+    both annotated), n_one_sided (voxels that one of them did not annotate, left out), note.
     """
     spacing = None if spacing_mm is None else _spacing(spacing_mm)
     if levels is not None and len(levels) != len(ref):
@@ -118,16 +119,18 @@ def compare_masks(pred, ref, spacing_mm, structures, levels=None) -> pd.DataFram
     parts = {"all": np.ones(len(ref), bool)}
     if levels is not None:
         parts |= {level: np.asarray(levels) == level for level in LEVELS}
+    one_sided = ((np.asarray(pred) == NOT_ANNOTATED) != (np.asarray(ref) == NOT_ANNOTATED)).sum(axis=(1, 2))
     table = []
     for structure, label in zip(structures, codes(structures), strict=True):
         masks = _masks(pred, ref, label)
         gaps = None if spacing is None else _surface_gaps(*masks, spacing)
         for level, inside in parts.items():
-            table.append({"structure": structure, "level": level} | _scores(masks, gaps, inside, spacing))
+            scores = _scores(masks, gaps, inside, spacing, int(one_sided[inside].sum()))
+            table.append({"structure": structure, "level": level} | scores)
     return pd.DataFrame(table)
 
 
-def _scores(masks, gaps, inside, spacing):
+def _scores(masks, gaps, inside, spacing, n_one_sided):
     """One row of compare_masks; inside: (slices,) bool, the slices that count."""
     pred, ref = (m[inside] for m in masks)
     ml = np.nan if spacing is None else spacing.prod() / 1000  # 1 mL = 1000 mm³
@@ -136,41 +139,33 @@ def _scores(masks, gaps, inside, spacing):
         row |= _summary(*(distances[inside[z]] for distances, z in gaps))
     row |= {"volume_pred_ml": np.count_nonzero(pred) * ml, "volume_ref_ml": np.count_nonzero(ref) * ml}
     empty = [name for name, mask in (("prediction", pred), ("reference", ref)) if not mask.any()]
-    notes = [f"{' and '.join(empty)} empty"] if empty else []
-    return row | {"note": "; ".join(notes + (["spacing unknown"] if spacing is None else []))}
+    notes = [f"{' and '.join(empty)} empty" * bool(empty), "spacing unknown" * (spacing is None)]
+    notes.append(f"{n_one_sided} voxels annotated by one side only" * bool(n_one_sided))
+    return row | {"n_one_sided": n_one_sided, "note": "; ".join(filter(None, notes))}
 
 
 def score_observers(cohort, reference: str, test: str, subjects=None) -> pd.DataFrame:
-    """Scores of one observer against another over a cohort, a row a cine, annotated frame, structure and level.
+    """Scores of one observer against another over a cohort, one row per cine, annotated frame, structure and level.
 
-    Frames that `test` did not look at are left out. Returns participant_id, session, cine, view, frame, phase
-    (ED, ES or empty) and the columns of `compare_masks`. Raises ValueError where the two have no frame in
-    common, and where `test` is a network that learned from one of these subjects.
+    Frames that `test` did not annotate are left out. Returns participant_id, session, cine, view, frame, phase (ED, ES
+    or empty) and the columns of `compare_masks`. Raises ValueError where the two have no frame in common, and where
+    `test` is a network that learned from one of these subjects.
     """
     refuse_known_masks(cohort, test, reference, subjects)
     human, machine, tables = cohort.observer(reference), cohort.observer(test), []
-    for row in cohort.cines.itertuples():
-        if (
-            (subjects is not None and row.participant_id not in set(subjects))
-            or not machine.has(row.cine)
-            or not human.has(row.cine)
-        ):
+    cines = cohort.cines if subjects is None else cohort.cines[cohort.cines["participant_id"].isin(set(subjects))]
+    for row in cines[["participant_id", "session", "cine", "view"]].to_dict("records"):
+        name = row["cine"]
+        if not (machine.has(name) and human.has(name)):
             continue
-        truth, guess, cine = human.mask(row.cine), machine.mask(row.cine), cohort.cine(row.cine)
+        truth, guess, cine = human.mask(name), machine.mask(name), cohort.cine(name)
         phases = {cine.ed: "ED", cine.es: "ES"}
         levels = _levels(truth, cine)
         for frame in sorted(set(truth.annotated) & set(guess.annotated)):
             both = [s for s in truth.annotated[frame] if s in guess.annotated[frame]]
             spacing = cine.spacing_mm if cine.spacing_known else None
             scores = compare_masks(guess.mask[frame], truth.mask[frame], spacing, both, levels)
-            keys = {
-                "participant_id": row.participant_id,
-                "session": row.session,
-                "cine": row.cine,
-                "view": row.view,
-                "frame": frame,
-                "phase": phases.get(frame, ""),
-            }
+            keys = row | {"frame": frame, "phase": phases.get(frame, "")}
             tables.append(pd.DataFrame([keys] * len(scores)).join(scores))
     if not tables:
         raise ValueError(f"{reference} and {test} have no frame in common; segment the subjects that {reference} drew")
@@ -179,10 +174,24 @@ def score_observers(cohort, reference: str, test: str, subjects=None) -> pd.Data
 
 def _levels(truth, cine):
     """Levels of a stack by the reference LV at ED (else its first frame); None for long axis and without an LV."""
-    frame = cine.ed if cine.ed in truth.annotated else next(iter(truth.annotated))
-    lv = truth.mask[frame] == STRUCTURES["lv"]
-    if cine.slices == 1 or not lv.any():
-        return None
-    areas = lv.sum((1, 2))[lv.any((1, 2))]
-    half = len(areas) // 2  # the larger half of the stack is the base: stored order differs between archives
-    return slice_levels(lv, base_first=areas[:half].sum() >= areas[len(areas) - half :].sum())
+    mask = truth.mask[cine.ed if cine.ed in truth.annotated else next(iter(truth.annotated))]
+    return slice_levels(mask) if cine.slices > 1 and (mask == STRUCTURES["lv"]).any() else None
+
+
+def overlap_metrics(scores: pd.DataFrame) -> dict:
+    """dice_lv, dice_myo, … (mean over subjects and phases), dice_mean (over structures too) and hd95_lv_mm.
+
+    Each with its interval, and n_dice_lv, …: the subjects. SAX where there is SAX, else all views; `dice_lv_4ch` and
+    the like for the others.
+    """
+    metrics = {}
+    for view, part in scores.groupby("view", sort=False):
+        suffix = "" if view == "sax" or "sax" not in set(scores["view"]) else f"_{view}"
+        part = pd.concat([part, part.assign(structure="mean")])
+        for row in with_intervals(part, ["dice", "hd95_mm"], ["structure"]).to_dict("records"):
+            name = row["structure"]
+            metrics |= {f"dice_{name}{suffix}{end}": row[f"dice{end}"] for end in ("", "_low", "_high")}
+            metrics[f"n_dice_{name}{suffix}"] = row["n"]
+            if name == "lv":
+                metrics |= {f"hd95_lv{suffix}_mm{end}": row[f"hd95_mm{end}"] for end in ("", "_low", "_high")}
+    return metrics

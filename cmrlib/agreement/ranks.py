@@ -22,9 +22,9 @@ def paired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
 
     a, b: (pairs,) of independent pairs, such as two models' scores over tasks. Pairs without a difference are
     left out of test and effect (Wilcoxon's rule) and counted in n_zero.
-    Returns n, n_subjects, n_missing, n_zero, median_difference, rank_biserial, both with `_low`, `_high`
-    (bootstrap), w (smaller rank sum), p (two-sided, exact up to 50 pairs without ties), note. rank_biserial:
-    share of rank sums where a is larger minus where b is, -1 to 1 (Kerby, Compr Psychol 2014;3:11).
+    Returns n, n_subjects, n_missing, n_zero, median_difference, rank_biserial, both with `_low`, `_high` (bootstrap), w
+    (smaller rank sum), p (two-sided, exact up to 50 pairs without ties), note. rank_biserial: share of rank sums where
+    a is larger minus where b is, -1 to 1 (Kerby, Compr Psychol 2014;3:11).
     """
     rows = complete(a, b)
     a, b = rows.columns
@@ -52,9 +52,9 @@ def _rank_biserial(a, b, axis=-1):
 def unpaired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """Mann-Whitney test of two independent groups, one row.
 
-    a: (n_a,), b: (n_b,), one value a subject. Returns n_a, n_b, n_missing, median_a, median_b, superiority
-    (P(a > b) + P(a = b) / 2, the area under the ROC curve), rank_biserial (2·superiority - 1), both with
-    `_low`, `_high` (bootstrap within each group), u, p (two-sided), note.
+    a: (n_a,), b: (n_b,), one value per subject. Returns n_a, n_b, n_missing, median_a, median_b, superiority
+    (P(a > b) + P(a = b) / 2, the area under the ROC curve), rank_biserial (2·superiority - 1), both with `_low`,
+    `_high` (bootstrap within each group), u, p (two-sided), note.
     """
     groups = [complete(a), complete(b)]
     (a,), (b,) = (g.columns for g in groups)
@@ -63,7 +63,9 @@ def unpaired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
         row |= {"median_a": np.nan, "median_b": np.nan} | bounded("superiority") | bounded("rank_biserial")
         note = f"groups of {len(a)} and {len(b)}: no test below {MIN_SUBJECTS}"
         return pd.DataFrame([row | {"u": np.nan, "p": np.nan, "note": note}])
-    low, high, _ = percentiles(_resampled_superiority(a, b, n_boot, seed), min(len(a), len(b)))
+    rng, sizes = np.random.default_rng(seed), batches(n_boot, len(a) + len(b))
+    drawn = [_superiority(rng.choice(a, (n, len(a))), rng.choice(b, (n, len(b)))) for n in sizes]
+    low, high, _ = percentiles(np.hstack(drawn), min(len(a), len(b)))
     shares = np.array([_superiority(a, b), low, high])
     row |= {"median_a": float(np.median(a)), "median_b": float(np.median(b))}
     row |= bounded("superiority", *shares) | bounded("rank_biserial", *(2 * shares - 1))
@@ -78,21 +80,11 @@ def _superiority(a, b):
     return (ranks[..., :n_a].sum(-1) - n_a * (n_a + 1) / 2) / (n_a * n_b)
 
 
-def _resampled_superiority(a, b, n_boot, seed):
-    rng = np.random.default_rng(seed)
-    return np.hstack(
-        [
-            _superiority(rng.choice(a, (size, len(a))), rng.choice(b, (size, len(b))))
-            for size in batches(n_boot, len(a) + len(b))
-        ]
-    )
-
-
 def rank_correlation(confidence, dice, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """Spearman's rho of a confidence with the real Dice (positive is good), or of any two columns, one row.
 
-    Returns rho, rho_low, rho_high (bootstrap over subjects), p (NaN where subjects repeat: rows are not
-    independent), n, n_subjects, n_missing, n_undefined, note.
+    Returns rho, rho_low, rho_high (bootstrap over subjects), p (NaN where subjects repeat: rows are not independent),
+    n, n_subjects, n_missing, n_undefined, note.
     """
     rows = complete(confidence, dice, subjects=subjects)
     note = few_subjects(rows)

@@ -1,53 +1,57 @@
-"""Intraclass correlation: how much of the variance between ratings is variance between subjects."""
+"""Intraclass correlation: share of the variance between ratings that is variance between subjects.
 
-from contextlib import contextmanager
+Formulas: McGraw & Wong, Psychol Methods 1996;1:30, tables 4 and 7; Shrout & Fleiss call A,1 2,1 and C,1 3,1.
+"""
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from cmrlib.agreement.resampling import MIN_SUBJECTS, N_BOOT, bounded, complete, interval
 
 FORMS = ("ICC(1,1)", "ICC(A,1)", "ICC(C,1)", "ICC(1,k)", "ICC(A,k)", "ICC(C,k)")
-_OLD_NAMES = dict(zip(("ICC1", "ICC2", "ICC3", "ICC1k", "ICC2k", "ICC3k"), FORMS, strict=True))
-"""What pingouin called them before 0.7."""
 
 _FLAT = 1e-12
 """A mean square below this share of the largest is rounding: (1e-6)² of the spread."""
 
 
 def icc(ratings: pd.DataFrame, targets=None, raters=None, values=None) -> pd.DataFrame:
-    """All six intraclass correlations with 95 % intervals, one row a form.
+    """All six intraclass correlations with 95 % intervals, one row per form.
 
-    ratings: one column a rater and one row a target, a table of `paired_ratings`, or a long table whose
-    columns `targets`, `raters` and `values` name. Default form to report: ICC(A,1), two-way, absolute
-    agreement, single rating; A is agreement, C consistency (blind to a constant difference), k the mean.
-    Returns form, icc, icc_low, icc_high, f, df1, df2, p, n, n_raters, n_missing, note. `p` tests whether the
-    ICC is zero; it says nothing about bias between raters (see `bland_altman`).
+    ratings: one column per rater and one row per target, a table of `paired_ratings`, or a long table whose columns
+    `targets`, `raters` and `values` name. Default form to report: ICC(A,1), two-way, absolute agreement, single rating;
+    A is agreement, C consistency (blind to a constant difference), k the mean of the raters. Returns form, icc,
+    icc_low, icc_high, f, df1, df2, p, n, n_raters, n_missing, note. `p` tests whether the ICC is zero; it says nothing
+    about bias between raters (see `bland_altman`).
     Raises ValueError for a target that one rater rated twice, or fewer than two raters.
-    Source: McGraw & Wong, Psychol Methods 1996;1:30, by pingouin; Shrout & Fleiss say 2,1 for A,1 and 3,1
-    for C,1.
     """
     wide = _wide(ratings, targets, raters, values)
     rows = complete(*(wide[c] for c in wide))
-    scores = np.column_stack(rows.columns)  # (targets, raters)
-    counts = {"n": rows.n, "n_raters": scores.shape[1], "n_missing": rows.n_missing}
+    n, k = rows.n, wide.shape[1]
+    counts = {"n": n, "n_raters": k, "n_missing": rows.n_missing}
     nothing = bounded("icc") | dict.fromkeys(("f", "df1", "df2", "p"), np.nan)
-    fixed, note = _special_case(scores)
+    fixed, note = _special_case(np.column_stack(rows.columns))
     if note:
         return pd.DataFrame([{"form": f} | nothing | fixed | counts | {"note": note} for f in FORMS])
-    return _guarded(_pingouin_icc(scores), scores).assign(**counts)[["form", *nothing, *counts, "note"]]
+    squares = _mean_squares(*rows.columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        single = pd.DataFrame(_single_forms(*squares, n, k))
+        mean = single.copy()
+        for column in ("icc", "icc_low", "icc_high"):
+            mean[column] = k * single[column] / (1 + (k - 1) * single[column])  # Spearman-Brown
+    table = pd.concat([single, mean], ignore_index=True).assign(form=FORMS, df1=n - 1, note="", **counts)
+    table["p"] = stats.f.sf(table["f"], n - 1, table["df2"])
+    return _guarded(table, *squares)[["form", *nothing, *counts, "note"]]
 
 
 def _wide(ratings, targets, raters, values):
     if targets is None:
         wide = ratings[["a", "b"]] if {"a", "b", "missing"} <= set(ratings.columns) else ratings
     else:
-        twice = ratings.duplicated([targets, raters], keep=False)
-        if twice.any():  # pingouin would average them without a word
-            raise ValueError(
-                f"{twice.sum()} ratings share target and rater, first "
-                f"{ratings[twice].iloc[0].to_dict()}; keep one of each"
-            )
+        twice = ratings[ratings.duplicated([targets, raters], keep=False)]
+        if len(twice):
+            first = twice.iloc[0].to_dict()
+            raise ValueError(f"{len(twice)} ratings share target and rater, first {first}; keep one of each")
         wide = ratings.pivot(index=targets, columns=raters, values=values)
     if wide.shape[1] < 2:
         raise ValueError(f"expected ratings of at least two raters, got columns {list(wide.columns)}")
@@ -55,58 +59,68 @@ def _wide(ratings, targets, raters, values):
 
 
 def _special_case(scores):
-    """→ what every form then is, and why; (None, "") where there is something to compute."""
+    """→ what every form then is, and why; (None, "") where there is something to compute. scores: (targets, raters)."""
     if len(scores) < MIN_SUBJECTS:
         return {}, f"{len(scores)} complete targets: undefined below {MIN_SUBJECTS}"
     if np.ptp(scores) == 0:
         return {}, "constant ratings: no variance to divide"
     if (scores == scores[:, :1]).all():
         return bounded("icc", 1, 1, 1), "identical ratings"
-    between, raters, error = _mean_squares(scores)
+    between, raters, error = _mean_squares(*scores.T)
     if max(between, error) <= _FLAT * raters:
         return {}, "targets do not differ: all variance is between raters"
     return None, ""
 
 
-def _mean_squares(scores):
-    """→ mean squares between targets, between raters, of the residual; scores: (targets, raters)."""
-    n, k = scores.shape
-    target, rater, mean = scores.mean(1, keepdims=True), scores.mean(0), scores.mean()
-    residual = scores - target - rater + mean
-    return k * target.var(ddof=1), n * rater.var(ddof=1), (residual**2).sum() / ((n - 1) * (k - 1))
+def _mean_squares(*ratings, axis=-1):
+    """→ mean squares between targets, between raters, of the residual; ratings: one (…, targets) per rater."""
+    scores = np.stack(ratings, axis)  # (…, targets, raters)
+    n, k = scores.shape[-2:]
+    target, rater, mean = scores.mean(-1), scores.mean(-2), scores.mean((-2, -1))
+    residual = scores - target[..., None] - rater[..., None, :] + mean[..., None, None]
+    error = (residual**2).sum((-2, -1)) / ((n - 1) * (k - 1))
+    return k * target.var(-1, ddof=1), n * rater.var(-1, ddof=1), error
 
 
-def _pingouin_icc(scores):
-    """→ form, icc, f, df1, df2, p, icc_low, icc_high, under the names of any pingouin since 0.5."""
-    import pingouin  # takes seconds to import
-
-    n, k = scores.shape
-    long = pd.DataFrame({"target": np.arange(n).repeat(k), "rater": [*range(k)] * n, "score": scores.ravel()})
-    with _unrounded(pingouin), np.errstate(all="ignore"):
-        table = pingouin.intraclass_corr(long, targets="target", raters="rater", ratings="score")
-    table = table.rename(columns={"Type": "form", "ICC": "icc", "F": "f", "pval": "p"})
-    table["form"] = table["form"].replace(_OLD_NAMES)
-    bounds = next(column for column in table if column.startswith("CI95"))
-    table[["icc_low", "icc_high"]] = np.vstack(table[bounds])
-    return table.set_index("form").loc[list(FORMS)].reset_index()
+def _agreement(*ratings, axis=-1):
+    """ICC(A,1)."""
+    (n, k), (between, raters, error) = (ratings[0].shape[-1], len(ratings)), _mean_squares(*ratings)
+    return (between - error) / (between + (k - 1) * error + k * (raters - error) / n)
 
 
-@contextmanager
-def _unrounded(pingouin):
-    """Without pingouin's rounding of intervals to two decimals, which turns .996 into 1; then set back."""
-    before = dict(pingouin.options)
-    pingouin.options.update({"round.column.CI95": None, "round.column.CI95%": None})
-    try:
-        yield
-    finally:
-        pingouin.options.clear()
-        pingouin.options.update(before)
+def _consistency(*ratings, axis=-1):
+    """ICC(C,1)."""
+    between, _, error = _mean_squares(*ratings)
+    return (between - error) / (between + (len(ratings) - 1) * error)
 
 
-def _guarded(table, scores):
+def _single_forms(between, raters, error, n, k):
+    """icc with its bounds, f and df2 of ICC(1,1), ICC(A,1), ICC(C,1)."""
+    within = (raters + (n - 1) * error) / n
+    one_way, consistency = (
+        _from_f(between / noise, (between - noise) / (between + (k - 1) * noise), n, k, df2)
+        for noise, df2 in ((within, n * (k - 1)), (error, (n - 1) * (k - 1)))
+    )
+    a = (between - error) / (between + (k - 1) * error + k * (raters - error) / n)
+    whole = n * (1 + (k - 1) * a) - k * a
+    df = (k * a * raters / error + whole) ** 2 / (
+        (k * a * raters / error) ** 2 / (k - 1) + whole**2 / consistency["df2"]
+    )
+    above, below = stats.f.ppf(0.975, n - 1, df), stats.f.ppf(0.975, df, n - 1)
+    rest = k * raters + (k * n - k - n) * error
+    low = n * (between - above * error) / (above * rest + n * between)
+    high = n * (below * between - error) / (rest + n * below * between)
+    return [one_way, consistency | bounded("icc", a, low, high), consistency]
+
+
+def _from_f(f, estimate, n, k, df2):
+    low, high = f / stats.f.ppf(0.975, n - 1, df2), f * stats.f.ppf(0.975, df2, n - 1)
+    return bounded("icc", estimate, (low - 1) / (low + k - 1), (high - 1) / (high + k - 1)) | {"f": f, "df2": df2}
+
+
+def _guarded(table, between, raters, error):
     """NaN where F is 0, infinite or rounding, and where a formula leaves the range of a correlation."""
-    between, _, error = _mean_squares(scores)
-    table, inference = table.assign(note=""), ["icc_low", "icc_high", "f", "p"]
+    inference = ["icc_low", "icc_high", "f", "p"]
     if error <= _FLAT * between:
         two_way = ~table["form"].str.startswith("ICC(1")
         table.loc[two_way, inference] = np.nan
@@ -125,36 +139,15 @@ def _guarded(table, scores):
 def icc_a1(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """The default ICC of two observers, in one row: agreement, and consistency beside it.
 
-    Returns icc_a1, icc_c1 with `_low`, `_high`, n, n_subjects, n_missing, note. Intervals: F (McGraw & Wong)
-    with one row a subject; where `subjects` repeat, rows are not independent and a bootstrap over subjects
-    takes their place.
+    Returns icc_a1, icc_c1 with `_low`, `_high`, n, n_subjects, n_missing, note. Intervals: F (McGraw & Wong) with one
+    row per subject; where `subjects` repeat, rows are not independent and a bootstrap over subjects takes their place.
     """
     rows = complete(a, b, subjects=subjects)
     table = icc(pd.DataFrame(dict(zip("ab", rows.columns, strict=True)))).set_index("form")
     row = {}
-    for name, form in (("icc_a1", "ICC(A,1)"), ("icc_c1", "ICC(C,1)")):
+    for name, form, statistic in (("icc_a1", "ICC(A,1)", _agreement), ("icc_c1", "ICC(C,1)", _consistency)):
         estimate, low, high = table.loc[form, ["icc", "icc_low", "icc_high"]]
         if rows.repeated and not np.isnan(low):
-            _, low, high, _ = interval(rows, _STATISTICS[name], n_boot, seed)
+            _, low, high, _ = interval(rows, statistic, n_boot, seed)
         row |= bounded(name, estimate, low, high)
     return pd.DataFrame([row | rows.counts | {"note": table.loc["ICC(A,1)", "note"]}])
-
-
-def _two_way(a, b, axis):
-    """→ the mean squares of two raters, along an axis: between targets, between raters, residual."""
-    n = a.shape[axis]
-    difference = a - b
-    return (a + b).var(axis, ddof=1) / 2, n * difference.mean(axis) ** 2 / 2, difference.var(axis, ddof=1) / 2
-
-
-def _agreement(a, b, axis=-1):
-    between, raters, error = _two_way(a, b, axis)
-    return (between - error) / (between + error + 2 * (raters - error) / a.shape[axis])
-
-
-def _consistency(a, b, axis=-1):
-    between, _, error = _two_way(a, b, axis)
-    return (between - error) / (between + error)
-
-
-_STATISTICS = {"icc_a1": _agreement, "icc_c1": _consistency}

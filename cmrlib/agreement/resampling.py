@@ -1,4 +1,4 @@
-"""Complete rows in, intervals out: what all statistics share, above all the bootstrap over subjects."""
+"""Complete rows and the bootstrap over subjects, which all statistics share."""
 
 import inspect
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from scipy import stats
 
 N_BOOT = 2000
 MIN_SUBJECTS = 3
-"""With fewer there is no spread to speak of: intervals are NaN."""
+"""With fewer subjects intervals are NaN."""
 
 _BATCH = 2_000_000  # numbers in memory at a time
 
@@ -83,10 +83,7 @@ def bootstrap(values, statistic, subjects=None, n_boot=N_BOOT, seed=0) -> pd.Dat
     Percentiles are expanded for few subjects: simulated coverage of a mean is 94 % from 10 subjects on, where
     plain ones reach 90 %. Source: Hesterberg, Am Stat 2015;69:371; whole subjects: Davison & Hinkley 1997.
     """
-    if np.ndim(values) == 2:
-        columns = [values[c] for c in values] if isinstance(values, pd.DataFrame) else np.asarray(values).T
-    else:
-        columns = [values]
+    columns = [values] if np.ndim(values) < 2 else np.asarray(values).T
     rows = complete(*columns, subjects=subjects)
     estimate, low, high, n_undefined = interval(rows, statistic, n_boot, seed)
     row = {"estimate": estimate, "low": low, "high": high} | rows.counts
@@ -94,9 +91,8 @@ def bootstrap(values, statistic, subjects=None, n_boot=N_BOOT, seed=0) -> pd.Dat
 
 
 def few_subjects(rows: Rows) -> str:
-    """The note for rows too few to say anything about, else an empty one."""
-    enough = rows.n_subjects >= MIN_SUBJECTS
-    return "" if enough else f"{rows.n_subjects} subjects: no interval below {MIN_SUBJECTS}"
+    """The note of a table with too few subjects for an interval, else empty."""
+    return "" if rows.n_subjects >= MIN_SUBJECTS else f"{rows.n_subjects} subjects: no interval below {MIN_SUBJECTS}"
 
 
 def bounded(name, estimate=np.nan, low=np.nan, high=np.nan) -> dict:
@@ -123,7 +119,7 @@ def interval(rows: Rows, statistic, n_boot=N_BOOT, seed=0):
 def percentiles(values, n_subjects):
     """→ bounds that hold 95 % of the defined values, a little more with few subjects; how many are undefined.
 
-    Plain percentiles are narrow by √((n-1)/n) and by normal in place of t; widened tails make up for it.
+    Plain percentiles are too narrow by √((n-1)/n) and by normal instead of t; wider tails correct it.
     """
     defined = values[~np.isnan(values)]
     if not len(defined):

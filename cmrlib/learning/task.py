@@ -41,23 +41,13 @@ from cmrlib.learning.training import (
     progress_lines,
 )
 from cmrlib.learning.weights import load_weights, save_weights
+from cmrlib.measures import RefusedError
 
 PAPERS = ("tempreg",)
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
 by_split = ColSplitter("split", on="validation")
 """The splitter of every DataBlock: subjects were assigned beforehand, never items."""
-
-
-class RefusedError(ValueError):
-    """A cine on which a task cannot answer; `predict` writes `reason` in place of an answer.
-
-    reason: short, the same for all cines of a kind. hint: which cine it is, and what to do.
-    """
-
-    def __init__(self, reason: str, hint: str = ""):
-        super().__init__(f"{reason}; {hint}" if hint else reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -336,3 +336,12 @@ def fit(
         mixed._leave()  # who interrupts a notebook in the forward pass would keep autocast on
     learn.model.eval()
     return learn
+
+
+def loss_rows(learn: Learner, view: str, fold: int = 0) -> list[dict]:
+    """Losses from the learner's recorder, one row per epoch: view, fold, epoch, train, validation (NaN without one)."""
+    values = [[*row, np.nan, np.nan] for row in learn.recorder.values]
+    return [
+        {"view": view, "fold": fold, "epoch": n, "train": row[0], "validation": row[1]}
+        for n, row in enumerate(values, 1)
+    ]

@@ -10,7 +10,6 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cohort import Annotation
-from cmrlib.measures.studies import cycle_ms, frame_times_ms, missing_frames
 from cmrlib.measures.volumes import voxel_counts
 
 _PARTNER = {"la": "lv", "lv": "la", "ra": "rv"}
@@ -87,7 +86,7 @@ def chamber_curve(cine: Cine, annotation: Annotation, structure: str) -> tuple[n
         if structure in drawn:
             valve = _mitral_middle(cine, annotation, t) if structure != "ra" else None
             area[t], length[t] = area_length(np.asarray(annotation.mask[t, 0]), spacing, structure, valve)
-    gone = missing_frames(cine)
+    gone = cine.incomplete_frames
     area[gone] = length[gone] = np.nan
     return area, length
 
@@ -98,7 +97,7 @@ def areas_mm2(cine: Cine, annotation: Annotation, structure: str) -> np.ndarray:
     for t, drawn in annotation.annotated.items():
         if structure in drawn:
             area[t] = voxel_counts(annotation.mask[t, 0], (structure,))[0] * pixel
-    area[missing_frames(cine)] = np.nan
+    area[cine.incomplete_frames] = np.nan
     return area
 
 
@@ -114,20 +113,11 @@ def _mitral_middle(cine, annotation, t):
     return points[["column_px", "row_px"]].to_numpy(float).mean(axis=0) * np.array(cine.spacing_mm[:0:-1])
 
 
-def phase_of(cine: Cine) -> np.ndarray:
-    """Position of each frame in the cycle, (frames,) in 0…1: by time where known, else by frame number."""
-    phase = frame_times_ms(cine) / cycle_ms(cine)
-    if np.isfinite(phase).all():
-        return phase
-    if cine.frames_of is not None:
-        kept, total = cine.frames_of
-        return np.asarray(kept, float) / total
-    return np.arange(cine.frames) / cine.frames
-
-
 def resample_cyclic(values, phase, wanted) -> np.ndarray:
-    """Values at phases → values at wanted phases, linear and cyclic; NaN next to a NaN."""
+    """Values at phases → values at wanted phases, linear and cyclic; NaN next to a NaN and where phases are unknown."""
     phase, wanted, values = np.mod(phase, 1), np.mod(wanted, 1), np.asarray(values, float)
+    if not np.isfinite(phase).all():
+        return np.full(wanted.shape, np.nan)
     if phase.shape == wanted.shape and np.allclose(phase, wanted, atol=1e-3):
         return values  # the same frames: no neighbour's NaN may spread
     order = np.argsort(phase)
@@ -137,7 +127,7 @@ def resample_cyclic(values, phase, wanted) -> np.ndarray:
 def biplane_curve(two: tuple[Cine, Annotation], four: tuple[Cine, Annotation], structure: str) -> np.ndarray:
     """Biplane volume (frames of the 4CH,) mL of LA or LV, the 2CH brought to the 4CH's phases."""
     area4, length4 = chamber_curve(*four, structure)
-    phases = phase_of(two[0]), phase_of(four[0])
+    phases = two[0].phase(), four[0].phase()
     area2, length2 = (resample_cyclic(values, *phases) for values in chamber_curve(*two, structure))
     volume = biplane_ml(area2, area4, length2, length4)
     # an empty chamber is a failed segmentation here, not a volume of 0

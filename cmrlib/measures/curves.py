@@ -1,7 +1,6 @@
-"""Volume of every chamber in every frame; ED and ES from the curve; peak ejection and filling rates.
+"""Volume–time curves of every chamber; ED and ES from the curve; peak ejection and filling rates.
 
-A heart beats periodically, so the smoothing does too: a Fourier series fitted by least squares at the true
-times.
+Smoothing is periodic as the heart is: a Fourier series fitted by least squares at the true times.
 """
 
 from dataclasses import dataclass
@@ -11,28 +10,19 @@ import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.cohort import Annotation, Cohort
+from cmrlib.cohort import Cohort
 from cmrlib.measures.arealength import areas_mm2, biplane_curve, has_structure, single_plane_curve
-from cmrlib.measures.studies import frame_times_ms, studies
+from cmrlib.measures.phases import RefusedError
 from cmrlib.measures.volumes import Conventions, volumes
 
 HARMONICS = 6
-"""Keeps e' and a' waves apart at 60 beats a minute and leaves out a 30-frame segmentation's noise."""
+"""Separates e' and a' waves at 60 beats per minute and leaves out the noise of a 30-frame segmentation."""
 
 FEWEST_FRAMES = 8
-"""Below this a handful of frames is a set of phases, not a curve."""
+"""Fewer frames are a set of phases, not a curve."""
 
-COLUMNS = [
-    "participant_id",
-    "session",
-    "view",
-    "structure",
-    "frame",
-    "time_ms",
-    "volume_ml",
-    "area_mm2",
-    "convention",
-]
+COLUMNS = ["participant_id", "session", "view", "structure"]
+COLUMNS += ["frame", "time_ms", "volume_ml", "area_mm2", "convention"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +41,7 @@ class PeriodicFit:
         known = np.isfinite(values) & np.isfinite(phase)
         if known.sum() < FEWEST_FRAMES:
             raise ValueError(f"{known.sum()} known values in a cycle; a curve needs at least {FEWEST_FRAMES}")
-        basis = _basis(phase[known], min(harmonics, int(known.sum()) // 3))
+        basis = fourier_basis(phase[known], min(harmonics, int(known.sum()) // 3))
         return cls(np.linalg.lstsq(basis, values[known], rcond=None)[0])
 
     @property
@@ -59,70 +49,47 @@ class PeriodicFit:
         return (len(self.coefficients) - 1) // 2
 
     def value(self, phase) -> np.ndarray:
-        return _basis(phase, self.harmonics) @ self.coefficients
+        return fourier_basis(phase, self.harmonics) @ self.coefficients
 
     def slope(self, phase) -> np.ndarray:
         n = np.arange(1, self.harmonics + 1) * 2 * np.pi
         cosine, sine = self.coefficients[1 : self.harmonics + 1], self.coefficients[self.harmonics + 1 :]
-        return _basis(phase, self.harmonics) @ np.r_[0, n * sine, -n * cosine]
+        return fourier_basis(phase, self.harmonics) @ np.r_[0, n * sine, -n * cosine]
 
 
-def _basis(phase, harmonics):
-    """(n, 1 + 2 · harmonics): 1, cosines, sines."""
+def fourier_basis(phase, harmonics):
+    """(…, 1 + 2 · harmonics) at phases (…): 1, cosines, sines."""
     angle = 2 * np.pi * np.multiply.outer(np.asarray(phase, float), np.arange(1, harmonics + 1))
     return np.concatenate([np.ones((*angle.shape[:-1], 1)), np.cos(angle), np.sin(angle)], axis=-1)
 
 
 def require_curve(cine: Cine):
-    """Raise ValueError where a cohort kept so few frames that no curve exists."""
+    """Raise RefusedError where a cohort kept so few frames that no curve exists, and where spacing is unknown."""
     if cine.frames_of is not None and cine.frames < FEWEST_FRAMES:
-        raise ValueError(
-            f"{cine.name}: this cohort keeps {cine.frames} of {cine.frames_of[1]} frames "
-            f"({', '.join(str(t) for t in cine.frames_of[0])}), so there is no volume–time curve; "
-            "ingest the whole cine, or use volumes at ED and ES"
-        )
+        kept = f"this cohort keeps {cine.frames} of {cine.frames_of[1]} frames, so there is no volume–time curve"
+        raise RefusedError(cine.name, kept, "ingest the whole cine, or use volumes at ED and ES")
+    if not cine.spacing_known:
+        raise RefusedError(cine.name, "pixel spacing is unknown", "give it when the data is ingested")
 
 
-def volume_curve(
-    cine: Cine, annotation: Annotation, structure: str, conventions: Conventions | None = None
-) -> np.ndarray:
-    """Volume (frames,) mL of one structure of a short-axis stack; NaN where it was not annotated.
-
-    Raises ValueError where the cohort kept a few frames only, or where spacing is unknown.
-    """
-    require_curve(cine)
-    return volumes(cine, annotation, (structure,), conventions)[:, 0]
-
-
-def ed_es_from_curve(volume_ml, times_ms=None, rr_ms=None) -> tuple[int, int]:
+def ed_es_from_curve(volume_ml, phase=None) -> tuple[int, int]:
     """ED (largest) and ES (smallest) frame, 0-based, of a periodic volume curve (frames,).
 
-    Chosen on the smoothed curve, so that one frame's noise does not decide, among frames whose volume is
-    known; with fewer than 8 known frames on the values themselves. times_ms (frames,), rr_ms: else evenly
-    spaced. Raises ValueError where fewer than two volumes are known or all are the same.
+    Chosen on the smoothed curve among frames whose volume is known; with fewer than 8 of them on the values themselves.
+    phase: (frames,) position in the cycle, default evenly spaced. Raises ValueError where fewer than two volumes are
+    known or all are the same.
     """
     volume = np.asarray(volume_ml, float)
+    phase = np.arange(len(volume)) / len(volume) if phase is None else np.asarray(phase, float)
+    if phase.shape != volume.shape:
+        raise ValueError(f"{phase.shape} phases of {volume.shape} volumes; expected one per frame")
     known = np.flatnonzero(np.isfinite(volume))
     if len(known) < 2 or np.ptp(volume[known]) == 0:
-        raise ValueError(
-            f"{len(known)} known volumes" + (", all the same" if len(known) > 1 else "") + "; ED and ES cannot be found"
-        )
-    phase = _phase(len(volume), times_ms, rr_ms)
+        same = ", all the same" if len(known) > 1 else ""
+        raise ValueError(f"{len(known)} known volumes{same}; ED and ES cannot be found")
     usable = np.isfinite(phase[known]).all() and len(known) >= FEWEST_FRAMES
     smooth = PeriodicFit.of(volume, phase).value(phase[known]) if usable else volume[known]
     return int(known[smooth.argmax()]), int(known[smooth.argmin()])
-
-
-def _phase(frames, times_ms, rr_ms):
-    """(frames,) position in the cycle; a missing RR is the span of the times plus one step."""
-    if times_ms is None:
-        return np.arange(frames) / frames
-    times = np.asarray(times_ms, float)
-    if times.shape != (frames,):
-        raise ValueError(f"{times.shape} times for {frames} frames; expected one a frame")
-    if rr_ms is None or not np.isfinite(rr_ms):
-        rr_ms = np.nanmax(times) - np.nanmin(times) + np.nanmedian(np.diff(times))
-    return times / rr_ms
 
 
 def peak_rates(volume_ml, times_ms, rr_ms, harmonics: int = HARMONICS) -> dict[str, float]:
@@ -156,7 +123,7 @@ def peak_rates(volume_ml, times_ms, rr_ms, harmonics: int = HARMONICS) -> dict[s
 def extremes(volume, phase) -> tuple[float, float]:
     """Largest and smallest volume of a curve (frames,), at frames chosen on the smoothed curve; else NaN."""
     try:
-        largest, smallest = ed_es_from_curve(volume, phase, 1.0)
+        largest, smallest = ed_es_from_curve(volume, phase)
     except ValueError:
         return float("nan"), float("nan")
     return float(volume[largest]), float(volume[smallest])
@@ -166,31 +133,24 @@ def curves(cohort: Cohort, observer: str, conventions: Conventions | None = None
     """Long table of every chamber in every frame: participant_id, session, view, structure, frame, time_ms,
     volume_ml, area_mm2, convention.
 
-    Short axis: volume of LV, myocardium, RV. Long axis: area of what is drawn, RA volume (single plane); view
-    `2ch+4ch`: LA and LV volume (biplane) at the 4CH's frames. Raises ValueError where the cohort kept a few
-    frames.
+    Short axis: volume of LV, myocardium, RV. Long axis: area of every structure, RA volume (single plane); view
+    `2ch+4ch`: LA and LV volume (biplane) at the 4CH's frames. Raises RefusedError where the cohort kept a few frames or
+    where spacing is unknown.
     """
-    conventions, tables = conventions or Conventions(), []
-    for participant, session, found in studies(cohort, observer, subjects):
-        keys = {"participant_id": participant, "session": session}
-        for view, structure, cine, values in _study_curves(found, conventions):
-            table = {
-                "view": view,
-                "structure": structure,
-                "frame": np.arange(cine.frames),
-                "time_ms": frame_times_ms(cine),
-            }
-            tables.append(pd.DataFrame(keys | table | values | {"convention": str(conventions)}))
-    if not tables:
-        return pd.DataFrame(columns=COLUMNS)
-    return pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS)
+    conventions, tables = conventions or Conventions(), [pd.DataFrame(columns=COLUMNS)]
+    for participant, session, views in cohort.examinations(observer, subjects):
+        keys = {"participant_id": participant, "session": session, "convention": str(conventions)}
+        for view, structure, cine, values in _curves(views, conventions):
+            frames = {"frame": np.arange(cine.frames), "time_ms": cine.times_ms}
+            tables.append(pd.DataFrame(keys | {"view": view, "structure": structure} | frames | values))
+    return pd.concat(tables[1:] or tables, ignore_index=True).reindex(columns=COLUMNS)
 
 
-def _study_curves(found, conventions):
-    """Yield (view, structure, cine, {column: (frames,)})."""
-    for view, (cine, annotation) in found.items():
+def _curves(views, conventions):
+    """Yield (view, structure, cine, {column: (frames,)}) of one examination."""
+    for view, (cine, annotation) in views.items():
         require_curve(cine)
-        drawn = {s for structures in annotation.annotated.values() for s in structures}
+        drawn = set().union(*annotation.annotated.values())
         drawn = [s for s in STRUCTURES if s in drawn]
         if view == "sax":
             table = volumes(cine, annotation, drawn, conventions)
@@ -202,6 +162,14 @@ def _study_curves(found, conventions):
                 values["volume_ml"] = single_plane_curve(cine, annotation)
             yield view, structure, cine, values
     for structure in ("la", "lv"):
-        if all(view in found and has_structure(found[view][1], structure) for view in ("2ch", "4ch")):
-            volume = biplane_curve(found["2ch"], found["4ch"], structure)
-            yield "2ch+4ch", structure, found["4ch"][0], {"volume_ml": volume}
+        if all(view in views and has_structure(views[view][1], structure) for view in ("2ch", "4ch")):
+            volume = biplane_curve(views["2ch"], views["4ch"], structure)
+            yield "2ch+4ch", structure, views["4ch"][0], {"volume_ml": volume}
+
+
+def with_phases(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """`curves` with a column phase: "ED" and "ES" at the frames of `features`, else empty."""
+    frames = measured[["participant_id", "session", "ed_frame", "es_frame"]]
+    joined = table.merge(frames, on=["participant_id", "session"], how="left")
+    ed, es = ((joined["frame"] == joined[name]).fillna(False) for name in ("ed_frame", "es_frame"))
+    return joined.assign(phase=np.where(ed, "ED", np.where(es, "ES", "")))

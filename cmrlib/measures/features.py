@@ -1,17 +1,17 @@
-"""Masks of a cohort → one table: a row a subject and session, the 18 features and what else views allow."""
+"""Masks of a cohort → one table: one row per subject and session, the 18 features and what else the views allow."""
 
 import numpy as np
 import pandas as pd
 
 from cmrlib.cohort import Cohort
-from cmrlib.measures.arealength import biplane_curve, has_structure, phase_of, single_plane_curve
+from cmrlib.measures.arealength import biplane_curve, has_structure, single_plane_curve
 from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, extremes, peak_rates
+from cmrlib.measures.flags import stack_flags
 from cmrlib.measures.names import MEASURES, indexed_features
+from cmrlib.measures.phases import named_phases
 from cmrlib.measures.plausible import withhold
-from cmrlib.measures.quality import quality_flags
-from cmrlib.measures.studies import cycle_ms, frame_times_ms, given_phases, missing_frames, only_phase, studies
 from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, volumes
-from cmrlib.measures.walls import study_walls, wide_walls
+from cmrlib.measures.walls import wall_measures
 
 KEYS = ["participant_id", "session", "convention", "flags", "ed_frame", "es_frame"]
 
@@ -27,157 +27,120 @@ def features(
     walls: bool = False,
     subjects=None,
 ) -> pd.DataFrame:
-    """What one observer's masks say of each subject and session: KEYS, then `MEASURES` that masks can give.
+    """Measures of one observer's masks, one row per subject and session: KEYS, then `MEASURES` that masks can give.
 
-    Undefined is NaN, its reason is in `flags` (joined by `;`), with what the observer warns of itself. NaN, too, is
-    what no heart has and what too few slices show (`plausible`). phases: "given" (the observer's frames, else the
-    cohort's ED and ES, else the curve) or "curve". frames_from: an observer whose ED and ES count. walls: AHA segments
-    too. LA and RA extremes come from their own curves. Raises ValueError where the observer drew nothing.
+    Undefined is NaN, its reason is in `flags` (joined by `;`), beside what the observer itself warns of. Values that no
+    heart has, and those of which too few slices were drawn, are NaN too (`plausible`). phases: "given" (the observer's
+    frames, else the cohort's ED and ES, else the curve) or "curve". frames_from: an observer whose ED and ES count.
+    walls: AHA segments too. LA and RA extremes come from their own curves. Raises ValueError where the observer drew
+    nothing.
     """
     if phases not in ("given", "curve"):
         raise ValueError(f"phases={phases!r}; expected 'given' or 'curve'")
     conventions = conventions or Conventions()
     people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
     rows = []
-    for participant, session, found in studies(cohort, observer, subjects, frames_from):
+    for participant, session, views in cohort.examinations(observer, subjects, frames_from):
         row, flags = _body(people.loc[participant], bsa)
-        _ventricles(row, flags, found, conventions, phases, walls)
-        _long_axis(row, flags, found)
+        _short_axis(row, flags, views, conventions, phases, walls)
+        _long_axis(row, flags, views)
         flags += withhold(row, flags)
-        flags += [f"{flag}:{view}" for view, (_, annotation) in found.items() for flag in annotation.flags]
-        keys = {
-            "participant_id": participant,
-            "session": session,
-            "convention": str(conventions),
-            "flags": ";".join(flags),
-        }
-        rows.append(keys | row)
+        flags += [f"{flag}:{view}" for view, (_, annotation) in views.items() for flag in annotation.flags]
+        keys = {"participant_id": participant, "session": session}
+        rows.append(keys | {"convention": str(conventions), "flags": ";".join(flags)} | row)
     if not rows:
-        raise ValueError(
-            f"{cohort.path}: observer {observer!r} drew no masks"
-            + (" of these subjects" if subjects is not None else "")
-        )
+        whose = " of these subjects" if subjects is not None else ""
+        raise ValueError(f"{cohort.path}: observer {observer!r} drew no masks{whose}")
     return _table(rows, walls)
 
 
 def single_frames(cohort: Cohort, observer: str, conventions: Conventions | None = None, subjects=None) -> pd.DataFrame:
-    """Volumes of short-axis stacks of one frame that nothing calls ED or ES, a row each: participant_id, session,
-    lv_ml, myo_ml, rv_ml. They are no EDV, so `features` leaves them out."""
+    """Volumes of short-axis stacks of one frame of unknown phase, one row each: participant_id, session, lv_ml, myo_ml,
+    rv_ml. They are no EDV, so `features` leaves them out."""
     rows = []
-    for participant, session, found in studies(cohort, observer, subjects):
-        cine, annotation = found.get("sax", (None, None))
-        if cine is None or cine.frames > 1 or not cine.spacing_known or only_phase(cine, annotation):
-            continue
-        values = zip(("lv_ml", "myo_ml", "rv_ml"), volumes(cine, annotation, conventions=conventions)[0], strict=True)
-        rows.append({"participant_id": participant, "session": session} | dict(values))
+    for participant, session, views in cohort.examinations(observer, subjects):
+        cine, annotation = views.get("sax", (None, None))
+        if cine is not None and cine.frames == 1 and cine.spacing_known and not named_phases(cine, annotation):
+            rows.append([participant, session, *volumes(cine, annotation, conventions=conventions)[0]])
     return pd.DataFrame(rows, columns=["participant_id", "session", "lv_ml", "myo_ml", "rv_ml"])
 
 
 def _table(rows, walls):
     table = pd.DataFrame(rows)
-    indexed = indexed_features(table.reindex(columns=list(MEASURES)))
-    table = pd.concat([table, indexed], axis=1)
+    table = pd.concat([table, indexed_features(table.reindex(columns=list(MEASURES)))], axis=1)
     left_out = ("mapse", "sprime", "eprime", "aprime") + (() if walls else ("wall_", "thickening_"))
-    literal = {name for name in MEASURES if name.endswith("i_pct_m2")}  # EF / BSA: a random forest's, not a reader's
-    names = [n for n in MEASURES if not n.startswith(left_out) and n not in literal]
+    # EF / BSA is a feature of the CUSSP paper's random forest, not of a table
+    names = [n for n in MEASURES if not n.startswith(left_out) and not n.endswith("i_pct_m2")]
     table = table.reindex(columns=[*KEYS, *names])
-    # frames are whole numbers or unknown
     return table.astype({"ed_frame": "Int64", "es_frame": "Int64"} | dict.fromkeys(names, float))
 
 
 def _body(person, formula):
-    height, weight = (_number(person.get(name)) for name in ("height_m", "weight_kg"))
+    numbers = pd.to_numeric(person.reindex(["height_m", "weight_kg", "heart_rate_bpm"]), errors="coerce")
+    height, weight, rate = numbers.astype(float)
     area = float(bsa_m2(height, weight, formula))
-    row = {"bsa_m2": area, "heart_rate_bpm": _number(person.get("heart_rate_bpm"))}
-    return row, [] if np.isfinite(area) else ["bsa_unknown"]
+    return {"bsa_m2": area, "heart_rate_bpm": rate}, [] if np.isfinite(area) else ["bsa_unknown"]
 
 
-def _number(value):
-    return float(pd.to_numeric(value, errors="coerce")) if value is not None else float("nan")
-
-
-def _ventricles(row, flags, found, conventions, phases, walls):
+def _short_axis(row, flags, views, conventions, phases, walls):
     """Short-axis measures into `row`, reasons into `flags`."""
-    if "sax" not in found:
+    if "sax" not in views:
         flags.append("no_sax")
         return
-    cine, annotation = found["sax"]
+    cine, annotation = views["sax"]
     if np.isfinite(cine.heart_rate_bpm):
         row["heart_rate_bpm"] = cine.heart_rate_bpm
-    known = cine.spacing_known
     # an empty chamber is a failed segmentation, flagged below, and not a volume of 0
-    volume = volumes(cine, annotation, ("lv", "myo", "rv"), conventions, relative=not known)  # (frames, 3)
+    volume = volumes(cine, annotation, ("lv", "myo", "rv"), conventions, relative=not cine.spacing_known)  # (frames, 3)
     volume = np.where(volume > 0, volume, np.nan)
-    flags += list(cine.flags) + ([] if known else ["spacing_unknown"])
+    flags += [*cine.flags, *([] if cine.spacing_known else ["spacing_unknown"])]
     chosen = _phases(cine, annotation, volume[:, 0], phases)
-    if chosen is None and (one := only_phase(cine, annotation)) and one[1] not in missing_frames(cine):
-        row |= _one_phase(*one, volume) if known else {}
-        flags += _one_phase_flags(*one, cine, annotation, volume, conventions)
+    if not chosen or (missing := set(chosen.values()) & set(cine.incomplete_frames)):
+        flags.append("ed_es_on_missing_frame" if chosen and missing else "ed_es_unknown")
         return
-    if chosen is None or set(chosen) & set(missing_frames(cine)):
-        flags.append("ed_es_unknown" if chosen is None else "ed_es_on_missing_frame")
-        return
-    ed, es = chosen
-    row |= {"ed_frame": ed, "es_frame": es}
-    row |= _fractions(volume[ed], volume[es])
-    if known:
-        row |= _millilitres(volume, ed, es, row["heart_rate_bpm"], frame_times_ms(cine), cycle_ms(cine))
-    flags += quality_flags(cine, annotation, ed, es, volume, conventions)
-    if walls and known:
-        table = study_walls(cine, annotation, (ed, es))
-        row |= wide_walls(table)
-        flags += [flag for flag in table["flags"].iloc[0].split(";") if flag]
-
-
-def _one_phase(phase, frame, volume):
-    """What a heart at ED alone, or at ES alone, allows. volume: (frames, 3) mL of LV, myocardium, RV."""
-    row = {f"{phase}_frame": frame, f"lv{phase}v_ml": volume[frame, 0], f"rv{phase}v_ml": volume[frame, 2]}
-    return row | ({"lvm_g": mass_g(volume[frame, 1])} if phase == "ed" else {})
-
-
-def _one_phase_flags(phase, frame, cine, annotation, volume, conventions):
-    """What the other phase is missing for, and the flags of this one's slices."""
-    found = quality_flags(cine, annotation, frame, frame, volume, conventions)
-    own = [flag for flag in found if flag.startswith((f"{phase}_", "heart_")) and not flag.endswith("_of_cycle")]
-    return [f"{'es' if phase == 'ed' else 'ed'}_unknown", *own]
+    row |= {f"{phase}_frame": frame for phase, frame in chosen.items()}
+    row |= _volumes(cine, volume, chosen, row["heart_rate_bpm"])
+    flags += stack_flags(cine, annotation, chosen, volume, conventions)
+    if walls and cine.spacing_known and len(chosen) == 2:
+        thickness, found = wall_measures(cine, annotation, chosen)
+        row |= thickness
+        flags += found
 
 
 def _phases(cine, annotation, lv, phases):
-    """(ED, ES) or None where neither names nor curve give them."""
-    chosen = given_phases(cine, annotation) if phases == "given" else None
-    if chosen is not None:
-        return chosen
-    times = frame_times_ms(cine)
+    """Phase → frame: both named, else from the curve, else the one that is named; empty where none."""
+    named = named_phases(cine, annotation)
+    if phases == "given" and len(named) == 2:
+        return named
     try:
-        return ed_es_from_curve(lv, times if np.isfinite(times).all() else None, cycle_ms(cine))
+        return dict(zip(("ed", "es"), ed_es_from_curve(lv, cine.phase()), strict=True))
     except ValueError:
-        return None
+        return named if len(named) == 1 else {}
 
 
-def _fractions(ed, es):
-    return {"lvef_pct": ejection_fraction_pct(ed[0], es[0]), "rvef_pct": ejection_fraction_pct(ed[2], es[2])}
-
-
-def _millilitres(volume, ed, es, heart_rate_bpm, times_ms, rr_ms):
-    """volume: (frames, 3) mL of LV, myocardium, RV."""
-    row = {"lvm_g": mass_g(volume[ed, 1])}
+def _volumes(cine, volume, phases, heart_rate_bpm):
+    """Measures of LV and RV from volume (frames, 3) of LV, myocardium, RV and phase → frame: of one phase its volumes,
+    of both also what follows from them. Fractions alone where spacing is unknown."""
+    row, both = {}, len(phases) == 2
     for column, chamber in ((0, "lv"), (2, "rv")):
         curve = volume[:, column]
-        row |= {
-            f"{chamber}edv_ml": curve[ed],
-            f"{chamber}esv_ml": curve[es],
-            f"{chamber}sv_ml": curve[ed] - curve[es],
-        }
-        row |= {f"{chamber}_{name}": value for name, value in peak_rates(curve, times_ms, rr_ms).items()}
-    row["lvco_l_min"] = row["lvsv_ml"] * heart_rate_bpm / 1000
-    return row
+        if cine.spacing_known:
+            row |= {f"{chamber}{phase}v_ml": curve[frame] for phase, frame in phases.items()}
+        if both:
+            row[f"{chamber}ef_pct"] = ejection_fraction_pct(curve[phases["ed"]], curve[phases["es"]])
+        if both and cine.spacing_known:
+            row[f"{chamber}sv_ml"] = row[f"{chamber}edv_ml"] - row[f"{chamber}esv_ml"]
+            rates = peak_rates(curve, cine.times_ms, cine.cycle_ms)
+            row |= {f"{chamber}_{name}": value for name, value in rates.items()}
+    if "ed" in phases and cine.spacing_known:
+        row["lvm_g"] = mass_g(volume[phases["ed"], 1])
+    return row | ({"lvco_l_min": row["lvsv_ml"] * heart_rate_bpm / 1000} if "lvsv_ml" in row else {})
 
 
-def _long_axis(row, flags, found):
+def _long_axis(row, flags, views):
     """Area–length measures into `row`: LA and LV from 2CH and 4CH, RA from 4CH."""
-    usable = {view: pair for view, pair in found.items() if view in ("2ch", "4ch") and pair[0].spacing_known}
-    unknown = sorted({"2ch", "4ch"} & set(found) - set(usable))
-    flags += [f"spacing_unknown:{view}" for view in unknown]
+    usable = {view: pair for view, pair in views.items() if view in ("2ch", "4ch") and pair[0].spacing_known}
+    flags += [f"spacing_unknown:{view}" for view in sorted({"2ch", "4ch"} & set(views) - set(usable))]
     if "4ch" in usable and has_structure(usable["4ch"][1], "ra"):
         _chamber(row, flags, "ra", single_plane_curve(*usable["4ch"]), usable["4ch"][0])
     for chamber in ("la", "lv"):
@@ -189,17 +152,11 @@ def _long_axis(row, flags, found):
 
 
 def _chamber(row, flags, chamber, curve, cine):
-    largest, smallest = extremes(curve, phase_of(cine))
-    fraction = ejection_fraction_pct(largest, smallest)
-    if chamber == "lv":
-        row |= {"lvedv_biplane_ml": largest, "lvesv_biplane_ml": smallest, "lvef_biplane_pct": fraction}
-    else:
-        row |= {
-            f"{chamber}_max_ml": largest,
-            f"{chamber}_min_ml": smallest,
-            f"{chamber}sv_ml": largest - smallest,
-            f"{chamber}ef_pct": fraction,
-        }
-    known = int(np.isfinite(curve).sum())
-    if known < FEWEST_FRAMES:
+    largest, smallest = extremes(curve, cine.phase())
+    names = "{}_max_ml {}_min_ml {}ef_pct" if chamber != "lv" else "{}edv_biplane_ml {}esv_biplane_ml {}ef_biplane_pct"
+    values = largest, smallest, ejection_fraction_pct(largest, smallest)
+    row |= dict(zip(names.format(*[chamber] * 3).split(), values, strict=True))
+    if chamber != "lv":
+        row[f"{chamber}sv_ml"] = largest - smallest
+    if (known := int(np.isfinite(curve).sum())) < FEWEST_FRAMES:
         flags.append(f"{chamber}_long_axis_frames:{known}")

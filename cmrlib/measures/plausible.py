@@ -80,13 +80,14 @@ def _faults(counts, column, few, n_between):
     if column == 0:
         heart = np.flatnonzero(counts.any(axis=1))
         middle = heart[len(heart) // 3 : len(heart) - len(heart) // 3]
-        faults += [] if held[middle].all() else [f"absent_mid:{_list(middle[~held[middle]])}"]
+        faults += [] if held[middle].all() else [f"absent_mid:{listed(middle[~held[middle]])}"]
     if len(slices) <= slices[-1] - slices[0]:
-        faults.append(f"gap:{_list(k for k in range(slices[0], slices[-1]) if not held[k])}")
+        faults.append(f"gap:{listed(k for k in range(slices[0], slices[-1]) if not held[k])}")
     return faults
 
 
-def _list(slices):
+def listed(slices) -> str:
+    """Slice numbers as the detail of a flag."""
     return ",".join(str(int(k)) for k in slices)
 
 

@@ -3,8 +3,8 @@
 Definitions: displacement is the mean signed distance of a view's two points from the line through them at end-diastole,
 positive towards the apex; MAPSE its largest value, s' its fastest rise before that, e' and a' the first and the late
 peak of its fall, as positive speeds. The mean of 2CH and 4CH counts, each view's time taken as a share of its own RR.
-Gonzales et al., J Cardiovasc Magn Reson 2021;23:137, where the distance has no sign and the smoothing is not stated:
-ours is a periodic smoothing spline through the true frame times, `smooth_ms` its only setting.
+Gonzales et al., J Cardiovasc Magn Reson 2021;23:137, where the distance has no sign and the smoothing is not stated;
+here it is a periodic smoothing spline through the true frame times, `smooth_ms` its only setting.
 """
 
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ from scipy.signal import find_peaks
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS
-from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit, _basis
-from cmrlib.measures.studies import cycle_ms, frame_times_ms, missing_frames
+from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit, fourier_basis
+from cmrlib.measures.phases import RefusedError
 
 PHASES = np.linspace(0, 1, 501)
 PROMINENCE = 0.15
@@ -24,17 +24,9 @@ PROMINENCE = 0.15
 LATE_MS = 260.0
 """The atrium's wave peaks within this time before the next beat; an earlier second wave is an L wave."""
 VIEWS_DIFFER_MM = 5.0
-"""MAPSE of 2CH and 4CH that differ by more do not show one valve (ours): `views_disagree` beside their mean."""
-METRICS = (
-    "mapse_mm",
-    "sprime_cm_s",
-    "eprime_cm_s",
-    "aprime_cm_s",
-    "mapse_time_ms",
-    "sprime_time_ms",
-    "eprime_time_ms",
-    "aprime_time_ms",
-)
+"""MAPSE of 2CH and 4CH that differ by more do not show one valve (our choice): flag `views_disagree`."""
+METRICS = ("mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s")
+METRICS += ("mapse_time_ms", "sprime_time_ms", "eprime_time_ms", "aprime_time_ms")
 
 
 def point_array(table: pd.DataFrame, view: str, frames: int) -> np.ndarray:
@@ -76,6 +68,10 @@ class HeartMotion:
         """Per view by its own RR; towards the apex is positive."""
         return np.mean([100 * view.fit.slope(phase) / view.rr_ms for view in self.views.values()], axis=0)
 
+    def mapse_by_view_mm(self) -> dict[str, float]:
+        """View → largest displacement in that view alone."""
+        return {view: float(motion.fit.value(PHASES).max()) for view, motion in self.views.items()}
+
     def metrics(self) -> dict:
         """METRICS; times in ms from ED. What does not exist is NaN: a' without a second diastolic wave."""
         d, v, rr = self.displacement_mm(PHASES), self.velocity_cm_s(PHASES), self.rr_ms
@@ -108,36 +104,35 @@ def view_motion(cine: Cine, points_px, ed: int | None = None, smooth_ms: float =
     """Motion of the valve in one long-axis cine.
 
     points_px: (frames, 2, 2), two points as (column, row), NaN where unknown. ed: 0-based; default the cine's own, else
-    the frame next to the trigger. Raises ValueError below 8 known frames and where spacing is unknown.
+    the frame next to the trigger. Raises RefusedError below 8 known frames and where spacing is unknown, ValueError for
+    points of another shape.
     """
     points = np.asarray(points_px, float)
     if points.shape != (cine.frames, 2, 2):
         raise ValueError(f"{cine.name}: points have shape {points.shape}, expected {(cine.frames, 2, 2)}")
+    if not cine.spacing_known:
+        raise RefusedError(cine.name, "pixel spacing is unknown", "give it when the data is ingested")
     known = np.isfinite(points).all((1, 2))
-    known[missing_frames(cine)] = False
+    known[cine.incomplete_frames] = False
     if known.sum() < FEWEST_FRAMES:
-        raise ValueError(
-            f"{cine.name}: mitral points in {known.sum()} of {cine.frames} frames; motion needs {FEWEST_FRAMES}"
-        )
-    times, rr, flags = frame_times_ms(cine), cycle_ms(cine), []
-    if not np.isfinite(times).all() or not rr > 0:
-        times, rr, flags = np.arange(cine.frames) / cine.frames, 1.0, ["times_unknown"]
+        few = f"mitral points in {known.sum()} of {cine.frames} frames"
+        raise RefusedError(cine.name, few, f"motion needs {FEWEST_FRAMES}")
+    flags, rr = [], cine.cycle_ms
+    if not np.isfinite(cine.times_ms).all() or not rr > 0:
+        flags, rr = ["times_unknown"], float("nan")
+    ed = cine.ed if ed is None else ed
     if ed is None:
-        ed = cine.ed
-    if ed is None:
-        ed, flags = int(np.argmin(times % rr)), [*flags, "ed_at_trigger"]
-    phase = ((times - times[ed]) / rr) % 1
-    mm = points * np.array(cine.spacing_mm[:0:-1])
-    share = smooth_ms / rr if "times_unknown" not in flags else smooth_ms / 1000
-    coefficients = smooth_periodic(mm[known].reshape(-1, 4), phase[known], share).reshape(-1, 2, 2)
-    at_ed = np.tensordot(_basis(np.zeros(1), (len(coefficients) - 1) // 2)[0], coefficients, 1)  # (2 points, 2)
-    along = at_ed[1] - at_ed[0]
-    normal = np.array([-along[1], along[0]]) / max(np.hypot(*along), 1e-9)
-    path = coefficients.mean(1) @ normal
-    path[0] -= _basis(np.zeros(1), (len(path) - 1) // 2)[0] @ path  # zero at ED
+        ed, flags = int(np.argmin(cine.phase() % 1)), [*flags, "ed_at_trigger"]
+    phase = cine.phase(ed)
+    mm = (points * np.array(cine.spacing_mm[:0:-1]))[known].reshape(-1, 4)
+    share = smooth_ms / (rr if np.isfinite(rr) else 1000)
+    coefficients = smooth_periodic(mm, phase[known], share).reshape(-1, 2, 2)
+    at_ed = fourier_basis(0.0, (len(coefficients) - 1) // 2)
+    along = np.subtract(*np.tensordot(at_ed, coefficients, 1)[::-1])
+    path = coefficients.mean(1) @ np.array([-along[1], along[0]]) / max(np.hypot(*along), 1e-9)
+    path[0] -= at_ed @ path  # zero at ED
     # between two end-diastoles a valve is apical of where it was: the constant term is the mean over the cycle
-    fit = PeriodicFit(path if path[0] >= 0 else -path)
-    return ViewMotion(cine.view, fit, phase, rr if "times_unknown" not in flags else float("nan"), tuple(flags))
+    return ViewMotion(cine.view, PeriodicFit(path if path[0] >= 0 else -path), phase, rr, tuple(flags))
 
 
 def smooth_periodic(values, phase, smooth_share: float) -> np.ndarray:
@@ -149,7 +144,7 @@ def smooth_periodic(values, phase, smooth_share: float) -> np.ndarray:
     """
     values, phase = np.asarray(values, float), np.asarray(phase, float)
     harmonics = (len(phase) - 1) // 2
-    basis = _basis(phase, harmonics)
+    basis = fourier_basis(phase, harmonics)
     omega = 2 * np.pi * np.arange(1, harmonics + 1)
     bend = np.r_[0, omega**4, omega**4] / 2
     penalty = max(smooth_share, 0.15 / len(phase)) ** 4 * np.diag(bend)
@@ -157,23 +152,24 @@ def smooth_periodic(values, phase, smooth_share: float) -> np.ndarray:
 
 
 def heart_motion(views, smooth_ms: float = 0.0, ed: dict | None = None) -> HeartMotion:
-    """views: view → (cine, points (frames, 2, 2)). ed: view → frame. A view that gives no motion is left out and said
-    so; raises ValueError where none is left."""
-    found, flags = {}, []
+    """views: view → (cine, points (frames, 2, 2)). ed: view → frame. A view that gives no motion is left out with a
+    flag; raises RefusedError where none is left."""
+    found, flags, why = {}, [], "no points"
     for view, (cine, points) in sorted(views.items()):
         try:
             found[view] = view_motion(cine, points, (ed or {}).get(view), smooth_ms)
             flags += [f"{view}_{flag}" for flag in found[view].flags]
-        except ValueError as error:
+        except RefusedError as error:
             flags.append(f"{view}_not_used")
-            last = error
+            why = str(error)
     if not found:
-        raise ValueError(f"no view gives the valve's motion: {last}")
+        raise RefusedError("mitral valve", "no view gives its motion", why)
     if len(found) == 1:
         flags.append(f"only_{next(iter(found))}")
-    if np.ptp([HeartMotion({view: motion}).metrics()["mapse_mm"] for view, motion in found.items()]) > VIEWS_DIFFER_MM:
+    heart = HeartMotion(found, flags)
+    if np.ptp(list(heart.mapse_by_view_mm().values())) > VIEWS_DIFFER_MM:
         flags.append("views_disagree")
-    return HeartMotion(found, flags)
+    return heart
 
 
 def valve_tables(
@@ -184,92 +180,52 @@ def valve_tables(
     frames_from: str | None = None,
     least_confidence: float = 0.0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(valve_motion, valve_metrics) of all hearts that an observer put mitral points on.
+    """(valve_motion, valve_metrics) of all hearts with mitral points of an observer.
 
     motion: participant_id, session, view (2ch, 4ch, mean), frame, phase, time_ms, displacement_mm, velocity_cm_s; the
     mean stands at the frames of the first view. metrics: participant_id, session, views, METRICS, mapse of each view,
     flags. frames_from: an observer whose ED counts. A cine whose points have a median confidence below
-    `least_confidence` shows no valve that can be trusted: a flag, not a number.
+    `least_confidence` is flagged `…_valve_not_found` and not used.
     """
     motion, metrics = [], []
-    wanted = cohort.cines if subjects is None else cohort.cines[cohort.cines["participant_id"].isin(list(subjects))]
-    for (participant, session), rows in wanted.groupby(["participant_id", "session"], sort=True):
-        views, ed, flags = _views(cohort, observer, rows, frames_from, least_confidence)
-        if not views and not flags:
+    for participant, session, found in cohort.examinations(observer, subjects, frames_from, of="points"):
+        found = {view: pair for view, pair in found.items() if view in MITRAL_POINTS}
+        doubtful = [v for v, (_, a) in found.items() if not a.points["confidence"].median() >= least_confidence]
+        flags = [f"{view}_valve_not_found" for view in doubtful]
+        used = {view: pair for view, pair in found.items() if view not in doubtful}
+        views = {view: (cine, point_array(a.points, view, cine.frames)) for view, (cine, a) in used.items()}
+        ed = {view: int(a.frames["ed"]) for view, (_, a) in used.items() if a.frames}
+        if not found:
             continue
         keys = {"participant_id": participant, "session": session}
-        row = dict.fromkeys([*METRICS, "mapse_2ch_mm", "mapse_4ch_mm"], np.nan)
+        row = {"views": ""} | dict.fromkeys([*METRICS, "mapse_2ch_mm", "mapse_4ch_mm"], np.nan)
         try:
-            heart = heart_motion(views, smooth_ms, ed) if views else None
-        except ValueError:
-            heart, flags = None, [*flags, "no_motion"]
-        if heart is not None:
+            heart = heart_motion(views, smooth_ms, ed)
+            row |= {"views": "+".join(heart.views)} | heart.metrics()
+            row |= {f"mapse_{view}_mm": value for view, value in heart.mapse_by_view_mm().items()}
+            motion += [table.assign(**keys) for table in _motion(heart)]
             flags += heart.flags
-            row |= heart.metrics()
-            row |= {f"mapse_{v}_mm": HeartMotion({v: m}).metrics()["mapse_mm"] for v, m in heart.views.items()}
-            motion += [keys | one for one in _curve_rows(heart)]
-        used = "+".join(heart.views) if heart else ""
-        metrics.append(keys | {"views": used} | row | {"flags": ";".join(flags)})
+        except RefusedError:
+            flags += ["no_motion"] if views else []
+        metrics.append(keys | row | {"flags": ";".join(flags)})
     columns = ["participant_id", "session", "view", "frame", "phase", "time_ms", "displacement_mm", "velocity_cm_s"]
-    return pd.DataFrame(motion, columns=columns), pd.DataFrame(metrics)
+    motion = pd.concat(motion, ignore_index=True)[columns] if motion else pd.DataFrame(columns=columns)
+    return motion, pd.DataFrame(metrics)
 
 
-def _views(cohort, observer, rows, frames_from, least_confidence):
-    """view → (cine, points) of one heart, ED by view, flags."""
-    looked, views, ed, flags = cohort.observer(observer), {}, {}, []
-    for row in rows.sort_values(["view", "run"]).itertuples():
-        if row.view not in MITRAL_POINTS or row.view in views or not looked.has(row.cine, "points.tsv"):
-            continue
-        table = looked.points(row.cine)
-        if not table["confidence"].median() >= least_confidence:
-            flags.append(f"{row.view}_valve_not_found")
-            continue
-        cine = cohort.cine(row.cine)
-        views[row.view] = cine, point_array(table, row.view, cine.frames)
-        for name in (frames_from, observer):
-            if name and row.view not in ed and cohort.observer(name).has(row.cine, "frames.tsv"):
-                ed[row.view] = int(cohort.observer(name).frames(row.cine)["ed"])
-    return views, ed, flags
-
-
-def _curve_rows(heart):
-    """Rows of valve_motion of one heart."""
-    first = next(iter(heart.views.values()))
-    for name, phase, one in [
-        *((v, m.phase, HeartMotion({v: m})) for v, m in heart.views.items()),
-        ("mean", first.phase, heart),
-    ]:
-        d, v, rr = one.displacement_mm(phase), one.velocity_cm_s(phase), one.rr_ms
-        for frame in range(len(phase)):
-            yield {
-                "view": name,
-                "frame": frame,
-                "phase": phase[frame],
-                "time_ms": rr * phase[frame],
-                "displacement_mm": d[frame],
-                "velocity_cm_s": v[frame],
-            }
-
-
-def choose_smoothing(cohort, tracked: str, reference: str, subjects, candidates=(0, 5, 10, 15, 20, 25, 30, 40)):
-    """(smooth_ms, table): of the candidates the one whose MAPSE and e' come nearest to the reference's on validation
-    subjects. The reference itself is not smoothed, or much smoothing would agree perfectly with itself; error: mean
-    absolute difference of MAPSE and of e', each over the reference's SD."""
-    _, wanted = valve_tables(cohort, reference, 0.0, subjects)
-    wanted, rows = wanted.set_index(["participant_id", "session"]), []
-    for smooth_ms in candidates:
-        _, got = valve_tables(cohort, tracked, float(smooth_ms), subjects)
-        got = got.set_index(["participant_id", "session"])
-        errors = {name: (got[name] - wanted[name]).abs().mean() for name in ("mapse_mm", "eprime_cm_s")}
-        spread = {name: max(wanted[name].std(), 1e-6) for name in errors}
-        rows.append(
+def _motion(heart):
+    """Tables of valve_motion of one heart, by view and their mean."""
+    alone = {view: HeartMotion({view: motion}) for view, motion in heart.views.items()}
+    first = next(iter(heart.views))
+    for view, one in (alone | {"mean": heart}).items():
+        phase = heart.views[view if view in alone else first].phase
+        yield pd.DataFrame(
             {
-                "smooth_ms": float(smooth_ms),
-                "mapse_mae_mm": errors["mapse_mm"],
-                "eprime_mae_cm_s": errors["eprime_cm_s"],
-                "error": sum(errors[name] / spread[name] for name in errors),
-                "n": len(wanted),
+                "view": view,
+                "frame": np.arange(len(phase)),
+                "phase": phase,
+                "time_ms": one.rr_ms * phase,
+                "displacement_mm": one.displacement_mm(phase),
+                "velocity_cm_s": one.velocity_cm_s(phase),
             }
         )
-    table = pd.DataFrame(rows)
-    return float(table.loc[table["error"].idxmin(), "smooth_ms"]), table

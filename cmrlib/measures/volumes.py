@@ -1,7 +1,7 @@
-"""Masks → millilitres: disc summation on the native grid, with every choice of convention in one object.
+"""Volumes from label maps: disc summation on the native grid, with every convention in one object.
 
-Volumes come from label maps (slices, rows, columns) of short-axis stacks. Voxels that nobody looked at (255)
-are never counted, structures that nobody drew in a frame give NaN.
+Label maps (slices, rows, columns) are those of short-axis stacks. Voxels that nobody annotated (255) never count,
+structures that were not annotated in a frame give NaN.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import BACKGROUND, MYOCARDIAL_DENSITY_G_PER_ML, NOT_ANNOTATED, STRUCTURES, codes
 from cmrlib.cohort import Annotation
-from cmrlib.measures.studies import missing_frames
 
 _CHOICES = {
     "papillary": ("as drawn", "in cavity"),
@@ -25,14 +24,11 @@ _CHOICES = {
 class Conventions:
     """How masks become volumes; its text stands beside every volume.
 
-    papillary: "as drawn" (the label map decides) or "in cavity": what lies in the convex hull of the LV
-    cavity of a
-        slice is cavity. Papillary muscles that an observer drew as cavity cannot be taken out of a label map
-        again.
-    basal_rule: "all slices"; "no remnant": LV slices at the basal end whose cavity is below
-    `remnant_fraction` of
-        that frame's largest do not count; "half ring": basal LV slices count where myocardium surrounds at
-        least half of the cavity (SCMR, Schulz-Menger et al., JCMR 2020). Both concern LV and myocardium only.
+    papillary: "as drawn", or "in cavity": everything in the convex hull of a slice's LV cavity is cavity. Papillary
+        muscles that an observer drew as cavity cannot be taken out of a label map again.
+    basal_rule: "all slices"; "no remnant": basal LV slices whose cavity is below `remnant_fraction` of that frame's
+        largest do not count; "half ring": basal LV slices count where myocardium surrounds at least half of the cavity
+        (SCMR, Schulz-Menger et al., JCMR 2020). Both concern LV and myocardium only.
     summation: "discs" (area × slice distance) or "trapezoid" between a structure's slices, without end caps.
     """
 
@@ -44,10 +40,7 @@ class Conventions:
     def __post_init__(self):
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                hint = ""
-                if getattr(self, name) == "in myocardium":
-                    hint = "; papillary muscles are myocardium where they were drawn so: 'as drawn'"
-                raise ValueError(f"{name}={getattr(self, name)!r}; expected one of {list(choices)}{hint}")
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected one of {list(choices)}")
         if not 0 < self.remnant_fraction < 1:
             raise ValueError(f"remnant_fraction={self.remnant_fraction}; expected a number between 0 and 1")
 
@@ -99,13 +92,10 @@ def base_is_first(mask) -> bool:
 
 
 def ring_fraction(mask2d, structures=("myo",)) -> float:
-    """Share of the LV cavity's border, as far as it was seen, that is myocardium or another of these structures; NaN
-    without cavity."""
+    """Share of the LV cavity's annotated border that these structures cover; NaN without a cavity."""
     cavity = (mask2d == STRUCTURES["lv"]).astype(np.uint8)
-    around = cv2.dilate(cavity, np.ones((3, 3), np.uint8)) > cavity
-    around &= mask2d != NOT_ANNOTATED
-    wanted = [STRUCTURES[name] for name in structures]
-    return float(np.isin(mask2d[around], wanted).mean()) if around.any() else float("nan")
+    around = (cv2.dilate(cavity, np.ones((3, 3), np.uint8)) > cavity) & (mask2d != NOT_ANNOTATED)
+    return float(np.isin(mask2d[around], codes(structures)).mean()) if around.any() else float("nan")
 
 
 def apply_papillary(mask) -> np.ndarray:
@@ -157,12 +147,11 @@ def volumes(
     conventions: Conventions | None = None,
     relative: bool = False,
 ) -> np.ndarray:
-    """Volumes (frames, structures) mL of a stack; NaN where a structure was not annotated in a frame, or where a slice
-    of the frame was never there.
+    """Volumes (frames, structures) in mL of a stack; NaN where a structure was not annotated in a frame, or where a
+    slice of the frame is missing.
 
-    relative: in voxels of equally spaced slices instead, for cohorts whose spacing is unknown (fractions
-    still hold). Raises ValueError through `Cine.spacing_mm` where spacing is unknown, and where the mask
-    does not fit the cine.
+    relative: in voxels of equally spaced slices, for cohorts whose spacing is unknown (fractions still hold). Raises
+    ValueError where spacing is unknown, and where the mask does not fit the cine.
     """
     conventions = conventions or Conventions()
     if annotation.mask is None or annotation.mask.shape != cine.pixels.shape:
@@ -176,7 +165,7 @@ def volumes(
         for s, structure in enumerate(structures):
             if structure in drawn:
                 result[t, s] = _weigh(counts[:, s], widths, conventions.summation) * pixel
-    result[missing_frames(cine)] = np.nan
+    result[cine.incomplete_frames] = np.nan
     return result
 
 

@@ -16,7 +16,7 @@ TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
 def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     """Figure 3: dendrogram over subjects, annotation tracks, features as a heat map; returns the figure.
 
-    features: of `stratification.telling`. groups: `stratification.Groups`. tracks: indexed by participant_id.
+    features: of `stratification.top_features`. groups: `stratification.Groups`. tracks: indexed by participant_id.
     """
     numbers, chosen = features.loc[groups.labels.index], features.columns
     heights = [2, *[0.22] * (tracks.shape[1] + 1), 4]

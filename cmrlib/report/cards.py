@@ -41,13 +41,14 @@ def error_by_subgroup(path) -> list[dict]:
     """
     path = Path(path)
     table = path.parents[1] / "tables" / "by_characteristics.csv"
-    rows = pd.read_csv(table).dropna(subset=["level_of_it"]).to_dict("records") if table.exists() else []
+    found = pd.read_csv(table).rename(columns={"level_of_it": "level"}) if table.exists() else None  # older runs
+    rows = [] if found is None else found.dropna(subset=["level"]).to_dict("records")
     views = {view: view in views_served(path) for view in VIEW_STRUCTURES}
     rows = [row for row in rows if views.get(row["structure"].rsplit(", ", 1)[-1], True)]
     value = next((name.removesuffix("_low") for name in (rows[0] if rows else {}) if name.endswith("_low")), "")
     return [
         {
-            "who": f"{row['characteristic']} {row['level_of_it']}",
+            "who": f"{row['characteristic']} {row['level']}",
             "what": f"{value} {row['structure']}",
             **{
                 name: round(float(row[f"{value}{end}"]), 3)

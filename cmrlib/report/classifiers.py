@@ -6,13 +6,14 @@ from importlib import import_module
 from pathlib import Path
 
 from cmrlib.cohort.files import read_json
+from cmrlib.measures import RefusedError
 
 CLASSIFIERS = {
     "CUSSP": ("cmrlib.papers.cussp", "MitralRegurgitation", "4ch"),
     **dict.fromkeys(("SSLHF", "3-D ResNet-50", "3-D DenseNet-121"), ("cmrlib.papers.sslhf", "HeartFailure", "sax")),
 }
 """Name on a weights card → module, class, view. Such a class has `load(path)`, `threshold` and
-`predict(cine, annotation)`, which returns a probability, or raises ValueError where a cine cannot be judged."""
+`predict(cine, annotation)`, which returns a probability, or raises RefusedError where a cine cannot be judged."""
 
 PREFERRED = ("siam25", "siam", "sslhf_fold0_seed1")
 """Of several classifiers in a run's folder the first of these, where no file is named."""
@@ -68,5 +69,5 @@ def score_cine(cohort, looked, classifier: Classifier, row) -> tuple[float | Non
     try:
         score = classifier.model.predict(cohort.cine(row.cine), annotation)
         return (None, "nothing in it that can be judged") if math.isnan(score) else (score, "")
-    except ValueError as error:
-        return None, getattr(error, "reason", str(error))
+    except RefusedError as error:  # any other error is a defect, not a reason
+        return None, error.reason

@@ -13,12 +13,11 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 import cmrlib
 from cmrlib import plots
-from cmrlib.agreement.summary import with_phases
 from cmrlib.cine.anatomy import COLOURS, MITRAL_POINTS, NAMES, VIEW_STRUCTURES
 from cmrlib.cohort.files import atomic, write_json
 from cmrlib.learning.weightsets import DEFAULT
 from cmrlib.measures import Conventions, curves
-from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.curves import FEWEST_FRAMES, with_phases
 from cmrlib.measures.valve import point_array
 from cmrlib.report.study import Findings, examine
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cmrlib.agreement.summary import rejected
 from cmrlib.cine.anatomy import MITRAL_POINTS, RIGHT_HEART, VIEWS
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.cohort.files import read_json
+from cmrlib.cohort.files import read_json, read_tsv
 from cmrlib.datasets import ingest, inspect
 from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import SETS, by_view, folders
@@ -167,7 +166,8 @@ def _read(source, folder):
 
 def _left_out(cohort, series) -> list[str]:
     """Images that could not be decoded, with the reason; the other files stand among the series, if any."""
-    reasons = rejected(cohort)["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
+    rejected = read_tsv(cohort.path / "rejected.tsv")
+    reasons = rejected["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
     undecoded = ("pixels", "decoded image")
     return [f"{n} files left out: {why}" for why, n in reasons.items() if series.empty or why.startswith(undecoded)]
 

@@ -52,7 +52,6 @@ def measure(
     against: Against = "",
 ):
     """Volumes, ejection fraction and mass from an observer's masks: a table, and measures.tsv."""
-    from cmrlib.agreement.summary import subjects_of
     from cmrlib.app.cli import shown
     from cmrlib.app.cli.observers import changed, laid_over, measured
     from cmrlib.cohort import Observer
@@ -63,7 +62,8 @@ def measure(
         raise ValueError("a shard's measures need a folder of their own: --out")
     conventions = Conventions(papillary, basal_rule, summation)
     hearts, name, folder = laid_over(cohort, observer)
-    people = chosen(subjects, shard, subjects_of(hearts, name) if shard else ())
+    drawn = hearts.cines.loc[hearts.cines["cine"].map(hearts.observer(name).has), "participant_id"]
+    people = chosen(subjects, shard, sorted(set(drawn)) if shard else ())
     table, counted = measured(hearts, name, conventions, phases, people)
     folder = out or folder
     Observer(folder).write_measures(table)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmrlib.agreement.summary import changes, subjects_of
+from cmrlib.agreement import changes
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import atomic
 from cmrlib.cohort.provenance import refuse_known_rows, rows_known
@@ -68,9 +68,10 @@ def measured(cohort: Cohort, observer: str, conventions: Conventions, phases: st
 
 
 def changed(cohort, against: str, after: pd.DataFrame, conventions: Conventions, phases, path) -> pd.DataFrame:
-    """`summary.changes` from another observer's masks, measured alike, to `after`; written to `path`."""
+    """`agreement.changes` from another observer's masks, measured alike, to `after`; written to `path`."""
     hearts, name, _ = laid_over(cohort, against)
-    people = [one for one in after["participant_id"].unique() if one in set(subjects_of(hearts, name))]
+    drawn = set(hearts.cines.loc[hearts.cines["cine"].map(hearts.observer(name).has), "participant_id"])
+    people = [one for one in after["participant_id"].unique() if one in drawn]
     if not people:
         raise ValueError(f"observer {name!r} drew none of these subjects, so there is nothing to compare with")
     before, _ = measured(hearts, name, conventions, phases, people)

@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
-from cmrlib.agreement.summary import rejected as rejected_table
+from cmrlib.cohort.files import read_tsv
 from cmrlib.measures import withheld
 
 SHOWN = ("lvedv_ml", "lvesv_ml", "lvef_pct", "lvm_g", "rvedv_ml", "rvesv_ml", "rvef_pct", "la_max_ml", "ra_max_ml")
@@ -71,7 +71,7 @@ def cohort(opened):
 
 def rejected(opened):
     """How much became no cine, and why."""
-    table = rejected_table(opened)
+    table = read_tsv(opened.path / "rejected.tsv")
     reasons = table["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
     print(f"rejected: {len(table) or 'nothing'}")
     for reason, n in reasons.items():

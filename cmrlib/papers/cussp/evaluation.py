@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
-from cmrlib.agreement import bootstrap, choose_threshold, classification_over_runs, roc_pr
+from cmrlib.agreement import bootstrap, choose_threshold, classification, roc_pr
 
 MODELS = {
     "rf": "RF",
@@ -82,7 +83,7 @@ def table_2(scores: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
         wide = _wide(scores, model)
         limits = chosen[chosen["model"] == model].set_index("seed")["threshold"]
         seeds = list(wide.columns[1:])
-        result = classification_over_runs(wide["label"], wide[seeds], limits[seeds])
+        result = classification(wide["label"], wide[seeds], limits[seeds])
         row = {"model": model, "name": MODELS[model]}
         for one in result.to_dict("records"):
             if name := METRICS.get(one["metric"]):
@@ -187,22 +188,14 @@ def calibration(scores: pd.DataFrame, model: str, bins: int = 5) -> pd.DataFrame
     rows = []
     for places in np.array_split(np.arange(len(order)), min(bins, len(order))):
         cell = order.iloc[places]
-        observed, n = float(cell["label"].mean()), len(cell)
-        low, high = wilson(observed, n)
-        rows.append(
-            {"model": model, "predicted": cell["score"].mean(), "observed": observed, "low": low, "high": high, "n": n}
-        )
+        share = binomtest(int(cell["label"].sum()), len(cell))
+        low, high = share.proportion_ci(method="wilson")
+        row = {"model": model, "predicted": cell["score"].mean(), "observed": share.statistic}
+        rows.append(row | {"low": low, "high": high, "n": len(cell)})
     share = part["label"].mean()
     return pd.DataFrame(rows).assign(
         brier=((part["score"] - part["label"]) ** 2).mean(), brier_prevalence=share * (1 - share)
     )
-
-
-def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share; Wilson 1927."""
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def embedding_table(subjects, values) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from cmrlib.agreement import bootstrap
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.measures.mitral_edge import mitral_edge
+from cmrlib.datasets.mitral_edge import mitral_edge
 from cmrlib.measures.valve import point_array
 from cmrlib.papers.cussp.preparation import (
     Preprocessing,

@@ -9,7 +9,7 @@ from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.measures.arealength import valve_middle
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.measures.studies import given_phases
+from cmrlib.measures.phases import RefusedError, named_phases
 from cmrlib.papers.mvnet import is_mirrored
 
 MOST_OUTSIDE = 0.5
@@ -26,14 +26,6 @@ UNKNOWN_MM = 1.4
 """Pixels of unknown size where no mask tells: as in most cines."""
 
 KINDS = ("valve", "whole", "heart")
-
-
-class RefusedError(ValueError):
-    """A cine that cannot be prepared; `reason` is short and the same for all cines of a kind, so that it is counted."""
-
-    def __init__(self, name: str, reason: str, hint: str):
-        super().__init__(f"{name}: {reason}; {hint}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -225,9 +217,9 @@ def equalise(cropped, window, levels: int = 256) -> np.ndarray:
 
 def phases(cine: Cine, annotation: Annotation) -> tuple[float, float]:
     """(ED, ES): as the observer or the cohort names them, else the largest and smallest LV area."""
-    named = given_phases(cine, annotation)
-    if named is not None:
-        return named
+    named = named_phases(cine, annotation)
+    if len(named) == 2:
+        return named["ed"], named["es"]
     drawn = sorted(annotation.annotated)
     areas = np.array([(np.asarray(annotation.mask[t, 0]) == STRUCTURES["lv"]).sum() for t in drawn], float)
     if len(drawn) >= FEWEST_FRAMES:  # a single frame's slip must not become a phase

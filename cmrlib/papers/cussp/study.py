@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from cmrlib.agreement.summary import loss_rows
+from cmrlib.learning.training import loss_rows
 from cmrlib.papers.cussp.cnnlstm import CnnRecipe, Setting, cnn_scores, train_cnn_lstm
 from cmrlib.papers.cussp.evaluation import auc, score_rows
 from cmrlib.papers.cussp.learning import (

@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cmrlib.agreement.stratification import projected
+from cmrlib.agreement.stratification import standardised
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.heartmae.clips import section_table
 from cmrlib.papers.heartmae.features import Embedder, feature_shards
@@ -143,9 +143,13 @@ def told_apart(a, b, seed: int = 1) -> float:
 
 def domain_map(domains: dict, seed: int = 1) -> pd.DataFrame:
     """One UMAP of all sections of `domain_rows`: umap_1, umap_2, cohort, view."""
+    from umap import UMAP  # compiles for seconds
+
     parts = [(view, name, len(rows), rows) for view, found in domains.items() for name, (rows, _) in found.items()]
-    mapped = projected(pd.DataFrame(np.concatenate([rows for *_, rows in parts])).rename(columns=str), seed)
+    numbers, _ = standardised(pd.DataFrame(np.concatenate([rows for *_, rows in parts])))
+    nearest = {"n_neighbors": min(15, len(numbers) - 1), "init": "spectral" if len(numbers) > 12 else "random"}
+    mapped = UMAP(random_state=seed, n_jobs=1, **nearest).fit_transform(numbers.to_numpy())
     sizes = [n for _, _, n, _ in parts]
-    return mapped.assign(
+    return pd.DataFrame(mapped, columns=["umap_1", "umap_2"]).assign(
         cohort=np.repeat([name for _, name, *_ in parts], sizes), view=np.repeat([view for view, *_ in parts], sizes)
     )

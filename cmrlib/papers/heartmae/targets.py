@@ -34,7 +34,8 @@ def cardiac_targets(cohort, observer: str = "truth", cache=None) -> pd.DataFrame
     indexed = [indexed_name(name) for name in (*INDEXED, *FEATURES)]
     columns = {}
     for table in tables:
-        first = table.groupby("participant_id", sort=True).first().select_dtypes("number")
+        first = table.sort_values(["participant_id", "session"]).drop_duplicates("participant_id")
+        first = first.set_index("participant_id").select_dtypes("number")
         left_out = {"ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm", *indexed}
         columns |= {name: first[name] for name in first if name not in columns and name not in left_out}
     return pd.DataFrame(columns).astype(float)

@@ -6,7 +6,7 @@ import pandas as pd
 from cmrlib import agreement
 from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer
-from cmrlib.measures.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
+from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
 from cmrlib.measures.valve import point_array
 
 GROSS_PCT = 30.0

@@ -16,6 +16,7 @@ from cmrlib.cohort.files import atomic, code_of
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.phases import RefusedError
 from cmrlib.papers.tempreg.clips import moving_centre
 
 STORED = 1024
@@ -46,10 +47,11 @@ def section_patch(cine: Cine, k: int, preprocessing: Preprocessing) -> np.ndarra
     The centre is that of the largest moving region; no mask is asked. A cycle of another length is interpolated round
     the cycle, by true times where they are known. What lies outside the image is the cine's 1st percentile and counts
     for neither mean nor SD. A patch of one grey value is all zeros.
-    Raises ValueError for fewer than 8 frames: they are no cycle.
+    Raises RefusedError for fewer than 8 frames: they are no cycle.
     """
     if cine.frames < FEWEST_FRAMES:
-        raise ValueError(f"{cine.name}: {cine.frames} frames; a patch shows a whole cycle of {FEWEST_FRAMES} or more")
+        whole = f"a patch shows a whole cycle of {FEWEST_FRAMES} or more"
+        raise RefusedError(cine.name, f"{cine.frames} frames", whole)
     plane = patch_plane(cine, preprocessing)
     low = cine.intensity_window()[0]
     images = np.stack([plane.pixels(image, outside=low) for image in cine.pixels[:, k]])

@@ -15,6 +15,7 @@ from cmrlib.agreement.summary import with_intervals
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.learning.weights import load_weights, save_weights
+from cmrlib.measures.phases import RefusedError
 from cmrlib.papers.sslhf.comparators import architecture, build
 from cmrlib.papers.sslhf.network import Restorer
 from cmrlib.papers.sslhf.patches import Patches, Preprocessing, as_stored, from_stored, lv_slices, section_patch
@@ -61,18 +62,18 @@ class HeartFailure:
     def predict(self, cine: Cine, annotation: Annotation | None = None) -> float:
         """Score of one patient, 0 to 1: the mean over patches (equation 3).
 
-        annotation: masks that say which slices show the LV; without, the middle part of the stack. Raises ValueError
+        annotation: masks that say which slices show the LV; without, the middle part of the stack. Raises RefusedError
         for other views, short cines, and where no slice shows the LV.
         """
         scores = self.patch_scores(cine, annotation)["score"]
         if scores.empty:
-            raise ValueError(f"{cine.name}: no slice shows the LV by these masks, so there is no patch to judge")
+            raise RefusedError(cine.name, "no slice shows the LV by these masks", "there is no patch to judge")
         return float(scores.mean())
 
     def patch_scores(self, cine: Cine, annotation: Annotation | None = None) -> pd.DataFrame:
-        """slice, score of every slice that shows the LV. Raises ValueError for other views and short cines."""
+        """slice, score of every slice that shows the LV. Raises RefusedError for other views and short cines."""
         if cine.view != "sax":
-            raise ValueError(f"{cine.name}: the classifier looks at short-axis stacks, this is {cine.view}")
+            raise RefusedError(cine.name, f"view {cine.view}", "the classifier takes short-axis stacks")
         slices = lv_slices(cine, annotation, self.preprocessing.share)
         clips = [from_stored(as_stored(section_patch(cine, k, self.preprocessing))) for k in slices]
         return pd.DataFrame({"slice": slices, "score": self.scores(clips)})

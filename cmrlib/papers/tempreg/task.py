@@ -124,10 +124,8 @@ class TempReg(Task):
         frames themselves.
         """
         if cine.frames < self.fewest_frames:
-            raise RefusedError(
-                f"{cine.name}: {cine.frames} frames; ED and ES are looked for in a whole cycle of "
-                f"{self.fewest_frames} or more"
-            )
+            whole = f"ED and ES are looked for in a whole cycle of {self.fewest_frames} or more"
+            raise RefusedError(cine.name, f"{cine.frames} frames", whole)
         if offset_seed is not None and self.target == "cyclic":
             offsets = random_offsets(cine, offset_seed, self.frames)
         return self.decode(cine, self.curves(models, cine, offsets, precision))

@@ -9,10 +9,8 @@ import traitlets
 
 from cmrlib.cine.anatomy import COLOURS, MITRAL_POINTS, NAMES, STRUCTURES
 from cmrlib.cohort import Cohort
-from cmrlib.measures import curves
-from cmrlib.measures.arealength import phase_of
+from cmrlib.measures import RefusedError, curves
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.measures.studies import cycle_ms
 from cmrlib.measures.valve import point_array, valve_tables
 
 HERE = Path(__file__).parent
@@ -65,7 +63,7 @@ class CineViewer(anywidget.AnyWidget):
         rows = rows.assign(order=[VIEWS.index(v) if v in VIEWS else len(VIEWS) for v in rows["view"]])
         self._cines = [self.cohort.cine(name) for name in rows.sort_values(["order", "run"])["cine"]]
         session = rows["session"].iloc[0]
-        lengths = [cycle_ms(cine) for cine in self._cines]
+        lengths = [cine.cycle_ms for cine in self._cines]
         known = [ms for ms in lengths if np.isfinite(ms)]
         with self.hold_sync():
             named = (subject, session and f"session {session}", self._about(rows))
@@ -100,7 +98,7 @@ class CineViewer(anywidget.AnyWidget):
             "rows": cine.pixels.shape[2],
             "columns": cine.pixels.shape[3],
             "aspect": row_mm / column_mm if cine.spacing_known else 1.0,
-            "phases": [float(p) for p in np.mod(phase_of(cine), 1)],
+            "phases": [float(p) for p in np.mod(cine.phase(), 1)],
             "pixels": grey.astype(np.uint8).tobytes(),
             "layers": [layer for name in self.observers for layer in self._layers(name, cine, k)],
         }
@@ -142,11 +140,11 @@ class CineViewer(anywidget.AnyWidget):
     def _volumes(self, name, subject, session):
         try:
             table = curves(self.cohort, name, subjects=[subject]).dropna(subset=["volume_ml"])
-        except ValueError:  # drew a few frames only
+        except RefusedError:  # a few frames only, or no spacing
             table = pd.DataFrame(columns=["session", "view", "structure", "frame", "volume_ml"])
         table = table[(table["session"].fillna("") == session) & (table["structure"] != "myo")]
         table = table[table["view"] == ("sax" if "sax" in set(table["view"]) else "2ch+4ch")]
-        by_view = {cine.view: phase_of(cine) for cine in self._cines}
+        by_view = {cine.view: cine.phase() for cine in self._cines}
         view = "sax" if "sax" in by_view and (table["view"] == "sax").any() else "4ch"
         return table.assign(phase=[by_view[view][frame] for frame in table["frame"]])
 

@@ -1,5 +1,6 @@
-"""Signs that a number should be looked at before it is believed. A flag of this module never changes a number; those
-of `plausible`, which it collects too, do.
+"""Flags of a measured stack: what to look at before a number is believed.
+
+A flag of this module never changes a number; those of `plausible`, which it collects too, withhold some.
 """
 
 import numpy as np
@@ -7,10 +8,10 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED
 from cmrlib.cohort import Annotation
-from cmrlib.measures.plausible import slice_faults
+from cmrlib.measures.plausible import listed, slice_faults
 from cmrlib.measures.postprocess import open_slices
-from cmrlib.measures.studies import systole_fraction
 from cmrlib.measures.volumes import (
+    Conventions,
     basal_rule_applies,
     base_is_first,
     ejection_fraction_pct,
@@ -21,52 +22,52 @@ from cmrlib.measures.volumes import (
 )
 
 SYSTOLE = (0.15, 0.65)
-"""Plausible time from ED to ES as a fraction of the cycle: .41 at 60 beats a minute, .51 at 90."""
-
+"""Plausible time from ED to ES as a fraction of the cycle: .41 at 60 beats per minute, .51 at 90."""
 
 LOWEST_EF_PCT = 5.0
 """Below this a ventricle hardly ejects: possible, and rarely true."""
 
 
-def quality_flags(cine: Cine, annotation: Annotation, ed: int, es: int, volume, conventions=None) -> list[str]:
+def stack_flags(
+    cine: Cine, annotation: Annotation, phases: dict[str, int], volume, conventions: Conventions | None = None
+) -> list[str]:
     """Flags of one measured stack: text `name` or `name:detail`, in a fixed order.
 
-    volume: (frames, 3) LV, myocardium, RV in any one unit. Per phase: `not_annotated`, `slices_not_annotated`,
-    `myo_open`, `basal_excluded`. Then `plausible.slice_faults`, `lv_reaches_stack_base`, ejection fractions of 0 to
-    5 %, stroke or myocardial volumes that disagree, ES early or late.
+    phases: "ed" and "es", or one of them → frame. volume: (frames, 3) LV, myocardium, RV in any one unit. Per phase:
+    `not_annotated`, `slices_not_annotated`, `myo_open`, `basal_excluded`; the phase that is not known is `…_unknown`.
+    Then `plausible.slice_faults`, `lv_reaches_stack_base`, ejection fractions of 0 to 5 %, stroke or myocardial volumes
+    that disagree, ES early or late.
     """
-    flags, counts, drawn = [], {}, {}
-    for phase, frame in (("ed", ed), ("es", es)):
-        if annotation.annotated.get(frame):
-            mask, drawn[phase] = np.asarray(annotation.mask[frame]), annotation.annotated[frame]
-            counts[phase] = voxel_counts(mask, ("lv", "myo", "rv"))
-            found = _stack_flags(mask, drawn[phase])
-            found += _basal_flags(mask, drawn[phase], conventions) if conventions else []
-            flags += [f"{phase}_{flag}" for flag in found]
-        else:
+    flags, counts, drawn = [f"{phase}_unknown" for phase in ("ed", "es") if phase not in phases], {}, {}
+    for phase, frame in phases.items():
+        if not annotation.annotated.get(frame):
             flags.append(f"{phase}_not_annotated")
+            continue
+        mask, drawn[phase] = np.asarray(annotation.mask[frame]), annotation.annotated[frame]
+        counts[phase] = voxel_counts(mask, ("lv", "myo", "rv"))
+        found = _frame_flags(mask, drawn[phase]) + _basal_flags(mask, drawn[phase], conventions or Conventions())
+        flags += [f"{phase}_{flag}" for flag in found]
     flags += slice_faults(counts, drawn, slice_widths_mm(cine) if cine.spacing_known else np.ones(cine.slices))
-    if annotation.annotated.get(es) and _base_cut(np.asarray(annotation.mask[es])):
+    if len(phases) < 2:
+        return flags
+    ed, es = phases["ed"], phases["es"]
+    if "es" in drawn and _base_cut(np.asarray(annotation.mask[es])):
         flags.append("lv_reaches_stack_base")
-    return flags + _volume_flags(volume[ed], volume[es]) + _time_flags(systole_fraction(cine, ed, es))
+    return flags + _volume_flags(volume[ed], volume[es]) + _time_flags(float(cine.phase(ed)[es]))
 
 
-def _stack_flags(mask, drawn):
-    """Flags of one frame (slices, rows, columns); a structure that was not drawn is no finding."""
+def _frame_flags(mask, drawn):
+    """Flags of one frame (slices, rows, columns); a structure that was not annotated is no finding."""
     unseen = np.flatnonzero((mask == NOT_ANNOTATED).all(axis=(1, 2)))
     found = {"slices_not_annotated": unseen, "myo_open": open_slices(mask) if {"lv", "myo"} <= set(drawn) else []}
-    return [f"{name}:{_list(slices)}" for name, slices in found.items() if len(slices)]
+    return [f"{name}:{listed(slices)}" for name, slices in found.items() if len(slices)]
 
 
 def _basal_flags(mask, drawn, conventions):
     if not basal_rule_applies(mask, drawn, conventions):
         return ["basal_rule_undefined"]
     left_out = excluded_slices(mask, conventions)
-    return [f"basal_excluded:{_list(left_out)}"] if left_out else []
-
-
-def _list(slices):
-    return ",".join(str(int(k)) for k in slices)
+    return [f"basal_excluded:{listed(left_out)}"] if left_out else []
 
 
 def _base_cut(mask):
