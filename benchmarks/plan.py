@@ -5,7 +5,7 @@
 The default profile is run first, on DICOM files of eight full-size phantoms; of another one the finished run is read.
 A job's cost is its start (imports; once a job) and its work (a subject's, times its subjects). The range is that of the
 small study's shards. Assumed: subjects of the large study are like those of the small one, and the cluster's cores are
-as fast as this machine's. Training is not in it; GPU hours are n/a where no card was used.
+as fast as this machine's. Neither training nor GPU time is in it.
 """
 
 import argparse
@@ -15,14 +15,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cmrlib.app.runs.parameters import STUDY
-from cmrlib.cohort.files import read_json
+from cmrlib.cohort.files import read_tsv
+from cmrlib.cohort.sharding import Shard
 
 ROOT = Path(__file__).parents[1]
 MARGIN = 1.5
 """Memory to ask for, over the highest peak that was seen."""
+FOLDERS = {
+    "ingest": "cohort",
+    "segment": "observers",
+    "measure": "measures",
+    "embed": "embeddings",
+    "report": "pages",
+}
 
 
 def main():
@@ -55,34 +64,45 @@ def run_small_study():
 
 
 def read_jobs(study) -> pd.DataFrame:
-    """One row per job of a finished study, as `cmr study run` records it. Raises ValueError where there is none."""
-    rows = [read_json(path) for path in sorted(Path(study).glob("shards/*/*.json")) if path.stem in STUDY["stages"]]
-    rows = [row for row in rows if row["made"] and row["subjects"]]
-    if not rows:
+    """One row per job of a finished study from Snakemake's benchmark files: stage, subjects, cpu_seconds, peak_mb, and
+    disk_mb, the job's part of what its stage left. Raises ValueError where there is none."""
+    study = Path(study)
+    files = [path.stem.rpartition("_") for path in sorted((study / "benchmarks").glob("*.tsv"))]
+    if not files:
         raise ValueError(f"{study} holds no finished job to take costs from; run its profile first")
+    n = 1 + max(int(shard) for *_, shard in files)
+    people = read_tsv(study / "cohort" / "participants.tsv")["participant_id"]
+    rows = []
+    for stage, _, shard in files:
+        measured = pd.read_csv(study / "benchmarks" / f"{stage}_{shard}.tsv", sep="\t", na_values="NA").iloc[0]
+        subjects = sum(one in Shard(int(shard), n) for one in people)
+        disk_mb = sum(path.stat().st_size for path in (study / FOLDERS[stage]).rglob("*") if path.is_file()) / 1e6
+        costs = {"cpu_seconds": measured["cpu_time"], "peak_mb": measured["max_rss"], "disk_mb": disk_mb / n}
+        rows.append({"stage": stage, "subjects": subjects} | costs)
     return pd.DataFrame(rows)
 
 
 def plan(jobs: pd.DataFrame, size: int, shard: int, nodes: int, cores: int, memory_gb: float) -> pd.DataFrame:
     """One row per stage and one for all: jobs, cpu_s_subject with its lowest and highest shard, cpu_hours likewise,
-    gpu_hours, job_mb (to ask for), disk_gb, wall_hours on nodes × cores with memory_gb each.
+    job_mb (to ask for), disk_gb, wall_hours on nodes × cores with memory_gb each.
 
-    jobs: of `read_jobs`. shard: subjects per job. cpu_hours include the start of every job.
+    jobs: of `read_jobs`. shard: subjects per job. A job's start is the intercept of its seconds over its subjects,
+    where shards differ in size; cpu_hours include it once per job.
     """
     rows, n_jobs = [], math.ceil(size / shard)
     for stage in [name for name in STUDY["stages"] if name in set(jobs["stage"])]:
         own = jobs[jobs["stage"] == stage]
-        each, subjects = own["cpu_seconds"] / own["subjects"], own["subjects"].sum()
-        start = own["startup_seconds"].mean() * n_jobs
+        n, seconds = own["subjects"].to_numpy(float), own["cpu_seconds"].to_numpy(float)
+        start = max(0.0, np.polyfit(n, seconds, 1)[1]) if np.ptp(n) else 0.0
+        each = np.maximum(seconds - start, 0)[n > 0] / n[n > 0]
         row = {"stage": stage, "jobs": n_jobs}
-        for end, seconds in (("", own["cpu_seconds"].sum() / subjects), ("_low", each.min()), ("_high", each.max())):
-            row |= {f"cpu_s_subject{end}": seconds, f"cpu_hours{end}": (size * seconds + start) / 3600}
+        for end, cost in (("", np.average(each, weights=n[n > 0])), ("_low", each.min()), ("_high", each.max())):
+            row |= {f"cpu_s_subject{end}": cost, f"cpu_hours{end}": (size * cost + start * n_jobs) / 3600}
         # peaks include the imports and the largest subject, so they do not grow with the shard
         row["job_mb"] = math.ceil(MARGIN * own["peak_mb"].max() / 100) * 100
         at_once = min(nodes * max(1, min(cores, int(memory_gb * 1000 // row["job_mb"]))), n_jobs)
-        row["wall_hours"] = math.ceil(n_jobs / at_once) * (shard * row["cpu_s_subject"] + start / n_jobs) / 3600
-        gpu = own["gpu_seconds"].sum() / subjects * size / 3600
-        row |= {"gpu_hours": gpu or math.nan, "disk_gb": own["disk_mb"].sum() / subjects * size / 1000}
+        row["wall_hours"] = math.ceil(n_jobs / at_once) * (shard * row["cpu_s_subject"] + start) / 3600
+        row["disk_gb"] = own["disk_mb"].sum() / n.sum() * size / 1000
         rows.append(row)
     table = pd.DataFrame(rows)
     total = table.drop(columns=["stage", "job_mb"]).sum(min_count=1)

@@ -16,7 +16,7 @@ from PIL import Image
 from cmrlib import plots
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import COLOURS, NAMES
-from cmrlib.papers.tempreg import paired_gain
+from cmrlib.papers.tempreg.table1 import paired_gain
 
 MARK = "phantom (synthetic hearts)"
 
