@@ -176,7 +176,6 @@ def _truth(view, rows) -> dict:
         "frames": len(rows[0]),
         "spacing_mm": [float(x) for x in first.PixelSpacing],
         "slice_distance_mm": gap if len(rows) > 1 else None,
-        "slice_thickness_mm": float(first.SliceThickness),
         "oriented": True,
         "ed": None,
         "es": None,

@@ -1,5 +1,6 @@
-"""The phantom in other people's formats: what is written is what the truth says, and what readers make of defects."""
+"""Files with defects: what is written is what the truth says, and what readers make of defects."""
 
+from dataclasses import replace
 from pathlib import PurePath
 
 import nibabel as nib
@@ -11,7 +12,6 @@ from corpus.dicom import MARKS
 from corpus.source import encode, sha, write_files
 from trees import LABEL, read, written
 
-from cmrlib.cine import Cine
 from cmrlib.cohort.study import Study
 from cmrlib.datasets import acdc, dicom, ingest
 from cmrlib.phantom import make_study, subject_specs
@@ -21,8 +21,8 @@ TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 
 @pytest.fixture(scope="module")
 def three_views():
-    (order,) = subject_specs(1, **TINY).values()
-    return make_study(LABEL, order)
+    (spec,) = subject_specs(1, **TINY).values()
+    return make_study(LABEL, spec)
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_acdc_counts_frames_from_1_and_codes_the_rv_as_1(study, tmp_path):
 
 
 def test_no_mark_reaches_a_cohort(tmp_path):
-    orders = subject_specs(2, **TINY | {"slices": 3}, views=("sax",))
-    sources = (build(make_study(label, order), 1, "dicom", ["letter_beside"]) for label, order in orders.items())
+    specs = subject_specs(2, **TINY | {"slices": 3}, views=("sax",))
+    sources = (build(make_study(label, spec), 1, "dicom", ["letter_beside"]) for label, spec in specs.items())
     write_source(tmp_path / "src", sources, "dicom")
     raw = b"".join(path.read_bytes() for path in (tmp_path / "src").rglob("*.dcm"))
     assert all(mark.encode() in raw for mark in MARKS)
@@ -124,8 +124,8 @@ def test_the_dicom_reader_meets_a_defect_of_enhanced_files(study, tmp_path, name
 
 
 def test_defects_repeat_themselves():
-    (order,) = subject_specs(1, **TINY | {"frames": 3, "slices": 3}, views=("sax",)).values()
-    small = make_study(LABEL, order)
+    (spec,) = subject_specs(1, **TINY | {"frames": 3, "slices": 3}, views=("sax",)).values()
+    small = make_study(LABEL, spec)
     for name, one in DEFECTS.items():
         form = next(form for form, layout in FORMATS.items() if layout.kind == one.kinds[0])
         first, second = (build(small, 1, form, [name]) for _ in range(2))
@@ -185,10 +185,6 @@ def test_defects_that_do_not_suit_are_refused(study, tmp_path):
 # --- the judge -------------------------------------------------------------------------------------------------------
 
 
-def _changed(cine, **new):
-    return Cine(**{name: getattr(cine, name) for name in cine.__dataclass_fields__} | new)
-
-
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -207,7 +203,7 @@ def test_the_judge_sees_what_is_wrong(study, tmp_path, change, problem):
     truth = written(study, tmp_path / "src")
     right = judge(truth, Study({}, study.cines))
     assert [row["outcome"] for row in right] == ["read", "read"], right
-    wrong = judge(truth, Study({}, [_changed(study.cines[0], **change(study.cines[0])), study.cines[1]]))
+    wrong = judge(truth, Study({}, [replace(study.cines[0], **change(study.cines[0])), study.cines[1]]))
     assert wrong[0]["outcome"] == "wrong" and not wrong[0]["met"] and wrong[1]["met"]
     assert any(problem in text for text in wrong[0]["problems"]), wrong[0]["problems"]
 
@@ -217,11 +213,11 @@ def test_the_judge_tells_flagged_refused_and_silent_apart(study, tmp_path):
     sax, other = study.cines
     truth["cines"][sax.name] |= {"expectation": "flag", "words": ["missing_frames"]}
     assert judge(truth, Study({}, [sax, other]))[0]["problems"] == ["silent"]
-    assert judge(truth, Study({}, [_changed(sax, flags=("missing_frames",)), other]))[0]["outcome"] == "flagged"
+    assert judge(truth, Study({}, [replace(sax, flags=("missing_frames",)), other]))[0]["outcome"] == "flagged"
     row = judge(truth, Study({}, [other], rejected=[{"digest": "x", "reason": "broken"}]))[0]
     assert (row["outcome"], row["met"]) == ("refused", False)
     truth["cines"][sax.name]["expectation"] = "refuse"
     row = judge(truth, Study({}, [other], rejected=[{"digest": "x", "reason": "has missing_frames"}]))[0]
     assert (row["outcome"], row["met"]) == ("refused", True)
-    strange = _changed(other, pixels=other.pixels + 1, subject="other")
+    strange = replace(other, pixels=other.pixels + 1, subject="other")
     assert judge(truth, Study({}, [sax, other, strange]))[-1]["problems"] == ["a cine that nobody made"]

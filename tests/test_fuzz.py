@@ -106,8 +106,8 @@ def no_hang():
 
 @pytest.fixture(scope="module")
 def study():
-    (order,) = subject_specs(1, frames=5, size=32, spacing_mm=6.0, slices=3, subslices=1, views=("sax", "4ch")).values()
-    return make_study("P0001", order)
+    (spec,) = subject_specs(1, frames=5, size=32, spacing_mm=6.0, slices=3, subslices=1, views=("sax", "4ch")).values()
+    return make_study("P0001", spec)
 
 
 class Place:

@@ -29,8 +29,8 @@ TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
 
 @pytest.fixture(scope="module")
 def study():
-    (order,) = subject_specs(1, **TINY, views=("sax", "4ch")).values()
-    return make_study(LABEL, order)
+    (spec,) = subject_specs(1, **TINY, views=("sax", "4ch")).values()
+    return make_study(LABEL, spec)
 
 
 def of_kind(kind):

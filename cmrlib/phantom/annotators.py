@@ -102,21 +102,13 @@ def _moved(region, shift_mm, spacing_mm, rng, wave_mm=0.6):
     """Region whose border lies `shift_mm` further out, plus a wave of two to four turns around its centre."""
     if not region.any():
         return region
-    rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
-    margin = 4
-    box = (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
-    part = region[box]
-    inside, outside = (ndimage.distance_transform_edt(side, sampling=spacing_mm) for side in (part, ~part))
+    inside, outside = (ndimage.distance_transform_edt(side, sampling=spacing_mm) for side in (region, ~region))
     half = 0.5 * float(np.mean(spacing_mm))
-    depth = np.where(part, inside - half, half - outside)
-    r, c = np.nonzero(part)
-    angle = np.arctan2(np.arange(part.shape[0])[:, None] - r.mean(), np.arange(part.shape[1])[None] - c.mean())
+    depth = np.where(region, inside - half, half - outside)
+    r, c = np.nonzero(region)
+    angle = np.arctan2(np.arange(len(region))[:, None] - r.mean(), np.arange(region.shape[1])[None] - c.mean())
     wave = sum(rng.normal(0, wave_mm / np.sqrt(3)) * np.cos(n * angle + rng.uniform(0, 2 * np.pi)) for n in (2, 3, 4))
-    moved = np.zeros_like(region)
-    moved[box] = depth + shift_mm + wave > 0
+    moved = depth + shift_mm + wave > 0
     return moved if moved.any() else region
 
 

@@ -1,4 +1,4 @@
-"""Whether a reader found what is there: its cines against the truth that was written beside the files."""
+"""Compares a reader's result with the truth beside the files."""
 
 import numpy as np
 
@@ -11,13 +11,13 @@ POSITION_MM, SPACING_MM, TIME_MS, RR_SHARE, PERSON_SHARE = 0.1, 0.01, 0.5, 0.01,
 
 
 def judge(truth: dict, study: Study) -> list[dict]:
-    """One row a true cine: cine, expectation, outcome, met, problems; one more a file that is to be refused, and one
-    where the person is described wrongly.
+    """One row per true cine: cine, expectation, outcome, met, problems; one more per file to be refused, and one where
+    the participant is described wrongly.
 
-    truth: one subject's of `write_source`. study: what the reader made of it (after a refusal of the whole subject: no
-    cines, one rejected row with the reason). outcome: `read` (pixels and numbers right), `flagged` (right, and a
-    flag names the trouble), `refused`, or `wrong`: right neither in pixels nor in numbers, or silent where it must not
-    be. met: the outcome is the one expected; for flags and refusals with one of the expected words in the reason.
+    truth: one subject's of `write_source`. study: the reader's result (after a refusal of the whole subject: no cines,
+    one rejected row with the reason). outcome: `read` (pixels and numbers right), `flagged` (right, and a flag names
+    the defect), `refused`, or `wrong`: other pixels or numbers, or no flag where there must be one. met: the outcome is
+    the expected one; flags and refusals contain one of the expected words.
     """
     found = [_fingerprint(cine) for cine in study.cines]
     reasons = [row["reason"] for row in study.rejected]
@@ -29,7 +29,7 @@ def judge(truth: dict, study: Study) -> list[dict]:
     if wrong := _person_wrong(truth["participant"], study.participant):
         rows.append(_row("participant", "read", "wrong", False, wrong))
     by_digest = {row["digest"]: row["reason"] for row in study.rejected}
-    whole = not study.cines and set(by_digest) == {"n/a"}  # the subject was refused: nobody lists its files
+    whole = not study.cines and set(by_digest) == {"n/a"}  # the subject was refused, so its files are not listed
     for file in truth["refused"] if not whole else []:
         words = file["word"].split("|")
         inside = [text for text in reasons if file["digest"] is None and _says(words, [text])]  # a member of an archive
@@ -55,12 +55,7 @@ def _says(words, texts):
 
 
 def _fingerprint(cine: Cine) -> dict:
-    positions = [cine.affine[:3] @ [0, 0, k, 1] for k in range(cine.slices)]
-    return {
-        "cine": cine,
-        "positions": positions,
-        "sha256": [[sha(image) for image in cine.pixels[:, k]] for k in range(cine.slices)],
-    }
+    return {"cine": cine, "sha256": [[sha(image) for image in cine.pixels[:, k]] for k in range(cine.slices)]}
 
 
 def _judged(name, true, found, reasons, study):
@@ -80,7 +75,7 @@ def _judged(name, true, found, reasons, study):
 
 
 def _person_wrong(true: dict, found: dict) -> list[str]:
-    """What is said of the person and not so; nothing said is not wrong."""
+    """Wrong values of the participant; a missing one is not wrong."""
     wrong = []
     for key in ("sex", "age", "height_m", "weight_kg", "group"):
         mine, other = found.get(key), true.get(key)
@@ -94,7 +89,9 @@ def _person_wrong(true: dict, found: dict) -> list[str]:
 def _pixels_wrong(true, mine) -> list[str]:
     """Slices that are missing, in the wrong order, hold other pixels, or are too many."""
     slices = [
-        (one["cine"], k, one["positions"][k], one["sha256"][k]) for one in mine for k in range(one["cine"].slices)
+        (one["cine"], k, one["cine"].affine[:3] @ [0, 0, k, 1], images)
+        for one in mine
+        for k, images in enumerate(one["sha256"])
     ]
     if len(slices) != len(true["slices"]):
         return [f"{len(slices)} slices for {len(true['slices'])}"]

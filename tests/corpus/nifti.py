@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
@@ -81,20 +82,13 @@ def bids(study: Study) -> list[File]:
 
 def bids_root(people: list[dict]) -> list[File]:
     """What stands at the root of a BIDS tree."""
-    columns = ("participant_id", "sex", "age", "height_m", "weight_kg", "group")
-    lines = ["\t".join(columns)]
-    for person in people:
-        row = {**person, "participant_id": f"sub-{person['participant_id']}"}
-        cells = (row.get(name) for name in columns)
-        lines.append(
-            "\t".join(
-                "n/a" if cell is None else f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in cells
-            )
-        )
+    table = pd.DataFrame(people, columns=["participant_id", "sex", "age", "height_m", "weight_kg", "group"])
+    table["participant_id"] = "sub-" + table["participant_id"]
+    text = table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     description = {"Name": "phantom", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
     return [
         File("dataset_description.json", json.dumps(description, indent=1)),
-        File("participants.tsv", "\n".join(lines) + "\n"),
+        File("participants.tsv", text),
     ]
 
 

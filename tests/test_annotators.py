@@ -31,7 +31,7 @@ def _points_mm(cine, annotation):
     return table[["x_mm", "y_mm", "z_mm"]].to_numpy().reshape(cine.frames, 2, 3)
 
 
-def test_everybody_draws_ed_and_es_and_all_points(seen):
+def test_annotators_outline_ed_and_es_and_place_all_points(seen):
     for cine, truth, people in seen:
         for annotation in people.values():
             drawn = {annotation.frames["ed"], annotation.frames["es"]}
@@ -47,7 +47,7 @@ def test_everybody_draws_ed_and_es_and_all_points(seen):
                 assert annotation.points is None
 
 
-def test_a_look_repeats_and_people_differ(seen):
+def test_annotations_are_reproducible_and_annotators_differ(seen):
     cine, truth, people = seen[0]
     again = annotate("yale", cine, truth, (SEED, 1))
     assert (again.mask == people["yale"].mask).all() and again.frames == people["yale"].frames
@@ -87,7 +87,7 @@ def test_outlines_are_near_the_truth_and_cavities_inside_walls(seen):
     assert means["yale2"] > means["yale"] and all(abs(mean) < 0.1 for mean in means.values())
 
 
-def test_a_cohort_has_its_people(tmp_path):
+def test_a_cohort_has_its_annotators(tmp_path):
     settings = {"frames": 12, "size": 48, "spacing_mm": 4, "slices": 4, "progress": False, "workers": 1}
     cohort = make_cohort(tmp_path / "c", 2, people=("yale", "lund2"), views=("4ch", "sax"), **settings)
     assert list(cohort.observers) == ["lund2", "truth", "yale"]
