@@ -1009,7 +1009,8 @@ def test_saliency_shows_the_frames_with_most_evidence():
     weights[[1, 4]] = 1.0
     pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 8))
     figure = plots.saliency_sheet({"true positive": (pixels, weights)}, False, columns=2)
-    assert [ax.get_title() for ax in figure.axes] == ["true positive\nframe 1", "frame 4", "all frames"]
+    assert [ax.get_title() for ax in figure.axes] == ["frame 1", "frame 4", "all frames"]
+    assert figure.axes[0].get_ylabel() == "true positive"
     figure = plots.patch_strips({"a": pixels, "b": pixels}, False, columns=3)
-    assert [ax.get_title() for ax in figure.axes[:3]] == ["a\nframe 0", "frame 2", "frame 4"]
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["frame 0", "frame 2", "frame 4"]
     plt.close("all")

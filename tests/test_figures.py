@@ -1,6 +1,9 @@
 """Figures and tables of the papers from tables alone: what is made, what is missing, whose values are whose."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,20 +13,31 @@ from matplotlib.figure import Figure
 from cmrlib import plots
 from cmrlib.agreement.stratification import between_groups, cluster, telling
 from cmrlib.cohort.files import read_arrays, write_arrays
-from cmrlib.plots.figures import NOT_MADE, PIECES, TABLES, beside_printed, make_figures, make_tables, overview, place
+from cmrlib.plots.figures import (
+    FIGURES,
+    NOT_REPRODUCIBLE,
+    TABLES,
+    RunContext,
+    drawing,
+    make_figures,
+    make_tables,
+    overview,
+    place,
+    with_published_values,
+)
+from cmrlib.plots.figures.drawing import labels
 from cmrlib.plots.figures.making import ROOT, _scaled
-from cmrlib.plots.figures.pieces import Drawn
 
 
 @pytest.fixture
 def runs(tmp_path):
-    """A profile in which 03_tempreg has run, and 04_mvnet without what figure 6 needs."""
+    """A profile in which 03b_tempreg_table1 has run, and 04_mvnet without what figure 6 needs."""
     methods = ["level_set", "tempreg", "mine"]
     shifts = {"": 0, "_low": -0.1, "_high": 0.2}
     names = ("afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic")
     values = {f"{name}{end}": [1.0 + shift, 0.5 + shift, 0.7] for end, shift in shifts.items() for name in names}
     for name, tables in (
-        ("03_tempreg", {"table_1": pd.DataFrame({"method": methods} | values)}),
+        ("03b_tempreg_table1", {"table_1": pd.DataFrame({"method": methods} | values)}),
         ("04_mvnet", {"empty": pd.DataFrame({"a": [1]})}),
     ):
         folder = tmp_path / "runs" / "mine" / name
@@ -43,7 +57,7 @@ def test_what_has_run_is_drawn_and_the_rest_is_named(runs, tmp_path):
     assert "made no variability" in made.loc["mvnet_fig6_variability.pdf", "state"]
     assert "01_segmentation has not run" in made.loc["cussp_segmentation_dice.pdf", "state"]
     everything = overview(made.reset_index())
-    assert len(everything) == len(PIECES) + len(NOT_MADE) and everything["state"].str.len().min() > 0
+    assert len(everything) == len(FIGURES) + len(NOT_REPRODUCIBLE) and everything["state"].str.len().min() > 0
 
 
 def test_the_papers_values_stand_beside_ours(runs, tmp_path):
@@ -88,10 +102,12 @@ def test_pictures_are_drawn_from_what_was_kept(runs, tmp_path):
         "ed": 0,
         "es": 5,
     }
-    write_arrays(case, runs / "mine" / "03_tempreg" / "tables" / "figure_1.npz")
+    kept = runs / "mine" / "03_tempreg" / "tables" / "figure_1.npz"
+    write_arrays(case, kept)
+    (kept.parents[1] / "manifest.json").write_text('{"parameters": {}}')
     made = make_figures("mine", runs, tmp_path / "out").set_index("file")
     assert made.loc["tempreg_fig1_sequence.pdf", "state"] == "made"
-    figure = plots.sequence_sheet(read_arrays(runs / "mine" / "03_tempreg" / "tables" / "figure_1.npz"), "", True)
+    figure = plots.sequence_sheet(read_arrays(kept), "", True)
     shown = [ax for ax in figure.axes if ax.images]
     assert len(shown) == 12 and [ax.get_title() for ax in shown][:6] == ["0 ED", "1", "2", "3", "4", "5 ES"]
     assert shown[5].spines["top"].get_visible() and not shown[4].spines["top"].get_visible()
@@ -118,15 +134,15 @@ def test_groups_of_patients_are_drawn_from_tables(tmp_path):
         "between_groups": tests,
         "map_raw": features.assign(umap_1=range(8), umap_2=0.0).reset_index(),
     }
-    run = Drawn({"disease": "group", "annotate": ["sex"], "values": ["laef_pct"]}, True)
-    pieces = {piece.item: piece for piece in PIECES if piece.notebook == "10_stratification"}
-    for item, panels in (("figure 3 a", 6), ("figure S2", 2), ("figure S3", 1)):
+    run = RunContext({"disease": "group", "annotate": ["sex"], "values": ["laef_pct"]}, True)
+    pieces = {piece.item: piece for piece in FIGURES if piece.notebook == "10_stratification"}
+    for item, panels in (("figure 3 a", 4), ("figure S2", 2), ("figure S3", 1)):
         assert len(pieces[item].draw(tables, run).axes) == panels, item
 
 
 def test_undefined_and_missing_columns_are_said():
     ours = pd.DataFrame({"measure": ["mapse_mm"], "n": [8], "bias": [np.nan], "sd": [1.0]})
-    table = beside_printed(ours, next(t for t in TABLES if t.item == "table 3"))
+    table = with_published_values(ours, next(t for t in TABLES if t.item == "table 3"))
     assert table.loc[0, "bias"] == "undefined" and table.loc[0, "icc_a1 (paper)"] == "0.94" and table.loc[0, "n"] == "8"
 
 
@@ -141,7 +157,7 @@ def test_long_errors_become_the_papers_rows():
         columns=["model", "target", "mae", "mae_low", "mae_high"],
     )
     table = next(t for t in TABLES if t.paper == "HeartMAE")
-    shown = beside_printed(table.prepare(ours), table).set_index("model")
+    shown = with_published_values(ours, table).set_index("model")
     assert shown.loc["plain", "lvef_mae_pct"] == "6 (5 to 7)" and shown.loc["plain", "raef_mae_pct (paper)"] == "5.39"
     assert shown.loc["pca", "lvef_mae_pct (paper)"] == "" and "lvedv_mae_ml" not in shown
 
@@ -160,8 +176,36 @@ def test_a_figure_is_scaled_as_a_whole():
     assert tuple(figure.get_size_inches()) == (7.2, 2.0) and text.get_fontsize() == 8
 
 
-def test_every_file_name_says_whose_figure_it_is():
-    names = [piece.file for piece in PIECES]
-    assert len(set(names)) == len(names)
-    for piece in PIECES:
-        assert piece.file.startswith(piece.paper.lower().split("-")[0])
+def test_every_figure_has_a_file_and_a_function_of_its_own_paper():
+    names = [one.file for one in FIGURES]
+    assert len(set(names)) == len(names) and len({one.file for one in TABLES}) == len(TABLES)
+    for one in FIGURES:
+        assert one.file.startswith(one.paper.lower().split("-")[0])
+        assert callable(getattr(drawing, one.function, None) or getattr(plots, one.function))
+
+
+def test_names_of_models_are_those_of_the_papers():
+    """plots imports no paper, so labels.tsv repeats them."""
+    from cmrlib.papers import cussp, heartmae, sslhf
+    from cmrlib.papers.tempreg.table1 import METHODS
+
+    for paper, names in (
+        ("TempReg-Net", METHODS),
+        ("CUSSP", cussp.MODELS),
+        ("SSLHF", sslhf.METHODS),
+        ("HeartMAE", heartmae.MODELS),
+    ):
+        assert labels(paper) == dict(names), paper
+
+
+def test_plots_load_no_torch():
+    code = "import sys, cmrlib.plots.figures, cmrlib.plots.viewer; print({'torch', 'fastai'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_figures_follow_the_repository_that_is_named(tmp_path):
+    code = "from cmrlib.plots.figures.making import ROOT; print(ROOT)"
+    env = os.environ | {"CMR_ROOT": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == str(tmp_path.resolve())

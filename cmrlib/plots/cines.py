@@ -1,9 +1,9 @@
 """Pictures of hearts: slices, stacks, animations, with outlines."""
 
+from functools import partial
 from pathlib import Path
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.colors import to_rgb
@@ -12,6 +12,7 @@ from PIL import Image
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import COLOURS, NAMES, NOT_ANNOTATED, STRUCTURES
+from cmrlib.plots.elements import image_grid
 from cmrlib.plots.style import mark_synthetic
 
 LEVELS = ["base", "mid", "apex"]
@@ -60,10 +61,9 @@ def show_slice(ax, cine: Cine, t: int, k: int, mask=None, reference=None, box=No
 def outline_sheet(pictures: dict, synthetic: bool):
     """CUSSP's figures 2 and 6: images above, the same with outlines below; pictures: title → `still`. Returns the
     figure."""
-    figure, axes = plt.subplots(2, len(pictures), figsize=(2.9 * len(pictures), 5.9), squeeze=False)
-    for column, (title, picture) in zip(axes.T, pictures.items()):
-        show_still(column[0], picture, title, outlined=False)
-        show_still(column[1], picture)
+    above = [(title, partial(show_still, picture=one, outlined=False)) for title, one in pictures.items()]
+    below = [("", partial(show_still, picture=one)) for one in pictures.values()]
+    figure, _ = image_grid([above, below], (2.9, 2.95))
     _structure_legend(figure, *(picture["mask"] for picture in pictures.values()))
     return mark_synthetic(figure, synthetic)
 
@@ -99,22 +99,20 @@ def stack_picture(cine: Cine, mask=None, reference=None, frames=None, title=""):
     frames = frames or {"ED": cine.ed or 0, "ES": cine.es if cine.es is not None else cine.frames // 3}
     guide = mask if mask is not None else reference
     first = next(iter(frames.values()))
-    picks = [0] if cine.slices == 1 else base_mid_apex(guide[first] if guide is not None else cine.pixels[first] * 0)
-    figure, axes = plt.subplots(len(frames), len(picks), figsize=(2.6 * len(picks), 2.7 * len(frames)), squeeze=False)
+    picks = {cine.view: 0}
+    if cine.slices > 1:
+        picks = dict(zip(LEVELS, base_mid_apex(guide[first] if guide is not None else cine.pixels[first] * 0)))
     box = heart_box(guide) if guide is not None else None
-    for row, (phase, t) in zip(axes, frames.items()):
-        for ax, k, level in zip(row, picks, LEVELS if len(picks) == 3 else [cine.view]):
-            show_slice(
-                ax,
-                cine,
-                t,
-                k,
-                None if mask is None else mask[t, k],
-                None if reference is None else reference[t, k],
-                box,
-                f"{phase}, {level}",
-            )
-    figure.suptitle(title, fontsize=10)
+
+    def place(phase, t, level, k):
+        drawn = {
+            "mask": None if mask is None else mask[t, k],
+            "reference": None if reference is None else reference[t, k],
+        }
+        return f"{phase}, {level}", partial(show_slice, cine=cine, t=t, k=k, box=box, **drawn)
+
+    rows = [[place(phase, t, level, k) for level, k in picks.items()] for phase, t in frames.items()]
+    figure, _ = image_grid(rows, (2.6, 2.7), title=title)
     _structure_legend(figure, mask, reference, reference=reference is not None)
     return figure
 
@@ -125,30 +123,25 @@ def examination_row(cines: dict):
     cines: view → (cine, mask (frames, slices, rows, columns) or None). Where there are masks the pictures are squares
     of one size in mm around what is outlined. Returns the figure.
     """
-    panels = []
+    shown = []
     for view, (cine, mask) in cines.items():
         t = cine.ed or 0
-        picks = (
-            {"": 0}
-            if cine.slices == 1
-            else dict(zip(LEVELS, base_mid_apex(cine.pixels[t] * 0 if mask is None else mask[t])))
-        )
-        panels += [
-            (f"{view.upper()} {level}".strip(), cine, t, k, None if mask is None else mask[t])
-            for level, k in picks.items()
-        ]
-    boxes = [None if mask is None or not cine.spacing_known else heart_box(mask, 8) for _, cine, _, _, mask in panels]
-    sides = [
-        max((box[1] - box[0]) * cine.spacing_mm[1], (box[3] - box[2]) * cine.spacing_mm[2])
-        for box, (_, cine, *_) in zip(boxes, panels)
-        if box
+        picks = {"": 0}
+        if cine.slices > 1:
+            picks = dict(zip(LEVELS, base_mid_apex(cine.pixels[t] * 0 if mask is None else mask[t])))
+        box = None if mask is None or not cine.spacing_known else heart_box(mask[t], 8)
+        for level, k in picks.items():
+            drawn = None if mask is None else mask[t, k]
+            shown.append((f"{view.upper()} {level}".strip(), {"cine": cine, "t": t, "k": k, "mask": drawn}, box))
+    sides = [max(np.diff(box)[[0, 2]] * one["cine"].spacing_mm[1:]) for _, one, box in shown if box]
+    places = [
+        (title, partial(show_slice, **one, box=_square(box, max(sides), one["cine"].spacing_mm) if box else None))
+        for title, one, box in shown
     ]
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.2 * len(panels), 2.6), squeeze=False)
-    for ax, box, (title, cine, t, k, mask) in zip(axes[0], boxes, panels):
-        box = _square(box, max(sides), cine.spacing_mm) if box else None
-        show_slice(ax, cine, t, k, None if mask is None else mask[k], box=box, title=title)
+    figure, axes = image_grid([places], (2.2, 2.6))
+    for ax in axes[0]:
         ax.set_facecolor("black")
-    _structure_legend(figure, *(mask for *_, mask in panels))
+    _structure_legend(figure, *(one["mask"] for _, one, _ in shown))
     return figure
 
 
@@ -187,18 +180,34 @@ def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256
             region = (mask[t, k][window] == code).astype(np.uint8)
             rgb[cv2.morphologyEx(region, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0] = to_rgb(COLOURS[name])
         frames.append(Image.fromarray((255 * rgb).astype(np.uint8)).resize(size))
+    return save_animation(frames, cine, path)
+
+
+def save_animation(frames, cine: Cine, path):
+    """Pictures (rows, columns, 3) of a cine as a GIF or WebP in real time; returns the path."""
     step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=max(20, round(step)), loop=0)
+    first, *others = [Image.fromarray(frame) if isinstance(frame, np.ndarray) else frame for frame in frames]
+    first.save(path, save_all=True, append_images=others, duration=max(20, round(step)), loop=0)
     return path
 
 
 def phase_sheet(cines: dict[str, Cine], k: int | None = 0):
     """Several hearts beside each other, ED above ES; cines: title → cine, k: slice, None for the middle one. Returns
     the figure."""
-    figure, axes = plt.subplots(2, len(cines), figsize=(2.1 * len(cines), 4.4), squeeze=False)
-    for column, (title, cine) in zip(axes.T, cines.items()):
-        for ax, (phase, t) in zip(column, (("ED", cine.ed or 0), ("ES", cine.es or 0))):
-            shown = cine.slices // 2 if k is None else min(k, cine.slices - 1)
-            show_slice(ax, cine, t, shown, title=f"{title}, {phase}")
-    return figure
+
+    def row(phase, frame):
+        return [
+            (
+                f"{title}, {phase}",
+                partial(
+                    show_slice,
+                    cine=cine,
+                    t=frame(cine) or 0,
+                    k=cine.slices // 2 if k is None else min(k, cine.slices - 1),
+                ),
+            )
+            for title, cine in cines.items()
+        ]
+
+    return image_grid([row("ED", lambda cine: cine.ed), row("ES", lambda cine: cine.es)], (2.1, 2.2))[0]

@@ -5,7 +5,10 @@ import numpy as np
 import seaborn as sns
 
 from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
+from cmrlib.plots.elements import grouped_intervals, interval_plot, panels
 from cmrlib.plots.style import epoch_axis, mark_synthetic
+
+LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}
 
 
 def overlap_strips(table, ax, y="dice"):
@@ -14,12 +17,7 @@ def overlap_strips(table, ax, y="dice"):
     by = {"x": "structure", "y": y, "order": order, "hue": "phase", "hue_order": sorted(table["phase"].unique())}
     sns.boxplot(table, **by, fliersize=0, boxprops={"alpha": 0.4}, ax=ax)
     sns.stripplot(table, **by, dodge=True, size=3, ax=ax, legend=False)
-    ax.set(
-        xlabel="",
-        ylabel={"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}.get(
-            y, y
-        ),
-    )
+    ax.set(xlabel="", ylabel=LABELS.get(y, y))
     ax.set_xticks(range(len(order)), [s if s == "myo" else s.upper() for s in order])
     return ax
 
@@ -82,38 +80,39 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
 
 
 def confidence(table, rho, synthetic: bool):
-    """Dice over confidence, a point a cine; rho: row of `agreement.rank_correlation`. Returns the figure."""
+    """Dice over confidence, a point per cine; rho: row of `agreement.rank_correlation`. Returns the figure."""
     figure, ax = plt.subplots(figsize=(4.6, 3.4))
     sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
     ax.set(
-        xlabel="confidence (agreement of turned copies)",
+        xlabel="confidence",
         ylabel="mean Dice",
         title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}",
     )
     return mark_synthetic(figure, synthetic)
 
 
-def loss_curves(table, synthetic: bool):
-    """Loss over epochs, a panel a view, a line a training; columns view, fold, epoch, train, validation, and where
-    there were several of a fold, seed or member. Returns the figure."""
-    views, trainings = table["view"].unique(), [name for name in ("fold", "seed", "member") if name in table]
-    columns = min(4, len(views))
-    lines = -(-len(views) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 2.8 * lines), squeeze=False, sharey=True)
-    for ax in axes.flat[len(views) :]:
-        ax.set_axis_off()
-    for ax, view in zip(axes.flat, views):
-        for n, (_, part) in enumerate(table[table["view"] == view].groupby(trainings)):
-            name = {"label": "training"} if n == 0 else {}
-            ax.plot(part["epoch"], part["train"], color="C0", **name)
+def loss_curves(table, synthetic: bool, labels=None, sharey: bool = True):
+    """Loss over epochs, a panel per view (or variant), a line per training; returns the figure.
+
+    table: columns view or variant, epoch, train, validation, and fold, seed or member where there are several.
+    labels: view → title. sharey: one scale for all.
+    """
+    by = "variant" if "variant" in table else "view"
+    names, trainings = table[by].unique(), [name for name in ("fold", "seed", "member") if name in table]
+    figure, axes = panels(len(names), (3.4, 2.7), sharey=sharey)
+    for ax, name in zip(axes, names):
+        own = table[table[by] == name]
+        for n, (_, part) in enumerate(own.groupby(trainings or by)):
+            part = part.drop_duplicates("epoch", keep="last")
             checked = part.dropna(subset=["validation"])
-            name = {"label": "validation subjects"} if name and len(checked) else {}
-            ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", **name)
-        ax.set_title(view)
+            ax.plot(part["epoch"], part["train"], color="C0", label="" if n else "training")
+            label = "" if n or checked.empty else "validation subjects"
+            ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", ms=4, label=label)
+        ax.set_title((labels or {}).get(name, name), fontsize=10)
         epoch_axis(ax)
-    for ax in axes[:, 0]:
+    for ax in axes[:: min(4, len(names))]:
         ax.set_ylabel("loss")
-    axes[0, columns - 1].legend(frameon=False)
+    axes[min(4, len(names)) - 1].legend(frameon=False, fontsize=8)
     return mark_synthetic(figure, synthetic)
 
 
@@ -134,69 +133,50 @@ def volume_curves(table, ax, reference=None):
 
 
 def curve_panels(table, subjects, reference=None):
-    """LV and RV volume over time, a panel a subject, the reference's frames as circles; returns the figure."""
-    figure, axes = plt.subplots(1, max(1, len(subjects)), figsize=(3.6 * max(1, len(subjects)), 3), squeeze=False)
-    for ax, subject in zip(axes[0], subjects):
-        own = table[(table["participant_id"] == subject) & (table["view"] == "sax") & (table["structure"] != "myo")]
-        drawn = (
-            None
-            if reference is None
-            else reference[
-                (reference["participant_id"] == subject)
-                & (reference["view"] == "sax")
-                & (reference["structure"] != "myo")
-            ]
-        )
-        volume_curves(own.dropna(subset=["volume_ml"]), ax, drawn)
+    """LV and RV volume over time, a panel per subject, the reference's frames as circles; returns the figure."""
+    figure, axes = panels(max(1, len(subjects)), (3.6, 3), columns=max(1, len(subjects)))
+
+    def own(rows, subject):
+        return rows[(rows["participant_id"] == subject) & (rows["view"] == "sax") & (rows["structure"] != "myo")]
+
+    for ax, subject in zip(axes, subjects):
+        drawn = None if reference is None else own(reference, subject)
+        volume_curves(own(table, subject).dropna(subset=["volume_ml"]), ax, drawn)
         ax.set_title(subject, fontsize=9)
     if subjects:
-        axes[0, -1].legend(frameon=False, fontsize=8)
+        axes[-1].legend(frameon=False, fontsize=8)
     return figure
 
 
 def bullseye(table):
-    """Wall thickness of the AHA's segments 1 to 16 (rows) as bull's eyes, one a column of `table` (mm): base outside,
+    """Wall thickness of the AHA's segments 1 to 16 (rows) as bull's eyes, one per column of `table` (mm): base outside,
     apex inside, anterior up, septum left; segments without a number grey. Returns the figure."""
     if table.isna().all(axis=None):
         figure, ax = plt.subplots(figsize=(3, 3))
         ax.text(0.5, 0.5, "no closed ring of myocardium\nin any heart", ha="center", va="center")
         return ax.set_axis_off() or figure
-    columns = min(table.shape[1], 5)
-    rows = -(-table.shape[1] // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(2.3 * columns + 0.9, 2.6 * rows),
-        squeeze=False,
-        subplot_kw={"projection": "polar"},
-        layout="constrained",
-    )
+    figure, axes = panels(table.shape[1], (2.5, 2.6), 5, subplot_kw={"projection": "polar"}, layout="constrained")
     colours = plt.cm.ScalarMappable(plt.Normalize(np.nanmin(table), np.nanmax(table)), "viridis")
-    for ax in axes.flat:
+    for ax, (name, values) in zip(axes, table.items()):
         ax.set_axis_off()
-    for ax, (name, values) in zip(axes.flat, table.items()):
-        for number, value in zip(table.index.astype(int) - 1, values):
-            ring, place = divmod(number, 6)
-            width = np.pi / (3 if ring < 2 else 2)
-            angle, inner = np.pi / 2 + place * width, (2 - ring) / 3
-            known = np.isfinite(value)
-            ax.bar(angle, 1 / 3, width, inner, color=colours.to_rgba(value) if known else "#dddddd", edgecolor="white")
-            dark = known and colours.norm(value) < 0.6
-            ax.text(
-                angle,
-                inner + 1 / 6,
-                f"{value:.1f}" if known else "–",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if dark else "black",
-            )
         ax.set_title(name, fontsize=10)
+        for number, value in zip(table.index.astype(int) - 1, values):
+            _segment(ax, number, value, colours)
     for angle, wall in zip((0.5, 1, 1.5, 2), ("anterior", "septum", "inferior", "lateral")):
         upright = 0 if wall in ("anterior", "inferior") else 90
-        axes[0, 0].text(angle * np.pi, 1.1, wall, ha="center", va="center", fontsize=7, rotation=upright)
-    figure.colorbar(colours, ax=axes, label="wall thickness (mm)", shrink=0.8)
+        axes[0].text(angle * np.pi, 1.1, wall, ha="center", va="center", fontsize=7, rotation=upright)
+    figure.colorbar(colours, ax=list(axes), label="wall thickness (mm)", shrink=0.8)
     return figure
+
+
+def _segment(ax, number, value, colours):
+    """Segment `number` (from 0) of a bull's eye, with its value."""
+    ring, place = divmod(number, 6)
+    width = np.pi / (3 if ring < 2 else 2)
+    angle, inner, known = np.pi / 2 + place * width, (2 - ring) / 3, np.isfinite(value)
+    ax.bar(angle, 1 / 3, width, inner, color=colours.to_rgba(value) if known else "#dddddd", edgecolor="white")
+    text, colour = f"{value:.1f}" if known else "–", "white" if known and colours.norm(value) < 0.6 else "black"
+    ax.text(angle, inner + 1 / 6, text, ha="center", va="center", fontsize=7, color=colour)
 
 
 def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
@@ -204,8 +184,7 @@ def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
     `ternausnet.gains`. Returns the figure."""
     figure, ax = plt.subplots(figsize=(max(4.6, 1.6 * len(table)), 3.6))
     for shift, name in ((-0.01, "scratch"), (0.01, "pretrained")):
-        errors = np.abs(table[[f"{name}_low", f"{name}_high"]].T.to_numpy() - table[name].to_numpy())
-        ax.errorbar(table["labelled"] * (1 + shift), table[name], errors, marker="o", capsize=3, label=name)
+        interval_plot(ax, table, name, table["labelled"] * (1 + shift), fmt="o-", label=name)
     gains = [
         f"{row.labelled}\n{row.gain:+.3f}\n({row.gain_low:+.3f} to {row.gain_high:+.3f})" for row in table.itertuples()
     ]
@@ -218,15 +197,10 @@ def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
 
 
 def precision_figure(table):
-    """Coefficient of variation of two scans with intervals: a group a measure, a colour an observer."""
-    names, observers = list(table["measure"].unique()), list(table["observer"].unique())
-    figure, ax = plt.subplots(figsize=(1.6 + 1.1 * len(names), 3.2))
-    for i, observer in enumerate(observers):
-        rows = table[table["observer"] == observer]
-        place = [names.index(name) + 0.7 * ((i + 0.5) / len(observers) - 0.5) for name in rows["measure"]]
-        errors = np.abs(rows[["cv_pct_low", "cv_pct_high"]].T.to_numpy() - rows["cv_pct"].to_numpy())
-        ax.errorbar(place, rows["cv_pct"], errors, marker="o", markersize=4, linestyle="", capsize=2, label=observer)
-    ax.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    """Coefficient of variation of two scans with intervals: a group per measure, a colour per observer."""
+    figure, ax = plt.subplots(figsize=(1.6 + 1.1 * table["measure"].nunique(), 3.2))
+    grouped_intervals(ax, table, "cv_pct", "measure", "observer")
+    ax.tick_params(axis="x", rotation=20)
     ax.set(ylabel="coefficient of variation (%)", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")
     return figure

@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from scipy.cluster.hierarchy import dendrogram
 
 from cmrlib.measures import MEASURES
 from cmrlib.plots.style import mark_synthetic
@@ -16,33 +15,36 @@ TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
 def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     """Figure 3: dendrogram over subjects, annotation tracks, features as a heat map; returns the figure.
 
-    features: of `stratification.telling`. groups: `stratification.Groups`. tracks: indexed by participant_id.
+    features: top features of `agreement.stratification`. groups: its `Groups`. tracks: indexed by participant_id.
     """
-    numbers, chosen = features.loc[groups.labels.index], features.columns
-    heights = [2, *[0.22] * (tracks.shape[1] + 1), 4]
-    figure, axes = plt.subplots(
-        len(heights), 1, figsize=(9.5, 2.2 + 0.28 * tracks.shape[1] + 3.4), gridspec_kw={"height_ratios": heights}
-    )
-    plain = {"no_labels": True, "color_threshold": 0, "above_threshold_color": "#555555"}
-    order = dendrogram(groups.tree, ax=axes[0], **plain)["leaves"]
-    axes[0].set_axis_off()
-    people, legends = numbers.index[order], []
+    numbers = features.loc[groups.labels.index]
+    colours, legends = {}, []
     for n, (name, column) in enumerate([("cluster", groups.labels.astype(str)), *tracks.items()]):
-        legends.append(_track(axes[1 + n], _named(name, short=True), column.reindex(people), TRACKS[n % len(TRACKS)]))
-    axes[-1].imshow(
-        numbers.loc[people, chosen].T.clip(-2.5, 2.5),
-        aspect="auto",
-        cmap="RdBu_r",
-        vmin=-2.5,
-        vmax=2.5,
-        interpolation="nearest",
-    )
-    axes[-1].set(xticks=[], xlabel=f"{len(people)} subjects", ylabel=f"{len(chosen)} features (SD)")
-    axes[-1].set_yticks(range(len(chosen)), chosen, fontsize=7) if len(chosen) <= 25 else axes[-1].set_yticks([])
-    figure.legend(
-        handles=[handle for part in legends for handle in part], loc="outside right center", frameon=False, fontsize=7
-    )
-    return mark_synthetic(figure, synthetic)
+        name = _named(name, short=True)
+        colours[name], handles = _track(name, column.reindex(numbers.index), TRACKS[n % len(TRACKS)])
+        legends += handles
+    height = 5.6 + 0.28 * tracks.shape[1]
+    with plt.rc_context({"figure.constrained_layout.use": False}):
+        grid = sns.clustermap(
+            numbers.T.clip(-2.5, 2.5),
+            col_linkage=groups.tree,
+            row_cluster=False,
+            col_colors=pd.DataFrame(colours, numbers.index),
+            colors_ratio=0.25 / height,
+            dendrogram_ratio=(0.01, 0.25),
+            tree_kws={"colors": "#555555"},
+            cbar_pos=None,
+            figsize=(9.5, height),
+            cmap="RdBu_r",
+            vmin=-2.5,
+            vmax=2.5,
+            xticklabels=False,
+            yticklabels=numbers.shape[1] <= 25,
+        )
+    grid.ax_heatmap.set(xlabel=f"{len(numbers)} subjects", ylabel=f"{numbers.shape[1]} features (SD)")
+    grid.ax_heatmap.tick_params(axis="y", labelsize=7, rotation=0)
+    grid.figure.legend(handles=legends, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
+    return mark_synthetic(grid.figure, synthetic)
 
 
 def _named(name: str, short: bool = False) -> str:
@@ -53,27 +55,23 @@ def _named(name: str, short: bool = False) -> str:
     return f"{words} ({MEASURES[name].unit})"
 
 
-def _track(ax, name, values, palette):
-    """One row of colours; returns legend handles: classes, or the ends of a number's range."""
-    number = pd.api.types.is_numeric_dtype(values) and values.nunique() > 6
-    if number:
+def _track(name, values, palette):
+    """(colours, legend handles) of one row: classes, or a number's range."""
+    if pd.api.types.is_numeric_dtype(values) and values.nunique() > 6:
         low, high = values.min(), values.max()
-        ax.imshow(values.to_numpy(float)[None], aspect="auto", cmap="viridis", vmin=low, vmax=high)
+        colours = [plt.cm.viridis((v - low) / (high - low)) if pd.notna(v) else (1, 1, 1) for v in values]
         ends = [(plt.cm.viridis(0.0), f"{name} {low:.0f}"), (plt.cm.viridis(1.0), f"{name} {high:.0f}")]
     else:
         classes = sorted(values.dropna().astype(str).unique())
-        colours = dict(zip(classes, sns.color_palette(palette if len(classes) <= 8 else "husl", len(classes))))
-        row = np.array([colours.get(str(v), (1, 1, 1)) for v in values])[None]
-        ax.imshow(row, aspect="auto", interpolation="nearest")
-        ends = [(colours[c], f"{name} {c}") for c in classes]
+        of_class = dict(zip(classes, sns.color_palette(palette if len(classes) <= 8 else "husl", len(classes))))
+        colours = [of_class.get(str(value), (1, 1, 1)) for value in values]
+        ends = [(of_class[c], f"{name} {c}") for c in classes]
         ends += [((1, 1, 1), f"{name} unknown (white)")] if values.isna().any() else []
-    ax.set(xticks=[], yticks=[])
-    ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    return [plt.Line2D([], [], marker="s", ls="", color=colour, label=label) for colour, label in ends]
+    return colours, [plt.Line2D([], [], marker="s", ls="", color=colour, label=label) for colour, label in ends]
 
 
 def coloured_maps(table, columns: dict, synthetic: bool):
-    """Figure S2: one map a column, coloured by it; table: umap_1, umap_2 and the columns; columns: name → title."""
+    """Figure S2: one map per column, coloured by it; table: umap_1, umap_2 and the columns; columns: name → title."""
     figure, axes = plt.subplots(1, len(columns), figsize=(3.7 * len(columns), 3.3), squeeze=False)
     for ax, (name, title) in zip(axes[0], columns.items()):
         if pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > 6:
@@ -92,7 +90,7 @@ def coloured_maps(table, columns: dict, synthetic: bool):
 def by_group(values, groups, tests, synthetic: bool):
     """Figure S3: each value in the groups, with p of Mann–Whitney (two groups) or Kruskal–Wallis (more).
 
-    values: indexed by participant_id, a panel a column. tests: of `stratification.between_groups`.
+    values: indexed by participant_id, a panel per column. tests: of `stratification.between_groups`.
     """
     figure, axes = plt.subplots(1, values.shape[1], figsize=(2.7 * values.shape[1] + 0.4, 3), squeeze=False)
     tests = tests.drop_duplicates("value").set_index("value")

@@ -1,4 +1,4 @@
-"""What every figure has in common."""
+"""Style of every figure."""
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -29,6 +29,6 @@ def mark_synthetic(figure, synthetic: bool):
 
 
 def epoch_axis(ax):
-    """Epochs from left to right; there is none between two others."""
+    """Whole epochs from left to right."""
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -1,15 +1,16 @@
 """Mitral points on hearts, the valve's motion, and MVnet's figures 4 to 8."""
 
-from pathlib import Path
+from functools import partial
 
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from PIL import Image
 
+from cmrlib.agreement import observer_pairs
 from cmrlib.cine.anatomy import MITRAL_POINTS
-from cmrlib.plots.cines import show_slice, show_still
+from cmrlib.plots.cines import save_animation, show_slice, show_still
+from cmrlib.plots.elements import chunks, image_grid, spread
 from cmrlib.plots.statistics import bland_altman, regression
 from cmrlib.plots.style import mark_synthetic
 
@@ -21,16 +22,14 @@ def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm:
     """Frames with the two points and the line between, `columns` side by side; the reference's points as crosses.
     points, reference: (frames, 2, 2) as (column, row). Returns the figure."""
     frames = np.linspace(0, cine.frames, 5)[:4].astype(int) if frames is None else frames
-    columns = min(columns, len(frames))
-    rows = -(-len(frames) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.8 * columns, 2.8 * rows + 0.2), squeeze=False)
+    box = _box(cine, points, margin_mm)
+    places = [(f"frame {t}", partial(show_slice, cine=cine, t=t, k=0, box=box)) for t in frames]
+    figure, axes = image_grid(chunks(places, columns), (2.8, 2.85), title=title)
     for ax, t in zip(axes.flat, frames):
-        show_slice(ax, cine, t, 0, box=_box(cine, points, margin_mm), title=f"frame {t}")
         draw_points(ax, points[t], MITRAL_POINTS[cine.view])
         if reference is not None and np.isfinite(reference[t]).all():
             ax.plot(*reference[t].T, "x", color="white", ms=6, mew=1.2, label="reference")
     axes.flat[len(frames) - 1].legend(loc="lower right", fontsize=7, framealpha=0.6)
-    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -83,34 +82,25 @@ def valve_overview(pictures: dict, motion, synthetic: bool):
     for n, (title, picture) in enumerate(pictures.items()):
         show_still(axes[f"p{n}"], picture, title)
         draw_points(axes[f"p{n}"], picture["points"], MITRAL_POINTS[picture["view"]])
-        axes[f"p{n}"].legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0),
-            ncols=2,
-            fontsize=7,
-            frameon=False,
-            handletextpad=0.2,
-            columnspacing=0.8,
-        )
+        axes[f"p{n}"].legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=7, frameon=False)
     for n in range(len(pictures), 4):
         axes[f"p{n}"].set_axis_off()
     _motion(axes["displacement_mm"], axes["velocity_cm_s"], motion)
     return mark_synthetic(figure, synthetic)
 
 
+STAGE_PANELS = {
+    "euclid_mm": "Euclidean distance (mm)",
+    "angle_deg": "angle (°)",
+    "mapse_icc": "ICC MAPSE",
+    "eprime_icc": "ICC e'",
+    "displacement_icc": "ICC displacement",
+}
+
+
 def stage_figure(stages, synthetic: bool):
     """Figure 4: Euclidean and angular error and three ICCs after each stage; rows of `mvnet.by_stage`."""
-    panels = {
-        "euclid_mm": "Euclidean distance (mm)",
-        "angle_deg": "angle (°)",
-        "mapse_icc": "ICC MAPSE",
-        "eprime_icc": "ICC e'",
-        "displacement_icc": "ICC displacement",
-    }
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.5 * len(panels), 3))
-    for ax, (name, label) in zip(axes, panels.items()):
-        _bars(ax, stages, name, label)
-    return mark_synthetic(figure, synthetic)
+    return _stage_bars(stages, STAGE_PANELS, synthetic)
 
 
 def stage_points_figure(stages, synthetic: bool):
@@ -119,35 +109,27 @@ def stage_points_figure(stages, synthetic: bool):
         f"{view}_{point}_mm": f"{view.upper()} {point} (mm)" for view, names in MITRAL_POINTS.items() for point in names
     }
     panels |= {f"{view}_angle_deg": f"{view.upper()} angle (°)" for view in MITRAL_POINTS}
-    panels = {name: label for name, label in panels.items() if name in stages}
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.1 * len(panels), 2.8), squeeze=False)
+    return _stage_bars(stages, {name: label for name, label in panels.items() if name in stages}, synthetic)
+
+
+def _stage_bars(stages, panels, synthetic):
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.3 * len(panels), 2.9), squeeze=False)
+    names = [STAGE_NAMES.get(stage, stage) for stage in stages["stage"]]
+    colours = sns.color_palette("colorblind", len(stages))
     for ax, (name, label) in zip(axes[0], panels.items()):
-        _bars(ax, stages, name, label)
+        ax.bar(names, stages[name], yerr=spread(stages, name), color=colours, capsize=3)
+        ax.tick_params(axis="x", labelsize="small")
+        low = min(0.0, float(np.nanmin(stages[f"{name}_low"])))
+        ax.set(xlabel="stage", ylabel=label, ylim=(low, 1) if name.endswith("icc") else (0, None))
     return mark_synthetic(figure, synthetic)
 
 
-def _bars(ax, stages, name, label):
-    errors = np.abs(stages[[f"{name}_low", f"{name}_high"]].T.to_numpy() - stages[name].to_numpy())
-    names = [STAGE_NAMES.get(stage, stage) for stage in stages["stage"]]
-    ax.tick_params(axis="x", labelsize="small")
-    ax.bar(names, stages[name], yerr=errors, color=sns.color_palette("colorblind", len(stages)), capsize=3)
-    low = float(np.nanmin(stages[f"{name}_low"])) if name.endswith("icc") else 0
-    ax.set(xlabel="stage", ylabel=label, ylim=(min(0.0, low), 1) if name.endswith("icc") else (0, None))
-
-
 def variability_figure(table, synthetic: bool):
-    """Figure 6: rows trained on, columns tested on, a heat map a measure, intervals below the values. table: columns
+    """Figure 6: rows trained on, columns tested on, a heat map per measure, intervals below the values. table: columns
     trained, tested and the measures with _low, _high, n.
 
     Colours are those of the whole scale, errors from 0 and ICCs from .5 to 1, so that like values look alike."""
-    panels = {
-        "euclid_mm": "Euclidean distance (mm)",
-        "angle_deg": "angle (°)",
-        "displacement_icc": "ICC displacement",
-        "mapse_icc": "ICC MAPSE",
-        "eprime_icc": "ICC e'",
-    }
-    panels = {name: label for name, label in panels.items() if name in table}
+    panels = {name: label for name, label in STAGE_PANELS.items() if name in table}
     figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.9), squeeze=False)
     order = list(dict.fromkeys(table["trained"]))
     tested = [f"{name}\n(n {table.loc[table['tested'] == name, 'n'].iloc[0]:.0f})" for name in order]
@@ -179,17 +161,27 @@ def variability_figure(table, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
+def clinical_panels(metrics, displacement, compared, reference: str, test: str) -> dict:
+    """label → (pairs, row, unit) of `clinical_figure` for displacement, MAPSE and e'.
+
+    metrics: MAPSE and e' of both observers. displacement: pairs over frames. compared: of `agreement.compare`.
+    """
+    rows = compared.set_index("measure")
+    found = {"displacement": (displacement, rows.loc["displacement_mm"], "mm")}
+    for label, measure, unit in (("MAPSE", "mapse_mm", "mm"), ("e'", "eprime_cm_s", "cm/s")):
+        pairs = observer_pairs(metrics, reference, test, measure).dropna(subset=["reference", "test"])
+        found[label] = pairs, rows.loc[measure], unit
+    return found
+
+
 def clinical_figure(panels, title: str, synthetic: bool):
-    """Figures 7 and 8: regression above Bland–Altman, a column a measure. panels: label → (pairs, row, unit), pairs and
-    row as `plots.agreement_figure` takes them."""
+    """Figures 7 and 8: regression above Bland–Altman, a column per measure. panels: of `clinical_panels`. Returns the
+    figure."""
     figure, axes = plt.subplots(2, len(panels), figsize=(3.9 * len(panels), 6.4), squeeze=False)
     for column, (label, (pairs, row, unit)) in zip(axes.T, panels.items()):
         regression(pairs, row, column[0], unit)
-        column[0].set_title(
-            f"{label} · ICC(A,1) {row['icc_a1']:.3f}\n({row['icc_a1_low']:.3f} to "
-            f"{row['icc_a1_high']:.3f}), r = {row['r']:.3f}",
-            fontsize=9,
-        )
+        icc = f"{row['icc_a1']:.3f}\n({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})"
+        column[0].set_title(f"{label} · ICC(A,1) {icc}, r = {row['r']:.3f}", fontsize=9)
         bland_altman(pairs, row, column[1], unit)
     figure.suptitle(title, fontsize=10)
     return mark_synthetic(figure, synthetic)
@@ -211,11 +203,8 @@ def animate_points(cine, points, plane, path, height: int = 256, synthetic: bool
         picture = np.concatenate([native, np.full((height, 4, 3), 255, np.uint8), upright], 1)
         if synthetic:
             cv2.putText(picture, "phantom", (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 200, 200), 1)
-        frames.append(Image.fromarray(picture))
-    step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=max(20, round(step)), loop=0)
-    return path
+        frames.append(picture)
+    return save_animation(frames, cine, path)
 
 
 def _coloured(image, pair, low, high, size):
@@ -231,15 +220,10 @@ def _coloured(image, pair, low, high, size):
 
 def edge_sheet(cases, title=""):
     """Drawn cavities with the ends of their straight edge; cases: (label, image, cavity, points (2, 2))."""
-    figure, axes = plt.subplots(1, len(cases), figsize=(2.6 * len(cases), 2.9), squeeze=False)
-    for ax, (label, image, cavity, pair) in zip(axes[0], cases):
-        ax.imshow(image, cmap="gray")
+    figure, axes = image_grid([[(label, image) for label, image, *_ in cases]], (2.6, 2.9), title=title)
+    for ax, (_, _, cavity, pair) in zip(axes[0], cases):
         ax.contour(cavity, levels=[0.5], colors=["#009E73"], linewidths=0.8)
         draw_points(ax, pair, ("first", "second"))
         rows, columns = np.nonzero(cavity)
-        ax.set(
-            xlim=(columns.min() - 30, columns.max() + 30), ylim=(rows.max() + 30, rows.min() - 30), xticks=[], yticks=[]
-        )
-        ax.set_title(label, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+        ax.set(xlim=(columns.min() - 30, columns.max() + 30), ylim=(rows.max() + 30, rows.min() - 30))
     return figure

@@ -1,24 +1,38 @@
-"""Figures and tables of the five papers, from the tables of runs alone: nothing is trained or computed again.
+"""Figures and tables of the papers, from the tables of runs alone: nothing is trained or computed again.
 
-    made = make_figures("quick")      # PDF and PNG under figures/PROFILE/, one file a paper figure
+    made = make_figures("quick")      # PDF and PNG under figures/PROFILE/, one file per paper figure
     tables = make_tables("quick")     # CSV, Markdown and LaTeX, the paper's printed values beside ours
 
-`PIECES` and `TABLES` say which run each comes from, `NOT_MADE` what no data can regenerate and why.
+figures.tsv and tables.tsv say which notebook and tables each comes from, not_reproducible.tsv what no data can
+regenerate and why, printed.tsv what the papers print.
 """
 
-from cmrlib.plots.figures.making import beside_printed, make_figures, make_tables, overview, paper_table, place
-from cmrlib.plots.figures.pieces import NOT_MADE, PIECES, TABLES, Piece, Table
+from cmrlib.plots.figures.drawing import RunContext
+from cmrlib.plots.figures.making import (
+    FIGURES,
+    NOT_REPRODUCIBLE,
+    TABLES,
+    PaperFigure,
+    PaperTable,
+    make_figures,
+    make_tables,
+    overview,
+    paper_table,
+    place,
+    with_published_values,
+)
 
 __all__ = [
-    "NOT_MADE",
-    "PIECES",
+    "FIGURES",
+    "NOT_REPRODUCIBLE",
     "TABLES",
-    "Piece",
-    "Table",
-    "beside_printed",
+    "PaperFigure",
+    "PaperTable",
+    "RunContext",
     "make_figures",
     "make_tables",
     "overview",
     "paper_table",
     "place",
+    "with_published_values",
 ]

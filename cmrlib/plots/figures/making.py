@@ -1,6 +1,8 @@
 """Tables of runs → figures and tables in publication form."""
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,13 +12,60 @@ from matplotlib.text import Text
 
 from cmrlib import plots
 from cmrlib.cohort.files import atomic, read_arrays
-from cmrlib.plots.figures.pieces import NOT_MADE, PIECES, TABLES, Drawn, Piece, Table
+from cmrlib.plots.figures import drawing
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
+"""The repository, as in `cmrlib.app.runs.parameters`."""
 WIDTH_IN = {1: 3.5, 2: 7.2}
 """Inches of one and two columns, as most journals have them."""
 PUBLICATION = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.dpi": 300, "savefig.bbox": "tight"}
 """Type 42: fonts are embedded, so that a journal's system takes the file."""
+
+
+def _rows(name) -> list[dict]:
+    path = Path(__file__).with_name(f"{name}.tsv")
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).to_dict("records")
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure of a paper. tables: of the run, CSV or kept pictures (NPZ). columns: of a page (1 or 2)."""
+
+    paper: str
+    item: str
+    file: str
+    notebook: str
+    tables: tuple[str, ...]
+    function: str
+    columns: int
+
+    def draw(self, tables: dict, run: drawing.RunContext):
+        """The figure, from its tables by name."""
+        if hasattr(drawing, self.function):
+            return getattr(drawing, self.function)(tables, run)
+        return getattr(plots, self.function)(*tables.values(), run.synthetic)
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of a paper. key: the column that names its rows; columns: ours, as they are printed."""
+
+    paper: str
+    item: str
+    file: str
+    notebook: str
+    table: str
+    key: str
+    columns: tuple[str, ...]
+
+
+FIGURES = [
+    PaperFigure(**row | {"tables": tuple(row["tables"].split(",")), "columns": int(row["columns"])})
+    for row in _rows("figures")
+]
+TABLES = [PaperTable(**row | {"columns": tuple(row["columns"].split(","))}) for row in _rows("tables")]
+NOT_REPRODUCIBLE = {f"{row['paper']} {row['item']}": row["reason"] for row in _rows("not_reproducible")}
+"""Paper figure → why it is not regenerated."""
 
 
 def place(run_folder, profile: str) -> Path:
@@ -27,36 +76,27 @@ def place(run_folder, profile: str) -> Path:
 
 
 def make_figures(profile: str, runs=None, dest=None) -> pd.DataFrame:
-    """Draw every figure whose tables a profile's runs hold, as PDF and PNG; returns a row a figure with `state`."""
+    """Draw every figure whose tables a profile's runs hold, as PDF and PNG; returns one row per figure with `state`."""
     runs, dest = _folders(profile, runs, dest)
     plots.use_style()
     rows = []
-    for piece in PIECES:
-        state = _missing(runs, piece.notebook, piece.tables)
+    for one in FIGURES:
+        state = _missing(runs, one.notebook, one.tables)
         if not state:
-            _draw(piece, runs, dest)
-        rows.append(
-            {
-                "paper": piece.paper,
-                "item": piece.item,
-                "file": f"{piece.file}.pdf",
-                "notebook": piece.notebook,
-                "state": state or "made",
-            }
-        )
+            _draw(one, runs, dest)
+        row = {"paper": one.paper, "item": one.item, "file": f"{one.file}.pdf", "notebook": one.notebook}
+        rows.append(row | {"state": state or "made"})
     return pd.DataFrame(rows)
 
 
-def _draw(piece: Piece, runs, dest):
-    manifest = json.loads((runs / piece.notebook / "manifest.json").read_text())
-    figure = piece.draw(
-        {name: _read(runs, piece.notebook, name) for name in piece.tables},
-        Drawn(manifest["parameters"], _synthetic(runs)),
-    )
-    _scaled(figure, WIDTH_IN[piece.columns])
+def _draw(one: PaperFigure, runs, dest):
+    manifest = json.loads((runs / one.notebook / "manifest.json").read_text())
+    tables = {name: _read(runs, one.notebook, name) for name in one.tables}
+    figure = one.draw(tables, drawing.RunContext(manifest["parameters"], _synthetic(runs)))
+    _scaled(figure, WIDTH_IN[one.columns])
     with plt.rc_context(PUBLICATION):
         for suffix in ("pdf", "png"):
-            with atomic(dest / f"{piece.file}.{suffix}") as part:
+            with atomic(dest / f"{one.file}.{suffix}") as part:
                 figure.savefig(part, format=suffix)
     plt.close(figure)
 
@@ -75,16 +115,23 @@ def make_tables(profile: str, runs=None, dest=None) -> dict[str, pd.DataFrame]:
     """Every table with the paper's values beside ours, as CSV, Markdown and LaTeX; file → DataFrame."""
     runs, dest = _folders(profile, runs, dest)
     made = {}
-    for table in TABLES:
-        if not _missing(runs, table.notebook, (table.table,)):
-            made[table.file] = beside_printed(table.prepare(_read(runs, table.notebook, table.table)), table)
-            _write(made[table.file], dest / table.file)
+    for one in TABLES:
+        if not _missing(runs, one.notebook, (one.table,)):
+            table = with_published_values(_read(runs, one.notebook, one.table), one)
+            made[one.file], latex = table, table.to_latex(index=False, escape=True)
+            for suffix, text in (("csv", table.to_csv(index=False)), ("md", _markdown(table)), ("tex", latex)):
+                with atomic(dest / f"{one.file}.{suffix}") as part:
+                    part.write_text(text)
     return made
 
 
-def beside_printed(ours: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """Rows as text: ours with interval, and the paper's value in a column of its own where it printed one."""
-    printed = pd.read_csv(Path(__file__).with_name("printed.tsv"), sep="\t", dtype=str, keep_default_na=False)
+def with_published_values(ours: pd.DataFrame, table: PaperTable) -> pd.DataFrame:
+    """Rows as text: ours with interval, and the paper's value in a column of its own where it printed one.
+
+    ours: one row per row of the paper, or HeartMAE's long errors (columns model, target, mae, r).
+    """
+    ours = one_row_per_model(ours) if "target" in ours else ours
+    printed = pd.DataFrame(_rows("printed"))
     printed = printed[(printed["paper"] == table.paper.lower().replace("-net", "")) & (printed["item"] == table.item)]
     rows = []
     for row in ours.to_dict("records"):
@@ -102,6 +149,16 @@ def beside_printed(ours: pd.DataFrame, table: Table) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+def one_row_per_model(table: pd.DataFrame) -> pd.DataFrame:
+    """Long errors of HeartMAE → one row per model: lvef_pct becomes lvef_mae_pct with its interval, and lvef_r."""
+    parts = []
+    for one in table.to_dict("records"):
+        name, _, unit = {"age": "age_years"}.get(one["target"], one["target"]).partition("_")
+        values = {f"{name}_mae_{unit}{end}": one[f"mae{end}"] for end in ("", "_low", "_high")}
+        parts.append({"model": one["model"]} | values | ({f"{name}_r": one["r"]} if "r" in one else {}))
+    return pd.DataFrame(parts).groupby("model", sort=False).first().reset_index()
+
+
 def _value(row, name) -> str:
     value = row[name]
     if not isinstance(value, float) or (value.is_integer() and name == "n"):
@@ -112,43 +169,26 @@ def _value(row, name) -> str:
     return f"{value:.3g}" + (f" ({low:.3g} to {high:.3g})" if pd.notna(low) and pd.notna(high) else "")
 
 
-def _write(table, path):
-    latex = table.to_latex(index=False, escape=True)
-    for suffix, text in (("csv", table.to_csv(index=False)), ("md", _markdown(table)), ("tex", latex)):
-        with atomic(path.with_suffix(f".{suffix}")) as part:
-            part.write_text(text)
-
-
 def _markdown(table) -> str:
+    """pandas' own needs tabulate."""
     lines = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def overview(figures: pd.DataFrame) -> pd.DataFrame:
     """Every paper figure: where it is made, or why it is not."""
-    left = pd.DataFrame(
-        [
-            {
-                "paper": item.split(" ")[0],
-                "item": item.split(" ", 1)[1],
-                "file": "",
-                "notebook": "",
-                "state": f"not made: {why}",
-            }
-            for item, why in NOT_MADE.items()
-        ]
-    )
+    left = pd.DataFrame(_rows("not_reproducible"))
+    left = left.assign(file="", notebook="", state="not made: " + left["reason"]).drop(columns="reason")
     return pd.concat([figures, left], ignore_index=True)
 
 
 def paper_table() -> str:
     """The README's map as Markdown: paper figure → file → notebook, and what is not made with the reason. The run is
     runs/PROFILE/NOTEBOOK."""
-    rows = [(f"{one.paper} {one.item}", f"`{one.file}`", f"`{one.notebook}`") for one in (*PIECES, *TABLES)]
+    rows = [(f"{one.paper} {one.item}", f"`{one.file}`", f"`{one.notebook}`") for one in (*FIGURES, *TABLES)]
     rows = sorted(rows, key=lambda row: row[1].split("_")[0])
-    rows += [(item, "", f"not made: {why}") for item, why in NOT_MADE.items()]
-    lines = [("paper", "file", "from"), ("---",) * 3, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows += [(item, "", f"not made: {why}") for item, why in NOT_REPRODUCIBLE.items()]
+    return _markdown(pd.DataFrame(rows, columns=["paper", "file", "from"])).rstrip("\n")
 
 
 def _folders(profile, runs, dest):
