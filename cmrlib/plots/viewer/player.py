@@ -1,4 +1,4 @@
-"""The player: views of one heart side by side, masks and points of observers over them, curves below."""
+"""Cine player: views of one heart side by side, masks and points of observers over them, curves below."""
 
 from pathlib import Path
 
@@ -127,22 +127,15 @@ class CineViewer(anywidget.AnyWidget):
         for n, name in enumerate(self.shown):
             table = self._volumes(name, subject, session)
             for structure, curve in table.groupby("structure"):
-                made.append(
-                    _curve(
-                        f"{NAMES[structure]}, {name}",
-                        curve["phase"],
-                        curve["volume_ml"],
-                        "mL",
-                        COLOURS[structure],
-                        n > 0,
-                    )
-                )
+                label, colour = f"{NAMES[structure]}, {name}", COLOURS[structure]
+                made.append(_curve(label, curve["phase"], curve["volume_ml"], "mL", colour, n > 0))
         return made or self._displacements(subject, session)
 
     def _volumes(self, name, subject, session):
-        try:
+        drawn = any(self.cohort.observer(name).has(cine.name) for cine in self._cines)
+        if drawn and all(cine.frames >= FEWEST_FRAMES for cine in self._cines):
             table = curves(self.cohort, name, subjects=[subject]).dropna(subset=["volume_ml"])
-        except ValueError:  # drew a few frames only
+        else:
             table = pd.DataFrame(columns=["session", "view", "structure", "frame", "volume_ml"])
         table = table[(table["session"].fillna("") == session) & (table["structure"] != "myo")]
         table = table[table["view"] == ("sax" if "sax" in set(table["view"]) else "2ch+4ch")]
