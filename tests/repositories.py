@@ -24,7 +24,7 @@ def repository(folder, notebooks=None, profiles=None, needs=None):
 
 
 def write_notebook(folder, name, parameters, *code):
-    first = f'from cmrlib import runs\nimport pandas as pd\nrun = runs.start("{name}", globals())'
+    first = f'from cmrlib.app import runs\nimport pandas as pd\nrun = runs.start("{name}", globals())'
     cells = [{"cell_type": "markdown", "metadata": {}, "source": f"# {name}"}]
     cells += [_code(parameters, ["parameters"])] * (parameters is not None)
     cells += [_code(textwrap.dedent(source), []) for source in (first, *code)]

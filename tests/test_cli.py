@@ -89,6 +89,14 @@ def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
         assert isinstance(CliRunner().invoke(app, [str(word) for word in words]).exception, FileNotFoundError)
 
 
+def test_a_missing_key_of_the_program_is_no_users_error(monkeypatch):
+    def lookup(*_):
+        return {}["digest"]
+
+    monkeypatch.setattr("cmrlib.cohort.Cohort.open", lookup)
+    assert isinstance(CliRunner().invoke(app, ["check", "somewhere"]).exception, KeyError)
+
+
 # -- phantom, ingest, check -------------------------------------------------------------------------------------
 
 

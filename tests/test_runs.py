@@ -355,11 +355,11 @@ def test_folds_that_ran_apart_are_pooled(root):
         names = ["participant_id", "view", "structure", "phase", "level", "dice", "hd95_mm"]
         started().table(pd.DataFrame(scores, columns=names), "scores")
         measures = [
-            (observer, s, "", 50 + k + e, 120 + k, 60 + k, 90 + k)
+            (observer, s, "", 50 + k + e, 45 + k, 120 + k, 60 + k, 90 + k)
             for k, s in enumerate(subjects)
             for observer, e in (("manual", 0), ("ternausnet", error * 10))
         ]
-        names = ["observer", "participant_id", "session", "lvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"]
+        names = ["observer", "participant_id", "session", "lvef_pct", "rvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"]
         started_tables = root / "runs/interactive/00_a/tables"
         pd.DataFrame(measures, columns=names).to_csv(started_tables / "measures.csv", index=False)
         for notebook in record.ROWS:

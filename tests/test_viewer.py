@@ -133,7 +133,7 @@ def node(code):
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 def test_what_the_browser_computes():
     """The frame nearest to a phase goes round the cycle; borders are found on all four sides, the rest is tinted."""
-    path = (ROOT / "cmrlib" / "viewer" / "viewer.js").as_uri()
+    path = (ROOT / "cmrlib" / "plots" / "viewer" / "viewer.js").as_uri()
     said = node(f"""
       import {{ nearestFrame, paintLabels }} from "{path}";
       const out = new Uint8ClampedArray(4 * 25).fill(100), labels = new Uint8Array(25);

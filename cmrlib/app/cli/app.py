@@ -22,7 +22,9 @@ class Commands(TyperGroup):
                 raise
             # of a KeyError, str() would be the message in quotes
             text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-            foreign = " " not in text  # a bare key says nothing without its error's name
+            foreign = " " not in text
+            if foreign and isinstance(error, KeyError):  # a bare key is a fault of the program
+                raise
             typer.echo(f"error: {type(error).__name__ + ': ' if foreign else ''}{text}", err=True)
             raise typer.Exit(2) from None
 

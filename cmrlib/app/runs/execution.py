@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -213,7 +212,7 @@ class Echo:
 
 
 def _papermill(notebook, parameters, running, echo):
-    """Execute with a kernel of this very interpreter, whatever kernels the user has registered."""
+    """Execute with a kernel of this interpreter, whatever kernels the user has registered."""
     import nbformat
     import papermill
 
@@ -228,7 +227,8 @@ def _papermill(notebook, parameters, running, echo):
         # papermill has put its own cell of parameters among them
         echo.cell(cell_index + 1, len(headings) + 1, headings[max(cell_index - 1, 0)])
 
-    with _own_kernel(running.parent, parameters.get("threads", 1)):
+    own = {"CMR_RUN_FOLDER": str(running.parent), "PYTHONHASHSEED": "0", "JUPYTER_PREFER_ENV_PATH": "1"}
+    with _environment(own | dict.fromkeys(THREADS, str(parameters.get("threads", 1)))):
         papermill.execute_notebook(
             source,
             running,
@@ -241,28 +241,20 @@ def _papermill(notebook, parameters, running, echo):
             stderr_file=echo,
             on_cell_start=started,
             start_timeout=300,
+            extra_arguments=["--log-level=50"],  # its log warns of each loopback port; errors come through papermill
         )
 
 
 @contextmanager
-def _own_kernel(folder, threads):
-    """A `python3` kernel found before any other: this interpreter, this run folder, this many threads."""
-    own = {"CMR_RUN_FOLDER": str(folder), "PYTHONHASHSEED": "0"} | dict.fromkeys(THREADS, str(threads))
-    # Its log would warn of each loopback port and of every end; errors come through papermill.
-    launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
-    spec = {"argv": launch, "display_name": "Python 3 (ipykernel)", "language": "python", "env": own}
-    before = os.environ.get("JUPYTER_PATH")
-    with tempfile.TemporaryDirectory() as jupyter:
-        path = Path(jupyter) / "kernels" / "python3" / "kernel.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(spec))
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [jupyter, before]))
-        try:
-            yield
-        finally:
-            os.environ.pop("JUPYTER_PATH")
-            if before is not None:
-                os.environ["JUPYTER_PATH"] = before
+def _environment(own: dict):
+    """These variables for the kernel that is started meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _keep_failed(notebook, running, error, echo):

@@ -26,25 +26,6 @@ from cmrlib.app.runs.sources import making_digest
 LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights", "sample")
 # Parameters that say how a run goes, not what comes out.
 INDIFFERENT = ("profile", "threads", "workers")
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "fastai",
-    "numpy",
-    "scipy",
-    "pandas",
-    "numba",
-    "scikit-learn",
-    "umap-learn",
-    "pingouin",
-    "opencv-python-headless",
-    "nibabel",
-    "pydicom",
-    "matplotlib",
-    "seaborn",
-    "papermill",
-    "snakemake",
-)
 
 
 def start(notebook: str, namespace: dict) -> "Run":
@@ -285,15 +266,14 @@ def _hardware():
 
 
 def _versions():
-    installed = {name: _version(name) for name in PACKAGES}
-    return {"python": platform.python_version()} | {name: found for name, found in installed.items() if found}
-
-
-def _version(package):
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    """Of Python and of what pyproject.toml asks for."""
+    found = {"python": platform.python_version()}
+    with suppress(metadata.PackageNotFoundError):
+        for need in metadata.requires("cmrlib") or ():
+            name = re.match(r"[\w.-]+", need)[0]
+            with suppress(metadata.PackageNotFoundError):
+                found[name] = metadata.version(name)
+    return found
 
 
 def _short(path):

@@ -1,5 +1,6 @@
-"""The player: views of one heart side by side, masks and points of observers over them, curves below."""
+"""Cine player: views of one heart side by side, masks and points of observers over them, curves below."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import anywidget
@@ -125,23 +126,15 @@ class CineViewer(anywidget.AnyWidget):
         for n, name in enumerate(self.shown):
             table = self._volumes(name, subject, session)
             for structure, curve in table.groupby("structure"):
-                made.append(
-                    _curve(
-                        f"{NAMES[structure]}, {name}",
-                        curve["phase"],
-                        curve["volume_ml"],
-                        "mL",
-                        COLOURS[structure],
-                        n > 0,
-                    )
-                )
+                label, colour = f"{NAMES[structure]}, {name}", COLOURS[structure]
+                made.append(_curve(label, curve["phase"], curve["volume_ml"], "mL", colour, n > 0))
         return made or self._displacements(subject, session)
 
     def _volumes(self, name, subject, session):
-        try:
-            table = curves(self.cohort, name, subjects=[subject]).dropna(subset=["volume_ml"])
-        except RefusedError:  # a few frames only, or no spacing
-            table = pd.DataFrame(columns=["session", "view", "structure", "frame", "volume_ml"])
+        table = pd.DataFrame(columns=["session", "view", "structure", "frame", "volume_ml"])
+        if any(self.cohort.observer(name).has(cine.name) for cine in self._cines):
+            with suppress(RefusedError):  # a few frames only, or no spacing
+                table = curves(self.cohort, name, subjects=[subject]).dropna(subset=["volume_ml"])
         table = table[(table["session"].fillna("") == session) & (table["structure"] != "myo")]
         table = table[table["view"] == ("sax" if "sax" in set(table["view"]) else "2ch+4ch")]
         by_view = {cine.view: cine.phase() for cine in self._cines}
