@@ -16,7 +16,7 @@ from cmrlib.app.cli.valves import track
 from cmrlib.cine import Cine, Plane
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.splits import split_subjects
-from cmrlib.datasets.mitral_edge import swapped_distance
+from cmrlib.datasets.mitral_edge import unordered_distance
 from cmrlib.measures.valve import heart_motion, point_array
 from cmrlib.papers.mvnet import (
     STAGES,
@@ -428,7 +428,7 @@ def test_an_image_that_lost_its_orientation_is_tried_in_eight_ways(hearts, track
     annulus = np.hypot(*(wanted[0, 1] - wanted[0, 0]))
     for other, moved in eight_ways(cine, points):
         found = trackers["4ch"].stages(replace(other, spacing_known=False))["stage122"]
-        assert swapped_distance(found[0], moved[0]).mean() < 0.25 * annulus
+        assert unordered_distance(found[0], moved[0]).mean() < 0.25 * annulus
 
 
 def test_a_cine_stored_otherwise_has_the_same_mapse(hearts, trackers):

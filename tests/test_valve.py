@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
+from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, unordered_distance
 from cmrlib.measures import RefusedError
 from cmrlib.measures.valve import (
     LATE_MS,
@@ -358,7 +358,7 @@ def test_what_is_doubtful_is_refused_with_a_reason():
 
 def test_two_points_are_compared_whichever_way_round_is_nearer():
     one = np.array([[0.0, 0], [10, 0]])
-    assert swapped_distance(one[::-1] + np.array([0, 3]), one).tolist() == [3, 3]
+    assert unordered_distance(one[::-1] + np.array([0, 3]), one).tolist() == [3, 3]
 
 
 def test_points_of_a_table_stand_in_the_order_of_the_view():

@@ -29,20 +29,39 @@ def paired_ratings(table_a: pd.DataFrame, table_b: pd.DataFrame, measure: str, o
 
 def _ratings(table, measure, on, name):
     """→ the columns of `on` and the ratings under the observer's name."""
-    if _is_long(table):
-        table = table[table["measure"] == measure].rename(columns={"value": measure})
-        if table.empty:
-            raise ValueError(f"observer {name} has no measure {measure!r}")
+    table = _wide(table, on, name)
     lacking = [c for c in (*on, measure) if c not in table.columns]
     if lacking:
         raise ValueError(f"observer {name}: expected columns {lacking}, got {list(table.columns)}")
+    _refuse_repeats(table, on, name)
+    return table[[*on, measure]].rename(columns={measure: name})
+
+
+def _refuse_repeats(table, on, name):
     twice = table[table.duplicated(on, keep=False)]
     if len(twice):
-        raise ValueError(
-            f"observer {name}: {len(twice[on].drop_duplicates())} cases have several ratings of "
-            f"{measure}, first {twice[on].iloc[0].to_dict()}; keep one of each"
-        )
-    return table[[*on, measure]].rename(columns={measure: name})
+        n, first = len(twice[on].drop_duplicates()), twice[on].iloc[0].to_dict()
+        raise ValueError(f"observer {name}: {n} cases have several ratings, first {first}; keep one of each")
+
+
+def _wide(table, on, name):
+    """A long table (measure, value) with one column per measure; a wide one unchanged."""
+    if not {"measure", "value"} <= set(table.columns):
+        return table
+    _refuse_repeats(table, [*on, "measure"], name)
+    return table.pivot(index=list(on), columns="measure", values="value").reset_index()
+
+
+def _of(table, observer, on=KEYS):
+    """Wide table of one observer."""
+    known = list(table["observer"].unique()) if "observer" in table.columns else None
+    if known is None or observer not in known:
+        raise ValueError(f"no observer {observer!r} in the table's column `observer`; it has {known}")
+    return _wide(table[table["observer"] == observer], on, observer)
+
+
+def _has(table, measure):
+    return measure in table and table[measure].notna().any()
 
 
 def compare(table, reference, test, measures=None, on=KEYS, subject="participant_id", n_boot=N_BOOT, seed=0):
@@ -57,15 +76,16 @@ def compare(table, reference, test, measures=None, on=KEYS, subject="participant
     Raises ValueError for an observer that is not in the table, where no measure was rated by both, and as
     `paired_ratings` does.
     """
-    sides = {name: _of(table, name) for name in (test, reference)}
-    measures = list(measures) if measures is not None else _shared_measures(*sides.values(), on)
+    sides = {name: _of(table, name, on) for name in (test, reference)}
+    known = [m for m in sides[test].select_dtypes("number") if m not in on and all(_has(t, m) for t in sides.values())]
+    measures = known if measures is None else list(measures)
     unrated = {m: [name for name, part in sides.items() if not _has(part, m)] for m in measures}
     if all(unrated.values()):
         raise ValueError(f"{reference} and {test} have none of {measures} in common")
     why, rows = left_out(table, reference, test, measures, on, subject), []
     for measure in measures:
-        parts = (_with(part, measure, on) if name in unrated[measure] else part for name, part in sides.items())
-        pairs = paired_ratings(*parts, measure, on)
+        rated = (part if measure in part else part.assign(**{measure: np.nan}) for part in sides.values())
+        pairs = paired_ratings(*rated, measure, on)
         ratings = pairs["a"], pairs["b"], pairs[subject]
         parts = [bland_altman(*ratings, names=(test, reference)), regression(*ratings, n_boot, seed),
                  icc_a1(*ratings, n_boot, seed), repeatability(*ratings, n_boot, seed)]  # fmt: skip
@@ -88,11 +108,9 @@ def left_out(table, reference, test, measures, on=KEYS, subject="participant_id"
     `not rated`, or `no row` where only the other observer has the case. A measure that one of the two never rated has
     no rows.
     """
-    a, b = (_of(table, name) for name in (test, reference))
+    a, b = (_of(table, name, on) for name in (test, reference))
     rows = []
-    for measure in measures:
-        if not (_has(a, measure) and _has(b, measure)):
-            continue
+    for measure in (one for one in measures if _has(a, one) and _has(b, one)):
         pairs = paired_ratings(a, b, measure, on)
         for side, part, name in (("a", a, test), ("b", b, reference)):
             counts = _reasons(pairs, side, part, measure, on).groupby("reason")[subject].nunique()
@@ -100,51 +118,21 @@ def left_out(table, reference, test, measures, on=KEYS, subject="participant_id"
     return pd.DataFrame(rows, columns=["measure", "observer", "reason", "n"])
 
 
-def _has(table, measure):
-    values = table.loc[table["measure"] == measure, "value"] if _is_long(table) else table.get(measure)
-    return values is not None and values.notna().any()
-
-
-def _with(table, measure, on):
-    """The cases of an observer that never rated a measure, with that measure as NaN."""
-    return table[list(on)].drop_duplicates().assign(**{measure: np.nan})
-
-
-def _is_long(table):
-    return {"measure", "value"} <= set(table.columns)
-
-
 def _reasons(pairs, side, table, measure, on):
     """The columns of `on` and the reason, one row per reason of each case that one side did not rate."""
     missing = pairs.loc[pairs["missing"].str.contains(side), list(on)]
-    given = table[table["measure"] == measure] if _is_long(table) else table
-    given = given[[*on, *(["flags"] if "flags" in given else [])]].assign(there=True)
+    given = table.reindex(columns=[*on, "flags"]).fillna({"flags": ""})
     joined = missing.merge(given, on=list(on), how="left")
-    flags = joined["flags"].fillna("") if "flags" in joined else pd.Series("", index=joined.index)
     why = [
-        [flag.partition(":")[0] for flag in reasons(text, measure)] or ["not rated" if there is True else "no row"]
-        for text, there in zip(flags, joined["there"])
+        "no row" if pd.isna(text) else [flag.partition(":")[0] for flag in reasons(text, measure)] or "not rated"
+        for text in joined["flags"]
     ]
     return joined[list(on)].assign(reason=why).explode("reason")
 
 
-def _of(table, observer):
-    known = list(table["observer"].unique()) if "observer" in table.columns else None
-    if known is None or observer not in known:
-        raise ValueError(f"no observer {observer!r} in the table's column `observer`; it has {known}")
-    return table[table["observer"] == observer]
-
-
-def _shared_measures(a, b, on):
-    if _is_long(a):
-        return [m for m in a["measure"].unique() if m in set(b["measure"])]
-    numeric = a.select_dtypes("number").columns
-    return [c for c in numeric if c not in on and a[c].notna().any() and b[c].notna().any()]
-
-
 def observer_pairs(table, reference: str, test: str, measure: str, on=KEYS) -> pd.DataFrame:
     """One measure of two observers of one table side by side: the columns of `on`, reference, test, missing."""
-    pairs = paired_ratings(_of(table, reference), _of(table, test), measure, on)
+    pairs = paired_ratings(_of(table, reference, on), _of(table, test, on), measure, on)
     return pairs.rename(columns={"a": "reference", "b": "test"})
 
 

@@ -16,7 +16,7 @@ FEWEST_PIXELS = 150
 ACROSS = 0.5
 """Least cosine between the edge's outward normal and the long axis: valves lie across, and up to 60° oblique."""
 SHORTEST = 0.55
-"""Least length of the edge as a share of the cavity's mean width: shorter ones are an apex or a slip of the pen."""
+"""Least length of the edge as a share of the cavity's mean width: shorter ones are an apex or a contouring error."""
 BLOOD = 0.3
 """Least brightness beyond the edge as a share of the way from the wall's to the cavity's: leaflets are darker."""
 BESIDE_PX = (2.0, 9.0)
@@ -154,8 +154,8 @@ def _blood_beyond(image, cavity, ends, normal):
 
 
 def edge_repeatability_pct(cavity, image=None, turns_deg=(-20.0, -11.0, 7.0, 16.0, 33.0)) -> float:
-    """How far the fitted ends move when the same drawing lies otherwise on the pixel grid: mean distance from the plain
-    fit in percent of the edge's length, over turned copies of mask and image; NaN where a fit is refused."""
+    """Repeatability of the fitted ends over rotated copies of mask and image: mean distance from the plain fit in percent
+    of the edge's length; NaN where a fit is refused."""
     plain = mitral_edge(cavity, image)
     if plain.refused:
         return float("nan")
@@ -169,12 +169,12 @@ def edge_repeatability_pct(cavity, image=None, turns_deg=(-20.0, -11.0, 7.0, 16.
         if edge.refused:
             continue
         back = cv2.invertAffineTransform(turn)
-        moved.append(swapped_distance(edge.points_px @ back[:, :2].T + back[:, 2], plain.points_px).mean())
+        moved.append(unordered_distance(edge.points_px @ back[:, :2].T + back[:, 2], plain.points_px).mean())
     return 100 * float(np.mean(moved)) / plain.length_px if moved else float("nan")
 
 
-def swapped_distance(points, reference) -> np.ndarray:
-    """Distances (2,) of two points from two reference points, whichever way round is nearer: where an image may be
-    mirrored nobody can say which end is lateral. points, reference: (2, 2)."""
-    ways = [np.hypot(*(np.asarray(points)[order] - reference).T) for order in ([0, 1], [1, 0])]
-    return min(ways, key=np.mean)
+def unordered_distance(points, reference) -> np.ndarray:
+    """Distances (2,) of two points from two reference points, under the better correspondence: in an image that may be
+    mirrored either end may be the lateral one. points, reference: (2, 2)."""
+    orders = [np.hypot(*(np.asarray(points)[order] - reference).T) for order in ([0, 1], [1, 0])]
+    return min(orders, key=np.mean)

@@ -6,7 +6,7 @@ import pandas as pd
 from cmrlib import agreement
 from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import POINT_COLUMNS, Annotation, Observer
-from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, swapped_distance
+from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, unordered_distance
 from cmrlib.measures.valve import point_array
 
 GROSS_PCT = 30.0
@@ -65,7 +65,7 @@ def annulus_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataF
             continue
         want, got = (point_array(o.points(row.cine), row.view, row.frames) for o in (a, b))
         for t in np.flatnonzero(np.isfinite(want).all((1, 2)) & np.isfinite(got).all((1, 2))):
-            error = float(swapped_distance(got[t], want[t]).mean())
+            error = float(unordered_distance(got[t], want[t]).mean())
             rows.append(
                 {
                     "participant_id": row.participant_id,
