@@ -80,16 +80,13 @@ def heart(scale=1.0, slices=9, rv=True):
 # volumes
 
 
-def test_cylinder():
+def test_cylinder_and_truncated_ellipsoid():
+    """Discs through the middle of each slice; the ellipsoid is cut at a third of the long axis."""
     cine, annotation = study(np.stack([ring(20, 30, rv=False)] * 10))
     lv, myo, rv = m.volumes(cine, annotation)[0]
     assert lv == pytest.approx(np.pi * 20**2 * 80 / 1000, rel=0.005)
     assert mass_g(myo) == pytest.approx(1.05 * np.pi * (30**2 - 20**2) * 80 / 1000, rel=0.01)
     assert rv == 0  # drawn and empty
-
-
-def test_truncated_ellipsoid():
-    """Discs through the middle of each slice, cut at a third of the long axis."""
     a, c, n, cut = 25.0, 80.0, 20, 1 / 3
     height = -cut * c + (np.arange(n) + 0.5) * (c + cut * c) / n
     mask = np.stack([ring(a * np.sqrt(1 - (h / c) ** 2), 1e-3, rv=False) for h in height])

@@ -154,8 +154,8 @@ def _blood_beyond(image, cavity, ends, normal):
 
 
 def edge_repeatability_pct(cavity, image=None, turns_deg=(-20.0, -11.0, 7.0, 16.0, 33.0)) -> float:
-    """Repeatability of the fitted ends over rotated copies of mask and image: mean distance from the plain fit in percent
-    of the edge's length; NaN where a fit is refused."""
+    """Repeatability of the fitted ends over rotated copies of mask and image: mean distance from the plain fit in
+    percent of the edge's length; NaN where a fit is refused."""
     plain = mitral_edge(cavity, image)
     if plain.refused:
         return float("nan")

@@ -120,15 +120,6 @@ def peak_rates(volume_ml, times_ms, rr_ms, harmonics: int = HARMONICS) -> dict[s
     }
 
 
-def extremes(volume, phase) -> tuple[float, float]:
-    """Largest and smallest volume of a curve (frames,), at frames chosen on the smoothed curve; else NaN."""
-    try:
-        largest, smallest = ed_es_from_curve(volume, phase)
-    except ValueError:
-        return float("nan"), float("nan")
-    return float(volume[largest]), float(volume[smallest])
-
-
 def curves(cohort: Cohort, observer: str, conventions: Conventions | None = None, subjects=None) -> pd.DataFrame:
     """Long table of every chamber in every frame: participant_id, session, view, structure, frame, time_ms,
     volume_ml, area_mm2, convention.

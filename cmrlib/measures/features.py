@@ -5,7 +5,7 @@ import pandas as pd
 
 from cmrlib.cohort import Cohort
 from cmrlib.measures.arealength import biplane_curve, has_structure, single_plane_curve
-from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, extremes, peak_rates
+from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, peak_rates
 from cmrlib.measures.flags import stack_flags
 from cmrlib.measures.names import MEASURES, indexed_features
 from cmrlib.measures.phases import named_phases
@@ -152,7 +152,10 @@ def _long_axis(row, flags, views):
 
 
 def _chamber(row, flags, chamber, curve, cine):
-    largest, smallest = extremes(curve, cine.phase())
+    try:
+        largest, smallest = (float(curve[frame]) for frame in ed_es_from_curve(curve, cine.phase()))
+    except ValueError:
+        largest = smallest = float("nan")
     names = "{}_max_ml {}_min_ml {}ef_pct" if chamber != "lv" else "{}edv_biplane_ml {}esv_biplane_ml {}ef_biplane_pct"
     values = largest, smallest, ejection_fraction_pct(largest, smallest)
     row |= dict(zip(names.format(*[chamber] * 3).split(), values, strict=True))

@@ -43,7 +43,6 @@ class ViewMotion:
     """The valve in one view. fit: displacement in mm over the phase from ED (0) to the next (1); phase: (frames,)
     where the frames lie; rr_ms: NaN where times are unknown, and then there are no velocities."""
 
-    view: str
     fit: PeriodicFit
     phase: np.ndarray
     rr_ms: float
@@ -132,7 +131,7 @@ def view_motion(cine: Cine, points_px, ed: int | None = None, smooth_ms: float =
     path = coefficients.mean(1) @ np.array([-along[1], along[0]]) / max(np.hypot(*along), 1e-9)
     path[0] -= at_ed @ path  # zero at ED
     # between two end-diastoles a valve is apical of where it was: the constant term is the mean over the cycle
-    return ViewMotion(cine.view, PeriodicFit(path if path[0] >= 0 else -path), phase, rr, tuple(flags))
+    return ViewMotion(PeriodicFit(path if path[0] >= 0 else -path), phase, rr, tuple(flags))
 
 
 def smooth_periodic(values, phase, smooth_share: float) -> np.ndarray:
