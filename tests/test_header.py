@@ -41,6 +41,12 @@ def test_a_file_by_hand(tmp_path, syntax):
     assert frame.source.file.data is None  # the bytes are released
 
 
+def test_what_a_header_says_of_the_patient(tmp_path):
+    said = {"PatientAge": "063Y", "PatientSex": "F", "PatientSize": "1.7", "PatientWeight": "600"}
+    found = images.participant(parsed(one_file(tmp_path, **said)).header)
+    assert found == {"sex": "F", "age": 63, "height_m": 1.7, "weight_kg": None, "group": None}  # 600 kg is no weight
+
+
 def test_other_alphabets_and_missing_fields(tmp_path):
     found = parsed(one_file(tmp_path, SeriesDescription="Grün", SpecificCharacterSet="ISO_IR 192")).header
     assert text(found, "SeriesDescription") == "Grün" and text(found, "PatientAge") == ""
