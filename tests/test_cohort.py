@@ -15,11 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import trees
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cmrlib.cine import Cine, Plane
-from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, files, splits
+from cmrlib.cine import Cine
+from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, files
 from cmrlib.cohort.study import Study, check_study, finish_cohort, label_folders, subject_label, write_study
 from cmrlib.datasets import ingest
 from cmrlib.datasets.ingestion import build_cohort
@@ -210,38 +208,6 @@ def test_unknown_spacing_raises_where_millimetres_are_asked_for():
     for ask in (lambda: cine.spacing_mm, lambda: cine.voxel_ml):
         with pytest.raises(ValueError, match="spacing is unknown"):
             ask()
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.floats(-180, 180), st.booleans(), st.floats(0.4, 2.5), st.floats(0.4, 2.5), st.integers(0, 99))
-def test_points_survive_a_plane_and_its_way_back(rotation, mirror, step_row, step_column, seed):
-    plane = Plane.around((40, 50), (step_row, step_column), (32, 24), (20.3, 17.8), rotation, mirror)
-    points = np.random.default_rng(seed).uniform(-5, 55, (20, 2))
-    np.testing.assert_allclose(plane.back_points(plane.points(points)), points, atol=1e-6)
-    np.testing.assert_allclose(plane.points([[20.3, 17.8]]), [[11.5, 15.5]], atol=1e-6)
-
-
-@pytest.mark.parametrize(("rotation", "mirror"), [(0, False), (90, False), (180, True), (-90, True)])
-def test_pixels_masks_and_points_move_together(rotation, mirror):
-    rng = np.random.default_rng(0)
-    image, mask = rng.random((32, 32)).astype(np.float32), rng.integers(0, 4, (32, 32)).astype(np.uint8)
-    plane = Plane.around((32, 32), 1, (32, 32), rotation_deg=rotation, mirror=mirror)
-    np.testing.assert_allclose(plane.back_pixels(plane.pixels(image)), image, atol=1e-6)
-    moved, moved_mask = plane.pixels(image), plane.mask(mask)
-    for column, row in ((3, 5), (20, 9), (31, 0)):
-        i, j = np.round(plane.points([[column, row]])[0]).astype(int)
-        assert moved[j, i] == pytest.approx(image[row, column], abs=1e-6) and moved_mask[j, i] == mask[row, column]
-
-
-def test_crop_beyond_the_border_says_outside(cohort):
-    plane = Plane.around((8, 6), 1, (12, 12))
-    assert (plane.mask(np.ones((8, 6), np.uint8), outside=255) == 255).sum() == 144 - 48
-
-
-def test_world_coordinates_round_trip():
-    cine = make_cine()
-    points = np.array([[1.5, 2.25], [0, 7]])
-    np.testing.assert_allclose(cine.to_pixels(cine.to_world(points, 2)), np.c_[points, [2, 2]], atol=1e-9)
 
 
 # --- nothing half written --------------------------------------------------------------------------------------------
@@ -542,18 +508,6 @@ def test_tables_keep_identifiers_as_text(tmp_path):
     files.write_tsv(table, tmp_path / "t.tsv")
     assert "n/a" in (tmp_path / "t.tsv").read_text()
     pd.testing.assert_frame_equal(files.read_tsv(tmp_path / "t.tsv"), table, check_dtype=False)
-
-
-def test_a_subject_twice_or_on_both_sides_is_refused():
-    with pytest.raises(ValueError, match="listed twice"):
-        splits.assign_folds(pd.DataFrame({"participant_id": ["a", "a"], "group": "x"}))
-    with pytest.raises(ValueError, match="both sides"):
-        splits.check_split(pd.Series(["train", "test"], index=["a", "a"]))
-    subjects = pd.DataFrame({"participant_id": [f"p{n}" for n in range(20)], "group": ["x", "y"] * 10})
-    split = splits.split_subjects(subjects)
-    shuffled = splits.split_subjects(subjects.sample(frac=1, random_state=1))
-    assert split.to_dict() == shuffled.to_dict()
-    assert split.value_counts().to_dict() == {"train": 12, "test": 4, "validation": 4}
 
 
 def test_a_part_holds_these_cines_and_their_subjects_and_leaves_the_whole_as_it_was(cohort):

@@ -13,10 +13,10 @@ from trees import long_axis, write_acdc, write_cine, write_dicom, write_sunnybro
 
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort.files import digest, read_json, read_tsv
-from cmrlib.datasets import acdc, dicom, images, ingest, sunnybrook, sunnybrook_endo
+from cmrlib.datasets import acdc, dicom, images, sunnybrook, sunnybrook_endo
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.geometry import affine_ras, normal
-from cmrlib.datasets.order import frame_order, plausible_times
+from cmrlib.datasets.order import plausible_times
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder")
@@ -199,28 +199,6 @@ def test_two_stacks_that_lie_between_each_other_are_two(tmp_path, slices):
     assert cine.slices == 6 and "interleaved_stacks" not in cine.flags
 
 
-def test_two_rotations_and_two_matrices_are_two_cines(tmp_path):
-    write_cine(tmp_path / "a")
-    write_cine(tmp_path / "b", orientation=long_axis(0))
-    write_cine(tmp_path / "c", pixels=lambda k, t: trees.image(k, t, (10, 10)))
-    cines = read_folder(tmp_path).cines
-    assert len(cines) == 3 and len({cine.name for cine in cines}) == 3
-
-
-def test_of_a_slice_acquired_twice_the_last_is_kept(tmp_path):
-    write_cine(tmp_path / "one", slices=3, SeriesInstanceUID="1.2.1", AcquisitionTime="100000")
-    write_cine(
-        tmp_path / "two",
-        position=lambda k, t: 8.0 * np.cross(*trees.SHORT_AXIS),
-        SeriesInstanceUID="1.2.2",
-        AcquisitionTime="100500",
-        pixels=lambda k, t: trees.image(7, t),
-    )
-    study = read_folder(tmp_path)
-    np.testing.assert_array_equal(first_pixels(study.cines[0])[1], 700 + np.arange(6) + 1)
-    assert len(study.rejected) == 6 and "acquired again" in reasons(study)[0]
-
-
 def test_bad_files_among_good_are_listed(tmp_path):
     write_cine(tmp_path, slices=2, frames=6)
     trees.cut_short(tmp_path / "IM0003", 0.9)
@@ -331,46 +309,6 @@ def test_subjects_come_from_folders(tmp_path):
     write_cine(tmp_path / "many" / "P-one")
     with pytest.raises(ValueError, match="two folders give the subject label 'Pone'"):
         dicom.find(tmp_path / "many")
-
-
-def test_two_patients_in_one_folder_are_refused(tmp_path):
-    write_cine(tmp_path, PatientID=lambda k, t: f"P{t % 2}")
-    with pytest.raises(ValueError, match="2 patients"):
-        read_folder(tmp_path)
-
-
-def test_no_identifier_reaches_the_cohort(tmp_path):
-    mark = "ZZMARKED"
-    write_cine(
-        tmp_path / "src" / "p1" / f"{mark}folder",
-        slices=2,
-        PatientName=f"{mark}^Jane",
-        PatientID=mark,
-        PatientBirthDate="19590714",
-        AccessionNumber=mark,
-        SeriesDescription=f"{mark} sax",
-        Manufacturer=mark,
-        InstitutionName=mark,
-        PatientAge="063Y",
-        PatientSex="F",
-        StudyDate="20191113",
-        StudyInstanceUID="1.2.77123",
-    )
-    (tmp_path / "src" / "p1" / f"{mark}.txt").write_text(mark)
-    cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
-    written = b"".join(str(p).encode() + p.read_bytes() for p in cohort.path.rglob("*") if p.is_file())
-    for secret in (mark, "19590714", "20191113", "1.2.77123", str(tmp_path / "src")):
-        assert secret.encode() not in written, secret
-    assert cohort.subjects.loc[0, ["sex", "age"]].tolist() == ["F", 63] and cohort.cines.loc[0, "view"] == "sax"
-    private = tmp_path / ".cohort.sources.tsv"
-    assert private.stat().st_mode & 0o777 == 0o600 and mark in private.read_text()
-
-
-def test_frame_order_of_one_location(tmp_path):
-    write_cine(tmp_path, frames=4)
-    frames = dicom.headers(tmp_path)[0]
-    order, key = frame_order(frames)
-    assert key == "TriggerTime" and [frames[n].trigger_ms for n in order] == [0, 40, 80, 120]
 
 
 # --- ACDC ------------------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from pydicom.uid import EnhancedMRImageStorage
 from trees import long_axis, write_cine
 
 from cmrlib.datasets import dicom, ingest
-from cmrlib.datasets.finding import Part
+from cmrlib.datasets.finding import FileSubset
 from cmrlib.datasets.header import parsed, starts_as_dicom
-from cmrlib.datasets.purpose import no_cine
+from cmrlib.datasets.purpose import exclusion_reason
 
 
 def read_folder(folder, **options):
@@ -62,7 +62,7 @@ def test_what_an_image_was_taken_for(header, word):
         "velocity": False,
         "description": "",
     } | header
-    assert word in no_cine(**given) and bool(word) == bool(no_cine(**given))
+    assert word in exclusion_reason(**given) and bool(word) == bool(exclusion_reason(**given))
 
 
 def test_a_cine_that_the_scanner_corrected_is_read_and_flagged(tmp_path):
@@ -157,7 +157,7 @@ def test_patients_who_lie_in_one_folder_become_subjects(tmp_path):
         path.rename(tmp_path / "src" / f"{n:03d}")
     (tmp_path / "src" / "letter.txt").write_text("Dear colleague")
     items = dicom.find(tmp_path / "src")
-    assert len(items) == 2 and all(isinstance(item, Part) for item in items.values())
+    assert len(items) == 2 and all(isinstance(item, FileSubset) for item in items.values())
     assert items == dicom.find(tmp_path / "src") and not any("anna" in label or "MARK" in label for label in items)
     cohort = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
     assert sorted(int(cohort.cine(name).pixels[0, 0, 0, 0]) for name in cohort.cines["cine"]) == [101, 201]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrlib.datasets import dicom, header, images
-from cmrlib.datasets.header import PIXELS, Refused, number, parsed, quiet, text, values_of, words
+from cmrlib.datasets.header import PIXELS, Refused, number, parsed, suppress_warnings, text, values_of, words
 
 TAGS = {"TriggerTime": 40.0, "ImageType": ["ORIGINAL", "PRIMARY"], "SeriesDescription": "cine_sax", "BitsStored": 12}
 
@@ -41,6 +41,12 @@ def test_a_file_by_hand(tmp_path, syntax):
     assert frame.source.file.data is None  # the bytes are released
 
 
+def test_what_a_header_says_of_the_patient(tmp_path):
+    said = {"PatientAge": "063Y", "PatientSex": "F", "PatientSize": "1.7", "PatientWeight": "600"}
+    found = images.participant(parsed(one_file(tmp_path, **said)).header)
+    assert found == {"sex": "F", "age": 63, "height_m": 1.7, "weight_kg": None, "group": None}  # 600 kg is no weight
+
+
 def test_other_alphabets_and_missing_fields(tmp_path):
     found = parsed(one_file(tmp_path, SeriesDescription="Grün", SpecificCharacterSet="ISO_IR 192")).header
     assert text(found, "SeriesDescription") == "Grün" and text(found, "PatientAge") == ""
@@ -48,7 +54,7 @@ def test_other_alphabets_and_missing_fields(tmp_path):
 
 def test_a_damaged_value_is_absent(tmp_path):
     data = pydicom.dcmread(io.BytesIO(one_file(tmp_path)))
-    with quiet():
+    with suppress_warnings():
         data.add_new("TriggerTime", "LO", "soon")
         data.add_new("Rows", "US", [12, 12])
         found = parsed(saved(data, pydicom.uid.ExplicitVRLittleEndian)).header
@@ -57,7 +63,7 @@ def test_a_damaged_value_is_absent(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x00\x00\x00" + b"\0" * 400])
 def test_what_is_no_dicom_file_is_refused(content):
-    with quiet(), pytest.raises(Refused):
+    with suppress_warnings(), pytest.raises(Refused):
         parsed(content)
 
 
@@ -79,7 +85,7 @@ def test_deep_sequences_cost_no_file(tmp_path, depth):
 @pytest.mark.parametrize(("kind", "value"), [(np.uint16, 4095), (np.int16, -2048)])
 def test_grey_values_keep_their_kind(tmp_path, kind, value):
     image = np.full((4, 4), value, kind)
-    with quiet():
+    with suppress_warnings():
         found = images.pixels(images.frame_of(parsed(one_file(tmp_path, image, HighBit=11)), "mark"))
     np.testing.assert_array_equal(found, image)
     assert found.dtype == kind
@@ -90,7 +96,7 @@ def test_grey_values_keep_their_kind(tmp_path, kind, value):
 def test_damaged_files_are_read_or_refused_with_a_reason(tmp_path_factory, at, value):
     content = bytearray(one_file(tmp_path_factory.mktemp("one")))
     content[132 + int(at * (len(content) - 133))] = value
-    with quiet():
+    with suppress_warnings():
         try:
             images.pixels(images.frame_of(parsed(bytes(content)), "mark"))
         except Exception as error:

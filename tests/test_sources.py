@@ -43,12 +43,6 @@ def check(truth, found):
     return rows
 
 
-def test_classic_files_with_an_empty_functional_group(tmp_path):
-    write_cine(tmp_path / "src" / "SCD", PerFrameFunctionalGroupsSequence=[pydicom.Dataset()])  # as Sunnybrook's have
-    found = read(dicom, tmp_path / "src")
-    assert len(found.cines) == 1 and not found.rejected
-
-
 def test_a_folder_and_a_description_of_different_views_make_none(tmp_path):
     write_cine(tmp_path / "src" / "p" / "4ch", orientation=long_axis(118), SeriesDescription="cine_2ch")
     write_cine(tmp_path / "src" / "p" / "lax_1", orientation=long_axis(0), SeriesDescription="cine_2ch", seed=1)

@@ -28,6 +28,11 @@ def test_every_fold_has_its_share_of_every_group():
     assert (folds.value_counts() == 16).all()
 
 
+def test_a_subject_listed_twice_is_refused():
+    with pytest.raises(ValueError, match="listed twice"):
+        assign_folds(pd.DataFrame({"participant_id": ["a", "a"], "group": "x"}))
+
+
 def test_within_a_group_the_hash_of_the_id_decides():
     folds = assign_folds(people(30, ("NOR",)))
     by_hash = sorted(folds.index, key=lambda label: hashlib.sha256(label.encode()).hexdigest())

@@ -19,7 +19,7 @@ import pandas as pd
 import pydicom
 from pydicom.uid import JPEG2000Lossless, generate_uid
 
-from cmrlib.datasets.header import quiet
+from cmrlib.datasets.header import suppress_warnings
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 LARGEST_MB = 8.0
@@ -87,7 +87,7 @@ def main():
     data = Path(os.environ["CMR_DATA_DIR"])
     for name in ("patient1", "sunnybrook"):
         shutil.rmtree(SAMPLES / name, ignore_errors=True)
-    with tempfile.TemporaryDirectory() as folder, quiet():  # UIDs of the originals begin parts with zeros
+    with tempfile.TemporaryDirectory() as folder, suppress_warnings():  # UIDs of the originals begin parts with zeros
         make_patient(data / "study", Path(folder))
         make_sunnybrook(data / "sunnybrook", Path(folder))
     size = sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file()) / 1e6

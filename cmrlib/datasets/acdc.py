@@ -11,15 +11,14 @@ missing; the affine's orientation is nominal in some copies. Copies with exchang
 displaced masks are noticed by anatomy and by the pictures, put right where that is possible, and flagged.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from cmrlib.cine import Cine
 from cmrlib.cohort.study import Study, label_folders
-from cmrlib.datasets.masks import annotated, cavity, exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
+from cmrlib.datasets.masks import annotated, cavity, recoded, with_ventricles_named
+from cmrlib.datasets.volumes import Volume, cine_of, lies_elsewhere, not_read, volume_of
 
 DESCRIPTION = {
     "Name": "ACDC",
@@ -59,25 +58,24 @@ def read(label: str, folder: Path) -> Study:
     whole = volume_of(label, four_d, "the 4-D file") if four_d.exists() else None
     _settle_numbers(label, phases, whole)
     _settle_masks(phases)
+    numbers, of = (phases.numbers["ED"], phases.numbers["ES"]), None
     if whole:
-        place, pixels, of = whole, whole.pixels, None
-        ed, es = phases.numbers["ED"], phases.numbers["ES"]
+        ed, es = numbers
     else:
-        place = phases.images["ED"]
-        pixels = np.concatenate([phases.images[phase].pixels for phase in ("ED", "ES")])
-        ed, es, of = 0, 1, ((phases.numbers["ED"], phases.numbers["ES"]), int(info.get("NbFrame", 0)))
-    known = all(volume.spacing_known for volume in phases.images.values())
-    cine = Cine(
-        pixels,
-        place.affine,
+        (ed, es), of = (0, 1), (numbers, int(info.get("NbFrame", 0)))
+        pair = np.concatenate([phases.images[phase].pixels for phase in ("ED", "ES")])
+        whole = replace(phases.images["ED"], pixels=pair)
+    cine = cine_of(
+        whole,
         "sax",
         label,
         ed=ed,
         es=es,
         frames_of=of,
         flags=tuple(phases.flags),
-        spacing_known=known,
-        slice_position_mm=place.slice_position_mm,
+        spacing_known=all(volume.spacing_known for volume in phases.images.values()),
+        frame_times_ms=None,  # the release's headers hold no step that could be believed
+        rr_ms=None,
     )
     participant = {
         "participant_id": label,
@@ -150,9 +148,8 @@ def _settle_numbers(label, phases: _Phases, whole: Volume | None):
 
 def _settle_masks(phases: _Phases):
     """The LV is what the myocardium surrounds; ED is the phase with the larger LV; an empty mask says nothing."""
-    if ventricles_exchanged(phases.masks.values()):
-        phases.masks = {phase: exchange_ventricles(mask) for phase, mask in phases.masks.items()}
-        phases.flags.append("labels_exchanged")
+    phases.masks, flags = with_ventricles_named(phases.masks)
+    phases.flags += flags
     if not all(mask.any() for mask in phases.masks.values()):
         phases.flags.append("masks_empty")
     elif cavity(phases.masks["ED"]) < cavity(phases.masks["ES"]):  # patient090 and its like

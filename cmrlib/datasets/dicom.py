@@ -23,9 +23,9 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
-from cmrlib.datasets.finding import Part, files_of, find
+from cmrlib.datasets.finding import FileSubset, files_of, find
 from cmrlib.datasets.geometry import Stack, assemble, superseded
-from cmrlib.datasets.header import Refused, parsed, quiet, starts_as_dicom, text
+from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
 from cmrlib.datasets.images import participant, pixels, reason, scanner
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.order import Frame
@@ -40,7 +40,9 @@ DESCRIPTION = {"Name": "DICOM", "License": "the source's own"}
 TWICE = "the same file twice"
 
 
-def read(label: str, folder: Path | Part, views: dict | None = None, min_frames: int = 2, phase: str = "") -> Study:
+def read(
+    label: str, folder: Path | FileSubset, views: dict | None = None, min_frames: int = 2, phase: str = ""
+) -> Study:
     """One folder, or one patient's part of it → the cines, whatever the files are called.
 
     views: {series description or folder name: view}. min_frames: what has fewer frames is no cine; with 1, short-axis
@@ -48,7 +50,7 @@ def read(label: str, folder: Path | Part, views: dict | None = None, min_frames:
     """
     check_views(label, views or {})
     check_phase(label, phase)
-    with quiet():
+    with suppress_warnings():
         frames, refused, sources = headers(folder, views or {})
         patients = {text(frame.source.header, "PatientID") for frame in frames}
         if len(patients) > 1:

@@ -64,17 +64,13 @@ def read(label: str, item: tuple) -> Study:
     """One patient: a four-chamber cine of the frames that somebody drew."""
     path, number, names = item
     frames, names = zip(*sorted((int(_IMAGE.fullmatch(name)["frame"]), name) for name in names))
-    pixels = grey(label, path, names)
-    cavity = grey(label, path, [name.replace("images/", "contours/") for name in names]) < 128
-    if cavity.shape != pixels.shape:
-        raise ValueError(f"sub-{label}: contours have shape {cavity.shape}, images {pixels.shape}; expected one shape")
-    areas = cavity.sum((1, 2))
-    mask = np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
+    pixels, mask = drawn_images(label, path, names)
+    areas = (mask > 0).sum((1, 2, 3))
     drawn = {t: ("lv",) for t in range(len(frames)) if areas[t]}
     mask[areas == 0] = NOT_ANNOTATED
     ed, es = int(areas.argmax()), int(np.where(areas > 0, areas, areas.max() + 1).argmin())
     cine = Cine(
-        pixels[:, None],
+        pixels,
         np.eye(4),
         "4ch",
         label,
@@ -95,11 +91,19 @@ def read(label: str, item: tuple) -> Study:
     )
 
 
-def grey(label, path, names) -> np.ndarray:
-    """Images of the zip as (images, rows, columns) uint8.
+def drawn_images(label, path, names) -> tuple[np.ndarray, np.ndarray]:
+    """Images of the zip and their LV masks, (images, 1, rows, columns) uint8 each.
 
     Raises ValueError where one is missing or damaged, or they have several shapes.
     """
+    pixels = _grey(label, path, names)
+    cavity = _grey(label, path, [name.replace("images/", "contours/") for name in names]) < 128
+    if cavity.shape != pixels.shape:
+        raise ValueError(f"sub-{label}: contours have shape {cavity.shape}, images {pixels.shape}; expected one shape")
+    return pixels[:, None], np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
+
+
+def _grey(label, path, names) -> np.ndarray:
     with zipfile.ZipFile(path) as file:
         images = [_image(label, file, name) for name in names]
     if len(shapes := {image.shape for image in images}) > 1:

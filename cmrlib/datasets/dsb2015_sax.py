@@ -19,11 +19,10 @@ import re
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows
-from cmrlib.datasets.dsb2015 import grey, images_of, person, volumes_of
+from cmrlib.datasets.dsb2015 import drawn_images, images_of, person, volumes_of
 
 DESCRIPTION = {"Name": "DSB2015 SAX", "License": "research only; Kaggle Data Science Bowl 2015"}
 ZIP = "manual_sax.zip"
@@ -65,15 +64,9 @@ def read(label: str, item: tuple) -> Study:
 
 def _slice(label, path, k, frames) -> tuple[Cine, Annotation]:
     """Slice k of a patient. frames: (frame, name of its image) in order."""
-    names = [name for _, name in frames]
-    pixels = grey(label, path, names)
-    cavity = grey(label, path, [name.replace("images/", "contours/") for name in names]) < 128
-    if cavity.shape != pixels.shape:
-        raise ValueError(
-            f"sub-{label}: contours of slice {k} have shape {cavity.shape}, images {pixels.shape}; expected one shape"
-        )
+    pixels, mask = drawn_images(label, path, [name for _, name in frames])
     cine = Cine(
-        pixels[:, None],
+        pixels,
         np.eye(4),
         "sax",
         label,
@@ -82,5 +75,4 @@ def _slice(label, path, k, frames) -> tuple[Cine, Annotation]:
         frames_of=(tuple(t for t, _ in frames), FRAMES),
         meta={"spacing_range_mm": SPACING_RANGE_MM},
     )
-    mask = np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
     return cine, Annotation(mask, dict.fromkeys(range(len(frames)), ("lv",)))

@@ -1,4 +1,4 @@
-"""Whose files are whose: subjects of a DICOM source, by its folders or, where they lie together, by patient.
+"""Assigns files to subjects: by the folders of a DICOM source or, where files lie together, by patient.
 
 A subject is a first-level folder. A source whose files lie loose, or whose first-level folders are series of one study
 (named after views, or sharing a StudyInstanceUID), is one subject, or one a patient where headers name several. Labels
@@ -14,21 +14,21 @@ from pathlib import Path
 import pydicom
 
 from cmrlib.cohort.study import label_folders
-from cmrlib.datasets.header import header_of, quiet, starts_as_dicom, text
+from cmrlib.datasets.header import header_of, starts_as_dicom, suppress_warnings, text
 from cmrlib.datasets.views import view_in
 
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
 
 
 @dataclass(frozen=True)
-class Part:
-    """The files of a folder, below it, that are one patient's."""
+class FileSubset:
+    """Those files below a folder that are one patient's."""
 
     folder: Path
     names: tuple[str, ...]
 
 
-def find(src) -> dict[str, Path | Part]:
+def find(src) -> dict[str, Path | FileSubset]:
     """Subject label → folder, or part of one.
 
     Raises ValueError where two folders give one label, NotADirectoryError where `src` is a file.
@@ -43,9 +43,9 @@ def find(src) -> dict[str, Path | Part]:
     return label_folders(folders, salt=_first_bytes)
 
 
-def files_of(item: Path | Part, without=frozenset()):
+def files_of(item: Path | FileSubset, without=frozenset()):
     """Files of a subject in a fixed order; hidden ones, links to folders and the folders `without` are passed by."""
-    if isinstance(item, Part):
+    if isinstance(item, FileSubset):
         yield from (item.folder / name for name in item.names)
         return
     for root, folders, names in os.walk(item) if item not in without else ():
@@ -53,12 +53,12 @@ def files_of(item: Path | Part, without=frozenset()):
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
-def unclaimed(src, items) -> list[Path]:
+def unassigned_files(src, items) -> list[Path]:
     """Files below `src` that belong to no subject. items: of a reader's `find`, whatever holds folders and files."""
     folders, files = set(), set()
 
     def claim(value):
-        if isinstance(value, Part):
+        if isinstance(value, FileSubset):
             files.update(value.folder / name for name in value.names)
         elif isinstance(value, Path):
             (folders if value.is_dir() else files).add(value)
@@ -96,7 +96,7 @@ def _series_of_one_study(folders) -> bool:
     return True
 
 
-def _patients(src) -> dict[str, Part]:
+def _patients(src) -> dict[str, FileSubset]:
     """Parts by PatientID; none where there is one patient, or where (nearly) every file has its own number.
 
     Files without a number, damaged ones and letters, go with the file before them, so that none is lost.
@@ -110,7 +110,9 @@ def _patients(src) -> dict[str, Part]:
         return {}
     first = next(owner for owner in owners if owner)
     owners[first] = owners.pop("", []) + owners[first]
-    return {_hashed(owner, (src / names[0]).read_bytes()): Part(src, tuple(names)) for owner, names in owners.items()}
+    return {
+        _hashed(owner, (src / names[0]).read_bytes()): FileSubset(src, tuple(names)) for owner, names in owners.items()
+    }
 
 
 def _hashed(patient, salt) -> str:
@@ -118,7 +120,7 @@ def _hashed(patient, salt) -> str:
 
 
 def _tag(path, keyword) -> str:
-    with quiet():
+    with suppress_warnings():
         try:
             data = pydicom.dcmread(path, specific_tags=[keyword], stop_before_pixels=True, force=True)
             return text(header_of(data), keyword)

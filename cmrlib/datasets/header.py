@@ -44,7 +44,7 @@ class File:
 
 
 @contextmanager
-def quiet():
+def suppress_warnings():
     """Suppress pydicom's warnings, which quote UIDs and names: they must not reach terminals and logs."""
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")

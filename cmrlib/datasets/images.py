@@ -9,7 +9,7 @@ import pydicom
 
 from cmrlib.datasets.header import PIXELS, File, Refused, number, text, values_of, vector, words
 from cmrlib.datasets.order import NAN, Frame
-from cmrlib.datasets.purpose import no_cine
+from cmrlib.datasets.purpose import exclusion_reason
 
 _DECODERS = {
     "1.2.840.10008.1.2.4.9": "pylibjpeg-openjpeg",
@@ -115,7 +115,7 @@ def _check_image(header, named: bool):
     if number(header, "NumberOfFrames") > 1 or (number(header, "SamplesPerPixel") or 1) > 1:
         raise Refused("colour image, or multi-frame without functional groups: nothing says where and when frames are")
     velocity = text(header, "PhaseContrast") == "YES" or number(header, "VelocityEncodingMaximumValue") > 0
-    why = no_cine(
+    why = exclusion_reason(
         tuple(words(header, "ImageType")),
         text(header, "SequenceName"),
         tuple(words(header, "ScanningSequence")),

@@ -16,7 +16,7 @@ from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import digest, read_json, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
-from cmrlib.datasets.finding import files_of, unclaimed
+from cmrlib.datasets.finding import files_of, unassigned_files
 from cmrlib.datasets.qc import with_qc_flags
 
 KINDS = (
@@ -62,7 +62,7 @@ def ingest(
     if _finished(dest, description):  # without looking into any file
         return Cohort.open(dest)
     found = reader.find(src)
-    left = [path for path in unclaimed(src, found) if dest.resolve() not in path.parents]
+    left = [path for path in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
     return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
 

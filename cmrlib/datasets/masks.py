@@ -75,11 +75,13 @@ def _surrounded(masks, code) -> float:
     return myocardium / outside if outside else float("nan")
 
 
-def exchange_ventricles(mask) -> np.ndarray:
-    """LV ↔ RV of a label map."""
+def with_ventricles_named(masks: dict) -> tuple[dict, list[str]]:
+    """One heart's label maps with LV and RV as anatomy says, and the flag `labels_exchanged` where they changed."""
+    if not ventricles_exchanged(masks.values()):
+        return masks, []
     table = np.arange(256, dtype=np.uint8)
     table[[STRUCTURES["lv"], STRUCTURES["rv"]]] = STRUCTURES["rv"], STRUCTURES["lv"]
-    return table[mask]
+    return {key: table[mask] for key, mask in masks.items()}, ["labels_exchanged"]
 
 
 def cavity(mask) -> int:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmrlib.cine import Cine
 from cmrlib.cohort.study import Study, label_folders
-from cmrlib.datasets.masks import annotated, cavity, exchange_ventricles, recoded, ventricles_exchanged
-from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
+from cmrlib.datasets.masks import annotated, cavity, recoded, with_ventricles_named
+from cmrlib.datasets.volumes import Volume, cine_of, lies_elsewhere, not_read, volume_of
 
 DESCRIPTION = {"Name": "M&Ms", "License": "the challenge's terms, research only; cite Campello et al., IEEE TMI 2021"}
 CODES = {"lv": 1, "myo": 2, "rv": 3}
@@ -54,7 +53,8 @@ def read(label: str, item: dict) -> Study:
         drawn = {t: codes[t] for t in range(len(codes)) if codes[t].any()}
     flags += ["masks_empty"] * (not drawn)
     ed, es, drawn, more = phases(drawn, _frame(row, "ED"), _frame(row, "ES"), len(image.pixels))
-    cine = cine_of(label, image, "sax", ed, es, (*flags, *more), {"vendor": row.get("VendorName") or None})
+    flags, meta = tuple(dict.fromkeys((*flags, *more))), {"vendor": row.get("VendorName") or None}
+    cine = cine_of(image, "sax", label, ed=ed, es=es, flags=flags, meta=meta)
     rejected = not_read(label, folder, {f"{folder.name}_sa{end}.nii.gz" for end in ("", "_gt")})
     return Study(
         _person(label, row), [cine], {"manual": annotated(cine, drawn, frames={"ed": ed, "es": es})}, rejected=rejected
@@ -76,10 +76,7 @@ def phases(drawn: dict, ed, es, frames):
 
     Of two drawn frames ED is the one with the larger LV cavity; ventricles are exchanged back where anatomy says so.
     """
-    flags = []
-    if ventricles_exchanged(drawn.values()):
-        drawn = {t: exchange_ventricles(mask) for t, mask in drawn.items()}
-        flags.append("labels_exchanged")
+    drawn, flags = with_ventricles_named(drawn)
     if len(drawn) >= 2:
         size = {t: cavity(mask) for t, mask in drawn.items()}
         seen = max(size, key=size.get), min(size, key=size.get)
@@ -89,25 +86,6 @@ def phases(drawn: dict, ed, es, frames):
         return *seen, drawn, flags
     told = [t if t is not None and 0 <= t < frames else None for t in (ed, es)]
     return *told, drawn, flags
-
-
-def cine_of(label, image: Volume, view, ed, es, flags, meta) -> Cine:
-    """A Cine of a whole 4-D file; times from the header's step where that makes a heart rate."""
-    times, rr = image.timing
-    return Cine(
-        image.pixels,
-        image.affine,
-        view,
-        label,
-        ed=ed,
-        es=es,
-        flags=tuple(dict.fromkeys(flags)),
-        spacing_known=image.spacing_known,
-        meta=meta,
-        slice_position_mm=image.slice_position_mm,
-        frame_times_ms=times,
-        rr_ms=rr,
-    )
 
 
 def _frame(row, key):

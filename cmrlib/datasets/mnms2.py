@@ -19,8 +19,8 @@ import pandas as pd
 
 from cmrlib.cohort.study import Study, label_folders, rejected_rows
 from cmrlib.datasets.masks import annotated, recoded
-from cmrlib.datasets.mnms import CODES, cine_of, phases, placed
-from cmrlib.datasets.volumes import Volume, not_read, volume_of
+from cmrlib.datasets.mnms import CODES, phases, placed
+from cmrlib.datasets.volumes import Volume, cine_of, not_read, volume_of
 
 DESCRIPTION = {"Name": "M&Ms-2", "License": "research only; cite Martín-Isla et al., IEEE JBHI 2023"}
 VIEWS = {"SA": "sax", "LA": "4ch"}
@@ -92,7 +92,8 @@ def _view(label, folder, word, meta):
     flags += [*whole.flags, *["masks_empty"] * bool(empty)]
     drawn = {frames[phase]: mask for phase, mask in masks.items() if phase not in empty}
     ed, es, drawn, more = phases(drawn, frames.get("ED"), frames.get("ES"), len(whole.pixels))
-    return cine_of(label, whole, VIEWS[word], ed, es, (*flags, *more), meta), drawn
+    flags = tuple(dict.fromkeys((*flags, *more)))
+    return cine_of(whole, VIEWS[word], label, ed=ed, es=es, flags=flags, meta=meta), drawn
 
 
 def _same_picture(whole: Volume, image: Volume):

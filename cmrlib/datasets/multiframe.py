@@ -12,32 +12,11 @@ import pydicom
 from cmrlib.datasets.header import PIXELS, File, Refused, number, text, values_of
 from cmrlib.datasets.images import frame_of
 
-_TOP = frozenset(
-    (
-        "Modality",
-        "Rows",
-        "Columns",
-        "SamplesPerPixel",
-        "SeriesInstanceUID",
-        "StudyInstanceUID",
-        "SOPInstanceUID",
-        "SeriesDescription",
-        "AcquisitionDate",
-        "AcquisitionTime",
-        "SeriesTime",
-        "StudyDate",
-        "StudyTime",
-        "PatientID",
-        "Manufacturer",
-        "MagneticFieldStrength",
-        "PatientAge",
-        "PatientSex",
-        "PatientSize",
-        "PatientWeight",
-        "CardiacNumberOfImages",
-        "ImageType",
-        PIXELS,
-    )
+_TOP = (
+    *("Modality", "Rows", "Columns", "SamplesPerPixel", "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID"),
+    *("SeriesDescription", "AcquisitionDate", "AcquisitionTime", "SeriesTime", "StudyDate", "StudyTime", "PatientID"),
+    *("Manufacturer", "MagneticFieldStrength", "PatientAge", "PatientSex", "PatientSize", "PatientWeight"),
+    *("CardiacNumberOfImages", "ImageType", PIXELS),
 )
 """What the whole file says of all its frames."""
 

@@ -31,7 +31,7 @@ from cmrlib.datasets.geometry import Frame, Stack
 from cmrlib.datasets.masks import check_labels, is_mask, key_of, paired
 from cmrlib.datasets.single import at_phase, check_phase
 from cmrlib.datasets.views import check_views, name_views, view_in
-from cmrlib.datasets.volumes import Damaged, read_volume
+from cmrlib.datasets.volumes import Damaged, cine_of, read_volume
 
 DESCRIPTION = {"Name": "NIfTI", "License": "the source's own"}
 _HEAD = re.compile(
@@ -207,15 +207,12 @@ def _cine(label, one: Found, view, view_flags) -> Cine:
     volume, slices, frames = one.volume, one.volume.pixels.shape[1], len(one.volume.pixels)
     times, rr, flags = _times(one, slices, frames)
     meta = {"missing": [[k, t] for k in range(slices) for t in one.missing]} if one.missing else {}
-    return Cine(
-        volume.pixels,
-        volume.affine,
+    return cine_of(
+        volume,
         view,
         label,
         frame_times_ms=times,
         rr_ms=rr,
-        spacing_known=volume.spacing_known,
-        slice_position_mm=volume.slice_position_mm,
         flags=(*flags, *view_flags),
         meta=meta,
         **one.phases,

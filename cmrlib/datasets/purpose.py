@@ -1,4 +1,4 @@
-"""What an MR image was taken for: cine, or another part of the examination that becomes no cine, and why.
+"""Purpose of an MR image: cine, or another part of the examination, which is excluded with a reason.
 
 Header fields decide (ImageType, SequenceName, InversionTime, velocity encoding); the description only where they are
 silent, and never against the user's word. DERIVED alone says little: scanners write it on cines that they corrected
@@ -36,10 +36,10 @@ _WORDS = (
 )
 
 
-def no_cine(
+def exclusion_reason(
     image_type, sequence_name: str, scanning_sequence, inversion_ms: float, velocity: bool, description: str
 ) -> str:
-    """Why an image is no part of a cine; empty where nothing speaks against it.
+    """Reason why an image is not part of a cine, or empty.
 
     image_type, scanning_sequence: header values, upper case. inversion_ms: NaN or 0 where none. velocity: flow was
     encoded. description: empty where the user said what the series is; the text that is returned quotes none of it.

@@ -1,4 +1,4 @@
-"""What was taken, or computed, more than once: which acquisition of a place counts, and what is left out for it.
+"""Repeated acquisitions: keeps the most complete, then the latest, per slice; originals before computed images.
 
 The rule, for every location of its own: of several acquisitions the one with most frames, of equals the last. They
 are told apart by series, by the number in a multi-frame stack, by a shifted field of view; where these are alike and

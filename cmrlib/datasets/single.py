@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from cmrlib.cine import Cine
-from cmrlib.datasets.purpose import no_cine
+from cmrlib.datasets.purpose import exclusion_reason
 from cmrlib.datasets.qc import FEWEST_SLICES
 from cmrlib.datasets.views import view_in
 
@@ -47,7 +47,7 @@ def no_volume(slices: int, name: str) -> str:
             f"a single 3-D frame of {slices} slices, where a 4-D cine, numbered frames or a stack of "
             f"{FEWEST_SLICES_ALONE} or more slices are needed"
         )
-    return no_cine((), "", (), 0.0, False, name)
+    return exclusion_reason((), "", (), 0.0, False, name)
 
 
 def no_stack(stack, view: str, flags) -> str:

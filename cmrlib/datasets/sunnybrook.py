@@ -33,7 +33,7 @@ from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.dicom import cine_of, decoded_stacks
-from cmrlib.datasets.header import parsed, quiet
+from cmrlib.datasets.header import parsed, suppress_warnings
 from cmrlib.datasets.images import frame_of, reason
 
 DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
@@ -96,7 +96,7 @@ def read(label: str, item: dict) -> Study:
     participant = {"participant_id": label, "sex": None, "age": None, "group": None} | item["person"]
     if item["images"] is None:
         return Study(participant, [], rejected=rejected_rows(label, [("n/a", "contours without images")]))
-    with quiet():
+    with suppress_warnings():
         frames, refused, sources = _frames(item["images"])
         stacks, images = decoded_stacks(frames, 2, refused)
         rejected = rejected_rows(label, refused)

@@ -24,7 +24,7 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import cines_of, distinct
-from cmrlib.datasets.header import Refused, parsed, quiet
+from cmrlib.datasets.header import Refused, parsed, suppress_warnings
 from cmrlib.datasets.images import participant, reason
 from cmrlib.datasets.multiframe import frames_of
 from cmrlib.datasets.views import check_views
@@ -72,7 +72,7 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
     sessions = {}
     for path in paths:
         sessions.setdefault(_session(path), []).append(path)
-    with quiet():
+    with suppress_warnings():
         for session, mine in sorted(sessions.items()):
             archives = [_Archive(path, sources) for path in mine]
             frames, copies = distinct([frame for archive in archives for frame in archive.frames])

@@ -14,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest
 from cmrlib.cohort.study import rejected_rows
 
@@ -56,6 +57,13 @@ class Volume:
         if not np.isfinite(self.step_ms):
             return None, None
         return np.tile(np.arange(frames) * self.step_ms, (slices, 1)), np.full(slices, frames * self.step_ms)
+
+
+def cine_of(volume: Volume, view: str, label: str, **known) -> Cine:
+    """A cine of a whole file, with the times of its header's step unless `known` has others."""
+    times, rr = volume.timing
+    read = {"frame_times_ms": times, "rr_ms": rr, "slice_position_mm": volume.slice_position_mm}
+    return Cine(volume.pixels, volume.affine, view, label, **{"spacing_known": volume.spacing_known} | read | known)
 
 
 def read_volume(path) -> Volume:
