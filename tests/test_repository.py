@@ -33,7 +33,6 @@ TOO_LONG = {
     "cmrlib/papers/cussp/learning.py",
     "cmrlib/papers/heartmae/heads.py",
     "cmrlib/papers/heartmae/pretraining.py",
-    "cmrlib/report/study.py",
     "cmrlib/papers/sslhf/learning.py",
     "cmrlib/papers/sslhf/study.py",
     "cmrlib/papers/ternausnet/prediction.py",

@@ -1,6 +1,5 @@
-"""What the networks say of one study: outlines, ED and ES, valve motion, measures, and what is missing."""
+"""Findings of one examination: masks, ED and ES, valve motion, measures, and what is missing."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,54 +15,12 @@ from cmrlib.learning.weightsets import SETS, by_view, folders
 from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
-from cmrlib.measures.plausible import explain, reasons
 from cmrlib.measures.valve import METRICS, valve_tables
 from cmrlib.papers.mvnet import load_trackers, track_cohort
 from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.cards import card_of
-from cmrlib.report.reference import place, refused
+from cmrlib.report.rows import measured_rows
 from cmrlib.report.scores import classify_examination
-
-REPORTED = (
-    "lvedv_ml",
-    "lvesv_ml",
-    "lvsv_ml",
-    "lvef_pct",
-    "lvco_l_min",
-    "lvm_g",
-    "rvedv_ml",
-    "rvesv_ml",
-    "rvsv_ml",
-    "rvef_pct",
-    "la_max_ml",
-    "la_min_ml",
-    "laef_pct",
-    "ra_max_ml",
-    "ra_min_ml",
-    "raef_pct",
-    "lvedv_biplane_ml",
-    "lvef_biplane_pct",
-    "mapse_mm",
-    "sprime_cm_s",
-    "eprime_cm_s",
-    "aprime_cm_s",
-    "heart_rate_bpm",
-)
-DERIVED = dict.fromkeys(("lvsv_ml", "lvco_l_min"), ("lvedv_ml", "lvesv_ml"))
-"""What is a difference of others falls with them."""
-NEEDS = {
-    "lvedv_biplane": "2CH and 4CH cines",
-    "lvef_biplane": "2CH and 4CH cines",
-    "lv": "a short-axis stack",
-    "rv": "a short-axis stack",
-    "la": "2CH and 4CH cines",
-    "ra": "a 4CH cine",
-    "mapse": "a 2CH or 4CH cine",
-    "sprime": "a 2CH or 4CH cine",
-    "eprime": "a 2CH or 4CH cine",
-    "aprime": "a second diastolic wave in a 2CH or 4CH cine",
-}
-"""Start of a measure's name → what it needs."""
 
 
 @dataclass
@@ -84,14 +41,14 @@ class Findings:
 
 
 def examine(source, folder, weights, sex: str = "", age: float | None = None) -> Findings:
-    """Read a study and let every network look that `weights` has and the study has a view for.
+    """Read one examination and apply every network of `weights` that it has a view for.
 
-    source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; then masks that its
-    observer `ternausnet` drew are taken as they are). folder: where the cohort and the observers ternausnet, tempreg
-    and mvnet are kept. weights: a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet, 05_cussp, 06_sslhf or
-    08_heartmae_predict (a profile's runs), or shipped sets' names; each network, of each view, comes from the first
-    that has it, and what is absent is named in `missing`. sex (M or F) and age go before what the source says. Raises
-    ValueError for several people and where there is no cine.
+    source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; masks of its observer
+    `ternausnet` are used as they are). folder: for the cohort and the observers ternausnet, tempreg and mvnet. weights:
+    a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet, 05_cussp, 06_sslhf or 08_heartmae_predict (a
+    profile's runs), or shipped sets' names; each network, of each view, comes from the first that has it, and `missing`
+    names the rest. sex (M or F) and age replace those of the source. Raises ValueError for several people and where
+    there is no cine.
     """
     folder, homes = Path(folder), homes_of(weights)
     cohort, series = _read(source, folder)
@@ -113,25 +70,16 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     values = {name: value for row in rows for name, value in row.items()}
     if not values.get("heart_rate_bpm", 0) > 0:  # no short-axis stack: any view's
         values["heart_rate_bpm"] = 60000 / cohort.cines["rr_ms"].median()
+    flags = _flags(rows, cohort)
+    measures = measured_rows(values, cohort, errors_of(homes), flags)
+    return Findings(cohort, series, measures, frames, motion, masks, sorted(set(flags)), models, missing, scores)
+
+
+def _flags(rows, cohort) -> list[str]:
+    """Flags of the measures, and those of cines that are not among them."""
     flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
-    flags += [
-        f"{row.view}: {flag}"
-        for row in cohort.cines.itertuples()
-        for flag in row.flags.split(";")
-        if flag and flag not in flags
-    ]
-    return Findings(
-        cohort,
-        series,
-        measured_rows(values, cohort, errors_of(homes), flags),
-        frames,
-        motion,
-        masks,
-        sorted(set(flags)),
-        models,
-        missing,
-        scores,
-    )
+    of_cines = [(row.view, flag) for row in cohort.cines.itertuples() for flag in row.flags.split(";") if flag]
+    return flags + [f"{view}: {flag}" for view, flag in of_cines if flag not in flags]
 
 
 def homes_of(weights) -> dict[str, list[Path]]:
@@ -221,54 +169,6 @@ def _valve(cohort, folder, places):
     least = min(tracker.least_confidence for tracker in trackers.values())
     cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in trackers]
     return valve_tables(cohort, "mvnet", smooth_ms, least_confidence=least), [], cards
-
-
-def measured_rows(values, cohort, errors, flags=()) -> pd.DataFrame:
-    """A row a measure: measure, description, unit, value, range, place, bias, sd, checked_on, reason, refused (the
-    model errs by too much), withheld (no heart has this value, or too few slices show it). flags: of the table of
-    `features`, where they say why a value is NaN."""
-    person = cohort.subjects.iloc[0]
-    sex, age = person.get("sex"), pd.to_numeric(person.get("age"), errors="coerce")
-    rows = []
-    for name in REPORTED:
-        value, error = float(values.get(name, math.nan)), errors.get(name)
-        span, where = place(name, value, sex, age, error)
-        doubt = refused(name, error) if math.isfinite(value) else ""
-        parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
-        if math.isfinite(value) and parents and not doubt:
-            doubt = f"rests on what is not reported: {', '.join(MEASURES[one].description for one in parents)}"
-        withheld = "" if math.isfinite(value) else next(map(explain, reasons(flags, name)), "")
-        reason = doubt if math.isfinite(value) else withheld or _why_not(name, cohort)
-        checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
-        rows.append(
-            {
-                "measure": name,
-                "description": MEASURES[name].description,
-                "unit": MEASURES[name].unit,
-                "value": math.nan if reason else value,
-                "range": span,
-                "place": "" if reason else where,
-                "bias": math.nan if error is None else error["bias"],
-                "sd": math.nan if error is None else error["sd"],
-                "checked_on": checked,
-                "reason": reason,
-                "refused": bool(doubt),
-                "withheld": bool(withheld),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _why_not(name, cohort) -> str:
-    known = all(cohort.cine(cine).spacing_known for cine in cohort.cines["cine"])
-    if not known and MEASURES[name].unit in ("mL", "g", "mm", "L/min"):
-        return "pixel size unknown"
-    sax = cohort.cines[cohort.cines["view"] == "sax"]
-    if name.startswith(("lv", "rv")) and "biplane" not in name and len(sax) and (sax["frames"] == 1).all():
-        known = [phase.upper() for phase in ("ed", "es") if sax[phase].notna().any()]
-        return f"one frame, at {known[0]}" if known else "one frame, and nothing says whether it is ED or ES"
-    need = next((need for start, need in NEEDS.items() if name.startswith(start)), "")
-    return f"not found; needs {need}" if need else "not found"
 
 
 def errors_of(homes: dict[str, list[Path]]) -> dict[str, dict]:
