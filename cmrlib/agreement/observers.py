@@ -173,7 +173,12 @@ def changes(before: pd.DataFrame, after: pd.DataFrame, measures) -> pd.DataFrame
     return joined.reset_index().sort_values(list(KEYS), kind="stable", ignore_index=True)
 
 
-HEADLINE = {"lvef_pct": ("lvef", "pct"), "lvedv_ml": ("lvedv", "ml"), "lvm_g": ("mass", "g")}
+HEADLINE = {
+    "lvef_pct": ("lvef", "pct"),
+    "lvedv_ml": ("lvedv", "ml"),
+    "lvm_g": ("mass", "g"),
+    "rvef_pct": ("rvef", "pct"),
+}
 """Measure → its name and unit in the metrics of a manifest."""
 
 
