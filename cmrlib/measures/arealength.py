@@ -12,7 +12,7 @@ from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.measures.volumes import voxel_counts
 
-_PARTNER = {"la": "lv", "lv": "la", "ra": "rv"}
+_PARTNER = {"la": "lv", "lv": "la", "ra": "rv", "rv": "ra"}
 _CONTACT_MM = 5.0
 _FACTOR = 8 / (3 * np.pi)
 
@@ -84,7 +84,7 @@ def chamber_curve(cine: Cine, annotation: Annotation, structure: str) -> tuple[n
     spacing = cine.spacing_mm[1:]
     for t, drawn in annotation.annotated.items():
         if structure in drawn:
-            valve = _mitral_middle(cine, annotation, t) if structure != "ra" else None
+            valve = _mitral_middle(cine, annotation, t) if structure in ("la", "lv") else None
             area[t], length[t] = area_length(np.asarray(annotation.mask[t, 0]), spacing, structure, valve)
     gone = cine.incomplete_frames
     area[gone] = length[gone] = np.nan

@@ -1,25 +1,16 @@
 """The CNN-LSTM baseline (section 2.2.2): DenseNet-121 a frame, attention, a bidirectional LSTM, a perceptron."""
 
-import hashlib
-import sys
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from fastai.learner import Learner
 from torch import nn
 from torchvision.models.densenet import DenseNet
 
-from cmrlib.learning import training
-from cmrlib.learning.training import adamw, fit, job_file
-from cmrlib.papers.cussp import batches, preparation
-from cmrlib.papers.cussp.batches import Cines, Distortion, Views, loaders, scaled
 from cmrlib.papers.cussp.network import perceptron
-from cmrlib.papers.cussp.patches import Patches
 from cmrlib.papers.cussp.roles import require_no_leak
+from cmrlib.papers.cussp.task import Cussp, MitralRegurgitation
 
 BLOCKS = {"densenet121": (32, (6, 12, 24, 16), 64), "slim": (12, (2, 3, 4, 3), 24), "tiny": (6, (1, 1, 1, 1), 8)}
 """Growth, layers of the four blocks, first channels; "slim" and "tiny" are the same network for small machines."""
@@ -42,14 +33,15 @@ class SpatialAttention(nn.Module):
         return x * (1 + torch.tanh(self.weigh(x)))
 
 
-class CnnLstm(nn.Module):
+class CnnLstmNet(nn.Module):
     """Cine (b, frames, rows, columns) → logit (b,). size: pixels a side that the CNN sees; pictures are resampled."""
+
+    activation = staticmethod(torch.sigmoid)
 
     def __init__(self, backbone: str = "densenet121", size: int = 96, attention: bool = True, hidden: int = 128):
         super().__init__()
         if backbone not in BLOCKS:
             raise ValueError(f"unknown backbone {backbone!r}; there are {', '.join(BLOCKS)}")
-        self.design = {"backbone": backbone, "size": size, "attention": attention, "hidden": hidden}
         self.size = size
         growth, layers, first = BLOCKS[backbone]
         self.features = DenseNet(growth, layers, first, num_classes=1).features
@@ -75,30 +67,12 @@ class CnnLstm(nn.Module):
             return self.head(self.lstm(seen.float())[0].mean(1)).squeeze(1)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One row of the settings table. masks: "heart" blackens what lies beyond the segmented heart; none: "whole"."""
-
-    size: int = 96
-    attention: bool = True
-    masks: str = "whole"
-    backbone: str = "densenet121"
-    hidden: int = 128
-
-
-@dataclass(frozen=True)
-class CnnRecipe:
-    """How long and how fast; not stated in the paper. weak_share: weight of a weakly labelled cine."""
-
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    batch_size: int = 8
-    weak_share: float = 0.5
-    precision: str = "bf16"
-
-
 class WeakLoss:
-    """Cross-entropy with probabilistic labels. Targets of unlabelled cines are coded as probability + 2."""
+    """Cross-entropy with probabilistic labels. Targets of weakly labelled cines are coded as probability + 2; such a
+    cine weighs `weak_share`."""
+
+    activation = staticmethod(torch.sigmoid)
+    decodes = staticmethod(lambda probability: probability)
 
     def __init__(self, weak_share: float):
         self.weak_share = weak_share
@@ -111,70 +85,39 @@ class WeakLoss:
         return (loss * weight).sum() / weight.sum()
 
 
-def train_cnn_lstm(
-    patches: Patches,
-    roles: pd.Series,
-    labels: pd.Series,
-    setting: Setting,
-    recipe: CnnRecipe,
-    seed: int,
-    state=None,
-    weak: pd.Series | None = None,
-) -> tuple[CnnLstm, Learner]:
-    """One CNN-LSTM. patches: of kind `setting.masks`. weak: participant_id → probability, of unlabelled subjects.
+@dataclass(frozen=True)
+class CnnLstm(Cussp):
+    """Mitral regurgitation from whole pictures, from labels and weak labels.
 
-    Raises ValueError where a weakly labelled subject is one of validation or test.
+    kind: "heart" blackens what lies beyond the segmented heart, "whole" nothing. size: also what the CNN sees.
+    weak_share: weight of a weakly labelled cine.
     """
-    if patches.preprocessing.kind != setting.masks:
-        raise ValueError(f"setting {setting.masks!r} needs patches of that kind, got {patches.preprocessing.kind!r}")
-    weak = pd.Series(dtype=float) if weak is None else weak
-    require_no_leak(weak.index, roles)
-    trained = roles.index[roles == "train"]
-    target = pd.concat([labels[trained], weak[~weak.index.isin(trained)] + 2])
-    rows = patches.usable(target.index)
-    learned = Cines(patches, rows, target[rows["participant_id"]].to_numpy(float), start=Distortion().start)
-    rows = patches.usable(roles.index[roles == "validation"])
-    checked = Cines(patches, rows, labels[rows["participant_id"]].to_numpy(float))
-    torch.manual_seed(seed)
-    model = CnnLstm(setting.backbone, setting.size, setting.attention, setting.hidden)
-    learn = Learner(
-        loaders(learned, checked, recipe.batch_size), model, loss_func=WeakLoss(recipe.weak_share), opt_func=adamw
-    )
-    settings = (
-        asdict(setting)
-        | asdict(recipe)
-        | {
-            "patches": patches.digest,
-            "targets": hashlib.blake2b(
-                (target.to_csv() + labels[rows["participant_id"]].to_csv()).encode(), digest_size=8
-            ).hexdigest(),
-        }
-    )
-    checkpoint = state
-    if state is not None and Path(state).is_dir():
-        modules = (preparation, batches, training, sys.modules[__name__])
-        checkpoint = job_file(state, "cnnlstm", settings | {"seed": seed}, modules)
-    fit(
-        learn,
-        recipe.epochs,
-        recipe.learning_rate,
-        seed,
-        recipe.precision,
-        checkpoint,
-        {key: value for key, value in settings.items() if key not in ("epochs", "learning_rate", "precision")},
-        f"CNN-LSTM {setting.size} px{', attention' if setting.attention else ''}, {setting.masks}, seed {seed}",
-        validate_every=max(1, recipe.epochs // 8),
-        callbacks=[Views(Distortion())],
-    )
-    return model, learn
 
+    kind: str = "whole"
+    field_mm: float = 180.0
+    backbone: str = "densenet121"
+    attention: bool = True
+    hidden: int = 128
+    weak_share: float = 0.5
 
-def cnn_scores(model: CnnLstm, patches: Patches, rows, precision: str = "bf16", batch_size: int = 16) -> np.ndarray:
-    """Probabilities (rows,) of rows of `Patches.usable`."""
-    cines, model, found = Cines(patches, rows), model.eval(), []
-    device = next(model.parameters()).device
-    for start in range(0, len(cines), batch_size):
-        x = torch.stack([cines[i][0] for i in range(start, min(start + batch_size, len(cines)))]).to(device)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            found.append(torch.sigmoid(model(scaled(x)).double()).cpu().numpy())
-    return np.concatenate(found)
+    decode = MitralRegurgitation.decode
+
+    def items(self, cohort, annotations, split, weak: pd.Series | None = None):
+        """weak: participant_id → probability, of subjects without a label, who train too.
+
+        Raises ValueError where one of them is a subject of validation or test.
+        """
+        items = super().items(cohort, annotations, split)
+        if weak is None:
+            return items
+        require_no_leak(weak.index, split)
+        weak = weak[~weak.index.isin(split.index[split == "train"])]
+        more = self.usable(cohort, annotations, weak.index)
+        more = more.assign(label=more["participant_id"].map(weak) + 2, split="train")
+        return pd.concat([items, more], ignore_index=True)
+
+    def network(self):
+        return CnnLstmNet(self.backbone, self.size, self.attention, self.hidden)
+
+    def loss(self):
+        return WeakLoss(self.weak_share)

@@ -87,35 +87,31 @@ class Patch:
 
 
 def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) -> Patch:
-    """Localise, crop, equalise. Raises RefusedError (a ValueError) with the reason where that is impossible."""
-    if preprocessing.kind != "valve":
-        raise ValueError(f"a patch at the valve is not of kind {preprocessing.kind!r}; see `centre_crop`")
+    """Localise, crop, equalise; or what the CNN-LSTM sees. annotation: masks of LV and LA, and perhaps ED and ES.
+
+    Raises RefusedError with the reason where that is impossible.
+    """
+    if annotation is None or annotation.mask is None:
+        raise RefusedError(cine.name, "not segmented", "masks of LV and LA are needed")
     if cine.frames < FEWEST_FRAMES:
-        raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
+        raise RefusedError(cine.name, "too few frames", f"{cine.frames}; a cycle has {FEWEST_FRAMES} or more")
     if cine.missing[0].any():
         raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
+    made = (valve_patch if preprocessing.kind == "valve" else centre_patch)(cine, annotation, preprocessing)
+    ed, es = (cine.section(0).to_even(frame, preprocessing.frames) for frame in phases(cine, annotation))
+    return Patch(*made, ed, es, float(np.mean([outside_share(plane) for plane in made[2]])))
+
+
+def valve_patch(cine: Cine, annotation: Annotation, preprocessing: Preprocessing):
+    """(pixels, cropped, planes, valve, window) of `Patch`: steps 2 to 4."""
     valve = locate(cine, annotation)
     planes = patch_planes(cine, valve, preprocessing)
-    outside = float(np.mean([outside_share(plane) for plane in planes]))
+    outside = np.mean([outside_share(plane) for plane in planes])
     if outside > MOST_OUTSIDE:
-        raise RefusedError(
-            cine.name,
-            "patch outside the image",
-            f"{100 * outside:.0f} % of it lies beyond the border; choose a smaller field_mm",
-        )
+        raise RefusedError(cine.name, "patch outside the image", f"{100 * outside:.0f} % of it; choose a smaller field_mm")
     window = atrial_range(cine, annotation)
     cropped = crop(cine, planes, window[0], preprocessing.frames)
-    ed, es = phases(cine, annotation)
-    return Patch(
-        equalise(cropped, window),
-        cropped,
-        planes,
-        valve,
-        window,
-        cine.section(0).to_even(ed, preprocessing.frames),
-        cine.section(0).to_even(es, preprocessing.frames),
-        outside,
-    )
+    return equalise(cropped, window), cropped, planes, valve, window
 
 
 def locate(cine: Cine, annotation: Annotation) -> Valve:
@@ -127,12 +123,12 @@ def locate(cine: Cine, annotation: Annotation) -> Valve:
     """
     drawn = [t for t, structures in annotation.annotated.items() if {"lv", "la"} <= set(structures)]
     if not drawn:
-        raise RefusedError(cine.name, "LV or LA not drawn", "masks of both chambers are needed to find the valve")
+        raise RefusedError(cine.name, "LV or LA not drawn", "masks of both chambers are needed")
     masks = {t: np.asarray(annotation.mask[t, 0]) for t in drawn}
     lv = sum((mask == STRUCTURES["lv"]).astype(int) for mask in masks.values())
     for name, found in (("LV", lv.any()), ("LA", any((m == STRUCTURES["la"]).any() for m in masks.values()))):
         if not found:
-            raise RefusedError(cine.name, f"no {name} in the masks", "look at the segmentation of this cine")
+            raise RefusedError(cine.name, f"no {name} in the masks", "look at the segmentation")
     spacing = _spacing_mm(cine, lv)
     centres = np.full((cine.frames, 2), np.nan)
     for t, mask in masks.items():
@@ -140,7 +136,7 @@ def locate(cine: Cine, annotation: Annotation) -> Valve:
         if middle is not None:
             centres[t] = middle / spacing
     if not np.isfinite(centres).any():
-        raise RefusedError(cine.name, "LA and LV never meet", "look at the segmentation of this cine")
+        raise RefusedError(cine.name, "LA and LV never meet", "look at the segmentation")
     return Valve(centres, _long_axis(lv, spacing, np.nanmedian(centres, axis=0) * spacing), spacing)
 
 
@@ -238,21 +234,16 @@ def window_frames(frames: int, ed: float, count: int) -> np.ndarray:
     return (int(np.floor(ed + 0.5)) + np.arange(count)) % frames
 
 
-def centre_crop(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) -> Patch:
+def centre_patch(cine: Cine, annotation: Annotation, preprocessing: Preprocessing):
     """What the CNN-LSTM sees: an upright square around the centre of mass of all frames' grey values (section 2.2.2).
 
-    kind "heart": what the observer gave to no chamber or wall is black. Raises RefusedError for fewer than 8
-    frames and where one is missing.
+    (pixels, cropped, planes, valve, window) of `Patch`. With kind "heart" what lies beyond the drawn structures is
+    black.
     """
-    if cine.frames < FEWEST_FRAMES:
-        raise RefusedError(cine.name, "too few frames", f"{cine.frames} of them; a cycle has {FEWEST_FRAMES} or more")
-    if cine.missing[0].any():
-        raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     low, high = cine.intensity_window()
     mean = np.clip((np.asarray(cine.pixels[:, 0], np.float32).mean(0) - low) / (high - low), 0, 1)
     rows, columns = np.indices(mean.shape)
-    weight = max(float(mean.sum()), 1e-6)
-    centre = np.array([(columns * mean).sum(), (rows * mean).sum()]) / weight
+    centre = np.array([(columns * mean).sum(), (rows * mean).sum()]) / max(float(mean.sum()), 1e-6)
     spacing = np.array(cine.spacing_mm[:0:-1]) if cine.spacing_known else np.full(2, UNKNOWN_MM)
     step_px = preprocessing.field_mm / preprocessing.size / spacing[::-1]
     plane = Plane.around(cine.pixels.shape[2:], step_px, (preprocessing.size,) * 2, centre)
@@ -260,7 +251,6 @@ def centre_crop(cine: Cine, annotation: Annotation, preprocessing: Preprocessing
     if preprocessing.kind == "heart":
         images = np.where(np.isin(annotation.mask, list(STRUCTURES.values())), images, low)
     cropped = crop(replace(cine, pixels=images), (plane,), low, preprocessing.frames)
-    ed, es = (cine.section(0).to_even(frame, preprocessing.frames) for frame in phases(cine, annotation))
     valve = Valve(np.full((cine.frames, 2), np.nan), np.array([0.0, 1.0]), spacing)
     grey = np.round(255 * np.clip((cropped - low) / (high - low), 0, 1)).astype(np.uint8)
-    return Patch(grey, cropped, (plane,), valve, (low, high), ed, es, outside_share(plane))
+    return grey, cropped, (plane,), valve, (low, high)

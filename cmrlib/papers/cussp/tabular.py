@@ -1,8 +1,6 @@
 """Models of numbers in place of pictures: the paper's random forest, and what bounds all models from both sides."""
 
-import hashlib
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,12 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.cohort.files import atomic
 from cmrlib.measures import FEATURES, features
-from cmrlib.measures.arealength import area_length, single_plane_ml, valve_middle
-from cmrlib.measures.names import indexed_features, indexed_name
+from cmrlib.measures.arealength import single_plane_curve
+from cmrlib.measures.names import indexed_features
 from cmrlib.measures.plausible import withhold
 from cmrlib.measures.volumes import bsa_m2, ejection_fraction_pct, mass_g
+from cmrlib.papers.cussp.table2 import score_rows
 
 GRID = {
     "n_estimators": list(range(10, 101)),
@@ -33,98 +31,57 @@ TRUE_PARAMETERS = [*FEATURES, "regurgitant_ml", "forward_sv_ml", "annulus_mm", "
 """What a phantom knows of a heart: the 18 features and the leak itself."""
 
 
-def measured_features(cohort, observer: str, subjects=None, cache=None) -> pd.DataFrame:
+def measured_features(cohort, observer: str, subjects=None) -> pd.DataFrame:
     """participant_id and the 18 features divided by body surface area, as section 2.2.1 has it, EF too.
 
     From all views where the observer drew the short axis; from 4CH alone otherwise (`four_chamber_features`). One row
-    a subject (the first session). cache: folder in which the table is found again.
+    per subject (the first session).
     """
     subjects = list(cohort.subjects["participant_id"] if subjects is None else subjects)
-    key = hashlib.blake2b(json.dumps([cohort.digest, observer, subjects]).encode(), digest_size=8).hexdigest()
-    path = None if cache is None else Path(cache) / f"features_{key}.csv"
-    if path is not None and path.exists():
-        return pd.read_csv(path, dtype={"participant_id": str})
-    looked = cohort.observer(observer)
+    reference = cohort.observer(observer)
     sax = cohort.cines[(cohort.cines["view"] == "sax") & cohort.cines["participant_id"].isin(subjects)]
-    if any(looked.has(name) for name in sax["cine"]):
-        table = features(cohort, observer, subjects=subjects).drop_duplicates("participant_id")
-    else:
-        table = four_chamber_features(cohort, observer, subjects)
-    table = indexed_features(table.reindex(columns=["participant_id", "bsa_m2", *FEATURES]), literal=True)
-    if path is not None:
-        with atomic(path) as part:
-            table.to_csv(part, index=False)
-    return table
+    whole = any(reference.has(name) for name in sax["cine"])
+    table = (features if whole else four_chamber_features)(cohort, observer, subjects=subjects)
+    table = table.drop_duplicates("participant_id").reindex(columns=["participant_id", "bsa_m2", *FEATURES])
+    return indexed_features(table, literal=True)
 
 
 def four_chamber_features(cohort, observer: str, subjects) -> pd.DataFrame:
-    """The 18 features as far as one view can say: every chamber by the single-plane area–length method, mass from what
-    the wall adds to it. Coarser than section 2.1's, for a cohort without short axis; participant_id, bsa_m2, FEATURES.
-    NaN where a chamber was not found, and what no heart has.
+    """The 18 features as far as one view can tell: every chamber by the single-plane area–length method, mass from what
+    the wall adds to it. participant_id, bsa_m2, FEATURES; NaN where a chamber was not found or a value is impossible.
     """
-    looked = cohort.observer(observer)
     people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
+    people = people.reindex(columns=["height_m", "weight_kg", "heart_rate_bpm"]).apply(pd.to_numeric, errors="coerce")
     cines = cohort.cines[(cohort.cines["view"] == "4ch") & cohort.cines["participant_id"].isin(set(subjects))]
-    rows = []
+    rows, reference = [], cohort.observer(observer)
     for row in cines.drop_duplicates("participant_id").itertuples():
-        person = people.loc[row.participant_id]
-        body = [pd.to_numeric(person.get(name), errors="coerce") for name in ("height_m", "weight_kg")]
-        found = {"participant_id": row.participant_id, "bsa_m2": float(bsa_m2(*body))}
-        if looked.has(row.cine):
-            rate = float(pd.to_numeric(person.get("heart_rate_bpm"), errors="coerce"))
-            cine = cohort.cine(row.cine)
+        height_m, weight_kg, rate = people.loc[row.participant_id]
+        found = {"participant_id": row.participant_id, "bsa_m2": float(bsa_m2(height_m, weight_kg))}
+        cine = cohort.cine(row.cine)
+        if reference.has(row.cine) and cine.spacing_known:
             rate = cine.heart_rate_bpm if np.isfinite(cine.heart_rate_bpm) else rate
-            found |= _single_plane(cine, looked.mask(row.cine), rate)
+            found |= _single_plane(cine, reference.mask(row.cine), rate)
         rows.append(found)
     return pd.DataFrame(rows, columns=["participant_id", "bsa_m2", *FEATURES])
 
 
 def _single_plane(cine, annotation, heart_rate_bpm):
     """FEATURES of one 4CH cine."""
-    if not cine.spacing_known:
-        return {}
-    spacing, frames = cine.spacing_mm[1:], sorted(annotation.annotated)
-    curves = {name: np.full(len(frames), np.nan) for name in ("lv", "epi", "rv", "la", "ra")}
-    for n, t in enumerate(frames):
-        mask = np.asarray(annotation.mask[t, 0])
-        mitral, tricuspid = (valve_middle(mask, spacing, name) for name in ("la", "ra"))
-        whole = np.where(mask == STRUCTURES["myo"], STRUCTURES["lv"], mask)  # cavity and wall as one
-        for name, labels, structure, valve in (
-            ("lv", mask, "lv", mitral),
-            ("epi", whole, "lv", mitral),
-            ("la", mask, "la", mitral),
-            ("rv", mask, "rv", tricuspid),
-            ("ra", mask, "ra", tricuspid),
-        ):
-            if valve is not None and (labels == STRUCTURES[structure]).any():
-                curves[name][n] = single_plane_ml(*area_length(labels, spacing, structure, valve))
+    curves = {name: single_plane_curve(cine, annotation, name) for name in ("lv", "rv", "la", "ra")}
     found = {}
-    for name, ends in (
-        ("lv", ("edv", "esv")),
-        ("rv", ("edv", "esv")),
-        ("la", ("_max", "_min")),
-        ("ra", ("_max", "_min")),
-    ):
-        known = np.isfinite(curves[name]).any()
-        high, low = (np.nanmax(curves[name]), np.nanmin(curves[name])) if known else (np.nan, np.nan)
-        found |= {
-            f"{name}{ends[0]}_ml": high,
-            f"{name}{ends[1]}_ml": low,
-            f"{name}sv_ml": high - low,
-            f"{name}ef_pct": ejection_fraction_pct(high, low),
-        }
+    for name, (largest, smallest) in {"v": ("edv", "esv"), "a": ("_max", "_min")}.items():
+        for side in ("l", "r"):
+            curve = curves[side + name]
+            high, low = (np.nanmax(curve), np.nanmin(curve)) if np.isfinite(curve).any() else (np.nan, np.nan)
+            found |= {f"{side}{name}{largest}_ml": high, f"{side}{name}{smallest}_ml": low}
+            found |= {f"{side}{name}sv_ml": high - low, f"{side}{name}ef_pct": ejection_fraction_pct(high, low)}
     if np.isfinite(curves["lv"]).any():
-        ed = int(np.nanargmax(curves["lv"]))
-        found["lvm_g"] = float(mass_g(curves["epi"][ed] - curves["lv"][ed]))
+        with_wall = np.where(annotation.mask == STRUCTURES["myo"], STRUCTURES["lv"], annotation.mask)
+        wall_ml = single_plane_curve(cine, replace(annotation, mask=with_wall), "lv") - curves["lv"]
+        found["lvm_g"] = float(mass_g(wall_ml[np.nanargmax(curves["lv"])]))
     found["lvco_l_min"] = found["lvsv_ml"] * heart_rate_bpm / 1000
     withhold(found)
     return found
-
-
-def true_features(cohort, observer: str = "truth") -> pd.DataFrame:
-    """The same 18 indexed features from an observer's table of measures: for phantoms, from their formulas."""
-    table = cohort.observer(observer).measures().drop_duplicates("participant_id")
-    return indexed_features(table.drop(columns="session", errors="ignore"), literal=True)
 
 
 def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter: int = 50, folds: int = 10):
@@ -193,5 +150,27 @@ def _known(table, labels):
     return y[y.notna()].to_numpy(int), rows[y.notna().to_numpy()]
 
 
-LITERAL = [indexed_name(name) for name in FEATURES]
-"""Columns of `measured_features`."""
+def tabular_scores(cohort, observer: str, roles, labels, seeds, n_iter: int = 50, weak_subjects: int = 0):
+    """(rows of mr_scores.csv of the forest, and of floor and ceiling where the cohort is a phantom; the first search;
+    the measurements, also of `weak_subjects` unlabelled subjects, 0 for all). All learn from training subjects only."""
+    known, learned = roles.index[roles != "unlabelled"], labels.reindex(roles.index[roles == "train"])
+    others = list(roles.index[roles == "unlabelled"][: weak_subjects or None])
+    measured, searches, tables = measured_features(cohort, observer, [*known, *others]), [], []
+    true = _true_measures(cohort)
+    rows = {"rf": measured} | ({} if true is None else {"floor": indexed_features(true, literal=True)})
+    for seed in seeds:
+        for name, table in rows.items():
+            searches.append(forest_search(table, learned, seed, n_iter))
+            tables.append(score_rows(name, seed, probabilities(searches[-1], table, known), labels, roles))
+    if true is not None:
+        scores = probabilities(ceiling_model(true, learned), true, known)
+        tables.append(score_rows("ceiling", seeds[0], scores, labels, roles))
+    return pd.concat(tables, ignore_index=True), searches[0], measured
+
+
+def _true_measures(cohort):
+    """What a phantom's formulas give, one row per subject; None for other cohorts."""
+    truth = cohort.observers.get("truth") if cohort.synthetic else None
+    if truth is None or truth.measures().empty:
+        return None
+    return truth.measures().drop_duplicates("participant_id").drop(columns="session", errors="ignore")

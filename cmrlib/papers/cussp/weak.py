@@ -104,3 +104,20 @@ def _onehot(votes):
     """(subjects, rules, 3): 0, 1, abstain."""
     values = np.where(votes.to_numpy() == ABSTAIN, 2, votes.to_numpy())
     return np.eye(3)[values]
+
+
+def weak_labels(measured: pd.DataFrame, roles: pd.Series, labels: pd.Series) -> tuple[pd.Series, pd.DataFrame]:
+    """(participant_id → probability of unlabelled subjects, accuracies of the rules): rules vote on measurements of
+    training and unlabelled subjects, the label model weighs them.
+
+    The prevalence is that of the labelled training subjects. `sensitivity_train`, `specificity_train`: against their
+    labels, as a check.
+    """
+    trained, seen = (roles.index[roles.isin(sides)] for sides in (["train"], ["train", "unlabelled"]))
+    cast = votes(measured[measured["participant_id"].isin(seen)])
+    model = LabelModel(float(labels[trained].mean())).fit(cast)
+    table, own = model.accuracies(), cast.reindex(trained).dropna()
+    for value, name in ((1, "sensitivity_train"), (0, "specificity_train")):
+        part = own[labels[own.index].to_numpy() == value]
+        table[name] = [(part[rule] == value).sum() / max((part[rule] >= 0).sum(), 1) for rule in cast]
+    return model.predict(cast[roles[cast.index].to_numpy() == "unlabelled"]), table

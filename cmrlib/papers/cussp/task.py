@@ -1,0 +1,286 @@
+"""CUSSP as tasks: (i) Barlow Twins, (ii) Siamese pairs, (iii) the classifier; and all at once for CUSSP-1 to -3."""
+
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from fastai.data.block import DataBlock, TransformBlock
+
+from cmrlib import cine
+from cmrlib.learning import blocks, training
+from cmrlib.learning.blocks import TensorClip, TensorLabel
+from cmrlib.learning.cache import ArrayCache
+from cmrlib.learning.inference import infer
+from cmrlib.learning.task import Task, by_split
+from cmrlib.measures import RefusedError
+from cmrlib.papers.cussp import data, network, preparation
+from cmrlib.papers.cussp.data import LABELLED, VIEWS, Distort, Scale, TensorPair, TwoViews
+from cmrlib.papers.cussp.preparation import Preprocessing, prepare, window_frames
+from cmrlib.papers.cussp.roles import PRETRAINING, require_no_leak
+
+
+class Entropy:
+    """Cross-entropy of logits; shown as probabilities."""
+
+    activation = staticmethod(torch.sigmoid)
+    decodes = staticmethod(lambda probability: probability)
+
+    def __call__(self, logit, label):
+        return F.binary_cross_entropy_with_logits(logit, label.float())
+
+
+@dataclass(frozen=True)
+class Cussp(Task):
+    """What all steps share: the prepared cine of steps 1 to 4, and the encoder.
+
+    label: column of participants.tsv, 1, 0 or n/a. kind to follow: of `Preprocessing`. window: frames from ED on that
+    the network sees, 0 for the whole cycle; 25 of 50 in SIAM-25. width: of the encoder.
+    """
+
+    views: tuple[str, ...] = ("4ch",)
+    label: str = "mr"
+    kind: str = "valve"
+    size: int = 64
+    field_mm: float = 100.0
+    frames: int = 50
+    follow: bool = False
+    window: int = 0
+    width: int = 64
+
+    code = (cine, cine.plane, cine.section, blocks, training, data, network, preparation)
+
+    @classmethod
+    def of(cls, settings: dict) -> "Cussp":
+        """The task with those of `settings` that it knows."""
+        return cls(**{one.name: settings[one.name] for one in fields(cls) if one.name in settings})
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(self.kind, self.size, self.field_mm, self.frames, self.follow)
+
+    @property
+    def channels(self) -> int:
+        return self.window or self.frames
+
+    def patches(self, cohort, annotations: str) -> ArrayCache:
+        """Prepared cines (frames, size, size) uint8 by name; facts: ed, es, outside_pct, or refused."""
+        settings = asdict(self.preprocessing)
+        return ArrayCache(self.cache, "patches", cohort, annotations, settings, (cine.plane, cine.section, preparation))
+
+    def prepared(self, cohort, annotations: str, subjects) -> pd.DataFrame:
+        """participant_id, cine, ed, es, outside_pct, refused (a reason or ""): the 4CH cines of these subjects.
+
+        They are prepared where they were not before.
+        """
+        wanted = cohort.cines["view"].isin(self.views) & cohort.cines["participant_id"].isin(set(subjects))
+        table, observer = cohort.cines.loc[wanted, ["participant_id", "cine"]], cohort.observer(annotations)
+
+        def made(name):
+            try:
+                patch = prepare(cohort.cine(name), observer.annotation(name), self.preprocessing)
+            except RefusedError as error:
+                return None, {"refused": error.reason}
+            return patch.pixels, {"ed": patch.ed, "es": patch.es, "outside_pct": 100 * patch.outside, "refused": ""}
+
+        patches = self.patches(cohort, annotations).fill(table["cine"], made)
+        facts = pd.DataFrame([patches.facts(name) for name in table["cine"]], table.index)
+        return table.join(facts.reindex(columns=["ed", "es", "outside_pct", "refused"])).reset_index(drop=True)
+
+    def items(self, cohort, annotations, split):
+        """participant_id, cine, ed, label, split of usable cines of labelled training and validation subjects.
+
+        Raises ValueError where a side has none.
+        """
+        split = split[split.isin(["train", "validation"])]
+        items = self.usable(cohort, annotations, split.index)
+        labels = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")[self.label]
+        items = items.assign(
+            label=items["participant_id"].map(labels.astype(float)), split=items["participant_id"].map(split)
+        )
+        for side in ("train", "validation"):
+            if not (items["split"] == side).any():
+                raise ValueError(f"no usable cine of a {side} subject; choose another split, or look at the refusals")
+        return items
+
+    def usable(self, cohort, annotations, subjects) -> pd.DataFrame:
+        """participant_id, cine, ed of `prepared` but for what was refused."""
+        table = self.prepared(cohort, annotations, subjects)
+        return table.loc[table["refused"] == "", ["participant_id", "cine", "ed"]].reset_index(drop=True)
+
+    def block(self, cohort, annotations):
+        return DataBlock(
+            blocks=(TransformBlock, TransformBlock),
+            get_x=self.clip(cohort, annotations),
+            get_y=lambda row: TensorLabel(row["label"]),
+            splitter=by_split,
+            batch_tfms=self.batch_transforms(),
+        )
+
+    def batch_transforms(self) -> list:
+        return [Scale(), Distort(LABELLED)]
+
+    def clip(self, cohort, annotations, start: float = LABELLED.start):
+        """Function from a row of `items` to its prepared cine: all frames, or `window` of them from ED on.
+
+        start: how far the first frame varies in training, as a share of the cycle.
+        """
+        patches = self.patches(cohort, annotations)
+
+        def read(row):
+            late = np.random.uniform(-start, start) * self.frames if row["split"] == "train" and start else 0.0
+            return TensorClip(torch.from_numpy(patches[row["cine"]][self.chosen(row["ed"], late)]))
+
+        return read
+
+    def chosen(self, ed: float, late: float = 0.0) -> np.ndarray:
+        """Numbers of the frames that the network sees."""
+        return window_frames(self.frames, (ed if self.window else 0) + late, self.channels)
+
+    def dataloaders(self, cohort, annotations, split, bs=16, **kwargs):
+        dls = super().dataloaders(cohort, annotations, split, bs, **kwargs)
+        while dls.valid.n > 1 and dls.valid.n % dls.valid.bs == 1:
+            dls.valid.bs += 1  # one cine alone has no cross-correlation
+        return dls
+
+    def encoder(self) -> network.Encoder:
+        return network.Encoder(self.channels, self.width)
+
+    def parameter_groups(self, model):
+        return [[parameter for parameter in model.parameters() if parameter.requires_grad]]
+
+    def inputs(self, cine, annotation=None):
+        patch = prepare(cine, annotation, self.preprocessing)
+        return scaled_batch(patch.pixels[self.chosen(patch.ed)])
+
+
+def scaled_batch(pixels) -> torch.Tensor:
+    """(frames, size, size) uint8 → a batch of one, −1 to 1."""
+    return data.scaled(torch.from_numpy(np.ascontiguousarray(pixels))[None])
+
+
+@dataclass(frozen=True)
+class CusspPretraining(Cussp):
+    """Step (i): Barlow Twins on every cine whose subject is unlabelled or trains. projector: width of its layers."""
+
+    projector: int = 2048
+
+    def items(self, cohort, annotations, split):
+        """A twentieth of the subjects only shows the loss. Raises ValueError where a validation or test subject is
+        among them."""
+        items = self.usable(cohort, annotations, split.index[split.isin(PRETRAINING)])
+        require_no_leak(items["participant_id"], split)
+        people = sorted(items["participant_id"].unique())
+        watched = items["participant_id"].isin(people[::20] if len(people) > 20 else [])
+        return items.assign(label=np.nan, split=np.where(watched, "validation", "train"))
+
+    def clip(self, cohort, annotations, start=VIEWS.start):
+        return super().clip(cohort, annotations, start)
+
+    def batch_transforms(self):
+        return [Scale(), TwoViews(VIEWS)]
+
+    def network(self):
+        return network.BarlowTwins(self.encoder(), self.projector)
+
+    def loss(self):
+        return lambda projections, _: network.barlow_loss(projections)
+
+
+@dataclass(frozen=True)
+class CusspPairs(Cussp):
+    """Step (ii): pairs of labelled cines; everything but the encoder's last block stays as it is.
+
+    last: what may change, "block" or "stage" (two blocks): "the last block of the ResNet18" can be read as either.
+    """
+
+    last: str = "block"
+    margin: float = 1.0
+
+    def items(self, cohort, annotations, split):
+        """One row per pair, as many as there are cines: `cine`, which has MR (`label`) in half of them, and the cines
+        without MR of which one is drawn to stand beside it, in training anew in every epoch.
+
+        Raises ValueError where a class is missing.
+        """
+        pairs = []
+        for _, part in super().items(cohort, annotations, split).groupby("split"):
+            without, with_mr = (part[part["label"] == value] for value in (0, 1))
+            if len(without) < 2 or with_mr.empty:
+                raise ValueError(
+                    f"pairs need two cines without MR and one with it, got {len(without)} and {len(with_mr)}; "
+                    "choose another split or more labelled subjects"
+                )
+            pairs += [spread(without, len(part) - len(part) // 2), spread(with_mr, len(part) // 2)]
+            pairs[-2:] = [
+                one.assign(others=[tuple(zip(without["cine"], without["ed"]))] * len(one)) for one in pairs[-2:]
+            ]
+        return pd.concat(pairs, ignore_index=True)
+
+    def clip(self, cohort, annotations, start=LABELLED.start):
+        read = super().clip(cohort, annotations, start)
+
+        def pair(row):
+            rng = np.random if row["split"] == "train" else np.random.default_rng([*row["cine"].encode()])
+            others = [other for other in row["others"] if other[0] != row["cine"]]
+            name, ed = others[rng.choice(len(others))]
+            return TensorPair(torch.stack([read({"cine": name, "ed": ed, "split": row["split"]}), read(row)]))
+
+        return pair
+
+    def network(self):
+        return network.Siamese(self.encoder().freeze_all_but(self.last))
+
+    def loss(self):
+        return partial(network.contrastive_loss, margin=self.margin)
+
+
+def spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
+    """n of the rows, evenly, some of them several times where there are fewer."""
+    return rows.iloc[np.arange(n) * len(rows) // max(n, 1)]
+
+
+@dataclass(frozen=True)
+class MitralRegurgitation(Cussp):
+    """Step (iii): a three-layer perceptron on the encoder, whose last block goes on learning. Answers with a score, the
+    probability of mitral regurgitation."""
+
+    last: str = "block"
+    hidden: int = 256
+    dropout: float = 0.2
+
+    def network(self):
+        return network.Classifier(self.encoder().freeze_all_but(self.last), self.hidden, self.dropout)
+
+    def loss(self):
+        return Entropy()
+
+    def decode(self, cine, outputs):
+        return None, [{"score": float(outputs[0])}]
+
+    def embed(self, models, cine, annotation=None) -> np.ndarray:
+        """(8 · width,) float32: what the encoder, of several the first, tells of a cine."""
+        model = models[0] if isinstance(models, list) else models
+        return infer(model.encoder, self.inputs(cine, annotation))[0].numpy()
+
+
+@dataclass(frozen=True)
+class CusspJoint(Cussp):
+    """CUSSP-1 to -3: cross-correlation (weight `share`) and cross-entropy together, on two views of labelled training
+    cines; all layers learn, and there is no Siamese step. share 0: labels alone."""
+
+    projector: int = 2048
+    hidden: int = 256
+    dropout: float = 0.2
+    share: float = 0.5
+
+    def batch_transforms(self):
+        return [Scale(), TwoViews(LABELLED)]
+
+    def network(self):
+        return network.Joint(network.BarlowTwins(self.encoder(), self.projector), self.hidden, self.dropout)
+
+    def loss(self):
+        return partial(network.joint_loss, correlation_share=self.share)
