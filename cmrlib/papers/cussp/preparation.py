@@ -108,7 +108,9 @@ def valve_patch(cine: Cine, annotation: Annotation, preprocessing: Preprocessing
     planes = patch_planes(cine, valve, preprocessing)
     outside = np.mean([outside_share(plane) for plane in planes])
     if outside > MOST_OUTSIDE:
-        raise RefusedError(cine.name, "patch outside the image", f"{100 * outside:.0f} % of it; choose a smaller field_mm")
+        raise RefusedError(
+            cine.name, "patch outside the image", f"{100 * outside:.0f} % of it; choose a smaller field_mm"
+        )
     window = atrial_range(cine, annotation)
     cropped = crop(cine, planes, window[0], preprocessing.frames)
     return equalise(cropped, window), cropped, planes, valve, window
