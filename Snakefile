@@ -21,13 +21,15 @@ NEEDS = {
     "03b_tempreg_table1": ["00_cohort", "01_segmentation", "03_tempreg"],
     "04_mvnet": ["00_cohort"],
     "05_cussp": [],
+    "05b_cussp_table2": ["05_cussp"],
+    "05c_cussp_real": [],
     "06_sslhf": ["01_segmentation"],
     "07_heartmae_pretrain": ["00_cohort"],
     "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
     "09_agreement": ["02_measurements"],
     "10_stratification": ["00_cohort", "08_heartmae_predict"],
-    "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "05_cussp", "06_sslhf",
-                   "07_heartmae_pretrain", "08_heartmae_predict", "10_stratification"],
+    "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "05_cussp", "05b_cussp_table2",
+                   "06_sslhf", "07_heartmae_pretrain", "08_heartmae_predict", "10_stratification"],
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],
 }
 

@@ -33,7 +33,6 @@ from cmrlib.learning.training import set_threads_and_seed
 from cmrlib.learning.weightsets import places
 from cmrlib.measures import features
 from cmrlib.papers import cussp, heartmae
-from cmrlib.papers.cussp.network import Classifier, Encoder
 from cmrlib.phantom import make_cohort
 from cmrlib.report import make_report
 from cmrlib.report.classifiers import load_classifier
@@ -95,8 +94,9 @@ def stored(cohort, by: Reorientation, folder, every: int = 1) -> Cohort:
 def untrained_networks(folder):
     """A classifier and an encoder with random weights."""
     torch.manual_seed(0)
-    network = cussp.MitralRegurgitation(Classifier(Encoder(8, 4), 8), cussp.Preprocessing("valve", 32, 100.0, 8))
-    network.save(folder / "classifier" / "mr", label="mr", synthetic=True, cohort="none")
+    task = cussp.MitralRegurgitation(size=32, frames=8, width=4, hidden=8)
+    card = {"label": "mr", "synthetic": True, "cohort": "none", "threshold": 0.5}
+    task.save(task.network(), folder / "classifier" / "mr", **card)
     design = heartmae.Design(
         size=64,
         frames=8,

@@ -35,7 +35,8 @@ METRICS = {
         "smooth_ms",
         "n",
     ],
-    "05_cussp": [
+    "05_cussp": ["siam25_auc", "siam25_f1_low", "shadow_auc", "n_pretraining", "refused_pct", "training_minutes", "n"],
+    "05b_cussp_table2": [
         "rf_auc",
         "cnnlstm_auc",
         "cussp1_f1",
@@ -50,9 +51,9 @@ METRICS = {
         "ceiling_auc",
         "floor_auc",
         "gap_closed",
-        "refused_pct",
         "n",
     ],
+    "05c_cussp_real": ["n"],
     "06_sslhf": [
         "patient_auc",
         "patient_acc",

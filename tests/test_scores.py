@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
 from cmrlib.papers import cussp, heartmae, sslhf
-from cmrlib.papers.cussp.network import Classifier, Encoder
 from cmrlib.papers.heartmae.heads import MultiTask
 from cmrlib.phantom import make_cohort
 from cmrlib.report.classifiers import Classifier as Loaded
@@ -43,8 +43,9 @@ def runs(tmp_path_factory):
     """A profile's runs with untrained weights of 05, 06 and 08, and tables that say how good they were."""
     folder = tmp_path_factory.mktemp("runs")
     torch.manual_seed(0)
-    mr = cussp.MitralRegurgitation(Classifier(Encoder(8, 4), 8), cussp.Preprocessing("valve", 32, 100.0, 8))
-    mr.save(folder / "05_cussp" / "weights" / "siam25", label="mr", synthetic=True, cohort="phantom")
+    mr = cussp.MitralRegurgitation(size=32, frames=8, width=4, hidden=8)
+    card = {"label": "mr", "synthetic": True, "cohort": "phantom", "threshold": 0.5}
+    mr.save(mr.network(), folder / "05_cussp" / "weights" / "siam25", **card)
     hf = sslhf.HeartFailure(sslhf.Classifier(sslhf.Design(4, 8)), sslhf.Preprocessing(32, 8, 5.0), precision="fp32")
     hf.save(folder / "06_sslhf" / "weights" / "sslhf_fold0_seed1", label="hf_type", positive="HFrEF", synthetic=False)
     design = heartmae.Design(
@@ -99,8 +100,9 @@ def test_scores_are_the_networks_own(heart, runs):
     named = {row["name"]: row for row in rows}
     four, sax = "sub-P0001_view-4ch", "sub-P0001_view-sax"
     mr = named["probability of mitral regurgitation"]
-    network = cussp.MitralRegurgitation.load(runs / "05_cussp" / "weights" / "siam25")
-    assert mr["value"] == pytest.approx(network.predict(heart.cine(four), heart.observer("truth").mask(four)))
+    task, models, _ = Task.load(runs / "05_cussp" / "weights" / "siam25")
+    found = task.predict_cine(models, heart.cine(four), heart.observer("truth").annotation(four))[1]
+    assert mr["value"] == pytest.approx(found[0]["score"])
     assert mr["threshold"] == 0.5 and mr["checked"] == "AUC 0.88 (0.80 to 0.95), 50 phantoms"
     hf = named["probability of heart failure with HFrEF, if it is heart failure"]
     network = sslhf.HeartFailure.load(runs / "06_sslhf" / "weights" / "sslhf_fold0_seed1")

@@ -63,7 +63,7 @@ class TensorLabel(TensorBase):
     there is none, shows nothing."""
 
     def show(self, ctx=None, **kwargs):
-        if torch.isfinite(self):
+        if self.numel() == 1 and torch.isfinite(self):
             ctx.set_title(f"{float(self):.2g}", fontsize=9)
         return ctx
 

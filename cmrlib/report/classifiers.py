@@ -1,19 +1,22 @@
 """Trained classifiers, whichever paper they are from: found by the name on their weights card."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from cmrlib.cohort.files import read_json
+from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
 
 CLASSIFIERS = {
-    "CUSSP": ("cmrlib.papers.cussp", "MitralRegurgitation", "4ch"),
     **dict.fromkeys(("SSLHF", "3-D ResNet-50", "3-D DenseNet-121"), ("cmrlib.papers.sslhf", "HeartFailure", "sax")),
 }
-"""Name on a weights card → module, class, view. Such a class has `load(path)`, `threshold` and
-`predict(cine, annotation)`, which returns a probability, or raises RefusedError where a cine cannot be judged."""
+"""Name on a weights card → module, class, view, of classifiers that are no Tasks. Such a class has `load(path)`,
+`threshold` and `predict(cine, annotation)`, which returns a probability, or raises RefusedError where a cine cannot be
+judged."""
 
 PREFERRED = ("siam25", "siam", "sslhf_fold0_seed1")
 """Of several classifiers in a run's folder the first of these, where no file is named."""
@@ -21,9 +24,13 @@ PREFERRED = ("siam25", "siam", "sslhf_fold0_seed1")
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained model, the view it judges, its name and its file."""
+    """predict: (cine, annotation) → probability, which counts as positive from `threshold` on; or RefusedError.
 
-    model: object
+    view: of the cines that it judges. name: on its card. path: of its weights.
+    """
+
+    predict: Callable
+    threshold: float
     view: str
     name: str
     path: Path
@@ -37,13 +44,18 @@ def load_classifier(run) -> Classifier:
     path = _file(Path(run)).with_suffix("")
     card = read_json(path.with_suffix(".json")) if path.with_suffix(".json").exists() else {}
     name = card.get("architecture", {}).get("name")
-    if name not in CLASSIFIERS:
-        raise ValueError(
-            f"{path.name}: weights of {name or 'an unknown network'} do not classify; "
-            f"known are {', '.join(CLASSIFIERS)}"
-        )
-    module, class_name, view = CLASSIFIERS[name]
-    return Classifier(getattr(import_module(module), class_name).load(path), view, name, path)
+    if "threshold" not in card:
+        raise ValueError(f"{path.name}: weights of {name or 'an unknown network'} do not classify: no threshold")
+    if name in CLASSIFIERS:
+        module, class_name, view = CLASSIFIERS[name]
+        model = getattr(import_module(module), class_name).load(path)
+        return Classifier(model.predict, model.threshold, view, name, path)
+    task, models, card = Task.load(path)
+    return Classifier(partial(_score, task, models), card["threshold"], task.views[0], name, path)
+
+
+def _score(task, models, cine, annotation):
+    return task.predict_cine(models, cine, annotation)[1][0]["score"]
 
 
 def _file(run):
@@ -63,11 +75,8 @@ def score_cine(cohort, looked, classifier: Classifier, row) -> tuple[float | Non
     """(probability, "") of a row of `cohort.cines` by an observer's masks, or (None, why there is none)."""
     if not looked.has(row.cine):
         return None, f"not segmented by {looked.name}"
-    annotation = looked.mask(row.cine)
-    if looked.has(row.cine, "frames.tsv"):
-        annotation.frames = looked.frames(row.cine)
     try:
-        score = classifier.model.predict(cohort.cine(row.cine), annotation)
+        score = classifier.predict(cohort.cine(row.cine), looked.annotation(row.cine))
         return (None, "nothing in it that can be judged") if math.isnan(score) else (score, "")
     except RefusedError as error:  # any other error is a defect, not a reason
         return None, error.reason

@@ -55,7 +55,7 @@ def _classified(cohort, run):
         "name": f"probability of {name}",
         "value": math.nan,
         "unit": "",
-        "threshold": classifier.model.threshold,
+        "threshold": classifier.threshold,
         "checked": _auc(run, classifier.path.stem, card),
         "reason": f"needs a {classifier.view.upper()} cine",
     }

@@ -33,9 +33,9 @@ def classify(cohort: Cohort, observer: str, classifier: Classifier, folder, subj
     rows = []
     for row in with_progress(list(wanted.itertuples()), "classify", "cine"):
         score, reason = score_cine(cohort, looked, classifier, row)
-        positive = None if score is None else int(score >= classifier.model.threshold)
+        positive = None if score is None else int(score >= classifier.threshold)
         rows.append(
-            (row.participant_id, row.session, row.cine, row.view, score, classifier.model.threshold, positive, reason)
+            (row.participant_id, row.session, row.cine, row.view, score, classifier.threshold, positive, reason)
         )
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"score": float, "positive": "Int64"})
     with atomic(folder / "scores.csv") as part:

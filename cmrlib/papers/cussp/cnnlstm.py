@@ -10,7 +10,7 @@ from torchvision.models.densenet import DenseNet
 
 from cmrlib.papers.cussp.network import perceptron
 from cmrlib.papers.cussp.roles import require_no_leak
-from cmrlib.papers.cussp.task import Cussp, MitralRegurgitation
+from cmrlib.papers.cussp.task import Cussp, Entropy
 
 BLOCKS = {"densenet121": (32, (6, 12, 24, 16), 64), "slim": (12, (2, 3, 4, 3), 24), "tiny": (6, (1, 1, 1, 1), 8)}
 """Growth, layers of the four blocks, first channels; "slim" and "tiny" are the same network for small machines."""
@@ -67,12 +67,9 @@ class CnnLstmNet(nn.Module):
             return self.head(self.lstm(seen.float())[0].mean(1)).squeeze(1)
 
 
-class WeakLoss:
+class WeakLoss(Entropy):
     """Cross-entropy with probabilistic labels. Targets of weakly labelled cines are coded as probability + 2; such a
     cine weighs `weak_share`."""
-
-    activation = staticmethod(torch.sigmoid)
-    decodes = staticmethod(lambda probability: probability)
 
     def __init__(self, weak_share: float):
         self.weak_share = weak_share
@@ -99,8 +96,6 @@ class CnnLstm(Cussp):
     attention: bool = True
     hidden: int = 128
     weak_share: float = 0.5
-
-    decode = MitralRegurgitation.decode
 
     def items(self, cohort, annotations, split, weak: pd.Series | None = None):
         """weak: participant_id → probability, of subjects without a label, who train too.

@@ -32,6 +32,19 @@ class Entropy:
         return F.binary_cross_entropy_with_logits(logit, label.float())
 
 
+class Contrastive:
+    """`contrastive_loss`; shown as the distance of the two embeddings."""
+
+    def __init__(self, margin: float):
+        self.margin = margin
+
+    def __call__(self, embeddings, unlike):
+        return network.contrastive_loss(embeddings, unlike, self.margin)
+
+    def decodes(self, embeddings):
+        return (embeddings[:, 0] - embeddings[:, 1]).norm(dim=1)
+
+
 @dataclass(frozen=True)
 class Cussp(Task):
     """What all steps share: the prepared cine of steps 1 to 4, and the encoder.
@@ -153,12 +166,18 @@ class Cussp(Task):
 
     def inputs(self, cine, annotation=None):
         patch = prepare(cine, annotation, self.preprocessing)
-        return scaled_batch(patch.pixels[self.chosen(patch.ed)])
+        return data.scaled(torch.from_numpy(patch.pixels[self.chosen(patch.ed)])[None])
 
+    def predict_cine(self, models, cine, annotation=None, embeddings=False, precision="bf16"):
+        """A row with the score, the mean probability of these networks. annotation: masks of LV and LA.
 
-def scaled_batch(pixels) -> torch.Tensor:
-    """(frames, size, size) uint8 → a batch of one, −1 to 1."""
-    return data.scaled(torch.from_numpy(np.ascontiguousarray(pixels))[None])
+        embeddings: also e000, e001, …, what the encoder, of several the first, tells of the cine.
+        """
+        x, row = self.inputs(cine, annotation), {}
+        if embeddings:
+            encoder = (models[0] if isinstance(models, list) else models).encoder
+            row = {f"e{i:03d}": float(value) for i, value in enumerate(infer(encoder, x, precision)[0])}
+        return None, [{"score": float(infer(models, x, precision)[0])} | row]
 
 
 @dataclass(frozen=True)
@@ -234,7 +253,7 @@ class CusspPairs(Cussp):
         return network.Siamese(self.encoder().freeze_all_but(self.last))
 
     def loss(self):
-        return partial(network.contrastive_loss, margin=self.margin)
+        return Contrastive(self.margin)
 
 
 def spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -244,8 +263,7 @@ def spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class MitralRegurgitation(Cussp):
-    """Step (iii): a three-layer perceptron on the encoder, whose last block goes on learning. Answers with a score, the
-    probability of mitral regurgitation."""
+    """Step (iii): a three-layer perceptron on the encoder, whose last block goes on learning."""
 
     last: str = "block"
     hidden: int = 256
@@ -256,14 +274,6 @@ class MitralRegurgitation(Cussp):
 
     def loss(self):
         return Entropy()
-
-    def decode(self, cine, outputs):
-        return None, [{"score": float(outputs[0])}]
-
-    def embed(self, models, cine, annotation=None) -> np.ndarray:
-        """(8 · width,) float32: what the encoder, of several the first, tells of a cine."""
-        model = models[0] if isinstance(models, list) else models
-        return infer(model.encoder, self.inputs(cine, annotation))[0].numpy()
 
 
 @dataclass(frozen=True)
