@@ -1,7 +1,6 @@
 """What the report says beyond measures: scores of CUSSP and SSLHF, predictions of HeartMAE, or why there are none."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -129,7 +128,7 @@ def test_only_a_refusal_is_a_reason(heart):
         def predict(cine, annotation):
             raise error
 
-        classifier = Loaded(SimpleNamespace(predict=predict), row.view, "x", Path())
+        classifier = Loaded(predict, 0.5, row.view, "x", Path())
         return score_cine(heart, heart.observer("truth"), classifier, row)
 
     assert scored(RefusedError(row.cine, "too few frames", "a cycle has 8")) == (None, "too few frames")
