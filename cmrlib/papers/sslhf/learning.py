@@ -87,7 +87,7 @@ class BestEpoch(Callback):
 
     def _skipped(self):
         """Epochs that an earlier sitting has done."""
-        return getattr(getattr(self.learn, "exact_resume", None), "_done", 0)
+        return getattr(getattr(self.learn, "exact_resume", None), "done", 0)
 
     def after_epoch(self):
         if self.epoch < self._skipped():
