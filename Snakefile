@@ -26,6 +26,7 @@ NEEDS = {
     "06_sslhf": ["01_segmentation"],
     "07_heartmae_pretrain": ["00_cohort"],
     "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
+    "08c_heartmae_domains": ["00_cohort", "08_heartmae_predict"],
     "09_agreement": ["02_measurements"],
     "10_stratification": ["00_cohort", "08_heartmae_predict"],
     "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "05_cussp", "05b_cussp_table2",

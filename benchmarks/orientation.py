@@ -97,25 +97,9 @@ def untrained_networks(folder):
     task = cussp.MitralRegurgitation(size=32, frames=8, width=4, hidden=8)
     card = {"label": "mr", "synthetic": True, "cohort": "none", "threshold": 0.5}
     task.save(task.network(), folder / "classifier" / "mr", **card)
-    design = heartmae.Design(
-        size=64,
-        frames=8,
-        patch=8,
-        tubelet=4,
-        width=32,
-        depth=1,
-        heads=2,
-        decoder_width=16,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
-    heartmae.save_model(
-        heartmae.MaskedAutoencoder(design, heartmae.Masking()),
-        heartmae.Preprocessing(64, 8, 72, 80),
-        folder / "encoder" / "plain",
-        synthetic=True,
-        cohort="none",
-    )
+    sizes = {"size": 64, "frames": 8, "crop_low": 72, "crop_high": 80, "patch": 8, "width": 32, "depth": 1, "heads": 2}
+    task = heartmae.HeartMAE(**sizes, sax_share=1.0, decoder_width=16, decoder_depth=1, decoder_heads=2)
+    task.save(task.network(), folder / "encoder" / "plain", synthetic=True, cohort="none")
 
 
 def look(cohort: Cohort, networks, weights="real") -> dict:
@@ -134,7 +118,7 @@ def look(cohort: Cohort, networks, weights="real") -> dict:
         "valve": track(seen, places(weights, "04_mvnet")[0], made / "mvnet")[0],
         "frames": find(seen, places(weights, "03_tempreg")[0], made / "tempreg")[0],
         "classify": classify(seen, "ternausnet", load_classifier(networks / "classifier" / "mr"), made / "scores"),
-        "embed": embed(seen, networks / "encoder", made / "embeddings")[0],
+        "embed": embed(seen, networks / "encoder", made / "embeddings"),
         "report": pd.DataFrame(report["measures"]),
     }
 

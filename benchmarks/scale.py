@@ -263,21 +263,18 @@ def _split(path):
 
 def _sample(path):
     from cmrlib.cohort.splits import split_subjects
-    from cmrlib.papers.heartmae import Preprocessing, section_table
-    from cmrlib.papers.heartmae.clips import clips_block
+    from cmrlib.papers.heartmae import HeartMAE
 
     cohort = Cohort.open(path)
     split = split_subjects(cohort.subjects)
-    first = section_table(cohort, split).drop_duplicates("split")
+    first = HeartMAE().items(cohort, "", split).drop_duplicates("split")
     for name in first["cine"]:  # fastai tries its pipeline on the first item
         _sparse(path, cohort.cines.set_index("cine").loc[name], name)
 
     def work():
-        sections = section_table(cohort, split)
-        used = sections[sections["split"] != "test"]
-        loader = clips_block(cohort, Preprocessing()).dataloaders(used, bs=56, num_workers=0).train
+        loader = HeartMAE().dataloaders(cohort, "", split, 56).train
         loader.randomize()
-        assert len(loader.get_idxs()) == (used["split"] == "train").sum()
+        assert len(loader.get_idxs()) == (split == "train").sum()
 
     return work
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cohort.study import Study, finish_cohort, write_study
-from cmrlib.papers.heartmae.clips import Preprocessing, clips_block
+from cmrlib.papers.heartmae import HeartMAE
 
 FRAMES, SLICES, SIDE, ROOM = 50, 12, 208, 60 * 2**20
 
@@ -49,15 +49,9 @@ def kept_bytes():
 
 cohort = make(Path(sys.argv[1]) / "c")
 size = sum(cohort.cines["bytes"])
-table = pd.DataFrame(
-    [
-        (row.participant_id, row.cine, "sax", k, FRAMES, "validation" if row.Index == 0 else "train")
-        for row in cohort.cines.itertuples()
-        for k in range(2)
-    ],
-    columns=["participant_id", "cine", "view", "k", "frames", "split"],
-)
-dls = clips_block(cohort, Preprocessing(64, 24, 224, 256), 2).dataloaders(table, bs=2, num_workers=0)
+people = cohort.subjects["participant_id"]
+split = pd.Series(["validation"] + ["train"] * (len(people) - 1), people)
+dls = HeartMAE(size=64, repeats=2, sax_share=1 / 6).dataloaders(cohort, "", split, 2)
 dls.train.one_batch()
 before, most = kept_bytes(), 0
 for part in (dls.train, dls.valid):

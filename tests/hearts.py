@@ -20,18 +20,25 @@ def write_heart(source, name, seed=0, broken=False):
         (folder / "sax.nii").write_bytes(b"no image")
 
 
+def small_heartmae(**fields):
+    """A task of clips of 8 frames and 32 pixels a side."""
+    from cmrlib.papers.heartmae import HeartMAE
+
+    sizes = {"size": 32, "frames": 8, "crop_low": 48, "crop_high": 64, "patch": 8, "tubelet": 4, "repeats": 2}
+    encoder = {"width": 16, "depth": 2, "heads": 2}
+    return HeartMAE(**sizes | encoder | {"decoder_width": 8, "decoder_depth": 2, "decoder_heads": 2} | fields)
+
+
 def small_networks(folder) -> dict:
     """weights, encoder: folders of untrained networks."""
     import torch
 
-    from cmrlib.papers.heartmae import Design, MaskedAutoencoder, save_model
-    from cmrlib.papers.heartmae import Preprocessing as ClipPreprocessing
     from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 
     torch.manual_seed(0)
     segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.0, 32), ("lv", "myo", "rv"))
     segmenter.model.head.bias.data[1] = 2
     segmenter.save(folder / "weights" / "sax")
-    model = MaskedAutoencoder(Design(32, 8, 16, 4, 32, 1, 2, 32, 1, 2)).eval()
-    save_model(model, ClipPreprocessing(32, 8, 40, 48), folder / "encoder" / "plain", cohort="none", synthetic=True)
+    task = small_heartmae(patch=16)
+    task.save(task.network(), folder / "encoder" / "plain", cohort="none", synthetic=True)
     return {"weights": str(folder / "weights"), "encoder": str(folder / "encoder")}

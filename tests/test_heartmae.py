@@ -13,90 +13,66 @@ import pandas as pd
 import pytest
 import torch
 from fastai.callback.core import Callback
+from hearts import small_heartmae
 from sklearn.linear_model import RidgeCV
 
 from cmrlib.cine import Cine
+from cmrlib.cohort import Observer
 from cmrlib.cohort.sharding import join_tables
-from cmrlib.cohort.splits import split_subjects
-from cmrlib.papers import heartmae
+from cmrlib.learning.task import Task
+from cmrlib.learning.training import ExactResume
 from cmrlib.papers.heartmae import (
-    Blinded,
-    Design,
-    Embedder,
     Fitted,
     HeadRecipe,
-    MaskedAutoencoder,
-    Masking,
-    MotionPicture,
-    NaturalVideo,
-    Preprocessing,
-    Recipe,
     Tasks,
-    attribution,
-    body_targets,
-    disease_table,
-    disease_targets,
-    distance_table,
-    domain_distances,
-    domain_map,
-    domain_rows,
-    enough_positives,
-    error_table,
-    explained,
-    feature_shards,
+    cardiac_targets,
     fit_heads,
-    flow_shards,
-    flow_weights,
-    frechet_distance,
-    gain_pct,
-    headline,
-    load_model,
+    learn_axes,
     make_bags,
-    over_tasks,
-    pretrain,
-    principal_bags,
-    random_model,
-    restore,
-    save_model,
     section_table,
-    table_bags,
-    target_frames,
-    train_variants,
-    usable,
 )
 from cmrlib.papers.heartmae.clips import (
     Cut,
-    SectionRef,
-    clips_block,
+    Preprocessing,
     crop_side,
+    cut_weights,
     even_cuts,
     first_frames,
-    intensity_moments,
+    peak_of,
     random_cut,
-    stored_scale,
-    weights_of,
     wrapped,
 )
-from cmrlib.papers.heartmae.features import Bag, collate, learn_axes, moving, pooled
-from cmrlib.papers.heartmae.flow import Flow, frame_pairs, stored_weights
+from cmrlib.papers.heartmae.comparators import motion_picture, principal_bags, table_bags, video_network
+from cmrlib.papers.heartmae.domains import frechet_distance
+from cmrlib.papers.heartmae.evidence import attribution, occluded
+from cmrlib.papers.heartmae.features import Bag, collate, moving, pooled, token_features
+from cmrlib.papers.heartmae.flow import flow_weights, frame_pairs, stored_weights
 from cmrlib.papers.heartmae.heads import GatedPooling, MultiTask, some_views
-from cmrlib.papers.heartmae.shards import Shards, subject_jobs
-from cmrlib.papers.heartmae.targets import cardiac_targets
+from cmrlib.papers.heartmae.masking import Masking, target_frames
+from cmrlib.papers.heartmae.network import Design, weighted_error
+from cmrlib.papers.heartmae.reconstruction import explained_variance, reconstruct
+from cmrlib.papers.heartmae.starts import Snapshots, choose_start
+from cmrlib.papers.heartmae.study import disease_table, error_table, gain_pct, headline, over_tasks
+from cmrlib.papers.heartmae.targets import body_targets, disease_targets, enough_positives, usable
 from cmrlib.papers.heartmae.tokens import Positions, joined, patches
-from cmrlib.phantom import make_cohort
 
-TINY = Design(
-    size=32, frames=8, patch=8, tubelet=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=2, decoder_heads=2
-)
-SMALL = Preprocessing(32, 8, 48, 64)
+TASK = small_heartmae(mask_ratio=0.75)
+SMALL = TASK.preprocessing
 
 
-def naive(model, **options):
+def network(task=TASK, mean=0.3, std=0.2):
+    torch.manual_seed(0)
+    model = task.network()
+    model.mean.fill_(mean), model.std.fill_(std)
+    return model
+
+
+def naive(model):
     path = Path(__file__).with_name("plain_mae.py")
     spec = importlib.util.spec_from_file_location("plain_mae", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.PlainMAE(model, **options)
+    return module.PlainMAE(model)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,23 +93,16 @@ def random_cine(frames=10, slices=2, rows=40, columns=40, seed=0):
     return cine_of(rng.integers(0, 300, (frames, slices, rows, columns)).astype(np.uint16))
 
 
-def clips_and_more(n=3, seed=0):
-    rng = torch.Generator().manual_seed(seed)
-    clips = torch.randint(0, 400, (n, 8, 32, 32), generator=rng, dtype=torch.int16)
-    ids = torch.rand(n, 32, generator=rng).argsort(1)
-    return clips, torch.tensor([400.0, 500.0, 450.0][:n]), ids
+def clips_and_ids(n=3):
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(n, 8, 32, 32, generator=rng), torch.rand(n, 32, generator=rng).argsort(1)
+
+
+def losses(error):
+    return error.sum((1, 2, 3))
 
 
 # --- masks and tokens ------------------------------------------------------------------------------------------------
-
-
-def test_targets_of_a_subject_are_those_of_one_session():
-    """The first known value of each column was taken, so a row mixed sessions."""
-    table = pd.DataFrame({"participant_id": "a", "session": ["2", "1"], "lvef_pct": [60, np.nan], "lvm_g": [100, 90.0]})
-    observer = SimpleNamespace(measures=lambda: table, has=lambda name: False)
-    cohort = SimpleNamespace(observer=lambda name: observer, cines=pd.DataFrame({"cine": []}))
-    row = cardiac_targets(cohort).loc["a"]
-    assert np.isnan(row["lvef_pct"]) and row["lvm_g"] == 90
 
 
 def test_token_counts_of_the_paper():
@@ -162,10 +131,10 @@ def test_random_masks_are_orders_of_all_tokens():
 def test_masking_refuses_what_leaves_nothing_to_see():
     with pytest.raises(ValueError, match="95% hidden leaves none to see"):
         Masking(0.95).kept(2, 4)
-    with pytest.raises(ValueError, match="'blocks' at 0.9, 1.0 of it asked for: expected one of random, tube"):
+    with pytest.raises(ValueError, match="'blocks' of 0.9, decoder share 1.0: expected one of random, tube"):
         Masking(0.9, "blocks")
-    with pytest.raises(ValueError, match="0 of it asked for"):
-        Masking(0.9, asked=0)
+    with pytest.raises(ValueError, match="decoder share 0:"):
+        Masking(0.9, decoder_share=0)
 
 
 def test_target_frames_give_each_token_two_of_its_own():
@@ -199,23 +168,22 @@ def test_positions_are_sums_of_time_and_place_and_resize():
 
 
 def test_other_sizes_go_through_the_encoder():
-    model = MaskedAutoencoder(TINY).eval()
-    assert model.encoder.tokens(torch.randn(2, 16, 48, 40)).shape[2:] == (30, 16)
+    assert network().encoder.tokens(torch.randn(2, 16, 48, 40)).shape[2:] == (30, 16)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("masking", [Masking(0.75), Masking(0.75, "tube")])
-def test_loss_and_gradients_equal_a_naive_network(masking):
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(TINY, masking, 0.4, 0.2)
-    plain = naive(model)
-    clips, peaks, _ = clips_and_more()
-    ids = masking.draw(3, 2, 16)
-    ours, theirs = model(clips[:, None], peaks, None, ids), plain(clips, peaks, ids)
+@pytest.mark.parametrize("strategy", ["random", "tube"])
+def test_loss_and_gradients_equal_a_naive_network(strategy):
+    model = network(replace(TASK, masking=strategy))
+    plain, clips, ids = naive(model), clips_and_ids()[0], model.masking.draw(3, 2, 16)
+    maps = torch.rand(3, 32, 32)
+    error = model(clips[:, None], ids)
+    torch.testing.assert_close(losses(error), plain(clips, torch.ones(3), ids), atol=1e-5, rtol=1e-5)
+    ours, theirs = weighted_error(error, maps[:, None]), plain(clips, torch.ones(3), ids, maps).mean()
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    ours.sum().backward(), theirs.sum().backward()
+    ours.backward(), theirs.backward()
     pairs = [
         (model.encoder.embed.weight.grad.flatten(1), plain.embed.weight.grad.flatten(1)),
         (model.decoder.hidden.grad, plain.hidden.grad),
@@ -228,10 +196,16 @@ def test_loss_and_gradients_equal_a_naive_network(masking):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
 
 
+def test_weights_of_zero_are_the_plain_loss_and_of_one_twice_it():
+    error = torch.rand(3, 2, 32, 32)
+    plain = error.sum((2, 3)).mean()
+    torch.testing.assert_close(weighted_error(error, torch.zeros_like(error)), plain)
+    torch.testing.assert_close(weighted_error(error, torch.ones_like(error)), 2 * plain)
+
+
 def test_the_encoder_equals_a_naive_one_on_all_tokens():
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(TINY)
-    plain, clips = naive(model), torch.randn(2, 8, 32, 32)
+    model, clips = network(), torch.randn(2, 8, 32, 32)
+    plain = naive(model)
     tokens = plain.embed(clips[:, None]).flatten(2).transpose(1, 2) + plain.positions("encoder")
     for block in plain.encoder_blocks:
         tokens = block(tokens)
@@ -240,24 +214,19 @@ def test_the_encoder_equals_a_naive_one_on_all_tokens():
 
 
 def test_axes_are_the_principal_ones_of_training_tokens(cohort, sections):
-    torch.manual_seed(0)
-    embedder = Embedder(MaskedAutoencoder(TINY), SMALL, "fp32", 1, 1)
+    task, model = replace(TASK, section_views=(1, 1)), network()
     row = sections[sections["split"] == "train"].iloc[0]
     cine = cohort.cine(row["cine"])
-    before = embedder.embed(cine, row["k"])
+    before = task.embed(model, cine, row["k"], precision="fp32")
     assert (before[:, 3 * 16 :] == 0).all()  # nothing learned yet
-    learn_axes(embedder, cohort, sections)
-    axes, (after,) = embedder.model.axes, embedder.embed(cine, row["k"])
+    learn_axes(task, model, cohort, sections, precision="fp32")
+    (after,) = task.embed(model, cine, row["k"], precision="fp32")
     np.testing.assert_array_equal(after[: 3 * 16], before[0, : 3 * 16])
-    assert axes.shape == (16, 16) and (after[3 * 16 :] != 0).all()
+    assert model.axes.shape == (16, 16) and (after[3 * 16 :] != 0).all()
     other = sections[sections["split"] != "train"]
-    tokens = [embedder.tokens(*embedder.clips(cohort.cine(r.cine), r.k))[0] for r in other.itertuples()]
-    spread = ((torch.cat([t.flatten(0, 1) for t in tokens]) - embedder.model.centre) @ axes).var(0)
+    tokens = [token_features(model, task.clips(cohort.cine(r.cine), r.k), "fp32") for r in other.itertuples()]
+    spread = ((torch.cat([t[0].flatten(0, 1) for t in tokens]) - model.centre) @ model.axes).var(0)
     assert spread[:4].sum() > 0.5 * spread.sum() and spread[0] > 20 * spread[-1]
-    again = Embedder(MaskedAutoencoder(TINY), SMALL, "fp32", 1, 1)
-    again.model.load_state_dict(embedder.model.state_dict())
-    learn_axes(again, cohort, sections)
-    assert torch.equal(again.model.axes, axes)
 
 
 def test_pooling_looks_where_tokens_change():
@@ -280,71 +249,46 @@ def test_pooling_looks_where_tokens_change():
 
 
 def test_what_is_hidden_cannot_be_seen():
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(TINY, Masking(0.75)).eval()
-    clips, _, ids = clips_and_more()
-    changed = patches(clips.float(), 8, 4)
+    model, (clips, ids) = network().eval(), clips_and_ids()
+    changed = patches(clips, 8, 4)
     changed[0, ids[0, 8:]] = 0
-    changed = joined(changed, TINY.grid, 8, 4)
-    assert torch.equal(model.restored(clips.float(), ids, 8), model.restored(changed, ids, 8))
+    changed = joined(changed, model.design.grid, 8, 4)
+    assert torch.equal(model.reconstruct(clips, ids, 8), model.reconstruct(changed, ids, 8))
 
 
 @pytest.mark.parametrize("strategy", ["random", "tube"])
-def test_a_training_step_restores_a_share_of_the_hidden_tokens_and_validation_all(strategy):
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(TINY, Masking(0.75, strategy, asked=0.5), 0.4, 0.2)
-    clips, peaks, ids = clips_and_more()
-    few = model(clips[:, None], peaks, None, ids)
-    restored = model.restored(model.standardise(clips, peaks), ids[:, :20], 8)  # 8 seen, 12 of 24 hidden
-    error = (model.targets(model.standardise(clips, peaks), ids[:, 8:20]) - restored) ** 2
-    torch.testing.assert_close(few, error.flatten(1).mean(1))
-    assert torch.equal(few, model(clips[:, None], peaks, None, torch.cat([ids[:, :20], ids[:, 20:].flip(1)], 1)))
-    whole = MaskedAutoencoder(TINY, Masking(0.75, strategy), 0.4, 0.2)
-    whole.load_state_dict(model.state_dict())
-    assert torch.equal(model.eval()(clips[:, None], peaks, None, ids), whole(clips[:, None], peaks, None, ids))
-    assert Masking(asked=0.001).restored(24) == 1
-
-
-def test_weights_of_zero_are_the_plain_loss_and_of_one_twice_it():
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(TINY, Masking(0.75), 0.4, 0.2)
-    clips, peaks, ids = clips_and_more()
-    plain = model(clips[:, None], peaks, None, ids)
-    maps = torch.zeros(3, 1, 32, 32, dtype=torch.uint8)
-    assert torch.equal(model(clips[:, None], peaks, maps, ids), plain)
-    torch.testing.assert_close(model(clips[:, None], peaks, maps + 255, ids), 2 * plain)
-
-
-def test_weights_lie_where_the_pixels_do():
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(TINY, Masking(0.75), 0.4, 0.2)
-    clips, peaks, ids = clips_and_more()
-    maps = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
-    theirs = naive(model)(clips, peaks, ids, maps.float() / 255)
-    torch.testing.assert_close(model(clips[:, None], peaks, maps[:, None], ids), theirs, atol=1e-5, rtol=1e-5)
+def test_a_training_step_decodes_a_share_of_the_hidden_tokens_and_validation_all(strategy):
+    task = replace(TASK, masking=strategy)
+    model, (clips, ids) = network(replace(task, decoder_share=0.5)), clips_and_ids()
+    few, shares = model(clips[:, None], ids), model.standardise(clips)
+    found = model.reconstruct(shares, ids[:, :20], 8)  # 8 seen, 12 of 24 hidden
+    by_hand = ((model.targets(shares, ids[:, 8:20]) - found) ** 2).flatten(1).mean(1)
+    torch.testing.assert_close(losses(few), by_hand)
+    assert torch.equal(few, model(clips[:, None], torch.cat([ids[:, :20], ids[:, 20:].flip(1)], 1)))
+    whole = network(task)
+    assert torch.equal(model.eval()(clips[:, None], ids), whole(clips[:, None], ids))
+    assert Masking(decoder_share=0.001).decoded(24) == 1
 
 
 def test_patch_norm_targets_have_mean_0_and_sd_1():
-    model = MaskedAutoencoder(replace(TINY, patch_norm=True))
-    clips, peaks, ids = clips_and_more()
-    wanted = model.targets(model.standardise(clips, peaks), ids)
+    model, (clips, ids) = network(replace(TASK, patch_norm=True)), clips_and_ids()
+    wanted = model.targets(model.standardise(clips), ids)
     torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
     torch.testing.assert_close(wanted.var(2), torch.ones(3, 32), atol=1e-3, rtol=0)
 
 
 def test_sizes_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="8 frames and 30 pixels do not divide into tokens of 4 frames"):
-        replace(TINY, size=30)
+        replace(TASK, size=30).network()
     with pytest.raises(ValueError, match="do not divide by 3"):
-        replace(TINY, heads=3)
+        replace(TASK, heads=3).network()
 
 
 def test_validation_hides_the_same_tokens_every_time():
-    model = MaskedAutoencoder(TINY, Masking(0.75)).eval()
-    clips, peaks, _ = clips_and_more()
-    assert torch.equal(model(clips[:, None], peaks), model(clips[:, None], peaks))
+    model, (clips, _) = network().eval(), clips_and_ids()
+    assert torch.equal(model(clips[:, None]), model(clips[:, None]))
     model.train()
-    assert not torch.equal(model(clips[:, None], peaks), model(clips[:, None], peaks))
+    assert not torch.equal(model(clips[:, None]), model(clips[:, None]))
 
 
 # --- clips -----------------------------------------------------------------------------------------------------------
@@ -353,8 +297,8 @@ def test_validation_hides_the_same_tokens_every_time():
 def test_short_cines_go_round_their_cycle():
     np.testing.assert_array_equal(wrapped(7, 8, 10), [7, 8, 9, 0, 1, 2, 3, 4])
     cine = random_cine(frames=5)
-    clip = Cut(3, 0, 0, 40).clip(cine.pixels[:, 0], replace(SMALL, size=40))
-    np.testing.assert_array_equal(clip, cine.pixels[[3, 4, 0, 1, 2, 3, 4, 0], 0])
+    clip = Cut(3, 0, 0, 40).clip(cine.pixels[:, 0], replace(SMALL, size=40), 10.0)
+    np.testing.assert_allclose(clip, cine.pixels[[3, 4, 0, 1, 2, 3, 4, 0], 0] / 10, rtol=1e-6)
     assert first_frames(5, 8) == 5 and first_frames(50, 24) == 27 and first_frames(8, 8) == 8
 
 
@@ -370,14 +314,12 @@ def test_weights_follow_crop_flip_and_resize():
     rows, columns = np.mgrid[0:60, 0:80]
     ramp = (2 * rows + columns).astype(np.uint8)  # up to 197
     cine = cine_of(np.repeat(ramp[None, None].astype(np.uint16), 8, 0))
-    rng = np.random.RandomState(0)
-    seen = set()
+    rng, seen, small = np.random.RandomState(0), set(), replace(SMALL, size=24)
     for _ in range(40):
-        cut = random_cut(cine, replace(SMALL, size=24), rng)
+        cut = random_cut(cine, small, rng)
         seen.add((cut.flip_rows, cut.flip_columns))
-        pixels = cut.clip(cine.pixels[:, 0], replace(SMALL, size=24))[0]
-        weights = weights_of(SectionRef(cine, 0, ramp), cut, 24)
-        assert np.abs(pixels.astype(int) - weights).max() <= 1
+        pixels = cut.clip(cine.pixels[:, 0], small, 255)[0]
+        assert np.abs(pixels - cut_weights(ramp, cine, cut, 24)).max() < 1e-5
     assert len(seen) == 4
 
 
@@ -404,13 +346,10 @@ def test_views_cover_the_longer_side_and_the_cycle():
     assert [(cut.top, cut.left, cut.start) for cut in square] == [(0, 0, 0), (0, 0, 5)], "three equal crops are one"
 
 
-def test_stored_clips_are_16_bit_and_a_black_cine_is_refused():
-    big = cine_of(np.full((4, 1, 8, 8), 60000, np.uint16))
-    assert stored_scale(big) == (pytest.approx(32767 / 60000), 32767.0)
-    clip = Cut(0, 0, 0, 8).clip(big.pixels[:, 0], Preprocessing(8, 4, 8, 8), stored_scale(big)[0])
-    assert clip.dtype == np.int16 and clip.max() == 32767
+def test_a_black_cine_is_refused():
+    assert peak_of(cine_of(np.full((4, 1, 8, 8), 60000, np.uint16))) == 60000
     with pytest.raises(ValueError, match="sub-X_view-sax: its largest pixel is 0.0"):
-        stored_scale(cine_of(np.zeros((4, 1, 8, 8), np.uint16)))
+        peak_of(cine_of(np.zeros((4, 1, 8, 8), np.uint16)))
 
 
 # --- flow ------------------------------------------------------------------------------------------------------------
@@ -427,12 +366,12 @@ def test_flow_is_where_a_disc_moves():
     for t in range(20):
         cv2.circle(frames[t], (40 + int(6 * np.sin(2 * np.pi * t / 20)), 22), 9, 200, -1)
         cv2.circle(frames[t], (14, 50), 9, 200, -1)  # another stands still
-    weights = flow_weights(frames, Flow(sigma_px=4))
+    weights = flow_weights(frames, sigma_px=4)
     row, column = np.unravel_index(weights.argmax(), weights.shape)
     assert abs(row - 22) <= 4 and abs(column - 40) <= 6
     assert weights.max() == 1 and weights.min() >= 0 and weights[50, 14] < 0.1
     assert flow_weights(frames[:1].repeat(20, 0)).max() == 0, "nothing moves"
-    wide = flow_weights(frames, Flow(sigma_px=4, resized_to=32))  # 8 of the image's pixels
+    wide = flow_weights(frames, sigma_px=4, resized=32)  # 8 of the image's pixels
     assert (wide > 0.5).sum() > (weights > 0.5).sum()
 
 
@@ -444,137 +383,117 @@ def test_stored_weights_come_back():
     assert np.abs(cv2.resize(stored, (50, 60)) / 255 - smooth).max() < 0.02
 
 
-# --- shards ----------------------------------------------------------------------------------------------------------
+# --- training --------------------------------------------------------------------------------------------------------
 
 
-def count_slices(cine, slices):
-    return {f"{cine.name}/{k}": np.array([k, cine.frames]) for k in slices}
+@pytest.fixture(scope="module")
+def split(cohort):
+    return pd.Series(["train"] * 3 + ["validation", "test", "test"], cohort.subjects["participant_id"])
 
 
-def test_shards_make_only_what_is_missing(cohort, tmp_path):
-    table = section_table(cohort, split_subjects(cohort.subjects), sax_share=1.0)
-    shards = Shards(tmp_path, "things", {"a": 1}, 3)
-    jobs = subject_jobs(cohort, table)
-    wanted = sorted(shards.missing(jobs))
-    assert shards.make(jobs, count_slices, only=wanted[:1]) == 1 and sorted(shards.missing(jobs)) == wanted[1:]
-    assert shards.make(jobs, count_slices) == len(wanted) - 1 and shards.make(jobs, count_slices) == 0
-    row = table.iloc[-1]
-    assert shards[row["cine"], row["k"]].tolist() == [row["k"], 4]
-    with pytest.raises(KeyError, match="slice 99 is not in shard"):
-        shards[row["cine"], 99]
-    other = Shards(tmp_path, "things", {"a": 2}, 3)
-    with pytest.raises(KeyError, match="was not made yet"):
-        other[row["cine"], 0]
+@pytest.fixture(scope="module")
+def sections(cohort, split):
+    return TASK.items(cohort, "", split)
 
 
-def test_half_of_the_short_axis_is_drawn_by_name(cohort):
-    split = split_subjects(cohort.subjects)
-    table = section_table(cohort, split)
-    assert (table.groupby("cine").size() == 2).all(), "of 5 slices"
+def test_half_of_the_short_axis_is_drawn_by_name(cohort, split, sections):
+    assert (sections.groupby("cine").size() == 2).all(), "of 5 slices"
     again = section_table(cohort, split.iloc[:2])
-    both = table[table["participant_id"].isin(split.index[:2])].reset_index(drop=True)
+    both = sections[sections["participant_id"].isin(split.index[:2])].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, both)
     with pytest.raises(ValueError, match=r"no section of these subjects and views \(\['4ch'\]\); it has sax"):
         section_table(cohort, split, ["4ch"])
 
 
-# --- training --------------------------------------------------------------------------------------------------------
+class Killed(BaseException):
+    pass
 
 
-@pytest.fixture(scope="module")
-def sections(cohort):
-    return section_table(
-        cohort, pd.Series(["train"] * 3 + ["validation", "test", "test"], cohort.subjects["participant_id"])
-    )
-
-
-FAST = Recipe(epochs=3, variant_epochs=2, base_rate=0.05, batch_size=2, repeats=2, precision="fp32")
-
-
-class Stop(Callback):
+class KillAfter(Callback):
     order = 99
 
-    def __init__(self, after):
-        self.after = after
+    def __init__(self, epoch):
+        self.last = epoch
 
     def after_epoch(self):
-        if self.epoch + 1 == self.after:
-            raise KeyboardInterrupt
+        if self.epoch + 1 == self.last:
+            raise Killed
+
+
+def trained(cohort, split, epochs, *cbs, state, task=TASK, rate=0.003):
+    """Learner of a training that keeps its epochs 1 and the last one."""
+    dls, kept = task.dataloaders(cohort, "", split, 2), Snapshots([1, epochs])
+    learn = task.learner(dls, precision="fp32")
+    resume = ExactResume(state, task.job(cohort, "", dls) | kept.settings)
+    learn.fit_one_cycle(epochs, rate, pct_start=0.15, cbs=[resume, kept, *cbs])
+    return learn, kept
+
+
+def same(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_restart_from_any_epoch_gives_the_same_numbers(cohort, sections, tmp_path, after):
-    whole, learner = pretrain(cohort, sections, SMALL, TINY, "plain", FAST)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(cohort, sections, SMALL, TINY, "plain", FAST, tmp_path, callbacks=[Stop(after)])
-    resumed, again = pretrain(cohort, sections, SMALL, TINY, "plain", FAST, tmp_path)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
-    np.testing.assert_array_equal(np.array(learner.recorder.values), np.array(again.recorder.values))
+def test_a_killed_training_and_its_snapshots_end_as_the_undisturbed_one(cohort, split, tmp_path, after):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    whole, kept = trained(cohort, split, 3, state=tmp_path / "a")
+    with pytest.raises(Killed):
+        trained(cohort, split, 3, KillAfter(after), state=tmp_path / "b")
+    resumed, again = trained(cohort, split, 3, state=tmp_path / "b")
+    assert resumed.checkpoint.done == after and same(whole.model, resumed.model)
+    for (epoch, one), (_, other) in zip(kept.models(whole.model), again.models(whole.model), strict=True):
+        assert same(one, other) and same(one, whole.model) == (epoch == 3)
 
 
-def test_training_restores_better_than_it_began(cohort, sections):
-    model, learner = pretrain(cohort, sections, SMALL, TINY, "plain", replace(FAST, epochs=12, base_rate=0.4))
-    losses = [row[0] for row in learner.recorder.values]
-    assert losses[-1] < 0.93 * losses[0]
-    mean, std = intensity_moments(cohort, sections)
-    assert float(model.mean) == pytest.approx(mean) and float(model.std) == pytest.approx(std) and 0 < mean < 1
+def test_a_finished_training_never_passes_its_weights_off_as_earlier_ones(cohort, split, tmp_path):
+    learn, kept = trained(cohort, split, 3, state=tmp_path)
+    for file in kept.folder.iterdir():
+        file.unlink()
+    found, again = trained(cohort, split, 3, state=tmp_path)  # found finished: it trains nothing, and keeps nothing
+    assert found.checkpoint.done == 3 and same(learn.model, found.model) and not list(again.folder.iterdir())
+    assert trained(cohort, split, 4, state=tmp_path)[1].folder != again.folder
 
 
-def test_gradients_of_several_steps_are_added(cohort, sections):
-    class Count(Callback):
-        steps = 0
-
-        def after_step(self):
-            self.steps += 1
-
-    for accumulate, steps in ((1, 3), (3, 1)):  # 6 sections in batches of 2
-        count, recipe = Count(), replace(FAST, epochs=1, accumulate=accumulate)
-        pretrain(cohort, sections, SMALL, TINY, "plain", recipe, callbacks=[count])
-        assert count.steps == steps
-    assert replace(FAST, accumulate=3).rate == pytest.approx(0.05 * 2 * 2 * 3 / 256)
-    assert Recipe().rate == pytest.approx(1.5e-4 * 224 / 256)
+def test_the_start_is_the_epoch_that_tells_the_target_best(cohort, split, sections, tmp_path):
+    learn, kept = trained(cohort, split, 3, state=tmp_path)
+    target = pd.Series(np.arange(6.0), split.index)
+    start, table = choose_start(TASK, learn.model, kept, cohort, sections, target)
+    assert table["epoch"].tolist() == [1, 3] and table["n"].tolist() == [1, 1]
+    assert same(start, dict(kept.models(learn.model))[table.loc[table["validation_mae"].idxmin(), "epoch"]])
 
 
-def test_variants_start_from_the_plain_model(cohort, sections, tmp_path):
-    flow = flow_shards(cohort, sections, tmp_path)
-    target = pd.Series(np.arange(6.0), cohort.subjects["participant_id"])
-    done = train_variants(cohort, sections, SMALL, TINY, FAST, ["tube", "flow"], tmp_path, flow, target, (0.3, 1.0))
-    assert set(done.models) == {"plain", "tube", "flow"} and done.starts["epoch"].tolist() == [1, 3]
-    assert done.models["tube"].masking.strategy == "tube"
-    assert {row["variant"]: row["epoch"] for row in done.losses} == {"plain": 3, "tube": 2, "flow": 2}
-    weights = [model.encoder.embed.weight for model in done.models.values()]
-    assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
-    with pytest.raises(ValueError, match="flow weights belong to `flow` alone"):
-        pretrain(cohort, sections, SMALL, TINY, "flow", FAST)
+def test_it_learns_to_reconstruct_and_standardises_by_the_training_sections(cohort, split, sections, tmp_path):
+    learn, _ = trained(cohort, split, 12, state=tmp_path, rate=0.006)
+    assert np.mean(learn.recorder.losses[-3:]) < 0.93 * np.mean(learn.recorder.losses[:3])
+    pixels = [cohort.cine(r.cine).pixels[:, r.k] / cohort.cine(r.cine).pixels.max() for r in sections[:6].itertuples()]
+    assert float(learn.model.mean) == pytest.approx(np.mean(pixels), rel=1e-4)
+    assert float(learn.model.std) == pytest.approx(np.std(pixels), rel=1e-4)
+
+
+def test_variants_differ_in_fields_and_start_from_the_plain_model(cohort, split, sections, tmp_path):
+    assert TASK.variant("mask95").mask_ratio == 0.95 and TASK.variant("tube").masking == "tube"
     with pytest.raises(ValueError, match="unknown variant 'mae'"):
-        pretrain(cohort, sections, SMALL, TINY, "mae", FAST)
+        TASK.variant("mae")
+    task, plain = TASK.variant("flow"), network()
+    with pytest.raises(ValueError, match="needs flow weights"):
+        task.dataloaders(cohort, "", split)
+    maps = task.flow_maps(cohort, sections, tmp_path)
+    train = [task.train(cohort, maps, split, 1, 1e-9, bs=2, precision="fp32", model=plain) for _ in range(2)]
+    torch.testing.assert_close(train[0].model.encoder.embed.weight, network().encoder.embed.weight)
+    dls, other = task.dataloaders(cohort, maps, split), replace(task, flow_step=1)
+    jobs = [one.job(cohort, one.flow_maps(cohort, sections, tmp_path), dls) for one in (task, other)]
+    assert jobs[0]["annotations"] != jobs[1]["annotations"]
 
 
-def test_checkpoints_of_other_code_are_left_alone(cohort, sections, tmp_path, monkeypatch):
-    target = pd.Series(np.arange(6.0), cohort.subjects["participant_id"])
-    asked = cohort, sections, SMALL, TINY, FAST, ["plain", "tube"], tmp_path, None, target, (0.3, 1.0)
-    train_variants(*asked)
-    (old,) = tmp_path.glob("snapshots_*")
-    for file in old.iterdir():
-        file.write_bytes(b"of a network that is no more")
-    for module in ("learning", "pretraining"):
-        monkeypatch.setattr(f"cmrlib.papers.heartmae.{module}.MODULES", (heartmae.network,))
-    assert train_variants(*asked).starts["epoch"].tolist() == [1, 3]
-
-
-def test_nobody_to_validate_on_is_said(cohort, sections):
-    with pytest.raises(ValueError, match="no section of a validation subject"):
-        pretrain(cohort, sections[sections["split"] == "train"], SMALL, TINY, "plain", FAST)
-
-
-def test_batches_hold_integers_and_repeated_clips(cohort, sections, tmp_path):
-    flow = flow_shards(cohort, sections, tmp_path)
-    dls = clips_block(cohort, SMALL, 3, flow).dataloaders(sections[sections["split"] != "test"], bs=2, num_workers=0)
-    clips, peaks, weights, _ = dls.one_batch()
-    assert clips.shape == (2, 3, 8, 32, 32) and clips.dtype == torch.int16 and peaks.shape == (2,)
-    assert weights.shape == (2, 3, 32, 32) and weights.dtype == torch.uint8
+def test_batches_hold_repeated_clips_and_their_weights_and_show_themselves(cohort, split, sections, tmp_path):
+    task = replace(TASK.variant("flow"), repeats=3)
+    dls = task.dataloaders(cohort, task.flow_maps(cohort, sections, tmp_path), split, 2)
+    clips, maps = dls.one_batch()
+    assert clips.shape == (2, 3, 8, 32, 32) and maps.shape == (2, 3, 32, 32) and 0 <= maps.min() < maps.max() <= 1
     assert not torch.equal(clips[0, 0], clips[0, 1]), "every repeat is cut anew"
+    assert not TASK.dataloaders(cohort, "", split, 2).one_batch()[1].any()
+    dls.show_batch(max_n=2)
+    task.learner(dls, precision="fp32").show_results(max_n=2)
 
 
 def test_memory_stays_flat_over_a_store_that_is_larger(tmp_path):
@@ -588,19 +507,20 @@ def test_memory_stays_flat_over_a_store_that_is_larger(tmp_path):
 
 
 def test_features_are_cached_and_do_not_depend_on_the_batch(cohort, sections, tmp_path):
-    model = MaskedAutoencoder(TINY, Masking(), 0.3, 0.2)
-    save_model(model, SMALL, tmp_path / "plain", cohort="c")
-    loaded, preprocessing, _ = load_model(tmp_path / "plain")
-    embedder = Embedder(loaded, preprocessing, "fp32")
-    bags = make_bags(feature_shards(cohort, sections, embedder, tmp_path, "k"), sections)
-    row = sections.iloc[0]
-    clips, peak = embedder.clips(cohort.cine(row["cine"]), row["k"])
-    alone = np.concatenate([embedder.infer(clip[None], peak) for clip in clips])
-    np.testing.assert_allclose(bags[row["participant_id"]].features[: len(alone)], alone, atol=1e-5)
-    assert bags[row["participant_id"]].where.iloc[0].tolist() == [row["cine"], "sax", row["k"]]
-    again = feature_shards(cohort, sections, embedder, tmp_path, "k")
-    np.testing.assert_array_equal(again[row["cine"], row["k"]][0], bags[row["participant_id"]].features[0])
-    assert not torch.equal(random_model(model).encoder.embed.weight, model.encoder.embed.weight)
+    TASK.save(network(), tmp_path / "plain", cohort="c")
+    task, [model], card = Task.load(tmp_path / "plain")
+    assert task == TASK and card["cohort"] == "c" and float(model.mean) == pytest.approx(0.3)
+    found = task.features(model, cohort, sections, tmp_path, "k", precision="fp32")
+    bags, row = make_bags(found, sections), sections.iloc[0]
+    clips = task.clips(cohort.cine(row["cine"]), row["k"])
+    alone = torch.cat([token_features(model, clip[None], "fp32") for clip in clips])
+    own = bags[row["participant_id"]]
+    np.testing.assert_allclose(own.features[: len(alone)], pooled(alone, model.centre, model.axes), atol=1e-5)
+    assert own.where.iloc[0].tolist() == [row["cine"], "sax", row["k"]]
+    again = task.features(None, cohort, sections, tmp_path, "k", precision="fp32")  # nothing is left to embed
+    assert again.folder == found.folder != task.features(model, cohort, sections, tmp_path, "l").folder
+    rows = task.predict(model, cohort, sections["participant_id"][:1], precision="fp32").set_index("slice")
+    np.testing.assert_allclose(rows.loc[row["k"], "f0"], own.features[: len(alone), 0].mean(), rtol=1e-4)
 
 
 def bag(subject, n, width=6, seed=0, shift=0.0):
@@ -744,27 +664,6 @@ def test_a_step_sees_a_share_of_the_views_and_never_none():
     assert not torch.equal(seen, some_views(there, 0.3))
 
 
-def test_seeing_views_in_parts_keeps_few_subjects_from_being_known_by_heart():
-    rng = np.random.default_rng(1)
-    label = rng.normal(size=80)
-    bags = {}
-    for n in range(80):  # 40 features of noise, the same in all views; the first tells in every view, each with its own
-        features = rng.normal(size=(1, 40)) + rng.normal(size=(12, 40))
-        features[:, 0] += 1.5 * label[n]
-        where = pd.DataFrame({"cine": "c", "view": "sax", "k": range(12)})
-        bags[f"S{n}"] = Bag(f"S{n}", features.astype(np.float32), where)
-    targets = pd.DataFrame({"value": label}, index=list(bags))
-    split = pd.Series(["train"] * 30 + ["validation"] * 10 + ["test"] * 40, list(bags))
-    tested = {s: bags[s] for s in split.index[split == "test"]}
-    errors = []
-    for share in (1.0, 0.3):
-        recipe = HeadRecipe(40, views_share=share, closed_form=False)
-        fitted = fit_heads(bags, targets, Tasks(("value",)), split, recipe)
-        found = fitted.predict(tested).set_index("participant_id")["value"]
-        errors.append(float((found - targets.loc[found.index, "value"]).abs().mean()))
-    assert errors[1] < errors[0]
-
-
 @pytest.mark.parametrize("wrong", [{"views_share": 0.0}, {"views_share": 1.5}, {"average": 1.0}])
 def test_a_wrong_head_recipe_is_refused(wrong):
     with pytest.raises(ValueError, match="a share above 0 and up to 1"):
@@ -827,6 +726,34 @@ def test_body_by_hand():
     assert table.loc["a", "bsa_m2"] == pytest.approx((180 * 81 / 3600) ** 0.5) and "heart_rate_bpm" not in table
 
 
+def test_targets_of_a_subject_are_those_of_one_session():
+    """The first known value of each column was taken, so a row mixed sessions."""
+    table = pd.DataFrame({"participant_id": "a", "session": ["2", "1"], "lvef_pct": [60, np.nan], "lvm_g": [100, 90.0]})
+    observer = SimpleNamespace(measures=lambda: table, has=lambda name: False)
+    cohort = SimpleNamespace(observer=lambda name: observer, cines=pd.DataFrame({"cine": []}))
+    row = cardiac_targets(cohort).loc["a"]
+    assert np.isnan(row["lvef_pct"]) and row["lvm_g"] == 90
+
+
+def test_targets_of_other_masks_under_one_name_are_measured_anew(cohort, tmp_path):
+    known = dict(cohort.observers)
+    try:
+        for half, folder in ((False, "a"), (True, "b")):
+            drawn = Observer(tmp_path / folder / "reader")
+            for name in cohort.cines["cine"]:
+                told = cohort.observer("truth").mask(name)
+                mask = np.array(told.mask)
+                mask[:, :2] *= not half
+                told.mask = mask
+                drawn.write(cohort.cine(name), told)
+            cohort.observers["reader"] = drawn
+            measured = cardiac_targets(cohort, "reader", tmp_path)["lvedv_ml"]
+            assert half == (measured < 0.9 * cardiac_targets(cohort, "truth")["lvedv_ml"]).all()
+    finally:
+        cohort.observers.clear()
+        cohort.observers.update(known)
+
+
 # --- comparators, tables, evidence, domains --------------------------------------------------------------------------
 
 
@@ -847,15 +774,15 @@ def test_a_table_becomes_bags_of_one_with_gaps_told():
 
 def test_motion_is_the_sd_over_time():
     cine = random_cine(frames=9, rows=32, columns=32)
-    picture = MotionPicture(Preprocessing(32, 8, 32, 32)).embed(cine, 1).reshape(32, 32)
+    picture = motion_picture(replace(TASK, crop_low=32, crop_high=32), cine, 1).reshape(32, 32)
     np.testing.assert_allclose(picture, cine.pixels[:, 1].astype(np.float32).std(0) / cine.pixels.max(), rtol=1e-5)
 
 
 def test_a_natural_video_network_needs_its_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights file of r3d_18: save torchvision's state_dict"):
-        NaturalVideo(tmp_path / "kinetics.pth", SMALL)
+        video_network(tmp_path / "kinetics.pth")
     with pytest.raises(ValueError, match="unknown video network 'vit'"):
-        NaturalVideo(tmp_path / "x.safetensors", SMALL, "vit")
+        video_network(tmp_path / "x.safetensors", "vit")
 
 
 def predictions(rows):
@@ -911,35 +838,29 @@ def test_areas_of_diseases_by_hand():
 
 
 def test_attribution_adds_up_to_the_prediction():
-    torch.manual_seed(0)
-    model = MaskedAutoencoder(TINY, Masking(), 0.3, 0.2)
-    embedder = Embedder(model, SMALL, "fp32")
+    model, cine = network(), random_cine()
     torch.nn.init.normal_(model.axes, std=0.25)
-    heads = MultiTask(embedder.width, Tasks(("a", "b")))
+    heads = MultiTask(3 * 16 + 16 * 17, Tasks(("a", "b")))
     torch.nn.init.normal_(heads.heads.weight)
-    cine = random_cine()
-    picture, places, value = attribution(embedder, heads.eval(), "b", cine, 1, steps=64)
+    picture, places, value = attribution(TASK, model, heads.eval(), "b", cine, 1, steps=64)
     assert picture.shape == (32, 32) and places.shape == (4, 4)
     with torch.inference_mode():
-        clips, peak = embedder.clips(cine, 1)
-        standard = model.standardise(torch.from_numpy(clips[:1]).float(), torch.tensor([peak]))
-        weights = moving(model.encoder.tokens(standard))[1]
-        empty = embedder.pool(model.encoder.tokens(torch.zeros(1, 8, 32, 32)), weights)[:, None]
+        weights = moving(model.encoder.tokens(model.standardise(TASK.clips(cine, 1)[:1])))[1]
+        empty = model.encoder.tokens(torch.zeros(1, 8, 32, 32))
+        empty = pooled(empty, model.centre, model.axes, weights)[:, None]
         base = float(heads(empty, torch.zeros(1, 1, dtype=torch.long))[0][0, 1])
     assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
 
 
-def test_a_blinded_embedder_sees_no_motion():
+def test_an_occluded_heart_does_not_move():
     frames = np.full((12, 1, 64, 64), 100, np.uint16)
     for t in range(12):
         cv2.circle(frames[t, 0], (34 + int(6 * np.sin(2 * np.pi * t / 12)), 30), 10, 400, -1)
-    cine, embedder = cine_of(frames), Embedder(MaskedAutoencoder(TINY), Preprocessing(64, 8, 64, 64), "fp32")
-    without = Blinded(embedder).clips(cine, 0)[0]
-    alone = Blinded(embedder, "rest").clips(cine, 0)[0]
-    assert (without.std(1) == 0).all(), "the disc moves only where it is painted over"
-    assert (alone.std(1) > 0).any() and alone[0, 0, 2, 2] == alone[0, 3, 60, 60]
+    without, alone = (occluded(cine_of(frames), 0, hide) for hide in ("heart", "rest"))
+    assert (without.std(0) == 0).all(), "the disc moves only where it is painted over"
+    assert (alone.std(0) > 0).any() and alone[0, 2, 2] == alone[3, 60, 60]
     with pytest.raises(ValueError, match="expected heart or rest"):
-        Blinded(embedder, "lungs")
+        occluded(cine_of(frames), 0, "lungs")
 
 
 def test_frechet_distance_in_closed_form():
@@ -959,65 +880,14 @@ def test_frechet_distance_in_closed_form():
     assert np.isnan(frechet_distance(a, a[:1]))
 
 
-def test_domains_that_are_alike_and_foreign():
-    rng = np.random.default_rng(0)
-    table = domain_distances(
-        {"phantom": rng.normal(size=(80, 5)), "same": rng.normal(size=(40, 5)), "other": rng.normal(4, 1, (40, 5))},
-        "phantom",
-    ).set_index("cohort")
-    assert table.loc["other", "classifier_auc"] > 0.95 and 0.3 < table.loc["same", "classifier_auc"] < 0.75
-    assert table.loc["same", "frechet"] < 3 * table.loc["same", "frechet_null"] < table.loc["other", "frechet"]
-
-
-def test_two_frame_cohorts_lie_beside_two_frames_of_this_one(tmp_path):
-    cohort = make_cohort(
-        tmp_path / "c",
-        subjects=3,
-        frames=10,
-        size=64,
-        spacing_mm=3.2,
-        slices=3,
-        views=("sax",),
-        workers=1,
-        progress=False,
-    )
-    sections = section_table(cohort, pd.Series("test", cohort.subjects["participant_id"]))
-
-    class Kept:
-        description, digest, path, subjects = {"Name": "kept"}, "kept", cohort.path, cohort.subjects
-        cines = cohort.cines.assign(frames=2, ed=0, es=1)
-
-        def cine(self, name):
-            cine = cohort.cine(name)
-            return replace(cine.select([cine.ed, cine.es]), ed=0, es=1)
-
-    embedder = Embedder(MaskedAutoencoder(TINY), SMALL, "fp32")
-    found = domain_rows(cohort, {"kept": Kept()}, embedder, sections, tmp_path)
-    own = cohort.description["Name"]
-    for rows in found.values():
-        assert set(rows) == {own, f"{own}, ED and ES", "kept, ED and ES"}
-        (still, part), (kept, theirs) = rows[f"{own}, ED and ES"], rows["kept, ED and ES"]
-        same = (
-            theirs.reset_index(drop=True)
-            .reset_index()
-            .merge(part[["cine", "k"]].reset_index(drop=True), on=["cine", "k"])["index"]
-        )
-        np.testing.assert_allclose(kept[same], still, atol=1e-5)
-        assert np.abs(rows[own][0] - still).max() > 1e-3
-    table = distance_table(found)
-    assert set(table["reference"]) == {f"{own}, ED and ES"} and len(table) == len(found)
-    assert domain_map(found).groupby("cohort")["umap_1"].count().eq(len(sections)).all()
-
-
-def test_a_restored_clip_keeps_what_was_seen():
-    model = MaskedAutoencoder(TINY, Masking(0.75), 0.3, 0.2).eval()
+def test_a_reconstructed_clip_keeps_what_was_seen():
     cine = random_cine()
-    found = restore(model, SMALL, cine, 0)
-    hidden = np.isnan(found["seen"])
+    found = reconstruct(TASK, network(), cine, 0)
+    hidden = np.isnan(found["visible"])
     assert hidden.mean() == pytest.approx(0.75) and found["frames"] == [0, 2, 4, 7]
-    np.testing.assert_array_equal(found["restored"][~hidden], found["original"][~hidden])
-    clip = even_cuts(cine, SMALL, 1, 1)[0].clip(cine.pixels[:, 0], SMALL)[[0, 2, 4, 7]]
-    np.testing.assert_allclose(found["original"] * 0.2 + 0.3, clip / cine.pixels.max(), atol=1e-5)
+    np.testing.assert_array_equal(found["reconstructed"][~hidden], found["original"][~hidden])
+    clip = even_cuts(cine, SMALL, 1, 1)[0].clip(cine.pixels[:, 0], SMALL, cine.pixels.max())[[0, 2, 4, 7]]
+    np.testing.assert_allclose(found["original"] * 0.2 + 0.3, clip, atol=1e-5)
 
 
 def test_explained_share_by_hand():
@@ -1031,16 +901,12 @@ def test_explained_share_by_hand():
             "variance_moving": 4.0,
         }
     )
-    row = explained(table).iloc[0]
+    row = explained_variance(table).iloc[0]
     assert row["explained"] == pytest.approx(0.75) and row["explained_moving"] == pytest.approx(0.5) and row["n"] == 3
 
 
 def test_weights_of_others_are_refused(tmp_path):
-    from cmrlib.learning.weights import save_weights
-
-    save_weights(torch.nn.Linear(2, 2), tmp_path / "x", {"architecture": {"name": "ternausnet"}, "preprocessing": {}})
-    with pytest.raises(ValueError, match="weights of 'ternausnet'; expected those of 07_heartmae_pretrain"):
-        load_model(tmp_path / "x")
+    TASK.save(network(), tmp_path / "x")
     with pytest.raises(ValueError, match="expected heads of 08_heartmae_predict"):
         Fitted.load(tmp_path / "x")
 
@@ -1058,7 +924,7 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
         assert result.exit_code == code, result.output
         return " ".join(result.output.split())
 
-    save_model(MaskedAutoencoder(TINY, Masking(), 0.3, 0.2), SMALL, tmp_path / "run" / "weights" / "plain")
+    TASK.save(network(), tmp_path / "run" / "weights" / "plain")
     words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
     parts = [tmp_path / "e" / str(k) for k in range(2)]
     for k, part in enumerate(parts):
@@ -1069,15 +935,11 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
     assert len(by_shards) == 6
     table = pd.read_csv(tmp_path / "e" / "embeddings.csv", dtype={"participant_id": str})
     assert table["participant_id"].tolist() == cohort.subjects["participant_id"].tolist()
-    assert "0 files of features made now" in cmr(*words)
-    embedder = Embedder(*load_model(tmp_path / "run" / "weights" / "plain")[:2])
-    first = np.concatenate([embedder.embed(cohort.cine(cohort.cines["cine"].iloc[0]), k) for k in range(5)]).mean(0)
+    own = section_table(cohort, pd.Series("test", table["participant_id"][:1]))
+    first = np.concatenate([TASK.embed(network(), cohort.cine(row.cine), row.k) for row in own.itertuples()]).mean(0)
     np.testing.assert_allclose(table.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
     assert "a shard is K/N" in cmr(*words, "--shard", "2/2", code=2)
     assert "need a folder of their own" in cmr(*words[:2], "--shard", "0/2", code=2)
     assert "no weights of tube" in cmr(*words, "--variant", "tube", code=2)
-    save_model(MaskedAutoencoder(TINY), SMALL, tmp_path / "run" / "weights" / "flow")
+    TASK.save(network(mean=0.4), tmp_path / "run" / "weights" / "flow")
     assert "holds embeddings of other weights" in cmr(*words, code=2)
-
-
-# --- several processes -----------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ METRICS = {
         "flow_gain_pct_low",
         "n",
     ],
+    "08c_heartmae_domains": ["n", "n_cohorts"],
     "09_agreement": [
         "lvef_mae_pct",
         "lvef_bias_pct",

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hearts import small_heartmae
 
 from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
@@ -47,26 +48,9 @@ def runs(tmp_path_factory):
     mr.save(mr.network(), folder / "05_cussp" / "weights" / "siam25", **card)
     hf = sslhf.HeartFailure(sslhf.Classifier(sslhf.Design(4, 8)), sslhf.Preprocessing(32, 8, 5.0), precision="fp32")
     hf.save(folder / "06_sslhf" / "weights" / "sslhf_fold0_seed1", label="hf_type", positive="HFrEF", synthetic=False)
-    design = heartmae.Design(
-        size=32,
-        frames=8,
-        patch=8,
-        tubelet=4,
-        width=16,
-        depth=1,
-        heads=2,
-        decoder_width=8,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
     weights = folder / "08_heartmae_predict" / "weights"
-    heartmae.save_model(
-        heartmae.MaskedAutoencoder(design, heartmae.Masking()),
-        heartmae.Preprocessing(32, 8, 48, 64),
-        weights / "flow",
-        synthetic=False,
-        cohort="people",
-    )
+    task = small_heartmae(sax_share=1.0)
+    task.save(task.network(), weights / "flow", synthetic=False, cohort="people")
     heads = MultiTask(320, heartmae.Tasks(("lvef_pct", "laef_pct", "lvm_g")))  # of no training: everyone's mean
     heads.target_mean.copy_(torch.tensor([61.5, 40.25, 120.0]))
     heartmae.Fitted(heads).save(weights / "heads", encoder="flow")

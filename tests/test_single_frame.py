@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hearts import small_heartmae
 from typer.testing import CliRunner
 
 from cmrlib.app.cli import app
@@ -16,8 +17,6 @@ from cmrlib.datasets import ingest
 from cmrlib.measures import features, volumes
 from cmrlib.measures.features import single_frames
 from cmrlib.measures.phases import named_phases
-from cmrlib.papers.heartmae import Design, MaskedAutoencoder, save_model
-from cmrlib.papers.heartmae import Preprocessing as ClipPreprocessing
 from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 
 LABELS = {"lv": 1, "myo": 2, "rv": 3}
@@ -59,23 +58,8 @@ def place(cohort, tmp_path_factory):
     segmenter.save(
         place / "runs" / "01_segmentation" / "weights" / "sax", cohort="elsewhere", cohort_digest="0", synthetic=True
     )
-    tiny = Design(
-        size=32,
-        frames=8,
-        patch=8,
-        tubelet=4,
-        width=16,
-        depth=1,
-        heads=2,
-        decoder_width=8,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
-    save_model(
-        MaskedAutoencoder(tiny),
-        ClipPreprocessing(32, 8, 48, 64),
-        place / "runs" / "07_heartmae_pretrain" / "weights" / "plain",
-    )
+    task = small_heartmae()
+    task.save(task.network(), place / "runs" / "07_heartmae_pretrain" / "weights" / "plain")
     return place
 
 

@@ -43,7 +43,7 @@ from cmrlib.learning.training import (
 from cmrlib.learning.weights import load_weights, save_weights
 from cmrlib.measures import RefusedError
 
-PAPERS = ("tempreg", "cussp")
+PAPERS = ("tempreg", "cussp", "heartmae")
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
 by_split = ColSplitter("split", on="validation")
@@ -162,7 +162,7 @@ class Task:
             "task": type(self).__name__,
             "settings": self.settings,
             "cohort": cohort.digest,
-            "annotations": cohort.observer(annotations).digest,
+            "annotations": cohort.observer(annotations).digest if annotations else "",
             "items": short_digest(items.to_csv(index=False).encode()),
             "batch": dls.train.bs,
             "code": self.code,

@@ -30,13 +30,13 @@ from cmrlib.plots.frames import (
 )
 from cmrlib.plots.heartmae import (
     attention_figure,
-    blinded_figure,
     cohort_map,
     disease_figure,
     explained_bars,
     flow_sheet,
+    occlusion_figure,
     ratio_panels,
-    restored_sheet,
+    reconstruction_sheet,
     tasks_figure,
     token_evidence,
 )

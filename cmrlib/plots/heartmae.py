@@ -23,12 +23,12 @@ PALETTE = {
 }
 
 
-def restored_sheet(cases: dict, synthetic: bool, most: int = 4):
+def reconstruction_sheet(cases: dict, synthetic: bool, most: int = 4):
     """Original, visible tokens and reconstruction in rows, frames in columns, a block per case; returns the figure.
 
-    cases: title → `heartmae.restore`.
+    cases: title → `heartmae.reconstruction.reconstruct`.
     """
-    rows = {"original": [], "seen": [], "restored": []}
+    rows = {"original": [], "visible": [], "reconstructed": []}
     for case in cases.values():
         low, high = np.percentile(case["original"], [1, 99])
         window = {"cmap": "gray", "interpolation": "nearest", "vmin": low, "vmax": high}
@@ -36,8 +36,7 @@ def restored_sheet(cases: dict, synthetic: bool, most: int = 4):
             for name, row in rows.items():
                 title = f"frame {case['frames'][n]}" if name == "original" else ""
                 row.append((title, partial(_over_blue, picture=case[name][n], **window)))
-    names = ["original", "visible", "reconstructed"]
-    figure, axes = image_grid(rows.values(), (1.25, 1.37), names)
+    figure, axes = image_grid(rows.values(), (1.25, 1.37), list(rows))
     for ax, title in zip(axes[-1, ::most], cases):
         ax.set_xlabel(title, fontsize=9, loc="left")
     return mark_synthetic(figure, synthetic)
@@ -87,7 +86,7 @@ def token_evidence(cases: dict, synthetic: bool):
 def explained_bars(table, labels: dict, synthetic: bool):
     """Share of the variance of masked pixels that is reconstructed, over all and where it moves; returns the figure.
 
-    table: of `heartmae.explained`.
+    table: of `heartmae.reconstruction.explained_variance`.
     """
     figure, ax = plt.subplots(figsize=(1.8 + 1.2 * len(table), 3.1))
     ends = ("", "_low", "_high")
@@ -125,7 +124,7 @@ def ratio_panels(table, targets: dict, labels: dict, synthetic: bool, value="rat
 
 
 def tasks_figure(table, labels: dict, synthetic: bool):
-    """Figure S1: mean absolute error in SDs of every target, a colour per model; table: of `heartmae.error_table`."""
+    """Figure S1: mean absolute error in SDs of every target, a colour per model; table: of `error_table`."""
     shown = table[table["model"] != "mean"]
     order = shown.groupby("target")["mae_sd"].median().sort_values().index
     figure, ax = plt.subplots(figsize=(max(7, 0.17 * len(order)), 3.8))
@@ -140,7 +139,7 @@ def tasks_figure(table, labels: dict, synthetic: bool):
 
 
 def disease_figure(table, labels: dict, synthetic: bool):
-    """Figure 2: average precision and AUC of every disease and model with intervals; of `heartmae.disease_table`."""
+    """Figure 2: average precision and AUC of every disease and model with intervals; of `disease_table`."""
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.4))
     counts = table.drop_duplicates("target")
     names = [f"{row.target}\n{row.n_positive} of {row.n}" for row in counts.itertuples()]
@@ -161,7 +160,7 @@ def attention_figure(table, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
-def blinded_figure(table, labels: dict, synthetic: bool):
+def occlusion_figure(table, labels: dict, synthetic: bool):
     """A value (AUC or ratio) with the whole picture, without the heart and with the heart alone; returns the figure.
 
     table: columns target, sight, value with its interval, chance, measure. labels: sight → legend.

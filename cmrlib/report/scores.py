@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from cmrlib.cohort.files import read_json
+from cmrlib.learning.task import Task
 from cmrlib.measures import MEASURES
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.plausible import impossible
-from cmrlib.papers.heartmae import Embedder, Fitted, load_model, section_table
-from cmrlib.papers.heartmae.features import make_bags
+from cmrlib.papers.heartmae import Fitted, make_bags
 from cmrlib.report.cards import card_of
 from cmrlib.report.classifiers import load_classifier, score_cine
 from cmrlib.report.reference import refused
@@ -85,13 +85,14 @@ def _auc(run, stem, card) -> str:
 def _predicted(cohort, run):
     weights = run / "weights"
     encoder = read_json(weights / "heads.json")["encoder"]
-    model, preprocessing, card = load_model(weights / encoder)
+    task, [model], card = Task.load(weights / encoder)
     people = cohort.subjects["participant_id"]
-    sections = section_table(cohort, pd.Series("test", people), sax_share=float(card.get("sax_share", 1.0)))
-    sections = sections[sections["frames"] >= FEWEST_FRAMES]
-    embedder, values = Embedder(model, preprocessing, "bf16", *card.get("section_views", (3, 2))), {}
+    sections = task.items(cohort, "", pd.Series("test", people))
+    sections, values = sections[sections["frames"] >= FEWEST_FRAMES], {}
     if len(sections):
-        found = {(row.cine, row.k): embedder.embed(cohort.cine(row.cine), row.k) for row in sections.itertuples()}
+        found = {
+            f"{row.cine}_{row.k}": task.embed(model, cohort.cine(row.cine), row.k) for row in sections.itertuples()
+        }
         values = Fitted.load(weights / "heads").predict(make_bags(found, sections)).iloc[0].to_dict()
     seen = ", ".join(view.upper() for view in sorted(set(sections["view"])))
     errors, rows = _errors(run, encoder, card), []

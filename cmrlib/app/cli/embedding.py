@@ -1,15 +1,13 @@
 """`cmr embed`: one row of HeartMAE's features per subject; resumed where it was killed."""
 
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import atomic, digest, read_json, write_json
-from cmrlib.papers.heartmae import Embedder, Fitted, load_model, make_bags, mean_features, section_table
-from cmrlib.papers.heartmae.features import cine_features, open_shards
-from cmrlib.papers.heartmae.shards import subject_jobs
+from cmrlib.learning.task import Task
+from cmrlib.papers.heartmae import Fitted, make_bags, mean_features
 
 MARK = "embedding.json"
 PREFERRED = ("flow", "plain", "tube", "mask95")
@@ -23,7 +21,7 @@ def embed(
     variant: str = "",
     precision: str = "bf16",
 ):
-    """(embeddings.csv's table, number of files of features made now), written to `folder`.
+    """embeddings.csv's table, written to `folder`.
 
     run: a run of 08_heartmae_predict, whose pooling is used; or of 07_heartmae_pretrain, where a subject's row is the
     mean over its views; or a folder of weights. variant: default the first of PREFERRED that is there.
@@ -32,21 +30,18 @@ def embed(
     """
     folder = Path(folder)
     path, heads = _weights(Path(run), variant)
-    model, preprocessing, card = load_model(path)
+    task, [model], _ = Task.load(path)
     if unknown := sorted(set(subjects or ()) - set(cohort.subjects["participant_id"])):
         raise ValueError(f"subjects {unknown} are not in {cohort.path}; participants.tsv lists who is")
     people = cohort.subjects["participant_id"].tolist() if subjects is None else list(subjects)
-    sections = section_table(cohort, pd.Series("test", people), sax_share=float(card.get("sax_share", 1.0)))
+    sections = task.items(cohort, "", pd.Series("test", people))
     key = digest(path.with_suffix(".safetensors"))
     _claim(folder, cohort, {"weights": key, "heads": heads and digest(heads), "cohort": cohort.digest})
-    embedder = Embedder(model, preprocessing, precision, *card.get("section_views", (3, 2)))
-    shards = open_shards(cohort, embedder, folder / "features", key)
-    made = shards.make(subject_jobs(cohort, sections), partial(cine_features, embedder=embedder))
-    bags = make_bags(shards, sections)
+    bags = make_bags(task.features(model, cohort, sections, folder / "features", key, precision=precision), sections)
     table = Fitted.load(heads).pooled(bags) if heads else mean_features(bags)
     with atomic(folder / "embeddings.csv") as file:
         table.to_csv(file, index=False, lineterminator="\n")
-    return table, made
+    return table
 
 
 def _weights(run, variant):

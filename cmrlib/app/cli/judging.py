@@ -70,6 +70,5 @@ def embed(
         raise ValueError("a shard's embeddings need a folder of their own: --out")
     folder, hearts = out or beside(cohort, "embeddings"), Cohort.open(cohort)
     people = chosen(subjects, shard, hearts.cines["participant_id"])
-    table, made = embedding.embed(hearts, weights, folder, people, variant)
-    size = f"{len(table)} subjects × {table.shape[1] - 1} numbers"
-    typer.echo(f"{size}, {made} files of features made now: {folder / 'embeddings.csv'}")
+    table = embedding.embed(hearts, weights, folder, people, variant)
+    typer.echo(f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}")

@@ -1,23 +1,19 @@
 """Sections as clips: which are used, how a crop and a stretch of time are cut, what training varies (appendix A)."""
 
-import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from fastai.data.block import DataBlock, TransformBlock
-from fastai.data.transforms import IndexSplitter
-from fastai.torch_core import TensorBase
+from fastai.torch_core import TensorBase, TensorImage
+from fastai.vision.data import get_grid
 from fasttransform import ItemTransform
+from plum import dispatch
 
 from cmrlib.cine import Cine
+from cmrlib.learning import blocks
 from cmrlib.measures import whole_sections
-
-LARGEST = 2**15 - 1
-"""Clips travel as 16-bit integers; pixels beyond that are scaled down."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +61,13 @@ class Cut:
             )
         return part[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
-    def clip(self, section, preprocessing: Preprocessing, factor: float = 1.0) -> np.ndarray:
-        """(frames, size, size) int16 of a section (frames, rows, columns), times `factor`."""
-        size, n = preprocessing.size, preprocessing.frames
-        out = np.empty((n, size, size), np.int16)
-        for place, frame in enumerate(wrapped(self.start, n, len(section))):
-            if place >= len(section):  # a second time round the cycle
-                out[place] = out[place - len(section)]
-                continue
-            image = section[frame]
-            if factor != 1 or image.dtype not in (np.uint8, np.uint16, np.int16):
-                image = np.asarray(image, np.float32) * factor
-            cut = self.image(image, size)
-            out[place] = np.rint(cut) if cut.dtype.kind == "f" else cut
-        return out
+    def clip(self, section, preprocessing: Preprocessing, peak: float) -> np.ndarray:
+        """(frames, size, size) float32 of a section (frames, rows, columns), as shares of `peak`."""
+        size, n, made = preprocessing.size, preprocessing.frames, {}
+        order = wrapped(self.start, n, len(section))
+        for frame in set(order.tolist()):
+            made[frame] = self.image(np.asarray(section[frame], np.float32), size)
+        return np.stack([made[frame] for frame in order.tolist()]) / np.float32(peak)
 
 
 def wrapped(start: int, n: int, frames: int) -> np.ndarray:
@@ -86,33 +75,17 @@ def wrapped(start: int, n: int, frames: int) -> np.ndarray:
     return (start + np.arange(n)) % frames
 
 
-_SCALES = {}
-"""Of cines that lie in files, which never change: reading all of a cine for its maximum is done once a process."""
-
-
-def stored_scale(cine: Cine) -> tuple[float, float]:
-    """(factor that brings the cine's pixels into 16 bits, their maximum after that): max-scaling is left to the device.
-
-    Raises ValueError for a cine without a positive pixel.
-    """
-    file = getattr(cine.pixels, "filename", None)
-    if file is None:
-        return _scale(cine)
-    key = file, Path(file).stat().st_mtime_ns
-    if key not in _SCALES:
-        _SCALES[key] = _scale(cine)
-    return _SCALES[key]
-
-
-def _scale(cine):
-    peak = float(cine.pixels.max())
+def peak_of(cine: Cine) -> float:
+    """The cine's largest pixel, by which intensities are divided. Raises ValueError where it is not positive."""
+    if "peak" not in cine.memo:
+        cine.memo["peak"] = float(cine.pixels.max())
+    peak = cine.memo["peak"]
     if not np.isfinite(peak) or peak <= 0:
         raise ValueError(
             f"{cine.name}: its largest pixel is {peak}; intensities are divided by it, so it must be a "
             "positive number: leave the cine out or ingest it again"
         )
-    whole = np.issubdtype(cine.pixels.dtype, np.integer) and peak <= LARGEST
-    return (1.0, peak) if whole else (LARGEST / peak, float(LARGEST))
+    return peak
 
 
 def crop_side(cine: Cine, side: float, spacing_mm: float) -> int:
@@ -195,41 +168,59 @@ def section_table(cohort, split: pd.Series, views=None, sax_share: float = 0.5, 
     return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "frames", "split"])
 
 
-def intensity_moments(cohort, sections: pd.DataFrame, most: int = 200) -> tuple[float, float]:
-    """Mean and SD of the training sections' pixels as shares of each cine's maximum, from at most so many sections."""
-    used = sections[sections["split"] == "train"]
-    used = used.iloc[np.linspace(0, len(used) - 1, min(most, len(used))).astype(int)]
+def intensity_moments(sections, most: int = 200) -> tuple[float, float]:
+    """Mean and SD of sections' pixels as shares of each cine's maximum, from at most so many of them.
+
+    sections: a sequence of `SectionRef`.
+    """
     sums = np.zeros(3)
-    for row in used.itertuples():
-        cine = cohort.cine(row.cine)
-        factor, peak = stored_scale(cine)
-        pixels = np.asarray(cine.pixels[:, row.k], np.float64)[:: max(1, cine.frames // 4)] * (factor / peak)
+    for n in np.linspace(0, len(sections) - 1, min(most, len(sections))).astype(int):
+        cine, k = sections[n].cine, sections[n].k
+        pixels = np.asarray(cine.pixels[:, k], np.float64)[:: max(1, cine.frames // 4)] / peak_of(cine)
         sums += pixels.size, pixels.sum(), (pixels**2).sum()
     mean = sums[1] / sums[0]
     return float(mean), float(max(1e-6, np.sqrt(sums[2] / sums[0] - mean**2)))
 
 
-class TensorClips(TensorBase):
-    """(clips, frames, size, size) int16: several clips of one section; shows the first one's first frame."""
-
-    def show(self, ctx=None, **kwargs):
-        if ctx is not None:
-            ctx.imshow(self[0, 0], cmap="gray")
-            ctx.set_axis_off()
-        return ctx
-
-
 @dataclass(frozen=True)
 class SectionRef:
-    """One section of a cine and its flow weights, (rows, columns) uint8 or None, before it becomes a tensor."""
+    """One slice through time, before it becomes a tensor."""
 
     cine: Cine
     k: int
-    weights: np.ndarray | None = None
 
 
-class _Clips(ItemTransform):
-    """(SectionRef, 0) → (TensorClips, the cine's maximum, weights of each clip, 0); random in training, else even."""
+class TensorClips(TensorImage):
+    """(clips, frames, size, size) float, shares of the cine's maximum; shows the first clip as four frames."""
+
+    def show(self, ctx=None, **kwargs):
+        return blocks.TensorClip(self[0]).show(ctx=ctx, **kwargs)
+
+
+class TensorPixels(TensorBase):
+    """(clips, size, size) float: a number for every place of a clip, such as its weight or its error; shows itself over
+    the first of the four frames."""
+
+    def show(self, ctx=None, **kwargs):
+        shown, limits = self[0].float().cpu().numpy(), ctx.axis()
+        alpha = 0.6 * shown / max(shown.max(), 1e-9)
+        ctx.imshow(shown, cmap="magma", alpha=alpha, extent=(-0.5, len(shown) - 0.5, len(shown) - 0.5, -0.5))
+        ctx.axis(limits)
+        return ctx
+
+
+@dispatch
+def show_results(x: TensorClips, y: TensorPixels, samples, outs, ctxs=None, max_n=6, figsize=None, **kwargs):
+    """Clips, and over their first frame where hidden pixels were not reconstructed."""
+    ctxs = get_grid(min(len(samples), max_n), figsize=figsize) if ctxs is None else ctxs
+    for sample, out, ctx in zip(samples, outs, ctxs):
+        TensorPixels(out[0]).show(ctx=sample[0].show(ctx=ctx))
+    return ctxs
+
+
+class SectionClips(ItemTransform):
+    """(SectionRef, weights (rows, columns) uint8) → (TensorClips, TensorPixels 0 to 1): `repeats` clips of one section
+    and the weights cut alike; random in training, else even."""
 
     def __init__(self, preprocessing: Preprocessing, repeats: int):
         self.preprocessing, self.repeats, self.training = preprocessing, repeats, False
@@ -239,53 +230,22 @@ class _Clips(ItemTransform):
         return super().__call__(item, split_idx=split_idx, **kwargs)
 
     def encodes(self, item):
-        reference = item[0]
-        cine, size = reference.cine, self.preprocessing.size
+        (cine, k), weights = (item[0].cine, item[0].k), item[1]
         if self.training:
             cuts = [random_cut(cine, self.preprocessing) for _ in range(self.repeats)]
         else:
-            middle = even_cuts(cine, self.preprocessing, 1, 1)[0]
-            cuts = [
-                replace(
-                    middle, start=n * cine.frames // self.repeats % first_frames(cine.frames, self.preprocessing.frames)
-                )
-                for n in range(self.repeats)
-            ]
-        factor, peak = stored_scale(cine)
-        section = cine.pixels[:, reference.k]
-        clips = np.stack([cut.clip(section, self.preprocessing, factor) for cut in cuts])
-        maps = [] if reference.weights is None else [weights_of(reference, cut, size) for cut in cuts]
-        maps = torch.from_numpy(np.stack(maps)) if maps else torch.zeros(self.repeats, 0, dtype=torch.uint8)
-        return TensorClips(torch.from_numpy(clips)), torch.tensor(peak, dtype=torch.float32), maps, torch.tensor(0)
+            middle, last = (
+                even_cuts(cine, self.preprocessing, 1, 1)[0],
+                first_frames(cine.frames, self.preprocessing.frames),
+            )
+            cuts = [replace(middle, start=n * cine.frames // self.repeats % last) for n in range(self.repeats)]
+        clips = [cut.clip(cine.pixels[:, k], self.preprocessing, peak_of(cine)) for cut in cuts]
+        maps = [cut_weights(weights, cine, cut, self.preprocessing.size) for cut in cuts]
+        return TensorClips(torch.from_numpy(np.stack(clips))), TensorPixels(torch.from_numpy(np.stack(maps)))
 
 
-def weights_of(reference: SectionRef, cut: Cut, size: int) -> np.ndarray:
-    """(size, size) uint8: the section's flow weights, cut as the pixels are."""
-    rows, columns = reference.cine.pixels.shape[2:]
-    whole = cv2.resize(reference.weights, (columns, rows), interpolation=cv2.INTER_LINEAR)
+def cut_weights(weights, cine: Cine, cut: Cut, size: int) -> np.ndarray:
+    """(size, size) float32, 0 to 1: a section's weights (uint8, of any resolution), cut as its pixels are."""
+    rows, columns = cine.pixels.shape[2:]
+    whole = cv2.resize(np.asarray(weights, np.float32) / 255, (columns, rows), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(cut.image(whole, size))
-
-
-def clips_block(cohort, preprocessing: Preprocessing, repeats: int = 4, flow=None) -> DataBlock:
-    """DataBlock from rows of `section_table` to (clips, peak, weights, 0): three inputs, nothing to be told.
-
-    flow: weights (rows, columns) uint8 by (cine name, slice), such as Shards; None for none.
-    """
-
-    def reference(row):
-        return SectionRef(cohort.cine(row["cine"]), row["k"], None if flow is None else flow[row["cine"], row["k"]])
-
-    return DataBlock(
-        blocks=(TransformBlock, TransformBlock, TransformBlock, TransformBlock),
-        n_inp=3,
-        get_items=lambda table: table.to_dict("records"),
-        getters=[reference, lambda row: 0, lambda row: 0, lambda row: 0],
-        splitter=lambda rows: IndexSplitter([i for i, r in enumerate(rows) if r["split"] == "validation"])(rows),
-        item_tfms=_Clips(preprocessing, repeats),
-    )
-
-
-def rows_digest(sections: pd.DataFrame) -> str:
-    """Of the sections that a training sees."""
-    used = sections[sections["split"] != "test"]
-    return hashlib.blake2b(used.to_csv(index=False).encode(), digest_size=8).hexdigest()

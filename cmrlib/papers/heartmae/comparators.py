@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
+from sklearn.decomposition import PCA
 from torch.nn import functional
 
 from cmrlib.cine import Cine
-from cmrlib.papers.heartmae.clips import Preprocessing, even_cuts, stored_scale
+from cmrlib.learning.inference import infer
+from cmrlib.papers.heartmae.clips import even_cuts, peak_of
 from cmrlib.papers.heartmae.features import Bag
 
 COMPARATORS = {
@@ -27,27 +29,21 @@ KINETICS = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 """Mean and SD of the three channels that torchvision's video networks were trained with."""
 
 
-class MotionPicture:
-    """Section → its standard deviation over the cycle, (1, side²): where and how much it changes, without learning."""
-
-    def __init__(self, preprocessing: Preprocessing, side: int = 32):
-        self.preprocessing, self.side = preprocessing, side
-
-    def embed(self, cine: Cine, k: int) -> np.ndarray:
-        cut = even_cuts(cine, self.preprocessing, 1, 1)[0]
-        spread = np.asarray(cine.pixels[:, k], np.float32).std(0) / stored_scale(cine)[1]
-        part = spread[cut.top : cut.top + cut.side, cut.left : cut.left + cut.side]
-        return cv2.resize(part, (self.side, self.side), interpolation=cv2.INTER_AREA).reshape(1, -1)
+def motion_picture(task, cine: Cine, k: int, side: int = 32) -> np.ndarray:
+    """(1, side²): standard deviation over the cycle, where and how much a section changes, without learning."""
+    cut = even_cuts(cine, task.preprocessing, 1, 1)[0]
+    spread = np.asarray(cine.pixels[:, k], np.float32).std(0) / peak_of(cine)
+    part = spread[cut.top : cut.top + cut.side, cut.left : cut.left + cut.side]
+    return cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA).reshape(1, -1)
 
 
 def principal_bags(bags: dict[str, Bag], train, components: int = 64) -> dict[str, Bag]:
     """The same bags with their principal components in place of features; directions from the `train` subjects
     alone."""
     known = np.concatenate([bags[subject].features for subject in train])
-    mean = known.mean(0)
-    axes = np.linalg.svd(known - mean, full_matrices=False)[2][:components]
+    axes = PCA(min(components, *known.shape), svd_solver="full").fit(known)
     return {
-        subject: Bag(subject, ((bag.features - mean) @ axes.T).astype(np.float32), bag.where)
+        subject: Bag(subject, axes.transform(bag.features).astype(np.float32), bag.where)
         for subject, bag in bags.items()
     }
 
@@ -64,40 +60,32 @@ def table_bags(table: pd.DataFrame, train) -> dict[str, Bag]:
     return {subject: Bag(subject, row.to_numpy(np.float32)[None], where) for subject, row in filled.iterrows()}
 
 
-class NaturalVideo:
+def video_network(path, network: str = "r3d_18") -> torch.nn.Module:
     """A 3-D ResNet of torchvision trained on natural videos (Kinetics), from a local file of weights.
 
     The paper's is a ViT-L by masked autoencoding; whichever network is given stands for "not trained on hearts".
     """
+    from torchvision.models import video
 
-    def __init__(self, path, preprocessing: Preprocessing, network: str = "r3d_18", crops: int = 3, times: int = 2):
-        from torchvision.models import video
-
-        path = Path(path)
-        if network not in VIDEO_NETWORKS:
-            raise ValueError(f"unknown video network {network!r}; there are {', '.join(VIDEO_NETWORKS)}")
-        if not path.exists() or path.suffix != ".safetensors":
-            raise FileNotFoundError(
-                f"{path} is no weights file of {network}: save torchvision's state_dict of it with "
-                "safetensors (pickles are never opened) and give that file, or leave out `natural`"
-            )
-        self.network, self.preprocessing = getattr(video, network)(weights=None), preprocessing
-        self.crops, self.times = crops, times
-        try:
-            self.network.load_state_dict(load_file(path))
-        except RuntimeError as error:
-            raise ValueError(f"{path.name} does not fit {network}: {str(error)[:300]}") from error
-        self.network.fc = torch.nn.Identity()
-        self.network.eval()
-
-    def embed(self, cine: Cine, k: int) -> np.ndarray:
-        """(views, 512) of slice k: as the encoder's views, the gray image in all three channels, 112 pixels a side."""
-        factor, peak = stored_scale(cine)
-        cuts = even_cuts(cine, self.preprocessing, self.crops, self.times)
-        clips = np.stack([cut.clip(cine.pixels[:, k], self.preprocessing, factor) for cut in cuts])
-        gray = functional.interpolate(
-            torch.from_numpy(clips).float() / peak, (112, 112), mode="bilinear", align_corners=False
+    path = Path(path)
+    if network not in VIDEO_NETWORKS:
+        raise ValueError(f"unknown video network {network!r}; there are {', '.join(VIDEO_NETWORKS)}")
+    if not path.exists() or path.suffix != ".safetensors":
+        raise FileNotFoundError(
+            f"{path} is no weights file of {network}: save torchvision's state_dict of it with "
+            "safetensors (pickles are never opened) and give that file, or leave out `natural`"
         )
-        mean, std = (torch.tensor(values)[None, :, None, None, None] for values in KINETICS)
-        with torch.inference_mode():
-            return self.network((gray[:, None] - mean) / std).numpy()  # (views, 3, frames, 112, 112) → (views, 512)
+    model = getattr(video, network)(weights=None)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path.name} does not fit {network}: {str(error)[:300]}") from error
+    model.fc = torch.nn.Identity()
+    return model.eval()
+
+
+def video_features(network, task, cine: Cine, k: int) -> np.ndarray:
+    """(views, 512) of slice k: the encoder's views, the gray image in all three channels, 112 pixels a side."""
+    gray = functional.interpolate(task.clips(cine, k), (112, 112), mode="bilinear", align_corners=False)
+    mean, std = (torch.tensor(values)[None, :, None, None, None] for values in KINETICS)
+    return infer(network, (gray[:, None] - mean) / std, "fp32").numpy()

@@ -1,18 +1,14 @@
-"""Features of sections from several crops and clips (§ 4.3), cached per section, and bags of them per subject."""
+"""Features of sections by a frozen encoder: how its tokens are pooled, and bags of features per subject."""
 
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from cmrlib.cine import Cine
 from cmrlib.cohort.progress import with_progress
-from cmrlib.papers.heartmae.clips import Preprocessing, even_cuts, stored_scale
 from cmrlib.papers.heartmae.network import MaskedAutoencoder
-from cmrlib.papers.heartmae.shards import Shards, subject_jobs
 
 
 def moving(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,58 +47,15 @@ def _second_moments(along, weights):
     return found / (found.abs() + 0.1).sqrt()  # smooth at zero, so that gradients tell what a token adds
 
 
-class Embedder:
-    """A trained encoder with its preprocessing: section in, one feature a view out. The decoder is not needed.
-
-    crops, times: views of a section, crops along its longer side × clips over the cycle (§ 4.3: 3 × 2).
-    """
-
-    def __init__(
-        self,
-        model: MaskedAutoencoder,
-        preprocessing: Preprocessing,
-        precision: str = "bf16",
-        crops: int = 3,
-        times: int = 2,
-    ):
-        self.model, self.preprocessing, self.precision = model.eval(), preprocessing, precision
-        self.crops, self.times = crops, times
-        self.key = ""  # digest of its weights file, where it comes from one
-
-    @property
-    def width(self) -> int:
-        a = self.model.axes.shape[1]
-        return 3 * self.model.design.width + a * (a + 1)
-
-    def clips(self, cine: Cine, k: int) -> tuple[np.ndarray, float]:
-        """((views, frames, size, size) int16, the cine's maximum) of slice k: up to 3 crops × 2 clips."""
-        factor, peak = stored_scale(cine)
-        cuts = even_cuts(cine, self.preprocessing, self.crops, self.times)
-        return np.stack([cut.clip(cine.pixels[:, k], self.preprocessing, factor) for cut in cuts]), peak
-
-    def infer(self, clips, peak: float) -> np.ndarray:
-        """Stored clips (n, frames, size, size) → (n, width) float32; a batch is one section, never more."""
-        with torch.inference_mode():
-            return self.pool(self.tokens(clips, peak)).cpu().numpy()
-
-    def tokens(self, clips, peak: float) -> torch.Tensor:
-        """Stored clips (n, frames, size, size) → (n, moments, places, width of the encoder) float32."""
-        device = self.model.mean.device
-        clips = torch.from_numpy(np.ascontiguousarray(clips)).to(device)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            standard = self.model.standardise(clips, torch.full((len(clips),), peak, device=device))
-            return self.model.encoder.tokens(standard).float()
-
-    def pool(self, tokens, weights=None) -> torch.Tensor:
-        """Tokens of whole clips → features, see `pooled`."""
-        return pooled(tokens, self.model.centre, self.model.axes, weights)
-
-    def embed(self, cine: Cine, k: int) -> np.ndarray:
-        """(views, width) of slice k."""
-        return self.infer(*self.clips(cine, k))
+def token_features(model: MaskedAutoencoder, clips: torch.Tensor, precision: str = "bf16") -> torch.Tensor:
+    """Clips (n, frames, size, size), shares of the cine's maximum → the encoder's (n, moments, places, width) fp32,
+    computed where the model is."""
+    device = model.mean.device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return model.encoder.tokens(model.standardise(clips.to(device))).float()
 
 
-def learn_axes(embedder: Embedder, cohort, sections: pd.DataFrame, most: int = 300, tokens: int = 20):
+def learn_axes(task, model: MaskedAutoencoder, cohort, sections: pd.DataFrame, most=300, tokens=20, precision="bf16"):
     """Fill the model's `centre` and `axes`: principal axes of its standardised tokens in the training sections.
 
     From at most so many sections, and of each so many tokens, half of them drawn where it moves. No label is used.
@@ -110,42 +63,16 @@ def learn_axes(embedder: Embedder, cohort, sections: pd.DataFrame, most: int = 3
     used, known = sections[sections["split"] == "train"], []
     used = used.iloc[np.linspace(0, len(used) - 1, min(most, len(used))).astype(int)]
     for n, row in enumerate(with_progress(used.to_dict("records"), "axes", "section")):
-        clips, peak = embedder.clips(cohort.cine(row["cine"]), row["k"])
-        found = embedder.tokens(clips[:1], peak)
-        share = moving(found)[1][0, :, 0].double().cpu().numpy()
+        found = token_features(model, task.clips(cohort.cine(row["cine"]), row["k"])[:1], precision).cpu()
+        share = moving(found)[1][0, :, 0].double().numpy()
         rng = np.random.default_rng(n)
         places = rng.choice(len(share), tokens, p=(share / share.sum() + 1 / len(share)) / 2)
-        known.append(found[0, rng.integers(0, found.shape[1], tokens), places].cpu().numpy())
+        known.append(found[0, rng.integers(0, found.shape[1], tokens), places].numpy())
     known = np.concatenate(known).astype(np.float64)
     mean, std = known.mean(0), known.std(0) + 1e-6
-    axes = PCA(min(embedder.model.axes.shape[1], *known.shape), svd_solver="full").fit((known - mean) / std).components_
-    embedder.model.centre.copy_(torch.from_numpy(mean))
-    embedder.model.axes[:, : len(axes)].copy_(torch.from_numpy(axes.T / std[:, None]))
-
-
-def cine_features(cine: Cine, slices, embedder) -> dict:
-    """What a shard keeps of a cine: "cine/slice" → (views, width)."""
-    return {f"{cine.name}/{k}": embedder.embed(cine, k) for k in slices}
-
-
-def open_shards(cohort, embedder, folder, key: str, n_shards: int = 16) -> Shards:
-    """Where features of this cohort by these weights are kept; key: what made them (a weights digest)."""
-    settings = {"weights": key, "cohort": cohort.digest}
-    if isinstance(embedder, Embedder):
-        settings |= asdict(embedder.preprocessing) | {
-            "precision": embedder.precision,
-            "crops": embedder.crops,
-            "times": embedder.times,
-            "pooling": "all, moving, together",
-        }
-    return Shards(folder, "features", settings, n_shards)
-
-
-def feature_shards(cohort, sections, embedder, folder, key: str, n_shards: int = 16) -> Shards:
-    """Features of every section of a table, made where they are missing; see `open_shards`."""
-    shards = open_shards(cohort, embedder, folder, key, n_shards)
-    shards.make(subject_jobs(cohort, sections), partial(cine_features, embedder=embedder))
-    return shards
+    axes = PCA(min(model.axes.shape[1], *known.shape), svd_solver="full").fit((known - mean) / std).components_
+    model.centre.copy_(torch.from_numpy(mean))
+    model.axes[:, : len(axes)].copy_(torch.from_numpy(axes.T / std[:, None]))
 
 
 @dataclass(frozen=True)
@@ -158,10 +85,10 @@ class Bag:
 
 
 def make_bags(found, sections: pd.DataFrame) -> dict[str, Bag]:
-    """participant_id → Bag. found: (cine name, slice) → (views, width), such as Shards."""
+    """participant_id → Bag. found: CINE_SLICE → (views, width), such as an `ArrayCache`."""
     bags = {}
     for subject, part in sections.groupby("participant_id", sort=True):
-        arrays = [found[row.cine, row.k] for row in part.itertuples()]
+        arrays = [found[f"{row.cine}_{row.k}"] for row in part.itertuples()]
         where = part.loc[part.index.repeat([len(array) for array in arrays]), ["cine", "view", "k"]]
         bags[subject] = Bag(subject, np.concatenate(arrays).astype(np.float32), where.reset_index(drop=True))
     return bags

@@ -1,30 +1,15 @@
 """Where a section moves: optical flow's mean magnitude, smoothed, as weights of the loss (§ 4.2)."""
 
-from dataclasses import dataclass
-from functools import partial
-
 import cv2
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.papers.heartmae.shards import Shards, subject_jobs
 
 FARNEBACK = {"pyr_scale": 0.5, "levels": 3, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2, "flags": 0}
 """OpenCV's usual settings; the paper names the method only."""
 
 LEAST_PX = 0.01
 """A section that moves less between two images stands still; scaled to 1, rounding errors would look like motion."""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """step: frames between two images of a pair. sigma_px: of the Gaussian, in the image's own pixels or, with
-    resized_to, in those of a clip of so many pixels over the short side (which of them the paper means is not stated).
-    """
-
-    step: int = 5
-    sigma_px: float = 10.0
-    resized_to: int = 0
 
 
 def frame_pairs(frames: int, step: int = 5) -> list[tuple[int, int]]:
@@ -36,23 +21,21 @@ def frame_pairs(frames: int, step: int = 5) -> list[tuple[int, int]]:
     return [(first, (first + step) % frames) for first in range(0, frames - frames % step, step)]
 
 
-def flow_weights(section, settings: Flow = Flow()) -> np.ndarray:
-    """(rows, columns) float32 in 0 to 1 of a section (frames, rows, columns); all 0 where nothing moves."""
+def flow_weights(section, step: int = 5, sigma_px: float = 10.0, resized: int = 0) -> np.ndarray:
+    """(rows, columns) float32 in 0 to 1 of a section (frames, rows, columns); all 0 where nothing moves.
+
+    step: frames between two images of a pair. sigma_px: of the Gaussian, in the image's own pixels or, with `resized`,
+    in those of a clip of so many pixels over the short side (which of them the paper means is not stated).
+    """
     peak = float(section.max())
     scale = 255 / peak if peak > 0 else 0.0
-    images = {}
-
-    def image(frame):
-        if frame not in images:
-            images[frame] = (np.asarray(section[frame], np.float32) * scale).astype(np.uint8)
-        return images[frame]
-
+    images = (np.asarray(section, np.float32) * scale).astype(np.uint8)
     mean = np.zeros(section.shape[1:], np.float32)
-    pairs = frame_pairs(len(section), settings.step)
+    pairs = frame_pairs(len(section), step)
     for first, second in pairs:
-        flow = cv2.calcOpticalFlowFarneback(image(first), image(second), None, **FARNEBACK)
+        flow = cv2.calcOpticalFlowFarneback(images[first], images[second], None, **FARNEBACK)
         mean += np.linalg.norm(flow, axis=2) / len(pairs)
-    sigma = settings.sigma_px * (min(mean.shape) / settings.resized_to if settings.resized_to else 1)
+    sigma = sigma_px * (min(mean.shape) / resized if resized else 1)
     smooth = cv2.GaussianBlur(mean, (0, 0), sigma)
     return smooth / smooth.max() if smooth.max() > LEAST_PX else np.zeros_like(smooth)
 
@@ -64,34 +47,8 @@ def stored_weights(weights) -> np.ndarray:
     return np.round(255 * np.clip(small, 0, 1)).astype(np.uint8)
 
 
-def _cine_maps(cine: Cine, slices, settings):
-    return {f"{cine.name}/{k}": stored_weights(flow_weights(cine.pixels[:, k], settings)) for k in slices}
-
-
-def flow_shards(
-    cohort,
-    sections,
-    folder,
-    settings: Flow = Flow(),
-    n_shards: int = 16,
-    workers: int = 1,
-    share: tuple[int, int] = (0, 1),
-) -> Shards:
-    """Flow weights of every section of a table, made where they are missing; `shards[cine, k]` is one map (uint8).
-
-    share: (k, n) makes every n-th file from the k-th on and leaves the others to other processes.
-    """
-    shards = Shards(folder, "flow", {"settings": repr(settings), "cohort": cohort.digest}, n_shards)
-    shards.make(
-        subject_jobs(cohort, sections),
-        partial(_cine_maps, settings=settings),
-        workers,
-        only=range(share[0], n_shards, share[1]),
-    )
-    return shards
-
-
 def section_picture(cine: Cine, k: int, stored) -> tuple[np.ndarray, np.ndarray]:
-    """(first frame (rows, columns), weights 0 to 1 of the same shape) of slice k, for a picture; stored: of Shards."""
+    """(first frame (rows, columns), weights 0 to 1 of the same shape) of slice k, for a picture; stored: see
+    `stored_weights`."""
     image = np.asarray(cine.pixels[0, k], np.float32)
     return image, cv2.resize(stored, image.shape[::-1], interpolation=cv2.INTER_LINEAR) / 255.0

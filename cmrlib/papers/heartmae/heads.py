@@ -1,7 +1,7 @@
 """Gated attention over a subject's features and linear heads (§ 4.3, 4.4); the encoder is frozen."""
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -161,45 +161,38 @@ class Fitted:
 
     def predict(self, bags: dict[str, Bag]) -> pd.DataFrame:
         """participant_id and one column a task: values in the target's unit, or probabilities."""
-        with torch.inference_mode():
-            out, _ = self.model(*collate(list(bags.values()), self.model.views))
-            out = (
-                out.sigmoid()
-                if self.model.tasks.kind == "classification"
-                else (out * self.model.target_std + self.model.target_mean)
-            )
-        return pd.DataFrame(out.numpy(), columns=list(self.model.tasks.names)).assign(participant_id=list(bags))[
-            ["participant_id", *self.model.tasks.names]
-        ]
+        model = self.model
+        out = self._run(model, bags)[0]
+        chance = model.tasks.kind == "classification"
+        out = out.sigmoid() if chance else out * model.target_std.cpu() + model.target_mean.cpu()
+        table = pd.DataFrame(out.numpy(), columns=list(model.tasks.names))
+        return table.assign(participant_id=list(bags))[["participant_id", *model.tasks.names]]
 
     def attention(self, bags: dict[str, Bag]) -> pd.DataFrame:
         """A row an instance: participant_id, cine, view, k, attention; they sum to 1 for each subject."""
-        with torch.inference_mode():
-            weights = self.model(*collate(list(bags.values()), self.model.views))[1].numpy()
-        return pd.concat(
-            [
-                bag.where.assign(participant_id=subject, attention=row[: len(bag.where)])
-                for (subject, bag), row in zip(bags.items(), weights)
-            ],
-            ignore_index=True,
-        )
+        weights = self._run(self.model, bags)[1].numpy()
+        rows = [
+            bag.where.assign(participant_id=subject, attention=own[: len(bag.where)])
+            for (subject, bag), own in zip(bags.items(), weights)
+        ]
+        return pd.concat(rows, ignore_index=True)
 
     def pooled(self, bags: dict[str, Bag]) -> pd.DataFrame:
         """The subject's feature z of equation 3, of one kind of view after the other: participant_id, f0, f1, …"""
+        return feature_table(dict(zip(bags, self._run(self.model.pooled, bags)[0].numpy())))
+
+    def _run(self, part, bags):
+        """What the network or a part of it makes of bags, where its weights are."""
+        device = self.model.mean.device
         with torch.inference_mode():
-            z, _ = self.model.pooled(*collate(list(bags.values()), self.model.views))
-        return feature_table(dict(zip(bags, z.numpy())))
+            features, kinds = collate(list(bags.values()), self.model.views)
+            return [out.cpu() for out in part(features.to(device), kinds.to(device))]
 
     def save(self, path, **card):
-        tasks = {"names": list(self.model.tasks.names), "kind": self.model.tasks.kind}
-        own = {
-            "name": "heartmae heads",
-            "width": self.model.mean.shape[1],
-            "hidden": self.model.hidden,
-            "tasks": tasks,
-            "views": list(self.model.views),
-        }
-        save_weights(self.model, path, {"architecture": own, "preprocessing": {}} | card)
+        model = self.model
+        own = {"name": "heartmae heads", "width": model.mean.shape[1], "hidden": model.hidden}
+        own |= {"tasks": asdict(model.tasks), "views": model.views}
+        save_weights(model, path, {"architecture": own, "preprocessing": {}} | card)
 
     @classmethod
     def load(cls, path) -> "Fitted":

@@ -1,4 +1,4 @@
-"""Which tokens are hidden, and which frames are to be restored: counts that can be checked by hand."""
+"""Which tokens are hidden, and which frames are to be reconstructed: counts that can be checked by hand."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ STRATEGIES = ("random", "tube")
 class Masking:
     """ratio: share of tokens that is hidden. strategy: `random`, or `tube`: the same positions in all frames.
 
-    asked: share of the hidden tokens that a training step restores, others at every step; the decoder sees no more of
-    them. It saves most of the decoder's work (VideoMAE V2, Wang et al. 2023); 1 in the paper.
+    decoder_share: of the hidden tokens, those that a training step reconstructs, others at every step; the decoder sees
+    no more of them. It saves most of the decoder's work (VideoMAE V2, Wang et al. 2023); 1 in the paper.
     """
 
     ratio: float = 0.9
     strategy: str = "random"
-    asked: float = 1.0
+    decoder_share: float = 1.0
 
     def __post_init__(self):
-        if self.strategy not in STRATEGIES or not 0 < self.ratio < 1 or not 0 < self.asked <= 1:
+        if self.strategy not in STRATEGIES or not 0 < self.ratio < 1 or not 0 < self.decoder_share <= 1:
             raise ValueError(
-                f"masking {self.strategy!r} at {self.ratio}, {self.asked} of it asked for: expected one "
+                f"masking {self.strategy!r} of {self.ratio}, decoder share {self.decoder_share}: expected one "
                 f"of {', '.join(STRATEGIES)}, a ratio between 0 and 1, and a share above 0 and up to 1"
             )
 
@@ -32,9 +32,9 @@ class Masking:
             return steps * _share(positions, self.ratio)
         return _share(steps * positions, self.ratio)
 
-    def restored(self, hidden: int) -> int:
-        """How many of so many hidden tokens a training step restores, at least one."""
-        return max(1, round(self.asked * hidden))
+    def decoded(self, hidden: int) -> int:
+        """How many of so many hidden tokens a training step reconstructs, at least one."""
+        return max(1, round(self.decoder_share * hidden))
 
     def draw(self, n: int, steps: int, positions: int, generator=None) -> torch.Tensor:
         """(n, steps · positions) token numbers, time first, in an order of which the first `kept` are seen."""
@@ -56,6 +56,6 @@ def _share(tokens, ratio):
 
 
 def target_frames(frames: int) -> list[int]:
-    """Half of the frames, first and last among them: 0, 2, …, 20, 23 of 24. These are to be restored."""
+    """Half of the frames, first and last among them: 0, 2, …, 20, 23 of 24. These are to be reconstructed."""
     n = frames // 2
     return [i * (frames - 1) // (n - 1) for i in range(n)]

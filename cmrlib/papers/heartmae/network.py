@@ -1,13 +1,13 @@
-"""The masked autoencoder: an encoder that sees a tenth of the tokens, a light decoder that restores the others."""
+"""The masked autoencoder: an encoder that sees a tenth of the tokens, a light decoder that reconstructs the others."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from cmrlib.papers.heartmae.masking import Masking, target_frames
-from cmrlib.papers.heartmae.tokens import Positions, patches, plane_patches
+from cmrlib.papers.heartmae.tokens import Positions, joined, patches
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Design:
     """Sizes; the defaults are the paper's ViT-B where it states them. size: pixels a side; frames of a clip.
 
     patch: pixels a side of a token; tubelet: frames of a token. decoder_*: not stated there; as in the video MAE that
-    it follows. patch_norm: restore each token's pixels standardised by themselves.
+    it follows. patch_norm: reconstruct each token's pixels standardised by themselves.
     """
 
     size: int = 224
@@ -136,7 +136,7 @@ AXES = 24
 
 
 class MaskedAutoencoder(nn.Module):
-    """Clips as they are stored → the loss of each (equations 1 and 2).
+    """Clips → where the hidden tokens were not reconstructed (equation 1).
 
     mean, std: of the training set's pixels as shares of each cine's maximum; they stay with the weights, as do `centre`
     (width,) and `axes` (width, a) of its tokens, zero until `features.learn_axes`.
@@ -152,40 +152,44 @@ class MaskedAutoencoder(nn.Module):
         self.register_buffer("axes", torch.zeros(design.width, min(AXES, design.width)))
         self.apply(_start)
 
-    def standardise(self, clips, peaks):
-        """Stored clips (n, frames, rows, columns) and their cines' maxima (n,) → float, mean 0 and SD 1."""
-        scale = 1 / (peaks * self.std)
-        return clips * scale[:, None, None, None] - self.mean / self.std
+    def standardise(self, clips):
+        """Shares of the cine's maximum → mean 0 and SD 1 over the training set."""
+        return (clips - self.mean) / self.std
 
-    def forward(self, clips, peaks, weights=None, ids=None):
-        """clips: (items, clips of an item, frames, size, size); peaks: (items,); weights: (items, clips, size, size)
-        uint8, 255 is a weight of 1, or empty for none; ids: (n, tokens), default drawn. Returns the loss of each item:
-        (items,), over the hidden tokens; in training over those of them that the masking asks for.
+    def forward(self, clips, ids=None):
+        """clips: (items, clips of an item, frames, size, size), shares of the cine's maximum; ids: (n, tokens), default
+        drawn. Returns (items, clips, size, size): each place's share of the mean squared error over the hidden tokens,
+        so that a clip's sum is equation 1; in training over those of them that `decoder_share` leaves.
         """
-        items, repeats = clips.shape[:2]
-        flat = self.standardise(clips.flatten(0, 1), peaks.repeat_interleave(repeats))
+        items, flat = len(clips), self.standardise(clips.flatten(0, 1))
         steps, rows, columns = self.design.grid
         if ids is None:  # in validation always the same tokens
             generator = None if self.training else torch.Generator().manual_seed(0)
             ids = self.masking.draw(len(flat), steps, rows * columns, generator)
         ids, kept = ids.to(clips.device), self.masking.kept(steps, rows * columns)
         if self.training:  # the order is random, so these are any of the hidden ones
-            ids = ids[:, : kept + self.masking.restored(ids.shape[1] - kept)]
-        restored = self.restored(flat, ids, kept).float()
+            ids = ids[:, : kept + self.masking.decoded(ids.shape[1] - kept)]
+        reconstruction = self.reconstruct(flat, ids, kept).float()
         with torch.autocast(clips.device.type, enabled=False):
-            error = (self.targets(flat, ids[:, kept:]) - restored) ** 2  # (n, hidden, values)
-            if weights is not None and weights.numel():
-                error = error * (1 + self.token_weights(weights.flatten(0, 1), ids[:, kept:], error.shape[2]))
-            return error.flatten(1).mean(1).view(items, repeats).mean(1)
+            error = (self.targets(flat, ids[:, kept:]) - reconstruction) ** 2  # (n, hidden, values)
+            return self.by_place(error / error[0].numel(), ids[:, kept:]).unflatten(0, (items, -1))
 
-    def restored(self, clips, ids, kept: int):
-        """Standardised clips → what the decoder says of the hidden tokens: (n, hidden, values)."""
+    def by_place(self, values, ids):
+        """Values of tokens ids (n, hidden, frames · patch²) → their sums at every pixel, (n, size, size)."""
+        (_, rows, columns), patch = self.design.grid, self.design.patch
+        summed = values.unflatten(2, (-1, patch**2)).sum(2)  # over a token's frames
+        places = (ids % (rows * columns))[:, :, None].expand_as(summed)
+        whole = summed.new_zeros(len(summed), rows * columns, patch**2).scatter_add(1, places, summed)
+        return joined(whole, (1, rows, columns), patch, 1)[:, 0]
+
+    def reconstruct(self, clips, ids, kept: int):
+        """Standardised clips → the decoder's pixels of the hidden tokens: (n, hidden, values)."""
         pixels = patches(clips, self.design.patch, self.design.tubelet)
         seen = pixels.gather(1, ids[:, :kept, None].expand(-1, -1, pixels.shape[2]))
         return self.decoder(self.encoder(seen, ids[:, :kept]), ids)
 
     def targets(self, clips, ids):
-        """Pixels to restore of tokens ids (n, hidden): of the target frames only, (n, hidden, values)."""
+        """Pixels to reconstruct of tokens ids (n, hidden): of the target frames only, (n, hidden, values)."""
         design = self.design
         wanted = patches(clips[:, target_frames(design.frames)], design.patch, design.tubelet // 2)
         wanted = wanted.gather(1, ids[:, :, None].expand(-1, -1, wanted.shape[2]))
@@ -193,27 +197,13 @@ class MaskedAutoencoder(nn.Module):
             wanted = (wanted - wanted.mean(2, keepdim=True)) / (wanted.var(2, keepdim=True) + 1e-6).sqrt()
         return wanted
 
-    def token_weights(self, weights, ids, values: int):
-        """Maps (n, size, size) → what each value of tokens ids weighs, (n, hidden, values): alike in every frame."""
-        positions = self.design.grid[1] * self.design.grid[2]
-        maps = plane_patches(weights.float() / 255, self.design.patch)  # (n, positions, patch²)
-        own = maps.gather(1, (ids % positions)[:, :, None].expand(-1, -1, maps.shape[2]))
-        return own.repeat(1, 1, values // own.shape[2])
+
+def weighted_error(error, weights):
+    """Equation 2: a place's error counts 1 + W; with W = 0 equation 1. Both are (items, clips, size, size)."""
+    return (error * (1 + weights)).sum((2, 3)).mean()
 
 
 def _start(part):
     if isinstance(part, nn.Linear):
         nn.init.xavier_uniform_(part.weight)
         nn.init.zeros_(part.bias)
-
-
-def architecture(model: MaskedAutoencoder) -> dict:
-    """What `build` needs to make the same network again."""
-    return {"name": "heartmae", "design": asdict(model.design), "masking": asdict(model.masking)}
-
-
-def build(card: dict) -> MaskedAutoencoder:
-    """The network of an architecture card. Raises ValueError for another kind of network."""
-    if card.get("name") != "heartmae":
-        raise ValueError(f"these are weights of {card.get('name')!r}; expected those of 07_heartmae_pretrain")
-    return MaskedAutoencoder(Design(**card["design"]), Masking(**card["masking"]))

@@ -7,8 +7,8 @@ import pandas as pd
 from cmrlib.agreement import bootstrap, classification, paired_test
 from cmrlib.papers.heartmae.comparators import COMPARATORS
 from cmrlib.papers.heartmae.heads import HeadRecipe, Tasks, fit_heads
-from cmrlib.papers.heartmae.learning import VARIANTS
 from cmrlib.papers.heartmae.targets import EJECTION
+from cmrlib.papers.heartmae.task import VARIANTS
 
 MODELS = {"mean": "predicting the mean"} | COMPARATORS | VARIANTS
 """Rows of the tables, in their order."""
@@ -59,41 +59,34 @@ def _subject_errors(predictions, targets=None):
 
 
 def error_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Tables 1 and 2, figure S1: a row a model and target: mae (its unit), mae_sd (by the training SD), r (Pearson),
-    and
-    ratio to predicting the mean, with intervals over subjects; n."""
+    """Tables 1 and 2, figure S1: a row a model and target: mae (its unit) and ratio to predicting the mean, with
+    intervals over subjects, mae_sd (by the training SD), r (Pearson), n."""
     errors = _subject_errors(predictions)
-    means = predictions.groupby(["model", "participant_id", "target"], as_index=False)[["predicted", "true"]].mean()
+    means = predictions.groupby(["model", "target", "participant_id"])[["predicted", "true"]].mean()
     base = errors[errors["model"] == "mean"].set_index(["participant_id", "target"])["error"]
     rows = []
     for (model, target), part in errors.groupby(["model", "target"], sort=False):
         reference = base.reindex(list(zip(part["participant_id"], part["target"]))).to_numpy()
-        pair = np.c_[part["error"], reference]
-        mae = bootstrap(part["error"].to_numpy(), _mean).iloc[0]
-        ratio = bootstrap(pair, _ratio).iloc[0]
-        own = means[(means["model"] == model) & (means["target"] == target)].dropna()
+        own = means.loc[model, target].dropna()
         varies = len(own) > 2 and own["predicted"].std() > 0 and own["true"].std() > 0
         rows.append(
-            {
-                "model": model,
-                "target": target,
-                "n": len(part),
-                "mae": mae["estimate"],
-                "mae_low": mae["low"],
-                "mae_high": mae["high"],
-                "mae_sd": part["scaled"].mean(),
-                "ratio": ratio["estimate"],
-                "ratio_low": ratio["low"],
-                "ratio_high": ratio["high"],
-                "r": np.corrcoef(own["predicted"], own["true"])[0, 1] if varies else np.nan,
-            }
+            {"model": model, "target": target, "n": len(part), "mae_sd": part["scaled"].mean()}
+            | _interval("mae", bootstrap(part["error"].to_numpy(), _mean))
+            | _interval("ratio", bootstrap(np.c_[part["error"], reference], _ratio))
+            | {"r": np.corrcoef(own["predicted"], own["true"])[0, 1] if varies else np.nan}
         )
     return _in_order(pd.DataFrame(rows))
 
 
+def _interval(name, found):
+    """NAME, NAME_low, NAME_high of a table of estimates whose first row counts."""
+    row = found.iloc[0]
+    return {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+
+
 def _in_order(table):
-    order = [name for name in MODELS if name in set(table["model"])]
-    place = table["model"].map({name: n for n, name in enumerate(order)})
+    order = [*MODELS, *table["model"].unique()]
+    place = table["model"].map(order.index)
     return table.assign(_place=place).sort_values("_place", kind="stable").drop(columns="_place").reset_index(drop=True)
 
 
@@ -113,8 +106,9 @@ def gain_pct(predictions: pd.DataFrame, better: str, worse: str, targets=EJECTIO
     both = errors.groupby(["participant_id", "model"])["scaled"].mean().unstack("model")
     if not {better, worse} <= set(both):
         return {"gain_pct": np.nan, "gain_pct_low": np.nan, "gain_pct_high": np.nan, "n": 0}
-    row = bootstrap(both[[better, worse]].dropna(), lambda a, b, axis=-1: 100 * (1 - _ratio(a, b, axis))).iloc[0]
-    return {"gain_pct": row["estimate"], "gain_pct_low": row["low"], "gain_pct_high": row["high"], "n": int(row["n"])}
+    both = both[[better, worse]].dropna()
+    gain = bootstrap(both, lambda a, b, axis=-1: 100 * (1 - _ratio(a, b, axis)))
+    return _interval("gain_pct", gain) | {"n": len(both)}
 
 
 def over_tasks(errors: pd.DataFrame, better: str = "flow", worse: str = "plain") -> pd.DataFrame:
@@ -135,31 +129,42 @@ def disease_table(predictions: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (model, target), part in scores.groupby(["model", "target"], sort=False):
         found = classification(part["true"].to_numpy(), part["predicted"].to_numpy(), 0.5).set_index("metric")
-        row = {
-            "model": model,
-            "target": target,
-            "n": int(found["n"].iloc[0]),
-            "n_positive": int(found["n_positive"].iloc[0]),
-        }
-        for short, metric in (("ap", "average_precision"), ("auc", "roc_auc")):
-            one = found.loc[metric]
-            row |= {short: one["estimate"], f"{short}_low": one["low"], f"{short}_high": one["high"]}
-        rows.append(row)
+        counts = {name: int(found[name].iloc[0]) for name in ("n", "n_positive")}
+        areas = _interval("ap", found.loc[["average_precision"]]) | _interval("auc", found.loc[["roc_auc"]])
+        rows.append({"model": model, "target": target} | counts | areas)
     return _in_order(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=["model", "target", "ap", "auc"])
+
+
+def occlusion_table(sights: dict, goals: dict, split: pd.Series, recipe: HeadRecipe) -> pd.DataFrame:
+    """What is told with and without the heart: a row a sight and target: measure, value with interval, chance.
+
+    sights: name → bags. goals: `regression` and `classification` → targets. Errors are relative to predicting the
+    mean (chance 1), areas under the ROC curve have chance .5.
+    """
+    measures = {
+        "regression": (error_table, "ratio", "error relative to the mean", 1.0),
+        "classification": (disease_table, "auc", "AUC", 0.5),
+    }
+    tables = []
+    for kind, targets in goals.items():
+        if targets.shape[1]:
+            made, column, measure, chance = measures[kind]
+            table = made(predict_all(sights, targets, Tasks(tuple(targets), kind), split, recipe, (recipe.seed,))[0])
+            names = {f"{column}{end}": f"value{end}" for end in ("", "_low", "_high")} | {"model": "sight"}
+            table = table[table["model"] != "mean"].rename(columns=names).assign(measure=measure, chance=chance)
+            tables.append(table[["sight", "target", "measure", "value", "value_low", "value_high", "chance"]])
+    return pd.concat(tables, ignore_index=True)
 
 
 def headline(predictions: pd.DataFrame, errors: pd.DataFrame, model: str) -> dict:
     """Metrics of a run: `lvef_mae_ratio` and the like for the four chambers; gains over the untrained encoder and PCA,
     and of flow weighting over the plain model, in these four, in LVEF alone and (`all_`) in all targets; each with its
     interval."""
-    metrics = {}
-    own = errors[errors["model"] == model].set_index("target")
-    for target in EJECTION:
-        name = f"{target.removesuffix('_pct')}_mae"
-        there = target in own.index
-        for ours, end in (("mae", ""), ("mae_low", "_low"), ("mae_high", "_high")):
-            metrics[f"{name}_pct{end}"] = own.loc[target, ours] if there else np.nan
-            metrics[f"{name}_ratio{end}"] = own.loc[target, ours.replace("mae", "ratio")] if there else np.nan
+    metrics, own = {}, errors[errors["model"] == model].set_index("target").reindex(EJECTION)
+    for target, row in own.iterrows():
+        name = target.removesuffix("_pct")
+        for end in ("", "_low", "_high"):
+            metrics |= {f"{name}_mae_pct{end}": row[f"mae{end}"], f"{name}_mae_ratio{end}": row[f"ratio{end}"]}
     for name, better, worse in (
         ("gain_vs_random", model, "random"),
         ("gain_vs_pca", model, "pca"),

@@ -1,12 +1,12 @@
 """What is to be predicted of a subject: cardiac features, diseases, and what is not of the heart."""
 
-import hashlib
+from inspect import getmodule, getsource
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cmrlib.cohort.files import atomic, read_tsv
+from cmrlib.cohort.files import atomic, code_of, read_tsv, short_digest
 from cmrlib.measures import Conventions, features
 from cmrlib.measures.names import FEATURES, INDEXED, indexed_name
 
@@ -32,27 +32,35 @@ def cardiac_targets(cohort, observer: str = "truth", cache=None) -> pd.DataFrame
     if not tables:
         raise ValueError(f"observer {observer!r} measured nothing in {cohort.path.name}; choose another")
     indexed = [indexed_name(name) for name in (*INDEXED, *FEATURES)]
+    left_out = {"ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm", *indexed}
     columns = {}
     for table in tables:
-        first = table.sort_values(["participant_id", "session"]).drop_duplicates("participant_id")
-        first = first.set_index("participant_id").select_dtypes("number")
-        left_out = {"ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm", *indexed}
-        columns |= {name: first[name] for name in first if name not in columns and name not in left_out}
+        numbers = first_session(table).select_dtypes("number")
+        columns |= {name: numbers[name] for name in numbers if name not in {*left_out, *columns}}
     return pd.DataFrame(columns).astype(float)
 
 
+def first_session(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a subject, indexed by participant_id: that of the first session, whatever is missing there."""
+    ordered = table.sort_values([name for name in ("participant_id", "session") if name in table], kind="stable")
+    return ordered.drop_duplicates("participant_id").set_index("participant_id")
+
+
 def _measured(cohort, observer, cache):
-    """`measures.features` with walls, remembered."""
-    key = hashlib.blake2b(f"{cohort.digest} {observer} {Conventions()}".encode(), digest_size=6).hexdigest()
-    path = None if cache is None else Path(cache) / f"measured_{key}.tsv"
-    if path is not None and path.exists():
-        return read_tsv(path)
+    """`measures.features` with walls, remembered for what the observer drew."""
+    path = None
+    if cache is not None:
+        drawn, code = cohort.observer(observer).digest, code_of(getsource(getmodule(features)))
+        told = f"{cohort.digest} {drawn} {Conventions()} {code}"
+        path = Path(cache) / f"measured_{short_digest(told.encode())}.tsv"
+        if path.exists():
+            return read_tsv(path)
     table = features(cohort, observer, walls=True)
-    if path is not None:
-        with atomic(path) as part:
-            table.to_csv(part, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
-        return read_tsv(path)  # so that a second run sees the same digits
-    return table
+    if path is None:
+        return table
+    with atomic(path) as part:
+        table.to_csv(part, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+    return read_tsv(path)  # so that a second run sees the same digits
 
 
 def usable(table: pd.DataFrame, split: pd.Series, fewest: int = 3) -> tuple[list[str], pd.DataFrame]:

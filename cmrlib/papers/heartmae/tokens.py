@@ -14,11 +14,6 @@ def patches(clips, patch: int, tubelet: int):
     return cut.permute(0, 1, 3, 5, 2, 4, 6).reshape(n, steps * down * across, tubelet * patch**2)
 
 
-def plane_patches(maps, patch: int):
-    """(n, rows, columns) → (n, positions, patch²), positions as the tokens of one time step."""
-    return patches(maps[:, None], patch, 1)
-
-
 def joined(tokens, grid, patch: int, tubelet: int):
     """The way back: (n, tokens, tubelet · patch²) → (n, frames, rows, columns). grid: tokens in time, rows, columns."""
     steps, down, across = grid

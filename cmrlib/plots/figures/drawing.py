@@ -76,9 +76,9 @@ def auc_by_method(tables, run):
     return plots.model_intervals(table, run.synthetic, metrics, table["method"].map(labels("SSLHF")))
 
 
-def restored(tables, run):
-    title, case = list(tables["restored"].items())[-1]
-    return plots.restored_sheet({title: case}, run.synthetic)
+def reconstruction(tables, run):
+    title, case = list(tables["reconstruction"].items())[-1]
+    return plots.reconstruction_sheet({title: case}, run.synthetic)
 
 
 def error_ratios(tables, run):

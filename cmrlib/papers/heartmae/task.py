@@ -1,0 +1,194 @@
+"""HeartMAE's pretraining as a task: clips in, hidden pixels out; and its frozen encoder: sections in, features out."""
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from fastai.data.block import DataBlock, TransformBlock
+
+from cmrlib import cine
+from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import VIEWS
+from cmrlib.learning import training
+from cmrlib.learning.cache import ArrayCache
+from cmrlib.learning.task import Task, by_split
+from cmrlib.learning.training import adamw
+from cmrlib.papers.heartmae import clips, features, flow, masking, network, tokens
+from cmrlib.papers.heartmae.clips import (
+    Preprocessing,
+    SectionClips,
+    SectionRef,
+    even_cuts,
+    intensity_moments,
+    peak_of,
+    section_table,
+)
+from cmrlib.papers.heartmae.features import pooled, token_features
+from cmrlib.papers.heartmae.flow import flow_weights, stored_weights
+from cmrlib.papers.heartmae.masking import Masking
+from cmrlib.papers.heartmae.network import Design, MaskedAutoencoder, weighted_error
+
+VARIANTS = {"plain": "MAE-ViT", "mask95": "MAE-95", "tube": "MAE-tube", "flow": "HeartMAE"}
+"""The paper's four models, in the order of its tables."""
+
+SETTINGS = {"plain": {}, "mask95": {"mask_ratio": 0.95}, "tube": {"masking": "tube"}, "flow": {"flow": True}}
+"""Fields of the task in which a variant differs from the plain model."""
+
+CODE = (cine, clips, flow, masking, network, tokens, training)
+
+NOTHING = np.zeros((1, 1), np.uint8)
+"""Flow weights of a section whose loss is not weighted."""
+
+
+@dataclass(frozen=True)
+class HeartMAE(Task):
+    """Masked autoencoding of sections of any view (Kim et al.); the defaults are the paper's plain model.
+
+    sax_share: of a stack's slices that are used. size, frames, crop_low, crop_high, spacing_mm: see `Preprocessing`.
+    patch to patch_norm: see `Design`. repeats: clips of a section that is read. mask_ratio, masking, decoder_share: see
+    `Masking`. flow: the loss is weighted by where the section moves (equation 2); flow_step: frames between the two
+    images of a pair; flow_sigma_px: of the smoothing, in the image's own pixels or, with flow_resized, in a clip's.
+    section_views: of a section in prediction, crops along its longer side × clips over the cycle (§ 4.3).
+    """
+
+    views: tuple[str, ...] = VIEWS
+    sax_share: float = 0.5
+    size: int = 224
+    frames: int = 24
+    crop_low: int = 224
+    crop_high: int = 256
+    spacing_mm: float = 0.0
+    patch: int = 16
+    tubelet: int = 4
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    decoder_width: int = 512
+    decoder_depth: int = 4
+    decoder_heads: int = 16
+    patch_norm: bool = False
+    repeats: int = 4
+    mask_ratio: float = 0.9
+    masking: str = "random"
+    decoder_share: float = 1.0
+    flow: bool = False
+    flow_step: int = 5
+    flow_sigma_px: float = 10.0
+    flow_resized: bool = False
+    weight_decay: float = 0.05
+    section_views: tuple[int, int] = (3, 2)
+
+    code = CODE
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(self.size, self.frames, self.crop_low, self.crop_high, self.spacing_mm)
+
+    def variant(self, name: str) -> "HeartMAE":
+        """One of the paper's four models. Raises ValueError for another name."""
+        if name not in VARIANTS:
+            raise ValueError(f"unknown variant {name!r}; there are {', '.join(VARIANTS)}")
+        return replace(self, **SETTINGS[name])
+
+    # --- training; in place of an observer's name stand the flow weights of `flow_maps`, for the plain loss ""
+
+    def items(self, cohort, annotations, split):
+        return section_table(cohort, split, self.views, self.sax_share)
+
+    def flow_maps(self, cohort, sections: pd.DataFrame, folder) -> ArrayCache:
+        """Flow weights of sections (uint8, half the image's resolution), made where they are missing."""
+        settings = {"step": self.flow_step, "sigma_px": self.flow_sigma_px, "resized": self.flow_resized * self.size}
+
+        def weights(key):
+            name, _, k = key.rpartition("_")
+            return stored_weights(flow_weights(cohort.cine(name).pixels[:, int(k)], *settings.values()))
+
+        return ArrayCache(folder, "flow", cohort, "", settings, (flow,)).fill(keys_of(sections), weights)
+
+    def block(self, cohort, annotations):
+        if self.flow and not annotations:
+            raise ValueError("a loss weighted by motion needs flow weights: give those of `flow_maps`")
+        maps = annotations if self.flow else None
+        return DataBlock(
+            blocks=(TransformBlock, TransformBlock),
+            get_x=self.section(cohort),
+            get_y=lambda row: maps[f"{row['cine']}_{row['k']}"] if maps else NOTHING,
+            splitter=by_split,
+            item_tfms=self.cut(),
+        )
+
+    def section(self, cohort):
+        """Function from a row of `items` to the section."""
+        return lambda row: SectionRef(cohort.cine(row["cine"]), row["k"])
+
+    def cut(self) -> SectionClips:
+        return SectionClips(self.preprocessing, self.repeats)
+
+    def network(self):
+        sizes = {name: getattr(self, name) for name in Design.__dataclass_fields__}
+        return MaskedAutoencoder(Design(**sizes), Masking(self.mask_ratio, self.masking, self.decoder_share))
+
+    def loss(self):
+        return weighted_error
+
+    def optimiser(self, params, lr):
+        return adamw(params, lr=lr, weight_decay=self.weight_decay)
+
+    def learner(self, dls, model=None, seed=1, precision="bf16"):
+        """As of every task; a new network standardises pixels by the training sections' mean and SD."""
+        learn = super().learner(dls, model, seed, precision)
+        if model is None:
+            mean, std = intensity_moments(dls.train_ds.tls[0])
+            learn.model.mean.fill_(mean), learn.model.std.fill_(std)
+        return learn
+
+    def job(self, cohort, annotations, dls):
+        told = super().job(cohort, "", dls)
+        return told | {"annotations": annotations.digest if self.flow else ""}
+
+    # --- prediction
+
+    def clips(self, cine: Cine, k: int, section=None) -> torch.Tensor:
+        """(views, frames, size, size), shares of the cine's maximum: § 4.3's crops and clips of slice k.
+
+        section: (frames, rows, columns) in place of the slice's own pixels.
+        """
+        section = cine.pixels[:, k] if section is None else section
+        cuts = even_cuts(cine, self.preprocessing, *self.section_views)
+        return torch.from_numpy(np.stack([cut.clip(section, self.preprocessing, peak_of(cine)) for cut in cuts]))
+
+    def embed(self, model, cine: Cine, k: int, section=None, precision="bf16") -> np.ndarray:
+        """(views, width) features of slice k; see `clips`."""
+        found = token_features(model, self.clips(cine, k, section), precision)
+        return pooled(found, model.centre, model.axes).cpu().numpy()
+
+    def predict_cine(self, models, cine, annotation=None, precision="bf16"):
+        """No annotation; a row a section: slice and features f0, f1, …, the mean over its views and over networks."""
+        models = models if isinstance(models, list) else [models]
+        rows = []
+        for k in cine.complete_slices:
+            found = np.mean([self.embed(model, cine, k, None, precision).mean(0) for model in models], 0)
+            rows.append({"slice": k} | {f"f{n}": value for n, value in enumerate(found)})
+        return None, rows
+
+    def features(self, model, cohort, sections, folder, weights: str, embed=None, precision="bf16") -> ArrayCache:
+        """Features of every section of a table, made where they are missing.
+
+        weights: digest of the model's file. embed: function (cine, k) → (views, width) in place of `self.embed`;
+        `weights` then names it.
+        """
+        embed = embed or (lambda cine, k: self.embed(model, cine, k, None, precision))
+
+        def make(key):
+            name, _, k = key.rpartition("_")
+            return embed(cohort.cine(name), int(k))
+
+        settings = asdict(self) | {"weights": weights, "precision": precision}
+        code = (cine, clips, features, network, tokens)
+        return ArrayCache(folder, "features", cohort, "", settings, code).fill(keys_of(sections), make)
+
+
+def keys_of(sections: pd.DataFrame) -> list[str]:
+    """Of an `ArrayCache`: CINE_SLICE of every row."""
+    return [f"{row.cine}_{row.k}" for row in sections.itertuples()]
