@@ -474,20 +474,17 @@ def test_variants_differ_in_fields_and_start_from_the_plain_model(cohort, split,
     assert TASK.variant("mask95").mask_ratio == 0.95 and TASK.variant("tube").masking == "tube"
     with pytest.raises(ValueError, match="unknown variant 'mae'"):
         TASK.variant("mae")
-    task, plain = TASK.variant("flow"), network()
-    with pytest.raises(ValueError, match="needs flow weights"):
-        task.dataloaders(cohort, "", split)
-    maps = task.flow_maps(cohort, sections, tmp_path)
-    train = [task.train(cohort, maps, split, 1, 1e-9, bs=2, precision="fp32", model=plain) for _ in range(2)]
-    torch.testing.assert_close(train[0].model.encoder.embed.weight, network().encoder.embed.weight)
-    dls, other = task.dataloaders(cohort, maps, split), replace(task, flow_step=1)
-    jobs = [one.job(cohort, one.flow_maps(cohort, sections, tmp_path), dls) for one in (task, other)]
-    assert jobs[0]["annotations"] != jobs[1]["annotations"]
+    task = replace(TASK.variant("flow"), cache=tmp_path)
+    train = task.train(cohort, "", split, 1, 1e-9, bs=2, precision="fp32", model=network())
+    torch.testing.assert_close(train.model.encoder.embed.weight, network().encoder.embed.weight)
+    row = sections.iloc[0]
+    weights = [replace(task, flow_step=step).flow_maps(cohort)(row["cine"], row["k"]) for step in (1, 2, 1)]
+    assert np.array_equal(weights[0], weights[2]) and not np.array_equal(weights[0], weights[1])
 
 
-def test_batches_hold_repeated_clips_and_their_weights_and_show_themselves(cohort, split, sections, tmp_path):
-    task = replace(TASK.variant("flow"), repeats=3)
-    dls = task.dataloaders(cohort, task.flow_maps(cohort, sections, tmp_path), split, 2)
+def test_batches_hold_repeated_clips_and_their_weights_and_show_themselves(cohort, split, tmp_path):
+    task = replace(TASK.variant("flow"), repeats=3, cache=tmp_path)
+    dls = task.dataloaders(cohort, "", split, 2)
     clips, maps = dls.one_batch()
     assert clips.shape == (2, 3, 8, 32, 32) and maps.shape == (2, 3, 32, 32) and 0 <= maps.min() < maps.max() <= 1
     assert not torch.equal(clips[0, 0], clips[0, 1]), "every repeat is cut anew"
@@ -510,15 +507,17 @@ def test_features_are_cached_and_do_not_depend_on_the_batch(cohort, sections, tm
     TASK.save(network(), tmp_path / "plain", cohort="c")
     task, [model], card = Task.load(tmp_path / "plain")
     assert task == TASK and card["cohort"] == "c" and float(model.mean) == pytest.approx(0.3)
-    found = task.features(model, cohort, sections, tmp_path, "k", precision="fp32")
-    bags, row = make_bags(found, sections), sections.iloc[0]
+    task = replace(task, cache=tmp_path)
+    bags, row = make_bags(task.features(model, cohort, "k", precision="fp32"), sections), sections.iloc[0]
     clips = task.clips(cohort.cine(row["cine"]), row["k"])
     alone = torch.cat([token_features(model, clip[None], "fp32") for clip in clips])
     own = bags[row["participant_id"]]
     np.testing.assert_allclose(own.features[: len(alone)], pooled(alone, model.centre, model.axes), atol=1e-5)
     assert own.where.iloc[0].tolist() == [row["cine"], "sax", row["k"]]
-    again = task.features(None, cohort, sections, tmp_path, "k", precision="fp32")  # nothing is left to embed
-    assert again.folder == found.folder != task.features(model, cohort, sections, tmp_path, "l").folder
+    again = task.features(None, cohort, "k", precision="fp32")  # nothing is left to embed
+    np.testing.assert_array_equal(again(row["cine"], row["k"]), own.features[: len(alone)])
+    with pytest.raises(AttributeError):
+        task.features(None, cohort, "of other weights", precision="fp32")(row["cine"], row["k"])
     rows = task.predict(model, cohort, sections["participant_id"][:1], precision="fp32").set_index("slice")
     np.testing.assert_allclose(rows.loc[row["k"], "f0"], own.features[: len(alone), 0].mean(), rtol=1e-4)
 

@@ -90,10 +90,8 @@ def _predicted(cohort, run):
     sections = task.items(cohort, "", pd.Series("test", people))
     sections, values = sections[sections["frames"] >= FEWEST_FRAMES], {}
     if len(sections):
-        found = {
-            f"{row.cine}_{row.k}": task.embed(model, cohort.cine(row.cine), row.k) for row in sections.itertuples()
-        }
-        values = Fitted.load(weights / "heads").predict(make_bags(found, sections)).iloc[0].to_dict()
+        bags = make_bags(lambda name, k: task.embed(model, cohort.cine(name), k), sections)
+        values = Fitted.load(weights / "heads").predict(bags).iloc[0].to_dict()
     seen = ", ".join(view.upper() for view in sorted(set(sections["view"])))
     errors, rows = _errors(run, encoder, card), []
     for name in PREDICTED:

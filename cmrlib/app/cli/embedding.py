@@ -1,5 +1,6 @@
 """`cmr embed`: one row of HeartMAE's features per subject; resumed where it was killed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +38,8 @@ def embed(
     sections = task.items(cohort, "", pd.Series("test", people))
     key = digest(path.with_suffix(".safetensors"))
     _claim(folder, cohort, {"weights": key, "heads": heads and digest(heads), "cohort": cohort.digest})
-    bags = make_bags(task.features(model, cohort, sections, folder / "features", key, precision=precision), sections)
+    task = replace(task, cache=folder / "features")
+    bags = make_bags(task.features(model, cohort, key, precision=precision), sections)
     table = Fitted.load(heads).pooled(bags) if heads else mean_features(bags)
     with atomic(folder / "embeddings.csv") as file:
         table.to_csv(file, index=False, lineterminator="\n")

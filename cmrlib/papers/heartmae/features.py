@@ -85,10 +85,10 @@ class Bag:
 
 
 def make_bags(found, sections: pd.DataFrame) -> dict[str, Bag]:
-    """participant_id → Bag. found: CINE_SLICE → (views, width), such as an `ArrayCache`."""
+    """participant_id → Bag. found: function (cine's name, slice) → (views, width), such as `HeartMAE.features`."""
     bags = {}
-    for subject, part in sections.groupby("participant_id", sort=True):
-        arrays = [found[f"{row.cine}_{row.k}"] for row in part.itertuples()]
+    for subject, part in with_progress(list(sections.groupby("participant_id", sort=True)), "features", "subject"):
+        arrays = [found(row.cine, row.k) for row in part.itertuples()]
         where = part.loc[part.index.repeat([len(array) for array in arrays]), ["cine", "view", "k"]]
         bags[subject] = Bag(subject, np.concatenate(arrays).astype(np.float32), where.reset_index(drop=True))
     return bags

@@ -94,13 +94,10 @@ class MultiTask(nn.Module):
         self.heads = nn.Linear(kinds * width, len(tasks.names))
         nn.init.zeros_(self.heads.weight)  # starts with everyone's mean
         nn.init.zeros_(self.heads.bias)
-        for name, size, value in (
-            ("mean", (kinds, width), 0.0),
-            ("std", (kinds, width), 1.0),
-            ("target_mean", (len(tasks.names),), 0.0),
-            ("target_std", (len(tasks.names),), 1.0),
-        ):
-            self.register_buffer(name, torch.full(size, value))
+        for name in ("mean", "std"):
+            value = float(name == "std")
+            self.register_buffer(name, torch.full((kinds, width), value))
+            self.register_buffer(f"target_{name}", torch.full((len(tasks.names),), value))
 
     def pooled(self, features, kinds):
         """(pooled (subjects, kinds · width), weights (subjects, views), which sum to 1); see `collate`."""
@@ -141,9 +138,7 @@ class MultiTask(nn.Module):
             self.std[kind] = _spread(features[kinds == kind])
         if self.tasks.kind == "regression":
             self.target_mean.copy_(torch.nan_to_num(wanted.nanmean(0)))
-            self.target_std.copy_(
-                torch.stack([_spread(column[torch.isfinite(column)][:, None])[0] for column in wanted.T])
-            )
+            self.target_std.copy_(torch.cat([_spread(one[torch.isfinite(one)][:, None]) for one in wanted.T]))
 
 
 def _spread(values):
@@ -216,18 +211,15 @@ def fit_heads(
     targets: indexed by participant_id, a column a task, NaN where unknown. Raises ValueError where nobody with a known
     target trains or validates.
     """
-    sides = {
-        side: [
-            s for s in bags if split.get(s) == side and targets.reindex([s])[list(tasks.names)].notna().any(axis=None)
-        ]
-        for side in ("train", "validation")
-    }
+    names = list(tasks.names)
+    known = set(targets.index[targets[names].notna().any(axis=1)])
+    sides = {side: [s for s in bags if split.get(s) == side and s in known] for side in ("train", "validation")}
     if empty := [side for side, people in sides.items() if not people]:
         raise ValueError(
-            f"no {' or '.join(empty)} subject has both features and one of the targets {', '.join(tasks.names[:5])}"
+            f"no {' or '.join(empty)} subject has both features and one of the targets {', '.join(names[:5])}"
         )
     data = {
-        side: ([bags[s] for s in people], torch.tensor(targets.loc[people, list(tasks.names)].to_numpy(float)).float())
+        side: ([bags[s] for s in people], torch.tensor(targets.loc[people, names].to_numpy(np.float32)))
         for side, people in sides.items()
     }
     best, rows = (np.inf, None), []

@@ -49,7 +49,7 @@ def reconstruction_table(cohort, task, models: dict, sections: pd.DataFrame, flo
     for row in sections.itertuples():
         cine = cohort.cine(row.cine)
         cut = even_cuts(cine, task.preprocessing, 1, 1)[0]
-        weight = cut_weights(flow[f"{row.cine}_{row.k}"], cine, cut, task.size)
+        weight = cut_weights(flow(row.cine, row.k), cine, cut, task.size)
         for variant, model in models.items():
             found = reconstruct(task, model, cine, row.k)
             hidden = np.isnan(found["visible"])

@@ -1,9 +1,8 @@
 """HeartMAE's pretraining as a task: clips in, hidden pixels out; and its frozen encoder: sections in, features out."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 from fastai.data.block import DataBlock, TransformBlock
 
@@ -91,31 +90,31 @@ class HeartMAE(Task):
             raise ValueError(f"unknown variant {name!r}; there are {', '.join(VARIANTS)}")
         return replace(self, **SETTINGS[name])
 
-    # --- training; in place of an observer's name stand the flow weights of `flow_maps`, for the plain loss ""
+    # --- training
 
     def items(self, cohort, annotations, split):
         return section_table(cohort, split, self.views, self.sax_share)
 
-    def flow_maps(self, cohort, sections: pd.DataFrame, folder) -> ArrayCache:
-        """Flow weights of sections (uint8, half the image's resolution), made where they are missing."""
-        settings = {"step": self.flow_step, "sigma_px": self.flow_sigma_px, "resized": self.flow_resized * self.size}
-
-        def weights(key):
-            name, _, k = key.rpartition("_")
-            return stored_weights(flow_weights(cohort.cine(name).pixels[:, int(k)], *settings.values()))
-
-        return ArrayCache(folder, "flow", cohort, "", settings, (flow,)).fill(keys_of(sections), weights)
-
     def block(self, cohort, annotations):
-        if self.flow and not annotations:
-            raise ValueError("a loss weighted by motion needs flow weights: give those of `flow_maps`")
-        maps = annotations if self.flow else None
         return DataBlock(
             blocks=(TransformBlock, TransformBlock),
             get_x=self.section(cohort),
-            get_y=lambda row: maps[f"{row['cine']}_{row['k']}"] if maps else NOTHING,
+            get_y=self.weights(cohort),
             splitter=by_split,
             item_tfms=self.cut(),
+        )
+
+    def weights(self, cohort):
+        """Function from a row of `items` to its flow weights, or without `flow` to none."""
+        maps = self.flow_maps(cohort) if self.flow else None
+        return lambda row: maps(row["cine"], row["k"]) if maps else NOTHING
+
+    def flow_maps(self, cohort):
+        """Function (cine's name, slice) → flow weights (uint8, half the image's resolution), kept in `cache`."""
+        settings = {"step": self.flow_step, "sigma_px": self.flow_sigma_px, "resized": self.flow_resized * self.size}
+        return cached(
+            ArrayCache(self.cache, "flow", cohort, "", settings, (flow,)),
+            lambda name, k: stored_weights(flow_weights(cohort.cine(name).pixels[:, k], *settings.values())),
         )
 
     def section(self, cohort):
@@ -143,10 +142,6 @@ class HeartMAE(Task):
             learn.model.mean.fill_(mean), learn.model.std.fill_(std)
         return learn
 
-    def job(self, cohort, annotations, dls):
-        told = super().job(cohort, "", dls)
-        return told | {"annotations": annotations.digest if self.flow else ""}
-
     # --- prediction
 
     def clips(self, cine: Cine, k: int, section=None) -> torch.Tensor:
@@ -172,23 +167,26 @@ class HeartMAE(Task):
             rows.append({"slice": k} | {f"f{n}": value for n, value in enumerate(found)})
         return None, rows
 
-    def features(self, model, cohort, sections, folder, weights: str, embed=None, precision="bf16") -> ArrayCache:
-        """Features of every section of a table, made where they are missing.
+    def features(self, model, cohort, weights: str, embed=None, precision="bf16"):
+        """Function (cine's name, slice) → (views, width) features, kept in `cache`.
 
         weights: digest of the model's file. embed: function (cine, k) → (views, width) in place of `self.embed`;
         `weights` then names it.
         """
         embed = embed or (lambda cine, k: self.embed(model, cine, k, None, precision))
-
-        def make(key):
-            name, _, k = key.rpartition("_")
-            return embed(cohort.cine(name), int(k))
-
-        settings = asdict(self) | {"weights": weights, "precision": precision}
+        settings = self.settings | {"weights": weights, "precision": precision}
         code = (cine, clips, features, network, tokens)
-        return ArrayCache(folder, "features", cohort, "", settings, code).fill(keys_of(sections), make)
+        return cached(
+            ArrayCache(self.cache, "features", cohort, "", settings, code),
+            lambda name, k: embed(cohort.cine(name), k),
+        )
 
 
-def keys_of(sections: pd.DataFrame) -> list[str]:
-    """Of an `ArrayCache`: CINE_SLICE of every row."""
-    return [f"{row.cine}_{row.k}" for row in sections.itertuples()]
+def cached(arrays: ArrayCache, make):
+    """Function (cine's name, slice) → array of `make`, which is asked once."""
+
+    def get(name, k):
+        key = f"{name}_{k}"
+        return arrays.fill([key], lambda _: make(name, k))[key]
+
+    return get
