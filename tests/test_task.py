@@ -170,3 +170,18 @@ def test_a_refusal_is_a_reason_and_a_mistake_stays_a_mistake(hearts, monkeypatch
 def test_the_readme_shows_this_paper():
     shown = (Path(__file__).parents[1] / "cmrlib" / "papers" / "README.md").read_text()
     assert inspect.getsource(Brightness) in shown and inspect.getsource(brightness_of) in shown
+
+
+def test_looking_at_a_trained_network_leaves_its_weights(hearts, split):
+    """fastai sends before_fit and after_fit in `validate` and `get_preds` too: averaged and last weights changed places,
+    so that the last ones were shown, and predicted with afterwards."""
+    learn = train(hearts, split)
+    kept = {name: value.clone() for name, value in learn.model.state_dict().items()}
+    x, y = learn.dls.valid.one_batch()
+    loss = float(learn.loss_func(learn.model(x), y).detach())
+    assert learn.validate()[0] == pytest.approx(loss, rel=1e-5)
+    learn.get_preds()
+    assert all(torch.equal(value, kept[name]) for name, value in learn.model.state_dict().items())
+    steps = learn.averaged_weights.steps
+    learn.lr_find(num_it=30, show_plot=False)
+    assert learn.averaged_weights.steps == steps

@@ -5,7 +5,7 @@ reason in `note`. Columns have the unit of the ratings unless their name says an
 out and counted (`n_missing`; between observers also by reason, `left_out`); ratings entered twice are refused.
 """
 
-from cmrlib.agreement.classification import choose_threshold, classification, roc_pr
+from cmrlib.agreement.classification import choose_threshold, classification, roc_auc, roc_pr
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
 from cmrlib.agreement.observers import (
     HEADLINE,
@@ -26,6 +26,6 @@ from cmrlib.agreement.summary import error_by_subgroup, example_cases, table_one
 __all__ = [
     "HEADLINE", "bland_altman", "bootstrap", "changes", "choose_threshold", "classification", "compare",
     "error_by_subgroup", "example_cases", "headline", "icc", "icc_a1", "left_out", "observer_pairs", "paired_ratings",
-    "paired_test", "precision_metrics", "rank_correlation", "regression", "repeatability", "roc_pr", "scan_rescan",
-    "table_one", "unpaired_test", "with_intervals",
+    "paired_test", "precision_metrics", "rank_correlation", "regression", "repeatability", "roc_auc", "roc_pr",
+    "scan_rescan", "table_one", "unpaired_test", "with_intervals",
 ]  # fmt: skip

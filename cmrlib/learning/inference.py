@@ -27,6 +27,13 @@ def optimise_for_inference(model: nn.Module) -> nn.Module:
     """Copy in eval mode, channels last; each batch norm becomes part of the convolution before it, which is exact."""
     folded = deepcopy(model).eval()
     for part in folded.modules():
-        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
-            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
-    return folded.to(memory_format=torch.channels_last)
+        norm = part[1] if isinstance(part, nn.Sequential) and len(part) > 1 else None
+        if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+            part[0], part[1] = fuse_conv_bn_eval(part[0], norm), nn.Identity()
+    return folded.to(memory_format=channels_last(model))
+
+
+def channels_last(model: nn.Module) -> torch.memory_format:
+    """The memory format in which a model's convolutions are fast: channels last, of 3-D ones channels_last_3d."""
+    volumes = any(weight.dim() == 5 for weight in model.parameters())
+    return torch.channels_last_3d if volumes else torch.channels_last

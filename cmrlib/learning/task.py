@@ -175,9 +175,13 @@ class Task:
         dls = self.dataloaders(cohort, annotations, split, bs)
         learn = self.learner(dls, model, seed, precision)
         cbs = [ExactResume(state, self.job(cohort, annotations, dls))] if state else []
-        learn.fit_one_cycle(epochs, lr, pct_start=0.15, cbs=cbs)
+        self.fit(learn, epochs, lr, cbs)
         learn.model.eval()
         return learn
+
+    def fit(self, learn, epochs: int, lr, cbs=()):
+        """fastai's one cycle; a paper with a schedule of its own overrides it."""
+        learn.fit_one_cycle(epochs, lr, pct_start=0.15, cbs=cbs)
 
     # --- prediction
 

@@ -18,6 +18,7 @@ from fastai.optimizer import OptimWrapper
 from threadpoolctl import threadpool_limits
 
 from cmrlib.cohort.files import atomic, code_of
+from cmrlib.learning.inference import channels_last
 
 adamw = partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=0.01)
 """AdamW of torch in its fused form: a third of the time of the plain one on CPUs."""
@@ -62,13 +63,14 @@ class MixedPrecision(Callback):
         self.enabled, self.channels_last, self._context = enabled, channels_last, None
 
     def before_fit(self):
+        self.format = channels_last(self.model)
         if self.channels_last:
-            self.model.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=self.format)
 
     def before_batch(self):
         plain = [x.as_subclass(torch.Tensor) for x in self.xb]  # typed tensors cost a dispatch per operation
-        if self.channels_last:
-            plain = [x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in plain]
+        if self.channels_last and self.format is torch.channels_last:
+            plain = [x.contiguous(memory_format=self.format) if x.dim() == 4 else x for x in plain]
         self.learn.xb, self.learn.yb = tuple(plain), tuple(y.as_subclass(torch.Tensor) for y in self.yb)
         self._context = torch.autocast(plain[0].device.type, torch.bfloat16, enabled=self.enabled)
         self._context.__enter__()
@@ -88,7 +90,20 @@ class MixedPrecision(Callback):
             self._context = None
 
 
-class AveragedWeights(Callback):
+class DuringFit(Callback):
+    """Acts while a learner is fitted: `began` stays False in `validate`, `get_preds` and `show_results`, which send a
+    before_fit and an after_fit too, and nothing is run in `lr_find`."""
+
+    def before_fit(self):
+        self.run, self.began = not hasattr(self.learn, "lr_finder"), False
+
+    def before_train(self):
+        self.began = True
+
+    after_cancel_epoch = before_train  # an epoch that a resumed training skips
+
+
+class AveragedWeights(DuringFit):
     """Exponential average of weights and batch statistics; validated, saved and kept in place of the last ones."""
 
     order = 50
@@ -97,6 +112,7 @@ class AveragedWeights(Callback):
         self.decay, self.average, self.steps = decay, None, 0
 
     def before_fit(self):
+        super().before_fit()
         if self.average is None:
             self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
@@ -112,11 +128,42 @@ class AveragedWeights(Callback):
 
     def swap(self):
         """Exchange the model's weights with the average."""
+        if not self.began:
+            return
         last = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
         self.average = last
 
     before_validate = after_validate = after_fit = swap
+
+
+class BestEpoch(DuringFit):
+    """End with the (averaged) weights of the best epoch by validation: that of the largest metric; of equal ones, and
+    without a metric, that of the smallest loss. `best`: its rank, number (from 1) and weights."""
+
+    order = 92  # after the recorder, before ExactResume, which keeps `best` too
+    best, _earlier = {"rank": (float("inf"), float("inf")), "epoch": 0, "model": None}, None
+
+    def before_fit(self):
+        super().before_fit()
+        self._earlier, self.best = self.best, BestEpoch.best
+
+    def after_epoch(self):
+        if len(self.recorder.values[-1]) < 2:  # not validated, or skipped by a resumed training
+            return
+        _, loss, *metric = map(float, self.recorder.values[-1])
+        rank = (-metric[0] if metric else 0.0, loss)
+        if np.isfinite(rank).all() and rank < tuple(self.best["rank"]):
+            weights = {k: v.clone() for k, v in self.averaged_weights.average.items()}
+            self.best = {"rank": rank, "epoch": self.epoch + 1, "model": weights}
+
+    def after_fit(self):
+        if not self.began:
+            self.best = self._earlier
+            return
+        if self.best["model"] is None:
+            raise FloatingPointError("no epoch had a validation loss that is a number: lower the rate")
+        self.model.load_state_dict(self.best["model"])
 
 
 class ValidateEvery(Callback):
@@ -218,6 +265,8 @@ class ExactResume(Callback):
         self.recorder.smooth_loss.count, self.recorder.smooth_loss.val = state["smooth"]
         if hasattr(self.learn, "averaged_weights"):
             self.averaged_weights.average, self.averaged_weights.steps = state["average"], state["steps"]
+        if state.get("best") and hasattr(self.learn, "best_epoch"):
+            self.learn.best_epoch.best = state["best"]
 
     def _asked(self):
         return repr(sorted(self.settings.items()))
@@ -272,6 +321,7 @@ class ExactResume(Callback):
             "lrs": [float(lr) for lr in recorder.lrs],
             "iters": list(recorder.iters),
             "seconds": self.seconds,
+            "best": self.learn.best_epoch.best if hasattr(self.learn, "best_epoch") else None,
         }
         with atomic(self.file) as part:
             torch.save(state, part)
