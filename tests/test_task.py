@@ -125,6 +125,17 @@ def test_an_interrupted_training_ends_as_the_undisturbed_one(hearts, split, tmp_
     resumed.recorder.plot_loss(skip_start=0)  # all epochs of both sittings
 
 
+def test_epochs_between_validations_repeat_the_last_one(hearts, split, tmp_path):
+    learn = train(hearts, split, 16, state=tmp_path)
+    validation = [row[-1] for row in learn.recorder.values]
+    assert np.isnan(validation[0]) and validation[2] == validation[1] != validation[3]  # every second one
+    learn.recorder.plot_loss(skip_start=0)  # IndexError, once
+    assert [row[-1] for row in train(hearts, split, 16, state=tmp_path).recorder.values][1:] == validation[1:]
+    nobody = train(hearts, split.replace("validation", "test"), 2)
+    assert np.isnan([row[-1] for row in nobody.recorder.values]).all()
+    nobody.recorder.plot_loss(skip_start=0)
+
+
 def test_what_decides_a_training_names_it(hearts, split, tmp_path):
     train(hearts, split, state=tmp_path)
     assert train(hearts, split, state=tmp_path).checkpoint.done == 3

@@ -167,8 +167,11 @@ class BestEpoch(DuringFit):
 
 
 class ValidateEvery(Callback):
-    """Validate every n-th epoch (default: eight times in all) and the last one; between them, and where no subject was
-    kept for it, the recorder shows nothing new."""
+    """Validate every n-th epoch (default: eight times in all) and the last one.
+
+    Between them the recorder repeats what was found last, which is NaN where no subject was kept for it: fastai's table
+    and `plot_loss` take no shorter rows.
+    """
 
     order = 60  # after AveragedWeights, which swaps twice in any case
 
@@ -179,6 +182,12 @@ class ValidateEvery(Callback):
         n = self.n or max(1, self.n_epoch // 8)
         if not self.dls.valid.n or ((self.epoch + 1) % n and self.epoch + 1 != self.n_epoch):
             raise CancelValidException
+
+    def after_validate(self):
+        recorder = self.recorder
+        if missing := len(recorder.metric_names) - 1 - len(recorder.log):  # the time comes later
+            last = list(recorder.values[-1])[1:] if recorder.values else []
+            recorder.log = recorder.log + (last or [np.nan] * missing)
 
 
 class StopOnNaN(Callback):
@@ -291,6 +300,7 @@ class ExactResume(Callback):
     def before_epoch(self):
         if self.epoch < self.done:
             raise CancelEpochException
+        self._restore_values()
         self._tick = time.monotonic()
 
     def after_fit(self):

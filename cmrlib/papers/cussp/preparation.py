@@ -99,15 +99,14 @@ def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) ->
         raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     made = (valve_patch if preprocessing.kind == "valve" else centre_patch)(cine, annotation, preprocessing)
     ed, es = (cine.section(0).to_even(frame, preprocessing.frames) for frame in phases(cine, annotation))
-    return Patch(*made, ed, es, float(np.mean([outside_share(plane) for plane in made[2]])))
+    return Patch(*made, ed, es, outside_share(made[2]))
 
 
 def valve_patch(cine: Cine, annotation: Annotation, preprocessing: Preprocessing):
     """(pixels, cropped, planes, valve, window) of `Patch`: steps 2 to 4."""
     valve = locate(cine, annotation)
     planes = patch_planes(cine, valve, preprocessing)
-    outside = np.mean([outside_share(plane) for plane in planes])
-    if outside > MOST_OUTSIDE:
+    if (outside := outside_share(planes)) > MOST_OUTSIDE:
         raise RefusedError(
             cine.name, "patch outside the image", f"{100 * outside:.0f} % of it; choose a smaller field_mm"
         )
@@ -176,12 +175,12 @@ def patch_planes(cine: Cine, valve: Valve, preprocessing: Preprocessing) -> tupl
     return tuple(Plane.around(cine.pixels.shape[2:], step_px, shape, centre, angle, mirrored) for centre in centres)
 
 
-def outside_share(plane: Plane) -> float:
-    """Share of the patch's pixels whose centre lies beyond the image."""
-    rows, columns = np.indices(plane.shape)
-    places = plane.back_points(np.c_[columns.ravel(), rows.ravel()])
-    limit = np.array(plane.source_shape[::-1])
-    return float(((places < -0.5) | (places > limit - 0.5)).any(1).mean())
+def outside_share(planes) -> float:
+    """Share of the patch's pixels whose centre lies beyond the image, mean over its planes."""
+    rows, columns = np.indices(planes[0].shape)
+    places = np.stack([plane.back_points(np.c_[columns.ravel(), rows.ravel()]) for plane in planes])
+    limit = np.array(planes[0].source_shape[::-1])
+    return float(((places < -0.5) | (places > limit - 0.5)).any(-1).mean())
 
 
 def atrial_range(cine: Cine, annotation: Annotation) -> tuple[float, float]:

@@ -238,18 +238,3 @@ def calibration(scores: pd.DataFrame, model: str, bins: int = 5) -> pd.DataFrame
     table["brier"] = brier_score_loss(part["label"], part["score"])
     table["brier_prevalence"] = brier_score_loss(part["label"], prevalence)
     return table.assign(model=model).reset_index(drop=True)
-
-
-def cases(scores, threshold: float, each: int = 2) -> dict[str, pd.DataFrame]:
-    """Test rows of one model and seed, `each` of every kind, the most certain first.
-
-    true positive, false positive, false negative; fewer where there are no more.
-    """
-    test = scores[(scores["split"] == "test") & scores["score"].notna()].sort_values("score", ascending=False)
-    called, positive = test["score"] >= threshold, test["label"] == 1
-    kinds = {
-        "true positive": test[called & positive],
-        "false positive": test[called & ~positive],
-        "false negative": test[~called & positive][::-1],
-    }
-    return {kind: part.head(each) for kind, part in kinds.items() if len(part)}

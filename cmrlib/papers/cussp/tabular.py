@@ -92,20 +92,15 @@ def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter:
     folds as cases. Raises ValueError where one class is missing.
     """
     y, x = _known(table, labels)
-    fewest = int(min((y == 0).sum(), (y == 1).sum()))
-    if fewest < 2:
-        raise ValueError(
-            f"a forest needs two cases of each class, got {int((y == 0).sum())} without and "
-            f"{int((y == 1).sum())} with: one class only in a fold teaches nothing"
-        )
+    without, having = int((y == 0).sum()), int((y == 1).sum())
+    if min(without, having) < 2:
+        raise ValueError(f"a forest needs two cases of each class, got {without} without and {having} with")
     search = RandomizedSearchCV(
-        make_pipeline(
-            SimpleImputer(strategy="median", keep_empty_features=True), RandomForestClassifier(random_state=seed)
-        ),
+        make_pipeline(_imputer(), RandomForestClassifier(random_state=seed)),
         {f"randomforestclassifier__{name}": values for name, values in GRID.items()},
         n_iter=n_iter,
         scoring="roc_auc",
-        cv=StratifiedKFold(min(folds, fewest), shuffle=True, random_state=seed),
+        cv=StratifiedKFold(min(folds, without, having), shuffle=True, random_state=seed),
         random_state=seed,
         n_jobs=1,
     )
@@ -115,12 +110,11 @@ def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter:
 def ceiling_model(table: pd.DataFrame, labels: pd.Series):
     """Logistic regression on the phantom's true parameters: no picture can tell more. table: measures of the truth."""
     y, x = _known(table[["participant_id", *[name for name in TRUE_PARAMETERS if name in table]]], labels)
-    model = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True),
-        StandardScaler(),
-        LogisticRegression(C=10.0, max_iter=10_000),
-    )
-    return model.fit(x, y)
+    return make_pipeline(_imputer(), StandardScaler(), LogisticRegression(C=10.0, max_iter=10_000)).fit(x, y)
+
+
+def _imputer():
+    return SimpleImputer(strategy="median", keep_empty_features=True)
 
 
 def probabilities(model, table: pd.DataFrame, subjects) -> pd.Series:
@@ -128,20 +122,6 @@ def probabilities(model, table: pd.DataFrame, subjects) -> pd.Series:
     rows = table.set_index("participant_id").reindex(list(subjects))
     names = getattr(model, "feature_names_in_", rows.columns)
     return pd.Series(model.predict_proba(rows[list(names)])[:, 1], index=rows.index).where(rows.notna().any(axis=1))
-
-
-def search_table(search) -> pd.DataFrame:
-    """The best setting beside the paper's: a row a parameter."""
-    paper = {"n_estimators": 20, "max_depth": 8, "max_features": "log2", "min_samples_leaf": 2}
-    best = {name.split("__")[1]: value for name, value in search.best_params_.items()}
-    return pd.DataFrame([{"parameter": name, "found": best[name], "paper": paper[name]} for name in GRID])
-
-
-def importances(search) -> pd.DataFrame:
-    """Mean decrease of impurity of each feature, largest first."""
-    forest = search.best_estimator_[-1]
-    table = pd.DataFrame({"feature": search.feature_names_in_, "importance": forest.feature_importances_})
-    return table.sort_values("importance", ascending=False, ignore_index=True)
 
 
 def _known(table, labels):

@@ -1,7 +1,5 @@
 """Weak labels after Fries et al., Nat Commun 2019: rules on measurements vote, a label model weighs the votes."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
@@ -10,46 +8,28 @@ from cmrlib.measures.names import indexed_name
 ABSTAIN = -1
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Votes 1 above the quantile `high` of all subjects, 0 below the quantile `low`, and abstains between.
-
-    sign −1 turns the measure round. what: a measure (its indexed column is read), or the difference of two (`a - b`).
-    """
-
-    what: str
-    sign: int = 1
-    high: float = 0.85
-    low: float = 0.5
-
-
-RULES = (Rule("la_max_ml"), Rule("lasv_ml"), Rule("lvedv_ml"), Rule("lvsv_ml - rvsv_ml"))
-"""A leaking mitral valve enlarges LA and LV, more flows into the LA, and the LV pumps more than the RV (section 1).
+RULES = ("la_max_ml", "lasv_ml", "lvedv_ml", "lvsv_ml - rvsv_ml")
+"""A leaking mitral valve enlarges LA and LV, more flows into the LA, and the LV pumps more than the RV (section 1): a
+measure (its indexed column is read), or the difference of two.
 
 Ours, and few: the label model takes voters to err independently, so several measures of one large atrium would outvote
 the rest.
 """
 
 
-def votes(table: pd.DataFrame, rules=RULES) -> pd.DataFrame:
-    """(subjects, rules) of 1, 0 and ABSTAIN, indexed by participant_id. table: of `measured_features`.
+def votes(table: pd.DataFrame, rules=RULES, high: float = 0.85, low: float = 0.5) -> pd.DataFrame:
+    """(subjects, rules) of 1 from the quantile `high` of all subjects on, 0 up to the quantile `low`, and ABSTAIN
+    between, indexed by participant_id. table: of `measured_features`.
 
-    Quantiles are those of the table itself: no label is looked at. Rules whose measures are missing abstain.
+    No label is looked at. A rule whose measures are missing abstains; raises ValueError where they are no columns.
     """
-    rows = table.set_index("participant_id")
-    found = {}
+    rows, found = table.set_index("participant_id"), {}
     for rule in rules:
-        one, _, other = rule.what.partition(" - ")
-        one, other = indexed_name(one), indexed_name(other) if other else ""
-        if one not in rows or (other and other not in rows):
-            continue
-        value = rule.sign * (rows[one] - (rows[other] if other else 0))
-        high, low = value.quantile(rule.high), value.quantile(rule.low)
-        found[f"{'low ' if rule.sign < 0 else ''}{rule.what}"] = np.select(
-            [value >= high, value <= low], [1, 0], ABSTAIN
-        )
-    if not found:
-        raise ValueError(f"none of the measures {[rule.what for rule in rules]} is in the table")
+        measures = [indexed_name(name) for name in rule.split(" - ")]
+        if lacking := set(measures) - set(rows):
+            raise ValueError(f"rule {rule!r}: the table lacks {', '.join(sorted(lacking))}")
+        value = rows[measures[0]].sub(rows[measures[1]] if measures[1:] else 0)
+        found[rule] = np.select([value >= value.quantile(high), value <= value.quantile(low)], [1, 0], ABSTAIN)
     return pd.DataFrame(found, index=rows.index)
 
 
@@ -93,11 +73,10 @@ class LabelModel:
 
     def accuracies(self) -> pd.DataFrame:
         """A row a rule: its estimated sensitivity and specificity where it votes, and how often it votes."""
-        said = self.chances[:, :, :2] / self.chances[:, :, :2].sum(2, keepdims=True)
-        voting = (self.chances[:, :, :2].sum(2) * [1 - self.prevalence, self.prevalence]).sum(1)
-        return pd.DataFrame(
-            {"rule": self.names, "sensitivity": said[:, 1, 1], "specificity": said[:, 0, 0], "votes": voting}
-        )
+        voting = self.chances[:, :, :2].sum(2)  # (voters, class)
+        specificity, sensitivity = self.chances[:, 0, 0] / voting[:, 0], self.chances[:, 1, 1] / voting[:, 1]
+        table = {"rule": self.names, "sensitivity": sensitivity, "specificity": specificity}
+        return pd.DataFrame(table | {"votes": voting @ [1 - self.prevalence, self.prevalence]})
 
 
 def _onehot(votes):
