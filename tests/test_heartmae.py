@@ -1,6 +1,7 @@
 """HeartMAE: counts by hand, the network against a naive one, weights that follow every cut, bags, heads, resume."""
 
 import importlib.util
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -846,3 +847,18 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
     assert "no weights of tube" in cmr(*words, "--variant", "tube", code=2)
     TASK.save(network(mean=0.4), tmp_path / "run" / "weights" / "flow")
     assert "holds embeddings of other weights" in cmr(*words, code=2)
+
+
+def test_pixels_and_features_go_to_where_the_weights_are(people, monkeypatch):
+    """On a device without memory: nothing comes back from it, but a tensor left on the CPU would be refused before."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
+    model, cine = network().to("meta"), random_cine()
+    heads = Fitted(MultiTask(6, Tasks(("a",))).to("meta"))
+    for work in (
+        lambda: TASK.embed(model, cine, 0, precision="fp32"),
+        lambda: reconstruct(TASK, model, cine, 0),
+        lambda: heads.predict(people[0]),
+        lambda: attribution(TASK, model, MultiTask(320, Tasks(("a",))), "a", cine, 0, steps=2),
+    ):
+        with pytest.raises(RuntimeError, match=r"Cannot copy out of meta tensor|item\(\) cannot be called on meta"):
+            work()
