@@ -173,8 +173,8 @@ def test_the_readme_shows_this_paper():
 
 
 def test_looking_at_a_trained_network_leaves_its_weights(hearts, split):
-    """fastai sends before_fit and after_fit in `validate` and `get_preds` too: averaged and last weights changed places,
-    so that the last ones were shown, and predicted with afterwards."""
+    """fastai sends before_fit and after_fit in `validate` and `get_preds`, too: averaged and last weights changed
+    places, so that the last ones were shown, and predicted with afterwards."""
     learn = train(hearts, split)
     kept = {name: value.clone() for name, value in learn.model.state_dict().items()}
     x, y = learn.dls.valid.one_batch()
