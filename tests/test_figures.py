@@ -192,7 +192,7 @@ def test_names_of_models_are_those_of_the_papers():
     for paper, names in (
         ("TempReg-Net", METHODS),
         ("CUSSP", cussp.MODELS),
-        ("SSLHF", sslhf.METHODS),
+        ("SSLHF", sslhf.tables.METHODS),
         ("HeartMAE", heartmae.MODELS),
     ):
         assert labels(paper) == dict(names), paper

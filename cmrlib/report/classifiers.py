@@ -4,21 +4,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from cmrlib.cohort.files import read_json
 from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
 
-CLASSIFIERS = {
-    **dict.fromkeys(("SSLHF", "3-D ResNet-50", "3-D DenseNet-121"), ("cmrlib.papers.sslhf", "HeartFailure", "sax")),
-}
-"""Name on a weights card → module, class, view, of classifiers that are no Tasks. Such a class has `load(path)`,
-`threshold` and `predict(cine, annotation)`, which returns a probability, or raises RefusedError where a cine cannot be
-judged."""
-
-PREFERRED = ("siam25", "siam", "sslhf_fold0_seed1")
+PREFERRED = ("siam25", "siam", "sslhf")
 """Of several classifiers in a run's folder the first of these, where no file is named."""
 
 
@@ -46,16 +38,12 @@ def load_classifier(run) -> Classifier:
     name = card.get("architecture", {}).get("name")
     if "threshold" not in card:
         raise ValueError(f"{path.name}: weights of {name or 'an unknown network'} do not classify: no threshold")
-    if name in CLASSIFIERS:
-        module, class_name, view = CLASSIFIERS[name]
-        model = getattr(import_module(module), class_name).load(path)
-        return Classifier(model.predict, model.threshold, view, name, path)
     task, models, card = Task.load(path)
     return Classifier(partial(_score, task, models), card["threshold"], task.views[0], name, path)
 
 
 def _score(task, models, cine, annotation):
-    return task.predict_cine(models, cine, annotation)[1][0]["score"]
+    return task.predict_cine(models, cine, annotation)[1][-1]["score"]
 
 
 def _file(run):

@@ -21,7 +21,7 @@ PREDICTED = ("lvef_pct", "rvef_pct", "laef_pct", "raef_pct", "lvedv_ml", "lvm_g"
 CONDITIONS = {"mr": "mitral regurgitation", "hf_type": "heart failure with {}, if it is heart failure"}
 """Label column → what its classifier is asked."""
 
-TABLES = {"05_cussp": ("table_2", "model", "auc"), "06_sslhf": ("tables_1_to_3", "method", "patient_auc")}
+TABLES = {"05_cussp": ("table_2", "model", "auc"), "06_sslhf": ("performance", "method", "patient_auc")}
 """Notebook → table of its run, the column that names the model, and its area under the ROC curve."""
 
 
@@ -74,7 +74,7 @@ def _auc(run, stem, card) -> str:
     table, column, value = TABLES[run.name]
     path = run / "tables" / f"{table}.csv"
     rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[column])
-    rows = rows[rows[column] == stem.split("_fold")[0].split("_seed")[0]]
+    rows = rows[rows[column] == stem.split("_seed")[0]]
     if rows.empty:
         return ""
     one = rows.iloc[0]

@@ -1,129 +1,60 @@
 """What the paper compares with: 3-D ResNet-50 and 3-D DenseNet-121, group norm in place of batch norm (table III)."""
 
-from dataclasses import asdict
+from math import gcd
 
-import torch
 from torch import nn
+from torchvision.models import DenseNet, resnet50
 
-from cmrlib.papers.sslhf.network import Classifier, Conv3d, Design, Restorer, Volumes
+from cmrlib.papers.sslhf.network import Classifier, Conv3d
 
-
-def _norm(channels):
-    """Group norm of up to 8 groups; with batches of four, batch statistics are noise."""
-    return nn.GroupNorm(next(groups for groups in (8, 4, 2, 1) if channels % groups == 0), channels)
+COMPARATORS = ("resnet50", "densenet121")
 
 
-def _stem(width):
-    """7×7×7 in steps of (1, 2, 2), then a max-pooling of 3 in steps of 2."""
-    return nn.Sequential(
-        Conv3d(1, width, 7, (1, 2, 2), 3, bias=False), _norm(width), nn.ReLU(inplace=True), nn.MaxPool3d(3, 2, 1)
-    )
+class Comparator(nn.Module):
+    """Features of torchvision's network with three spatial dimensions, their mean over space and time, one logit.
 
+    name: of COMPARATORS. width: channels of the first convolution; 64 in the originals, and all others in proportion.
+    """
 
-class Bottleneck(nn.Module):
-    """1×1×1, 3×3×3, 1×1×1 around a shortcut; four times as many channels come out."""
+    activation = Classifier.activation
 
-    def __init__(self, before, width, stride):
+    def __init__(self, name: str, width: int = 64):
         super().__init__()
-        after = 4 * width
-        self.residual = nn.Sequential(
-            Conv3d(before, width, 1, bias=False),
-            _norm(width),
-            nn.ReLU(inplace=True),
-            Conv3d(width, width, 3, stride, 1, bias=False),
-            _norm(width),
-            nn.ReLU(inplace=True),
-            Conv3d(width, after, 1, bias=False),
-            _norm(after),
-        )
-        same = stride == 1 and before == after
-        self.shortcut = (
-            nn.Identity() if same else nn.Sequential(Conv3d(before, after, 1, stride, bias=False), _norm(after))
-        )
-
-    def forward(self, x):
-        return torch.relu(self.residual(x) + self.shortcut(x))
-
-
-class ResNet50(Volumes):
-    """He et al., CVPR 2016, with three spatial dimensions: blocks 3, 4, 6, 3. width: 64 in the original."""
-
-    def __init__(self, width: int = 64):
-        super().__init__()
-        self.width, before, stages = width, width, []
-        for stage, blocks in enumerate((3, 4, 6, 3)):
-            for block in range(blocks):
-                stages.append(Bottleneck(before, width * 2**stage, 2 if stage and not block else 1))
-                before = 4 * width * 2**stage
-        self.features = nn.Sequential(_stem(width), *stages)
-        self.last = nn.Linear(before, 1)
-
-    def forward(self, clips):
-        return self.last(self.features(clips[:, None].contiguous()).mean((2, 3, 4)))[:, 0]  # (b,)
-
-
-class DenseLayer(nn.Module):
-    """Adds `growth` channels to those it is given."""
-
-    def __init__(self, before, growth):
-        super().__init__()
-        self.added = nn.Sequential(
-            _norm(before),
-            nn.ReLU(),
-            Conv3d(before, 4 * growth, 1, bias=False),
-            _norm(4 * growth),
-            nn.ReLU(inplace=True),
-            Conv3d(4 * growth, growth, 3, padding=1, bias=False),
-        )
-
-    def forward(self, x):
-        return torch.cat([x, self.added(x)], 1)
-
-
-class DenseNet121(Volumes):
-    """Huang et al., CVPR 2017, with three spatial dimensions: 6, 12, 24, 16 layers. width: 64 in the original, whose
-    growth is half of it."""
-
-    def __init__(self, width: int = 64):
-        super().__init__()
-        self.width, channels, parts = width, width, [_stem(width)]
-        for block, layers in enumerate((6, 12, 24, 16)):
-            for _ in range(layers):
-                parts.append(DenseLayer(channels, width // 2))
-                channels += width // 2
-            if block < 3:
-                parts += [
-                    _norm(channels),
-                    nn.ReLU(inplace=True),
-                    Conv3d(channels, channels // 2, 1, bias=False),
-                    nn.AvgPool3d((1, 2, 2) if block else 2, ceil_mode=True),
-                ]
-                channels //= 2
-        self.features = nn.Sequential(*parts, _norm(channels), nn.ReLU(inplace=True))
+        if name == "resnet50":
+            flat = nn.Sequential(*list(resnet50().children())[:-2])
+            self.features, channels = inflated(flat, width / 64), 32 * width
+        else:
+            flat = DenseNet(width // 2, (6, 12, 24, 16), width)
+            self.features, channels = nn.Sequential(inflated(flat.features), nn.ReLU()), flat.classifier.in_features
+            self.features[0].transition1.pool = nn.AvgPool3d(2, ceil_mode=True)
         self.last = nn.Linear(channels, 1)
 
     def forward(self, clips):
         return self.last(self.features(clips[:, None].contiguous()).mean((2, 3, 4)))[:, 0]  # (b,)
 
 
-NAMES = {"SSLHF": Classifier, "SSLHF restoration": Restorer, "3-D ResNet-50": ResNet50, "3-D DenseNet-121": DenseNet121}
-"""Name on a weights' card → network."""
+def inflated(flat: nn.Module, scale: float = 1.0) -> nn.Module:
+    """The same layers for (batch, 1, frames, rows, columns), with new weights; scale: of the numbers of channels.
 
-COMPARATORS = {"resnet50": ResNet50, "densenet121": DenseNet121}
-
-
-def architecture(model) -> dict:
-    """What `build` needs, for a weights' card."""
-    own = asdict(model.design) if isinstance(model, Restorer | Classifier) else {"width": model.width}
-    names = {network: name for name, network in NAMES.items()}
-    return {"name": names.get(type(model), type(model).__name__)} | own
+    The first convolution keeps all frames. Batch norm becomes group norm: in batches of four, batch statistics are
+    noise.
+    """
+    for name, part in flat.named_children():
+        setattr(flat, name, _inflated_layer(part, scale))
+    return flat
 
 
-def build(given: dict) -> nn.Module:
-    """Network of an architecture dict. Raises ValueError for a name that is none of them."""
-    if given["name"] not in NAMES:
-        raise ValueError(f"unknown network {given['name']!r}; known are {', '.join(NAMES)}")
-    settings = {key: value for key, value in given.items() if key != "name"}
-    if "hidden" in settings:
-        return NAMES[given["name"]](Design(**settings | {"hidden": tuple(settings["hidden"])}))
-    return NAMES[given["name"]](**settings)
+def _inflated_layer(part, scale):
+    if isinstance(part, nn.Conv2d):
+        first = part.in_channels == 3
+        before, after = 1 if first else round(part.in_channels * scale), round(part.out_channels * scale)
+        stride = (1, *part.stride) if first else part.stride[0]
+        return Conv3d(before, after, part.kernel_size[0], stride, part.padding[0], bias=False)
+    if isinstance(part, nn.BatchNorm2d):
+        channels = round(part.num_features * scale)
+        return nn.GroupNorm(gcd(8, channels), channels)
+    if isinstance(part, nn.MaxPool2d):
+        return nn.MaxPool3d(3, 2, 1)
+    if isinstance(part, nn.AvgPool2d):
+        return nn.AvgPool3d((1, 2, 2), ceil_mode=True)  # cycles are too short to be halved by all
+    return inflated(part, scale)

@@ -1,39 +1,14 @@
-"""The restoration network (figure 2, parts A and B) and the classifier on its encoder (part C).
+"""The restoration network (figure 2, parts A and B), the classifier on its encoder (part C), and its loss.
 
 Clips come in as (batch, frames, rows, columns); the one channel is added inside.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import nn
 
 LEVELS = 5
-
-
-@dataclass(frozen=True)
-class Design:
-    """width: channels of the first level, doubled at each of the four below. frames: of a clip. skips: encoder to
-    decoder at each level. hidden: of the first two fully connected layers.
-
-    Widths are in a figure that is not described in the text.
-    """
-
-    width: int = 32
-    frames: int = 40
-    skips: bool = True
-    hidden: tuple[int, int] = (128, 32)
-
-
-class Volumes(nn.Module):
-    """A module of 3-D convolutions: where training asks for channels_last, volumes need channels_last_3d."""
-
-    def to(self, *args, memory_format=None, **kwargs):
-        if memory_format is torch.channels_last:
-            memory_format = torch.channels_last_3d
-        given = {} if memory_format is None else {"memory_format": memory_format}
-        return super().to(*args, **given, **kwargs)
 
 
 class Conv3d(nn.Conv3d):
@@ -64,9 +39,12 @@ def halved(frames: int) -> list[int]:
 
 
 class Encoder(nn.Module):
-    """Ten convolutions, four max-poolings (part A). Returns the features of all five levels, the finest first."""
+    """Ten convolutions, four max-poolings (part A). Returns the features of all five levels, the finest first.
 
-    def __init__(self, width: int = 32, frames: int = 40):
+    width: channels of the first level, doubled at each of the four below. frames: of a clip.
+    """
+
+    def __init__(self, width: int, frames: int):
         super().__init__()
         widths, self.frames = [1, *(width * 2**level for level in range(LEVELS))], frames
         self.levels = nn.ModuleList(nn.Sequential(_convolution(a, b), _convolution(b, b)) for a, b in pairwise(widths))
@@ -86,9 +64,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Ten convolutions, four transposed ones (part B)."""
+    """Ten convolutions, four transposed ones (part B). skips: the encoder's features join at each level."""
 
-    def __init__(self, width: int = 32, frames: int = 40, skips: bool = False):
+    def __init__(self, width: int, frames: int, skips: bool):
         super().__init__()
         widths, self.skips = [width * 2**level for level in reversed(range(LEVELS))], skips
         steps = [(factor, 2, 2) for factor in reversed(halved(frames))]
@@ -108,41 +86,49 @@ class Decoder(nn.Module):
         return self.last(x)[:, 0]  # (b, frames, rows, columns)
 
 
-class Restorer(Volumes):
+class Restorer(nn.Module):
     """Encoder and decoder: a transformed clip in, the clip as it was out."""
 
-    def __init__(self, design: Design | None = None):
+    def __init__(self, width: int = 32, frames: int = 40, skips: bool = True):
         super().__init__()
-        self.design = design or Design()
-        self.encoder = Encoder(self.design.width, self.design.frames)
-        self.decoder = Decoder(self.design.width, self.design.frames, self.design.skips)
+        self.encoder, self.decoder = Encoder(width, frames), Decoder(width, frames, skips)
 
     def forward(self, clips):
         return self.decoder(self.encoder(clips))
 
 
-class Classifier(Volumes):
-    """Encoder, max-pooling over what is left of space and time, three fully connected layers (part C): one logit."""
+class Classifier(nn.Module):
+    """Encoder, max-pooling over what is left of space and time, three fully connected layers (part C): one logit.
 
-    def __init__(self, design: Design | None = None):
+    hidden: outputs of the first two fully connected layers.
+    """
+
+    activation = staticmethod(torch.sigmoid)
+
+    def __init__(self, width: int = 32, frames: int = 40, hidden: tuple[int, int] = (128, 32)):
         super().__init__()
-        self.design = design or Design()
-        self.encoder = Encoder(self.design.width, self.design.frames)
-        features = self.design.width * 2 ** (LEVELS - 1)
-        widths = (features, *self.design.hidden)
+        self.encoder, widths = Encoder(width, frames), (width * 2 ** (LEVELS - 1), *hidden)
         self.head = nn.Sequential(
             *[part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())], nn.Linear(widths[-1], 1)
         )
-        for layer in self.head:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        for layer in self.head[::2]:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
     def forward(self, clips):
         return self.head(self.encoder(clips)[-1].amax((2, 3, 4)))[:, 0]  # (b,)
 
 
-def weighted_bce(logits, labels, weights):
-    """Equation 2: mean of w_i × binary cross-entropy; weights: of classes 0 and 1."""
-    weight = torch.where(labels > 0.5, weights[1], weights[0])
-    return nn.functional.binary_cross_entropy_with_logits(logits, labels, weight=weight)
+class WeightedBCE:
+    """Equation 2: mean of w_i × binary cross-entropy of logits; weights: of classes 0 and 1. Shown as probabilities."""
+
+    activation = staticmethod(torch.sigmoid)
+    decodes = staticmethod(lambda probabilities: probabilities)
+
+    def __init__(self, weights):
+        self.weights = torch.as_tensor(weights, dtype=torch.float32)
+
+    def __call__(self, logits, labels):
+        weights = self.weights.to(logits.device)
+        weight = torch.where(labels > 0.5, weights[1], weights[0])
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels, weight=weight)

@@ -1,13 +1,18 @@
-"""What restoration has to undo: local pixel shuffling, patch covering, frame covering (section III B).
+"""What restoration has to undo: local pixel shuffling, patch covering, frame covering (section III B); and the items of
+both stages.
 
 All three work in place on a clip (frames, rows, columns) float32. Random values are uniform with the mean 0 and the SD
 1 of a z-scored patch. Compiled: on 288×288×40 together a few hundredths of a second.
 """
 
-from dataclasses import dataclass
+from zlib import crc32
 
 import numba
 import numpy as np
+import torch
+from fasttransform import ItemTransform
+
+from cmrlib.learning.blocks import TensorClip, TensorLabel
 
 KINDS = ("shuffle", "patches", "frames")
 MODES = ("paper", "any")
@@ -16,51 +21,6 @@ LEAST_AREA, MOST_AREA = 1 / 36, 1 / 9
 """Bounds of a covered patch's share of the frame; both excluded."""
 
 _HALF = np.sqrt(3.0)  # uniform in ± √3 has an SD of 1
-
-
-@dataclass(frozen=True)
-class Transformations:
-    """How hard restoration is.
-
-    kinds: of KINDS; every sample gets one or more of them. shuffle: "paper" permutes a window's rows and its columns
-    (equation 1), "any" all its pixels (Models Genesis). windows: so many that their areas add up to this share of a
-    frame; window_px: their longest side. Neither is stated in the paper. covered: most patches a frame. groups, length:
-    groups of consecutive frames, and most frames of one.
-    """
-
-    kinds: tuple[str, ...] = KINDS
-    shuffle: str = "paper"
-    window_px: int = 16
-    windows: float = 0.5
-    covered: int = 5
-    groups: int = 5
-    length: int = 3
-
-    def __post_init__(self):
-        if self.shuffle not in MODES:
-            raise ValueError(f"unknown shuffle {self.shuffle!r}; expected one of {', '.join(MODES)}")
-        if unknown := set(self.kinds) - set(KINDS):
-            raise ValueError(f"unknown transformations {sorted(unknown)}; there are {', '.join(KINDS)}")
-        if not self.kinds:
-            raise ValueError("at least one transformation is needed: a clip that nothing changed teaches nothing")
-
-    def draw(self, rng=np.random) -> tuple[str, ...]:
-        """One or more of `kinds`, every such choice as likely as any other. rng: with numpy's old `randint`."""
-        chosen = rng.randint(1, 2 ** len(self.kinds))
-        return tuple(kind for n, kind in enumerate(self.kinds) if chosen >> n & 1)
-
-    def __call__(self, clip, chosen=None, rng=np.random) -> np.ndarray:
-        """A transformed copy of a clip (frames, rows, columns). chosen: of KINDS, default `draw()`."""
-        chosen = self.draw(rng) if chosen is None else chosen
-        seeds = rng.randint(2**31, size=3)
-        clip = np.array(clip, np.float32)
-        if "shuffle" in chosen:
-            shuffle_windows(clip, seeds[0], self.window_px, self.windows, self.shuffle == "paper")
-        if "patches" in chosen:
-            cover_patches(clip, seeds[1], self.covered)
-        if "frames" in chosen:
-            cover_frames(clip, seeds[2], self.groups, self.length)
-        return clip
 
 
 @numba.njit(cache=True)
@@ -179,7 +139,36 @@ def neighbour_average(clip, corrupted):
                     result[t, i, j] = 0
                     continue
                 share = before / (before + after)
-                result[t, i, j] = (
-                    clip[(t - before) % frames, i, j] * (1 - share) + clip[(t + after) % frames, i, j] * share
-                )
+                earlier, later = clip[(t - before) % frames, i, j], clip[(t + after) % frames, i, j]
+                result[t, i, j] = earlier * (1 - share) + later * share
     return result
+
+
+class PatchItem(ItemTransform):
+    """(clip, label) → (clip, label); with `transformed`, a function, (clip, None) → (transformed clip, clip).
+
+    In training the clip is flipped in x, y and t and turned about time by quarters, which blurs nothing; elsewhere what
+    is drawn depends on the clip alone, so that every epoch is checked by the same task.
+    """
+
+    def __init__(self, transformed=None):
+        self.transformed, self.training = transformed, False
+
+    def __call__(self, pair, split_idx=None, **kwargs):
+        self.training = split_idx == 0  # as blocks.StandardSlice: one transform that looks at the split
+        return super().__call__(pair, split_idx=split_idx, **kwargs)
+
+    def encodes(self, pair):
+        clip, label = pair
+        clip = np.ascontiguousarray(augmented(clip) if self.training else clip, np.float32)
+        if self.transformed is None:
+            return TensorClip(torch.from_numpy(clip)), TensorLabel(torch.tensor(label, dtype=torch.float32))
+        rng = np.random if self.training else np.random.RandomState(crc32(clip))
+        return TensorClip(torch.from_numpy(self.transformed(clip, rng=rng))), TensorClip(torch.from_numpy(clip))
+
+
+def augmented(clip, rng=np.random) -> np.ndarray:
+    """A view of a clip (frames, size, size): turned by quarters, flipped in t, y and x, each at random."""
+    clip = np.rot90(clip, rng.randint(4), (1, 2))
+    steps = [1 - 2 * rng.randint(2) for _ in range(3)]
+    return clip[:: steps[0], :: steps[1], :: steps[2]]

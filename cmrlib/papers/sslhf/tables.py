@@ -1,0 +1,257 @@
+"""Scores and the paper's tables: five folds by patient, ablations and comparators on the same patients, paired
+intervals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from fastai.learner import Learner
+
+from cmrlib.agreement import bootstrap, choose_threshold, roc_auc, roc_pr
+from cmrlib.papers.sslhf.comparators import COMPARATORS
+from cmrlib.papers.sslhf.task import HeartFailure, SslhfRestoration
+
+METHODS = {
+    "sslhf": "SSLHF", "scratch": "without stage one", "no_frames": "without frame covering",
+    "no_shuffle": "without local shuffling", "no_patches": "without patch covering", "resnet50": "3-D ResNet-50",
+    "densenet121": "3-D DenseNet-121", "ef_segmented": "EF by segmentation", "ef_truth": "EF, true",
+}  # fmt: skip
+"""Rows of tables I to III, and the comparator that the paper lacks."""
+
+LEARNED = tuple(METHODS)[:7]
+
+PAPER = pd.DataFrame(
+    [
+        ("sslhf", 0.8289, 0.7682, 0.8505, 0.8208),
+        ("scratch", 0.7609, 0.7178, 0.7984, 0.7496),
+        ("no_frames", 0.7682, 0.7328, 0.8043, 0.7774),
+        ("no_shuffle", 0.7890, 0.7518, 0.8139, 0.7826),
+        ("no_patches", 0.8145, 0.7650, 0.8293, 0.8204),
+        ("resnet50", 0.7450, 0.7100, 0.7678, 0.7614),
+        ("densenet121", 0.7145, 0.7052, 0.7822, 0.7614),
+    ],
+    columns=["method", "patch_auc", "patch_acc", "patient_auc", "patient_acc"],
+).set_index("method")
+"""Tables I to III as printed; means over five folds, without intervals."""
+
+LEVELS = ("patch", "patient")
+_KEYS = ("fold", "seed", "draw")
+
+
+# -- trainings --------------------------------------------------------------------------------------------------------
+
+
+def variant(told: dict, method: str) -> tuple[SslhfRestoration | None, HeartFailure]:
+    """Stage one, or None, and stage two of a learned row of the tables.
+
+    told: parameters of notebook 06: task, label, positive; and comparator_width. Raises ValueError for other methods.
+    """
+    if method not in LEARNED:
+        raise ValueError(f"unknown method {method!r}; a network is trained for {', '.join(LEARNED)}")
+    settings = told["task"] | {name: told[name] for name in ("label", "positive")}
+    if method in COMPARATORS:
+        return None, HeartFailure.of(settings | {"backbone": method, "width": told["comparator_width"]})
+    first = SslhfRestoration.of(settings)
+    first = replace(first, kinds=tuple(kind for kind in first.kinds if method != f"no_{kind}"))
+    return None if method == "scratch" else first, HeartFailure.of(settings)
+
+
+def restore(cohort, split: pd.Series, method: str, told: dict, seed: int, state) -> Learner | None:
+    """Learner of a method's stage one, where it has one, found again in the folder `state`.
+
+    split: its training subjects are learned from."""
+    first, _ = variant(told, method)
+    return first and _trained(first, "restoration", cohort, split, told, seed, state)
+
+
+def classify(cohort, taught: pd.Series, split: pd.Series, method: str, told: dict, seed: int, state):
+    """(task, model, learner) of a method: both stages, found again in `state`. taught: the split of stage one."""
+    restorer, (_, task) = restore(cohort, taught, method, told, seed, state), variant(told, method)
+    return task, _trained(task, "classification", cohort, split, told, seed, state, restorer)
+
+
+def _trained(task, stage, cohort, split, told, seed, state, restorer=None):
+    task = replace(task, cache=state)
+    model = restorer and task.started_from(restorer.model, seed)
+    options = {"seed": seed, "precision": told["precision"], "state": state, "model": model}
+    return task.train(cohort, told["observer"], split, **told[stage], **options)
+
+
+# -- scores -----------------------------------------------------------------------------------------------------------
+
+
+def thresholds(found: pd.DataFrame, labels: pd.Series) -> dict:
+    """threshold, of patients, and patch_threshold: where sensitivity + specificity are best. found: rows of
+    `HeartFailure.predict` of validation subjects."""
+    parts = score_table(found, labels, {"threshold": 0.5, "patch_threshold": 0.5}).groupby("level")
+    best = {level: choose_threshold(part["label"], part["score"], "youden") for level, part in parts}
+    return {"threshold": best["patient"], "patch_threshold": best["patch"]}
+
+
+def score_table(found: pd.DataFrame, labels: pd.Series, chosen: dict, **keys) -> pd.DataFrame:
+    """Patches and patients below each other: level, participant_id, cine, k, label, score, threshold, n_patches, keys.
+
+    found: rows of `HeartFailure.predict`. chosen: of `thresholds`. A patient's score is the mean over all his patches
+    (equation 3), NaN where all his cines were refused.
+    """
+    found = found.assign(label=found["participant_id"].map(labels))
+    patches = found[found["slice"] >= 0].rename(columns={"slice": "k"})
+    patients = found.groupby("participant_id").agg(label=("label", "first"))
+    patients = patients.join(patches.groupby("participant_id")["score"].agg(score="mean", n_patches="size"))
+    columns = ["participant_id", "cine", "k", "label", "score"]
+    both = [
+        patches[columns].assign(level="patch", threshold=chosen["patch_threshold"]),
+        patients.reset_index().assign(level="patient", threshold=chosen["threshold"]),
+    ]
+    return pd.concat(both, ignore_index=True).assign(**keys)
+
+
+def ef_scores(measures: pd.DataFrame, labels: pd.Series, subjects, limit_pct: float, **keys) -> pd.DataFrame:
+    """The same, patients only, for an ejection fraction as the score: 1 − EF/100, positive where EF is below the limit.
+
+    measures: participant_id, lvef_pct; NaN stays NaN and is counted.
+    """
+    ef = measures.groupby("participant_id")["lvef_pct"].mean().reindex(subjects)
+    table = pd.DataFrame({"participant_id": subjects, "label": labels.reindex(subjects).to_numpy()})
+    limit = np.nextafter(1 - limit_pct / 100, 1)
+    return table.assign(score=1 - ef.to_numpy() / 100, level="patient", threshold=limit, **keys)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
+    """Tables I to III: a row a method with patch and patient AUC and accuracy, `_low`, `_high` (bootstrap over
+    patients), n_runs (folds × seeds done), n_patients, n_missing, and the paper's value as `_paper`.
+
+    Values are means over folds and seeds, as the paper's. scores: of `score_table` with method, fold, seed, all methods
+    below each other.
+    """
+    rows = []
+    for method in [name for name in METHODS if name in set(scores["method"])]:
+        part = scores[scores["method"] == method]
+        row = {"method": method, "n_runs": len(set(runs_of(part))), "n_patients": part["participant_id"].nunique()}
+        for level, one in part.groupby("level"):
+            known = one.dropna(subset=["score"])
+            columns = known[["label", "score"]].copy()
+            columns.insert(0, "run", runs_of(known))
+            columns["called"] = (known["score"] >= known["threshold"]).astype(float)
+            for name, statistic in (("auc", _mean_auc), ("acc", _mean_accuracy)):
+                found = bootstrap(columns, statistic, known["participant_id"], n_boot).iloc[0]
+                row |= _with_bounds(f"{level}_{name}", found)
+            row["n_missing"] = len(one) - len(known)  # the patients', which come last
+        printed = PAPER.loc[method].add_suffix("_paper") if method in PAPER.index else {}
+        rows.append(row | dict(printed))
+    values = [f"{level}_{what}" for level in LEVELS for what in ("auc", "acc")]
+    names = [name + end for name in values for end in ("", "_low", "_high", "_paper")]
+    return pd.DataFrame(rows).reindex(columns=["method", *names, "n_patients", "n_runs", "n_missing"])
+
+
+def paired_table(scores: pd.DataFrame, better: str = "sslhf", n_boot: int = 1000) -> pd.DataFrame:
+    """How much larger `better`'s AUC is than every other method's on the same folds, seeds and patients: a row a method
+    and level with gain, gain_low, gain_high (bootstrap over patients, folds and seeds averaged), n_runs, n_patients,
+    and the smallest and largest gain of a single run."""
+    rows = []
+    for method in [name for name in METHODS if name in set(scores["method"]) - {better}]:
+        for level in LEVELS:
+            pair = _pairs(scores[scores["level"] == level], better, method)
+            if pair.empty:
+                continue
+            columns = pair[["label", "score", "score_other"]]
+            columns.insert(0, "run", runs_of(pair))
+            found = bootstrap(columns, _gain, pair["participant_id"], n_boot).iloc[0]
+            single = [_gain(*part.to_numpy().T) for _, part in columns.groupby("run")]
+            row = {"method": method, "level": level} | _with_bounds("gain", found)
+            row |= {"least": min(single), "most": max(single), "n_runs": len(single)}
+            rows.append(row | {"n_patients": pair["participant_id"].nunique()})
+    names = ["method", "level", "gain", "gain_low", "gain_high", "least", "most", "n_runs", "n_patients"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _pairs(scores, better, other):
+    """Rows that both methods have; an EF has no seed of its own and stands beside all."""
+    keys = ["participant_id", "fold", *(name for name in ("cine", "k") if scores[name].notna().any())]
+    one, two = (scores[scores["method"] == name].dropna(subset=["score"]) for name in (better, other))
+    if other in LEARNED:
+        keys = list(dict.fromkeys([*keys, *_keys(scores)]))
+    return one.merge(two[[*keys, "score"]], on=keys, suffixes=("", "_other"))
+
+
+def _keys(table):
+    return [name for name in _KEYS if name in table]
+
+
+def runs_of(table: pd.DataFrame) -> np.ndarray:
+    """A number for each fold, seed and, where labels were drawn several times, draw."""
+    return table.groupby(_keys(table)).ngroup().to_numpy()
+
+
+def _with_bounds(name, found) -> dict:
+    return {f"{name}{end}": found[of] for end, of in (("", "estimate"), ("_low", "low"), ("_high", "high"))}
+
+
+def _over_runs(statistic, runs, *columns) -> float:
+    """Mean of a statistic over runs; those without a value are left out."""
+    found = [statistic(*(column[runs == run] for column in columns)) for run in np.unique(runs)]
+    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+
+
+def _mean_auc(runs, labels, scores, called):
+    return _over_runs(roc_auc, runs, labels, scores)
+
+
+def _mean_accuracy(runs, labels, scores, called):
+    return _over_runs(lambda label, one: np.mean(label == one), runs, labels, called)
+
+
+def _gain(runs, labels, scores, others):
+    return _over_runs(roc_auc, runs, labels, scores) - _over_runs(roc_auc, runs, labels, others)
+
+
+def study_metrics(table: pd.DataFrame, gains: pd.DataFrame, prefix: str = "") -> dict:
+    """patient_auc, patient_acc, patch_auc, patch_acc of SSLHF; `METHOD_…` of all others; `gain_over_METHOD`, and
+    n_gain_over_METHOD patients."""
+    metrics = {}
+    for row in table.to_dict("records"):
+        method = "" if row["method"] == "sslhf" else f"{row['method']}_"
+        values = {name: row[name] for name in row if name.startswith(LEVELS) and not name.endswith("_paper")}
+        metrics |= {f"{prefix}{method}{name}": value for name, value in values.items()}
+    for row in gains[gains["level"] == "patient"].to_dict("records"):
+        name = f"{prefix}gain_over_{row['method']}"
+        metrics |= {f"{name}{end}": row[f"gain{end}"] for end in ("", "_low", "_high")}
+        metrics[f"n_{name}"] = row["n_patients"]
+    return metrics
+
+
+def few_labels_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
+    """What stage one is worth with fewer labelled patients: a row a number with patient AUC pretrained and scratch, and
+    their paired gain, each with `_low` and `_high`, and the smallest and largest gain of a single run (gain_least,
+    gain_most). scores: with a column `labelled`, and `draw` where labels were drawn several times."""
+    rows = []
+    for labelled, part in scores.groupby("labelled"):
+        values = study_table(part, n_boot).set_index("method")
+        gain = paired_table(part, "sslhf", n_boot).set_index(["method", "level"]).loc[("scratch", "patient")]
+        row = {"labelled": labelled} | {f"gain{end}": gain[f"gain{end}"] for end in ("", "_low", "_high")}
+        for method, name in (("sslhf", "pretrained"), ("scratch", "scratch")):
+            row |= {f"{name}{end}": values.loc[method, f"patient_auc{end}"] for end in ("", "_low", "_high")}
+        row |= {"gain_least": gain["least"], "gain_most": gain["most"]}
+        rows.append(row | {"n_runs": gain["n_runs"], "n_patients": gain["n_patients"]})
+    return pd.DataFrame(rows)
+
+
+def mean_roc(scores: pd.DataFrame) -> pd.DataFrame:
+    """Figure 4: method, level, fpr, recall: ROC curves averaged over folds and seeds at the same share of false alarms.
+
+    Runs with one class only have no curve and are left out.
+    """
+    grid, rows = np.linspace(0, 1, 101), []
+    for (method, level), part in scores.dropna(subset=["score"]).groupby(["method", "level"], sort=False):
+        curves = [_recall_at(grid, run) for _, run in part.groupby(_keys(part)) if run["label"].nunique() == 2]
+        if curves:
+            rows.append(pd.DataFrame({"method": method, "level": level, "fpr": grid, "recall": np.mean(curves, 0)}))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["method", "level", "fpr", "recall"])
+
+
+def _recall_at(grid, run):
+    curve = roc_pr(run["label"], run["score"])
+    return np.r_[0.0, np.interp(grid, curve["fpr"], curve["recall"])[1:]]
