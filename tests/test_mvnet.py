@@ -1,6 +1,7 @@
 """MVnet: geometry that is exact, losses and decoding against loops, training that learns, tracking that says so."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from cmrlib.app.cli import app
 from cmrlib.app.cli.valves import track
 from cmrlib.cine import Cine, Plane
-from cmrlib.cine.display import is_mirrored
+from cmrlib.cine.display import Reorientation, is_mirrored, reoriented
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.datasets.mitral_edge import unordered_distance, write_edge_points
@@ -21,40 +22,16 @@ from cmrlib.learning.inference import infer, optimise_for_inference
 from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
 from cmrlib.measures.valve import heart_motion, point_array, points_table, valve_tables
-from cmrlib.papers.mvnet import (
-    MitralPoints,
-    MitralTracking,
-    MVNet,
-    PointLoss,
-    apical_side,
-    compare_observers,
-    decode,
-    load_imagenet,
-    mean_position,
-    motion_metrics,
-    plane_angle_deg,
-    point_errors,
-    stage1_plane,
-    stage2_plane,
-    summarise,
-)
+from cmrlib.papers import mvnet
+from cmrlib.papers.mvnet import geometry
 from cmrlib.papers.mvnet import task as tasks
 from cmrlib.papers.mvnet.data import StandardFrame, standardised
-from cmrlib.papers.mvnet.geometry import (
-    ORIENTATIONS,
-    STAGE1_SHAPE,
-    STAGE2_SHAPE,
-    is_reflection,
-    jittered,
-    orientation,
-    orientation_from_points,
-)
 from cmrlib.papers.mvnet.loss import peak_confidence
 from cmrlib.papers.mvnet.task import agreement
 from cmrlib.phantom import make_cohort
 
-POINTS = MitralPoints(scale=0.4, backbone="resnet10", head="maps", frames_per_cine=4, n_repeats=2)
-TRACKING = MitralTracking(("4ch", "2ch"), POINTS, smooth_ms=10.0)
+POINTS = mvnet.MitralPoints(scale=0.4, backbone="resnet10", head="maps", frames_per_cine=4, n_repeats=2)
+TRACKING = mvnet.MitralTracking(("4ch", "2ch"), POINTS, smooth_ms=10.0)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +79,9 @@ def test_stage_2_lays_the_valve_across_and_back_within_a_hundredth_of_a_mm(angle
     spacing = np.array([column_mm, row_mm])
     along = half_mm * np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
     points = (np.array([100.0, 90.0]) + np.stack([-along, along])) / spacing
-    plane = stage2_plane(points, spacing, (200, 180), mirrored)
+    plane = mvnet.stage2_plane(points, spacing, (200, 180), mirrored)
     upright = plane.points(points)
-    middle = np.array([(STAGE2_SHAPE[1] - 1) / 2, (STAGE2_SHAPE[0] - 1) / 2])
+    middle = np.array([(geometry.STAGE2_SHAPE[1] - 1) / 2, (geometry.STAGE2_SHAPE[0] - 1) / 2])
     assert plane.shape == (118, 162)
     half = np.array([half_mm / 0.75, 0])
     assert np.abs(upright - np.stack([middle - half, middle + half])).max() < 1e-9
@@ -115,80 +92,71 @@ def test_stage_2_lays_the_valve_across_and_back_within_a_hundredth_of_a_mm(angle
 
 def eight_ways(cine, points):
     """The same heart stored in any of eight ways, affine and points along."""
-    for turns in range(4):
-        for mirror in (False, True):
-            columns = cine.pixels.shape[3]
-            pixels, affine, moved = cine.pixels, cine.affine.copy(), points.copy()
-            if mirror:
-                pixels, moved = pixels[..., ::-1], moved * [-1, 1] + [columns - 1, 0]
-                affine[:3, 3] += affine[:3, 0] * (columns - 1)
-                affine[:3, 0] *= -1
-            for _ in range(turns):  # np.rot90 in the plane: new row = columns − 1 − column, new column = row
-                columns = pixels.shape[3]
-                pixels = np.rot90(pixels, axes=(2, 3))
-                moved = np.stack([moved[..., 1], columns - 1 - moved[..., 0]], -1)
-                affine = affine.copy()
-                affine[:3, 3] += affine[:3, 0] * (columns - 1)
-                affine[:3, [0, 1]] = np.stack([affine[:3, 1], -affine[:3, 0]], 1)
-            yield replace(cine, pixels=np.ascontiguousarray(pixels), affine=affine), moved
+    for transposed, rows, columns in product([False, True], repeat=3):
+        by = Reorientation(transposed, False, rows, columns)
+        back = np.linalg.inv(by.matrix(cine.pixels.shape))  # (column, row) as stored → in the new order
+        yield reoriented(cine, by), points @ back[:2, :2].T + back[:2, 3]
 
 
 @pytest.mark.parametrize("view", ["4ch", "2ch"])
 def test_stored_in_any_of_eight_ways_a_heart_gives_the_same_picture(hearts, view):
     cine, points = truth_of(hearts, view)
-    second = MitralPoints((view,), 2)
-    wanted, upright = (standardised(cine.pixels[0, 0], p) for p in (stage1_plane(cine), second.plane(cine, points[0])))
-    assert wanted.shape == STAGE1_SHAPE and upright.shape == STAGE2_SHAPE
+    second = mvnet.MitralPoints((view,), 2)
+    wanted, upright = (
+        standardised(cine.pixels[0, 0], p) for p in (mvnet.stage1_plane(cine), second.plane(cine, points[0]))
+    )
+    assert wanted.shape == geometry.STAGE1_SHAPE and upright.shape == geometry.STAGE2_SHAPE
     shown = second.plane(cine, points[0]).points(points[cine.ed])
     row, column = np.argwhere(hearts.observer("truth").mask(cine.name).mask[cine.ed, 0] == 1).mean(0)
     assert shown[0, 0] < shown[1, 0]  # the first point lies left, the apex below
     assert second.plane(cine, points[0]).points([[column, row]])[0, 1] > shown[:, 1].mean() + 10
     for other, moved in eight_ways(cine, points):
         assert np.abs(cine.to_world(points[3], 0) - other.to_world(moved[3], 0)).max() < 1e-9
-        assert np.abs(standardised(other.pixels[0, 0], stage1_plane(other)) - wanted).max() < 0.02
+        assert np.abs(standardised(other.pixels[0, 0], mvnet.stage1_plane(other)) - wanted).max() < 0.02
         assert np.abs(standardised(other.pixels[0, 0], second.plane(other, moved[0])) - upright).max() < 0.1
-        assert stage1_plane(other).points(moved[0]) == pytest.approx(stage1_plane(cine).points(points[0]))
+        assert mvnet.stage1_plane(other).points(moved[0]) == pytest.approx(mvnet.stage1_plane(cine).points(points[0]))
 
 
 @pytest.mark.parametrize("view", ["4ch", "2ch"])
 def test_points_lay_an_image_upright_that_does_not_know_how_it_lies(hearts, view):
     cine, points = truth_of(hearts, view)
-    wanted = stage1_plane(cine).points(points[0])
-    assert sum(map(is_reflection, ORIENTATIONS)) == 4
+    wanted = mvnet.stage1_plane(cine).points(points[0])
+    assert sum(map(geometry.is_reflection, geometry.ORIENTATIONS)) == 4
     for other, moved in eight_ways(cine, points):
         lost = replace(other, spacing_known=False)
-        assert stage1_plane(lost).matrix == pytest.approx(stage1_plane(lost, axes=ORIENTATIONS[0]).matrix)
-        assert is_mirrored(other) == is_reflection(orientation(other))
+        stored_as = mvnet.stage1_plane(lost, axes=geometry.ORIENTATIONS[0])
+        assert mvnet.stage1_plane(lost).matrix == pytest.approx(stored_as.matrix)
+        assert is_mirrored(other) == geometry.is_reflection(geometry.orientation(other))
         if not is_mirrored(other):
-            axes = orientation_from_points(moved[0], view)
-            assert stage1_plane(lost, axes=axes).points(moved[0]) == pytest.approx(wanted)
-        shown = [stage1_plane(lost, axes=axes).points(moved[0]) for axes in ORIENTATIONS]
+            axes = geometry.orientation_from_points(moved[0], view)
+            assert mvnet.stage1_plane(lost, axes=axes).points(moved[0]) == pytest.approx(wanted)
+        shown = [mvnet.stage1_plane(lost, axes=axes).points(moved[0]) for axes in geometry.ORIENTATIONS]
         assert sum(np.allclose(found, wanted) for found in shown) == 1
 
 
 def test_stage_1_is_the_whole_image_edge_to_edge():
     cine = Cine(np.zeros((1, 1, 80, 240), np.uint8), np.eye(4), "4ch", "X", spacing_known=False)
-    back = stage1_plane(cine).back_points([[-0.5, -0.5], [159.5, 159.5]])
+    back = mvnet.stage1_plane(cine).back_points([[-0.5, -0.5], [159.5, 159.5]])
     assert back == pytest.approx(np.array([[-0.5, -0.5], [239.5, 79.5]])) and not is_mirrored(cine)
 
 
 def test_motion_says_on_which_side_the_apex_is():
     still = np.array([[10.0, 20], [30, 20]])
     points = still + np.array([0, 4, 8, 2])[:, None, None] * [0, 1]  # rows grow: a quarter turn from +column
-    assert apical_side(points, (1, 1)) == 1 and apical_side(points[:, ::-1], (1, 1)) == -1
-    assert apical_side(points[[2, 0, 1, 3]], (1, 1), ed=1) == 1
-    assert apical_side(np.stack([still] * 3), (1, 1)) == 0
+    assert mvnet.apical_side(points, (1, 1)) == 1 and mvnet.apical_side(points[:, ::-1], (1, 1)) == -1
+    assert mvnet.apical_side(points[[2, 0, 1, 3]], (1, 1), ed=1) == 1
+    assert mvnet.apical_side(np.stack([still] * 3), (1, 1)) == 0
     with pytest.raises(ValueError, match="two different mitral points"):
-        stage2_plane(np.ones((2, 2)), (1, 1), (50, 50))
+        mvnet.stage2_plane(np.ones((2, 2)), (1, 1), (50, 50))
 
 
 def test_augmentation_moves_in_the_picture_s_own_pixels_and_mirrored_points_change_names():
     plane = Plane.around((90, 110), (1.3, 0.8), (40, 60), (50, 40), 25)
     middle = plane.back_points([[29.5, 19.5]])
-    moved = jittered(plane, 1.1, 10.0, np.array([3.0, -2.0]))
+    moved = geometry.jittered(plane, 1.1, 10.0, np.array([3.0, -2.0]))
     assert plane.points(moved.back_points([[29.5, 19.5]])) == pytest.approx(np.array([[32.5, 17.5]]))
-    assert jittered(plane, 1, 0, np.zeros(2)).matrix == pytest.approx(plane.matrix)
-    over = jittered(plane, 1, 0, np.zeros(2), mirror=True)
+    assert geometry.jittered(plane, 1, 0, np.zeros(2)).matrix == pytest.approx(plane.matrix)
+    over = geometry.jittered(plane, 1, 0, np.zeros(2), mirror=True)
     assert over.points(plane.back_points([[0, 7.0]])) == pytest.approx(np.array([[59.0, 7.0]]))
     assert over.points(middle) == pytest.approx(np.array([[29.5, 19.5]]))
     np.random.seed(0)
@@ -208,9 +176,9 @@ def test_augmentation_moves_in_the_picture_s_own_pixels_and_mirrored_points_chan
 @pytest.mark.parametrize(("backbone", "head"), [("resnet10", "points"), ("resnet8", "maps")])
 def test_a_network_answers_with_points_in_pixels(backbone, head):
     torch.manual_seed(0)
-    model, x = MVNet(backbone, head).eval(), torch.randn(2, 1, 47, 65)
+    model, x = mvnet.MVNet(backbone, head).eval(), torch.randn(2, 1, 47, 65)
     output = infer(model, x, "fp32")
-    assert decode(output, (47, 65)).shape == (2, 2, 2)
+    assert mvnet.decode(output, (47, 65)).shape == (2, 2, 2)
     folded = optimise_for_inference(model)
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
     assert (infer(folded, x, "fp32") - output).abs().max() < 1e-4
@@ -219,10 +187,10 @@ def test_a_network_answers_with_points_in_pixels(backbone, head):
 
 
 def test_the_paper_s_loss_is_the_mean_squared_error_in_half_pictures():
-    loss, target = PointLoss((40, 60)), torch.tensor([[[29.5, 19.5], [59.5, 39.5]]])
+    loss, target = mvnet.PointLoss((40, 60)), torch.tensor([[[29.5, 19.5], [59.5, 39.5]]])
     assert loss(torch.tensor([[0.0, 0, 1, 1]]), target) == pytest.approx(0)
     assert loss(torch.tensor([[0.5, 0, 1, 0.0]]), target).item() == pytest.approx((0.25 / 2 + 1 / 2) / 2)
-    assert decode(torch.tensor([[0.0, 0, 1, 1]]), (40, 60)).tolist() == target.tolist()
+    assert mvnet.decode(torch.tensor([[0.0, 0, 1, 1]]), (40, 60)).tolist() == target.tolist()
     half = target.clone()
     half[0, 1] = torch.nan  # a point that nobody placed does not count
     assert loss(torch.tensor([[0.5, 0, 9, 9.0]]), half).item() == pytest.approx(0.125)
@@ -251,7 +219,7 @@ def test_heat_maps_against_loops_and_their_gradient():
     rng = np.random.default_rng(2)
     logits, target = rng.normal(0, 2, (2, 2, 6, 9)), rng.uniform(5, 20, (2, 2, 2))
     x = torch.tensor(logits, requires_grad=True)
-    loss = PointLoss((24, 36))
+    loss = mvnet.PointLoss((24, 36))
     assert loss(x, torch.tensor(target)).item() == pytest.approx(naive_map_loss(logits, target, (24, 36)), rel=1e-6)
     assert torch.autograd.gradcheck(lambda z: loss(z, torch.tensor(target)), (x,))
 
@@ -260,7 +228,7 @@ def test_points_of_a_map_lie_between_cells_and_ignore_a_second_peak():
     rows, columns = np.mgrid[:20, :30]
     logits = -((rows - 8.3) ** 2 + (columns - 21.6) ** 2) / 2
     logits = np.maximum(logits, -((rows - 15) ** 2 + (columns - 3) ** 2) / 2 - 1)
-    pixels = decode(torch.tensor(logits)[None, None].repeat(1, 2, 1, 1), (80, 120))[0, 0].numpy()
+    pixels = mvnet.decode(torch.tensor(logits)[None, None].repeat(1, 2, 1, 1), (80, 120))[0, 0].numpy()
     assert pixels == pytest.approx([4 * 21.6 + 1.5, 4 * 8.3 + 1.5], abs=0.2)
 
 
@@ -278,13 +246,13 @@ def test_imagenet_weights_of_a_local_file(tmp_path):
 
     theirs = resnet18(weights=None)
     torch.save(theirs.state_dict(), tmp_path / "r18.pth")
-    model = MVNet("resnet18", "maps")
-    load_imagenet(model, tmp_path / "r18.pth")
+    model = mvnet.MVNet("resnet18", "maps")
+    mvnet.load_imagenet(model, tmp_path / "r18.pth")
     assert torch.equal(model.stages[3][1].conv2.weight, theirs.layer4[1].conv2.weight)
     with pytest.raises(ValueError, match="no ImageNet weights of resnet50"):
-        load_imagenet(MVNet("resnet50"), tmp_path / "r18.pth")
+        mvnet.load_imagenet(mvnet.MVNet("resnet50"), tmp_path / "r18.pth")
     with pytest.raises(ValueError, match="unknown network"):
-        MVNet("vgg")
+        mvnet.MVNet("vgg")
 
 
 # -- items, training, prediction --------------------------------------------------------------------------------
@@ -313,13 +281,13 @@ def test_stages_get_better_and_beat_the_mean_position(hearts, split, trained, tm
         tracked = task.predict(model, hearts, test, out=tmp_path / name, n_passes=n)
     assert len(tracked) == 2 * len(test) and tracked["confidence"].between(0, 1).all()
     for view in task.views:
-        mean_position(hearts, "truth", split.index[split == "train"], tmp_path / "mean", view)
+        mvnet.mean_position(hearts, "truth", split.index[split == "train"], tmp_path / "mean", view)
     laid = Cohort.open(hearts.path, [tmp_path / name for name in (*names, "mean")])
-    means = {name: point_errors(laid, "truth", name, test)["euclid_mm"].mean() for name in (*names, "mean")}
+    means = {name: mvnet.point_errors(laid, "truth", name, test)["euclid_mm"].mean() for name in (*names, "mean")}
     assert means["stage122"] < means["stage1"] < means["mean"], means
-    points, pairs, metrics, compared = compare_observers(laid, "truth", "stage122", 10.0, 0.0, test)
+    points, pairs, metrics, compared = mvnet.compare_observers(laid, "truth", "stage122", 10.0, 0.0, test)
     assert set(metrics["observer"]) == {"truth", "stage122"} and len(pairs) == 8 * len(test)
-    row = summarise(points, compared) | motion_metrics(compared)
+    row = mvnet.summarise(points, compared) | mvnet.motion_metrics(compared)
     assert row["euclid_mm"] == pytest.approx(means["stage122"]) and row["n"] == len(test)
     for name in ("euclid_mm", "4ch_lateral_mm", "2ch_angle_deg", "mapse_icc", "eprime_bias_cm_s", "displacement_icc"):
         assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"], name
@@ -328,20 +296,20 @@ def test_stages_get_better_and_beat_the_mean_position(hearts, split, trained, tm
 def test_weights_come_back_as_the_same_task(hearts, trained, tmp_path):
     task, networks = trained[0], trained[0].network().eval()
     task.save(networks, tmp_path / "weights", cohort="phantom")
-    again, models, card = MitralTracking.load(tmp_path)
+    again, models, card = mvnet.MitralTracking.load(tmp_path)
     assert again == task and card["cohort"] == "phantom" and len(models) == 1
     assert Task.load(tmp_path / "weights" / "2ch_stage2")[0] == task.stages()["2ch_stage2"]
     cine, _ = truth_of(hearts)
     first, second = (one.predict_cine(net, cine)[0].points for one, net in ((task, networks), (again, models)))
     pd.testing.assert_frame_equal(first, second)
     with pytest.raises(FileNotFoundError, match="no weights of MVnet"):
-        MitralTracking.load(tmp_path / "elsewhere")
+        mvnet.MitralTracking.load(tmp_path / "elsewhere")
     for suffix in ("json", "safetensors"):
         (tmp_path / "weights" / f"4ch_stage2.{suffix}").write_bytes(
             (tmp_path / "weights" / f"2ch_stage2.{suffix}").read_bytes()
         )
     with pytest.raises(ValueError, match="of other views or stages than their names say"):
-        MitralTracking.load(tmp_path)
+        mvnet.MitralTracking.load(tmp_path)
 
 
 def test_only_the_last_two_passes_look_at_every_frame(hearts, trained, monkeypatch):
@@ -406,7 +374,7 @@ def test_a_cine_without_a_valve_gets_a_flag(hearts, trained):
 
 
 def test_points_that_coincide_are_no_valve_and_no_crash():
-    task = MitralTracking(("4ch",), MitralPoints(scale=0.25, backbone="resnet10"), least_confidence=0.4)
+    task = mvnet.MitralTracking(("4ch",), mvnet.MitralPoints(scale=0.25, backbone="resnet10"), least_confidence=0.4)
     model, cine = task.network().eval(), Cine(np.zeros((9, 1, 40, 40), np.uint8), np.eye(4), "4ch", "X")
     for net in model.values():
         torch.nn.init.zeros_(net.head.weight)
@@ -417,13 +385,13 @@ def test_points_that_coincide_are_no_valve_and_no_crash():
 
 def test_points_beyond_the_image_are_reported_for_a_cohort_too(hearts, trained, tmp_path, monkeypatch):
     task, model = trained
-    plain = MitralPoints.points
+    plain = mvnet.MitralPoints.points
 
     def moved(self, models, cine, *rest):
         found = plain(self, models, cine, *rest)
         return found - [500.0, 0] if cine.view == "2ch" and self.stage == 2 else found
 
-    monkeypatch.setattr(MitralPoints, "points", moved)
+    monkeypatch.setattr(mvnet.MitralPoints, "points", moved)
     tracked = task.predict(model, hearts, ["P0001"], out=tmp_path / "far").set_index("view")
     assert "points_outside" in tracked.loc["2ch", "flags"] and tracked.loc["4ch", "flags"] == ""
     flags = valve_tables(Cohort.open(hearts.path, [tmp_path / "far"]), "far")[1]["flags"][0].split(";")
@@ -442,17 +410,17 @@ def test_points_keep_their_decimals_and_lie_in_the_patient(hearts):
 def test_the_inner_angle_of_two_planes():
     flat = np.array([[[0.0, 0], [10, 0]]])
     turned = np.array([[[0.0, 0], [10, 10 * np.tan(np.deg2rad(12))]]])
-    assert plane_angle_deg(turned, flat) == pytest.approx([12])
-    assert plane_angle_deg(turned[:, ::-1], flat) == pytest.approx([12])
+    assert mvnet.plane_angle_deg(turned, flat) == pytest.approx([12])
+    assert mvnet.plane_angle_deg(turned[:, ::-1], flat) == pytest.approx([12])
 
 
 def test_people_of_one_convention_are_compared_like_any_observers(hearts):
-    points, displacement, metrics, compared = compare_observers(hearts, "yale", "yale2", 15.0)
+    points, displacement, metrics, compared = mvnet.compare_observers(hearts, "yale", "yale2", 15.0)
     assert 1.5 < points["euclid_mm"].mean() < 4.5
     assert set(compared["measure"]) == {"mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "displacement_mm"}
     assert len(displacement) == 12 * 8 and displacement.groupby("participant_id").size().eq(8).all()
     assert len(metrics) == 24
-    kept, rows = motion_metrics(compared), compared.set_index("measure")
+    kept, rows = mvnet.motion_metrics(compared), compared.set_index("measure")
     assert kept["mapse_icc"] == rows.loc["mapse_mm", "icc_a1"]
     assert kept["eprime_bias_cm_s_high"] == rows.loc["eprime_cm_s", "bias_high"]
 
@@ -465,9 +433,9 @@ def test_cavities_give_points_and_errors_in_percent_of_the_annulus(hearts, tmp_p
         swapped = points[:, ::-1] + 0.1 * np.hypot(*(points[:, 1] - points[:, 0]).T)[:, None, None] * [1, 0]
         Observer(tmp_path / "ten").write(cine, Annotation(points=points_table(cine, swapped, np.ones(8))))
     laid = Cohort.open(hearts.path, [tmp_path / "edges", tmp_path / "ten"])
-    found = point_errors(laid, "truth", "edges")
+    found = mvnet.point_errors(laid, "truth", "edges")
     assert len(found) == edges["refused"].eq("").sum() > 60 and found["annulus_pct"].median() < 20
-    assert point_errors(laid, "truth", "ten")["annulus_pct"].to_numpy() == pytest.approx(10.0)
+    assert mvnet.point_errors(laid, "truth", "ten")["annulus_pct"].to_numpy() == pytest.approx(10.0)
 
 
 # -- the command line -------------------------------------------------------------------------------------------

@@ -20,19 +20,7 @@ from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.valve import points_outside, points_table
 from cmrlib.papers.mvnet import data, geometry, loss, network
 from cmrlib.papers.mvnet.data import StandardFrame, frame_of, frame_table, pictures, points_of
-from cmrlib.papers.mvnet.geometry import (
-    ORIENTATIONS,
-    STAGE1_SHAPE,
-    STAGE2_MM,
-    STAGE2_SHAPE,
-    apical_side,
-    is_reflection,
-    knows_orientation,
-    orientation_from_points,
-    spacing_or_one,
-    stage1_plane,
-    stage2_plane,
-)
+from cmrlib.papers.mvnet.geometry import ORIENTATIONS, knows_orientation, spacing_or_one
 from cmrlib.papers.mvnet.loss import PointLoss, decode, peak_confidence
 from cmrlib.papers.mvnet.network import MVNet
 
@@ -73,19 +61,21 @@ class MitralPoints(Task):
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns) of the network's picture."""
-        return tuple(round(n * self.scale) for n in (STAGE1_SHAPE if self.stage == 1 else STAGE2_SHAPE))
+        return tuple(
+            round(n * self.scale) for n in (geometry.STAGE1_SHAPE if self.stage == 1 else geometry.STAGE2_SHAPE)
+        )
 
     def plane(self, cine: Cine, points_px=None, mirrored: bool | None = None, axes=None) -> Plane:
         """Where the network looks. points_px: (2, 2) of the frame that gives stage 2 its orientation and centre; in
         stage 1 they lay an image upright whose orientation is unknown. axes, for stage 1: one of `ORIENTATIONS`."""
         if self.stage == 1:
             if axes is None and points_px is not None and not knows_orientation(cine):
-                axes = orientation_from_points(points_px, self.views[0])
-            return stage1_plane(cine, self.shape, axes)
-        mirrored, step = is_mirrored(cine) if mirrored is None else mirrored, STAGE2_MM / self.scale
+                axes = geometry.orientation_from_points(points_px, self.views[0])
+            return geometry.stage1_plane(cine, self.shape, axes)
+        mirrored, step = is_mirrored(cine) if mirrored is None else mirrored, geometry.STAGE2_MM / self.scale
         if not cine.spacing_known:
             step *= float(np.hypot(*(points_px[1] - points_px[0]))) / ANNULUS_MM
-        return stage2_plane(points_px, spacing_or_one(cine), cine.pixels.shape[2:], mirrored, self.shape, step)
+        return geometry.stage2_plane(points_px, spacing_or_one(cine), cine.pixels.shape[2:], mirrored, self.shape, step)
 
     def items(self, cohort, annotations, split):
         return frame_table(cohort, annotations, self.views[0], split, self.frames_per_cine, self.n_repeats)
@@ -233,10 +223,10 @@ def _most_confident_orientation(first: MitralPoints, models, cine, there, precis
 
 def _upright(second: MitralPoints, cine, there, points, axes) -> list[Plane]:
     """Stage 2's planes, one per frame: all the first frame's, unless a cohort kept single frames of unknown size."""
-    mirrored = None if axes is None else is_reflection(axes)
+    mirrored = None if axes is None else geometry.is_reflection(axes)
     if axes is not None and len(there) >= FEWEST_FRAMES:
         ed = int(np.abs(there - (cine.ed or 0)).argmin())
-        mirrored = apical_side(points, spacing_or_one(cine), ed) < 0
+        mirrored = geometry.apical_side(points, spacing_or_one(cine), ed) < 0
     if cine.spacing_known:
         return [second.plane(cine, points[0], mirrored)] * len(there)
     return [second.plane(cine, pair, mirrored) for pair in points]
