@@ -9,7 +9,6 @@ Gonzales et al., J Cardiovasc Magn Reson 2021;23:137. Stage 1 sees the whole fra
 README.md maps the paper's figures and tables to functions and notebook cells, and says where we leave it.
 """
 
-from cmrlib.cine.display import is_mirrored
 from cmrlib.papers.mvnet.evaluation import (
     compare_observers,
     mean_position,
@@ -33,7 +32,6 @@ __all__ = [
     "decode",
     "expected_points",
     "gaussian_maps",
-    "is_mirrored",
     "load_imagenet",
     "mean_position",
     "motion_metrics",
