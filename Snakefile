@@ -20,6 +20,8 @@ NEEDS = {
     "03_tempreg": ["00_cohort"],
     "03b_tempreg_table1": ["00_cohort", "01_segmentation", "03_tempreg"],
     "04_mvnet": ["00_cohort"],
+    "04b_mvnet_people": ["00_cohort", "04_mvnet"],
+    "04c_mvnet_real": ["04_mvnet"],
     "05_cussp": [],
     "05b_cussp_table2": ["05_cussp"],
     "05c_cussp_real": [],
@@ -29,8 +31,8 @@ NEEDS = {
     "08c_heartmae_domains": ["00_cohort", "08_heartmae_predict"],
     "09_agreement": ["02_measurements"],
     "10_stratification": ["00_cohort", "08_heartmae_predict"],
-    "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "05_cussp", "05b_cussp_table2",
-                   "06_sslhf", "07_heartmae_pretrain", "08_heartmae_predict", "10_stratification"],
+    "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "04b_mvnet_people",
+                   "05_cussp", "05b_cussp_table2", "06_sslhf", "07_heartmae_pretrain", "08_heartmae_predict", "10_stratification"],
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],
 }
 
@@ -101,6 +103,8 @@ for notebook, needs in NEEDS.items():
     parameters = runs.resolve(notebook, profile)
     if parameters.get("ratings"):  # 09_agreement on a table of its own
         needs = []
+    if parameters.get("drawn"):  # 04c_mvnet_real trains networks of its own
+        needs = ["00_cohort"]
 
     rule:
         name: notebook

@@ -21,12 +21,12 @@ import pandas as pd
 
 from cmrlib.agreement.overlap import dice
 from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES
-from cmrlib.cohort.files import read_json
 from cmrlib.datasets import sample
 from cmrlib.datasets.contours import polygon_mask
 from cmrlib.learning.training import set_threads_and_seed
 from cmrlib.learning.weightsets import places
 from cmrlib.measures.valve import heart_motion, point_array
+from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.report import examine
 
 THEIRS = ("lv", "myo", "rv")
@@ -77,7 +77,7 @@ def main():
 
 
 def smoothing_ms(weights) -> float:
-    return read_json(places(weights, "04_mvnet")[0] / "smoothing.json")["smooth_ms"]
+    return MitralTracking.load(places(weights, "04_mvnet")[0])[0].smooth_ms
 
 
 def unpacked(study, folder) -> Path:

@@ -31,14 +31,14 @@ from cmrlib.plots.figures.making import ROOT, _scaled
 
 @pytest.fixture
 def runs(tmp_path):
-    """A profile in which 03b_tempreg_table1 has run, and 04_mvnet without what figure 6 needs."""
+    """A profile in which 03b_tempreg_table1 has run, and 04b_mvnet_people without what figure 6 needs."""
     methods = ["level_set", "tempreg", "mine"]
     shifts = {"": 0, "_low": -0.1, "_high": 0.2}
     names = ("afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic")
     values = {f"{name}{end}": [1.0 + shift, 0.5 + shift, 0.7] for end, shift in shifts.items() for name in names}
     for name, tables in (
         ("03b_tempreg_table1", {"table_1": pd.DataFrame({"method": methods} | values)}),
-        ("04_mvnet", {"empty": pd.DataFrame({"a": [1]})}),
+        ("04b_mvnet_people", {"empty": pd.DataFrame({"a": [1]})}),
     ):
         folder = tmp_path / "runs" / "mine" / name
         (folder / "tables").mkdir(parents=True)

@@ -17,8 +17,7 @@ from cmrlib.measures.valve import view_motion
 from cmrlib.papers import heartmae, sslhf, tempreg
 from cmrlib.papers.cussp.preparation import Preprocessing as Patch
 from cmrlib.papers.cussp.preparation import RefusedError, prepare
-from cmrlib.papers.mvnet import ViewTracker, standard_look
-from cmrlib.papers.mvnet.network import MVNet
+from cmrlib.papers.mvnet import MitralPoints, MitralTracking
 from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 
 FRAMES, HOLE = 10, 4
@@ -115,16 +114,20 @@ def test_ed_and_es_come_from_whole_sections(cohort, tmp_path):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_missing_frame_has_no_mitral_points(known):
-    model, looks = MVNet("resnet10"), [standard_look("4ch", stage, 0.25) for stage in (1, 2)]
-    tracker = ViewTracker(model, looks[0], model, looks[1], "fp32")
+    task = MitralTracking(("4ch",), MitralPoints(scale=0.25, backbone="resnet10"))
+    model = task.network().eval()
+
+    def points_of(one):
+        return task.predict_cine(model, one, precision="fp32")[0].points
+
     hole = replace(cine("4ch", 1), spacing_known=known)
-    points, _ = tracker.predict(hole)
+    points = points_of(hole)
     gone = points[points["frame"] == HOLE]
     assert gone[["column_px", "x_mm", "confidence"]].isna().all(axis=None) and len(points) == 2 * FRAMES
     assert np.isfinite(points[points["frame"] != HOLE]["column_px"]).all()
     bright = hole.pixels.copy()
     bright[HOLE] = 900  # whatever stands there has no say
-    np.testing.assert_array_equal(tracker.predict(replace(hole, pixels=bright))[0]["column_px"], points["column_px"])
+    np.testing.assert_array_equal(points_of(replace(hole, pixels=bright))["column_px"], points["column_px"])
 
 
 def test_nothing_is_measured_in_a_missing_frame_of_a_long_axis():

@@ -29,7 +29,7 @@ GALLERY = {
     "quick/00_cohort/figures/view_4ch.png": "phantom_4ch.png",
     "carryover_sunnybrook/01_segmentation/figures/case_median.png": "phantom_trained_sunnybrook.png",
     "carryover_sunnybrook/00_cohort/figures/beside_phantom_sax.png": "real_beside_phantom.png",
-    "valve_study/04_mvnet/figures/sample_4ch.png": "mvnet_sample.png",
+    "valve_study/04c_mvnet_real/figures/sample_4ch.png": "mvnet_sample.png",
 }
 WIDTH_PX = {"real_heart.png": 1280}  # a row of pictures; the others are 680 pixels at most
 

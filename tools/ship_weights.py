@@ -126,8 +126,6 @@ def _pack(path, dest, tested):
         tested_on = f"{_tested_on(tested)}, by networks of the same recipe that had not seen them"
     kept = {name: value for name, value in card.items() if name not in PRIVATE}
     write_json(kept | {"stored": "half precision", "checked": rows, "checked_on": tested_on}, dest.with_suffix(".json"))
-    if (path.parent / "smoothing.json").exists():
-        shutil.copy(path.parent / "smoothing.json", dest.parent)
 
 
 def _tested_on(path) -> str:
@@ -166,9 +164,10 @@ def _card_text(path, card) -> list[str]:
     from cmrlib.report.cards import learned_text
 
     size_mb = path.with_suffix(".safetensors").stat().st_size / 1e6
+    settings = card["preprocessing"] if "n_models" in card["architecture"] else card["architecture"]
     design = ", ".join(
         f"{name} {' '.join(value) if isinstance(value, list) else value}"
-        for name, value in card["architecture"].items()
+        for name, value in settings.items()
         if name != "name"
     )
     text = (

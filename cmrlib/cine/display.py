@@ -90,6 +90,15 @@ def orientation_known(cine: Cine) -> bool:
     return not nominal and _cosine(across, _display(cine)) > np.cos(np.deg2rad(LARGEST_TILT_DEG))
 
 
+def is_mirrored(cine: Cine) -> bool:
+    """Whether a cine's pixels show the heart as in a mirror, by the affine; False where its directions or its spacing
+    are unknown."""
+    if not (cine.spacing_known and orientation_known(cine)):
+        return False
+    by = reorientation(cine)
+    return bool(by.transposed ^ by.reversed_rows ^ by.reversed_columns)
+
+
 def reorientation(cine: Cine) -> Reorientation:
     """Which of the eight orders of rows and columns, and which order of slices, is closest to the canonical display."""
     columns, rows, slices = _display(cine)

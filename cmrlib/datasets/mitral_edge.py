@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import pandas as pd
+
+from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES
+from cmrlib.cohort import Annotation, Observer
+from cmrlib.measures.valve import points_table
 
 STRAIGHT_PX = 1.6
 """So near to the line a point of the outline belongs to the edge: lines on a pixel grid, through JPEG, bend by one."""
@@ -178,3 +183,26 @@ def unordered_distance(points, reference) -> np.ndarray:
     mirrored either end may be the lateral one. points, reference: (2, 2)."""
     orders = [np.hypot(*(np.asarray(points)[order] - reference).T) for order in ([0, 1], [1, 0])]
     return min(orders, key=np.mean)
+
+
+def write_edge_points(cohort, outlined_by: str, folder, view: str = "4ch", repeat_every: int = 8) -> pd.DataFrame:
+    """Write an observer whose points are the ends of the straight edge of each LV cavity that `outlined_by` drew.
+
+    Returns one row per image: participant_id, cine, frame, length_px, residual_px, blood, refused (why there are no
+    points), repeat_pct (`edge_repeatability_pct` of every so many images).
+    """
+    observer, rows = cohort.observer(outlined_by), []
+    for row in cohort.cines[cohort.cines["view"] == view].itertuples():
+        cine, annotation = cohort.cine(row.cine), observer.mask(row.cine)
+        points = np.full((cine.frames, len(MITRAL_POINTS[view]), 2), np.nan)
+        for t in sorted(annotation.annotated):
+            cavity, image = annotation.mask[t, 0] == STRUCTURES["lv"], cine.pixels[t, 0]
+            edge, repeated = mitral_edge(cavity, image), len(rows) % repeat_every == 0
+            points[t] = edge.points_px
+            found = {name: getattr(edge, name) for name in ("length_px", "residual_px", "blood", "refused")}
+            found["repeat_pct"] = edge_repeatability_pct(cavity, image) if repeated else np.nan
+            rows.append({"participant_id": row.participant_id, "cine": row.cine, "frame": t} | found)
+        table = points_table(cine, points, np.ones(cine.frames)).dropna()
+        if len(table):
+            Observer(folder).write(cine, Annotation(points=table))
+    return pd.DataFrame(rows)

@@ -24,12 +24,18 @@ def _activated(model, output):
 
 
 def optimise_for_inference(model: nn.Module) -> nn.Module:
-    """Copy in eval mode, channels last; each batch norm becomes part of the convolution before it, which is exact."""
+    """Copy in eval mode, channels last; each batch norm becomes part of the convolution before it, which is exact.
+
+    Pairs are the first two parts of an `nn.Sequential`, and conv1 with bn1, conv2 with bn2, … of torchvision's blocks.
+    """
     folded = deepcopy(model).eval()
     for part in folded.modules():
-        norm = part[1] if isinstance(part, nn.Sequential) and len(part) > 1 else None
-        if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
-            part[0], part[1] = fuse_conv_bn_eval(part[0], norm), nn.Identity()
+        pairs = [("0", "1")] if isinstance(part, nn.Sequential) else [(f"conv{n}", f"bn{n}") for n in (1, 2, 3)]
+        for first, second in pairs:
+            convolution, norm = part._modules.get(first), part._modules.get(second)
+            known = isinstance(convolution, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d)
+            if known:
+                part._modules[first], part._modules[second] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
     return folded.to(memory_format=channels_last(model))
 
 

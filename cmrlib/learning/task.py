@@ -43,7 +43,7 @@ from cmrlib.learning.training import (
 from cmrlib.learning.weights import load_weights, save_weights
 from cmrlib.measures import RefusedError
 
-PAPERS = ("tempreg", "cussp", "sslhf", "heartmae")
+PAPERS = ("tempreg", "mvnet", "cussp", "sslhf", "heartmae")
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
 by_split = ColSplitter("split", on="validation")

@@ -15,6 +15,7 @@ from scipy.signal import find_peaks
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS
+from cmrlib.cohort import POINT_COLUMNS
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit, fourier_basis
 from cmrlib.measures.phases import RefusedError
 
@@ -36,6 +37,21 @@ def point_array(table: pd.DataFrame, view: str, frames: int) -> np.ndarray:
         own = table[table["name"] == name]
         points[own["frame"].to_numpy(int), i] = own[["column_px", "row_px"]].to_numpy(float)
     return points
+
+
+def points_table(cine: Cine, points, confidence) -> pd.DataFrame:
+    """Points (frames, 2, 2) and confidence (frames,) → POINT_COLUMNS, two rows per frame; never rounded."""
+    rows = []
+    for t, pair in enumerate(points):
+        world = cine.to_world(pair, 0)
+        rows += [(t, 0, name, *pair[i], *world[i], confidence[t]) for i, name in enumerate(MITRAL_POINTS[cine.view])]
+    return pd.DataFrame(rows, columns=POINT_COLUMNS)
+
+
+def points_outside(cine: Cine, points_px) -> bool:
+    """Whether any point (…, 2) as (column, row) lies a pixel or more beyond the image."""
+    rows, columns = cine.pixels.shape[2:]
+    return bool(((points_px <= -1) | (points_px >= [columns, rows])).any())
 
 
 @dataclass(frozen=True)
@@ -184,7 +200,7 @@ def valve_tables(
     motion: participant_id, session, view (2ch, 4ch, mean), frame, phase, time_ms, displacement_mm, velocity_cm_s; the
     mean stands at the frames of the first view. metrics: participant_id, session, views, METRICS, mapse of each view,
     flags. frames_from: an observer whose ED counts. A cine whose points have a median confidence below
-    `least_confidence` is flagged `…_valve_not_found` and not used.
+    `least_confidence` is flagged `…_valve_not_found` and not used; one with points beyond the image `…_points_outside`.
     """
     motion, metrics = [], []
     for participant, session, found in cohort.examinations(observer, subjects, frames_from, of="points"):
@@ -193,6 +209,7 @@ def valve_tables(
         flags = [f"{view}_valve_not_found" for view in doubtful]
         used = {view: pair for view, pair in found.items() if view not in doubtful}
         views = {view: (cine, point_array(a.points, view, cine.frames)) for view, (cine, a) in used.items()}
+        flags += [f"{view}_points_outside" for view, pair in views.items() if points_outside(*pair)]
         ed = {view: int(a.frames["ed"]) for view, (_, a) in used.items() if a.frames}
         if not found:
             continue

@@ -16,7 +16,7 @@ from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
 from cmrlib.measures.valve import METRICS, valve_tables
-from cmrlib.papers.mvnet import load_trackers, track_cohort
+from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.cards import card_of
 from cmrlib.report.rows import measured_rows
@@ -158,17 +158,16 @@ def _valve(cohort, folder, places):
     if not views:
         return nothing, ["valve motion: no 2CH or 4CH cine of a whole cycle"], []
     try:
-        trackers = {view: tracker for view, tracker in load_trackers(weights).items() if view in views}
+        task, models, _ = MitralTracking.load(weights)
     except FileNotFoundError:
         return nothing, ["valve motion: no weights"], []
-    if not trackers:
+    if not views & set(task.views):
         return nothing, ["valve motion: no weights for a view that is here"], []
-    track_cohort(cohort, trackers, {"stage122": folder / "mvnet"})
+    task.predict(models, cohort, out=folder / "mvnet", views=views & set(task.views))
     cohort.observers["mvnet"] = Observer(folder / "mvnet")
-    smooth_ms = read_json(weights / "smoothing.json")["smooth_ms"]
-    least = min(tracker.least_confidence for tracker in trackers.values())
-    cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in trackers]
-    return valve_tables(cohort, "mvnet", smooth_ms, least_confidence=least), [], cards
+    cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in task.views if view in views]
+    tables = valve_tables(cohort, "mvnet", task.smooth_ms, least_confidence=task.least_confidence)
+    return tables, [], cards
 
 
 def errors_of(homes: dict[str, list[Path]]) -> dict[str, dict]:

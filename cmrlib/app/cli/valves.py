@@ -7,7 +7,7 @@ import pandas as pd
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.cohort.files import atomic, digest, read_json, write_json
 from cmrlib.measures.valve import valve_tables
-from cmrlib.papers.mvnet import load_trackers, track_cohort
+from cmrlib.papers.mvnet import MitralTracking
 
 MARK = "tracking.json"
 
@@ -19,7 +19,7 @@ def track(cohort: Cohort, run, folder, subjects=None, smooth_ms: float | None = 
 
     Raises ValueError for unknown subjects, FileExistsError where the folder is another observer's.
     """
-    trackers, folder = load_trackers(run), Path(folder)
+    (task, models, _), folder = MitralTracking.load(run), Path(folder)
     if unknown := sorted(set(subjects or ()) - set(cohort.subjects["participant_id"])):
         raise ValueError(f"subjects {unknown} are not in {cohort.path}; participants.tsv lists who is")
     weights = Path(run) / "weights" if (Path(run) / "weights").is_dir() else Path(run)
@@ -29,19 +29,18 @@ def track(cohort: Cohort, run, folder, subjects=None, smooth_ms: float | None = 
     }
     _claim(folder, cohort, made_by)
     people = cohort.subjects["participant_id"].tolist() if subjects is None else list(subjects)
-    rows = cohort.cines[cohort.cines["view"].isin(list(trackers)) & cohort.cines["participant_id"].isin(people)]
+    rows = cohort.cines[cohort.cines["view"].isin(task.views) & cohort.cines["participant_id"].isin(people)]
     if rows.empty:
         raise ValueError(
-            f"the weights are for {', '.join(trackers)}, of which {cohort.path} has no cine among these "
+            f"the weights are for {', '.join(task.views)}, of which {cohort.path} has no cine among these "
             f"subjects; it has {', '.join(sorted(set(cohort.cines['view'])))}"
         )
     todo = [name for name in rows["cine"] if not Observer(folder).has(name, "points.tsv")]
     if todo:
-        track_cohort(cohort.part(todo), trackers, {"stage122": folder})
-    smooth_ms = read_json(weights / "smoothing.json")["smooth_ms"] if smooth_ms is None else smooth_ms
+        task.predict(models, cohort.part(todo), out=folder)
+    smooth_ms = task.smooth_ms if smooth_ms is None else smooth_ms
     laid = Cohort.open(cohort.path, [folder])
-    least = min(tracker.least_confidence for tracker in trackers.values())
-    motion, metrics = valve_tables(laid, folder.name, smooth_ms, people, least_confidence=least)
+    motion, metrics = valve_tables(laid, folder.name, smooth_ms, people, least_confidence=task.least_confidence)
     for name, table in (("valve_motion", motion), ("valve_metrics", metrics)):
         with atomic(folder / f"{name}.csv") as part:
             table.to_csv(part, index=False, lineterminator="\n")

@@ -6,11 +6,11 @@ import numpy as np
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import STRUCTURES
+from cmrlib.cine.display import is_mirrored
 from cmrlib.cohort import Annotation
 from cmrlib.measures.arealength import valve_middle
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.phases import RefusedError, named_phases
-from cmrlib.papers.mvnet import is_mirrored
 
 MOST_OUTSIDE = 0.5
 """A patch of which more lies outside the image shows no valve with its atrium."""

@@ -1,0 +1,156 @@
+"""Frames and points for fastai: one joint plane for picture and points, and typed tensors that show themselves."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from fastai.torch_core import TensorBase, TensorImage
+from fasttransform import ItemTransform
+
+from cmrlib.cine import Cine, Plane
+from cmrlib.learning import blocks  # noqa: F401  its show_results draws typed tensors
+from cmrlib.measures.valve import point_array
+from cmrlib.papers.mvnet.geometry import jittered
+
+COLOURS = ("#E69F00", "#56B4E9")
+
+
+class TensorFrame(TensorImage):
+    """(1, rows, columns) float: one standardised grey frame."""
+
+    def show(self, ctx=None, **kwargs):
+        return TensorImage(self[0]).show(ctx=ctx, cmap="gray", **kwargs)
+
+
+class TensorPoints(TensorBase):
+    """(2, 2) float: two points as (column, row) of the frame, a circle and a star; hollow over points drawn before."""
+
+    def show(self, ctx=None, **kwargs):
+        hollow = len(ctx.collections) >= 2
+        for point, marker, colour in zip(self.cpu().numpy(), "o*", COLOURS):
+            ctx.scatter(*point, s=60 if hollow else 30, marker=marker, color="none" if hollow else colour,
+                        edgecolors=colour if hollow else "black", linewidths=0.8)  # fmt: skip
+        return ctx
+
+
+def standardised(image, plane: Plane) -> np.ndarray:
+    """(rows, columns) float32 on the plane's grid, cubic, then (value − median) / interquartile range, −4 to 8.
+
+    Where half a picture is one value the range would be next to nothing: at least a tenth of the 1–99 % range counts.
+    """
+    grey = plane.pixels(np.asarray(image), cv2.INTER_CUBIC)
+    low, first, middle, third, high = np.percentile(grey, [1, 25, 50, 75, 99])
+    return np.clip((grey - middle) / max(third - first, 0.1 * (high - low), 1e-6), -4, 8)
+
+
+def pictures(cine: Cine, frames, planes) -> torch.Tensor:
+    """(frames, 1, rows, columns) float32: what a network sees of these frames, each on its plane."""
+    images = [standardised(cine.pixels[t, 0], plane) for t, plane in zip(frames, planes)]
+    return torch.from_numpy(np.stack(images)[:, None].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class FrameRef:
+    """One frame of a cine before it becomes a tensor; reference_px: (2, 2) points that set stage 2 upright."""
+
+    cine: Cine
+    frame: int
+    reference_px: np.ndarray
+
+
+def frame_table(cohort, observer: str, view: str, split: pd.Series, frames: int = 0, n_repeats: int = 1):
+    """One row per frame to learn from: participant_id, cine, frame, split; without subjects that `split` lacks.
+
+    frames: at most so many of a cine, spread over the cycle; 0 for all. n_repeats: how often a training frame comes in
+    an epoch, each time augmented anew.
+    """
+    annotations, rows = cohort.observer(observer), []
+    for row in cohort.cines[cohort.cines["view"] == view].itertuples():
+        side = split.get(row.participant_id)
+        if side is None or not annotations.has(row.cine, "points.tsv"):
+            continue
+        known = sorted(annotations.points(row.cine)["frame"].unique())
+        if 0 < frames < len(known):
+            known = [known[i * len(known) // frames] for i in range(frames)]
+        repeats = n_repeats if side == "train" else 1
+        rows += [(row.participant_id, row.cine, int(t), side) for t in known for _ in range(repeats)]
+    return pd.DataFrame(rows, columns=["participant_id", "cine", "frame", "split"])
+
+
+def frame_of(cohort, points):
+    """Function from a row of `frame_table` to a FrameRef. points: of `points_of`."""
+
+    def get(row):
+        cine, known = cohort.cine(row["cine"]), points(row["cine"])
+        first = int(np.flatnonzero(np.isfinite(known).all((1, 2)))[0])
+        # the paper's frame 0, which every frame of the cine shares; where a cohort keeps single frames, each its own
+        return FrameRef(cine, row["frame"], known[first if cine.spacing_known else row["frame"]])
+
+    return get
+
+
+def points_of(cohort, observer: str):
+    """Function from a cine's name to an observer's points (frames, 2, 2); each table is read once."""
+    found = {}
+
+    def get(name):
+        if name not in found:
+            cine = cohort.cine(name)
+            found[name] = point_array(cohort.observer(observer).points(name), cine.view, cine.frames)
+        return found[name]
+
+    return get
+
+
+class StandardFrame(ItemTransform):
+    """(FrameRef, points) → (TensorFrame, TensorPoints) by one plane for both, random in training only.
+
+    plane: function (cine, reference points) → Plane. scale and rotation_deg: ±; shift_px: ± pixels of the picture.
+    mirror: every second picture is turned over too and its points change names, so that the first still lies left
+    when the apex is down: for images that lost their orientation.
+    """
+
+    def __init__(self, plane, scale=0.1, rotation_deg=10.0, shift_px=3.0, mirror=False):
+        self.plane, self.training = plane, False
+        self.scale, self.rotation_deg, self.shift_px, self.mirror = scale, rotation_deg, shift_px, mirror
+
+    def __call__(self, pair, split_idx=None, **kwargs):
+        self.training = split_idx == 0  # see blocks.StandardSlice
+        return super().__call__(pair, split_idx=split_idx, **kwargs)
+
+    def encodes(self, pair):
+        reference, points = pair
+        plane = self.plane(reference.cine, reference.reference_px)
+        if self.training:
+            plane, points = self.augmented(plane, points)
+        image = standardised(reference.cine.pixels[reference.frame, 0], plane)
+        if self.training:
+            image = varied(image)
+        return (
+            TensorFrame(torch.from_numpy(image.astype(np.float32)[None])),
+            TensorPoints(torch.from_numpy(plane.points(points).astype(np.float32))),
+        )
+
+    def augmented(self, plane, points):
+        """(plane, points) drawn at random."""
+        draw = np.random.uniform(-1, 1, 5)
+        mirror = self.mirror and draw[4] < 0
+        plane = jittered(
+            plane, 1 + self.scale * draw[0], self.rotation_deg * draw[1], self.shift_px * draw[2:4], mirror
+        )
+        return plane, points[::-1] if mirror else points
+
+
+def varied(image):
+    """Grey values as other scanners might give them: contrast, brightness, coil shading, noise; each now and then."""
+    chance = np.random.random(3)
+    if chance[0] < 0.5:
+        image = image * np.exp(np.random.normal(0, 0.2)) + np.random.normal(0, 0.2)
+    if chance[1] < 0.3:
+        field = np.random.normal(0, 0.25, (3, 3)).astype(np.float32)
+        image = image * np.exp(cv2.resize(field, image.shape[::-1], interpolation=cv2.INTER_CUBIC))
+    if chance[2] < 0.3:
+        image = image + np.random.normal(0, np.random.uniform(0.02, 0.15), image.shape)
+    return image

@@ -1,0 +1,94 @@
+"""From a network's output to points, and its loss. Points are (b, 2, 2): two points as (column, row) in pixels."""
+
+import torch
+import torch.nn.functional as F
+
+SPREAD_CELLS = 1.0
+"""SD of the target of a heat map, in its own cells of four pixels."""
+
+
+def decode(output, shape, reach: int = 3) -> torch.Tensor:
+    """Output of a network, (b, 4) or logits (b, 2, h, w) → points in pixels of a picture of `shape` (rows, columns).
+
+    Of a map the mean within `reach` cells of its maximum: not bound to whole cells, and a second peak has no say.
+    """
+    if output.dim() == 2:
+        return (output.view(-1, 2, 2) + 1) * _half(output, shape) - 0.5
+    peak = output.flatten(2).argmax(2)[..., None]
+    rows, columns = _axes(output)
+    near_row = (rows - peak // output.shape[3]).abs() <= reach
+    near_column = (columns - peak % output.shape[3]).abs() <= reach
+    near = near_row[..., None] & near_column[:, :, None]
+    return expected_points(output.masked_fill(~near, -torch.inf), shape)
+
+
+def expected_points(logits, shape) -> torch.Tensor:
+    """Logits (b, 2, h, w) → the mean position of each map's softmax, in pixels."""
+    p = logits.flatten(2).softmax(2).view_as(logits)
+    rows, columns = _axes(logits)
+    mean = torch.stack([(p.sum(2) * columns).sum(2), (p.sum(3) * rows).sum(2)], -1)
+    cell = _cell(logits, shape)
+    return mean * cell + (cell - 1) / 2
+
+
+def gaussian_maps(points, logits, shape) -> torch.Tensor:
+    """Points (b, 2, 2) → targets of heat maps like `logits`: Gaussians that sum to 1."""
+    cell = _cell(logits, shape)
+    place = (points - (cell - 1) / 2) / cell
+    column, row = (
+        torch.exp(-((axis - place[..., i, None]) ** 2) / (2 * SPREAD_CELLS**2))
+        for i, axis in enumerate(reversed(_axes(logits)))
+    )
+    maps = row[..., None] * column[:, :, None]
+    return maps / maps.sum((2, 3), keepdim=True).clamp(min=1e-12)
+
+
+def peak_confidence(logits, reach: int = 2) -> torch.Tensor:
+    """Logits (b, 2, h, w) → (b,) probability that both points lie within `reach` cells of their most likely places."""
+    p = logits.flatten(2).softmax(2).view_as(logits)
+    side = 2 * reach + 1
+    return (F.avg_pool2d(p, side, 1, reach) * side**2).flatten(2).amax(2).prod(1)
+
+
+class PointLoss:
+    """The paper's mean squared error in units of half the picture; of heat maps, the cross-entropy with a Gaussian
+    around each point beside it. Target: points in pixels of pictures of `shape`; NaN points do not count."""
+
+    def __init__(self, shape):
+        self.shape = tuple(shape)
+
+    def __call__(self, output, target):
+        known = torch.isfinite(target).all(2)  # (b, 2)
+        target = torch.where(known[..., None], target, torch.zeros_like(target))
+        error = self.squared_error(output, target)
+        if output.dim() == 4:
+            error = error + self.cross_entropy(output, target)
+        return (error * known).sum() / known.sum().clamp(min=1)
+
+    def squared_error(self, output, target):
+        """(b, 2), units of half the picture; of maps that of their mean position."""
+        found = decode(output, self.shape) if output.dim() == 2 else expected_points(output, self.shape)
+        return (((found - target) / _half(output, self.shape)) ** 2).mean(2)
+
+    def cross_entropy(self, logits, target):
+        """(b, 2), of heat maps with `gaussian_maps`."""
+        wanted = gaussian_maps(target, logits, self.shape)
+        return -(wanted * logits.flatten(2).log_softmax(2).view_as(logits)).sum((2, 3))
+
+    def decodes(self, output):
+        """Output → points, for fastai's `show_results`."""
+        return decode(output, self.shape)
+
+
+def _axes(logits):
+    """(rows, columns) of a map: 0, 1, 2, …"""
+    return tuple(torch.arange(n, device=logits.device) for n in logits.shape[2:])
+
+
+def _cell(logits, shape):
+    """Pixels per cell of the maps, (column, row)."""
+    return torch.tensor([shape[1] / logits.shape[3], shape[0] / logits.shape[2]], device=logits.device)
+
+
+def _half(output, shape):
+    return torch.tensor([shape[1] / 2, shape[0] / 2], device=output.device)
