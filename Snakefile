@@ -23,13 +23,15 @@ NEEDS = {
     "05_cussp": [],
     "05b_cussp_table2": ["05_cussp"],
     "05c_cussp_real": [],
-    "06_sslhf": ["01_segmentation"],
+    "06_sslhf": [],
+    "06b_sslhf_tables": ["01_segmentation", "06_sslhf"],
+    "06c_sslhf_groups": ["00_cohort", "06_sslhf"],
     "07_heartmae_pretrain": ["00_cohort"],
     "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
     "09_agreement": ["02_measurements"],
     "10_stratification": ["00_cohort", "08_heartmae_predict"],
     "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "05_cussp", "05b_cussp_table2",
-                   "06_sslhf", "07_heartmae_pretrain", "08_heartmae_predict", "10_stratification"],
+                   "06_sslhf", "06b_sslhf_tables", "07_heartmae_pretrain", "08_heartmae_predict", "10_stratification"],
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],
 }
 
@@ -100,6 +102,8 @@ for notebook, needs in NEEDS.items():
     parameters = runs.resolve(notebook, profile)
     if parameters.get("ratings"):  # 09_agreement on a table of its own
         needs = []
+    if parameters.get("acdc"):  # 06c_sslhf_groups of ACDC in place of 00_cohort's phantoms
+        needs = [need for need in needs if need != "00_cohort"]
 
     rule:
         name: notebook
