@@ -25,14 +25,17 @@ NEEDS = {
     "05_cussp": [],
     "05b_cussp_table2": ["05_cussp"],
     "05c_cussp_real": [],
-    "06_sslhf": ["01_segmentation"],
+    "06_sslhf": [],
+    "06b_sslhf_tables": ["01_segmentation", "06_sslhf"],
+    "06c_sslhf_groups": ["00_cohort", "06_sslhf"],
     "07_heartmae_pretrain": ["00_cohort"],
     "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
     "08c_heartmae_domains": ["00_cohort", "08_heartmae_predict"],
     "09_agreement": ["02_measurements"],
     "10_stratification": ["00_cohort", "08_heartmae_predict"],
     "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "04b_mvnet_people",
-                   "05_cussp", "05b_cussp_table2", "06_sslhf", "07_heartmae_pretrain", "08_heartmae_predict", "10_stratification"],
+                   "05_cussp", "05b_cussp_table2", "06_sslhf", "06b_sslhf_tables", "07_heartmae_pretrain",
+                   "08_heartmae_predict", "10_stratification"],
     "12_explore": ["00_cohort", "02_measurements", "03_tempreg", "04_mvnet"],
 }
 
@@ -105,6 +108,8 @@ for notebook, needs in NEEDS.items():
         needs = []
     if parameters.get("drawn"):  # 04c_mvnet_real trains networks of its own
         needs = ["00_cohort"]
+    if parameters.get("acdc"):  # 06c_sslhf_groups of ACDC in place of 00_cohort's phantoms
+        needs = [need for need in needs if need != "00_cohort"]
 
     rule:
         name: notebook

@@ -126,7 +126,7 @@ def test_segment_measure_and_correct(place, kind):
 
 def test_what_needs_a_cycle_says_so(place):
     assert "no cine of 8 or more frames" in cmr("frames", place / "ed", code=2)
-    assert "the weights are for 2ch, 4ch" in cmr("valve", place / "ed", code=2)
+    assert "has no cine among these subjects" in cmr("valve", place / "ed", code=2)
 
 
 def test_embeddings_of_one_frame(place):

@@ -50,8 +50,8 @@ from cmrlib.phantom import make_hf_cohort
 SMALL = {
     "task": {"size": 16, "frames": 8, "spacing_mm": 5.0, "clip": 0.0, "width": 2, "skips": False, "hidden": [4, 3]}
     | {"window_px": 3, "length": 1},
-    "restoration": {"epochs": 2, "lr": 1e-3, "bs": 8},
-    "classification": {"epochs": 2, "lr": 1e-3, "bs": 8},
+    "restore": {"epochs": 2, "lr": 1e-3, "bs": 8},
+    "classify": {"epochs": 2, "lr": 1e-3, "bs": 8},
     "label": "hf_type",
     "positive": "HFrEF",
     "observer": "truth",

@@ -44,7 +44,8 @@ _KEYS = ("fold", "seed", "draw")
 def variant(told: dict, method: str) -> tuple[SslhfRestoration | None, HeartFailure]:
     """Stage one, or None, and stage two of a learned row of the tables.
 
-    told: parameters of notebook 06: task, label, positive; and comparator_width. Raises ValueError for other methods.
+    told: parameters of nb 06 (task, label, positive, observer, precision, restore, classify) and comparator_width.
+    Raises ValueError for other methods.
     """
     if method not in LEARNED:
         raise ValueError(f"unknown method {method!r}; a network is trained for {', '.join(LEARNED)}")
@@ -61,13 +62,13 @@ def restore(cohort, split: pd.Series, method: str, told: dict, seed: int, state)
 
     split: its training subjects are learned from."""
     first, _ = variant(told, method)
-    return first and _trained(first, "restoration", cohort, split, told, seed, state)
+    return first and _trained(first, "restore", cohort, split, told, seed, state)
 
 
 def classify(cohort, taught: pd.Series, split: pd.Series, method: str, told: dict, seed: int, state):
     """(task, model, learner) of a method: both stages, found again in `state`. taught: the split of stage one."""
     restorer, (_, task) = restore(cohort, taught, method, told, seed, state), variant(told, method)
-    return task, _trained(task, "classification", cohort, split, told, seed, state, restorer)
+    return task, _trained(task, "classify", cohort, split, told, seed, state, restorer)
 
 
 def _trained(task, stage, cohort, split, told, seed, state, restorer=None):
@@ -78,6 +79,16 @@ def _trained(task, stage, cohort, split, told, seed, state, restorer=None):
 
 
 # -- scores -----------------------------------------------------------------------------------------------------------
+
+
+def tested(task: HeartFailure, model, cohort, annotations: str, split: pd.Series, precision: str, **keys):
+    """(`score_table` of the test subjects with these keys, `thresholds` of the validation subjects)."""
+    labels, found = task.labels(cohort), {}
+    for side in ("validation", "test"):
+        people = split.index[split == side]
+        found[side] = task.predict(model, cohort, people, annotations, precision=precision)
+    chosen = thresholds(found["validation"], labels)
+    return score_table(found["test"], labels, chosen, **keys), chosen
 
 
 def thresholds(found: pd.DataFrame, labels: pd.Series) -> dict:
