@@ -130,6 +130,7 @@ def test_epochs_between_validations_repeat_the_last_one(hearts, split, tmp_path)
     validation = [row[-1] for row in learn.recorder.values]
     assert np.isnan(validation[0]) and validation[2] == validation[1] != validation[3]  # every second one
     learn.recorder.plot_loss(skip_start=0)  # IndexError, once
+    assert len(learn.get_preds()[0]) == 2  # None, once
     assert [row[-1] for row in train(hearts, split, 16, state=tmp_path).recorder.values][1:] == validation[1:]
     nobody = train(hearts, split.replace("validation", "test"), 2)
     assert np.isnan([row[-1] for row in nobody.recorder.values]).all()

@@ -176,15 +176,20 @@ class ValidateEvery(Callback):
     order = 60  # after AveragedWeights, which swaps twice in any case
 
     def __init__(self, n: int = 0):
-        self.n = n
+        self.n, self._in_epoch = n, False
+
+    def before_train(self):
+        self._in_epoch = True
 
     def before_validate(self):
         n = self.n or max(1, self.n_epoch // 8)
-        if not self.dls.valid.n or ((self.epoch + 1) % n and self.epoch + 1 != self.n_epoch):
-            raise CancelValidException
+        if self._in_epoch and (not self.dls.valid.n or ((self.epoch + 1) % n and self.epoch + 1 != self.n_epoch)):
+            raise CancelValidException  # never in `show_results` and `get_preds`, which are no epochs
 
     def after_validate(self):
-        recorder = self.recorder
+        recorder, ended, self._in_epoch = self.recorder, self._in_epoch, False
+        if not ended:
+            return
         if missing := len(recorder.metric_names) - 1 - len(recorder.log):  # the time comes later
             last = list(recorder.values[-1])[1:] if recorder.values else []
             recorder.log = recorder.log + (last or [np.nan] * missing)
