@@ -19,11 +19,11 @@ METRICS = {
         "afd_es_cyclic",
         "afd_ed_ms",
         "afd_es_ms",
-        "afd_es_without_tsc",
         "afd_es_constant",
         "seconds_per_sequence",
         "n",
     ],
+    "03b_tempreg_table1": ["afd_es_without_tsc", "afd_es_level_set", "structured_loss_gain_es", "n"],
     "04_mvnet": [
         "euclid_mm_stage1",
         "euclid_mm_stage122",
