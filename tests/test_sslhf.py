@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -458,7 +459,10 @@ def test_batches_of_restoration(hearts, labels, first):
 
 def test_both_stages_show_their_results(trained):
     for learn in trained[1:]:
+        plt.close("all")
         learn.show_results(max_n=2)
+        assert sum(bool(ax.images) for ax in plt.gcf().axes) >= 2
+    plt.close("all")
 
 
 def test_stage_two_starts_from_the_encoder_of_stage_one(trained, second):
