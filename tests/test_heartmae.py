@@ -23,6 +23,7 @@ from cmrlib.learning.training import ExactResume
 from cmrlib.papers.heartmae import (
     Fitted,
     HeadRecipe,
+    HeartMAE,
     Tasks,
     cardiac_targets,
     fit_heads,
@@ -32,7 +33,6 @@ from cmrlib.papers.heartmae import (
 )
 from cmrlib.papers.heartmae.clips import (
     Cut,
-    Preprocessing,
     crop_side,
     cut_weights,
     even_cuts,
@@ -48,7 +48,7 @@ from cmrlib.papers.heartmae.features import Bag, collate, moving, pooled, token_
 from cmrlib.papers.heartmae.flow import flow_weights, frame_pairs, stored_weights
 from cmrlib.papers.heartmae.heads import GatedPooling, MultiTask, some_views
 from cmrlib.papers.heartmae.masking import Masking, target_frames
-from cmrlib.papers.heartmae.network import Design, weighted_error
+from cmrlib.papers.heartmae.network import weighted_error
 from cmrlib.papers.heartmae.reconstruction import explained_variance, reconstruct
 from cmrlib.papers.heartmae.starts import Snapshots, choose_start
 from cmrlib.papers.heartmae.study import disease_table, error_table, gain_pct, headline, over_tasks
@@ -56,7 +56,6 @@ from cmrlib.papers.heartmae.targets import body_targets, disease_targets, enough
 from cmrlib.papers.heartmae.tokens import Positions, joined, patches
 
 TASK = small_heartmae(mask_ratio=0.75)
-SMALL = TASK.preprocessing
 
 
 def network(task=TASK, mean=0.3, std=0.2):
@@ -102,7 +101,7 @@ def losses(error):
 
 
 def test_token_counts_of_the_paper():
-    steps, rows, columns = Design().grid
+    steps, rows, columns = HeartMAE().grid
     assert steps * rows * columns == 1176
     assert target_frames(24) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 23]
     for frames in (8, 16, 24, 48):  # two of each token's own
@@ -116,8 +115,9 @@ def test_token_counts_of_the_paper():
         (lambda: Masking(0.95).kept(2, 4), "95% hidden leaves none to see"),
         (lambda: Masking(0.9, "blocks"), "'blocks' of 0.9, decoder share 1.0: expected one of random, tube"),
         (lambda: Masking(0.9, decoder_share=0), "decoder share 0:"),
-        (lambda: replace(TASK, size=30).network(), "8 frames and 30 pixels do not divide into tokens of 4 frames"),
-        (lambda: replace(TASK, heads=3).network(), "do not divide by 3"),
+        (lambda: replace(TASK, size=30), "8 frames and 30 pixels do not divide into tokens of 4 frames"),
+        (lambda: replace(TASK, heads=3), "do not divide by 3"),
+        (lambda: replace(TASK, crop_low=65), "crops of 65 to 64 pixels: expected 0 < crop_low"),
         (lambda: TASK.variant("mae"), "unknown variant 'mae'"),
         (lambda: HeadRecipe(views_share=0.0), "a share above 0 and up to 1"),
         (lambda: HeadRecipe(average=1.0), "an average from 0 to less than 1"),
@@ -281,7 +281,7 @@ def test_validation_hides_the_same_tokens_every_time():
 def test_short_cines_go_round_their_cycle():
     np.testing.assert_array_equal(wrapped(7, 8, 10), [7, 8, 9, 0, 1, 2, 3, 4])
     cine = random_cine(frames=5)
-    clip = Cut(3, 0, 0, 40).clip(cine.pixels[:, 0], replace(SMALL, size=40), 10.0)
+    clip = Cut(3, 0, 0, 40).clip(cine.pixels[:, 0], replace(TASK, size=40), 10.0)
     np.testing.assert_allclose(clip, cine.pixels[[3, 4, 0, 1, 2, 3, 4, 0], 0] / 10, rtol=1e-6)
     assert first_frames(5, 8) == 5 and first_frames(50, 24) == 27 and first_frames(8, 8) == 8
 
@@ -298,7 +298,7 @@ def test_weights_follow_crop_flip_and_resize():
     rows, columns = np.mgrid[0:60, 0:80]
     ramp = (2 * rows + columns).astype(np.uint8)  # up to 197
     cine = cine_of(np.repeat(ramp[None, None].astype(np.uint16), 8, 0))
-    rng, seen, small = np.random.RandomState(0), set(), replace(SMALL, size=24)
+    rng, seen, small = np.random.RandomState(0), set(), replace(TASK, size=24)
     for _ in range(40):
         cut = random_cut(cine, small, rng)
         seen.add((cut.flip_rows, cut.flip_columns))
@@ -309,7 +309,7 @@ def test_weights_follow_crop_flip_and_resize():
 
 def test_random_cuts_keep_to_the_image_and_the_papers_sides():
     cine = random_cine(frames=10, rows=300, columns=260)
-    cuts = [random_cut(cine, Preprocessing(), np.random.RandomState(n)) for n in range(60)]
+    cuts = [random_cut(cine, HeartMAE(), np.random.RandomState(n)) for n in range(60)]
     assert all(0 <= cut.top <= 300 - cut.side and 0 <= cut.left <= 260 - cut.side for cut in cuts)
     assert 224 <= min(cut.side for cut in cuts) < 232 and 248 < max(cut.side for cut in cuts) <= 256
     assert crop_side(random_cine(rows=208, columns=170), 240, 0) == 170, "a short side is taken whole"
@@ -317,7 +317,7 @@ def test_random_cuts_keep_to_the_image_and_the_papers_sides():
 
 
 def test_views_cover_the_longer_side_and_the_cycle():
-    cuts = even_cuts(random_cine(frames=50, rows=300, columns=224), Preprocessing(224, 24, 224, 224))
+    cuts = even_cuts(random_cine(frames=50, rows=300, columns=224), HeartMAE(crop_high=224))
     assert [(cut.top, cut.left, cut.start) for cut in cuts] == [
         (0, 0, 0),
         (0, 0, 26),
@@ -326,7 +326,7 @@ def test_views_cover_the_longer_side_and_the_cycle():
         (76, 0, 0),
         (76, 0, 26),
     ]
-    square = even_cuts(random_cine(frames=10, rows=64, columns=64), Preprocessing(32, 24, 64, 64))
+    square = even_cuts(random_cine(frames=10, rows=64, columns=64), HeartMAE(size=32, crop_low=64, crop_high=64))
     assert [(cut.top, cut.left, cut.start) for cut in square] == [(0, 0, 0), (0, 0, 5)], "three equal crops are one"
 
 
@@ -799,7 +799,7 @@ def test_a_reconstructed_clip_keeps_what_was_seen():
     hidden = np.isnan(found["visible"])
     assert hidden.mean() == pytest.approx(0.75) and found["frames"] == [0, 2, 4, 7]
     np.testing.assert_array_equal(found["reconstructed"][~hidden], found["original"][~hidden])
-    clip = even_cuts(cine, SMALL, 1, 1)[0].clip(cine.pixels[:, 0], SMALL, cine.pixels.max())[[0, 2, 4, 7]]
+    clip = even_cuts(cine, TASK, 1, 1)[0].clip(cine.pixels[:, 0], TASK, cine.pixels.max())[[0, 2, 4, 7]]
     np.testing.assert_allclose(found["original"] * 0.2 + 0.3, clip, atol=1e-5)
 
 

@@ -1,4 +1,7 @@
-"""Sections as clips: which are used, how a crop and a stretch of time are cut, what training varies (appendix A)."""
+"""Sections as clips: which are used, how a crop and a stretch of time are cut, what training varies (appendix A).
+
+task: a `HeartMAE`, whose sizes count.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -14,27 +17,6 @@ from plum import dispatch
 from cmrlib.cine import Cine
 from cmrlib.learning import blocks
 from cmrlib.measures import whole_sections
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a section reaches the network; stored beside the weights.
-
-    size: pixels a side of a clip. frames: of a clip, consecutive; a shorter cine goes round its cycle again.
-    crop_low, crop_high: side of training crops in pixels of the image (224 and 256 in the paper) before they are
-    resized to `size`; where the image's short side is smaller, the whole of it is the crop. spacing_mm: these pixels'
-    size, 0 for the image's own, whatever it is (the paper).
-    """
-
-    size: int = 224
-    frames: int = 24
-    crop_low: int = 224
-    crop_high: int = 256
-    spacing_mm: float = 0.0
-
-    def __post_init__(self):
-        if not 0 < self.crop_low <= self.crop_high:
-            raise ValueError(f"crops of {self.crop_low} to {self.crop_high} pixels: expected 0 < crop_low ≤ crop_high")
 
 
 @dataclass(frozen=True)
@@ -61,9 +43,9 @@ class Cut:
             )
         return part[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
-    def clip(self, section, preprocessing: Preprocessing, peak: float) -> np.ndarray:
+    def clip(self, section, task, peak: float) -> np.ndarray:
         """(frames, size, size) float32 of a section (frames, rows, columns), as shares of `peak`."""
-        size, n, made = preprocessing.size, preprocessing.frames, {}
+        size, n, made = task.size, task.frames, {}
         order = wrapped(self.start, n, len(section))
         for frame in set(order.tolist()):
             made[frame] = self.image(np.asarray(section[frame], np.float32), size)
@@ -95,13 +77,13 @@ def crop_side(cine: Cine, side: float, spacing_mm: float) -> int:
     return int(min(round(side), *cine.pixels.shape[2:]))
 
 
-def random_cut(cine: Cine, preprocessing: Preprocessing, rng=np.random) -> Cut:
+def random_cut(cine: Cine, task, rng=np.random) -> Cut:
     """A crop of random side and place, a random first frame, mirrored either way in half of the cases."""
     rows, columns = cine.pixels.shape[2:]
-    side = crop_side(cine, rng.uniform(preprocessing.crop_low, preprocessing.crop_high), preprocessing.spacing_mm)
+    side = crop_side(cine, rng.uniform(task.crop_low, task.crop_high), task.spacing_mm)
     top, left = rng.randint(rows - side + 1), rng.randint(columns - side + 1)
     return Cut(
-        rng.randint(first_frames(cine.frames, preprocessing.frames)),
+        rng.randint(first_frames(cine.frames, task.frames)),
         top,
         left,
         side,
@@ -115,24 +97,24 @@ def first_frames(frames: int, n: int) -> int:
     return frames if n >= frames else frames - n + 1
 
 
-def even_cuts(cine: Cine, preprocessing: Preprocessing, crops: int = 3, times: int = 2) -> list[Cut]:
+def even_cuts(cine: Cine, task, crops: int = 3, times: int = 2) -> list[Cut]:
     """The views of § 4.3: `crops` along the longer side × `times` clips over the cycle, each only once.
 
     Crops have the largest side seen in training. Of a square image all crops are one; pooled with equal weight, copies
     of one feature say the same as the feature itself, so nothing is lost.
     """
     rows, columns = cine.pixels.shape[2:]
-    side = crop_side(cine, preprocessing.crop_high, preprocessing.spacing_mm)
+    side = crop_side(cine, task.crop_high, task.spacing_mm)
     spare_rows, spare_columns = rows - side, columns - side
     along = np.linspace(0, 1, crops) if crops > 1 else np.array([0.5])
     if spare_rows >= spare_columns:
         places = [(round(share * spare_rows), spare_columns // 2) for share in along]
     else:
         places = [(spare_rows // 2, round(share * spare_columns)) for share in along]
-    last = first_frames(cine.frames, preprocessing.frames)
+    last = first_frames(cine.frames, task.frames)
     starts = (
         np.arange(times) * last // times
-        if preprocessing.frames >= cine.frames
+        if task.frames >= cine.frames
         else (np.linspace(0, last - 1, times).round().astype(int))
     )
     cuts = [Cut(int(start), top, left, side) for top, left in places for start in starts]
@@ -222,8 +204,8 @@ class SectionClips(ItemTransform):
     """(SectionRef, weights (rows, columns) uint8) → (TensorClips, TensorPixels 0 to 1): `repeats` clips of one section
     and the weights cut alike; random in training, else even."""
 
-    def __init__(self, preprocessing: Preprocessing, repeats: int):
-        self.preprocessing, self.repeats, self.training = preprocessing, repeats, False
+    def __init__(self, task):
+        self.task, self.training = task, False
 
     def __call__(self, item, split_idx=None, **kwargs):
         self.training = split_idx == 0  # as blocks.StandardSlice: one transform that looks at the split
@@ -232,15 +214,13 @@ class SectionClips(ItemTransform):
     def encodes(self, item):
         (cine, k), weights = (item[0].cine, item[0].k), item[1]
         if self.training:
-            cuts = [random_cut(cine, self.preprocessing) for _ in range(self.repeats)]
+            cuts = [random_cut(cine, self.task) for _ in range(self.task.repeats)]
         else:
-            middle, last = (
-                even_cuts(cine, self.preprocessing, 1, 1)[0],
-                first_frames(cine.frames, self.preprocessing.frames),
-            )
-            cuts = [replace(middle, start=n * cine.frames // self.repeats % last) for n in range(self.repeats)]
-        clips = [cut.clip(cine.pixels[:, k], self.preprocessing, peak_of(cine)) for cut in cuts]
-        maps = [cut_weights(weights, cine, cut, self.preprocessing.size) for cut in cuts]
+            middle, last = even_cuts(cine, self.task, 1, 1)[0], first_frames(cine.frames, self.task.frames)
+            repeats = self.task.repeats
+            cuts = [replace(middle, start=n * cine.frames // repeats % last) for n in range(repeats)]
+        clips = [cut.clip(cine.pixels[:, k], self.task, peak_of(cine)) for cut in cuts]
+        maps = [cut_weights(weights, cine, cut, self.task.size) for cut in cuts]
         return TensorClips(torch.from_numpy(np.stack(clips))), TensorPixels(torch.from_numpy(np.stack(maps)))
 
 

@@ -1,6 +1,7 @@
-"""The masked autoencoder: an encoder that sees a tenth of the tokens, a light decoder that reconstructs the others."""
+"""The masked autoencoder: an encoder that sees a tenth of the tokens, a light decoder that reconstructs the others.
 
-from dataclasses import dataclass
+design: a `HeartMAE`, whose sizes count.
+"""
 
 import torch
 from torch import nn
@@ -8,43 +9,6 @@ from torch.nn import functional
 
 from cmrlib.papers.heartmae.masking import Masking, target_frames
 from cmrlib.papers.heartmae.tokens import Positions, joined, patches
-
-
-@dataclass(frozen=True)
-class Design:
-    """Sizes; the defaults are the paper's ViT-B where it states them. size: pixels a side; frames of a clip.
-
-    patch: pixels a side of a token; tubelet: frames of a token. decoder_*: not stated there; as in the video MAE that
-    it follows. patch_norm: reconstruct each token's pixels standardised by themselves.
-    """
-
-    size: int = 224
-    frames: int = 24
-    patch: int = 16
-    tubelet: int = 4
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    decoder_width: int = 512
-    decoder_depth: int = 4
-    decoder_heads: int = 16
-    patch_norm: bool = False
-
-    def __post_init__(self):
-        if self.size % self.patch or self.frames % self.tubelet or self.tubelet % 2:
-            raise ValueError(
-                f"clips of {self.frames} frames and {self.size} pixels do not divide into tokens of "
-                f"{self.tubelet} frames (an even number) and {self.patch} pixels"
-            )
-        if self.width % self.heads or self.decoder_width % self.decoder_heads:
-            raise ValueError(
-                f"widths {self.width}, {self.decoder_width} do not divide by {self.heads}, {self.decoder_heads} heads"
-            )
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """Tokens in time, rows, columns: (6, 14, 14) in the paper."""
-        return self.frames // self.tubelet, self.size // self.patch, self.size // self.patch
 
 
 class Block(nn.Module):
@@ -75,7 +39,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Tokens' pixels → features, all tokens or only some; position embeddings separate for time and space."""
 
-    def __init__(self, design: Design):
+    def __init__(self, design):
         super().__init__()
         self.design = design
         self.embed = nn.Linear(design.tubelet * design.patch**2, design.width)
@@ -104,7 +68,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Features of seen tokens → pixels of the hidden ones; it sees all tokens, the hidden as one learned vector."""
 
-    def __init__(self, design: Design):
+    def __init__(self, design):
         super().__init__()
         width = design.decoder_width
         self.embed = nn.Linear(design.width, width)
@@ -142,7 +106,7 @@ class MaskedAutoencoder(nn.Module):
     (width,) and `axes` (width, a) of its tokens, zero until `features.learn_axes`.
     """
 
-    def __init__(self, design: Design, masking: Masking | None = None, mean: float = 0.0, std: float = 1.0):
+    def __init__(self, design, masking: Masking | None = None, mean: float = 0.0, std: float = 1.0):
         super().__init__()
         self.design, self.masking = design, masking or Masking()
         self.encoder, self.decoder = Encoder(design), Decoder(design)

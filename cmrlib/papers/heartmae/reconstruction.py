@@ -48,7 +48,7 @@ def reconstruction_table(cohort, task, models: dict, sections: pd.DataFrame, flo
     rows = []
     for row in sections.itertuples():
         cine = cohort.cine(row.cine)
-        cut = even_cuts(cine, task.preprocessing, 1, 1)[0]
+        cut = even_cuts(cine, task, 1, 1)[0]
         weight = cut_weights(flow(row.cine, row.k), cine, cut, task.size)
         for variant, model in models.items():
             found = reconstruct(task, model, cine, row.k)

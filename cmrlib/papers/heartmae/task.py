@@ -15,7 +15,6 @@ from cmrlib.learning.task import Task, by_split
 from cmrlib.learning.training import adamw
 from cmrlib.papers.heartmae import clips, features, flow, masking, network, tokens
 from cmrlib.papers.heartmae.clips import (
-    Preprocessing,
     SectionClips,
     SectionRef,
     even_cuts,
@@ -26,7 +25,7 @@ from cmrlib.papers.heartmae.clips import (
 from cmrlib.papers.heartmae.features import pooled, token_features
 from cmrlib.papers.heartmae.flow import flow_weights, stored_weights
 from cmrlib.papers.heartmae.masking import Masking
-from cmrlib.papers.heartmae.network import Design, MaskedAutoencoder, weighted_error
+from cmrlib.papers.heartmae.network import MaskedAutoencoder, weighted_error
 
 VARIANTS = {"plain": "MAE-ViT", "mask95": "MAE-95", "tube": "MAE-tube", "flow": "HeartMAE"}
 """The paper's four models, in the order of its tables."""
@@ -44,10 +43,14 @@ NOTHING = np.zeros((1, 1), np.uint8)
 class HeartMAE(Task):
     """Masked autoencoding of sections of any view (Kim et al.); the defaults are the paper's plain model.
 
-    sax_share: of a stack's slices that are used. size, frames, crop_low, crop_high, spacing_mm: see `Preprocessing`.
-    patch to patch_norm: see `Design`. repeats: clips of a section that is read. mask_ratio, masking, decoder_share: see
-    `Masking`. flow: the loss is weighted by where the section moves (equation 2); flow_step: frames between the two
-    images of a pair; flow_sigma_px: of the smoothing, in the image's own pixels or, with flow_resized, in a clip's.
+    sax_share: of a stack's slices that are used. size: pixels a side of a clip. frames: of a clip, consecutive; a
+    shorter cine goes round its cycle again. crop_low, crop_high: side of training crops in pixels of the image before
+    they are resized; where its short side is smaller, the whole of it is the crop. spacing_mm: these pixels' size, 0
+    for the image's own, whatever it is (the paper). patch: pixels a side of a token; tubelet: frames of one.
+    decoder_width to decoder_heads: not stated there. patch_norm: reconstruct each token's pixels standardised by
+    themselves. repeats: clips of a section that is read. mask_ratio, masking, decoder_share: see `Masking`. flow: the
+    loss is weighted by where the section moves (equation 2); flow_step: frames between the two images of a pair;
+    flow_sigma_px: of the smoothing, in the image's own pixels or, with flow_resized, in a clip's.
     section_views: of a section in prediction, crops along its longer side × clips over the cycle (§ 4.3).
     """
 
@@ -80,9 +83,23 @@ class HeartMAE(Task):
 
     code = CODE
 
+    def __post_init__(self):
+        if not 0 < self.crop_low <= self.crop_high:
+            raise ValueError(f"crops of {self.crop_low} to {self.crop_high} pixels: expected 0 < crop_low ≤ crop_high")
+        if self.size % self.patch or self.frames % self.tubelet or self.tubelet % 2:
+            raise ValueError(
+                f"clips of {self.frames} frames and {self.size} pixels do not divide into tokens of "
+                f"{self.tubelet} frames (an even number) and {self.patch} pixels"
+            )
+        if self.width % self.heads or self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                f"widths {self.width}, {self.decoder_width} do not divide by {self.heads}, {self.decoder_heads} heads"
+            )
+
     @property
-    def preprocessing(self) -> Preprocessing:
-        return Preprocessing(self.size, self.frames, self.crop_low, self.crop_high, self.spacing_mm)
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens in time, rows, columns: (6, 14, 14) in the paper."""
+        return self.frames // self.tubelet, self.size // self.patch, self.size // self.patch
 
     def variant(self, name: str) -> "HeartMAE":
         """One of the paper's four models. Raises ValueError for another name."""
@@ -122,11 +139,10 @@ class HeartMAE(Task):
         return lambda row: SectionRef(cohort.cine(row["cine"]), row["k"])
 
     def cut(self) -> SectionClips:
-        return SectionClips(self.preprocessing, self.repeats)
+        return SectionClips(self)
 
     def network(self):
-        sizes = {name: getattr(self, name) for name in Design.__dataclass_fields__}
-        return MaskedAutoencoder(Design(**sizes), Masking(self.mask_ratio, self.masking, self.decoder_share))
+        return MaskedAutoencoder(self, Masking(self.mask_ratio, self.masking, self.decoder_share))
 
     def loss(self):
         return weighted_error
@@ -150,8 +166,8 @@ class HeartMAE(Task):
         section: (frames, rows, columns) in place of the slice's own pixels.
         """
         section = cine.pixels[:, k] if section is None else section
-        cuts = even_cuts(cine, self.preprocessing, *self.section_views)
-        return torch.from_numpy(np.stack([cut.clip(section, self.preprocessing, peak_of(cine)) for cut in cuts]))
+        cuts = even_cuts(cine, self, *self.section_views)
+        return torch.from_numpy(np.stack([cut.clip(section, self, peak_of(cine)) for cut in cuts]))
 
     def embed(self, model, cine: Cine, k: int, section=None, precision="bf16") -> np.ndarray:
         """(views, width) features of slice k; see `clips`."""
