@@ -602,27 +602,18 @@ def test_one_run_agrees_with_the_classification_table():
     assert (row["patient_auc"], row["patient_acc"]) == pytest.approx((other["roc_auc"], other["accuracy"]))
     single = part[part["label"] == 0]
     row = tables.study_table(single, 50).iloc[0]  # one class has no area, but an accuracy
-    assert np.isnan(row["patient_auc"]) and 0 <= row["patient_acc"] <= 1 and tables.mean_roc(single).empty
+    assert np.isnan(row["patient_auc"]) and 0 <= row["patient_acc"] <= 1
 
 
-def test_few_labels_have_both_starts_and_their_paired_gain():
-    spreads = {12: {"sslhf": 0.9, "scratch": 5.0}, 48: {"sslhf": 0.9, "scratch": 1.4}}
+def test_gains_are_means_over_draws_of_the_labels():
     scores = pd.concat(
-        made_scores(method, 0, seed, spread).assign(labelled=n)
-        for n, methods in spreads.items()
-        for method, spread in methods.items()
-        for seed in (1, 2)
+        made_scores(method, 0, seed, spread) for method, spread in (("sslhf", 0.9), ("scratch", 5.0)) for seed in (1, 2)
     )
-    table = tables.few_labels_table(scores, 100).set_index("labelled")
-    whole = tables.study_table(scores[scores["labelled"] == 12], 100).set_index("method")["patient_auc"]
-    assert table.loc[12, "pretrained"] == pytest.approx(whole["sslhf"])
-    assert table.loc[12, "gain"] == pytest.approx(whole["sslhf"] - whole["scratch"])
-    assert table.loc[12, "gain"] > table.loc[48, "gain"] and (table["n_runs"] == 2).all()
+    single = [tables.paired_table(scores[scores["seed"] == seed], n_boot=50)["gain"].iloc[1] for seed in (1, 2)]
     drawn = pd.concat([scores.assign(draw=0), scores[scores["seed"] == 2].assign(draw=1)])  # one draw more of seed 2
-    several = tables.few_labels_table(drawn, 100).set_index("labelled").loc[12]
-    single = [tables.few_labels_table(scores[scores["seed"] == seed], 100)["gain"].iloc[0] for seed in (1, 2)]
+    several = tables.paired_table(drawn, n_boot=50).set_index("level").loc["patient"]
     assert several["n_runs"] == 3 and several["gain"] == pytest.approx((single[0] + 2 * single[1]) / 3)
-    assert (several["gain_least"], several["gain_most"]) == pytest.approx((min(single), max(single)))
+    assert (several["least"], several["most"]) == pytest.approx((min(single), max(single)))
 
 
 @pytest.mark.parametrize(
@@ -652,13 +643,6 @@ def test_ef_as_a_score_is_positive_below_the_limit_and_counts_who_was_not_measur
     assert called.to_dict() == {"a": True, "b": False, "c": False, "d": False}
     row = tables.study_table(table.assign(cine=None, k=np.nan), 50).iloc[0]
     assert (row["patient_auc"], row["patient_acc"], row["n_missing"]) == (1.0, 1.0, 1)
-
-
-def test_mean_curves_run_from_none_to_all():
-    curves = tables.mean_roc(pd.concat([made_scores("sslhf", fold, 1, 0.9) for fold in (0, 1)]))
-    patient = curves[curves["level"] == "patient"]
-    assert patient["recall"].iloc[0] == 0 and patient["recall"].iloc[-1] == 1
-    assert (np.diff(patient["recall"]) >= 0).all() and len(patient) == 101
 
 
 def test_rows_of_the_tables():
