@@ -186,13 +186,14 @@ def test_every_figure_has_a_file_and_a_function_of_its_own_paper():
 
 def test_names_of_models_are_those_of_the_papers():
     """plots imports no paper, so labels.tsv repeats them."""
-    from cmrlib.papers import cussp, heartmae, sslhf
+    from cmrlib.papers import cussp, heartmae
+    from cmrlib.papers.sslhf import tables
     from cmrlib.papers.tempreg.table1 import METHODS
 
     for paper, names in (
         ("TempReg-Net", METHODS),
         ("CUSSP", cussp.MODELS),
-        ("SSLHF", sslhf.tables.METHODS),
+        ("SSLHF", tables.METHODS),
         ("HeartMAE", heartmae.MODELS),
     ):
         assert labels(paper) == dict(names), paper

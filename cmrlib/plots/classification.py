@@ -46,8 +46,10 @@ def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
 
 
 def roc_by_method(table, labels: dict, synthetic: bool):
-    """SSLHF's figure 4: mean ROC curves of patches and of patients; table: of `sslhf.mean_roc`, labels: method → name.
-    Returns the figure."""
+    """SSLHF's figure 4: mean ROC curves of patches and of patients. Returns the figure.
+
+    table: method, level, fpr, recall. labels: method → name.
+    """
     levels = list(dict.fromkeys(table["level"]))
     figure, axes = plt.subplots(1, len(levels), figsize=(4.2 * len(levels), 3.8), squeeze=False, sharey=True)
     for ax, level in zip(axes[0], levels):

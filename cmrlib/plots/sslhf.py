@@ -40,7 +40,7 @@ def restoration_bars(table, synthetic: bool):
 
 def gains_figure(table, labels: dict, synthetic: bool):
     """Paired gains in AUC over other methods with intervals; thin: from the worst single run to the best. table: of
-    `sslhf.paired_table`. Returns the figure."""
+    `sslhf.tables.paired_table`. Returns the figure."""
     table = table[table["level"] == "patient"]
     figure, ax = plt.subplots(figsize=(5.8, 0.4 * len(table) + 1.2))
     ax.axvline(0, color="#bbbbbb", lw=0.8)

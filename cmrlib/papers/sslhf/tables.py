@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from fastai.learner import Learner
 
-from cmrlib.agreement import bootstrap, choose_threshold, roc_auc, roc_pr
+from cmrlib.agreement import bootstrap, choose_threshold, roc_auc
 from cmrlib.papers.sslhf.comparators import COMPARATORS
 from cmrlib.papers.sslhf.task import HeartFailure, SslhfRestoration
 
@@ -232,37 +232,3 @@ def study_metrics(table: pd.DataFrame, gains: pd.DataFrame, prefix: str = "") ->
         metrics |= {f"{name}{end}": row[f"gain{end}"] for end in ("", "_low", "_high")}
         metrics[f"n_{name}"] = row["n_patients"]
     return metrics
-
-
-def few_labels_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
-    """What stage one is worth with fewer labelled patients: a row a number with patient AUC pretrained and scratch, and
-    their paired gain, each with `_low` and `_high`, and the smallest and largest gain of a single run (gain_least,
-    gain_most). scores: with a column `labelled`, and `draw` where labels were drawn several times."""
-    rows = []
-    for labelled, part in scores.groupby("labelled"):
-        values = study_table(part, n_boot).set_index("method")
-        gain = paired_table(part, "sslhf", n_boot).set_index(["method", "level"]).loc[("scratch", "patient")]
-        row = {"labelled": labelled} | {f"gain{end}": gain[f"gain{end}"] for end in ("", "_low", "_high")}
-        for method, name in (("sslhf", "pretrained"), ("scratch", "scratch")):
-            row |= {f"{name}{end}": values.loc[method, f"patient_auc{end}"] for end in ("", "_low", "_high")}
-        row |= {"gain_least": gain["least"], "gain_most": gain["most"]}
-        rows.append(row | {"n_runs": gain["n_runs"], "n_patients": gain["n_patients"]})
-    return pd.DataFrame(rows)
-
-
-def mean_roc(scores: pd.DataFrame) -> pd.DataFrame:
-    """Figure 4: method, level, fpr, recall: ROC curves averaged over folds and seeds at the same share of false alarms.
-
-    Runs with one class only have no curve and are left out.
-    """
-    grid, rows = np.linspace(0, 1, 101), []
-    for (method, level), part in scores.dropna(subset=["score"]).groupby(["method", "level"], sort=False):
-        curves = [_recall_at(grid, run) for _, run in part.groupby(_keys(part)) if run["label"].nunique() == 2]
-        if curves:
-            rows.append(pd.DataFrame({"method": method, "level": level, "fpr": grid, "recall": np.mean(curves, 0)}))
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["method", "level", "fpr", "recall"])
-
-
-def _recall_at(grid, run):
-    curve = roc_pr(run["label"], run["score"])
-    return np.r_[0.0, np.interp(grid, curve["fpr"], curve["recall"])[1:]]

@@ -114,6 +114,15 @@ class Sslhf(Task):
         store = self.store(cohort, annotations)
         return lambda row: store[row["cine"]][row["place"]]
 
+    def block(self, cohort, annotations):
+        return DataBlock(
+            blocks=(TransformBlock, TransformBlock),
+            get_x=self.patch(cohort, annotations),
+            get_y=lambda row: row.get("label"),
+            splitter=by_split,
+            item_tfms=PatchItem(transformed=getattr(self, "transformed", None)),
+        )
+
     def learner(self, dls, model=None, seed=1, precision="bf16"):
         """As of every task, but validated in every epoch, of which the best is kept."""
         learn = super().learner(dls, model, seed, precision)
@@ -153,12 +162,10 @@ class SslhfRestoration(Sslhf):
     def __post_init__(self):
         if self.shuffle not in MODES:
             raise ValueError(f"unknown shuffle {self.shuffle!r}; expected one of {', '.join(MODES)}")
-        if not self.kinds or (unknown := set(self.kinds) - set(KINDS)):
-            raise ValueError(
-                f"unknown transformations {sorted(unknown)}; there are {', '.join(KINDS)}"
-                if self.kinds
-                else "at least one transformation is needed: a clip that nothing changed teaches nothing"
-            )
+        if unknown := set(self.kinds) - set(KINDS):
+            raise ValueError(f"unknown transformations {sorted(unknown)}; there are {', '.join(KINDS)}")
+        if not self.kinds:
+            raise ValueError("at least one transformation is needed: a clip that nothing changed teaches nothing")
 
     def items(self, cohort, annotations, split):
         """Rows of `table` of training subjects alone, of whom every tenth chooses the epoch (split validation): nobody
@@ -172,15 +179,6 @@ class SslhfRestoration(Sslhf):
             )
         checks = table["participant_id"].isin(people[:: max(2, min(10, len(people)))])
         return table.assign(split=np.where(checks, "validation", "train"))
-
-    def block(self, cohort, annotations):
-        return DataBlock(
-            blocks=(TransformBlock, TransformBlock),
-            get_x=self.patch(cohort, annotations),
-            get_y=lambda row: None,
-            splitter=by_split,
-            item_tfms=PatchItem(transformed=self.transformed),
-        )
 
     def draw(self, rng=np.random) -> tuple[str, ...]:
         """One or more of `kinds`, every such choice as likely as any other. rng: with numpy's old `randint`."""
@@ -238,15 +236,6 @@ class HeartFailure(Sslhf):
                     "choose fewer folds or another label"
                 )
         return table
-
-    def block(self, cohort, annotations):
-        return DataBlock(
-            blocks=(TransformBlock, TransformBlock),
-            get_x=self.patch(cohort, annotations),
-            get_y=lambda row: row["label"],
-            splitter=by_split,
-            item_tfms=PatchItem(),
-        )
 
     def network(self):
         if self.backbone in COMPARATORS:
