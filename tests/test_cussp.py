@@ -455,7 +455,7 @@ def test_the_first_of_a_pair_never_leaks_and_half_of_the_others_do(mr, sides, se
 
 def test_no_batch_holds_one_cine_alone(mr, sides, settings):
     dls = MitralRegurgitation.of(settings).dataloaders(mr, "truth", sides[0], 5)
-    assert [len(x) for x, _ in dls.valid] == [6] and [len(x) for x, _ in dls.train] == [5, 5, 5]
+    assert [len(x) for x, _ in dls.valid] == [6] and [len(x) for x, _ in dls.train] == [5, 5, 5, 3]
 
 
 def test_half_of_the_cycle_starts_at_ed(mr, sides, settings):

@@ -153,9 +153,12 @@ class Cussp(Task):
         return window_frames(self.frames, (ed if self.window else 0) + late, self.channels)
 
     def dataloaders(self, cohort, annotations, split, bs=16, **kwargs):
-        dls = super().dataloaders(cohort, annotations, split, bs, **kwargs)
-        while dls.valid.n > 1 and dls.valid.n % dls.valid.bs == 1:
-            dls.valid.bs += 1  # one cine alone has no cross-correlation
+        """A smaller last batch counts too: with few labels much would be lost. None holds one cine alone, which has no
+        cross-correlation."""
+        dls = super().dataloaders(cohort, annotations, split, bs, drop_last=False, **kwargs)
+        for dl in dls.loaders:
+            while dl.n > 1 and dl.n % dl.bs == 1:
+                dl.bs += 1
         return dls
 
     def encoder(self) -> network.Encoder:
