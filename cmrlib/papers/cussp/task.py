@@ -1,5 +1,6 @@
 """CUSSP as tasks: (i) Barlow Twins, (ii) Siamese pairs, (iii) the classifier; and all at once for CUSSP-1 to -3."""
 
+import sys
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 
@@ -63,7 +64,7 @@ class Cussp(Task):
     window: int = 0
     width: int = 64
 
-    code = (cine, cine.plane, cine.section, blocks, training, data, network, preparation)
+    code = (cine, cine.plane, cine.section, blocks, training, data, network, preparation, sys.modules[__name__])
 
     @classmethod
     def of(cls, settings: dict) -> "Cussp":
