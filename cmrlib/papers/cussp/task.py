@@ -1,5 +1,6 @@
 """CUSSP as tasks: (i) Barlow Twins, (ii) Siamese pairs, (iii) the classifier; and all at once for CUSSP-1 to -3."""
 
+import sys
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 
@@ -63,7 +64,7 @@ class Cussp(Task):
     window: int = 0
     width: int = 64
 
-    code = (cine, cine.plane, cine.section, blocks, training, data, network, preparation)
+    code = (cine, cine.plane, cine.section, blocks, training, data, network, preparation, sys.modules[__name__])
 
     @classmethod
     def of(cls, settings: dict) -> "Cussp":
@@ -153,9 +154,12 @@ class Cussp(Task):
         return window_frames(self.frames, (ed if self.window else 0) + late, self.channels)
 
     def dataloaders(self, cohort, annotations, split, bs=16, **kwargs):
-        dls = super().dataloaders(cohort, annotations, split, bs, **kwargs)
-        while dls.valid.n > 1 and dls.valid.n % dls.valid.bs == 1:
-            dls.valid.bs += 1  # one cine alone has no cross-correlation
+        """A smaller last batch counts too: with few labels much would be lost. None holds one cine alone, which has no
+        cross-correlation."""
+        dls = super().dataloaders(cohort, annotations, split, bs, drop_last=False, **kwargs)
+        for dl in dls.loaders:
+            while dl.n > 1 and dl.n % dl.bs == 1:
+                dl.bs += 1
         return dls
 
     def encoder(self) -> network.Encoder:
