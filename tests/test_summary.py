@@ -36,10 +36,8 @@ def test_table_one_by_hand():
     assert table.loc["weight_kg (kg)"].tolist() == ["n/a"] * 3  # never zero
 
 
-def test_table_one_without_groups_or_sex_has_one_column():
-    table = table_one(PEOPLE.drop(columns=["group", "sex"]))
-    assert list(table) == ["all"] and "women, n (%)" not in table.index
-    assert list(table_one(PEOPLE.assign(group="NOR"))) == ["all"]
+def test_table_one_without_groups_has_one_column():
+    assert list(table_one(PEOPLE.drop(columns=["group", "sex"]))) == ["all"]
     some = table_one(PEOPLE.assign(group=["NOR", "NOR", None, "DCM"]))
     assert list(some) == ["all", "DCM", "NOR", "n/a"] and some.loc["n", "n/a"] == "1"
 
@@ -51,7 +49,6 @@ def test_table_one_takes_the_first_session_of_an_observers_measures():
     table = table_one(PEOPLE, measures=measures)  # a's first session has no LVEF: another's does not stand in for it
     assert table.loc["lvef_pct", "NOR"] == "45 [1 missing]" and table.loc["lvef_pct", "DCM"] == "n/a"
     assert table.loc["n", "all"] == "4" and "session" not in table.index
-    pd.testing.assert_frame_equal(table_one(PEOPLE, measures=measures[:0]), table_one(PEOPLE))
 
 
 def test_best_median_and_worst():
@@ -63,19 +60,12 @@ def test_best_median_and_worst():
 
 
 def test_means_have_intervals_over_subjects_and_counts(scores):
-    scores.loc[scores.index[:2], "dice"] = np.nan
-    result = with_intervals(scores, ["dice", "hd95_mm"], ["view", "structure"])
-    assert result[["view", "structure"]].values.tolist() == [["sax", "lv"], ["sax", "rv"], ["4ch", "lv"], ["4ch", "rv"]]
-    for row in result.to_dict("records"):
-        part = scores[(scores["view"] == row["view"]) & (scores["structure"] == row["structure"])]
-        for value in ("dice", "hd95_mm"):
-            assert row[value] == pytest.approx(part[value].mean())
-            assert part[value].min() <= row[f"{value}_low"] < row[value] < row[f"{value}_high"] <= part[value].max()
-
-
-def test_n_and_undefined_belong_to_the_value_they_stand_beside(scores):
     scores.loc[scores["participant_id"] == "a", "dice"] = np.nan  # both masks empty: no Dice
     scores.loc[scores["participant_id"].isin(["a", "b"]), "hd95_mm"] = np.nan  # one empty: Dice 0, but no distance
+    result = with_intervals(scores, ["dice", "hd95_mm"], ["view", "structure"])
+    assert result[["view", "structure"]].values.tolist() == [["sax", "lv"], ["sax", "rv"], ["4ch", "lv"], ["4ch", "rv"]]
+    assert result["dice"].tolist() == pytest.approx(scores.groupby(["view", "structure"], sort=False)["dice"].mean())
+    assert ((result["dice_low"] < result["dice"]) & (result["dice"] < result["dice_high"])).all()
     row = with_intervals(scores[scores["structure"] == "lv"], ["dice", "hd95_mm"], ["structure"]).iloc[0]
     assert row[["n", "n_undefined", "n_hd95_mm", "n_undefined_hd95_mm"]].tolist() == [3, 4, 2, 8]
 
@@ -89,7 +79,5 @@ def test_errors_by_what_is_known_of_the_subjects(scores):
     assert normal.index.tolist() == ["lv, sax", "rv, sax", "lv, 4ch", "rv, 4ch"] and set(normal["n"]) == {2}
     own = scores[scores["participant_id"].isin(["a", "b"]) & (scores["view"] == "4ch") & (scores["structure"] == "lv")]
     assert normal.loc["lv, 4ch", "dice"] == pytest.approx(own.groupby("participant_id")["dice"].mean().mean())
-    one_view = error_by_subgroup(scores[scores["view"] == "sax"], people, "dice")
-    assert set(one_view["structure"]) == {"lv", "rv"}
     empty = error_by_subgroup(scores, people[["participant_id"]], "dice")
     assert empty.empty and "dice_low" in empty

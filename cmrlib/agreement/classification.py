@@ -11,12 +11,12 @@ METRICS += ("accuracy_positive", "accuracy_negative")
 _NEED_BOTH = METRICS[:5]
 
 
-def classification(y_true, score, threshold, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
-    """How well a score finds the positive class: one row per metric, with a bootstrap interval over subjects.
+def classification(y_true, score, threshold, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+    """How well a score finds the positive class: one row per metric, with a bootstrap interval.
 
-    y_true: (rows,) 0 or 1. score: (rows,), or (rows, runs) of several runs (seeds) of one model, of which the mean of
-    each metric is reported. threshold: a number, or (runs,), fixed beforehand on validation data (`choose_threshold`).
-    All runs see the same resamples, so the interval is that of the mean.
+    y_true: (subjects,) 0 or 1. score: (subjects,), or (subjects, runs) of several runs (seeds) of one model, of which
+    the mean of each metric is reported. threshold: a number, or (runs,), fixed beforehand on validation data
+    (`choose_threshold`). All runs see the same resamples, so the interval is that of the mean.
     Metrics: METRICS, dimensionless, 0 to 1; accuracy_positive and accuracy_negative are sensitivity and specificity.
     Returns metric, estimate, low, high, sd (between runs; NaN for one), threshold (mean), n, n_subjects, n_missing,
     n_positive, n_runs, n_undefined (resamples without one of the classes, left out), note. With one class only, metrics
@@ -27,7 +27,7 @@ def classification(y_true, score, threshold, subjects=None, n_boot=N_BOOT, seed=
         raise ValueError(f"expected one threshold per run, got {len(threshold)} for {len(scores)} runs")
     if np.isnan(threshold).any():
         raise ValueError("expected a number as threshold, got NaN; choose_threshold gives one")
-    rows, positive = _classes(y_true, *scores, subjects=subjects)
+    rows, positive = _classes(y_true, *scores)
     both = 0 < positive.sum() < rows.n
     note = few_subjects(rows) or ("" if both else "one class only: nothing to tell apart")
     runs = list(zip(rows.columns[1:], threshold, strict=True))
@@ -45,8 +45,8 @@ def classification(y_true, score, threshold, subjects=None, n_boot=N_BOOT, seed=
     return pd.DataFrame(table)
 
 
-def _classes(y_true, *scores, subjects=None):
-    rows = complete(y_true, *scores, subjects=subjects)
+def _classes(y_true, *scores):
+    rows = complete(y_true, *scores)
     classes = np.unique(rows.columns[0])
     if not set(classes) <= {0.0, 1.0}:
         raise ValueError(f"expected classes 0 and 1 in y_true, got {classes[:5].tolist()}; code them so")
@@ -55,11 +55,9 @@ def _classes(y_true, *scores, subjects=None):
 
 def _resampled(rows, positive, score, threshold, n_boot, seed):
     """metric → (n_boot,). A resample is how often each subject was drawn, so one sort by score serves all."""
-    rng, k = np.random.default_rng(seed), rows.n_subjects
-    parts = []
-    for size in batches(n_boot, max(rows.n, k)):
-        counts = rng.multinomial(k, np.full(k, 1 / k), size=size)[:, rows.subjects]  # (resamples, rows)
-        parts.append(_metrics(counts, positive, score, threshold))
+    rng, share = np.random.default_rng(seed), np.full(rows.n, 1 / rows.n)
+    draws = (rng.multinomial(rows.n, share, size=size) for size in batches(n_boot, rows.n))  # (resamples, subjects)
+    parts = [_metrics(counts, positive, score, threshold) for counts in draws]
     return {name: np.hstack([p[name] for p in parts]) for name in METRICS}
 
 

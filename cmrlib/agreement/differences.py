@@ -26,7 +26,7 @@ def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
     rows = complete(a, b, subjects=subjects)
     a, b = rows.columns
     d, note = a - b, few_subjects(rows)
-    row = {"difference": f"{names[0]} - {names[1]}"} | rows.counts | _UNKNOWN
+    row = {"difference": f"{names[0]} - {names[1]}"} | rows.counts | dict.fromkeys(_COLUMNS, np.nan)
     if not note:
         if _flat(d, a):
             d, note = np.full_like(d, d.mean()), "differences do not vary"
@@ -37,10 +37,10 @@ def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
     return pd.DataFrame([row | {"note": note}])
 
 
-_UNKNOWN = (
-    bounded("bias") | {"sd": np.nan} | bounded("loa_low") | bounded("loa_high")
-    | dict.fromkeys(("sd_between", "sd_within", "pooled_sd", "pooled_loa_low", "pooled_loa_high"), np.nan)
-    | bounded("bias_slope") | {"bias_slope_p": np.nan} | bounded("spread_slope") | {"spread_slope_p": np.nan}
+_COLUMNS = (
+    *bounded("bias"), "sd", *bounded("loa_low"), *bounded("loa_high"), "sd_between", "sd_within",
+    "pooled_sd", "pooled_loa_low", "pooled_loa_high", *bounded("bias_slope"), "bias_slope_p",
+    *bounded("spread_slope"), "spread_slope_p",
 )  # fmt: skip
 
 
@@ -130,16 +130,11 @@ def regression(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
         note = "ratings of one observer do not vary: no line"
     row = rows.counts | bounded("r") | _NO_LINE
     if not note:
-        row |= _correlation(rows, n_boot, seed) | _line(b, a, rows)
-    row |= bounded("mae", *interval(rows, mean_absolute, n_boot, seed)[:3])
+        fit = stats.pearsonr(a, b)
+        bounds = interval(rows, pearson, n_boot, seed)[1:3] if rows.repeated else fit.confidence_interval(0.95)
+        row |= bounded("r", fit.statistic, *bounds) | _line(b, a, rows)
+    row |= bounded("mae", *interval(rows, _mean_absolute, n_boot, seed)[:3])
     return pd.DataFrame([row | {"note": note}])
-
-
-def _correlation(rows, n_boot, seed):
-    if rows.repeated:
-        return bounded("r", *interval(rows, pearson, n_boot, seed)[:3])
-    fit = stats.pearsonr(*rows.columns)
-    return bounded("r", fit.statistic, *fit.confidence_interval(0.95))
 
 
 def pearson(a, b, axis=-1):
@@ -148,8 +143,7 @@ def pearson(a, b, axis=-1):
     return (a * b).sum(axis) / np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
 
 
-def mean_absolute(a, b, axis=-1):
-    """Mean of |a - b| along an axis."""
+def _mean_absolute(a, b, axis=-1):
     return np.abs(a - b).mean(axis)
 
 

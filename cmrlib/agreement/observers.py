@@ -1,6 +1,5 @@
 """Any two observers of one cohort: their tables joined, and all that compares them, one row per measure."""
 
-import numpy as np
 import pandas as pd
 
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
@@ -17,54 +16,36 @@ def paired_ratings(table_a: pd.DataFrame, table_b: pd.DataFrame, measure: str, o
     Tables: a column named like the measure, as in measures.tsv, or long with columns measure and value; both with the
     columns `on`. Returns the columns of `on`, a, b, missing: "" where both rated, else who did not ("a", "b",
     "a and b"). The statistics leave such rows out and count them; `pairs[pairs.missing != ""]` lists them.
-    Raises ValueError for a key or measure that a table lacks, and for a case that stands in one table twice.
+    Raises KeyError for a key or measure that a table lacks, ValueError for a case that stands in one table twice.
     """
-    on = list(on)
-    a, b = (_ratings(t, measure, on, name) for name, t in (("a", table_a), ("b", table_b)))
-    pairs = a.merge(b, on=on, how="outer", sort=True, validate="one_to_one")
+    tables = (_wide(table, on)[[*on, measure]] for table in (table_a, table_b))
+    a, b = (table.rename(columns={measure: name}) for table, name in zip(tables, "ab"))
+    pairs = a.merge(b, on=list(on), how="outer", sort=True, validate="one_to_one")
     absent = pairs[["a", "b"]].isna()
     pairs["missing"] = (absent["a"] * 1 + absent["b"] * 2).map({0: "", 1: "a", 2: "b", 3: "a and b"})
     return pairs
 
 
-def _ratings(table, measure, on, name):
-    """→ the columns of `on` and the ratings under the observer's name."""
-    table = _wide(table, on, name)
-    lacking = [c for c in (*on, measure) if c not in table.columns]
-    if lacking:
-        raise ValueError(f"observer {name}: expected columns {lacking}, got {list(table.columns)}")
-    _refuse_repeats(table, on, name)
-    return table[[*on, measure]].rename(columns={measure: name})
-
-
-def _refuse_repeats(table, on, name):
-    twice = table[table.duplicated(on, keep=False)]
-    if len(twice):
-        n, first = len(twice[on].drop_duplicates()), twice[on].iloc[0].to_dict()
-        raise ValueError(f"observer {name}: {n} cases have several ratings, first {first}; keep one of each")
-
-
-def _wide(table, on, name):
+def _wide(table, on):
     """A long table (measure, value) with one column per measure; a wide one unchanged."""
     if not {"measure", "value"} <= set(table.columns):
         return table
-    _refuse_repeats(table, [*on, "measure"], name)
     return table.pivot(index=list(on), columns="measure", values="value").reset_index()
 
 
 def _of(table, observer, on=KEYS):
     """Wide table of one observer."""
-    known = list(table["observer"].unique()) if "observer" in table.columns else None
-    if known is None or observer not in known:
+    known = list(table["observer"].unique())
+    if observer not in known:
         raise ValueError(f"no observer {observer!r} in the table's column `observer`; it has {known}")
-    return _wide(table[table["observer"] == observer], on, observer)
+    return _wide(table[table["observer"] == observer], on)
 
 
 def _has(table, measure):
     return measure in table and table[measure].notna().any()
 
 
-def compare(table, reference, test, measures=None, on=KEYS, subject="participant_id", n_boot=N_BOOT, seed=0):
+def compare(table, reference, test, measures=None, on=KEYS, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """Everything about two observers of one cohort: a table with one row per measure.
 
     table: all observers' measures with a column `observer`, wide or long as for `paired_ratings`. measures: their names
@@ -77,21 +58,27 @@ def compare(table, reference, test, measures=None, on=KEYS, subject="participant
     `paired_ratings` does.
     """
     sides = {name: _of(table, name, on) for name in (test, reference)}
-    known = [m for m in sides[test].select_dtypes("number") if m not in on and all(_has(t, m) for t in sides.values())]
-    measures = known if measures is None else list(measures)
+    if measures is None:
+        numbers = sides[test].select_dtypes("number").columns
+        measures = [m for m in numbers if m not in on and all(_has(part, m) for part in sides.values())]
     unrated = {m: [name for name, part in sides.items() if not _has(part, m)] for m in measures}
     if all(unrated.values()):
-        raise ValueError(f"{reference} and {test} have none of {measures} in common")
-    why, rows = left_out(table, reference, test, measures, on, subject), []
+        raise ValueError(f"{reference} and {test} have none of {list(measures)} in common")
+    why, rows = left_out(table, reference, test, measures, on), []
     for measure in measures:
-        rated = (part if measure in part else part.assign(**{measure: np.nan}) for part in sides.values())
-        pairs = paired_ratings(*rated, measure, on)
-        ratings = pairs["a"], pairs["b"], pairs[subject]
-        parts = [bland_altman(*ratings, names=(test, reference)), regression(*ratings, n_boot, seed),
-                 icc_a1(*ratings, n_boot, seed), repeatability(*ratings, n_boot, seed)]  # fmt: skip
+        columns = [*on, measure]
+        pairs = paired_ratings(*(part.reindex(columns=columns) for part in sides.values()), measure, on)
+        subjects = pairs["participant_id"]
+        ratings = pairs["a"].astype(float), pairs["b"].astype(float), subjects
+        parts = [
+            bland_altman(*ratings, names=(test, reference)),
+            regression(*ratings, n_boot, seed),
+            icc_a1(*ratings, n_boot, seed),
+            repeatability(*ratings, n_boot, seed),
+        ]
         notes = [f"not rated by {name}" for name in unrated[measure]] + [part["note"][0] for part in parts]
-        both = pairs.loc[pairs["missing"] == "", subject].nunique()
-        row = {"measure": measure, "reference": reference, "test": test, "n_left_out": pairs[subject].nunique() - both}
+        both = subjects[pairs["missing"] == ""].nunique()
+        row = {"measure": measure, "reference": reference, "test": test, "n_left_out": subjects.nunique() - both}
         reasons_of = why[why["measure"] == measure].itertuples()
         row["left_out"] = "; ".join(f"{one.observer}: {one.n} {one.reason}" for one in reasons_of)
         for part in parts:
@@ -100,7 +87,7 @@ def compare(table, reference, test, measures=None, on=KEYS, subject="participant
     return pd.DataFrame(rows)
 
 
-def left_out(table, reference, test, measures, on=KEYS, subject="participant_id") -> pd.DataFrame:
+def left_out(table, reference, test, measures, on=KEYS) -> pd.DataFrame:
     """What a comparison leaves out and why, one row per measure, observer and reason.
 
     Returns measure, observer, reason, n (subjects with a case that this observer did not rate; one with two reasons
@@ -113,7 +100,7 @@ def left_out(table, reference, test, measures, on=KEYS, subject="participant_id"
     for measure in (one for one in measures if _has(a, one) and _has(b, one)):
         pairs = paired_ratings(a, b, measure, on)
         for side, part, name in (("a", a, test), ("b", b, reference)):
-            counts = _reasons(pairs, side, part, measure, on).groupby("reason")[subject].nunique()
+            counts = _reasons(pairs, side, part, measure, on).groupby("reason")["participant_id"].nunique()
             rows += [(measure, name, reason, n) for reason, n in counts.items()]
     return pd.DataFrame(rows, columns=["measure", "observer", "reason", "n"])
 

@@ -30,34 +30,9 @@ def _masks(pred, ref, label):
     """→ boolean masks of one label, within what both annotated."""
     pred, ref = np.asarray(pred), np.asarray(ref)
     if pred.shape != ref.shape or ref.ndim != 3:
-        raise ValueError(
-            f"expected two volumes (slices, rows, columns) of one shape, got {pred.shape} and "
-            f"{ref.shape}; score frame by frame, on the reference's grid"
-        )
+        raise ValueError(f"expected two volumes (slices, rows, columns) of one shape, got {pred.shape} and {ref.shape}")
     annotated = (pred != NOT_ANNOTATED) & (ref != NOT_ANNOTATED)
     return (pred == label) & annotated, (ref == label) & annotated
-
-
-def surface_distances(pred, ref, label: int, spacing_mm) -> dict:
-    """hd95_mm and assd_mm of one label; NaN where either mask is empty.
-
-    hd95: the larger of the two directed 95th percentiles; assd: mean over the surface voxels of both. A
-    surface voxel has a face neighbour outside the mask, distances are 3-D between voxel centres; masks that
-    share one slice are a 2-D problem. A mask's end slices are surface as a whole (its caps), as in MONAI and
-    medpy, and lie close together: in thick slices that lowers both measures, most at base and apex.
-    Source: Taha & Hanbury, BMC Med Imaging 2015;15:29; Heimann et al., IEEE TMI 2009;28:1251.
-    """
-    (forth, _), (back, _) = _surface_gaps(*_masks(pred, ref, label), _spacing(spacing_mm))
-    return _summary(forth, back)
-
-
-def _spacing(spacing_mm):
-    spacing = np.asarray(spacing_mm, dtype=float) if spacing_mm is not None else np.empty(0)
-    if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise ValueError(
-            f"distances need a spacing (dz, dy, dx) in mm, got {spacing_mm}; without one only Dice is defined"
-        )
-    return spacing
 
 
 def _surface_gaps(pred, ref, spacing):
@@ -66,10 +41,9 @@ def _surface_gaps(pred, ref, spacing):
         return [(np.empty(0), np.empty(0, int))] * 2
     box = ndimage.find_objects((pred | ref).view(np.uint8))[0]  # both lie within, so the distances do too
     pred, ref = _surface(pred[box]), _surface(ref[box])
-    ways = (pred, ref), (ref, pred)
     return [
         (ndimage.distance_transform_edt(~there, sampling=spacing)[here], here.nonzero()[0] + box[0].start)
-        for here, there in ways
+        for here, there in ((pred, ref), (ref, pred))
     ]
 
 
@@ -79,13 +53,6 @@ def _surface(mask):
     if mask.shape[0] == 1:
         faces[[0, 2]] = False
     return mask & ~ndimage.binary_erosion(mask, faces)
-
-
-def _summary(forth, back):
-    if not (len(forth) and len(back)):
-        return {"hd95_mm": np.nan, "assd_mm": np.nan}
-    hd95 = max(np.percentile(forth, 95), np.percentile(back, 95))
-    return {"hd95_mm": float(hd95), "assd_mm": float(np.concatenate([forth, back]).mean())}
 
 
 def slice_levels(ref) -> np.ndarray:
@@ -112,10 +79,16 @@ def compare_masks(pred, ref, spacing_mm, structures, levels=None) -> pd.DataFram
     surface voxels to the whole other surface: levels have no cut faces.
     Returns structure, level ("all" first), dice, hd95_mm, assd_mm, volume_pred_ml, volume_ref_ml (of the voxels that
     both annotated), n_one_sided (voxels that one of them did not annotate, left out), note.
+
+    hd95: the larger of the two directed 95th percentiles; assd: mean over the surface voxels of both. A surface voxel
+    has a face neighbour outside the mask, distances are 3-D between voxel centres; masks that share one slice are a 2-D
+    problem. A mask's end slices are surface as a whole (its caps), as in MONAI and medpy, and lie close together: in
+    thick slices that lowers both measures, most at base and apex. NaN where either mask is empty.
+    Source: Taha & Hanbury, BMC Med Imaging 2015;15:29; Heimann et al., IEEE TMI 2009;28:1251.
     """
-    spacing = None if spacing_mm is None else _spacing(spacing_mm)
-    if levels is not None and len(levels) != len(ref):
-        raise ValueError(f"expected a level for each of {len(ref)} slices, got {len(levels)}")
+    spacing = None if spacing_mm is None else np.asarray(spacing_mm, dtype=float)
+    if spacing is not None and not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise ValueError(f"expected a spacing (dz, dy, dx) in mm, got {spacing_mm}; None where it is unknown")
     parts = {"all": np.ones(len(ref), bool)}
     if levels is not None:
         parts |= {level: np.asarray(levels) == level for level in LEVELS}
@@ -135,8 +108,10 @@ def _scores(masks, gaps, inside, spacing, n_one_sided):
     pred, ref = (m[inside] for m in masks)
     ml = np.nan if spacing is None else spacing.prod() / 1000  # 1 mL = 1000 mm³
     row = {"dice": _dice(pred, ref), "hd95_mm": np.nan, "assd_mm": np.nan}
-    if gaps is not None:
-        row |= _summary(*(distances[inside[z]] for distances, z in gaps))
+    forth, back = [distances[inside[z]] for distances, z in gaps or [(np.empty(0), np.empty(0, int))] * 2]
+    if len(forth) and len(back):
+        row["hd95_mm"] = max(np.percentile(forth, 95), np.percentile(back, 95))
+        row["assd_mm"] = np.concatenate([forth, back]).mean()
     row |= {"volume_pred_ml": np.count_nonzero(pred) * ml, "volume_ref_ml": np.count_nonzero(ref) * ml}
     empty = [name for name, mask in (("prediction", pred), ("reference", ref)) if not mask.any()]
     notes = [f"{' and '.join(empty)} empty" * bool(empty), "spacing unknown" * (spacing is None)]
@@ -160,13 +135,12 @@ def score_observers(cohort, reference: str, test: str, subjects=None) -> pd.Data
             continue
         truth, guess, cine = human.mask(name), machine.mask(name), cohort.cine(name)
         phases = {cine.ed: "ED", cine.es: "ES"}
-        levels = _levels(truth, cine)
+        spacing, levels = cine.spacing_mm if cine.spacing_known else None, _levels(truth, cine)
         for frame in sorted(set(truth.annotated) & set(guess.annotated)):
             both = [s for s in truth.annotated[frame] if s in guess.annotated[frame]]
-            spacing = cine.spacing_mm if cine.spacing_known else None
             scores = compare_masks(guess.mask[frame], truth.mask[frame], spacing, both, levels)
             keys = row | {"frame": frame, "phase": phases.get(frame, "")}
-            tables.append(pd.DataFrame([keys] * len(scores)).join(scores))
+            tables.append(pd.DataFrame(keys, scores.index).join(scores))
     if not tables:
         raise ValueError(f"{reference} and {test} have no frame in common; segment the subjects that {reference} drew")
     return pd.concat(tables, ignore_index=True)

@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
     @property
     def n_subjects(self):
-        return int(self.subjects.max()) + 1 if self.n else 0
+        return len(np.unique(self.subjects))
 
     @property
     def repeated(self):
@@ -43,33 +43,20 @@ def complete(*columns, subjects=None) -> Rows:
 
     Raises ValueError for text, infinities, different lengths, pandas indexes that differ, unnamed subjects.
     """
-    _check_aligned(columns if subjects is None else (*columns, subjects))
-    columns = [_numbers(c, i) for i, c in enumerate(columns)]
-    there = ~np.isnan(columns).any(axis=0)
-    subjects = np.arange(len(there)) if subjects is None else np.asarray(subjects)
-    codes = pd.factorize(subjects[there])[0]
-    if (codes < 0).any():
-        raise ValueError(f"{(codes < 0).sum()} rated rows name no subject; give each one, or drop those rows")
-    return Rows([c[there] for c in columns], codes, int((~there).sum()))
-
-
-def _check_aligned(columns):
-    sizes = [len(c) for c in columns]
-    if len(set(sizes)) > 1:
-        raise ValueError(f"expected columns of one length, got {sizes}; join them with paired_ratings first")
-    indexes = [c.index for c in columns if isinstance(c, pd.Series)]
+    given = columns if subjects is None else (*columns, subjects)
+    indexes = [c.index for c in given if isinstance(c, pd.Series)]
     if any(not i.equals(indexes[0]) for i in indexes[1:]):
         raise ValueError("the Series' indexes differ, so row k is not one case; use paired_ratings")
-
-
-def _numbers(column, position):
-    try:
-        numbers = pd.Series(column).to_numpy(dtype=float, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"column {position}: expected numbers, got {list(column)[:3]}") from error
+    if len({len(c) for c in given}) > 1:
+        raise ValueError(f"expected columns of one length, got {[len(c) for c in given]}; use paired_ratings")
+    numbers = [pd.Series(c).to_numpy(dtype=float, na_value=np.nan) for c in columns]
     if np.isinf(numbers).any():
-        raise ValueError(f"column {position}, row {np.isinf(numbers).argmax()}: infinite, NaN means missing")
-    return numbers
+        raise ValueError("infinite ratings; NaN means missing")
+    there = ~np.isnan(numbers).any(axis=0)
+    codes = pd.factorize((np.arange(len(there)) if subjects is None else np.asarray(subjects))[there])[0]
+    if (codes < 0).any():
+        raise ValueError(f"{(codes < 0).sum()} rated rows name no subject; give each one, or drop those rows")
+    return Rows([c[there] for c in numbers], codes, int((~there).sum()))
 
 
 def bootstrap(values, statistic, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
@@ -137,16 +124,14 @@ def resamples(subjects, n_boot, seed):
     rng = np.random.default_rng(seed)
     order, sizes = np.argsort(subjects, kind="stable"), np.bincount(subjects)
     n = len(sizes)
-    if (sizes == sizes[0]).all():
+    if np.ptp(sizes) == 0:
         blocks = order.reshape(n, -1)
         for size in batches(n_boot, len(order)):
             yield blocks[rng.integers(n, size=(size, n))].reshape(size, -1)
         return
-    starts = np.cumsum(sizes) - sizes
+    blocks = np.split(order, np.cumsum(sizes)[:-1])
     for _ in range(n_boot):
-        drawn = rng.integers(n, size=n)
-        shift = starts[drawn] - (np.cumsum(sizes[drawn]) - sizes[drawn])
-        yield order[np.repeat(shift, sizes[drawn]) + np.arange(sizes[drawn].sum())]
+        yield np.concatenate([blocks[k] for k in rng.integers(n, size=n)])
 
 
 def batches(n_boot, n_rows):
