@@ -12,32 +12,20 @@ from cmrlib.datasets.ingestion import build_cohort
 from cmrlib.phantom.acquisition import Protocol, Scan
 from cmrlib.phantom.annotators import ANNOTATORS, annotate
 from cmrlib.phantom.cohorts import COHORTS, sample_member
+from cmrlib.phantom.diagnoses import ACDC_GROUPS, DIAGNOSES
 from cmrlib.phantom.heart import Heart
-from cmrlib.phantom.physiology import ACDC_GROUPS, DIAGNOSES, Subject, sample_subject
-from cmrlib.phantom.protocol import EFFECTS
+from cmrlib.phantom.physiology import sample_subject
+from cmrlib.phantom.protocol import EFFECTS, refuse_unknown
+from cmrlib.phantom.subject import Subject
 
 GENERATOR_VERSION = "4"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
 __all__ = [
-    "ACDC_GROUPS",
-    "ANNOTATORS",
-    "COHORTS",
-    "DESCRIPTION",
-    "DIAGNOSES",
-    "EFFECTS",
-    "Heart",
-    "Protocol",
-    "Scan",
-    "Subject",
-    "SubjectSpec",
-    "sample_member",
-    "sample_subject",
-    "make_cohort",
-    "make_hf_cohort",
-    "make_study",
+    "ACDC_GROUPS", "ANNOTATORS", "COHORTS", "DESCRIPTION", "DIAGNOSES", "EFFECTS", "Heart", "Protocol", "Scan",
+    "Subject", "SubjectSpec", "make_cohort", "make_hf_cohort", "make_study", "sample_member", "sample_subject",
     "subject_specs",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,12 +46,9 @@ class SubjectSpec:
     visit: int = 0
 
     def __post_init__(self):
-        named = {"diagnoses": DIAGNOSES, "people": ANNOTATORS}
-        for kind, known in named.items():
-            if unknown := [name for name in getattr(self, kind) if name not in known]:
-                raise ValueError(f"the phantom does not know the {kind} {unknown}; there are {', '.join(known)}")
-        if self.cohort and self.cohort not in COHORTS:
-            raise ValueError(f"the phantom does not know the cohort {self.cohort!r}; there are {', '.join(COHORTS)}")
+        refuse_unknown("diagnoses", self.diagnoses, DIAGNOSES)
+        refuse_unknown("people", self.people, ANNOTATORS)
+        refuse_unknown("cohort", [self.cohort] if self.cohort else [], COHORTS)
 
 
 def make_study(label: str, spec: SubjectSpec) -> Study:
@@ -76,9 +61,9 @@ def make_study(label: str, spec: SubjectSpec) -> Study:
     scan = Scan(Heart(subject), spec.protocol, rescan=spec.visit)
     made = [scan.cine(view, label) for view in spec.protocol.views]
     made = [(replace(cine, session=str(spec.visit or "")), annotation) for cine, annotation in made]
-    body = ("sex", "height_m", "weight_kg", "heart_rate_bpm")
     participant = {"participant_id": label, "sex": subject.sex, "age": subject.age_years}
-    participant |= {name: getattr(subject, name) for name in body} | subject.labels()
+    participant |= {name: getattr(subject, name) for name in ("height_m", "weight_kg", "heart_rate_bpm")}
+    participant |= subject.labels()
     observers = {"truth": {cine.name: annotation for cine, annotation in made}}
     seeds = (spec.seed, spec.number, spec.visit)
     for name in spec.people:
@@ -120,11 +105,10 @@ def subject_specs(
     size = (size, size) if isinstance(size, int) else size and tuple(int(n) for n in size)
     protocol = {name: tuple(value) if isinstance(value, list) else value for name, value in protocol.items()}
     given = Protocol(size=size, **protocol), tuple(diagnoses or ACDC_GROUPS), tuple(people), cohort
-    return {
-        f"P{k:04d}" + (f"-{visit}" if visit else ""): SubjectSpec(int(seed), k, *given, visit)
-        for k in range(1, subjects + 1)
-        for visit in (range(1, visits + 1) if visits > 1 else [0])
-    }
+    numbers = range(1, subjects + 1)
+    if visits == 1:
+        return {f"P{k:04d}": SubjectSpec(int(seed), k, *given) for k in numbers}
+    return {f"P{k:04d}-{n}": SubjectSpec(int(seed), k, *given, n) for k in numbers for n in range(1, visits + 1)}
 
 
 def make_hf_cohort(dest, subjects: int = 184, seed: int = 1, workers: int | None = None, **settings) -> Cohort:

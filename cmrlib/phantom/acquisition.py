@@ -15,7 +15,7 @@ from cmrlib.phantom.body import paint_body, sample_axes, sample_body
 from cmrlib.phantom.contrast import coil, sample_contrast
 from cmrlib.phantom.heart import Heart
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.protocol import SCANNERS, VIEWS, Protocol, resolve_protocol, uniform
+from cmrlib.phantom.protocol import SCANNERS, Protocol, resolve_protocol
 from cmrlib.phantom.tissue import LABEL_OF, paint
 from cmrlib.phantom.ventricles import OUTLET_RAD
 
@@ -54,7 +54,7 @@ class Scan:
         self.protocol, self.scanner = resolve_protocol(protocol, np.random.default_rng([s.seed, s.number, 0, 1]))
         rng = np.random.default_rng([s.seed, s.number, rescan])
         self.isocentre_mm = rng.normal(0, 15, 3)
-        self.contrast = sample_contrast(rng, SCANNERS[self.scanner], self.scanner, protocol.appearance)
+        self.contrast = sample_contrast(rng, self.scanner, protocol.appearance)
         phases = np.arange(protocol.frames) / protocol.frames + s.trigger_delay
         self.times_ms = np.mod(phases, 1.0) * s.rr_ms
         self.geometry = heart.geometry(self.times_ms)
@@ -68,11 +68,11 @@ class Scan:
     def plan(self, view: str) -> Plan:
         """Planes of a view, with an error of placement and a turn in the plane; the same at every call."""
         rng, scanner = self._stream(view, 2), SCANNERS[self.scanner]
-        turn = uniform(rng, scanner.turn_deg) if view == "sax" else rng.normal(0, 9)
+        turn = rng.uniform(*scanner.turn_deg) if view == "sax" else rng.normal(0, 9)
         error = Rotation.from_euler("XYZ", [*rng.normal(0, 2, 2), turn], degrees=True).as_matrix()
         column, row, normal = (np.stack(_directions(view, self.axes), 1) @ error).T
         s, step = self.heart.subject, self.protocol.spacing_mm
-        thickness, gap, slices = uniform(rng, scanner.thickness_mm), uniform(rng, scanner.gap_mm), 1
+        thickness, gap, slices = rng.uniform(*scanner.thickness_mm), rng.uniform(*scanner.gap_mm), 1
         centre = self.axes @ np.array([-12.0, 0, 0.28 * s.lv_length_mm])
         if view == "sax":
             # the first slice lies anywhere within one distance behind the valve (ED), the last at the apex
@@ -128,18 +128,17 @@ class Scan:
 
     def _record(self, plan, artefacts) -> dict:
         """Settings and artefacts as plain numbers and names, for `Cine.meta`."""
-        contrast = self.contrast
         names = ("flip_deg", "tr_ms", "field_t", "noise", "blur_mm")
-        numbers = {name: getattr(contrast, name) for name in names} | {"slice_thickness_mm": plan.thickness_mm}
+        numbers = {name: getattr(self.contrast, name) for name in names} | {"slice_thickness_mm": plan.thickness_mm}
         return {
             **{name: round(float(value), 3) for name, value in numbers.items()},
             "synthetic": True,
             "scanner": self.scanner,
-            "appearance": contrast.appearance,
+            "appearance": self.contrast.appearance,
             "effects": list(self.protocol.effects),
             "breath_hold_mm": np.round(plan.breath_mm, 2).tolist(),
             "mistriggered_slices": np.flatnonzero(artefacts.mixed).tolist(),
-            **artefacts.record(),
+            **{name: np.round(value, 4).tolist() for name, value in vars(artefacts).items()},
         }
 
     def key_frames(self) -> dict:
@@ -266,23 +265,20 @@ def _directions(view, axes):
     x, y, z = axes.T
     if view == "sax":  # RV on the left, anterior wall on top, slices from base to apex
         return x, -y, z
+    down = np.array([0, 0, -1.0])
     if view == "4ch":  # patient's left on the right, front on top
+        normal, down = y, np.array([0, -1.0, 0])
         column = np.array([-1.0, 0, 0]) + y * y[0]
-        normal = y
     elif view == "2ch":  # head on top, apex to the right
         up = np.cos(np.deg2rad(TURN_2CH_DEG)) * y + np.sin(np.deg2rad(TURN_2CH_DEG)) * x
         normal = np.cross(up, z)
-        head = np.array([0, 0, 1.0]) - normal * normal[2]
-        column = np.cross(head, normal)
+        column = np.cross(-down + normal * (down @ normal), normal)
         column *= np.sign(column @ z)
-    elif view == "3ch":  # through mitral and aortic valve, front on the left
+    else:  # 3ch: through mitral and aortic valve, front on the left
         normal = np.cross(np.cos(OUTLET_RAD) * x + np.sin(OUTLET_RAD) * y, z)
         column = np.array([0, -1.0, 0]) + normal * normal[1]
-    else:
-        raise ValueError(f"the phantom has no view {view!r}; it has {', '.join(VIEWS)}")
     column = column / np.linalg.norm(column)
     row = np.cross(normal, column)
-    down = np.array([0, -1.0, 0]) if view == "4ch" else np.array([0, 0, -1.0])
     row = row * np.sign(row @ down)
     return column, row, np.cross(column, row)
 

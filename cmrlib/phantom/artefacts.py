@@ -6,15 +6,15 @@ views; k-space is truncated, filtered and zero-filled; complex noise makes the m
 surface-coil shading and scales. All strengths are ours, by eye, within what textbooks call usual.
 """
 
-from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 from scipy import fft
 
 from cmrlib.phantom import tissue as kind
-from cmrlib.phantom.contrast import Contrast, passband, smooth, table, texture_fields, texture_map
-from cmrlib.phantom.protocol import SCANNERS, uniform
+from cmrlib.phantom.contrast import passband, smooth, table, texture_fields, texture_map
+from cmrlib.phantom.protocol import EFFECTS, SCANNERS
 
 GYROMAGNETIC_MHZ_PER_T = 42.577
 TISSUE_AIR_PPM = 9.0
@@ -23,52 +23,24 @@ TISSUE_AIR_PPM = 9.0
 FAT_PPM = 3.5
 
 
-@dataclass(frozen=True)
-class Artefacts:
-    """Artefact parameters of one cine; (slices,) where slices differ, neutral values where an effect is off.
+def sample_artefacts(rng, effects, contrast, protocol, slices: int, subject, may_be_late: bool) -> SimpleNamespace:
+    """Artefact parameters of one cine; those not in `effects` get their neutral value (the draws stay the same).
+
+    subject: RR interval and its irregularity: about every 15th slice is mis-triggered in a steady rhythm, every fourth
+    in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
 
     phase_axis: 0 rows, 1 columns. acquired: share of k-space along (rows, columns). wrap_px: what folds in on each
     side. ghosts: (pulsation, respiration) amplitudes; ghost_fraction: their distance as a share of the field of view.
     streaks: SD of the phase-encoding lines' gain. breath_mm: motion of the chest wall. shared: weight of the two
     neighbouring frames. banding: strength. shim_hz: residual off-resonance at the image's edges (columns, rows).
-    late_ms: delay of the slice's heart behind its frame times. mixed: share of views from another instant,
-    `mixed_frames` away.
+    late_ms: (slices,) delay of the slice's heart behind its frame times. mixed: (slices,) share of views from another
+    instant, `mixed_frames` away.
     """
-
-    phase_axis: int
-    acquired: tuple[float, float]
-    wrap_px: int
-    ghosts: tuple[float, float]
-    streaks: float
-    ghost_fraction: float
-    breath_mm: float
-    shared: float
-    banding: float
-    shim_hz: tuple[float, float]
-    late_ms: tuple[float, ...]
-    mixed: tuple[float, ...]
-    mixed_frames: int
-
-    def record(self) -> dict:
-        """Plain numbers for `Cine.meta`."""
-        return {key: np.round(value, 4).tolist() for key, value in asdict(self).items()}
-
-
-def sample_artefacts(rng, effects, contrast: Contrast, protocol, slices: int, subject, may_be_late: bool) -> Artefacts:
-    """Samples every effect's strength; those not in `effects` get their neutral value (the draws stay the same).
-
-    subject: RR interval and its irregularity: about every 15th slice is mis-triggered in a steady rhythm, every fourth
-    in atrial fibrillation. may_be_late: such slices may show another instant (a SAX stack); else they only blur.
-    """
-    on = {
-        name: float(name in effects)
-        for name in ("gibbs", "wrap", "ghost", "respiration", "view_sharing", "banding", "mistrigger")
-    }
+    on = {name: float(name in effects) for name in EFFECTS}
     # the phase direction is the image's shorter side, or any one of two
     rows, columns = protocol.size
     phase = int(rng.integers(2)) if rows == columns else int(columns < rows)
-    along, read = (uniform(rng, limits) for limits in SCANNERS[contrast.scanner].acquired)
-    acquired = (along, read) if phase == 0 else (read, along)
+    along, read = (rng.uniform(*limits) for limits in SCANNERS[contrast.scanner].acquired)
     wrap = int(rng.uniform(0.03, 0.2) * protocol.size[phase]) * int(rng.random() < 0.3)
     ghosts = rng.uniform(0, [0.08, 0.12]) * (rng.random(2) < [0.5, 0.4])
     streaks = rng.uniform(0, 0.06)
@@ -76,29 +48,28 @@ def sample_artefacts(rng, effects, contrast: Contrast, protocol, slices: int, su
     banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * contrast.field_t / 1.5, 2)
     bad = (rng.random(slices) < min(0.03 + 1.2 * subject.rr_sd, 0.5)) * on["mistrigger"]
     late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * subject.rr_ms * may_be_late
-    mixed = bad * rng.uniform(0.15, 0.4, slices)
-    return Artefacts(
-        phase,
-        acquired if on["gibbs"] else (1.0, 1.0),
-        wrap * int(on["wrap"]),
-        (ghosts[0] * on["ghost"], ghosts[1] * on["respiration"]),
-        streaks * on["ghost"],
-        float(fraction),
-        float(breath),
-        float(shared) * on["view_sharing"],
-        banding * on["banding"],
-        tuple(shim * on["banding"]),
-        tuple(late),
-        tuple(mixed),
-        int(rng.integers(1, 4)),
+    return SimpleNamespace(
+        phase_axis=phase,
+        acquired=((along, read) if phase == 0 else (read, along)) if on["gibbs"] else (1.0, 1.0),
+        wrap_px=wrap * int(on["wrap"]),
+        ghosts=ghosts * [on["ghost"], on["respiration"]],
+        streaks=streaks * on["ghost"],
+        ghost_fraction=float(fraction),
+        breath_mm=breath,
+        shared=shared * on["view_sharing"],
+        banding=banding * on["banding"],
+        shim_hz=shim * on["banding"],
+        late_ms=late,
+        mixed=bad * rng.uniform(0.15, 0.4, slices),
+        mixed_frames=int(rng.integers(1, 4)),
     )
 
 
-def off_resonance_hz(codes, contrast: Contrast, artefacts: Artefacts, step_mm: float, field_px) -> np.ndarray:
+def off_resonance_hz(codes, contrast, artefacts, step_mm: float, field_px) -> np.ndarray:
     """Off-resonance (rows, columns) in Hz after shimming, from the air among tissue codes (rows, columns).
 
     The dipole kernel 1/3 - (b·k)²/k² of a body that goes on unchanged through the plane (b: `field_px`, the main
-    field's direction in pixels of columns and rows); `Artefacts.banding` scales it, since real bodies end.
+    field's direction in pixels of columns and rows); `artefacts.banding` scales it, since real bodies end.
     The shim removes a constant and slopes around the image's centre.
     """
     rows, columns = codes.shape
@@ -120,7 +91,7 @@ def off_resonance_hz(codes, contrast: Contrast, artefacts: Artefacts, step_mm: f
     return cv2.resize(field.astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
 
 
-def bands(codes, field_hz, contrast: Contrast) -> np.ndarray:
+def bands(codes, field_hz, contrast) -> np.ndarray:
     """Factors (rows, columns) of the bSSFP pass band; fat has its own, 3.5 ppm away."""
     turn = 2 * np.pi * contrast.tr_ms / 1000
     factor = passband(turn * field_hz, contrast.blood_k)
@@ -157,7 +128,7 @@ def _shifted(field, rng):
     return np.roll(field, [int(rng.integers(n)) for n in field.shape], (0, 1))
 
 
-def _ghosts(signal, artefacts: Artefacts, front_px, rng):
+def _ghosts(signal, artefacts, front_px, rng):
     """Pulsation repeats what moves, respiration repeats static edges, along the phase direction; in place."""
     axis = artefacts.phase_axis
     pixels = max(1, round(artefacts.ghost_fraction * signal.shape[1 + axis]))
@@ -186,7 +157,7 @@ def _mix_frames(signal, weight: float, mixed: float, away: int):
         signal[:] = np.float32(1 - mixed) * signal + np.float32(mixed) * np.roll(signal, away, 0)
 
 
-def tissue_signal(contrast: Contrast, codes) -> np.ndarray:
+def tissue_signal(contrast, codes) -> np.ndarray:
     """Tissue codes (subslices, …, rows, columns) → signed signal (…, rows, columns); partial volume is their mean."""
     shape, values = codes.shape[1:], table(contrast.signal / len(codes))
     flat = codes.reshape(len(codes), -1, shape[-1])
@@ -199,7 +170,7 @@ def tissue_signal(contrast: Contrast, codes) -> np.ndarray:
 class Imager:
     """Images the slices of one cine. Random fields are sampled once and shifted for every slice and frame."""
 
-    def __init__(self, contrast: Contrast, artefacts: Artefacts, protocol, rng):
+    def __init__(self, contrast, artefacts, protocol, rng):
         self.contrast, self.artefacts, self.effects, self.rng = contrast, artefacts, protocol.effects, rng
         size, step = protocol.size, protocol.spacing_mm
         blur = "blur" in protocol.effects

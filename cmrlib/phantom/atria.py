@@ -8,8 +8,9 @@ contouring convention: volumes are those of the atria alone. Positions are ours,
 
 import numpy as np
 
+from cmrlib.phantom.cycle import rise
 from cmrlib.phantom.tissue import BEND_MM, ROWS
-from cmrlib.phantom.ventricles import OUTLET_RAD, THETA, rise, weighted
+from cmrlib.phantom.ventricles import OUTLET_RAD, THETA, weighted
 
 SEPTUM_MM = 3.0
 _W = np.linspace(0, 1, ROWS)[:, None]

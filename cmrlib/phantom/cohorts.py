@@ -26,12 +26,7 @@ TRACE = 0.04
 
 
 def sample_member(cohort: str, seed: int, number: int) -> Subject:
-    """Subject `number` of a named case mix, from the name, the seed and the number alone.
-
-    Raises ValueError for a cohort that is not in `COHORTS`.
-    """
-    if cohort not in COHORTS:
-        raise ValueError(f"unknown cohort {cohort!r}; known are {list(COHORTS)}")
+    """Subject `number` of a case mix of `COHORTS`, from the name, the seed and the number alone."""
     plan, rng = COHORTS[cohort], streams(seed, number)["membership"]
     if "turns" in plan:
         return sample_patient(seed, number, plan["turns"][number % len(plan["turns"])])
@@ -40,7 +35,7 @@ def sample_member(cohort: str, seed: int, number: int) -> Subject:
     for valve in ("aortic", "tricuspid"):
         rule, leaking = plan[valve], rng.random() < plan[valve]["prevalence"]
         span = rule.get("with_mitral", rule["fraction"]) if leaks["mitral"] > TRACE else rule["fraction"]
-        leaks[valve] = float(rng.uniform(*span)) if leaking else 0.0
+        leaks[valve] = rng.uniform(*span) if leaking else 0.0
     if DIAGNOSES[diagnosis].tricuspid:
         del leaks["tricuspid"]  # the diagnosis says it
     return sample_patient(seed, number, diagnosis, **leaks)
@@ -49,11 +44,10 @@ def sample_member(cohort: str, seed: int, number: int) -> Subject:
 def _mitral(rng, plan, diagnosis):
     """Regurgitant fraction; diagnoses with higher odds have more of the cohort's prevalence."""
     rule = plan["mitral"]
-    chance = _prevalence(plan)[diagnosis]
-    if rng.random() >= chance:
-        return float(rng.uniform(0, TRACE))
+    if rng.random() >= _prevalence(plan)[diagnosis]:
+        return rng.uniform(0, TRACE)
     grade = str(rng.choice(list(rule["severity"]), p=list(rule["severity"].values())))
-    return float(rng.uniform(*SEVERITIES[grade]))
+    return rng.uniform(*SEVERITIES[grade])
 
 
 def _prevalence(plan) -> dict[str, float]:

@@ -6,13 +6,13 @@ drawn between 140 and 280 ms because flow and oxygen change it. At TE = TR/2 fat
 enters with a minus sign: that draws the dark lines between fat and muscle. Spreads, textures, coils: by eye.
 """
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 
 from cmrlib.phantom import tissue as kind
-from cmrlib.phantom.protocol import Scanner, uniform
+from cmrlib.phantom.protocol import SCANNERS
 
 LEFT_BLOOD, RIGHT_BLOOD = (kind.LV, kind.LA, kind.AORTA, kind.JET_LA, kind.INFLOW_LV), (kind.RV, kind.RA)
 BLOOD = (*LEFT_BLOOD, *RIGHT_BLOOD, kind.VESSEL)
@@ -36,38 +36,6 @@ LIKE_MYOCARDIUM = (kind.PAPILLARY, kind.LEAFLET_LV, kind.TRABECULA_RV, kind.HEAR
 OUT_OF_PHASE = (kind.FAT, kind.BONE)
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """Contrast of one scan: signal and texture (tissues,) float32, the brightest blood = 1, fat negative.
-
-    moves: (tissues,) 1 for blood, 0 for static tissue. flicker: spatial variation of moving blood; inflow: from slowest
-    to fastest blood. coils: (n, 5) of right, anterior, superior mm, radius mm, gain.
-    noise: of a coil-weighted signal of 1. blood_k: tan²(α/2) T1/T2 of blood, shapes the bands.
-    gamma: power of the grey scale, 1 where the vendor keeps it linear.
-    shading: log amplitude of an unphysical smooth field (random appearance only).
-    """
-
-    scanner: str
-    appearance: str
-    signal: np.ndarray
-    texture: np.ndarray
-    moves: np.ndarray
-    flicker: float
-    inflow: float
-    noise: float
-    blur_mm: float
-    sharpen: float
-    evened: float
-    grey: float
-    gamma: float
-    flip_deg: float
-    tr_ms: float
-    field_t: float
-    blood_k: float
-    coils: np.ndarray
-    shading: float
-
-
 def steady_state(density, t1_ms, t2_ms, flip_deg):
     """bSSFP signal on resonance for TR much shorter than T1 and T2 (all broadcast)."""
     cosine = np.cos(np.deg2rad(flip_deg))
@@ -85,13 +53,20 @@ def passband(theta, k):
     return c * (1 + k) / (c * c + k)
 
 
-def sample_contrast(rng, scanner: Scanner, name: str = "", appearance: str = "real") -> Contrast:
-    """Samples flip angle, T2 of blood, deviations of every tissue, coils, noise and grey scale.
+def sample_contrast(rng, name: str, appearance: str = "real") -> SimpleNamespace:
+    """Contrast of one scan of scanner `name`.
 
     appearance "random": every second subject, by a draw of its own, gets `_random_signal`: a network then meets
     contrasts of every kind and half the time what all bSSFP shares (bright blood, dark lung).
+
+    signal, texture: (tissues,) float32, the brightest blood = 1, fat negative. moves: (tissues,) 1 for blood, 0 for
+    static tissue. flicker: spatial variation of moving blood; inflow: from slowest to fastest blood. noise: of a
+    coil-weighted signal of 1. blood_k: tan²(α/2) T1/T2 of blood, shapes the bands. coils: (n, 5) of right, anterior,
+    superior mm, radius mm, gain. gamma: power of the grey scale, 1 where the vendor keeps it linear. shading: log
+    amplitude of an unphysical smooth field (random appearance only).
     """
-    flip, blood_t2 = uniform(rng, scanner.flip_deg), rng.uniform(140, 280)
+    scanner = SCANNERS[name]
+    flip, blood_t2 = rng.uniform(*scanner.flip_deg), rng.uniform(140, 280)
     signal = _tissue_signal(rng, flip, blood_t2)
     texture = np.zeros(kind.TISSUES, np.float32)
     texture[list(TISSUES)] = [values[-1] for values in TISSUES.values()]
@@ -101,22 +76,22 @@ def sample_contrast(rng, scanner: Scanner, name: str = "", appearance: str = "re
     random = appearance == "random" and rng.random() < 0.5
     if random:
         signal, texture = _random_signal(rng), rng.uniform(0, 0.25, kind.TISSUES).astype(np.float32)
-    return Contrast(
-        name,
-        "random" if random else "real",
-        signal,
-        texture,
-        moves,
+    return SimpleNamespace(
+        scanner=name,
+        appearance="random" if random else "real",
+        signal=signal,
+        texture=texture,
+        moves=moves,
         flicker=rng.uniform(0.01, 0.05),
         inflow=rng.uniform(0.0, 0.3),
         noise=1 / np.exp(rng.uniform(np.log(8), np.log(40))) if random else 1 / rng.uniform(35, 130),
         blur_mm=rng.uniform(0.6, 2.0 if random else 1.3),
-        sharpen=uniform(rng, scanner.sharpened),
-        evened=uniform(rng, scanner.evened),
-        grey=uniform(rng, scanner.grey),
-        gamma=uniform(rng, scanner.gamma),
+        sharpen=rng.uniform(*scanner.sharpened),
+        evened=rng.uniform(*scanner.evened),
+        grey=rng.uniform(*scanner.grey),
+        gamma=rng.uniform(*scanner.gamma),
         flip_deg=flip,
-        tr_ms=uniform(rng, scanner.tr_ms),
+        tr_ms=rng.uniform(*scanner.tr_ms),
         field_t=scanner.field_t,
         blood_k=float(np.tan(np.deg2rad(flip / 2)) ** 2 * 1200 / blood_t2),
         coils=_sample_coils(rng),
@@ -180,7 +155,7 @@ def _sample_coils(rng):
     return np.c_[place, radius, gain]
 
 
-def coil(contrast: Contrast, body_mm, front_mm: float, back_mm: float) -> np.ndarray:
+def coil(contrast, body_mm, front_mm: float, back_mm: float) -> np.ndarray:
     """Root of the coils' summed squares at body coordinates (n, 3), 1 at the heart, (n,) float32.
 
     On a loop's axis B1 falls off as (1 + d²/r²)^-3/2. front_mm, back_mm: the skin's anterior mm.
@@ -206,7 +181,7 @@ def smooth(rng, shape, sigma_px) -> np.ndarray:
     return (field - field.mean()) / max(float(field.std()), 1e-6)
 
 
-def texture_fields(contrast: Contrast, size, step_mm: float, rng) -> list[np.ndarray]:
+def texture_fields(contrast, size, step_mm: float, rng) -> list[np.ndarray]:
     """Fields (rows, columns) for `texture_map`: fine, middle, coarse and, in random appearance only, very coarse."""
     sigmas_mm = (1.2, 3.0, 8.0, 45.0) if contrast.shading else (1.2, 3.0, 8.0)
     fields = [smooth(rng, size, sigma / step_mm) for sigma in sigmas_mm]
@@ -214,7 +189,7 @@ def texture_fields(contrast: Contrast, size, step_mm: float, rng) -> list[np.nda
     return fields
 
 
-def texture_map(contrast: Contrast, codes, fields) -> np.ndarray:
+def texture_map(contrast, codes, fields) -> np.ndarray:
     """Factors (rows, columns) of resting tissue, codes (rows, columns): fields on the log scale, and any shading."""
     fine, patches, coarse = fields[:3]
     clumps = np.maximum(0.5 + 0.6 * coarse, 0)  # some places are crowded, others smooth

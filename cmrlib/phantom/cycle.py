@@ -14,32 +14,34 @@ ISOVOLUMIC_RELAXATION_MS = 65.0
 PLANE_LEADS_MS = 30.0
 """The valve plane moves before the aortic valve opens."""
 
+TRICUSPID_LEADS_MS = 15.0
+"""The tricuspid valve opens before the mitral one."""
+
 SLACK, SLOW = 0.012, 0.06
 """What volumes do while all valves are closed, so that ED and ES are single instants; what diastasis adds."""
 
 
-def _rise(x):
+def rise(x):
     """Smooth step from 0 (x ≤ 0) to 1 (x ≥ 1); its steepest slope is 1.5."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
 
 
 def _bump(x):
-    """Slope of `_rise`, scaled to a peak of 1 at x = .5; 0 outside 0 … 1."""
+    """Slope of `rise`, scaled to a peak of 1 at x = .5; 0 outside 0 … 1."""
     x = np.clip(x, 0, 1)
     return 4 * x * (1 - x)
 
 
 def _push(x):
     """Smooth step that is fastest in its first half: ejection, and the descent of the plane."""
-    return 0.5 * _rise(x) + 0.5 * _rise(x / 0.7)
+    return 0.5 * rise(x) + 0.5 * rise(x / 0.7)
 
 
 def wave_ms(subject) -> dict[str, float]:
     """Onset of ejection and valve openings (ms after the trigger), lengths of the filling waves (ms)."""
-    s, rr = subject, subject.rr_ms
-    opening = s.es_ms + ISOVOLUMIC_RELAXATION_MS
-    room, most = rr - opening, 0.85 if s.rhythm == "af" else 0.6
+    s, opening = subject, subject.es_ms + ISOVOLUMIC_RELAXATION_MS
+    room, most = s.rr_ms - opening, 0.85 if s.rhythm == "af" else 0.6
     return {
         "ejection": max(25.0, s.es_ms - s.lvet_ms),
         "opening": opening,
@@ -60,20 +62,24 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
     """
     s, w = subject, wave_ms(subject)
     t = np.mod(np.asarray(times_ms, float), s.rr_ms)
-    kick = s.rhythm != "af"
+    kick, opening, tricuspid = s.rhythm != "af", w["opening"], w["opening"] - TRICUSPID_LEADS_MS
     lv_early = s.early_filling if kick else 1.0
     rv_early = 0.9 * lv_early if kick else 1.0  # the right side fills later and more by its atrium
-    curves = {
-        "emptied": _ventricle(s, w, t, lv_early, w["early"]),
-        "rv_emptied": _ventricle(s, w, t, rv_early, min(1.15 * w["early"], w["room"] - (kick and w["late"]))),
-        "plane": _plane(s, w, t, kick),
-    }
-    curves |= _atria(s, w, t, kick) | _valves(s, w, t, kick)
-    curves["jet"] = _jet(s, w, t)
-    early, late = _bump((t - w["opening"]) / w["early"]), _bump((t - (s.rr_ms - w["late"])) / w["late"])
+    rv_ms = min(1.15 * w["early"], w["room"] - (kick and w["late"]))
+    early, late = _bump((t - opening) / w["early"]), _bump((t - (s.rr_ms - w["late"])) / w["late"])
     ratio = (1 - lv_early) / lv_early * w["early"] / w["late"]  # A wave over E wave
-    curves["inflow"] = np.maximum(early, ratio * late) / max(1.0, ratio)
-    return curves
+    return {
+        "emptied": _ventricle(s, w, t, lv_early, w["early"]),
+        "rv_emptied": _ventricle(s, w, t, rv_early, rv_ms),
+        "plane": _plane(s, w, t, kick),
+        "atrial": _atrium(s, w, t, opening, kick * min(0.7, 1.15 * (1 - s.early_filling))),
+        "ra_fullness": _atrium(s, w, t, tricuspid, kick * min(0.7, 1.25 * (1 - s.early_filling))),
+        "mitral_open": _valve(s, w, t, opening, kick),
+        "tricuspid_open": _valve(s, w, t, tricuspid, kick),
+        "aortic_open": np.clip(rise((t - w["ejection"]) / 40) - rise((t - s.es_ms + 60) / 60), 0, 1),
+        "jet": _jet(s, w, t),
+        "inflow": np.maximum(early, ratio * late) / max(1.0, ratio),
+    }
 
 
 def peaks(subject) -> dict[str, float]:
@@ -98,61 +104,46 @@ def peaks(subject) -> dict[str, float]:
     }
 
 
+def _waves(s, t, opening, early_ms, late_ms):
+    """Steps of early filling from `opening` on, of atrial contraction, and of the whole time from `opening`."""
+    late = rise((t - (s.rr_ms - late_ms)) / late_ms)
+    return rise((t - opening) / early_ms), late, rise((t - opening) / (s.rr_ms - opening))
+
+
 def _ventricle(s, w, t, share, early_ms):
     start = max(10.0, w["ejection"] - PLANE_LEADS_MS)
-    systole = SLACK * _rise(t / s.es_ms) + (1 - SLACK) * _push((t - start) / (s.es_ms - start))
-    opening, room = w["opening"], w["room"]
-    early, late = _rise((t - opening) / early_ms), _rise((t - (s.rr_ms - w["late"])) / w["late"])
-    filled = (1 - SLOW) * (share * early + (1 - share) * late) + SLOW * _rise((t - opening) / room)
-    filled = SLACK * _rise((t - s.es_ms) / (opening - s.es_ms)) + (1 - SLACK) * filled
+    systole = SLACK * rise(t / s.es_ms) + (1 - SLACK) * _push((t - start) / (s.es_ms - start))
+    early, late, slow = _waves(s, t, w["opening"], early_ms, w["late"])
+    filled = (1 - SLOW) * (share * early + (1 - share) * late) + SLOW * slow
+    filled = SLACK * rise((t - s.es_ms) / (w["opening"] - s.es_ms)) + (1 - SLACK) * filled
     return np.where(t <= s.es_ms, systole, 1 - filled)
 
 
 def _plane(s, w, t, kick):
-    """Descends with ejection, recoils early, rests, and is pulled up by the atrium."""
+    """Descends with ejection, recoils early (before the valve opens), rests, and is pulled up by the atrium."""
     start = max(10.0, w["ejection"] - PLANE_LEADS_MS)
-    down = _push((t - start) / (s.es_ms - start))
     share = s.plane_early if kick else 1.0
-    begin = w["opening"] - 20.0  # recoil precedes the opening of the valve
-    early, late = _rise((t - begin) / w["plane_early"]), _rise((t - (s.rr_ms - w["plane_late"])) / w["plane_late"])
-    slow = _rise((t - begin) / (s.rr_ms - begin))
+    early, late, slow = _waves(s, t, w["opening"] - 20.0, w["plane_early"], w["plane_late"])
     up = (1 - SLOW) * (share * early + (1 - share) * late) + SLOW * slow
-    return np.where(t <= s.es_ms, down, 1 - up)
+    return np.where(t <= s.es_ms, _push((t - start) / (s.es_ms - start)), 1 - up)
 
 
-def _atria(s, w, t, kick):
+def _atrium(s, w, t, opening, booster):
     """Reservoir, conduit, booster; the booster's share goes with the ventricle's late filling (about .37 of the LA)."""
-    curves = {}
-    for name, opening, gain in (("atrial", w["opening"], 1.15), ("ra_fullness", w["opening"] - 15, 1.25)):
-        booster = min(0.7, gain * (1 - s.early_filling)) if kick else 0.0
-        early, late = _rise((t - opening) / w["early"]), _rise((t - (s.rr_ms - w["late"])) / w["late"])
-        conduit = _rise((t - opening) / (s.rr_ms - opening))
-        emptied = (0.95 - booster) * early + 0.05 * conduit + booster * late
-        curves[name] = np.where(t <= opening, _rise(t / opening), 1 - emptied)
-    return curves
+    early, late, conduit = _waves(s, t, opening, w["early"], w["late"])
+    emptied = (0.95 - booster) * early + 0.05 * conduit + booster * late
+    return np.where(t <= opening, rise(t / opening), 1 - emptied)
 
 
-def _valves(s, w, t, kick):
-    curves = {}
-    for name, opening in (("mitral_open", w["opening"]), ("tricuspid_open", w["opening"] - 15)):
-        again = 0.5 * _rise((t - (s.rr_ms - w["late"])) / w["late"]) if kick else 0.0
-        drift = 0.55 if kick else 0.35
-        curves[name] = np.clip(
-            _rise((t - opening) / 60)
-            - drift * _rise((t - opening - 140) / 80)
-            + again
-            - _rise((t - s.rr_ms + 45) / 45),
-            0,
-            1,
-        )
-    curves["aortic_open"] = np.clip(_rise((t - w["ejection"]) / 40) - _rise((t - s.es_ms + 60) / 60), 0, 1)
-    return curves
+def _valve(s, w, t, opening, kick):
+    """Opens, drifts towards closure in diastasis, opens again with the atrium, closes before ED."""
+    opened = rise((t - opening) / 60) - (0.55 if kick else 0.35) * rise((t - opening - 140) / 80)
+    again = 0.5 * kick * rise((t - (s.rr_ms - w["late"])) / w["late"])
+    return np.clip(opened + again - rise((t - s.rr_ms + 45) / 45), 0, 1)
 
 
 def _jet(s, w, t):
     """Mitral regurgitation from closing to opening of the valve; its reach grows with the root of the regurgitant
     fraction up to 40 % (ours)."""
-    if s.regurgitant_fraction <= 0:
-        return np.zeros_like(t)
     reach = min(1.0, np.sqrt(s.regurgitant_fraction / 0.4))
-    return reach * _rise(t / 50) * (1 - _rise((t - (w["opening"] - 50)) / 50))
+    return reach * rise(t / 50) * (1 - rise((t - (w["opening"] - 50)) / 50))

@@ -13,8 +13,8 @@ Sources:
 Means and spreads within a diagnosis are ours where ACDC's definitions and the papers named beside them leave room.
 """
 
-from dataclasses import dataclass
 from importlib.resources import files
+from types import SimpleNamespace
 
 import yaml
 
@@ -40,32 +40,7 @@ MR_GRADES = ((0.05, "none"), (0.30, "mild"), (0.50, "moderate"), (1.0, "severe")
 TERRITORIES = ("lad", "rca", "lcx")
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """Changes of a healthy sample: factors, and replaced distributions (mean, SD, low, high)."""
+DIAGNOSES = {name: SimpleNamespace(**_TABLES["defaults"] | values) for name, values in _TABLES["diagnoses"].items()}
+"""How each diagnosis changes a healthy sample: the fields of `defaults` in diagnoses.yaml."""
 
-    lvedv_index: tuple | None = None  # mL/m²
-    lvef_pct: tuple | None = None
-    rvedv_index: tuple | None = None  # mL/m²
-    rvef: float = 1.0  # factor
-    mass: float = 1.0  # factor
-    lvm_index: tuple | None = None  # g/m²
-    atria: float = 1.0
-    atrial_emptying: float = 1.0
-    mapse: float = 1.0
-    heart_rate: float = 1.0
-    sphericity: float = 1.0  # shortens the ventricle
-    septal_mm: float = 0.0  # least thickness of the septum at ED
-    infarct: float = 0.0  # share of the inward motion that one wall loses
-    relaxation: float = 1.0  # above 1: early waves are slower and smaller, the atrium does more
-    mitral: tuple | None = None  # regurgitant fraction
-    tricuspid: tuple | None = None  # regurgitant fraction of the right side
-    rhythm: str = "sinus"
-    heart_failure: bool = False
-    age_years: tuple = (59, 8.5, 40, 80)
-    bmi: float = 1.0  # factor
-    ef_labelled: tuple = (0.0, 100.0)  # with an EF outside the subject belongs to no group
-
-
-DIAGNOSES = {name: Diagnosis(**values) for name, values in _TABLES["diagnoses"].items()}
 ACDC_GROUPS = ("NOR", "DCM", "HCM", "MINF", "RV")

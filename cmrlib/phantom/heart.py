@@ -11,8 +11,10 @@ import numpy as np
 
 from cmrlib.cine.anatomy import MYOCARDIAL_DENSITY_G_PER_ML
 from cmrlib.phantom import atria
+from cmrlib.phantom.cycle import cycle
 from cmrlib.phantom.diagnoses import DIAGNOSES
-from cmrlib.phantom.physiology import Subject, cycle, streams
+from cmrlib.phantom.physiology import streams
+from cmrlib.phantom.subject import Subject
 from cmrlib.phantom.tissue import FRAME, LABEL_OF, paint
 from cmrlib.phantom.ventricles import LEVELS, OUTLET_RAD, THETA, LeftVentricle, right_ventricle, trabeculae
 

@@ -7,7 +7,6 @@ ours, their signs as in published_correlations.tsv.
 
 import numpy as np
 
-from cmrlib.phantom.cycle import cycle
 from cmrlib.phantom.diagnoses import (
     ACDC_GROUPS,
     BODY,
@@ -17,10 +16,8 @@ from cmrlib.phantom.diagnoses import (
     RANGES_95,
     RV_OVER_LV,
     TERRITORIES,
-)
+)  # fmt: skip
 from cmrlib.phantom.subject import LARGEST_LEAK, Subject
-
-__all__ = ["ACDC_GROUPS", "DIAGNOSES", "RANGES_95", "Subject", "cycle", "sample_patient", "sample_subject", "streams"]
 
 Q_TO_TRIGGER_MS = 40.0
 """QS2 counts from the Q wave; scanners trigger on the R peak, about this much later (assumption)."""
@@ -46,20 +43,11 @@ NO_LEAKS = {"mitral": 0.0, "aortic": 0.0, "tricuspid": 0.0}
 def streams(seed: int, number: int) -> dict[str, np.random.Generator]:
     """Independent generators for body, shape, scan and membership of subject `number`; nothing else enters."""
     names = ("physiology", "anatomy", "acquisition", "membership")
-    return {
-        n: np.random.Generator(np.random.PCG64(s))
-        for n, s in zip(names, np.random.SeedSequence([seed, number]).spawn(len(names)))
-    }
+    return dict(zip(names, np.random.default_rng([seed, number]).spawn(len(names))))
 
 
 def sample_subject(seed: int, number: int, diagnoses=ACDC_GROUPS) -> Subject:
-    """Subject `number` of `seed`; diagnoses take turns, so every cohort is balanced.
-
-    Raises ValueError for a diagnosis that is not in `DIAGNOSES`.
-    """
-    unknown = [name for name in diagnoses if name not in DIAGNOSES]
-    if unknown or not diagnoses:
-        raise ValueError(f"unknown diagnoses {unknown}; known are {list(DIAGNOSES)}, at least one is needed")
+    """Subject `number` of `seed`; diagnoses (names in `DIAGNOSES`) take turns, so every cohort is balanced."""
     return sample_patient(seed, number, diagnoses[number % len(diagnoses)])
 
 
@@ -76,21 +64,14 @@ def sample_patient(seed: int, number: int, diagnosis: str, **leaks: float) -> Su
     leaks |= {"mitral": leaks["mitral"] / over, "aortic": leaks["aortic"] / over}
     heart = _sample_ventricles(rng, disease, body, leaks)
     heart |= _sample_atria(rng, disease, body, leaks) | _sample_plane(rng, disease, body, heart, leaks)
-    heart |= _sample_timing(rng, disease, body) | _sample_rhythm(rng, disease)
+    heart |= _sample_timing(rng, disease, body)
     low, high = disease.ef_labelled
     group = diagnosis if low < 100 * (1 - heart["lvesv_ml"] / heart["lvedv_ml"]) < high else None
     plain = {key: value for key, value in (body | heart).items() if not key.startswith("z_")}
-    return Subject(
-        seed=seed,
-        number=number,
-        diagnosis=diagnosis,
-        group=group,
-        **plain,
-        regurgitant_fraction=leaks["mitral"],
-        aortic_fraction=leaks["aortic"],
-        tricuspid_fraction=leaks["tricuspid"],
-        heart_failure=disease.heart_failure,
-    )
+    plain = {key: float(value) if isinstance(value, np.floating) else value for key, value in plain.items()}
+    fractions = {"regurgitant": leaks["mitral"], "aortic": leaks["aortic"], "tricuspid": leaks["tricuspid"]}
+    plain |= {f"{name}_fraction": value for name, value in fractions.items()}
+    return Subject(seed, number, diagnosis=diagnosis, group=group, heart_failure=disease.heart_failure, **plain)
 
 
 def _normal(rng, mean, sd, low=-np.inf, high=np.inf):
@@ -169,12 +150,12 @@ def _sample_ventricles(rng, disease, body, leaks):
     length *= (lvedv / _from_range(sex, "lvedv_ml", z_edv)) ** 0.28 * disease.sphericity
     length = min(length, 120 + 0.3 * (length - 120)) if length > 120 else length
     return {
-        "lvedv_ml": float(lvedv),
-        "lvesv_ml": float(lvedv * (1 - lvef)),
-        "rvedv_ml": float(rvedv),
-        "rvesv_ml": float(rvedv - rvsv),
-        "lvm_g": float(lvm),
-        "lv_length_mm": float(length),
+        "lvedv_ml": lvedv,
+        "lvesv_ml": lvedv * (1 - lvef),
+        "rvedv_ml": rvedv,
+        "rvesv_ml": rvedv - rvsv,
+        "lvm_g": lvm,
+        "lv_length_mm": length,
         "z_ef": z_ef,
     }
 
@@ -192,8 +173,8 @@ def _sample_atria(rng, disease, body, leaks):
         emptying = _from_range(sex, f"{name}ef_pct", _mix(rng, (-0.37, z), (-0.1, body["z_age"])))
         shift = SHIFT_PCT[sex]["laef"] if name == "la" else 0.0
         emptying = (emptying + shift) * disease.atrial_emptying * (1 - 0.6 * leak**2)
-        values |= {f"{name}_max_ml": float(largest), f"{name}_min_ml": float(largest * (1 - emptying / 100))}
-    return values | {"z_la": z_la}
+        values |= {f"{name}_max_ml": largest, f"{name}_min_ml": largest * (1 - emptying / 100)}
+    return values
 
 
 def _sample_plane(rng, disease, body, heart, leaks):
@@ -203,7 +184,7 @@ def _sample_plane(rng, disease, body, heart, leaks):
     mapse = (MAPSE_MM[0] + MAPSE_MM[1] * np.clip(z, -2.4, 2.4)) * disease.mapse
     if disease.lvef_pct:  # the plane moves as well as the ventricle empties
         mapse *= (lvef / 0.595) ** 0.6
-    mapse = float(np.clip(mapse, 2.5, min(23.0, 0.24 * heart["lv_length_mm"])))
+    mapse = np.clip(mapse, 2.5, min(23.0, 0.24 * heart["lv_length_mm"]))
     slow = disease.relaxation - 1
     annulus = _from_range(body["sex"], "annulus_mm", _mix(rng, (0.4, body["z_size"])))
     annulus *= max(1.0, heart["lvedv_ml"] / ENLARGED_LV_ML) ** 0.25 * (1 + 0.6 * leaks["mitral"] ** 2)
@@ -212,18 +193,18 @@ def _sample_plane(rng, disease, body, heart, leaks):
     kick = disease.rhythm != "af"
     return {
         "mapse_mm": mapse,
-        "tapse_mm": float(np.clip(mapse * rng.uniform(1.25, 1.5) * right, 3, 32)),
-        "apex_motion_mm": float(rng.uniform(0.5, 2.0)),
-        "annulus_mm": float(min(annulus, 60.0)),
+        "tapse_mm": np.clip(mapse * rng.uniform(1.25, 1.5) * right, 3, 32),
+        "apex_motion_mm": rng.uniform(0.5, 2.0),
+        "annulus_mm": min(annulus, 60.0),
         "annulus_es_ratio": _normal(rng, 1.03 if kick else 0.98, 0.04, 0.85, 1.15),
-        "plane_early": float(np.clip(share, 0.3, 0.85)) if kick else 1.0,
+        "plane_early": np.clip(share, 0.3, 0.85) if kick else 1.0,
         "plane_early_ms": (138 * (1 + 0.4 * slow) + 6 * z_age + _normal(rng, 0, 12)) * (1 if kick else ONLY_WAVE),
         "plane_late_ms": _normal(rng, 105, 8),
     }
 
 
 def _sample_timing(rng, disease, body):
-    """Systole by heart rate; filling slower and later with age and stiffness."""
+    """Systole by heart rate; filling slower and later with age and stiffness; rhythm, and where an infarct lies."""
     sex, rate, slow = body["sex"], body["heart_rate_bpm"], disease.relaxation - 1
     qs2 = (541 - 2.2 * rate if sex == "M" else 540 - 2.0 * rate) + 12 * np.clip(rng.standard_normal(), -2, 2)
     early = np.clip(0.675 - 0.05 * body["z_age"] - 0.4 * slow + 0.045 * rng.standard_normal(), 0.4, 0.85)
@@ -231,19 +212,13 @@ def _sample_timing(rng, disease, body):
     waves, kick = FILLING_MS[sex], disease.rhythm != "af"
     length = _normal(rng, waves["early"][0] * (1 + 0.4 * slow), waves["early"][1], 120, 330)
     return {
-        "es_ms": float(qs2 - Q_TO_TRIGGER_MS),
-        "lvet_ms": float(379 - 1.8 * rate),
-        "early_filling": float(early) if kick else 1.0,
+        "es_ms": qs2 - Q_TO_TRIGGER_MS,
+        "lvet_ms": 379 - 1.8 * rate,
+        "early_filling": early if kick else 1.0,
         "filling_early_ms": length * (1 if kick else ONLY_WAVE),
         "filling_late_ms": _normal(rng, *waves["late"], 90, 260),
-        "trigger_delay": float(delay),
-    }
-
-
-def _sample_rhythm(rng, disease):
-    fibrillation = disease.rhythm == "af"
-    return {
+        "trigger_delay": delay,
         "rhythm": disease.rhythm,
-        "rr_sd": _normal(rng, 0.18, 0.04, 0.10, 0.30) if fibrillation else _normal(rng, 0.03, 0.01, 0.01, 0.06),
+        "rr_sd": _normal(rng, 0.03, 0.01, 0.01, 0.06) if kick else _normal(rng, 0.18, 0.04, 0.10, 0.30),
         "infarct_territory": str(rng.choice(TERRITORIES, p=(0.5, 0.3, 0.2))) if disease.infarct else "",
     }

@@ -1,29 +1,23 @@
 """Protocol of a scan, and the scanners: effects by name, domains, sizes, orientations."""
 
 from dataclasses import dataclass, replace
-
-import numpy as np
+from types import SimpleNamespace
 
 from cmrlib.phantom.diagnoses import read_yaml
 
 EFFECTS = (
-    "flow",
-    "coil",
-    "noise",
-    "banding",
-    "blur",
-    "gibbs",
-    "wrap",
-    "breath_hold",
-    "mistrigger",
-    "ghost",
-    "respiration",
+    "flow", "coil", "noise", "banding", "blur", "gibbs", "wrap", "breath_hold", "mistrigger", "ghost", "respiration",
     "view_sharing",
-)
+)  # fmt: skip
 """Effects of the acquisition besides the signal; each can be left out of `Protocol.effects`."""
 
 APPEARANCES = ("real", "random")
 VIEWS = ("sax", "4ch", "2ch", "3ch")
+DOMAINS = {"one": ("A",), "many": ("A", "B", "C", "D")}
+"""Appearance domains: one vendor in one centre, or several."""
+
+SCANNERS = {name: SimpleNamespace(**ranges) for name, ranges in read_yaml("scanners.yaml").items()}
+"""Settings of each vendor, see scanners.yaml."""
 
 
 @dataclass(frozen=True)
@@ -46,44 +40,20 @@ class Protocol:
     appearance: str = "real"
 
     def __post_init__(self):
-        named = {"views": (self.views, VIEWS), "effects": (self.effects, EFFECTS)}
-        named |= {"domain": ([self.domain], DOMAINS), "appearance": ([self.appearance], APPEARANCES)}
-        for kind, (given, known) in named.items():
-            if unknown := [name for name in given if name not in known]:
-                raise ValueError(f"the phantom does not know the {kind} {unknown}; there are {', '.join(known)}")
-        spacing_mm = 1.5 if self.spacing_mm is None else self.spacing_mm
-        if self.frames < 2 or min(self.size or (16,)) < 16 or self.subslices < 1 or not self.views:
-            raise ValueError(f"expected at least 2 frames, 16×16 pixels, 1 sub-slice and 1 view; got {self}")
-        if not 0.3 <= spacing_mm <= 6 or (self.slices is not None and self.slices < 3):
+        refuse_unknown("views", self.views, VIEWS)
+        refuse_unknown("effects", self.effects, EFFECTS)
+        refuse_unknown("domain", [self.domain], DOMAINS)
+        refuse_unknown("appearance", [self.appearance], APPEARANCES)
+        if self.frames < 2 or min(self.size or (16,)) < 16 or not self.views:
+            raise ValueError(f"expected at least 2 frames, 16×16 pixels and 1 view; got {self}")
+        if not (self.spacing_mm is None or 0.3 <= self.spacing_mm <= 6) or (self.slices or 3) < 3:
             raise ValueError(f"expected spacing of 0.3 to 6 mm and at least 3 SAX slices; got {self}")
 
 
-@dataclass(frozen=True)
-class Scanner:
-    """Ranges (low, high) of one vendor's settings, chosen by eye as ordinary for cine bSSFP.
-
-    acquired: acquired share of the matrix along (phase, read). evened: exponent of the surface-coil correction.
-    turn_deg: in-plane rotation of SAX images.
-    """
-
-    field_t: float
-    flip_deg: tuple[float, float]
-    tr_ms: tuple[float, float]
-    grey: tuple[float, float]
-    gamma: tuple[float, float]
-    sizes: tuple[tuple[int, int], ...]
-    spacing_mm: tuple[float, float]
-    thickness_mm: tuple[float, float]
-    gap_mm: tuple[float, float]
-    acquired: tuple[tuple[float, float], tuple[float, float]]
-    evened: tuple[float, float]
-    sharpened: tuple[float, float]
-    turn_deg: tuple[float, float]
-
-
-SCANNERS = {name: Scanner(**ranges) for name, ranges in read_yaml("scanners.yaml").items()}
-DOMAINS = {"one": ("A",), "many": ("A", "B", "C", "D")}
-"""Appearance domains: one vendor in one centre, or several."""
+def refuse_unknown(kind: str, given, known):
+    """Raise ValueError where a given name is not known."""
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"the phantom does not know the {kind} {unknown}; there are {', '.join(known)}")
 
 
 def resolve_protocol(protocol: Protocol, rng) -> tuple[Protocol, str]:
@@ -92,10 +62,5 @@ def resolve_protocol(protocol: Protocol, rng) -> tuple[Protocol, str]:
     name = names[int(rng.integers(len(names)))]
     scanner = SCANNERS[name]
     size = tuple(scanner.sizes[int(rng.integers(len(scanner.sizes)))])
-    spacing = round(float(rng.uniform(*scanner.spacing_mm)), 4)
+    spacing = round(rng.uniform(*scanner.spacing_mm), 4)
     return replace(protocol, size=protocol.size or size, spacing_mm=protocol.spacing_mm or spacing), name
-
-
-def uniform(rng, limits) -> float:
-    """A uniform sample within (low, high)."""
-    return float(rng.uniform(*np.asarray(limits, float)))

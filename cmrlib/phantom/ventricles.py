@@ -15,6 +15,7 @@ Angles: 0 lateral, 90° anterior, 180° septal. Lengths in mm, volumes in mm³ u
 
 import numpy as np
 
+from cmrlib.phantom.cycle import rise
 from cmrlib.phantom.tissue import ANGLES, INFLOW_ROWS, LEVELS, OUTFLOW_ROWS
 
 THETA = np.arange(ANGLES + 1) * 2 * np.pi / ANGLES
@@ -31,12 +32,6 @@ APEX_WALL_SHARE = 0.75
 
 TERRITORIES = {"lad": (115.0, 62.0, 0.35, 1.3), "rca": (-108.0, 48.0, 0.08, 0.78), "lcx": (-18.0, 48.0, 0.08, 0.8)}
 """Infarct: middle and half width in degrees, first and last level; after the 17-segment model, edges by eye."""
-
-
-def rise(x):
-    """Smooth step from 0 (x ≤ 0) to 1 (x ≥ 1)."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
 
 
 def weighted(table, rows=None):
