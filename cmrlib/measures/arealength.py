@@ -91,16 +91,6 @@ def chamber_curve(cine: Cine, annotation: Annotation, structure: str) -> tuple[n
     return area, length
 
 
-def areas_mm2(cine: Cine, annotation: Annotation, structure: str) -> np.ndarray:
-    """Area (frames,) mm² of a structure in slice 0 of a long-axis view; NaN where not annotated."""
-    area, pixel = np.full(cine.frames, np.nan), float(np.prod(cine.spacing_mm[1:]))
-    for t, drawn in annotation.annotated.items():
-        if structure in drawn:
-            area[t] = voxel_counts(annotation.mask[t, 0], (structure,))[0] * pixel
-    area[cine.incomplete_frames] = np.nan
-    return area
-
-
 def _mitral_middle(cine, annotation, t):
     """Middle of the two mitral points of a frame, (x_mm, y_mm) in the plane, or None."""
     names = MITRAL_POINTS.get(cine.view)

@@ -11,7 +11,7 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort
-from cmrlib.measures.arealength import areas_mm2, biplane_curve, has_structure, single_plane_curve
+from cmrlib.measures.arealength import biplane_curve, has_structure, single_plane_curve
 from cmrlib.measures.phases import RefusedError
 from cmrlib.measures.volumes import Conventions, volumes
 
@@ -144,11 +144,12 @@ def _curves(views, conventions):
         drawn = set().union(*annotation.annotated.values())
         drawn = [s for s in STRUCTURES if s in drawn]
         if view == "sax":
-            table = volumes(cine, annotation, drawn, conventions)
-            yield from ((view, s, cine, {"volume_ml": table[:, n]}) for n, s in enumerate(drawn))
-            continue
-        for structure in drawn:
-            values = {"area_mm2": areas_mm2(cine, annotation, structure)}
+            tables = {"volume_ml": volumes(cine, annotation, drawn, conventions)}
+        else:  # one slice: its voxels times the size of a pixel
+            pixel_mm2 = cine.spacing_mm[1] * cine.spacing_mm[2]
+            tables = {"area_mm2": volumes(cine, annotation, drawn, relative=True) * pixel_mm2}
+        for n, structure in enumerate(drawn):
+            values = {column: table[:, n] for column, table in tables.items()}
             if view == "4ch" and structure == "ra":
                 values["volume_ml"] = single_plane_curve(cine, annotation)
             yield view, structure, cine, values

@@ -4,6 +4,7 @@ Label maps (slices, rows, columns) are those of short-axis stacks. Voxels that n
 structures that were not annotated in a frame give NaN.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,7 @@ _CHOICES = {
     "basal_rule": ("all slices", "no remnant", "half ring"),
     "summation": ("discs", "trapezoid"),
 }
+REMNANT_FRACTION, HALF_RING = 0.25, 0.5
 
 
 @dataclass(frozen=True)
@@ -26,26 +28,23 @@ class Conventions:
 
     papillary: "as drawn", or "in cavity": everything in the convex hull of a slice's LV cavity is cavity. Papillary
         muscles that an observer drew as cavity cannot be taken out of a label map again.
-    basal_rule: "all slices"; "no remnant": basal LV slices whose cavity is below `remnant_fraction` of that frame's
-        largest do not count; "half ring": basal LV slices count where myocardium surrounds at least half of the cavity
-        (SCMR, Schulz-Menger et al., JCMR 2020). Both concern LV and myocardium only.
+    basal_rule: "all slices"; "no remnant": basal LV slices whose cavity is below a quarter of that frame's largest do
+        not count; "half ring": basal LV slices count where myocardium surrounds at least half of the cavity (SCMR,
+        Schulz-Menger et al., JCMR 2020). Both concern LV and myocardium only.
     summation: "discs" (area × slice distance) or "trapezoid" between a structure's slices, without end caps.
     """
 
     papillary: str = "as drawn"
     basal_rule: str = "all slices"
     summation: str = "discs"
-    remnant_fraction: float = 0.25
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected one of {list(choices)}")
-        if not 0 < self.remnant_fraction < 1:
-            raise ValueError(f"remnant_fraction={self.remnant_fraction}; expected a number between 0 and 1")
 
     def __str__(self):
-        rule = f"no remnant below {self.remnant_fraction:g}" if self.basal_rule == "no remnant" else self.basal_rule
+        rule = self.basal_rule + (f" below {REMNANT_FRACTION:g}" if self.basal_rule == "no remnant" else "")
         return f"papillary {self.papillary}, basal {rule}, {self.summation}"
 
 
@@ -115,17 +114,12 @@ def excluded_slices(mask, conventions: Conventions) -> list[int]:
     lv = voxel_counts(mask, ("lv",))[:, 0]
     if conventions.basal_rule == "all slices" or not lv.any():
         return []
-    slices = np.flatnonzero(lv)
-    left_out = []
-    for k in slices if base_is_first(mask) else slices[::-1]:
-        if conventions.basal_rule == "no remnant":
-            counts = lv[k] >= conventions.remnant_fraction * lv.max()
-        else:
-            counts = ring_fraction(mask[k]) >= 0.5
-        if counts:
-            break
-        left_out.append(int(k))
-    return left_out
+    if conventions.basal_rule == "no remnant":
+        remnant = lv < REMNANT_FRACTION * lv.max()
+    else:
+        remnant = np.array([not ring_fraction(image) >= HALF_RING for image in mask])
+    from_base = np.flatnonzero(lv)[:: 1 if base_is_first(mask) else -1]
+    return [int(k) for k in itertools.takewhile(remnant.__getitem__, from_base)]
 
 
 def _weigh(counts, widths, summation):
@@ -200,20 +194,11 @@ def ejection_fraction_pct(largest, smallest):
     return 100 * (largest - smallest) / largest if largest > 0 else float("nan")
 
 
-def bsa_m2(height_m, weight_kg, formula: str = "mosteller"):
-    """Body surface area in m² from m and kg (numbers or arrays); NaN where either is missing or not positive.
-
-    formula: "mosteller" √(cm·kg/3600) (NEJM 1987) or "dubois" .007184·cm^.725·kg^.425 (1916).
-    """
-    formulas = {
-        "mosteller": lambda cm, kg: np.sqrt(cm * kg / 3600),
-        "dubois": lambda cm, kg: 0.007184 * cm**0.725 * kg**0.425,
-    }
-    if formula not in formulas:
-        raise ValueError(f"body surface area formula {formula!r}; expected one of {list(formulas)}")
+def bsa_m2(height_m, weight_kg):
+    """Body surface area √(cm·kg/3600) in m² (Mosteller, NEJM 1987) from m and kg (numbers or arrays); NaN where either
+    is missing or not positive."""
     height, weight = np.asarray(height_m, float), np.asarray(weight_kg, float)
     if np.nanmax(height, initial=0) > 3:
         raise ValueError(f"height_m holds {np.nanmax(height):g}; expected metres, not centimetres")
-    with np.errstate(invalid="ignore"):
-        known = (height > 0) & (weight > 0)
-        return np.where(known, formulas[formula](100 * np.where(known, height, 1), np.where(known, weight, 1)), np.nan)
+    known = (height > 0) & (weight > 0)
+    return np.sqrt(100 * np.where(known, height, np.nan) * np.where(known, weight, np.nan) / 3600)
