@@ -39,12 +39,9 @@ def valve_middle(mask2d, spacing_mm, structure: str):
     chamber, partner = (mask2d == STRUCTURES[s] for s in (structure, _PARTNER[structure]))
     if not (chamber.any() and partner.any()):
         return None
-    reach = [max(1, round(_CONTACT_MM / s)) for s in spacing_mm]  # rows, columns
-    near = [
-        cv2.dilate(m.astype(np.uint8), np.ones((2 * reach[0] + 1, 2 * reach[1] + 1), np.uint8)) > 0
-        for m in (chamber, partner)
-    ]
-    band = near[0] & near[1] & (chamber | partner)
+    rows, columns = (2 * max(1, round(_CONTACT_MM / s)) + 1 for s in spacing_mm)
+    near = (cv2.dilate(m.astype(np.uint8), np.ones((rows, columns), np.uint8)) > 0 for m in (chamber, partner))
+    band = np.logical_and(*near) & (chamber | partner)
     if not (band & chamber).any():
         return None
     rows, columns = np.nonzero(band)

@@ -32,7 +32,7 @@ class PeriodicFit:
     coefficients: np.ndarray
 
     @classmethod
-    def of(cls, values, phase, harmonics: int = HARMONICS) -> "PeriodicFit":
+    def of(cls, values, phase) -> "PeriodicFit":
         """Least squares over the finite values (n,), with at most a third as many harmonics as values.
 
         Raises ValueError below `FEWEST_FRAMES` finite values: nothing can be smoothed then.
@@ -41,7 +41,7 @@ class PeriodicFit:
         known = np.isfinite(values) & np.isfinite(phase)
         if known.sum() < FEWEST_FRAMES:
             raise ValueError(f"{known.sum()} known values in a cycle; a curve needs at least {FEWEST_FRAMES}")
-        basis = fourier_basis(phase[known], min(harmonics, int(known.sum()) // 3))
+        basis = fourier_basis(phase[known], min(HARMONICS, int(known.sum()) // 3))
         return cls(np.linalg.lstsq(basis, values[known], rcond=None)[0])
 
     @property
@@ -63,7 +63,7 @@ def fourier_basis(phase, harmonics):
     return np.concatenate([np.ones((*angle.shape[:-1], 1)), np.cos(angle), np.sin(angle)], axis=-1)
 
 
-def require_curve(cine: Cine):
+def _require_curve(cine: Cine):
     """Raise RefusedError where a cohort kept so few frames that no curve exists, and where spacing is unknown."""
     if cine.frames_of is not None and cine.frames < FEWEST_FRAMES:
         kept = f"this cohort keeps {cine.frames} of {cine.frames_of[1]} frames, so there is no volume–time curve"
@@ -81,42 +81,34 @@ def ed_es_from_curve(volume_ml, phase=None) -> tuple[int, int]:
     """
     volume = np.asarray(volume_ml, float)
     phase = np.arange(len(volume)) / len(volume) if phase is None else np.asarray(phase, float)
-    if phase.shape != volume.shape:
-        raise ValueError(f"{phase.shape} phases of {volume.shape} volumes; expected one per frame")
     known = np.flatnonzero(np.isfinite(volume))
     if len(known) < 2 or np.ptp(volume[known]) == 0:
-        same = ", all the same" if len(known) > 1 else ""
-        raise ValueError(f"{len(known)} known volumes{same}; ED and ES cannot be found")
+        raise ValueError(f"{len(known)} known volumes, too few or all the same; ED and ES cannot be found")
     usable = np.isfinite(phase[known]).all() and len(known) >= FEWEST_FRAMES
     smooth = PeriodicFit.of(volume, phase).value(phase[known]) if usable else volume[known]
     return int(known[smooth.argmax()]), int(known[smooth.argmin()])
 
 
-def peak_rates(volume_ml, times_ms, rr_ms, harmonics: int = HARMONICS) -> dict[str, float]:
+def peak_rates(volume_ml, times_ms, rr_ms) -> dict[str, float]:
     """Peak ejection and filling rates of a volume curve (frames,) at true times (frames,).
 
     per_ml_s and pfr_ml_s: steepest fall and rise of the fitted curve, both positive. per_time_ms: after its
     largest volume (ED); pfr_time_ms: after its smallest (ES). NaN where times are unknown or fewer than 8
     volumes known.
     """
-    unknown = dict.fromkeys(("per_ml_s", "per_time_ms", "pfr_ml_s", "pfr_time_ms"), float("nan"))
     times = np.asarray(times_ms, float)
     known = np.isfinite(volume_ml) & np.isfinite(times)
     if known.sum() < FEWEST_FRAMES or not np.isfinite(rr_ms):
-        return unknown
-    fit = PeriodicFit.of(volume_ml, times / rr_ms, harmonics)
+        return dict.fromkeys(("per_ml_s", "per_time_ms", "pfr_ml_s", "pfr_time_ms"), float("nan"))
+    fit = PeriodicFit.of(volume_ml, times / rr_ms)
     fine = np.linspace(0, 1, 2000, endpoint=False)
     value, slope = fit.value(fine), fit.slope(fine)
     fall, rise = slope.argmin(), slope.argmax()
-
-    def after(event, start):
-        return float((fine[event] - fine[start]) % 1 * rr_ms)
-
     return {
         "per_ml_s": float(-slope[fall] * 1000 / rr_ms),
-        "per_time_ms": after(fall, value.argmax()),
+        "per_time_ms": float((fine[fall] - fine[value.argmax()]) % 1 * rr_ms),
         "pfr_ml_s": float(slope[rise] * 1000 / rr_ms),
-        "pfr_time_ms": after(rise, value.argmin()),
+        "pfr_time_ms": float((fine[rise] - fine[value.argmin()]) % 1 * rr_ms),
     }
 
 
@@ -140,7 +132,7 @@ def curves(cohort: Cohort, observer: str, conventions: Conventions | None = None
 def _curves(views, conventions):
     """Yield (view, structure, cine, {column: (frames,)}) of one examination."""
     for view, (cine, annotation) in views.items():
-        require_curve(cine)
+        _require_curve(cine)
         drawn = set().union(*annotation.annotated.values())
         drawn = [s for s in STRUCTURES if s in drawn]
         if view == "sax":

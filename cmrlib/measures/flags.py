@@ -45,7 +45,7 @@ def stack_flags(
             continue
         mask, drawn[phase] = np.asarray(annotation.mask[frame]), annotation.annotated[frame]
         counts[phase] = voxel_counts(mask, ("lv", "myo", "rv"))
-        found = _frame_flags(mask, drawn[phase]) + _basal_flags(mask, drawn[phase], conventions or Conventions())
+        found = _frame_flags(mask, drawn[phase], conventions or Conventions())
         flags += [f"{phase}_{flag}" for flag in found]
     flags += slice_faults(counts, drawn, slice_widths_mm(cine) if cine.spacing_known else np.ones(cine.slices))
     if len(phases) < 2:
@@ -56,18 +56,16 @@ def stack_flags(
     return flags + _volume_flags(volume[ed], volume[es]) + _time_flags(float(cine.phase(ed)[es]))
 
 
-def _frame_flags(mask, drawn):
+def _frame_flags(mask, drawn, conventions):
     """Flags of one frame (slices, rows, columns); a structure that was not annotated is no finding."""
-    unseen = np.flatnonzero((mask == NOT_ANNOTATED).all(axis=(1, 2)))
-    found = {"slices_not_annotated": unseen, "myo_open": open_slices(mask) if {"lv", "myo"} <= set(drawn) else []}
-    return [f"{name}:{listed(slices)}" for name, slices in found.items() if len(slices)]
-
-
-def _basal_flags(mask, drawn, conventions):
-    if not basal_rule_applies(mask, drawn, conventions):
-        return ["basal_rule_undefined"]
-    left_out = excluded_slices(mask, conventions)
-    return [f"basal_excluded:{listed(left_out)}"] if left_out else []
+    applies = basal_rule_applies(mask, drawn, conventions)
+    found = {
+        "slices_not_annotated": np.flatnonzero((mask == NOT_ANNOTATED).all(axis=(1, 2))),
+        "myo_open": open_slices(mask) if {"lv", "myo"} <= set(drawn) else [],
+        "basal_excluded": excluded_slices(mask, conventions) if applies else [],
+    }
+    flags = [f"{name}:{listed(slices)}" for name, slices in found.items() if len(slices)]
+    return flags + ([] if applies else ["basal_rule_undefined"])
 
 
 def _base_cut(mask):
@@ -82,8 +80,8 @@ def _base_cut(mask):
 def _volume_flags(ed, es):
     """ed, es: (3,) LV, myocardium, RV."""
     flags = []
-    for name, largest, smallest in (("lv", ed[0], es[0]), ("rv", ed[2], es[2])):
-        if 0 <= ejection_fraction_pct(largest, smallest) < LOWEST_EF_PCT:
+    for name, column in (("lv", 0), ("rv", 2)):
+        if 0 <= ejection_fraction_pct(ed[column], es[column]) < LOWEST_EF_PCT:
             flags.append(f"{name}ef_very_low")
     stroke = ed - es
     if stroke[0] > 0 and stroke[2] > 0 and abs(stroke[0] - stroke[2]) > 0.4 * max(stroke[0], stroke[2]):

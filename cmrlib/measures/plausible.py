@@ -12,20 +12,12 @@ import pandas as pd
 from cmrlib.cine.anatomy import NAMES
 from cmrlib.measures.names import FEATURES, MEASURES, indexed_name
 
-EF_PCT = (0.0, 90.0)
-"""Ejection fraction of a ventricle, %. Below 0, ESV lies above EDV."""
-
-EMPTYING_PCT = (0.0, 100.0)
-"""Emptying fraction of an atrium, %."""
-
-LV_MASS_G = (20.0, 500.0)
-"""LV mass of an adult, g."""
-
+EF_PCT, EMPTYING_PCT = (0.0, 90.0), (0.0, 100.0)
 LIMITS = {
     "lvef_pct": EF_PCT, "rvef_pct": EF_PCT, "lvef_biplane_pct": EF_PCT,
-    "laef_pct": EMPTYING_PCT, "raef_pct": EMPTYING_PCT, "lvm_g": LV_MASS_G,
+    "laef_pct": EMPTYING_PCT, "raef_pct": EMPTYING_PCT, "lvm_g": (20.0, 500.0),
 }  # fmt: skip
-"""Measure → lowest and highest possible value, both included."""
+"""Measure → lowest and highest possible value of an adult, both included. Below an EF of 0, ESV lies above EDV."""
 
 LEAST_SHARE = 0.5
 """Of the slices between base and apex so many must be drawn, or their sum is no volume of a ventricle."""
@@ -38,12 +30,10 @@ _JUDGED = {"ed": ("lv", "myo", "rv"), "es": ("lv", "rv")}
 
 
 class Rule(NamedTuple):
-    """What falls with a flag, and what the flag means; `{}` in the text is the flag's detail, `negative` the text of
-    one below 0."""
+    """What falls with a flag, and what the flag means; `{}` in the text is the flag's detail."""
 
-    measures: tuple[str, ...]
-    text: str
-    negative: str = ""
+    measures: tuple[str, ...] = ()
+    text: str = ""
 
 
 def slice_faults(counts: dict, drawn: dict, widths_mm) -> list[str]:
@@ -98,9 +88,7 @@ def withhold(row: dict, flags=()) -> list[str]:
     """
     found = [_flag(name, row[name]) for name in LIMITS if impossible(name, row.get(name, np.nan))]
     for flag in (*flags, *found):
-        for name in rule_of(flag).measures:
-            if name in row:
-                row[name] = float("nan")
+        row |= dict.fromkeys(set(rule_of(flag).measures) & set(row), np.nan)
     return found
 
 
@@ -110,21 +98,23 @@ def impossible(measure: str, value: float) -> str:
     return "" if np.isnan(value) or low <= value <= high else explain(_flag(measure, value))
 
 
-def _flag(measure, value=None):
-    """`lvef_pct` → `lvef_implausible`, with the value as its detail."""
-    name = f"{measure.rsplit('_', 1)[0]}_implausible"
-    return name if value is None else f"{name}:{value:.4g}"
+def _flag(measure, value):
+    """Flag `lvef_implausible:-12` of `lvef_pct`."""
+    return f"{measure.rsplit('_', 1)[0]}_implausible:{value:.4g}"
 
 
 def rule_of(flag: str) -> Rule:
     """The rule of a flag with or without its detail; one without measures for any other flag."""
-    return RULES.get(flag.partition(":")[0], Rule((), ""))
+    return RULES.get(flag.partition(":")[0], Rule())
 
 
 def explain(flag: str) -> str:
     """A flag of `RULES` as a reader understands it."""
-    rule, detail = rule_of(flag), flag.partition(":")[2].replace("_", " ")
-    return (rule.negative if rule.negative and detail.startswith("-") else rule.text).format(detail)
+    name, _, detail = flag.partition(":")
+    text = RULES[name].text if name in RULES else ""
+    if name.startswith(("lvef", "rvef")) and detail.startswith("-"):
+        text = f"ESV above EDV ({text.rpartition(', outside')[0]})"
+    return text.format(detail.replace("_", " "))
 
 
 def reasons(flags, measure: str) -> list[str]:
@@ -146,42 +136,36 @@ def withheld(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rules() -> dict[str, Rule]:
-    rates = ("per_ml_s", "per_time_ms", "pfr_ml_s", "pfr_time_ms")
-    rest = {c: (f"{c}sv_ml", f"{c}ef_pct", *(f"{c}_{rate}" for rate in rates)) for c in ("lv", "rv")}
-    rest["lv"] = (*rest["lv"], "lvco_l_min")
-    ventricle = {c: (f"{c}edv_ml", f"{c}esv_ml", *rest[c]) for c in ("lv", "rv")}
-    rules = {
-        "heart_few_slices": Rule((*ventricle["lv"], "lvm_g", *ventricle["rv"]),
-                                 "{} slices of the stack drawn, fewer than half of base to apex"),
-    }  # fmt: skip
+    rest, lvm = {}, ("lvm_g",)
+    for c in ("lv", "rv"):
+        rates = tuple(f"{c}_{rate}" for rate in ("per_ml_s", "per_time_ms", "pfr_ml_s", "pfr_time_ms"))
+        rest[c] = (f"{c}sv_ml", f"{c}ef_pct", *rates, *(("lvco_l_min",) if c == "lv" else ()))
+    falls = {f"{c}ef_pct": (f"{c}edv_ml", f"{c}esv_ml", *rest[c]) for c in ("lv", "rv")}
+    few = "{} slices of the stack drawn, fewer than half of base to apex"
+    rules = {"heart_few_slices": Rule((*falls["lvef_pct"], *lvm, *falls["rvef_pct"]), few)}
     for phase, structures in _JUDGED.items():
         for structure in structures:
             measures = (f"{structure}{phase}v_ml", *rest[structure]) if structure in rest else ()
-            measures += ("lvm_g",) if phase == "ed" and structure != "rv" else ()
-            what = f"{NAMES[structure]} at {phase.upper()}"
-            texts = {
-                "absent": f"no {what}",
-                "few_slices": f"{what} in {{}} slices between base and apex, fewer than half",
-                "gap": f"no {what} in slice {{}} (counted from 0), between slices with it",
+            measures += lvm if phase == "ed" and structure != "rv" else ()
+            what, flag = f"{NAMES[structure]} at {phase.upper()}", f"{phase}_{structure}"
+            rules |= {
+                f"{flag}_absent": Rule(measures, f"no {what}"),
+                f"{flag}_few_slices": Rule(measures, f"{what} in {{}} slices between base and apex, fewer than half"),
+                f"{flag}_gap": Rule(measures, f"no {what} in slice {{}} (counted from 0), between slices with it"),
             }
             if structure == "lv":
-                texts["absent_mid"] = f"no {what} in the middle of the stack, slice {{}} (counted from 0)"
-            rules |= {f"{phase}_{structure}_{fault}": Rule(measures, text) for fault, text in texts.items()}
+                where = "in the middle of the stack, slice {} (counted from 0)"
+                rules[f"{flag}_absent_mid"] = Rule(measures, f"no {what} {where}")
     # two volumes of an impossible ratio cannot both be right, and which one is wrong is not known
-    falls = {f"{c}ef_pct": measures for c, measures in ventricle.items()}
     falls |= {f"{c}ef_pct": (f"{c}_max_ml", f"{c}_min_ml", f"{c}sv_ml", f"{c}ef_pct") for c in ("la", "ra")}
-    falls["lvef_biplane_pct"] = ("lvedv_biplane_ml", "lvesv_biplane_ml", "lvef_biplane_pct")
+    falls |= {"lvef_biplane_pct": ("lvedv_biplane_ml", "lvesv_biplane_ml", "lvef_biplane_pct"), "lvm_g": lvm}
     for name, (low, high) in LIMITS.items():
         unit, description = MEASURES[name].unit, MEASURES[name].description.partition(":")[0]
         text = f"{description} of {{}} {unit}, outside {low:g} to {high:g} {unit}"
-        below = f"ESV above EDV ({description} of {{}} {unit})" if (low, high) == EF_PCT else ""
-        rules[_flag(name)] = Rule(falls.get(name, (name,)), text, below)
-    return {flag: rule._replace(measures=_with_indexed(rule.measures)) for flag, rule in rules.items()}
-
-
-def _with_indexed(measures):
-    """Measures and what they are divided by body surface area."""
-    return (*measures, *(indexed_name(name) for name in measures if name in FEATURES))
+        rules[_flag(name, 0).partition(":")[0]] = Rule(falls[name], text)
+    # what is divided by body surface area falls too
+    indexed = {flag: tuple(indexed_name(m) for m in rule.measures if m in FEATURES) for flag, rule in rules.items()}
+    return {flag: rule._replace(measures=rule.measures + indexed[flag]) for flag, rule in rules.items()}
 
 
 RULES = _rules()

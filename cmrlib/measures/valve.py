@@ -8,6 +8,7 @@ here it is a periodic smoothing spline through the true frame times, `smooth_ms`
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,8 +55,7 @@ def points_outside(cine: Cine, points_px) -> bool:
     return bool(((points_px <= -1) | (points_px >= [columns, rows])).any())
 
 
-@dataclass(frozen=True)
-class ViewMotion:
+class ViewMotion(NamedTuple):
     """The valve in one view. fit: displacement in mm over the phase from ED (0) to the next (1); phase: (frames,)
     where the frames lie; rr_ms: NaN where times are unknown, and then there are no velocities."""
 
@@ -106,13 +106,10 @@ def diastolic_waves(speed_cm_s, es: int, rr_ms: float) -> dict[str, int]:
     the cycle is a', if another comes before it; e' is the fastest of the others. One wave alone is e'."""
     diastole = speed_cm_s[es:]
     waves, _ = find_peaks(np.r_[diastole, 0.0], prominence=PROMINENCE * max(float(diastole.max()), 1e-9))
-    waves = [es + int(at) for at in waves if diastole[at] > 0]
-    if not waves:
-        return {}
-    late = waves[-1] if len(waves) > 1 and rr_ms * (1 - PHASES[waves[-1]]) <= LATE_MS else None
-    early = [at for at in waves if at != late]
-    found = {"eprime": max(early, key=lambda at: speed_cm_s[at])}
-    return found | ({} if late is None else {"aprime": late})
+    waves, found = [es + int(at) for at in waves if diastole[at] > 0], {}
+    if len(waves) > 1 and rr_ms * (1 - PHASES[waves[-1]]) <= LATE_MS:
+        found["aprime"] = waves.pop()
+    return found | ({"eprime": max(waves, key=lambda at: speed_cm_s[at])} if waves else {})
 
 
 def view_motion(cine: Cine, points_px, ed: int | None = None, smooth_ms: float = 0.0) -> ViewMotion:
@@ -232,16 +229,11 @@ def valve_tables(
 def _motion(heart):
     """Tables of valve_motion of one heart, by view and their mean."""
     alone = {view: HeartMotion({view: motion}) for view, motion in heart.views.items()}
-    first = next(iter(heart.views))
     for view, one in (alone | {"mean": heart}).items():
-        phase = heart.views[view if view in alone else first].phase
-        yield pd.DataFrame(
-            {
-                "view": view,
-                "frame": np.arange(len(phase)),
-                "phase": phase,
-                "time_ms": one.rr_ms * phase,
-                "displacement_mm": one.displacement_mm(phase),
-                "velocity_cm_s": one.velocity_cm_s(phase),
-            }
+        phase = next(iter(one.views.values())).phase
+        table = pd.DataFrame({"view": view, "frame": np.arange(len(phase)), "phase": phase})
+        yield table.assign(
+            time_ms=one.rr_ms * phase,
+            displacement_mm=one.displacement_mm(phase),
+            velocity_cm_s=one.velocity_cm_s(phase),
         )

@@ -2,7 +2,7 @@
 
 Slices are thick and the base moves through them: which basal slice counts is the largest source of error of volumes.
 The points of two long-axis views give the plane in every frame. Of each slice the part on its apical side counts, and
-the most basal slice reaches up to the plane.
+the most basal slice reaches up to the plane, by one slice distance at most: further, plane and stack contradict.
 """
 
 import numpy as np
@@ -12,9 +12,6 @@ from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit
 from cmrlib.measures.phases import RefusedError
 from cmrlib.measures.volumes import ejection_fraction_pct, slice_widths_mm
-
-FURTHEST = 1.0
-"""The most basal slice is extended by at most so many slice distances: further, plane and stack contradict."""
 
 
 def plane_through(points_mm, apex_mm) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +46,7 @@ def cut_volumes_ml(cine: Cine, mask, planes) -> np.ndarray:
                 depth = (cine.to_world(np.c_[columns, rows], k) - point) @ normal / steep  # (n,) mm, apical +
                 share = np.clip(0.5 + depth / widths[k], 0, 1)
                 length_mm += share.sum() * widths[k]
-                beyond = np.clip(depth - widths[k] / 2, 0, FURTHEST * widths[k])[share > 0].sum()
+                beyond = np.clip(depth - widths[k] / 2, 0, widths[k])[share > 0].sum()
                 base = min(base, (depth.mean(), beyond)) if share.any() else base
         result[t] = (length_mm + base[1]) * cine.spacing_mm[1] * cine.spacing_mm[2] / 1000
     return result

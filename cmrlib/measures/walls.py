@@ -46,9 +46,8 @@ def ring_of(mask2d, spacing_mm) -> Ring | None:
     if not cavity.any() or not (mask2d == STRUCTURES["myo"]).any():
         return None
     margin = np.ceil(_MARGIN_MM / np.array(spacing_mm)).astype(int)  # what lies farther away does not matter
-    box = tuple(
-        slice(max(0, s.start - m), s.stop + m) for s, m in zip(ndimage.find_objects(heart.view(np.uint8))[0], margin)
-    )
+    ends = zip(ndimage.find_objects(heart.view(np.uint8))[0], margin)
+    box = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in ends)
     mask2d, cavity, heart = mask2d[box], cavity[box], heart[box]
     rows, columns = np.nonzero(cavity)
     centre = np.array([columns.mean() * spacing_mm[1], rows.mean() * spacing_mm[0]])  # x, y in mm
@@ -72,9 +71,8 @@ def _border_mm(region, centre, spacing_mm):
     farthest = np.hypot(columns * spacing_mm[1] - centre[0], rows * spacing_mm[0] - centre[1]).max()
     radius = np.arange(0, farthest + 2 * max(spacing_mm), _STEP_MM)
     points = centre + radius[:, None, None] * _ACROSS  # (radii, rays, 2)
-    value = ndimage.map_coordinates(
-        smooth, [points[..., 1] / spacing_mm[0], points[..., 0] / spacing_mm[1]], order=1, mode="constant"
-    )
+    at = points[..., 1] / spacing_mm[0], points[..., 0] / spacing_mm[1]
+    value = ndimage.map_coordinates(smooth, at, order=1, mode="constant")
     inside = value >= 0.5
     last = len(radius) - 1 - inside[::-1].argmax(axis=0)
     ray = np.arange(value.shape[1])
