@@ -6,23 +6,15 @@ import numpy as np
 import pytest
 
 from cmrlib.phantom import DIAGNOSES, Heart, sample_subject, tissue, ventricles
-from cmrlib.phantom.acquisition import VIEWS, Protocol, Scan
+from cmrlib.phantom.acquisition import Protocol, Scan
 from cmrlib.phantom.atria import fill, lengths, limits, oval
 from cmrlib.phantom.body import paint_body, sample_axes, sample_body
 from cmrlib.phantom.physiology import streams
-from cmrlib.phantom.tissue import AIR, AORTA, FRAME, INFLOW_LV, JET_LA, LA, LABEL_OF, LEAFLET_LV, LV, MYO
-from cmrlib.phantom.ventricles import (
-    ANGLES,
-    LEVELS,
-    OUTLET_RAD,
-    THETA,
-    bulge_coefficient,
-    profile_terms,
-    solve_wall,
-    weighted,
-)
+from cmrlib.phantom.protocol import VIEWS
+from cmrlib.phantom.tissue import AIR, ANGLES, AORTA, INFLOW_LV, JET_LA, LA, LABEL_OF, LEAFLET_LV, LEVELS, LV, MYO
+from cmrlib.phantom.ventricles import OUTLET_RAD, THETA, bulge_coefficient, profile_terms, weighted
 
-STEP_MM = 1.5
+CAVITIES = ((0, "lv"), (2, "rv"), (3, "la"), (4, "ra"))
 
 
 def _grid(step_mm, low=(-115, -75, -75), high=(60, 85, 130)):
@@ -32,32 +24,36 @@ def _grid(step_mm, low=(-115, -75, -75), high=(60, 85, 130)):
     return points + step_mm * np.random.default_rng(0).random(points.shape)
 
 
-def _counted_ml(heart, time_ms, step_mm):
-    return np.bincount(heart.labels(_grid(step_mm), time_ms), minlength=6)[1:] * step_mm**3 / 1000
+def _assert_volumes(heart, times_ms, step_mm, rel, points=None):
+    """Voxels of label maps hold the prescribed volumes."""
+    points = _grid(step_mm) if points is None else points
+    for time in times_ms:
+        counted = np.bincount(heart.labels(points, time), minlength=6)[1:] * step_mm**3 / 1000
+        for column, name in CAVITIES:
+            truth = heart.volumes([time])[name][0]
+            assert counted[column] == pytest.approx(truth, rel=rel, abs=1.0), (name, time)
+        assert counted[1] == pytest.approx(heart.myocardium_ml, rel=0.03)
 
 
 def test_cavity_without_skew_is_a_cut_ellipsoid():
     volume, ring, length = 150_000.0, 16.0, 95.0
-    u = np.linspace(0, 1, 4001)
+    u, kappa = np.linspace(0, 1, 4001), bulge_coefficient(volume, ring, length)
     base, belly = profile_terms(u, 0.0)
-    squared = ring**2 * base + bulge_coefficient(volume, ring, length) * belly
+    squared = ring**2 * base + kappa * belly
     assert np.pi * length * np.trapezoid(squared, u) == pytest.approx(volume, rel=1e-6)
     # R² = a² (1 - ((z - centre) / c)²): half axes by completing the square
-    bend = bulge_coefficient(volume, ring, length) / length**2
-    centre = length / 2 * (1 - ring**2 / bulge_coefficient(volume, ring, length))
-    a2, c = bend * (length - centre) ** 2, length - centre
+    centre = length / 2 * (1 - ring**2 / kappa)
+    c = length - centre
+    a2 = kappa / length**2 * c**2
     assert squared == pytest.approx(a2 * (1 - ((u * length - centre) / c) ** 2), abs=1e-6)
-    tau = centre / c
-    assert np.pi * a2 * c * (1 + tau) ** 2 * (2 - tau) / 3 == pytest.approx(volume)
-    skewed = ring**2 * base + bulge_coefficient(volume, ring, length) * profile_terms(u, 0.8)[1]
+    assert np.pi * a2 * c * (1 + centre / c) ** 2 * (2 - centre / c) / 3 == pytest.approx(volume)
+    skewed = ring**2 * base + kappa * profile_terms(u, 0.8)[1]
     assert np.pi * length * np.trapezoid(skewed, u) == pytest.approx(volume, rel=1e-5)
 
 
 def test_wall_encloses_its_muscle():
-    wall, ring, kappa, length = solve_wall(150_000.0, 16.0, 95.0, 0.5, 90_000.0)
+    wall, ring, kappa, length = ventricles.solve_wall(150_000.0, 16.0, 95.0, 0.5, 90_000.0)
     assert np.pi * length * (ring**2 / 2 + kappa / 6) == pytest.approx(240_000) and 5 < wall < 11
-    thicker = solve_wall(150_000.0, 16.0, 95.0, 0.5, 140_000.0)[0]
-    assert thicker > wall + 2
 
 
 def test_volume_of_a_table_is_that_of_known_solids():
@@ -67,7 +63,6 @@ def test_volume_of_a_table_is_that_of_known_solids():
     assert np.pi * 60 * weighted(cone) == pytest.approx(np.pi * 20**2 * 60 / 3, rel=1e-3)
     paraboloid = np.broadcast_to(20**2 * (1 - levels), (LEVELS, ANGLES + 1))
     assert np.pi * 60 * weighted(paraboloid) == pytest.approx(np.pi * 20**2 * 60 / 2)
-    assert oval(1.4, 0.7)[:-1].mean() == pytest.approx(1)
 
 
 def test_atrium_is_filled_up_to_the_septum_and_refuses_the_impossible():
@@ -95,29 +90,30 @@ def test_crescent_holds_the_volume_it_was_asked_for():
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])  # one of each ACDC group
 def test_label_maps_hold_the_prescribed_volumes_through_the_cycle(number):
     heart = Heart(sample_subject(1, number))
-    times = np.array([0, 0.25, 0.45, 0.6, 0.9]) * heart.subject.rr_ms
-    prescribed = heart.volumes(times)
-    counted = np.array([_counted_ml(heart, t, STEP_MM) for t in times])
-    for column, name in ((0, "lv"), (2, "rv"), (3, "la"), (4, "ra")):
-        assert counted[:, column] == pytest.approx(prescribed[name], rel=0.02, abs=1.0), name
-    assert counted[:, 1] == pytest.approx(heart.myocardium_ml, rel=0.03)
+    _assert_volumes(heart, np.array([0, 0.3, 0.9]) * heart.subject.rr_ms, 2.0, rel=0.02)
 
 
-def test_label_maps_converge_as_voxels_shrink():
-    heart = Heart(sample_subject(2, 5))
-    truth = heart.volumes(np.zeros(1))
-    errors = []
-    for step in (9.0, 3.0, 1.0):
-        counted = _counted_ml(heart, 0.0, step)
-        errors.append([abs(counted[i] / truth[n][0] - 1) for i, n in ((0, "lv"), (2, "rv"), (3, "la"), (4, "ra"))])
-    assert max(errors[2]) < 0.003 and np.mean(errors[2]) < np.mean(errors[0])
+def _extreme(number):
+    rng = np.random.default_rng([9, number])
+    ends = ((45, 400), (60, 450), (15, 300), (15, 300), (40, 350))
+    edv, rv, la, ra, mass = (np.exp(rng.uniform(*np.log(pair))) for pair in ends)
+    length = 97 * (edv / 163) ** (1 / 3) * rng.uniform(0.88, 1.1)
+    subject = sample_subject(6, number, tuple(DIAGNOSES))
+    changes = {"lvedv_ml": edv, "lvesv_ml": edv * (1 - rng.uniform(0.09, 0.82)), "lvm_g": mass, "rvedv_ml": rv}
+    changes |= {
+        "rvesv_ml": rv * (1 - rng.uniform(0.15, 0.7)),
+        "la_max_ml": la,
+        "la_min_ml": la * rng.uniform(0.25, 0.9),
+    }
+    changes |= {"ra_max_ml": ra, "ra_min_ml": ra * rng.uniform(0.3, 0.9), "lv_length_mm": length}
+    return replace(subject, **changes, mapse_mm=min(subject.mapse_mm, 0.21 * length))
 
 
-def test_every_element_of_the_wall_keeps_its_volume():
-    heart = Heart(sample_subject(1, 2, ("MINF",)))
-    g = heart.geometry(np.linspace(0, heart.subject.rr_ms, 12))
-    wall = (g["lv"][..., 2] - g["lv"][..., 1]) * g["reach"][:, None, None]
-    assert wall == pytest.approx(np.broadcast_to(wall[:1], wall.shape), rel=1e-3, abs=0.5)
+@pytest.mark.parametrize("number", range(8))
+def test_extremes_make_a_heart_whose_volumes_hold(number):
+    heart = Heart(_extreme(number))
+    points = _grid(3.0, (-170, -110, -130), (130, 130, 170))
+    _assert_volumes(heart, (0.0, heart.subject.es_ms), 3.0, rel=0.03, points=points)
 
 
 def _thickening(heart):
@@ -130,30 +126,28 @@ def _thickening(heart):
     ("territory", "angle_deg", "remote_deg"), [("lad", 115, -60), ("rca", -108, 70), ("lcx", -18, 180)]
 )
 def test_an_infarct_stays_thin_and_still_where_its_artery_runs(territory, angle_deg, remote_deg):
-    subject = replace(sample_subject(1, 3, ("MINF",)), infarct_territory=territory)
-    heart = Heart(subject)
+    heart = Heart(replace(sample_subject(1, 3, ("MINF",)), infarct_territory=territory))
     columns = [round(angle % 360 / 360 * ANGLES) for angle in (angle_deg, remote_deg)]
     ed, es = _thickening(heart)[:, columns]
     assert ed[0] < 0.8 * ed[1]  # scar is thin
     assert es[0] / ed[0] < 1.2 < es[1] / ed[1]  # and does not thicken
-    g = heart.geometry([0.0, subject.es_ms])
+    g = heart.geometry([0.0, heart.subject.es_ms])
     moved = np.sqrt(g["lv"][0, 25, columns, 1]) - np.sqrt(g["lv"][1, 25, columns, 1])
     assert abs(moved[0]) < 0.35 * moved[1]
-    assert heart.volumes([subject.es_ms])["lv"][0] == pytest.approx(subject.lvesv_ml)
+    wall = (g["lv"][..., 2] - g["lv"][..., 1]) * g["reach"][:, None, None]
+    assert wall[1] == pytest.approx(wall[0], rel=1e-3, abs=0.5)  # every element of it keeps its volume
 
 
 def test_septum_of_hypertrophic_hearts_is_thick_and_the_rest_is_less():
     for number in range(12):
-        heart = Heart(sample_subject(3, number, ("HCM",)))
-        thickness = _thickening(heart)[0]
+        thickness = _thickening(Heart(sample_subject(3, number, ("HCM",))))[0]
         septum = thickness[round(165 / 360 * ANGLES)]
         assert septum > 15 and septum > 1.15 * thickness[0]
 
 
 def test_geometry_is_continuous_and_periodic():
     subject = sample_subject(1, 7, ("MR",))
-    t = np.linspace(0, subject.rr_ms, 161)
-    g = Heart(subject).geometry(t)
+    g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 161))
     for name in ("zb", "zt", "ring", "length", "la_length", "ra_length", "rv_h"):
         assert abs(np.diff(g[name])).max() < 2.2, name
         assert g[name][0] == pytest.approx(g[name][-1], abs=1e-6), name
@@ -163,51 +157,7 @@ def test_geometry_is_continuous_and_periodic():
         assert radius[0] == pytest.approx(radius[-1], abs=1e-3), name
 
 
-@pytest.mark.parametrize("number", range(36))
-def test_every_heart_can_be_built(number):
-    subject = sample_subject(77, number, tuple(DIAGNOSES))
-    g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 8))
-    assert all(np.isfinite(g[name]).all() for name in FRAME.names)
-    assert (g["rv_h"] > 3).all() and (g["lv"][..., 2] - g["lv"][..., 1]).min() > -1e-3 and g["lv"].min() >= 0
-    assert (g["zt"] > g["zb"]).all() and (g["zr"] > g["zt"] + 20).all()
-
-
-def _extreme(number):
-    rng = np.random.default_rng([9, number])
-    edv, rv, la, ra, mass = (
-        np.exp(rng.uniform(*np.log(ends))) for ends in ((45, 400), (60, 450), (15, 300), (15, 300), (40, 350))
-    )
-    length = 97 * (edv / 163) ** (1 / 3) * rng.uniform(0.88, 1.1)
-    subject = sample_subject(6, number, tuple(DIAGNOSES))
-    return replace(
-        subject,
-        lvedv_ml=edv,
-        lvesv_ml=edv * (1 - rng.uniform(0.09, 0.82)),
-        lvm_g=mass,
-        rvedv_ml=rv,
-        rvesv_ml=rv * (1 - rng.uniform(0.15, 0.7)),
-        la_max_ml=la,
-        la_min_ml=la * rng.uniform(0.25, 0.9),
-        ra_max_ml=ra,
-        ra_min_ml=ra * rng.uniform(0.3, 0.9),
-        lv_length_mm=length,
-        mapse_mm=min(subject.mapse_mm, 0.21 * length),
-    )
-
-
-@pytest.mark.parametrize("number", range(12))
-def test_extremes_make_a_heart_whose_volumes_hold(number):
-    heart = Heart(_extreme(number))
-    s, points = heart.subject, _grid(3.0, (-170, -110, -130), (130, 130, 170))
-    for time in (0.0, s.es_ms):
-        counted = np.bincount(heart.labels(points, time), minlength=6)[1:] * 0.027
-        for column, name in ((0, "lv"), (2, "rv"), (3, "la"), (4, "ra")):
-            truth = heart.volumes([time])[name][0]
-            assert counted[column] == pytest.approx(truth, rel=0.03, abs=1.0), (name, time)
-        assert counted[1] == pytest.approx(heart.myocardium_ml, rel=0.03)
-
-
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", range(1, 6))
 def test_nothing_of_the_heart_lies_outside_its_box(number):
     heart = Heart(sample_subject(1, number, tuple(DIAGNOSES)))
     points = _grid(4.0, (-150, -120, -150), (120, 120, 150))
@@ -217,55 +167,38 @@ def test_nothing_of_the_heart_lies_outside_its_box(number):
         assert (heart.tissue(beyond, time) == AIR).all() and len(beyond) > 10_000
 
 
-def _ring_codes(heart, time_ms, depth_mm):
-    """Tissue codes in the plane `depth_mm` beyond the mitral plane, within the ring."""
-    g = heart.geometry(time_ms)[0]
-    p = np.linspace(-g["ring"], g["ring"], 61)
-    x, y = (a.ravel() for a in np.meshgrid(p, p))
-    inside = np.hypot(x, y) < 0.95 * g["ring"]
-    return heart.tissue(np.c_[x, y, np.full(x.shape, g["zb"] + depth_mm)][inside], time_ms)
-
-
 def test_mitral_leaflets_close_in_systole_and_let_blood_in_later():
     subject = sample_subject(1, 5)
-    heart = Heart(subject)
-    g = heart.geometry(np.linspace(0, subject.rr_ms, 200))
-    opened = np.linspace(0, subject.rr_ms, 200)[g["mitral_open"].argmax()]
+    heart, times = Heart(subject), np.linspace(0, subject.rr_ms, 200)
+    opened = times[heart.geometry(times)["mitral_open"].argmax()]
     # a line through the middle of the ring crosses a leaflet in systole only
     for time, crossed in ((0.5 * subject.es_ms, True), (opened, False)):
-        plane = heart.geometry(time)[0]
-        line = np.c_[np.zeros(120), np.zeros(120), plane["zb"] + np.linspace(0.2, 14, 120)]
-        assert (heart.tissue(line, time) == LEAFLET_LV).any() == crossed
-    assert (LABEL_OF[_ring_codes(heart, opened, 6.0)] == 1).all()
+        z = heart.geometry(time)[0]["zb"] + np.linspace(0.2, 14, 120)
+        assert (heart.tissue(np.c_[np.zeros((120, 2)), z], time) == LEAFLET_LV).any() == crossed
 
 
 def test_jet_and_inflow_lie_where_blood_runs():
-    leaking, tight = sample_subject(1, 4, ("MR",)), sample_subject(1, 4, ("NOR",))
-    systole = np.array([[0.0, 0, -8.0]])
-    for subject, expected in ((leaking, JET_LA), (tight, LA)):
-        heart = Heart(subject)
-        time = 0.5 * subject.es_ms
-        moved = systole + np.array([0, 0, heart.geometry(time)[0]["zb"]])
-        assert heart.tissue(moved, time).tolist() == [expected] and heart.labels(moved, time).tolist() == [4]
-    heart = Heart(tight)
-    times = np.linspace(0, tight.rr_ms, 100)
-    early = times[heart.geometry(times)["inflow"].argmax()]
-    g = heart.geometry(early)[0]
-    deep = np.array([[0.0, 0, g["zb"] + 25.0]])
-    assert heart.tissue(deep, early).tolist() == [INFLOW_LV] and heart.labels(deep, early).tolist() == [1]
-    assert heart.tissue(np.array([[0.0, 0, 30.0]]), 0.0).tolist() == [LV]
+    leaking, tight = (Heart(sample_subject(1, 4, (name,))) for name in ("MR", "NOR"))
+    times = np.linspace(0, tight.subject.rr_ms, 100)
+    early = times[tight.geometry(times)["inflow"].argmax()]
+    systole = 0.5 * tight.subject.es_ms
+    for heart, time, depth, code in (
+        (leaking, systole, -8, JET_LA), (tight, systole, -8, LA), (tight, early, 25, INFLOW_LV), (tight, 0.0, 30, LV),
+    ):  # fmt: skip
+        point = np.array([[0.0, 0, heart.geometry(time)[0]["zb"] + depth]])
+        assert heart.tissue(point, time).tolist() == [code]
+        assert heart.labels(point, time).tolist() == [4 if depth < 0 else 1]
 
 
 def test_aorta_leaves_the_ventricle_beside_the_mitral_ring_and_has_no_label():
     heart = Heart(sample_subject(1, 5))
-    g = heart.at_ed[0]
     direction = np.array([np.cos(OUTLET_RAD), np.sin(OUTLET_RAD), 0])
     valve = heart.left.outlet_centre_mm * direction
     below, above = valve + np.array([0, 0, 3.0]), valve + np.array([0, 0, -9.0])
     assert heart.labels(below[None], 0.0)[0] == 1 and heart.tissue(above[None], 0.0)[0] == AORTA
     assert heart.labels(above[None], 0.0)[0] == 0
-    outside = (np.sqrt(np.interp(OUTLET_RAD, THETA, g["lv"][2, :, 1])) + 3) * direction + np.array([0, 0, 4.0])
-    assert heart.labels(outside[None], 0.0)[0] == MYO
+    wall = np.sqrt(np.interp(OUTLET_RAD, THETA, heart.at_ed[0]["lv"][2, :, 1])) + 3
+    assert heart.labels((wall * direction + np.array([0, 0, 4.0]))[None], 0.0)[0] == MYO
 
 
 def test_planes_carry_the_atria_with_them():
@@ -275,9 +208,6 @@ def test_planes_carry_the_atria_with_them():
     assert g["zt"][1] - g["zt"][0] > g["zb"][1] - g["zb"][0]  # the RV's base descends more
     roof = g["zb"] - g["la_length"]
     assert abs(roof[1] - roof[0]) < 0.5 * heart.subject.mapse_mm  # the roof hardly moves, so the atrium lengthens
-    for name, length in (("la", "la_length"), ("ra", "ra_length")):
-        volume = np.pi * g[length] * weighted(g[name]) / 1000
-        assert volume == pytest.approx(heart.volumes([0.0, heart.subject.es_ms])[name], rel=1e-4)
 
 
 def test_every_long_axis_view_shows_its_chambers():
@@ -288,15 +218,13 @@ def test_every_long_axis_view_shows_its_chambers():
 
 
 def test_body_holds_lungs_liver_and_spine_where_they_belong():
-    heart = Heart(sample_subject(1, 5))
-    rng = streams(1, 5)["acquisition"]
+    heart, rng = Heart(sample_subject(1, 5)), streams(1, 5)["acquisition"]
     axes = sample_axes(rng)
     body = sample_body(rng, heart, axes)
-    spine = [body["mid_r"], body["mid_a"] - body["half_a"] + 18.0]
     places = {
         (body["mid_r"] + 0.75 * body["half_r"], 10.0, 30.0): [tissue.LUNG],
         (body["mid_r"] + 60.0, 10.0, body["dome_s"] - 60.0): [tissue.LIVER, tissue.VESSEL],
-        (*spine, 0.0): [tissue.BONE, tissue.MUSCLE],
+        (body["mid_r"], body["mid_a"] - body["half_a"] + 18.0, 0.0): [tissue.BONE, tissue.MUSCLE],
         (0.0, 400.0, 0.0): [tissue.AIR],
     }
     codes = np.empty(len(places), np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmrlib import measures as m
@@ -114,8 +114,13 @@ def test_not_annotated_is_nan_and_255_is_not_counted():
     annotation.annotated = {1: ("lv", "rv")}
     volume = m.volumes(cine, annotation)
     assert np.isnan(volume[0]).all() and np.isnan(volume[1, 1])
-    pixel = cine.voxel_ml
-    assert volume[1, 0] == pytest.approx((mask[1] == 1).sum() * pixel)
+    assert volume[1, 0] == pytest.approx((mask[1] == 1).sum() * cine.voxel_ml)
+    blind = replace(cine, spacing_known=False)
+    with pytest.raises(ValueError, match="spacing is unknown"):
+        m.volumes(blind, annotation)
+    assert m.volumes(blind, annotation, ("lv",), relative=True)[1, 0] == (mask[1] == 1).sum()
+    with pytest.raises(ValueError, match="mask has shape"):
+        m.volumes(cine, Annotation(mask[:, 1:], annotation.annotated))
 
 
 def test_conventions():
@@ -139,9 +144,8 @@ def test_conventions():
     assert str(m.Conventions()) == "papillary as drawn, basal all slices, discs"
     without_wall = study(np.where(heart() == 2, 0, heart()))
     assert np.isnan(m.volumes(*without_wall, ("lv",), m.Conventions(basal_rule="half ring"))).all()
-    for bad in ({"papillary": "in myocardium"}, {"basal_rule": "x"}, {"summation": 3}, {"remnant_fraction": 2}):
-        with pytest.raises(ValueError, match="expected"):
-            m.Conventions(**bad)
+    with pytest.raises(ValueError, match="expected"):
+        m.Conventions(papillary="in myocardium")
 
 
 @settings(max_examples=25, deadline=None)
@@ -160,37 +164,21 @@ def test_volume_scales_and_turns(spacing, quarter, mirror, upside_down):
     assert base_is_first(turned) is not upside_down
 
 
-def test_mask_of_another_shape_and_unknown_spacing():
-    cine, annotation = study(heart())
-    with pytest.raises(ValueError, match="mask has shape"):
-        m.volumes(cine, Annotation(annotation.mask[:, 1:], annotation.annotated))
-    blind = replace(cine, spacing_known=False)
-    with pytest.raises(ValueError, match="spacing is unknown"):
-        m.volumes(blind, annotation)
-    assert m.volumes(blind, annotation, ("lv",), relative=True)[0, 0] == (annotation.mask == 1).sum()
-
-
 # body surface area, names
 
 
 def test_bsa_and_indexing():
     assert bsa_m2(1.80, 80) == pytest.approx(2.0)
-    assert bsa_m2(1.80, 80, "dubois") == pytest.approx(1.996, abs=0.001)
     assert np.isnan(bsa_m2([np.nan, 1.7, 1.7], [70, 0, np.nan])).all()
     with pytest.raises(ValueError, match="metres"):
         bsa_m2(180, 80)
-    with pytest.raises(ValueError, match="formula"):
-        bsa_m2(1.8, 80, "haycock")
-    assert len(m.FEATURES) == 18 and set(m.FEATURES) < set(m.MEASURES)
-    assert all(m.indexed_name(name) in m.MEASURES for name in m.FEATURES)
+    assert len(m.FEATURES) == 18 and {m.indexed_name(name) for name in m.FEATURES} < set(m.MEASURES)
     table = pd.DataFrame([{"participant_id": "1", "session": "", "bsa_m2": 2.0} | dict.fromkeys(m.FEATURES, 60.0)])
     assert set(indexed_features(table)) == {"participant_id", "session"} | {m.indexed_name(n) for n in m.INDEXED}
     literal = indexed_features(table, literal=True)
     assert literal["lvefi_pct_m2"].item() == 30 and literal.shape[1] == 20
     with pytest.raises(ValueError, match="lacks"):
         indexed_features(table.drop(columns="lvm_g"))
-    with pytest.raises(ValueError, match="not one"):
-        m.indexed_name("height_m")
 
 
 # area–length
@@ -235,11 +223,10 @@ def test_biplane_needs_both_views_and_uses_phases():
     volume = biplane_curve(two, four, "la")
     assert volume.shape == (12,) and volume.argmax() == 0 and volume.argmin() == 6
     assert volume[[0, 6]] == pytest.approx(4 / 3 * np.pi * 28 * 400 / 1000 * np.array([1, 0.7**3]), rel=0.08)
-    two[1].annotated = {0: ("lv",)}
-    assert np.isnan(biplane_curve(two, four, "la")).all()
-    two[1].annotated = dict.fromkeys(range(6), ("la", "lv"))
     unknown = replace(two[0], frames_of=(tuple(range(6)), 0))  # six frames of nobody knows how many
     assert np.isnan(biplane_curve((unknown, two[1]), four, "la")).all()
+    two[1].annotated = {0: ("lv",)}
+    assert np.isnan(biplane_curve(two, four, "la")).all()
 
 
 def test_mitral_points_give_the_valve():
@@ -257,14 +244,6 @@ def test_mitral_points_give_the_valve():
 def wave(frames=30, rr=1000.0, edv=150.0, esv=60.0, shift=0.0):
     times = np.arange(frames) * rr / frames
     return times, (edv + esv) / 2 + (edv - esv) / 2 * np.cos(2 * np.pi * (times / rr - shift))
-
-
-def test_peak_rates_of_a_cosine():
-    times, volume = wave(shift=0.1)
-    rates = peak_rates(volume, times, 1000.0)
-    assert rates["per_ml_s"] == pytest.approx(45 * 2 * np.pi, rel=1e-3)
-    assert rates["pfr_ml_s"] == pytest.approx(45 * 2 * np.pi, rel=1e-3)
-    assert rates["per_time_ms"] == pytest.approx(250, abs=2) and rates["pfr_time_ms"] == pytest.approx(250, abs=2)
 
 
 def test_peak_rates_use_true_times_and_skip_unknown():
@@ -292,14 +271,10 @@ def test_ed_es_with_gaps_and_without_a_curve():
     _, volume = wave()
     volume[0] = np.nan
     ed, es = ed_es_from_curve(volume)
-    assert ed in (1, 29) and es == 15
-    assert ed_es_from_curve([100, 40]) == (0, 1)
-    with pytest.raises(ValueError, match="all the same"):
-        ed_es_from_curve(np.full(20, 3.0))
-    with pytest.raises(ValueError, match="0 known"):
-        ed_es_from_curve(np.full(20, np.nan))
-    with pytest.raises(ValueError, match="phases of"):
-        ed_es_from_curve(volume, np.arange(5))
+    assert ed in (1, 29) and es == 15 and ed_es_from_curve([100, 40]) == (0, 1)
+    for flat in (np.full(20, 3.0), np.full(20, np.nan)):
+        with pytest.raises(ValueError, match="ED and ES cannot be found"):
+            ed_es_from_curve(flat)
 
 
 # walls
@@ -361,12 +336,10 @@ def test_open_wall_and_unknown_septum_are_nan():
     lateral = table.set_index("segment")["thickness_mm"]
     assert lateral[[5, 6]].isna().all() and lateral.drop([1, 4, 5, 6]).notna().all()
     assert any(flag.startswith("wall_undefined:") and "5,6" in flag for flag in flags)
-    table, flags = wall_thickness(*study(np.stack([ring(20, 30, rv=False)] * 6)), 0)
-    assert table["thickness_mm"].isna().all() and "wall_septum_unknown" in flags
-    table, flags = wall_thickness(*study(np.zeros((3, 20, 20))), 0)
-    assert table["thickness_mm"].isna().all() and flags == ["wall_no_lv"]
-    with pytest.raises(ValueError, match="not annotated in frame 4"):
-        wall_thickness(*study(mask), 4)
+    without_rv = np.stack([ring(20, 30, rv=False)] * 6)
+    for mask, expected in ((without_rv, "wall_septum_unknown"), (np.zeros((3, 20, 20)), "wall_no_lv")):
+        table, flags = wall_thickness(*study(mask), 0)
+        assert table["thickness_mm"].isna().all() and expected in flags
 
 
 def test_walls_at_both_phases_are_named_measures():
@@ -385,11 +358,11 @@ def test_walls_at_both_phases_are_named_measures():
 
 
 def test_clean_mask_corrects_and_says_so():
-    good = heart()
+    good, (x, y) = heart(), grid()
     bad = good.copy()
     bad[3, 2:5, 2:5] = 1  # an island far off
     bad[4, 48, 56] = 0  # a hole in the cavity
-    bad[5][np.isclose(np.hypot(*grid()), 27, atol=0.8) & (bad[5] == 2)] = 0  # a gap within the wall
+    bad[5][np.isclose(np.hypot(x, y), 27, atol=0.8) & (bad[5] == 2)] = 0  # a gap within the wall
     bad[8, 90:93, 100:104] = 3
     cleaned, flags = m.clean_mask(np.stack([bad, good]))
     assert (cleaned[1] == good).all() and (cleaned[0] == good).mean() > 0.999
@@ -397,6 +370,9 @@ def test_clean_mask_corrects_and_says_so():
     assert "rv_component_removed:frames=1,slices=1,voxels=12" in flags
     assert "lv_hole_filled:frames=1,slices=1,voxels=1" in flags
     assert any(flag.startswith("myo_hole_filled:") for flag in flags)
+    bare = good.copy()
+    bare[4][(x > 0) & (bare[4] == 2)] = 0
+    assert open_slices(bare) == [4] and "myo_open:frames=1,slices=1" in m.clean_mask(bare)[1]
 
 
 def test_clean_mask_leaves_alone():
@@ -411,9 +387,7 @@ def test_clean_mask_leaves_alone():
         m.clean_mask(heart().astype(int))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
-@example(6603204)  # here a second pass takes an island of one voxel and fills the hole that it left
-@given(st.integers(0, 2**31))
+@pytest.mark.parametrize("seed", [6603204, 1, 2])  # in the first a second pass takes one voxel and fills its hole
 def test_clean_mask_leaves_next_to_nothing_for_a_second_pass(seed):
     rng = np.random.default_rng(seed)
     noisy = heart()
@@ -425,14 +399,6 @@ def test_clean_mask_leaves_next_to_nothing_for_a_second_pass(seed):
     assert (twice != once).sum() <= 0.001 * (once > 0).sum()
     corrected = [flag for flag in flags if flag.split(":")[0].endswith(("_removed", "_filled"))]
     assert bool(corrected) == bool((twice != once).any())  # a flag stands for voxels that differ
-
-
-def test_open_wall_is_noticed():
-    mask = heart()
-    x, _ = grid()
-    mask[4][(x > 0) & (mask[4] == 2)] = 0
-    assert open_slices(mask) == [4]
-    assert "myo_open:frames=1,slices=1" in m.clean_mask(mask)[1]
 
 
 def four_chambers() -> np.ndarray:
@@ -453,18 +419,13 @@ def test_septum_and_free_wall_of_a_long_axis_plane_both_stay():
 
 
 @pytest.mark.parametrize(
-    "view, gone, found",
-    [
-        ("4ch", (slice(32, 40), slice(40, 46)), False),
-        ("4ch", (slice(8, 40), slice(40, 46)), True),
-        ("2ch", (slice(8, 40), slice(40, 46)), True),
-        ("3ch", (slice(8, 30), slice(40, 46)), False),
-        ("3ch", (slice(8, 40), slice(30, 46)), True),
-    ],
+    "view, rows, columns, found",
+    [("4ch", 32, 40, False), ("4ch", 8, 40, True), ("3ch", 18, 40, False), ("3ch", 8, 30, True)],
 )
-def test_a_cavity_that_lies_bare_in_a_long_axis_plane_is_noticed(view, gone, found):
+def test_a_cavity_that_lies_bare_in_a_long_axis_plane_is_noticed(view, rows, columns, found):
     mask = four_chambers()
-    mask[(0, *gone)] = np.where(mask[(0, *gone)] == 2, 0, mask[(0, *gone)])
+    gone = mask[0, rows:40, columns:46]
+    gone[gone == 2] = 0
     assert any(flag.startswith("myo_open") for flag in m.clean_mask(mask, view=view)[1]) == found
 
 
@@ -480,8 +441,7 @@ def test_stack_flags():
     assert expected <= set(flags)
     assert stack_flags(cine, annotation, {"ed": 0}, None) == ["es_unknown", "ed_lv_absent_mid:4", "ed_lv_gap:4"]
     masks[9] = heart(0.99)
-    flags = stack_flags(cine, Annotation(masks, annotation.annotated), phases, m.volumes(*study(masks)))
-    assert {"lvef_very_low", "rvef_very_low"} & set(flags)
+    assert {"lvef_very_low", "rvef_very_low"} & set(stack_flags(cine, annotation, phases, m.volumes(*study(masks))))
     annotation.annotated = {0: ("lv",)}
     flags = stack_flags(cine, annotation, phases, m.volumes(cine, annotation))
     assert "es_not_annotated" in flags and not any("myo" in flag or "rv_absent" in flag for flag in flags)
@@ -490,36 +450,29 @@ def test_stack_flags():
 # a whole cohort
 
 
+def write(root, label, cines, person=None):
+    cines = [(replace(cine, subject=label), annotation) for cine, annotation in cines]
+    observers = {"truth": {cine.name: annotation for cine, annotation in cines}}
+    return write_study(root, Study({"participant_id": label} | (person or {}), [c for c, _ in cines], observers))
+
+
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     """One healthy subject with three views and curves, one with unknown spacing, one with ED and ES of a stack."""
     root = tmp_path_factory.mktemp("cohort")
     scale = 1 - 0.25 * np.sin(np.pi * np.arange(12) / 12) ** 2  # ED 0, ES 6
     stack = np.stack([heart(s) for s in scale])
-    times = np.tile(np.arange(12) * 80.0, (9, 1))
     long = np.stack([atrium(28 * s, 20 * s, lv_half_width=25 * (1.7 - s))[None] for s in 1.7 - scale])
     right = np.where(long == 4, 5, np.where(long == 1, 3, 0)).astype(np.uint8)
-    long4 = np.concatenate([long, right], axis=3)  # LA and RA side by side
-
-    def write(label, cines, person):
-        cines = [(replace(cine, subject=label), annotation) for cine, annotation in cines]
-        observers = {"truth": {cine.name: annotation for cine, annotation in cines}}
-        return write_study(root, Study({"participant_id": label} | person, [c for c, _ in cines], observers))
-
-    rr = {"frame_times_ms": times, "rr_ms": np.full(9, 960.0)}
+    two = study(long, view="2ch", structures=("lv", "la"))
+    four = study(np.concatenate([long, right], axis=3), view="4ch", structures=("lv", "rv", "la", "ra"))
+    timed = study(stack, frame_times_ms=np.tile(np.arange(12) * 80.0, (9, 1)), rr_ms=np.full(9, 960.0))
+    few = study(stack[[0, 6]], ed=0, es=1, frames_of=((0, 11), 30))
     body = {"height_m": 1.8, "weight_kg": 80.0, "heart_rate_bpm": np.nan}
     rows = [
-        write(
-            "A",
-            [
-                study(stack, **rr),
-                study(long, view="2ch", structures=("lv", "la")),
-                study(long4, view="4ch", structures=("lv", "rv", "la", "ra")),
-            ],
-            body,
-        ),
-        write("B", [study(stack, spacing_known=False)], body | {"height_m": None}),
-        write("C", [study(stack[[0, 6]], ed=0, es=1, frames_of=((0, 11), 30))], body | {"heart_rate_bpm": 60.0}),
+        write(root, "A", [timed, two, four], body),
+        write(root, "B", [study(stack, spacing_known=False)], body | {"height_m": None}),
+        write(root, "C", [few], body | {"heart_rate_bpm": 60.0}),
     ]
     return finish_cohort(root, {"Name": "test"}, rows)
 
@@ -527,24 +480,12 @@ def cohort(tmp_path_factory):
 def test_nothing_is_measured_on_a_frame_that_is_not_there(tmp_path):
     """A black frame that was segmented as empty, or called ES, is no end-systole."""
     stack = np.stack([heart(1 - 0.3 * np.sin(np.pi * t / 10) ** 2) for t in range(10)])
-    hole = stack.copy()
-    hole[5, 3] = 0  # of one slice: black, and a network draws nothing there
+    stack[5, 3] = 0  # of one slice: black, and a network draws nothing there
     missing = {"meta": {"missing": [[3, 5]]}}
-    cine, annotation = study(hole, **missing)
-    volume = m.volumes(cine, annotation)
+    volume = m.volumes(*study(stack, **missing))
     assert np.isnan(volume[5]).all() and np.isfinite(np.delete(volume, 5, axis=0)).all()
-    named = [study(hole, **missing, ed=0, es=5), study(hole, **missing)]
-    rows = [
-        write_study(
-            tmp_path,
-            Study(
-                {"participant_id": label},
-                [replace(cine, subject=label)],
-                {"truth": {f"sub-{label}_view-sax": annotation}},
-            ),
-        )
-        for label, (cine, annotation) in zip("AB", named)
-    ]
+    named = {"A": study(stack, **missing, ed=0, es=5), "B": study(stack, **missing)}
+    rows = [write(tmp_path, label, [one]) for label, one in named.items()]
     table = m.features(finish_cohort(tmp_path, {"Name": "test"}, rows), "truth").set_index("participant_id")
     assert "ed_es_on_missing_frame" in table.loc["A", "flags"] and np.isnan(table.loc["A", "lvef_pct"])
     assert table.loc["B", "es_frame"] in (4, 6) and table.loc["B", "lvef_pct"] > 20
@@ -567,19 +508,8 @@ def test_features(cohort):
     assert a["wall_ed_08_mm"] == pytest.approx(10, abs=0.5)
     assert np.isnan(b["lvedv_ml"]) and {"spacing_unknown", "bsa_unknown"} <= set(b["flags"].split(";"))
     assert table["convention"].eq(str(m.Conventions())).all()
-
-
-def test_features_choices(cohort):
-    plain = m.features(cohort, "truth", subjects=["A"])
-    assert len(plain) == 1 and not any("wall" in name for name in plain)
-    other = m.features(cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", bsa="dubois")
-    assert other["lvedv_ml"][0] < plain["lvedv_ml"][0] and "trapezoid" in other["convention"][0]
-    with pytest.raises(ValueError, match="phases"):
-        m.features(cohort, "truth", phases="guess")
-    with pytest.raises(KeyError, match="no observer"):
-        m.features(cohort, "nobody")
-    with pytest.raises(ValueError, match="not in"):
-        m.features(cohort, "truth", subjects=["Z"])
+    other = m.features(cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", subjects=["A"])
+    assert other["lvedv_ml"][0] < a["lvedv_ml"] and not any("wall" in name for name in other)
 
 
 def test_curves_of_a_cohort(cohort):
@@ -588,16 +518,13 @@ def test_curves_of_a_cohort(cohort):
     lv = table[(table["view"] == "sax") & (table["structure"] == "lv")]
     assert lv["volume_ml"].idxmin() == lv.index[6] and lv["time_ms"].tolist() == list(np.arange(12) * 80.0)
     assert set(table.loc[table["volume_ml"].notna(), "view"]) == {"sax", "4ch", "2ch+4ch"}
-    with pytest.raises(m.RefusedError, match="keeps 2 of 30"):
-        m.curves(cohort, "truth", subjects=["C"])
-    with pytest.raises(m.RefusedError, match="spacing is unknown"):
-        m.curves(cohort, "truth", subjects=["B"])
+    for label, reason in (("B", "spacing is unknown"), ("C", "keeps 2 of 30")):
+        with pytest.raises(m.RefusedError, match=reason):
+            m.curves(cohort, "truth", subjects=[label])
     measured = m.features(cohort, "truth", subjects=["A"])
     phases = with_phases(table, measured).query("view == 'sax' and structure == 'lv'")["phase"].tolist()
     assert phases == ["ED", *[""] * 5, "ES", *[""] * 5]
-    unknown = measured.assign(ed_frame=pd.array([pd.NA], "Int64"))  # no stack
-    assert set(with_phases(table, unknown)["phase"]) == {"", "ES"}
-    assert set(with_phases(table, measured.assign(participant_id="B"))["phase"]) == {""}
+    assert set(with_phases(table, measured.assign(ed_frame=pd.array([pd.NA], "Int64")))["phase"]) == {"", "ES"}
 
 
 # real data
@@ -605,37 +532,36 @@ def test_curves_of_a_cohort(cohort):
 real = pytest.mark.skipif(not os.environ.get("CMR_DATA_DIR"), reason="CMR_DATA_DIR names no folder")
 
 
+@pytest.fixture(scope="module")
+def acdc_hearts():
+    """Name → (the challenge's own row, cine, expert's annotation)."""
+    from cmrlib.datasets import acdc
+
+    folder = Path(os.environ["CMR_DATA_DIR"]) / "acdc"
+    reference = pd.read_csv(folder / "reference_indices_training.csv").set_index("Name")
+    studies = {path.name: acdc.read(label, path) for label, path in acdc.find(folder / "training").items()}
+    cines = {name: (one.cines[0], one.observers["manual"][one.cines[0].name]) for name, one in studies.items()}
+    return {name: (reference.loc[name], *pair) for name, pair in cines.items()}
+
+
 @real
-def test_acdc_volumes():
+def test_acdc_volumes(acdc_hearts):
     """Expert masks against the challenge's own volumes, mm³, within .1 %."""
-    from cmrlib.datasets import acdc
-
-    folder = Path(os.environ["CMR_DATA_DIR"]) / "acdc"
-    reference = pd.read_csv(folder / "reference_indices_training.csv").set_index("Name")
     columns = ["ED[vol(LV)]", "ED[mass(MYO)]", "ED[vol(RV)]", "ES[vol(LV)]", "ES[vol(MYO)]", "ES[vol(RV)]"]
-    found = acdc.find(folder / "training")
-    assert len(found) >= 80
-    for label, path in found.items():
-        cine = (read := acdc.read(label, path)).cines[0]
-        volume = m.volumes(cine, read.observers["manual"][cine.name])
-        expected = reference.loc[path.name, columns].to_numpy(float) / 1000
-        assert volume[[cine.ed, cine.es]].ravel() == pytest.approx(expected, rel=1e-3), label
+    assert len(acdc_hearts) >= 80
+    for name, (reference, cine, annotation) in acdc_hearts.items():
+        volume = m.volumes(cine, annotation)[[cine.ed, cine.es]].ravel()
+        assert volume == pytest.approx(reference[columns].to_numpy(float) / 1000, rel=1e-3), name
 
 
 @real
-def test_acdc_wall_thickness():
+def test_acdc_wall_thickness(acdc_hearts):
     """Largest slice mean at ED against the challenge's column, which takes the nearest epicardial pixel (less)."""
-    from cmrlib.datasets import acdc
-
-    folder = Path(os.environ["CMR_DATA_DIR"]) / "acdc"
-    reference = pd.read_csv(folder / "reference_indices_training.csv").set_index("Name")
     ours, theirs = [], []
-    for label, path in list(acdc.find(folder / "training").items())[::5]:
-        cine = (read := acdc.read(label, path)).cines[0]
-        mask = read.observers["manual"][cine.name].mask[cine.ed]
-        rings = [ring_of(image, cine.spacing_mm[1:]) for image in mask]
+    for reference, cine, annotation in [*acdc_hearts.values()][::8]:
+        rings = [ring_of(image, cine.spacing_mm[1:]) for image in annotation.mask[cine.ed]]
         ours.append(max(np.nanmean(r.thickness_mm) for r in rings if r is not None))
-        theirs.append(reference.loc[path.name, "ED[max(mean(MWT|SA)|LA)]"])
+        theirs.append(reference["ED[max(mean(MWT|SA)|LA)]"])
     difference = np.subtract(ours, theirs)
     assert np.corrcoef(ours, theirs)[0, 1] > 0.995
     assert 0 < difference.mean() < 0.7 and difference.std() < 0.2

@@ -19,7 +19,6 @@ from cmrlib.measures import FEATURES, MEASURES
 from cmrlib.phantom import ACDC_GROUPS, DIAGNOSES, Heart, sample_subject
 from cmrlib.phantom.cohorts import COHORTS, sample_member
 from cmrlib.phantom.cycle import cycle, wave_ms
-from cmrlib.phantom.diagnoses import MR_GRADES
 from cmrlib.phantom.physiology import sample_patient
 
 
@@ -107,27 +106,15 @@ def test_larger_leaks_make_larger_hearts():
         assert values == sorted(values) and values[-1] > 1.15 * values[0], name
     graded = [s.labels()["mr_severity"] for s in steps]
     assert graded == ["none", "mild", "moderate", "severe"]
-    leaking = sample_patient(5, 8, "NOR", tricuspid=0.4)
-    assert leaking.ra_max_ml > steps[0].ra_max_ml
-    assert leaking.measures()["rvsv_ml"] > 1.5 * steps[0].measures()["rvsv_ml"]
 
 
 def test_labels():
-    assert sample_subject(1, 1, ("NOR",)).labels() == {
-        "group": "NOR",
-        "mr": 0,
-        "mr_severity": "none",
-        "hf": 0,
-        "hf_type": None,
-        "af": 0,
-    }
+    plain = {"group": "NOR", "mr": 0, "mr_severity": "none", "hf": 0, "hf_type": None, "af": 0}
+    assert sample_subject(1, 1, ("NOR",)).labels() == plain
     reduced, preserved = (sample_subject(1, 2, (name,)).labels() for name in ("HFREF", "HFPEF"))
     assert reduced["hf"] == preserved["hf"] == 1 and (reduced["hf_type"], preserved["hf_type"]) == ("HFrEF", "HFpEF")
     assert sample_subject(1, 3, ("AF",)).labels()["af"] == 1
-    assert [bound for bound, _ in MR_GRADES] == sorted(bound for bound, _ in MR_GRADES)
-
-
-def test_between_40_and_50_nobody_is_labelled():
+    # an EF from 40 to 50 belongs to none of ACDC's groups
     people = [sample_subject(11, k) for k in range(300)]
     between = [s.group for s in people if 40 < s.lvef_pct < 50]
     assert between and set(between) == {None} and {s.group for s in people} == {*ACDC_GROUPS, None}
@@ -135,7 +122,7 @@ def test_between_40_and_50_nobody_is_labelled():
 
 @pytest.mark.parametrize("diagnosis", DIAGNOSES)
 def test_the_cycle_is_periodic_bounded_and_smooth(diagnosis):
-    for number in range(6):
+    for number in range(3):
         s = sample_subject(2, number, (diagnosis,))
         t = np.linspace(0, s.rr_ms, 4001)
         curves = cycle(s, t)
@@ -193,66 +180,50 @@ def test_end_systole_depends_on_heart_rate(healthy):
 
 @pytest.mark.parametrize("name", COHORTS)
 def test_shares_of_a_case_mix_sum_to_one(name):
-    assert sum(COHORTS[name].get("shares", {"": 1}).values()) == pytest.approx(1)
-
-
-def test_a_member_depends_on_cohort_seed_and_number_alone():
-    again = [sample_member("mr", 4, k) for k in (3, 2)]
-    assert again == [sample_member("mr", 4, 3), sample_member("mr", 4, 2)] and again[0] != sample_member("mr", 5, 3)
-    assert [sample_member("acdc", 1, k).diagnosis for k in range(5)] == list(ACDC_GROUPS)
-    with pytest.raises(ValueError, match="unknown cohort"):
-        sample_member("flu", 1, 1)
+    assert sum(COHORTS[name]["shares"].values()) == pytest.approx(1)
+    assert sample_member(name, 4, 3) == sample_member(name, 4, 3) != sample_member(name, 5, 3)
 
 
 def _aucs(cohort, label):
     """Cross-validated AUC of a random forest on the 18 true features, of logistic regression on all true parameters."""
-    people = [sample_member(cohort, 1, k) for k in range(1000)]
+    people = [sample_member(cohort, 1, k) for k in range(600)]
     truth = np.array([s.labels()[label] for s in people])
     numbers = [f.name for f in fields(people[0]) if f.type is float and f.name not in FEATURES]
     features = pd.DataFrame([s.measures() for s in people])[list(FEATURES)]
     parameters = features.join(pd.DataFrame([{n: getattr(s, n) for n in numbers} for s in people]))
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    models = (
-        (RandomForestClassifier(random_state=0), features),
-        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), parameters),
-    )
-    return [
-        roc_auc_score(truth, cross_val_predict(m, x, truth, cv=folds, method="predict_proba")[:, 1]) for m, x in models
-    ], truth.mean()
+    forest, logistic = RandomForestClassifier(40, random_state=0), LogisticRegression(max_iter=2000)
+    folds = StratifiedKFold(4, shuffle=True, random_state=0)
+    for model, x in ((forest, features), (make_pipeline(StandardScaler(), logistic), parameters)):
+        yield roc_auc_score(truth, cross_val_predict(model, x, truth, cv=folds, method="predict_proba")[:, 1])
+    yield truth.mean()
 
 
-def test_mitral_regurgitation_hides_from_the_18_features():
-    (forest, ceiling), share = _aucs("mr", "mr")
-    assert 0.60 < forest < 0.75 and ceiling > 0.95
-    assert share == pytest.approx(98 / 704, abs=0.03)
-
-
-def test_heart_failure_overlaps():
-    (forest, ceiling), share = _aucs("hf", "hf")
-    assert 0.75 < forest < 0.92 and ceiling > 0.95 and share == pytest.approx(0.5, abs=0.05)
-
-
-@settings(max_examples=80, deadline=None, derandomize=True)
-@given(
-    st.integers(0, 10**6), st.sampled_from(list(DIAGNOSES)), st.floats(0, 0.75), st.floats(0, 0.75), st.floats(0, 0.75)
+@pytest.mark.parametrize(
+    ("cohort", "label", "low", "high", "share"), [("mr", "mr", 0.60, 0.75, 98 / 704), ("hf", "hf", 0.75, 0.92, 0.5)]
 )
+def test_disease_hides_from_the_18_features(cohort, label, low, high, share):
+    forest, ceiling, positive = _aucs(cohort, label)
+    assert low < forest < high and ceiling > 0.95 and positive == pytest.approx(share, abs=0.05)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from(list(DIAGNOSES)), *[st.floats(0, 0.75)] * 3)
 def test_every_leaking_heart_can_be_built(number, diagnosis, mitral, aortic, tricuspid):
     subject = sample_patient(77, number, diagnosis, mitral=mitral, aortic=aortic, tricuspid=tricuspid)
-    g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 25))
+    g = Heart(subject).geometry(np.linspace(0, subject.rr_ms, 8))
     assert all(np.isfinite(g[name]).all() for name in g.dtype.names)
+    assert (g["rv_h"] > 3).all() and (g["lv"][..., 2] - g["lv"][..., 1]).min() > -1e-3 and g["lv"].min() >= 0
 
 
-SCALED = [
-    *("lvedv_ml", "lvesv_ml", "rvedv_ml", "rvesv_ml", "lvm_g", "la_max_ml", "la_min_ml", "ra_max_ml", "ra_min_ml"),
-    *("mapse_mm", "tapse_mm", "lv_length_mm", "annulus_mm", "heart_rate_bpm", "es_ms", "plane_late_ms"),
-]
+SCALED = "lvedv_ml lvesv_ml rvedv_ml rvesv_ml lvm_g la_max_ml la_min_ml ra_max_ml ra_min_ml mapse_mm tapse_mm "
+SCALED += "lv_length_mm annulus_mm heart_rate_bpm es_ms plane_late_ms"
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.integers(0, 10**6),
     st.sampled_from(list(DIAGNOSES)),
-    st.dictionaries(st.sampled_from(SCALED), st.floats(0.3, 3), min_size=1, max_size=4),
+    st.dictionaries(st.sampled_from(SCALED.split()), st.floats(0.3, 3), min_size=1, max_size=4),
 )
 def test_any_numbers_make_a_heart_or_are_refused_with_a_reason(number, diagnosis, factors):
     subject = sample_subject(78, number, (diagnosis,))
@@ -265,20 +236,11 @@ def test_any_numbers_make_a_heart_or_are_refused_with_a_reason(number, diagnosis
     assert all(np.isfinite(g[name]).all() for name in g.dtype.names)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [
-        ({"lvesv_ml": 400}, "LVEF"),
-        ({"lvedv_ml": float("nan")}, "LVEF"),
-        ({"rvesv_ml": -5}, "RVEF"),
-        ({"la_min_ml": 200}, "LA"),
-        ({"ra_max_ml": 3}, "RA"),
-        ({"es_ms": 2000}, "systole"),
-        ({"mapse_mm": 0}, "MAPSE"),
-        ({"regurgitant_fraction": 0.9}, "leaks"),
-        ({"tricuspid_fraction": -0.1}, "leaks"),
-    ],
-)
+@pytest.mark.parametrize(("wrong", "reason"), [
+    ({"lvesv_ml": 400}, "LVEF"), ({"lvedv_ml": float("nan")}, "LVEF"), ({"rvesv_ml": -5}, "RVEF"),
+    ({"la_min_ml": 200}, "LA"), ({"ra_max_ml": 3}, "RA"), ({"es_ms": 2000}, "systole"), ({"mapse_mm": 0}, "MAPSE"),
+    ({"regurgitant_fraction": 0.9}, "leaks"), ({"tricuspid_fraction": -0.1}, "leaks"),
+])  # fmt: skip
 def test_what_cannot_live_is_refused_with_the_reason(wrong, reason):
     with pytest.raises(ValueError, match=reason):
         replace(sample_subject(1, 1), **wrong)

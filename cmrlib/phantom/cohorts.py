@@ -4,7 +4,6 @@ The parameters were fixed before any image classifier existed. Classes overlap a
 negatives have traces, large atria from atrial fibrillation, age or sport, leaking aortic and tricuspid valves that
 unbalance the stroke volumes, and stiff hearts with a normal EF.
 
-* acdc: Bernard et al., IEEE TMI 2018: five groups of the same size, no leaks but those of the diagnosis.
 * mr: the labelled subjects of CUSSP (98 of 704 with mitral regurgitation, UK Biobank).
 * hf: heart failure (63 reduced, 121 preserved EF, as SSLHF's 184 patients) against as many subjects without.
 * population: a UK-Biobank-like mix; shares of diagnoses at about 60 years are ours.
@@ -28,8 +27,6 @@ TRACE = 0.04
 def sample_member(cohort: str, seed: int, number: int) -> Subject:
     """Subject `number` of a case mix of `COHORTS`, from the name, the seed and the number alone."""
     plan, rng = COHORTS[cohort], streams(seed, number)["membership"]
-    if "turns" in plan:
-        return sample_patient(seed, number, plan["turns"][number % len(plan["turns"])])
     diagnosis = str(rng.choice(list(plan["shares"]), p=list(plan["shares"].values())))
     leaks = {"mitral": _mitral(rng, plan, diagnosis)}
     for valve in ("aortic", "tricuspid"):

@@ -46,7 +46,9 @@ class Protocol:
         refuse_unknown("appearance", [self.appearance], APPEARANCES)
         if self.frames < 2 or min(self.size or (16,)) < 16 or not self.views:
             raise ValueError(f"expected at least 2 frames, 16×16 pixels and 1 view; got {self}")
-        if not (self.spacing_mm is None or 0.3 <= self.spacing_mm <= 6) or (self.slices or 3) < 3:
+        if not (self.spacing_mm is None or 0.3 <= self.spacing_mm <= 6) or (
+            self.slices is not None and self.slices < 3
+        ):
             raise ValueError(f"expected spacing of 0.3 to 6 mm and at least 3 SAX slices; got {self}")
 
 
