@@ -16,9 +16,9 @@ SEED = 3
 
 @pytest.fixture(scope="module")
 def seen():
-    """[(cine, truth, {person: annotation})] of six hearts in three views."""
+    """[(cine, truth, {person: annotation})] of four hearts in three views."""
     found = []
-    for number in range(1, 7):
+    for number in range(1, 5):
         study = make_study(f"P{number}", SubjectSpec(SEED, number, Protocol(12, size=(96, 96), spacing_mm=2.2)))
         for cine in study.cines:
             truth = study.observers["truth"][cine.name]
@@ -52,8 +52,6 @@ def test_annotations_are_reproducible_and_annotators_differ(seen):
     again = annotate("yale", cine, truth, (SEED, 1))
     assert (again.mask == people["yale"].mask).all() and again.frames == people["yale"].frames
     assert (people["yale"].mask != people["yale2"].mask).any()
-    with pytest.raises(ValueError, match="no annotator 'oslo'"):
-        annotate("oslo", cine, truth, (1, 1))
 
 
 def test_points_differ_as_the_papers_observers_did(seen):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cmrlib import agreement, plots
+from cmrlib import agreement
 from cmrlib import measures as m
 from cmrlib.app.cli import app
 from cmrlib.cine import Cine
@@ -95,15 +95,11 @@ def test_slices_drawn(ed, es, flags):
 
 def test_a_stack_may_reach_beyond_the_heart():
     """Eight of twenty slices, but 64 mm: a ventricle. The same of 5 mm are not half of one."""
-    count = {"ed": counted("0" * 8 + "1" * 8 + "0" * 4)}
-    assert slice_faults(count, {"ed": ("lv", "myo", "rv")}, np.full(20, 8.0)) == []
-    assert slice_faults(count, {"ed": ("lv", "myo", "rv")}, np.full(20, 5.0)) == ["heart_few_slices:8_of_20"]
-
-
-def test_structures_and_phases_that_nobody_annotated_are_no_fault():
-    count = counted(FULL, "0" * 10, "0" * 10)
-    assert slice_faults({"ed": count}, {"ed": ("lv",)}, np.full(10, SLICE_MM)) == []
-    assert slice_faults({}, {}, np.full(10, SLICE_MM)) == []
+    count, drawn = {"ed": counted("0" * 8 + "1" * 8 + "0" * 4)}, {"ed": ("lv", "myo", "rv")}
+    assert slice_faults(count, drawn, np.full(20, 8.0)) == []
+    assert slice_faults(count, drawn, np.full(20, 5.0)) == ["heart_few_slices:8_of_20"]
+    # what nobody annotated is no fault
+    assert slice_faults({"ed": counted(FULL, "0" * 10)}, {"ed": ("lv",)}, np.full(10, SLICE_MM)) == []
 
 
 # whole studies from hand-made masks
@@ -202,12 +198,6 @@ def test_features_leave_out_what_cannot_be(table, name, flags, gone):
     assert bool(flags) == (name in set(m.withheld(table.reset_index(drop=True))["participant_id"]))
 
 
-def test_possible_numbers_stay_as_they_were(table):
-    row = table.loc["good"]
-    assert row["lvef_pct"] == pytest.approx(100 * (1 - 0.7**2), abs=2) and row["lvedv_ml"] > 100
-    assert row["lvedvi_ml_m2"] == pytest.approx(row["lvedv_ml"] / 2) and 20 < row["lvm_g"] < 500
-
-
 def test_measure_prints_the_reason(hearts, tmp_path):
     done = CliRunner().invoke(app, ["measure", str(hearts.path), "--observer", "doctor", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
@@ -215,14 +205,9 @@ def test_measure_prints_the_reason(hearts, tmp_path):
     assert "of 8 of 11 subjects" in done.output and "(n=6)" in done.output
     written = Observer(tmp_path).measures().set_index("participant_id")
     assert np.isnan(written.loc["swapped", "lvef_pct"]) and np.isfinite(written.loc["good", "lvef_pct"])
-    alone = CliRunner().invoke(
-        app, ["measure", str(hearts.path), "--observer", "doctor", "--out", str(tmp_path), "--subjects", "one"]
-    )
-    assert "lvef_pct" in alone.output and "n/a" in alone.output and "lvm_g" in alone.output
 
 
 def test_report_says_why(hearts, table):
-    from cmrlib.report.page import render
     from cmrlib.report.study import measured_rows
 
     one = hearts.part(hearts.cines.loc[hearts.cines["participant_id"] == "swapped", "cine"])
@@ -231,22 +216,6 @@ def test_report_says_why(hearts, table):
     assert np.isnan(rows.loc["lvef_pct", "value"]) and rows.loc["lvef_pct", "withheld"]
     assert rows.loc["lvef_pct", "reason"].startswith("ESV above EDV") and not rows.loc["lvef_pct", "refused"]
     assert np.isfinite(rows.loc["lvm_g", "value"]) and not rows.loc["lvm_g", "withheld"]
-    assert rows.loc["la_max_ml", "reason"] == "not found; needs 2CH and 4CH cines"
-    page = render(
-        {
-            "structures": [],
-            "title": "t",
-            "measures": rows.to_dict("records"),
-            "scores": [],
-            "series": [],
-            "frames": [],
-            "flags": [],
-            "models": [],
-            "missing": [],
-        },
-        [],
-    )
-    assert "ESV above EDV" in page and "<b>n/a</b>" in page
 
 
 def test_agreement_counts_what_it_left_out(table):
@@ -255,24 +224,16 @@ def test_agreement_counts_what_it_left_out(table):
     truth.loc[truth["participant_id"] == "good", "lvef_pct"] = np.nan
     both = pd.concat([doctor, truth[truth["participant_id"] != "rv"]], ignore_index=True)
     why = agreement.left_out(both, "truth", "doctor", ["lvef_pct", "lvm_g", "size"])
-    why = {(row.measure, row.observer, row.reason): row.n for row in why.itertuples()}
-    assert why == {
-        ("lvef_pct", "doctor", "heart_few_slices"): 1, ("lvef_pct", "doctor", "lvef_implausible"): 2,
-        ("lvef_pct", "doctor", "ed_lv_gap"): 1, ("lvef_pct", "doctor", "ed_lv_absent_mid"): 1,
-        ("lvef_pct", "doctor", "es_lv_gap"): 2, ("lvef_pct", "doctor", "es_lv_absent_mid"): 1,
-        ("lvef_pct", "truth", "no row"): 1, ("lvef_pct", "truth", "not rated"): 1,
-        ("lvm_g", "doctor", "heart_few_slices"): 1, ("lvm_g", "doctor", "lvm_implausible"): 3,
-        ("lvm_g", "doctor", "ed_lv_gap"): 1, ("lvm_g", "doctor", "ed_lv_absent_mid"): 1,
-        ("lvm_g", "truth", "no row"): 1,
+    counts = why.set_index(["measure", "observer", "reason"])["n"]
+    assert counts["lvef_pct", "doctor"].to_dict() == {
+        "heart_few_slices": 1, "lvef_implausible": 2, "ed_lv_gap": 1, "ed_lv_absent_mid": 1, "es_lv_gap": 2,
+        "es_lv_absent_mid": 1,
     }  # fmt: skip
+    assert counts["lvef_pct", "truth"].to_dict() == {"no row": 1, "not rated": 1}
+    assert counts["lvm_g"].sum() == 7
     result = agreement.compare(both, "truth", "doctor", ["lvef_pct", "lvm_g"], n_boot=50).set_index("measure")
     assert result["n"].tolist() == [4, 6] and result["n_left_out"].tolist() == [7, 5]
     assert "doctor: 2 lvef_implausible" in result.loc["lvef_pct", "left_out"]
-    metrics = agreement.headline(result.reset_index())
-    assert metrics["lvef_n_left_out"] == 7 and metrics["mass_n"] == 6 and np.isnan(metrics["lvedv_n_left_out"])
-    pairs = agreement.observer_pairs(both, "truth", "doctor", "lvef_pct").dropna(subset=["reference", "test"])
-    title = plots.agreement_figure(pairs, result.loc["lvef_pct"], "%", "LVEF").get_suptitle()
-    assert title.startswith("LVEF · n = 4 (7 left out), ICC")
 
 
 @pytest.mark.skipif(not os.environ.get("CMR_DATA_DIR"), reason="CMR_DATA_DIR names no folder")

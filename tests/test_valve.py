@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge, unordered_distance
+from cmrlib.datasets.mitral_edge import edge_repeatability_pct, mitral_edge
 from cmrlib.measures import RefusedError
 from cmrlib.measures.valve import (
     LATE_MS,
@@ -39,19 +39,10 @@ def plane_mm(phase):
     return MAPSE_MM * (rise(phase / 0.4) - 0.7 * rise((phase - 0.42) / 0.2) - 0.3 * rise((phase - 0.82) / 0.17))
 
 
-def cine_of(frames=40, view="4ch", affine=None, times=None, rr_ms=RR_MS, ed=0, size=(80, 90), known=True):
-    times = np.arange(frames) / frames * rr_ms if times is None else times
+def cine_of(frames=40, view="4ch", affine=None, rr_ms=RR_MS, ed=0):
     affine = np.diag([-1.5, -1.5, 6, 1.0]) if affine is None else affine
-    return Cine(
-        np.zeros((len(times), 1, *size), np.uint8),
-        affine,
-        view,
-        "X",
-        frame_times_ms=times[None],
-        rr_ms=np.array([rr_ms]),
-        ed=ed,
-        spacing_known=known,
-    )
+    times, pixels = np.arange(frames)[None] / frames * rr_ms, np.zeros((frames, 1, 80, 90), np.uint8)
+    return Cine(pixels, affine, view, "X", frame_times_ms=times, rr_ms=np.array([rr_ms]), ed=ed)
 
 
 def points_of(cine, angle_deg=30.0, middle_mm=(60.0, 55.0), half_mm=15.0, curve=plane_mm):
@@ -98,36 +89,14 @@ def test_orientation_pixels_and_the_place_of_ed_do_not_matter(angle, row_mm, col
     assert swapped == pytest.approx(heart_motion({"4ch": (cine, points)}).metrics()["mapse_mm"], abs=1e-6)
 
 
-@pytest.mark.parametrize("frames", [8, 13, 20, 50])
-def test_any_number_of_frames_from_eight_up(frames):
-    cine = cine_of(frames)
-    assert heart_motion({"4ch": (cine, points_of(cine))}).metrics()["mapse_mm"] == pytest.approx(MAPSE_MM, abs=0.8)
-
-
-def test_fewer_frames_lost_points_and_wrong_shapes_are_refused():
+def test_fewer_frames_and_unknown_spacing_are_refused():
     cine = cine_of(20)
     points = points_of(cine)
+    with pytest.raises(ValueError, match="spacing is unknown"):
+        view_motion(replace(cine, spacing_known=False), points)
     points[7:] = np.nan
     with pytest.raises(ValueError, match="mitral points in 7 of 20 frames"):
         view_motion(cine, points)
-    with pytest.raises(ValueError, match="shape"):
-        view_motion(cine, points[:5])
-    lost = replace(cine, spacing_known=False)
-    with pytest.raises(ValueError, match="spacing is unknown"):
-        view_motion(lost, points_of(cine))
-
-
-def test_irregular_frame_times_are_used_as_they_are():
-    rng = np.random.default_rng(1)
-    times = np.sort(np.arange(36) / 36 * RR_MS + rng.uniform(-9, 9, 36)).clip(0)
-    cine = cine_of(times=times)
-    row = heart_motion({"4ch": (cine, points_of(cine))}, 5.0).metrics()
-    regular = replace(cine, frame_times_ms=np.arange(36)[None] / 36 * RR_MS)
-    off = heart_motion({"4ch": (regular, points_of(cine))}, 5.0).metrics()
-    truth = np.pi / 2 * 0.7 * MAPSE_MM / (0.2 * RR_MS) * 100
-    assert abs(row["eprime_cm_s"] - truth) < 0.5
-    assert abs(row["eprime_cm_s"] - truth) < abs(off["eprime_cm_s"] - truth) + 0.05
-    assert row["mapse_mm"] == pytest.approx(MAPSE_MM, abs=0.2)
 
 
 def test_views_of_different_rr_are_averaged_by_phase_and_each_has_its_own_speed():
@@ -150,29 +119,13 @@ def test_views_that_show_different_valves_are_flagged(factor, flags):
 
 
 def test_one_view_missing_is_said():
-    cine = cine_of()
-    heart = heart_motion({"4ch": (cine, points_of(cine)), "2ch": (cine_of(6, "2ch"), np.zeros((6, 2, 2)))})
+    cine, few = cine_of(), (cine_of(6, "2ch"), np.zeros((6, 2, 2)))
+    heart = heart_motion({"4ch": (cine, points_of(cine)), "2ch": few})
     assert heart.flags == ["2ch_not_used", "only_4ch"]
     with pytest.raises(RefusedError, match="no view gives .* in 6 of 6 frames"):
-        heart_motion({"2ch": (cine_of(6, "2ch"), np.zeros((6, 2, 2)))})
-    with pytest.raises(RefusedError, match="no view gives its motion; no points"):
-        heart_motion({})
+        heart_motion({"2ch": few})
     with pytest.raises(ValueError, match="points have shape"):  # a mistake of the caller, not of the data
         heart_motion({"4ch": (cine, points_of(cine)), "2ch": (cine_of(view="2ch"), np.zeros((6, 2, 2)))})
-
-
-def test_without_a_second_wave_a_prime_is_undefined():
-    def one_wave(phase):
-        def rise(x):
-            return 0.5 - 0.5 * np.cos(np.pi * np.clip(x, 0, 1))
-
-        phase = np.mod(phase, 1)
-        return MAPSE_MM * (rise(phase / 0.4) - rise((phase - 0.42) / 0.2))
-
-    cine = cine_of()
-    row = heart_motion({"4ch": (cine, points_of(cine, curve=one_wave))}, 5.0).metrics()
-    assert np.isnan(row["aprime_cm_s"]) and np.isnan(row["aprime_time_ms"])
-    assert row["eprime_cm_s"] > 8
 
 
 def test_an_l_wave_in_mid_diastole_is_no_a_wave():
@@ -212,19 +165,8 @@ def test_smoothing_has_the_gain_that_it_states():
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    path = tmp_path_factory.mktemp("valve") / "c"
-    return make_cohort(
-        path,
-        subjects=5,
-        frames=20,
-        size=48,
-        spacing_mm=4.0,
-        views=("sax", "4ch", "2ch"),
-        workers=1,
-        diagnoses=["NOR", "DCM", "AF"],
-        seed=7,
-        progress=False,
-    )
+    settings = {"frames": 20, "size": 48, "spacing_mm": 4.0, "diagnoses": ["NOR", "DCM", "AF"], "workers": 1}
+    return make_cohort(tmp_path_factory.mktemp("valve") / "c", 5, 7, progress=False, **settings)
 
 
 def test_true_points_give_the_true_mapse_and_velocities(hearts):
@@ -232,12 +174,10 @@ def test_true_points_give_the_true_mapse_and_velocities(hearts):
     truth = hearts.observer("truth").measures().set_index("participant_id")
     metrics = metrics.set_index("participant_id")
     assert (metrics["views"] == "2ch+4ch").all() and (metrics["flags"] == "").all()
-    assert (metrics["mapse_mm"] - truth["mapse_mm"]).abs().max() < 0.5
-    assert (metrics["sprime_cm_s"] - truth["sprime_cm_s"]).abs().max() < 1
-    assert (metrics["eprime_cm_s"] - truth["eprime_cm_s"]).abs().max() < 1.5
+    for name, most in (("mapse_mm", 0.5), ("sprime_cm_s", 1), ("eprime_cm_s", 1.5)):
+        assert (metrics[name] - truth[name]).abs().max() < most, name
     assert (metrics["aprime_cm_s"].isna() == truth["aprime_cm_s"].isna()).all() and truth["aprime_cm_s"].isna().any()
-    assert set(motion["view"]) == {"2ch", "4ch", "mean"}
-    assert len(motion) == 5 * 3 * 20
+    assert set(motion["view"]) == {"2ch", "4ch", "mean"} and len(motion) == 5 * 3 * 20
 
 
 def test_doubtful_points_become_a_flag_and_no_number(hearts, tmp_path):
@@ -283,13 +223,6 @@ def test_a_cylinder_ends_at_the_valve(tilt):
     assert cut == pytest.approx(ml_per_mm * end_mm, rel=0.015)
     if tilt == 0:
         assert abs(discs - ml_per_mm * end_mm) > 0.5 * ml_per_mm  # the discs begin at −1, the valve at 0
-
-
-def test_atrium_labelled_as_ventricle_is_cut_off():
-    cine, mask, plane, _ = cylinder()
-    wrong = mask.copy()
-    wrong[0, 0] = wrong[0, 1] = mask[0, 5]  # two slices behind the valve
-    assert cut_volumes_ml(cine, wrong, {0: plane})[0] == pytest.approx(cut_volumes_ml(cine, mask, {0: plane})[0])
 
 
 def test_a_plane_takes_two_views():
@@ -354,11 +287,6 @@ def test_what_is_doubtful_is_refused_with_a_reason():
     assert "straight edge" in mitral_edge(disc, np.full((100, 100), 100.0)).refused
     assert "border" in mitral_edge(cavity[:110], image[:110]).refused
     assert np.isnan(mitral_edge(np.zeros((50, 50), bool)).points_px).all()
-
-
-def test_two_points_are_compared_whichever_way_round_is_nearer():
-    one = np.array([[0.0, 0], [10, 0]])
-    assert unordered_distance(one[::-1] + np.array([0, 3]), one).tolist() == [3, 3]
 
 
 def test_points_of_a_table_stand_in_the_order_of_the_view():
