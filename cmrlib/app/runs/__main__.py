@@ -30,15 +30,16 @@ def arguments(words=None):
 
 def main(words=None) -> int:
     given = arguments(words)
-    if getattr(given, "follow", False):
+    if given.follow:
         follow_parent()
     try:
+        overrides = [word.partition("=") for word in getattr(given, "overrides", ())]
+        overrides = {name: yaml.safe_load(value) for name, _, value in overrides}
         if given.command == "all":
             snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
-        if given.command == "pages":
-            return print(write_pages(given.profile, given.runs)) or 0
-        overrides = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in given.overrides)}
-        if given.command == "execute":
+        elif given.command == "pages":
+            print(write_pages(given.profile, given.runs))
+        elif given.command == "execute":
             execute(given.notebook, given.profile, given.runs, overrides)
         else:
             print(json.dumps(resolve(given.notebook, given.profile, overrides), indent=1))

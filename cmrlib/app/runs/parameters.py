@@ -81,7 +81,7 @@ def checked(given: dict, declared: dict, where: str) -> dict:
 
 def load_profile(name: str) -> Profile:
     """profiles/NAME.yaml with what it extends, checked against every notebook that it speaks of."""
-    profile = Profile(name, **_merged(name, ()))
+    profile = _merged(name, ())
     declared = {notebook: defaults(notebook) for notebook in notebook_names()}
     where = f"profiles/{name}.yaml"
     _check_order(name, ())
@@ -100,12 +100,12 @@ def _check_order(name, waiting):
     """Raises UsageError where profiles wait for each other."""
     if name in waiting:
         raise UsageError(f"profiles run after each other in a circle: {' → '.join([*waiting, name])}")
-    for first in _merged(name, ())["after"]:
+    for first in _merged(name, ()).after:
         _check_order(first, (*waiting, name))
 
 
-def _merged(name, inner) -> dict:
-    """Fields of a Profile: those of the profile it extends, overlaid by its own."""
+def _merged(name, inner) -> Profile:
+    """The profile that this one extends, overlaid by its own words."""
     names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
     if name not in names:
         raise unknown("profile", name, names)
@@ -119,21 +119,21 @@ def _merged(name, inner) -> dict:
     if not isinstance(content, dict):
         raise UsageError(f"{where} must hold `notebook: parameters` blocks, got a {type(content).__name__}")
     own = {key: value or {} for key, value in content.items() if key not in SETTINGS}
-    for key, value in [("common", content.get("common") or {}), *own.items()]:
+    common = content.get("common") or {}
+    for key, value in [("common", common), *own.items()]:
         if not isinstance(value, dict):
             raise UsageError(f"{where}: {key} must hold `parameter: value` lines, got {value!r}")
-    base = {"record": False, "pool": False, "notebooks": (), "after": (), "study": {}, "common": {}, "own": {}}
-    if "extends" in content:
-        base = _merged(content["extends"], (*inner, name))
-    return {
-        "record": bool(content.get("record", base["record"])),
-        "pool": bool(content.get("pool", False)),  # not inherited: the rows belong to one profile
-        "notebooks": tuple(content.get("notebooks", base["notebooks"])),
-        "after": tuple(content.get("after", base["after"])),
-        "study": _study(base["study"], content.get("study") or {}, where),
-        "common": base["common"] | (content.get("common") or {}),
-        "own": base["own"] | {key: base["own"].get(key, {}) | value for key, value in own.items()},
-    }
+    base = _merged(content["extends"], (*inner, name)) if "extends" in content else Profile(name)
+    return Profile(
+        name,
+        record=content.get("record", base.record),
+        pool=content.get("pool", False),  # not inherited: the rows belong to one profile
+        notebooks=tuple(content.get("notebooks", base.notebooks)),
+        after=tuple(content.get("after", base.after)),
+        study=_study(base.study, content.get("study") or {}, where),
+        common=base.common | common,
+        own=base.own | {key: base.own.get(key, {}) | value for key, value in own.items()},
+    )
 
 
 def _study(base, given, where) -> dict:
