@@ -26,7 +26,7 @@ run.table(pd.DataFrame({"x": [seed, 0.1], "hash": hash("sub-001")}), "numbers")
 FINISH = 'run.finish({"n": 2})'
 SECOND = """
 table = pd.read_csv(run.sibling("00_a") / "tables" / "numbers.csv")
-run.table(table * factor, "numbers")
+run.table(table * factors[0], "numbers")
 """
 
 
@@ -59,7 +59,7 @@ def root(tmp_path_factory):
         tmp_path_factory.mktemp("repository"),
         {
             "00_a": ['profile = "interactive"\nseed = 0\nslow_s = 0.0', FIRST, FINISH],
-            "01_b": ['profile = "interactive"\nfactor = 2', SECOND, FINISH],
+            "01_b": ['profile = "interactive"\nfactors = [2]', SECOND, FINISH],
         },
         {"quick": "common: {seed: 3}\nafter: [first]", "first": "notebooks: [00_a]"},
         needs={"00_a": [], "01_b": ["00_a"]},
@@ -87,11 +87,17 @@ def test_a_second_run_does_nothing_and_a_changed_parameter_what_it_touches(root)
     before = moments(root)
     status, said = finished(root, "all")
     assert (status, moments(root)) == (0, before), said
-    (root / "profiles" / "quick.yaml").write_text("common: {seed: 3}\nafter: [first]\n01_b: {factor: 3}")
+    (root / "profiles" / "quick.yaml").write_text(
+        "common: {seed: 3}\nafter: [first]\n01_b: {factors: [3, 4]}\nparts: {01_b: [factors]}"
+    )
     try:
         status, said = finished(root, "all")
         after = moments(root)
         assert status == 0 and after["00_a"] == before["00_a"] and after["01_b"] != before["01_b"], said
+        for name, factors in (("01_b", [3, 4]), ("01_b@3", [3]), ("01_b@4", [4])):
+            manifest = json.loads((root / "runs/quick" / name / "manifest.json").read_text())
+            assert manifest["parameters"]["factors"] == factors and after[name] <= after["01_b"]
+        assert "@" not in (root / "runs/quick/index.html").read_text()
     finally:
         (root / "profiles" / "quick.yaml").write_text("common: {seed: 3}")
 

@@ -27,14 +27,17 @@ class NotebookFailed(RuntimeError):
     """A notebook did not come to its end; the message names it, the error and the notebook kept to look at."""
 
 
-def execute(notebook: str, profile: str, runs: Path | str = ROOT / "runs", overrides: dict | None = None) -> dict:
+def execute(
+    notebook: str, profile: str, runs: Path | str = ROOT / "runs", overrides: dict | None = None, part: str = ""
+) -> dict:
     """Run one notebook into RUNS/PROFILE/NOTEBOOK and return its manifest.
 
+    part: name of a run of some trainings alone; it goes to RUNS/PROFILE/NOTEBOOK@PART, and into no record.
     Raises UsageError for a wrong parameter or a folder that cannot be written, NotebookFailed for the rest.
     """
     chosen = load_profile(profile)
     parameters = resolve(notebook, chosen, overrides)
-    folder = Path(runs).resolve() / profile / notebook
+    folder = Path(runs).resolve() / profile / (f"{notebook}@{part}" if part else notebook)
     with locked(folder):
         for name in ("manifest.json", "manifest.pending.json", "executed.ipynb", "failed.ipynb"):
             (folder / name).unlink(missing_ok=True)
@@ -46,7 +49,7 @@ def execute(notebook: str, profile: str, runs: Path | str = ROOT / "runs", overr
         except Exception as error:
             raise NotebookFailed(_keep_failed(notebook, running, error, echo)) from error
         running.replace(folder / "executed.ipynb")
-        if chosen.record:
+        if chosen.record and not part:
             from cmrlib.app.runs import record  # brings pandas, which this process has no other use for
 
             record.keep(manifest)
@@ -71,8 +74,13 @@ def execute_all(profile: str, runs: Path | str = ROOT / "runs", cores: int = 2) 
     done = subprocess.run(all_command(profile, runs, cores), capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise NotebookFailed(f"profile {profile} did not come to its end\n{done.stdout}\n{done.stderr}")
-    manifests = sorted((Path(runs) / profile).glob("*/manifest.json"))
-    return {path.parent.name: json.loads(path.read_text()) for path in manifests}
+    return manifests(Path(runs) / profile)
+
+
+def manifests(folder: Path) -> dict[str, dict]:
+    """Notebook → manifest, of all finished runs in a profile's folder."""
+    found = [path for path in sorted(folder.glob("*/manifest.json")) if "@" not in path.parent.name]
+    return {path.parent.name: json.loads(path.read_text()) for path in found}
 
 
 def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluster: str = "") -> None:

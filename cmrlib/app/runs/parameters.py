@@ -7,6 +7,8 @@ A profile is profiles/NAME.yaml:
     record: true              every run leaves its small record in figures/record/ (optional)
     pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
+    parts: {03b_x: [folds]}   a job for every combination of what these lists of a notebook hold, before the whole of it
+                              runs, which finds their trainings in runs/.state (optional)
     study: {kind: ukbb, …}    `cmr` commands on a large cohort, in shards of subjects; see STUDY below (optional)
     common: {seed: 1}         for every notebook that declares such a parameter
     01_segmentation: {…}      for that notebook
@@ -23,7 +25,7 @@ import yaml
 
 # The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
-SETTINGS = ("extends", "after", "record", "pool", "notebooks", "study", "common")
+SETTINGS = ("extends", "after", "record", "pool", "notebooks", "parts", "study", "common")
 STUDY = {
     "kind": "",  # of source, as for `cmr ingest`
     "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
@@ -53,6 +55,7 @@ class Profile:
     pool: bool = False
     notebooks: tuple[str, ...] = ()  # empty: all of them
     after: tuple[str, ...] = ()
+    parts: dict = field(default_factory=dict)  # notebook → names of lists among its parameters
     study: dict = field(default_factory=dict)  # empty: none; else all of STUDY
     common: dict = field(default_factory=dict)
     own: dict = field(default_factory=dict)  # notebook → its parameters
@@ -90,6 +93,8 @@ def load_profile(name: str) -> Profile:
             raise unknown("notebook", notebook, declared, where)
     for notebook, given in profile.own.items():
         checked(given, declared[notebook], f"{where}, {notebook}")
+    for notebook, names in profile.parts.items():
+        checked({name: [] for name in names}, declared.get(notebook, {}), f"{where}, parts of {notebook}")
     for parameter in profile.common:
         if declared and not any(parameter in names for names in declared.values()):
             raise unknown("parameter", parameter, set().union(*declared.values()), f"{where}, common")
@@ -130,6 +135,7 @@ def _merged(name, inner) -> Profile:
         pool=content.get("pool", False),  # not inherited: the rows belong to one profile
         notebooks=tuple(content.get("notebooks", base.notebooks)),
         after=tuple(content.get("after", base.after)),
+        parts=base.parts | content.get("parts", {}),
         study=_study(base.study, content.get("study") or {}, where),
         common=base.common | common,
         own=base.own | {key: base.own.get(key, {}) | value for key, value in own.items()},
