@@ -325,25 +325,18 @@ def tuned(place):
 
 
 def test_finetune_tests_on_subjects_it_did_not_learn_from(tuned):
-    folder, trained, tested, _ = tuned
+    folder, trained, tested, output = tuned
     everyone = {f"P000{k}" for k in range(1, 6)}
     assert tested[0] == "all" and len(tested) == 3 and len(trained) == 3
     for learned, held_out in zip(trained, tested[1:]):
         assert learned and held_out and not learned & held_out and learned | held_out == everyone
     assert tested[1] | tested[2] == everyone and not tested[1] & tested[2] and trained[2] == everyone
-    split = pd.read_csv(folder / "tables" / "split_sax.csv")
-    assert (split[split["split"] == "test"]["participant_id"].value_counts() == 1).all()
-
-
-def test_finetune_prints_before_and_after_with_intervals(tuned):
-    folder, *_, output = tuned
     table = pd.read_csv(folder / "tables" / "before_after.csv")
     assert table["structure"].tolist() == ["lv", "myo", "rv", "mean"] and (table["n"] == 5).all()
-    assert table["dice_difference"].to_numpy() == pytest.approx((table["dice_after"] - table["dice_before"]).to_numpy())
     shown = re.search(r"mean\s+.\s+([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", output)
     assert float(shown[1]) == pytest.approx(table["dice_before"].iloc[-1], abs=6e-4)
-    scores = pd.read_csv(folder / "tables" / "scores.csv")
-    assert len(scores) == 5 * 2 * 3 and set(scores["participant_id"]) == {f"P000{k}" for k in range(1, 6)}
+    split = pd.read_csv(folder / "tables" / "split_sax.csv")
+    assert (split[split["split"] == "test"]["participant_id"].value_counts() == 1).all()
 
 
 def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):

@@ -112,15 +112,6 @@ def test_a_wrong_profile_is_refused_and_told_what_there_is(root, text, message):
     assert message in str(error.value)
 
 
-def test_unknown_names_list_what_exists(root):
-    with pytest.raises(runs.UsageError, match=r"unknown profile 'quack'. Did you mean 'quick'\? There are: quick"):
-        runs.resolve("00_a", "quack")
-    with pytest.raises(runs.UsageError, match="unknown notebook '00_z'.*There are: 00_a, 01_b"):
-        runs.resolve("00_z", "quick")
-    with pytest.raises(runs.UsageError, match="unknown parameter 'sede'.*'seed'"):
-        runs.resolve("00_a", "quick", {"sede": 1})
-
-
 def test_parameters_cell_holds_literals_only(root):
     for cell in ("n = 2 * 3", "import os", "n += 1", "a = b = 1", "a, b = 1, 2", "n: int", "print(1)"):
         write_notebook(root, "00_a", cell)

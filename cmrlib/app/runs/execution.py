@@ -19,7 +19,6 @@ from unittest.mock import patch
 from cmrlib.app.runs.parameters import ROOT, UsageError, load_profile, resolve, unknown
 
 TRACEBACK_LINES = 12  # of a failure, on the terminal
-BAR_EVERY_S = 10  # a bar that redraws itself becomes a line this often
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -179,18 +178,13 @@ class Echo:
         self.notebook = notebook
         self.heading = ""
         self._started = time.monotonic()
-        self._said = time.monotonic()
         self._line = ""
 
     def say(self, text):
-        self._said = time.monotonic()
         print(f"[{self.notebook}] {text}", flush=True)
 
     def write(self, text):
         *lines, self._line = (self._line + text).split("\n")
-        if "\r" in self._line and time.monotonic() - self._said > BAR_EVERY_S:
-            lines.append(self._line)
-            self._line = ""
         for line in lines:
             if state := line.rstrip().rsplit("\r")[-1]:  # of a bar, what it shows last
                 self.say(state)
