@@ -40,7 +40,7 @@ def cmr_runs(root, *words):
 def finished(root, *words):
     """Exit status and everything on the terminal."""
     process = cmr_runs(root, *words)
-    out, err = process.communicate(timeout=180)
+    out, err = process.communicate(timeout=900)
     return process.returncode, out + err
 
 
