@@ -26,7 +26,7 @@ from cmrlib.measures.flags import stack_flags
 from cmrlib.measures.names import indexed_features
 from cmrlib.measures.postprocess import open_slices
 from cmrlib.measures.volumes import base_is_first, bsa_m2, excluded_slices, mass_g, slice_widths_mm
-from cmrlib.measures.walls import ring_of, segment_sense, wall_measures, wall_thickness
+from cmrlib.measures.walls import ring_of, segment_sense, wall_thickness
 
 SLICE, ROW, COLUMN = 8.0, 1.6, 1.25
 
@@ -324,18 +324,6 @@ def test_open_wall_and_unknown_septum_are_nan():
     for mask, expected in ((without_rv, "wall_septum_unknown"), (np.zeros((3, 20, 20)), "wall_no_lv")):
         table, flags = wall_thickness(*study(mask), 0)
         assert table["thickness_mm"].isna().all() and expected in flags
-
-
-def test_walls_at_both_phases_are_named_measures():
-    masks = np.stack([heart(), heart(0.7)])
-    masks[1] = np.where(masks[1] == 1, 2, masks[1])  # no cavity is left at ES
-    values, flags = wall_measures(*study(masks), {"ed": 0, "es": 1})
-    assert set(values) <= set(m.MEASURES) and values["wall_ed_08_mm"] == pytest.approx(10, abs=0.5)
-    assert np.isnan(values["wall_es_08_mm"]) and np.isnan(values["thickening_08_pct"])
-    assert flags == ["wall_orientation_assumed", "es_wall_no_lv"]
-    cine, annotation = study(masks)
-    annotation.annotated.pop(1)
-    assert "es_wall_not_annotated" in wall_measures(cine, annotation, {"ed": 0, "es": 1})[1]
 
 
 # post-processing and quality

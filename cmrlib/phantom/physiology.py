@@ -164,10 +164,8 @@ def _sample_atria(rng, disease, body, leaks):
     """Larger atria empty less; leaks fill them."""
     sex, values = body["sex"], {}
     z_la = _mix(rng, (0.4, body["z_size"]), (0.2, body["z_age"]))
-    scores = {
-        "la": (z_la, leaks["mitral"], 2.8, disease.atria),
-        "ra": (_mix(rng, (0.6, z_la)), leaks["tricuspid"], 1.6, 1 + (disease.atria - 1) / 2),
-    }
+    scores = {"la": (z_la, leaks["mitral"], 2.8, disease.atria)}
+    scores["ra"] = _mix(rng, (0.6, z_la)), leaks["tricuspid"], 1.6, 1 + (disease.atria - 1) / 2
     for name, (z, leak, gain, factor) in scores.items():
         largest = _from_range(sex, f"{name}_max_ml", z) * factor * (1 + gain * leak**2)  # mild leaks hardly show
         emptying = _from_range(sex, f"{name}ef_pct", _mix(rng, (-0.37, z), (-0.1, body["z_age"])))
