@@ -168,6 +168,7 @@ def test_volume_scales_and_turns(spacing, quarter, mirror, upside_down):
 
 def test_bsa_and_indexing():
     assert bsa_m2(1.80, 80) == pytest.approx(2.0)
+    assert bsa_m2(1.80, 80, "dubois") == pytest.approx(1.996, abs=0.001)
     assert np.isnan(bsa_m2([np.nan, 1.7, 1.7], [70, 0, np.nan])).all()
     with pytest.raises(ValueError, match="metres"):
         bsa_m2(180, 80)
@@ -480,7 +481,9 @@ def test_features(cohort):
     assert a["wall_ed_08_mm"] == pytest.approx(10, abs=0.5)
     assert np.isnan(b["lvedv_ml"]) and {"spacing_unknown", "bsa_unknown"} <= set(b["flags"].split(";"))
     assert table["convention"].eq(str(m.Conventions())).all()
-    other = m.features(cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", subjects=["A"])
+    other = m.features(
+        cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", bsa="dubois", subjects=["A"]
+    )
     assert other["lvedv_ml"][0] < a["lvedv_ml"] and not any("wall" in name for name in other)
 
 
