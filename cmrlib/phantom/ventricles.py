@@ -124,12 +124,10 @@ class LeftVentricle:
         nothing = np.zeros_like(stay)
         for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0):
             self.outlet, self.stay, self.before = share * whole, nothing, nothing
-            ends = self._solve(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-            if ends[2].min() >= 0.15 * self.ring_es**2:
+            kappas = self._solve(np.array([0.0, 1.0]), np.array([0.0, 1.0]))[2]
+            if kappas.min() >= 0.15 * self.ring_es**2:
                 break
-        self.outlet_share = share
-        kappa = ends[2][0]
-        before = (self.ring_ed**2 * self.base + kappa * self.belly) * self.harmonics + self.outlet
+        before = (self.ring_ed**2 * self.base + kappas[0] * self.belly) * self.harmonics + self.outlet
         for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.0):
             self.stay, self.before = share * stay, before
             if self._solve(np.array([1.0]), np.array([1.0]))[2][0] >= 0.25 * self.ring_es**2:
