@@ -64,27 +64,22 @@ ON_REAL = {
 """What a correct reader does where it is something else than with the phantom: MVnet's files have no instance numbers,
 so that nothing orders their frames once trigger times are gone."""
 UNFIT = {
-    ("mvnet", "folder_numbers_shuffled"),
     *(
         ("sunnybrook", name)
         for name in (
             "slice_repeated",
             "two_slices_at_one_place",
             "two_patients_in_one_folder",
-            "view_missing",
             "view_repeated_elsewhere",
         )
     ),
 }
-"""Defects whose truth holds for the phantom only: stacks' folder names on single slices; repeats that are told by the
+"""Defects whose truth holds for the phantom only: repeats that are told by the
 phantom's clock (it scans at ten o'clock, from its first slice on; Sunnybrook's patient was scanned before nine); and
 what needs a long-axis cine beside the stack."""
 NAMING = {
-    "description_of_another_view",
     "descriptions_absent",
-    "folder_numbers_shuffled",
     "long_axes_in_one_series",
-    "stack_in_one_series",
     "uids_per_file",
 }
 """Defects of names: of two the second undoes the first, so they make no pair."""

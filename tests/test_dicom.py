@@ -4,14 +4,16 @@ import numpy as np
 import pydicom
 import pytest
 import trees
+from corpus import build
+from corpus.source import write_files
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage
 from trees import long_axis, write_cine
 
 from cmrlib.datasets import dicom, ingest
 from cmrlib.datasets.finding import FileSubset
-from cmrlib.datasets.header import parsed, starts_as_dicom
+from cmrlib.datasets.header import parsed
 from cmrlib.datasets.purpose import exclusion_reason
+from cmrlib.phantom import make_study, subject_specs
 
 
 def read_folder(folder, **options):
@@ -133,20 +135,6 @@ def test_one_shifted_header_moves_no_slice(tmp_path):
     assert "frames_shifted" in cine.flags
 
 
-def test_instance_numbers_at_odd_steps_order_nothing(tmp_path):
-    numbers = [3, 9, 14, 20, 28, 41]
-    write_cine(tmp_path, TriggerTime=None, InstanceNumber=lambda k, t: numbers[t])
-    assert "cannot be ordered" in reasons(read_folder(tmp_path))[0]
-
-
-def test_a_short_stack_is_flagged(tmp_path):
-    write_cine(tmp_path / "sax short", slices=3, SeriesDescription="sax")
-    write_cine(tmp_path / "full" / "sax", slices=8, SeriesDescription="sax")
-    flags = {cine.slices: cine.flags for cine in read_folder(tmp_path / "sax short").cines}
-    flags |= {cine.slices: cine.flags for cine in read_folder(tmp_path / "full").cines}
-    assert "coverage_short" in flags[3] and "coverage_short" not in flags[8]
-
-
 # --- whose -----------------------------------------------------------------------------------------------------------
 
 
@@ -163,11 +151,6 @@ def test_patients_who_lie_in_one_folder_become_subjects(tmp_path):
     assert sorted(int(cohort.cine(name).pixels[0, 0, 0, 0]) for name in cohort.cines["cine"]) == [101, 201]
     assert "MARKED" not in (cohort.path / "participants.tsv").read_text()
     assert len((cohort.path / "rejected.tsv").read_text().splitlines()) == 2
-
-
-def test_a_number_of_its_own_in_every_file_makes_no_patients(tmp_path):
-    write_cine(tmp_path / "src", PatientID=lambda k, t: f"P{t}")
-    assert list(dicom.find(tmp_path / "src")) == ["src"]
 
 
 def test_a_directory_file_beside_patients_joins_nobody(tmp_path):
@@ -210,53 +193,22 @@ def test_files_without_preamble_say_their_own_byte_order(tmp_path, syntax):
     np.testing.assert_array_equal(corners(read_folder(tmp_path).cines[0]), [np.arange(6) + 1])
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"short",
-        b"\x08\x00",
-        b"Dear Dr. Marked, " * 20,
-        b"PK\x03\x04" + b"\0" * 200,
-        b"\x5c\x01\x00\x00" + b"\0" * 400,
-    ],
-)
-def test_other_files_do_not_start_as_dicom(text):
-    assert not starts_as_dicom(text[:132])
+@pytest.fixture(scope="module")
+def study():
+    order = next(iter(subject_specs(1, frames=5, size=32, spacing_mm=6.0, subslices=1, views=("4ch",)).values()))
+    return make_study("P0001", order)
 
 
-def enhanced(path, frames=4, **groups):
-    """A multi-frame file; groups: sequence name → function of the frame, giving its item's tags."""
-    pixels = np.stack([trees.image(0, t) for t in range(frames)])
-    data = trees.write_dicom(
-        path,
-        pixels[0],
-        ImagePositionPatient=None,
-        ImageOrientationPatient=None,
-        spacing=None,
-        SliceThickness=None,
-        SOPClassUID=EnhancedMRImageStorage,
-        NumberOfFrames=frames,
-    )
-    default = {
-        "PlanePositionSequence": lambda t: {"ImagePositionPatient": [1.0, 2.0, 3.0]},
-        "PlaneOrientationSequence": lambda t: {"ImageOrientationPatient": [1.0, 0, 0, 0, 1, 0]},
-        "PixelMeasuresSequence": lambda t: {"PixelSpacing": [1.5, 1.25], "SliceThickness": 8.0},
-        "CardiacSynchronizationSequence": lambda t: {
-            "NominalCardiacTriggerDelayTime": 40.0 * t,
-            "RRIntervalTimeNominal": 40.0 * frames,
-        },
-    }
-    data.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(frames)]
-    for t, group in enumerate(data.PerFrameFunctionalGroupsSequence):
-        for sequence, tags in (default | groups).items():
+def enhanced(folder, study, **groups):
+    """A multi-frame file of a long-axis cine; groups: sequence name → function of the frame, giving its item's tags."""
+    (file,) = files = build(study, 1, "dicom-enhanced").files
+    for t, group in enumerate(file.content.PerFrameFunctionalGroupsSequence):
+        for sequence, tags in groups.items():
             item = Dataset()
             for keyword, value in tags(t).items():
                 setattr(item, keyword, value)
             setattr(group, sequence, [item])
-    data.SharedFunctionalGroupsSequence = [Dataset()]
-    data.PixelData = pixels.tobytes()
-    data.save_as(path)
+    write_files(folder, files)
 
 
 def test_classic_files_made_of_enhanced_ones_keep_empty_groups(tmp_path):
@@ -264,15 +216,15 @@ def test_classic_files_made_of_enhanced_ones_keep_empty_groups(tmp_path):
     np.testing.assert_array_equal(corners(read_folder(tmp_path).cines[0]), [np.arange(6) + 1])
 
 
-def test_multi_frame_files_rescale_frame_by_frame(tmp_path):
-    enhanced(
-        tmp_path / "one", PixelValueTransformationSequence=lambda t: {"RescaleSlope": 1 + t, "RescaleIntercept": -3}
-    )
-    (cine,) = read_folder(tmp_path).cines
-    np.testing.assert_allclose(corners(cine)[0], [(t + 1) ** 2 - 3 for t in range(4)])
-    np.testing.assert_allclose(cine.frame_times_ms, [[0, 40, 80, 120]])
-    assert cine.rr_ms == pytest.approx([160]) and cine.spacing_mm == pytest.approx((8.0, 1.5, 1.25))
-    np.testing.assert_allclose(cine.affine[:3, 3], [-1, -2, 3])
+def test_multi_frame_files_rescale_frame_by_frame(tmp_path, study):
+    def slope(t):
+        return {"RescaleSlope": 1 + t, "RescaleIntercept": -3}
+
+    enhanced(tmp_path, study, PixelValueTransformationSequence=slope)
+    (cine,), (true,) = read_folder(tmp_path).cines, study.cines
+    np.testing.assert_allclose(cine.pixels, true.pixels * (1.0 + np.arange(5)[:, None, None, None]) - 3)
+    np.testing.assert_allclose(cine.frame_times_ms, true.frame_times_ms, atol=0.01)
+    np.testing.assert_allclose(cine.affine[:, [0, 1, 3]], true.affine[:, [0, 1, 3]], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -287,25 +239,18 @@ def test_multi_frame_files_rescale_frame_by_frame(tmp_path):
         ({"PlanePositionSequence": lambda t: {}}, "no position"),
     ],
 )
-def test_multi_frame_files_that_are_no_cine(tmp_path, groups, word):
-    enhanced(tmp_path / "one", **groups)
+def test_multi_frame_files_that_are_no_cine(tmp_path, study, groups, word):
+    enhanced(tmp_path, study, **groups)
     study = read_folder(tmp_path)
     assert not study.cines and len(study.rejected) == 1 and word in reasons(study)[0]
 
 
-def test_some_frames_of_a_file_may_be_left_out(tmp_path):
+def test_some_frames_of_a_file_may_be_left_out(tmp_path, study):
     def kind(t):
-        return {"FrameType": ["ORIGINAL", "PRIMARY", "VELOCITY" if t > 3 else "CARDIAC", "NONE"]}
+        return {"FrameType": ["ORIGINAL", "PRIMARY", "VELOCITY" if t == 2 else "CARDIAC", "NONE"]}
 
-    enhanced(
-        tmp_path / "one",
-        frames=8,
-        MRImageFrameTypeSequence=kind,
-        CardiacSynchronizationSequence=lambda t: {
-            "NominalCardiacTriggerDelayTime": 40.0 * (t % 4),
-            "RRIntervalTimeNominal": 160.0,
-        },
-    )
-    study = read_folder(tmp_path)
-    np.testing.assert_array_equal(corners(study.cines[0]), [[1, 2, 3, 4]])
-    assert [row["reason"] for row in study.rejected] == ["phase image of a flow measurement, no cine"]
+    enhanced(tmp_path, study, MRImageFrameTypeSequence=kind)
+    found = read_folder(tmp_path)
+    np.testing.assert_array_equal(found.cines[0].pixels[[0, 1, 3, 4]], study.cines[0].pixels[[0, 1, 3, 4]])
+    assert found.cines[0].meta["missing"] == [[0, 2]]
+    assert [row["reason"] for row in found.rejected] == ["phase image of a flow measurement, no cine"]

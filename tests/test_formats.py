@@ -1,19 +1,17 @@
 """Files with defects: what is written is what the truth says, and what readers make of defects."""
 
 from dataclasses import replace
-from pathlib import PurePath
 
-import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 from corpus import DEFECTS, FORMATS, build, judge, write_source
 from corpus.dicom import MARKS
-from corpus.source import encode, sha, write_files
+from corpus.source import sha
 from trees import LABEL, read, written
 
 from cmrlib.cohort.study import Study
-from cmrlib.datasets import acdc, dicom, ingest
+from cmrlib.datasets import acdc, dicom, ingest, nifti, ukbb
 from cmrlib.phantom import make_study, subject_specs
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
@@ -31,22 +29,35 @@ def study(three_views):
     return Study(three_views.participant, cines, three_views.observers)
 
 
-def of_kind(*kinds):
-    return sorted(name for name, one in DEFECTS.items() if set(kinds) & set(one.kinds))
+# --- clean files, and files with one defect ---------------------------------------------------------------------------
+
+READERS = {"nifti": nifti, "nifti-3d": nifti, "bids": nifti, "ukbb": ukbb, "acdc": acdc}
+MIXED = ("long_axes_in_one_series",)
+CASES = [
+    (form, name)
+    for form in ("dicom", "dicom-enhanced", "nifti", "nifti-3d", "ukbb", "acdc")
+    for name in sorted(DEFECTS)
+    if FORMATS[form].kind in DEFECTS[name].kinds
+]
 
 
-# --- clean files -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", ["dicom", "dicom-flat", "dicom-big-endian", "dicom-enhanced", "acdc"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_clean_files_are_read_as_the_truth_says(three_views, tmp_path, form):
     truth = written(three_views, tmp_path / "src", form)
-    found = read(acdc if form == "acdc" else dicom, tmp_path / "src")
+    found = read(READERS.get(form, dicom), tmp_path / "src")
     rows = judge(truth, found)
     assert [row["outcome"] for row in rows] == ["read"] * (1 if form == "acdc" else 3), rows
     assert not found.rejected and {cine.view for cine in found.cines} == {
         cine.rpartition("-")[2] for cine in truth["cines"]
     }
+
+
+@pytest.mark.parametrize(("form", "name"), CASES)
+def test_a_reader_meets_a_defect(study, three_views, tmp_path, form, name):
+    truth = written(three_views if name in MIXED else study, tmp_path / "src", form, name)
+    rows = judge(truth, read(READERS.get(form, dicom), tmp_path / "src"))
+    assert rows and all(row["met"] for row in rows), rows
+    assert not list(tmp_path.rglob("climbed.dcm"))
 
 
 def test_classic_files_hold_the_truth_by_hand(study, tmp_path):
@@ -69,25 +80,6 @@ def test_classic_files_hold_the_truth_by_hand(study, tmp_path):
     assert not files
 
 
-def test_every_uid_is_its_own_and_nothing_names_a_machine(study):
-    files = build(study, 1, "dicom").files
-    assert len({file.content.SOPInstanceUID for file in files}) == len(files)
-    assert len({file.content.SeriesInstanceUID for file in files}) == 6  # a series a slice, and one
-    assert len({file.content.StudyInstanceUID for file in files}) == 1
-    other = build(study, 2, "dicom").files
-    assert not {f.content.SOPInstanceUID for f in files} & {f.content.SOPInstanceUID for f in other}
-
-
-def test_acdc_counts_frames_from_1_and_codes_the_rv_as_1(study, tmp_path):
-    truth = written(study, tmp_path / "src", "acdc")["cines"]["sub-P0001_view-sax"]
-    folder = tmp_path / "src" / "patient001"
-    info = (folder / "Info.cfg").read_text()
-    assert f"ED: {truth['ed'] + 1}\n" in info and f"ES: {truth['es'] + 1}\n" in info and "NbFrame: 5\n" in info
-    mask = np.asarray(nib.load(folder / f"patient001_frame{truth['ed'] + 1:02d}_gt.nii.gz").dataobj).T
-    ours = study.observers["truth"]["sub-P0001_view-sax"].mask[truth["ed"]]
-    assert ((mask == 1) == (ours == 3)).all() and ((mask == 3) == (ours == 1)).all() and (mask == 1).any()
-
-
 def test_no_mark_reaches_a_cohort(tmp_path):
     specs = subject_specs(2, **TINY | {"slices": 3}, views=("sax",))
     sources = (build(make_study(label, spec), 1, "dicom", ["letter_beside"]) for label, spec in specs.items())
@@ -99,87 +91,16 @@ def test_no_mark_reaches_a_cohort(tmp_path):
     assert len(cohort.subjects) == 2 and not [mark for mark in MARKS if mark.encode() in found]
 
 
-# --- defects ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", of_kind("dicom"))
-def test_the_dicom_reader_meets_a_defect(study, three_views, tmp_path, name):
-    mixed = name in ("long_axes_in_one_series", "description_of_another_view")
-    truth = written(three_views if mixed else study, tmp_path / "src", "dicom", name)
-    rows = judge(truth, read(dicom, tmp_path / "src"))
-    assert rows and all(row["met"] for row in rows), rows
-
-
-@pytest.mark.parametrize("name", of_kind("acdc"))
-def test_the_acdc_reader_meets_a_defect(study, tmp_path, name):
-    truth = written(study, tmp_path / "src", "acdc", name)
-    rows = judge(truth, read(acdc, tmp_path / "src"))
-    assert rows and all(row["met"] for row in rows), rows
-
-
-@pytest.mark.parametrize("name", of_kind("enhanced"))
-def test_the_dicom_reader_meets_a_defect_of_enhanced_files(study, tmp_path, name):
-    rows = judge(written(study, tmp_path / "src", "dicom-enhanced", name), read(dicom, tmp_path / "src"))
-    assert rows and all(row["met"] for row in rows), rows
-
-
-def test_defects_repeat_themselves():
-    (spec,) = subject_specs(1, **TINY | {"frames": 3, "slices": 3}, views=("sax",)).values()
-    small = make_study(LABEL, spec)
-    for name, one in DEFECTS.items():
-        form = next(form for form, layout in FORMATS.items() if layout.kind == one.kinds[0])
-        first, second = (build(small, 1, form, [name]) for _ in range(2))
-        assert [file.path for file in first.files] == [file.path for file in second.files], name
-        assert first.cines == second.cines and first.participant == second.participant, name
-        for one_file, other in zip(first.files[-1:], second.files[-1:]):
-            if not isinstance(other.content, PurePath):
-                assert encode(one_file) == encode(other), name
-
-
-def test_another_subject_or_seed_has_the_defect_elsewhere(study):
-    places = {
-        tuple(
-            (one["slice"], tuple(one["sha256"]).index(None))
-            for one in build(study, seed, "dicom", ["frame_missing"]).cines["sub-P0001_view-sax"]["slices"]
-            if None in one["sha256"]
-        )
-        for seed in range(8)
-    }
-    assert len(places) > 2
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_pairs_of_defects_are_met_together(study, tmp_path, seed):
-    pair = [str(name) for name in np.random.default_rng(seed).choice(of_kind("dicom"), 2, replace=False)]
+    pair = [
+        str(name)
+        for name in np.random.default_rng(seed).choice(
+            [name for form, name in CASES if form == "dicom"], 2, replace=False
+        )
+    ]
     rows = judge(written(study, tmp_path / "src", "dicom", *pair), read(dicom, tmp_path / "src"))
     assert all(row["met"] for row in rows), (pair, rows)
-
-
-@pytest.mark.parametrize(("name", "years"), [("age_in_months", 2.5), ("age_in_weeks", 0.5), ("age_empty", None)])
-def test_ages_in_all_units(study, tmp_path, name, years):
-    truth = written(study, tmp_path / "src", "dicom", name)
-    assert truth["participant"]["age"] == years
-    found = read(dicom, tmp_path / "src").participant["age"]
-    assert found is None if years is None else found == pytest.approx(years, rel=0.01)
-
-
-def test_what_cannot_follow_another_defect_says_so(study):
-    with pytest.raises(ValueError, match="'acdc_ed_not_first' cannot follow acdc_no_info"):
-        build(study, 1, "acdc", ["acdc_no_info", "acdc_ed_not_first"])
-
-
-def test_of_two_defects_the_graver_expectation_stays(study):
-    cine = build(study, 1, "dicom", ["frame_missing", "nothing_orders_frames"]).cines["sub-P0001_view-sax"]
-    assert (cine["expectation"], cine["words"]) == ("refuse", ["cannot be ordered"])
-    cine = build(study, 1, "dicom", ["spacing_zero", "frame_missing"]).cines["sub-P0001_view-sax"]
-    assert (cine["expectation"], cine["words"]) == ("flag", ["spacing_unknown", "missing_frames"])
-
-
-def test_defects_that_do_not_suit_are_refused(study, tmp_path):
-    with pytest.raises(ValueError, match="belongs to nifti files, the format 'dicom' is dicom"):
-        build(study, 1, "dicom", ["time_zero"])
-    with pytest.raises(FileExistsError, match="exists: choose an empty folder"):
-        write_files(tmp_path / "src", build(study, 1, "nifti").files * 2)
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------

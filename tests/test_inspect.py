@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cmrlib import datasets, plots
 from cmrlib.app.cli import app
 from cmrlib.cohort import Cohort
-from cmrlib.datasets import dicom, ingest
+from cmrlib.datasets import ingest
 from cmrlib.phantom import make_study, subject_specs
 
 
@@ -70,15 +70,6 @@ def test_other_files_than_dicom_are_told_by_their_reader(kind, tmp_path):
     assert said.exit_code == 0 and "cines: 1, subjects: 2" in said.output and str(tmp_path) not in said.output
 
 
-def test_every_file_is_counted_once(source):
-    table = datasets.inspect(source)
-    assert table["files"].sum() == sum(1 for path in source.rglob("*") if path.is_file())
-    left = table[table["content"] == "left out"]
-    assert (left["reason"].str.len() > 5).all()
-    for word, files in (("flow", 5), ("not a DICOM", 1), ("twice", 3)):
-        assert left.loc[left["reason"].str.contains(word), "files"].sum() == files, word
-
-
 def test_paths_and_descriptions_only_on_request(source):
     assert not {"folder", "description"} & set(datasets.inspect(source).columns)
     shown, asked = cmr("inspect", source), cmr("inspect", source, "--paths")
@@ -104,11 +95,6 @@ def test_the_users_word_names_views_and_keeps_a_series(tmp_path):
     assert "flow measurement" in datasets.inspect(tmp_path)["reason"][0]
     table = datasets.inspect(tmp_path, views={"flow void cine": "3ch"})
     assert table["view"].tolist() == ["3ch"] and table["flags"][0] == "view_as_named"
-
-
-def test_several_patients_in_a_subjects_folder_are_seen(tmp_path):
-    trees.write_cine(tmp_path / "anna", slices=2, PatientID=lambda k, t: f"MARKED{k}")
-    assert "images of 2 patients in one folder" in datasets.inspect(tmp_path)["reason"][0]
 
 
 def test_thumbnails_are_the_middle_slices(tmp_path):
@@ -204,10 +190,3 @@ def test_nothing_that_names_a_patient_is_written_or_said(marked, tmp_path, capfd
             assert secret not in text, (secret, n)
     private = tmp_path / ".cohort.sources.tsv"
     assert private.stat().st_mode & 0o777 == 0o600 and MARK in private.read_text()
-
-
-def test_errors_name_no_patient(tmp_path):
-    trees.write_cine(tmp_path / "p2", PatientID=lambda k, t: f"{MARK}{t % 2}")
-    with pytest.raises(ValueError, match="images of 2 patients in one folder") as error:
-        dicom.read("p2", tmp_path / "p2")
-    assert MARK not in str(error.value)

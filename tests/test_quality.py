@@ -15,7 +15,6 @@ from cmrlib.cohort.files import read_json, write_json
 from cmrlib.datasets import acdc, dicom, ingest, qc
 from cmrlib.learning.appearance import (
     appearance,
-    appearance_distance,
     appearance_flags,
     appearance_reference,
     training_appearance,
@@ -118,12 +117,6 @@ def test_short_stacks_are_flagged_once_whoever_sees_it(quiet):
     assert "coverage_short" not in qc.with_qc_flags([replace(four, view="4ch")])[0].flags
 
 
-def test_single_slices_and_few_frames_are_not_judged_by_neighbours(quiet):
-    one = replace(quiet, pixels=quiet.pixels[:, 3:4], frame_times_ms=None, rr_ms=None)
-    few = replace(quiet, pixels=quiet.pixels[:2], frame_times_ms=None)
-    assert np.isnan(qc.slice_shifts_mm(one)).all() and np.isfinite(qc.slice_shifts_mm(few)[1:-1]).all()
-
-
 def test_heart_rates_differ_within_a_session_only(quiet):
     fast = replace(quiet, rr_ms=quiet.rr_ms * 0.85, view="4ch")
     near = replace(quiet, rr_ms=quiet.rr_ms * 0.95, view="2ch")
@@ -166,18 +159,6 @@ def test_the_reference_goes_through_a_card_and_tells_other_hearts(quiet, tmp_pat
         appearance_reference(own[:3])
 
 
-def test_distance_by_hand(quiet):
-    seen = appearance(quiet)
-    reference = {"mean": (seen - 2 * np.arange(11)).tolist(), "sd": [2.0] * 11, "limit": 6.0}
-    assert appearance_distance(quiet, reference) == pytest.approx(np.sqrt(np.mean(np.arange(11.0) ** 2)))
-    assert (
-        appearance_distance(
-            replace(quiet, pixels=5 * quiet.pixels + 40), {"mean": seen, "sd": np.r_[np.ones(9), 1e9, 1e9]}
-        )
-        < 1e-3
-    )  # brightness alone is nothing
-
-
 def test_a_network_says_which_hearts_look_unlike_those_it_learned_from(cohort, tmp_path):
     people = list(cohort.subjects["participant_id"])
     [reference] = training_appearance([(cohort, people), (cohort, people[:4])], "sax")  # four are too few
@@ -215,11 +196,6 @@ def hearts():
         return [make_study(label, order).cines[0] for label, order in orders.items()]
 
     return stacks(QUIET, None), stacks(EFFECTS, ["AF"])
-
-
-def test_few_clean_phantoms_are_flagged(hearts):
-    flags = [flag for cine in hearts[0] for flag in qc.qc_flags(cine)]
-    assert len(flags) <= 2, flags
 
 
 def test_breath_holds_of_the_phantom_are_measured(hearts):

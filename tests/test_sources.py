@@ -4,13 +4,11 @@ No real sample of M&Ms' masks, of M&Ms-2 or of UK Biobank is at hand: their layo
 """
 
 import gzip
-import io
 import re
 import zipfile
 
 import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
 from corpus import DEFECTS, build, judge, write_source
 from corpus.nifti import image_of
@@ -43,31 +41,7 @@ def check(truth, found):
     return rows
 
 
-def test_a_folder_and_a_description_of_different_views_make_none(tmp_path):
-    write_cine(tmp_path / "src" / "p" / "4ch", orientation=long_axis(118), SeriesDescription="cine_2ch")
-    write_cine(tmp_path / "src" / "p" / "lax_1", orientation=long_axis(0), SeriesDescription="cine_2ch", seed=1)
-    views = {(cine.view, cine.flags) for cine in read(dicom, tmp_path / "src").cines}
-    assert views == {("unknown", ("view_disagrees_with_description",)), ("2ch", ("view_from_description",))}
-
-
 # --- NIfTI -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", ["nifti", "nifti-3d", "bids"])
-def test_clean_nifti_is_read_as_the_truth_says(study, tmp_path, form):
-    rows = check(written(study, tmp_path / "src", form), found := read(nifti, tmp_path / "src"))
-    assert [row["outcome"] for row in rows] == ["read"] * 2 and not found.rejected
-    assert [cine.view for cine in found.cines] == ["4ch", "sax"]
-
-
-@pytest.mark.parametrize("name", of_kind("nifti"))
-def test_defects_of_nifti_are_met(study, tmp_path, name):
-    check(written(study, tmp_path / "src", "nifti", name), read(nifti, tmp_path / "src"))
-
-
-@pytest.mark.parametrize("name", of_kind("nifti-3d"))
-def test_defects_of_3d_files_are_met(study, tmp_path, name):
-    check(written(study, tmp_path / "src", "nifti-3d", name), read(nifti, tmp_path / "src"))
 
 
 def save(path, array, affine=None, step_s=0.16):
@@ -250,28 +224,6 @@ def test_masks_that_do_not_fit_say_what_was_expected(tmp_path, mask, labels, wor
         nifti.read(label, item, labels=labels)
 
 
-def test_masks_that_lie_elsewhere_are_refused(tmp_path):
-    save(tmp_path / "p1" / "sax.nii.gz", cube())
-    moved = np.diag([1.5, 1.5, 8, 1.0])
-    moved[0, 3] = 40
-    save(tmp_path / "p1" / "sax_mask.nii.gz", drawing((5, 2, 6, 7)), moved)
-    ((label, item),) = nifti.find(tmp_path).items()
-    with pytest.raises(ValueError, match="lies elsewhere than its image"):
-        nifti.read(label, item, labels=LABELS)
-
-
-def test_the_command_takes_labels(tmp_path):
-    save(tmp_path / "src" / "p1" / "sax.nii.gz", cube())
-    save(tmp_path / "src" / "p1" / "sax_seg.nii.gz", drawing((5, 2, 6, 7)))
-
-    def cmr(kind, *words):
-        return CliRunner().invoke(app, ["ingest", kind, str(tmp_path / "src"), str(tmp_path / "out"), *words])
-
-    assert cmr("dicom", "--label", "lv=3").exit_code == 2 and cmr("nifti", "--label", "heart=3").exit_code == 2
-    done = cmr("nifti", "--workers", "1", "--label", "lv=3", "--label", "myo=2", "--label", "rv=1")
-    assert done.exit_code == 0 and (tmp_path / "out" / "derivatives" / "manual").is_dir()
-
-
 # --- stacks of one frame ---------------------------------------------------------------------------------------------
 
 
@@ -365,12 +317,6 @@ def test_dicom_takes_single_images_where_it_is_told_to(tmp_path, description, sl
     assert "single_frame" in cine.flags and not study.rejected
 
 
-def test_single_images_that_the_user_named_are_taken(tmp_path):
-    single_images(tmp_path / "p1" / "stack", 3)
-    study = dicom.read("p1", tmp_path / "p1", views={"stack": "sax"}, min_frames=1)
-    assert [(cine.view, cine.slices) for cine in study.cines] == [("sax", 3)]
-
-
 def test_the_command_takes_stacks_of_one_frame(tmp_path):
     single_images(tmp_path / "src" / "p1", SeriesDescription="cine_sa")
 
@@ -389,18 +335,6 @@ def test_the_command_takes_stacks_of_one_frame(tmp_path):
 
 
 # --- UK Biobank ------------------------------------------------------------------------------------------------------
-
-
-def test_clean_zips_are_read_as_the_truth_says(study, tmp_path):
-    rows = check(written(study, tmp_path / "src", "ukbb"), found := read(ukbb, tmp_path / "src"))
-    assert [row["outcome"] for row in rows] == ["read"] * 2 and not found.rejected
-    assert {cine.session for cine in found.cines} == {"2"}
-
-
-@pytest.mark.parametrize("name", of_kind("ukbb"))
-def test_defects_of_zips_are_met(study, tmp_path, name):
-    check(written(study, tmp_path / "src", "ukbb", name), read(ukbb, tmp_path / "src"))
-    assert not list(tmp_path.rglob("climbed.dcm"))
 
 
 def test_members_that_attack_or_are_damaged_cost_themselves_only(study, tmp_path):
@@ -454,21 +388,6 @@ def test_two_archives_of_one_visit_are_kept_apart_and_flagged(study, tmp_path):
         (session, view) for session in ("2", "2array1") for view in ("sax", "4ch")
     }
     assert all("visit_archived_twice" in cine.flags for cine in found.cines) and not found.rejected
-
-
-def test_an_instance_that_lies_there_twice_is_one(study, tmp_path):
-    written(study, tmp_path / "src", "ukbb")
-    path = tmp_path / "src" / "9000001_20208_2_0.zip"
-    with zipfile.ZipFile(path, "a") as archive:
-        for name in [name for name in archive.namelist() if name.endswith(".dcm")]:
-            data = pydicom.dcmread(io.BytesIO(archive.read(name)))
-            data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-            data.save_as(again := io.BytesIO(), implicit_vr=True, little_endian=True)
-            archive.writestr(f"again_{name}", again.getvalue())
-    found = read(ukbb, tmp_path / "src")
-    assert sorted(cine.view for cine in found.cines) == ["4ch", "sax"]
-    assert [row["reason"] for row in found.rejected] == ["the same instance twice"] * 5
-    assert next(cine for cine in found.cines if cine.view == "4ch").frames == 5
 
 
 @pytest.mark.parametrize(
@@ -540,12 +459,6 @@ def test_mnms_unlabelled_patients_have_no_observer(study, tmp_path):
     assert (found.cines[0].ed, found.cines[0].es) == (cine.ed, cine.es)  # as the table says, from 0
 
 
-def test_mnms_masks_go_before_the_table(study, tmp_path):
-    cine = write_mnms(study, tmp_path / "src", row="0,A0S9V9,Siemens,A,1,1,3,61,HCM,F,,70.0")
-    (mine,) = read(mnms, tmp_path / "src").cines
-    assert (mine.ed, mine.es) == (cine.ed, cine.es) and mine.flags == ("phases_differ_from_table",)
-
-
 def test_mnms_damage_is_named(study, tmp_path):
     write_mnms(study, tmp_path / "src")
     cut_short(next((tmp_path / "src").rglob("*_gt.nii.gz")))
@@ -589,14 +502,6 @@ def test_mnms2_what_is_wrong_with_a_view_costs_that_view(study, tmp_path):
     (mine,) = found.cines
     assert mine.view == "sax" and mine.frames == 2 and {"cine_missing", "time_unknown"} <= set(mine.flags)
     assert (mine.ed, mine.es) == (0, 1) and "LA cine: the file is damaged" in found.rejected[0]["reason"]
-
-
-def test_mnms2_frames_of_no_cine_make_a_cine_of_two(study, tmp_path):
-    folder = write_mnms2(study, tmp_path)
-    cine, _ = view_of(study, "sax")
-    nib.save(image_of(cine.pixels[cine.ed] + 1, cine.affine), folder / "001_SA_ED.nii.gz")
-    mine = next(cine for cine in read(mnms2, tmp_path / "MnM2").cines if cine.view == "sax")
-    assert mine.frames == 2 and "labelled_frames_differ_from_cine" in mine.flags
 
 
 def test_kaggles_tree_is_read_like_dicom_with_its_volumes(tmp_path):

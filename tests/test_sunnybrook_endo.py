@@ -110,13 +110,6 @@ def test_a_damaged_pair_costs_itself_only(tmp_path):
     }
 
 
-def test_one_image_in_two_places_is_refused(tmp_path):
-    write_image(tmp_path / "src", "SC-N-05", 1, 19)
-    write_image(tmp_path / "src" / "again", "SC-N-05", 1, 19)
-    with pytest.raises(ValueError, match="SC-N-05_0040.png lies there twice"):
-        sunnybrook_endo.find(tmp_path / "src")
-
-
 @real
 def test_real_images_of_30_patients():
     items = sunnybrook_endo.find(DATA / "sunnybrook_endo")

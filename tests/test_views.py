@@ -11,9 +11,8 @@ import pytest
 from cmrlib.cine.display import DISPLAYS
 from cmrlib.datasets import dicom, inspect, sample
 from cmrlib.datasets.geometry import Stack
-from cmrlib.datasets.lv_axis import lv_axis_lps, lv_centre
 from cmrlib.datasets.order import Frame
-from cmrlib.datasets.views import name_views, view_in
+from cmrlib.datasets.views import lv_axis_lps, lv_centre, name_views, view_in
 from cmrlib.phantom import make_cohort
 
 DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))
@@ -46,11 +45,6 @@ def test_every_plane_of_the_examination_has_its_own_name(study):
     found = {stack.first.folder.split("/")[-1]: view for stack, view, _ in named(study)}
     assert SERIES.items() <= found.items() and len(found) == 6
     assert list(found.values()).count("sax") == 1
-
-
-@real
-def test_descriptions_are_not_needed(study):
-    assert sorted(view for _, view, _ in named(study, described=False)) == sorted([*SERIES.values(), "sax"])
 
 
 @real

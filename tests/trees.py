@@ -97,47 +97,28 @@ def disc(shape, radius, centre=None):
     return np.hypot(rows - centre[0], columns - centre[1]) <= radius
 
 
-def write_acdc(
-    root,
-    name="patient001",
-    ed=1,
-    es=3,
-    frames=5,
-    radii=(9, 5),
-    spacing=(1.5, 1.5, 10.0),
-    info=True,
-    four_d=False,
-    group="NOR",
-    mask_shape=None,
-    extra_label=None,
-):
-    """An ACDC patient whose LV is a disc of `radii` (ED, ES) in two slices; the sform says 1 mm as in the release."""
+def write_acdc(root, name="patient001", ed=1, es=3, frames=5, four_d=False):
+    """An ACDC patient whose LV is a disc of radius 9 at ED and 5 at ES in two slices; the sform says 1 mm as in the
+    release."""
     folder, shape = root / name, (2, 32, 32)
     folder.mkdir(parents=True)
-    for number, radius in zip((ed, es), radii):
-        lv = np.stack([disc(shape[1:], radius)] * shape[0])
-        mask = np.where(lv, 3, np.where(np.stack([disc(shape[1:], radius + 3)] * shape[0]), 2, 0)).astype(np.uint8)
+    for number, radius in ((ed, 9), (es, 5)):
+        mask = np.stack([2 * disc(shape[1:], radius + 3) + disc(shape[1:], radius)] * shape[0]).astype(np.uint8)
         mask[:, 2:6, 2:6] = 1
-        pixels = (mask * 50 + number).astype(np.int16)
-        if extra_label:
-            mask[0, 0, 0] = extra_label
-        if mask_shape:
-            mask = np.zeros(mask_shape, np.uint8)
-        _nifti(folder / f"{name}_frame{number:02d}.nii.gz", pixels, spacing)
-        _nifti(folder / f"{name}_frame{number:02d}_gt.nii.gz", mask, spacing)
+        _nifti(folder / f"{name}_frame{number:02d}.nii.gz", (mask * 50 + number).astype(np.int16))
+        _nifti(folder / f"{name}_frame{number:02d}_gt.nii.gz", mask)
     if four_d:
-        _nifti(folder / f"{name}_4d.nii.gz", np.stack([np.full(shape, t, np.int16) for t in range(frames)]), spacing)
-    if info:
-        text = f"ED: {ed}\nES: {es}\nGroup: {group}\nHeight: 170.0\nNbFrame: {frames}\nWeight: 70.0\n"
-        (folder / "Info.cfg").write_text(text)
+        _nifti(folder / f"{name}_4d.nii.gz", np.stack([np.full(shape, t, np.int16) for t in range(frames)]))
+    text = f"ED: {ed}\nES: {es}\nGroup: NOR\nHeight: 170.0\nNbFrame: {frames}\nWeight: 70.0\n"
+    (folder / "Info.cfg").write_text(text)
     return folder
 
 
-def _nifti(path, array, spacing):
+def _nifti(path, array):
     image = nib.Nifti1Image(array.T, None)
     image.set_qform(np.eye(4), 1, update_affine=False)
     image.set_sform(np.diag([-1.0, -1.0, 1.0, 1.0]), 1, update_affine=False)
-    image.header["pixdim"][1:4] = spacing
+    image.header["pixdim"][1:4] = 1.5, 1.5, 10
     nib.save(image, path)
 
 

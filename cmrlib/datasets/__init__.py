@@ -4,13 +4,32 @@ from pathlib import Path
 
 import pandas as pd
 
+import cmrlib
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.splits import committed_list, split_subjects
 from cmrlib.datasets.ingestion import KINDS, ingest, reader_of
 from cmrlib.datasets.overview import inspect
-from cmrlib.datasets.samples import SAMPLES, sample
 
 __all__ = ["KINDS", "SAMPLES", "ingest", "inspect", "listed_cohorts", "reader_of", "sample", "test_cohorts"]
+
+FOLDER = Path(cmrlib.__file__).parents[1] / "samples"
+SAMPLES = {"patient1": "dicom", "sunnybrook": "sunnybrook"}
+"""Real hearts that travel with the repository: name → kind; samples/README.md says where they came from."""
+
+
+def sample(name: str = "patient1") -> Path:
+    """Folder of a sample, for `ingest(SAMPLES[name], sample(name), DEST)`.
+
+    Raises ValueError for an unknown name, FileNotFoundError where the package is installed without its repository.
+    """
+    if name not in SAMPLES:
+        raise ValueError(f"unknown sample {name!r}; there are {', '.join(SAMPLES)}")
+    if not (FOLDER / name).is_dir():
+        raise FileNotFoundError(
+            f"no folder {FOLDER / name}: samples travel with the repository, not with the package; "
+            "clone the repository and install it with `pip install -e .`"
+        )
+    return FOLDER / name
 
 
 def test_cohorts(sources, data_dir, dest) -> list[tuple[Cohort, list[str]]]:

@@ -11,14 +11,14 @@ missing; the affine's orientation is nominal in some copies. Copies with exchang
 displaced masks are noticed by anatomy and by the pictures, put right where that is possible, and flagged.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cmrlib.cohort.study import Study, label_folders
-from cmrlib.datasets.masks import annotated, cavity, recoded, with_ventricles_named
-from cmrlib.datasets.volumes import Volume, cine_of, lies_elsewhere, not_read, volume_of
+from cmrlib.datasets.masks import cavity, labelled_study, mask_of, number_in, with_ventricles_named
+from cmrlib.datasets.volumes import Volume, cine_of, volume_of
 
 DESCRIPTION = {
     "Name": "ACDC",
@@ -27,20 +27,6 @@ DESCRIPTION = {
 CODES = {"rv": 1, "myo": 2, "lv": 3}
 GROUPS = {"ARV": "RV"}
 """Other spellings of the groups NOR, MINF, DCM, HCM, RV."""
-
-
-@dataclass
-class _Phases:
-    """ED and ES as the files give them; numbers count from 0 once `frames_from_zero` is settled."""
-
-    numbers: dict[str, int]
-    images: dict[str, Volume]
-    masks: dict[str, np.ndarray]
-    flags: list[str] = field(default_factory=list)
-
-    def exchange(self):
-        for one in (self.numbers, self.images, self.masks):
-            one["ED"], one["ES"] = one["ES"], one["ED"]
 
 
 def find(src) -> dict[str, Path]:
@@ -52,112 +38,92 @@ def find(src) -> dict[str, Path]:
 
 def read(label: str, folder: Path) -> Study:
     """One patient: the whole cine where the 4-D file exists, else the two annotated frames."""
-    info = _info(label, folder)
-    phases = _phases(label, folder, info)
-    four_d = folder / f"{folder.name}_4d.nii.gz"
+    info, four_d = _info(label, folder), folder / f"{folder.name}_4d.nii.gz"
+    stored = {phase: int(info[phase]) for phase in ("ED", "ES")}
+    images, masks, flags = _phases(label, folder, stored)
     whole = volume_of(label, four_d, "the 4-D file") if four_d.exists() else None
-    _settle_numbers(label, phases, whole)
-    _settle_masks(phases)
-    numbers, of = (phases.numbers["ED"], phases.numbers["ES"]), None
-    if whole:
-        ed, es = numbers
-    else:
-        (ed, es), of = (0, 1), (numbers, int(info.get("NbFrame", 0)))
-        pair = np.concatenate([phases.images[phase].pixels for phase in ("ED", "ES")])
-        whole = replace(phases.images["ED"], pixels=pair)
+    numbers, more = _from_zero(label, stored, images, whole)
+    spacing_known = all(image.spacing_known for image in images.values())
+    masks, renamed = with_ventricles_named(masks)
+    flags += [*more, *renamed]
+    if not all(mask.any() for mask in masks.values()):
+        flags.append("masks_empty")  # and tell nothing of ED and ES
+    elif cavity(masks["ED"]) < cavity(masks["ES"]):  # patient090 and its like
+        numbers, images, masks = ({"ED": one["ES"], "ES": one["ED"]} for one in (numbers, images, masks))
+        flags.append("ed_es_swapped")
+    (ed, es), frames_of = numbers.values(), None
+    if whole is None:
+        frames_of = (ed, es), int(info.get("NbFrame", 0))
+        whole = replace(images["ED"], pixels=np.concatenate([images["ED"].pixels, images["ES"].pixels]))
+        ed, es = 0, 1
     cine = cine_of(
         whole,
         "sax",
         label,
         ed=ed,
         es=es,
-        frames_of=of,
-        flags=tuple(phases.flags),
-        spacing_known=all(volume.spacing_known for volume in phases.images.values()),
+        frames_of=frames_of,
+        flags=tuple(flags),
+        spacing_known=spacing_known,
         frame_times_ms=None,  # the release's headers hold no step that could be believed
         rr_ms=None,
     )
+    height_cm, group = number_in(info, "Height"), info.get("Group")
     participant = {
         "participant_id": label,
         "sex": None,
         "age": None,
-        "height_m": _number(info, "Height", 100),
-        "weight_kg": _number(info, "Weight", 1),
-        "group": GROUPS.get(info.get("Group"), info.get("Group")),
+        "height_m": height_cm and height_cm / 100,
+        "weight_kg": number_in(info, "Weight"),
+        "group": GROUPS.get(group, group),
     }
-    stems = [f"{folder.name}_frame{int(info[phase]):02d}" for phase in ("ED", "ES")]
-    names = {"Info.cfg", four_d.name, *(f"{stem}{end}.nii.gz" for stem in stems for end in ("", "_gt"))}
-    drawn = {t: phases.masks[phase] for phase, t in (("ED", ed), ("ES", es)) if phases.masks[phase].any()}
-    rejected = not_read(label, folder, names)
-    return Study(
-        participant, [cine], {"manual": annotated(cine, drawn, frames={"ed": ed, "es": es})}, rejected=rejected
-    )
+    ends = [f"frame{number:02d}{end}" for number in stored.values() for end in ("", "_gt")]
+    names = {"Info.cfg", *(f"{folder.name}_{end}.nii.gz" for end in ("4d", *ends))}
+    drawn = {t: masks[phase] for phase, t in (("ED", ed), ("ES", es)) if masks[phase].any()}
+    return labelled_study(participant, [(cine, drawn)], folder, names)
 
 
-def _phases(label, folder, info) -> _Phases:
-    """Both labelled frames with their masks; raises ValueError where one is missing or shapes differ."""
-    numbers = {phase: int(info[phase]) for phase in ("ED", "ES")}
-    phases = _Phases(numbers, {}, {})
+def _phases(label, folder, numbers) -> tuple[dict, dict, list[str]]:
+    """Images and masks of ED and ES, and their flags; ValueError where one is missing or shapes differ."""
+    images, masks, flags = {}, {}, []
     for phase, number in numbers.items():
         stem = f"{folder.name}_frame{number:02d}"
         image = volume_of(label, folder / f"{stem}.nii.gz", f"the image of frame {number}")
-        drawn = volume_of(label, folder / f"{stem}_gt.nii.gz", f"the mask of frame {number} (…_gt.nii.gz)")
-        first = phases.images.get("ED", image).pixels.shape
-        if not drawn.pixels.shape == image.pixels.shape == first:
-            raise ValueError(
-                f"sub-{label}: the {phase} mask has shape {drawn.pixels.shape}, its image "
-                f"{image.pixels.shape}, the ED image {first}; expected one shape"
-            )
-        if lies_elsewhere(image.affine, drawn.affine, image.pixels.shape[:0:-1]):
-            phases.flags.append("mask_position_differs_from_image")
-        phases.images[phase] = image
-        phases.masks[phase] = recoded(label, drawn.pixels[0], CODES, f"frame {number}")
-    found = [flag for volume in phases.images.values() for flag in volume.flags if flag != "sform_of_1mm"]
-    phases.flags = sorted({*phases.flags, *found})
-    return phases
+        mask, elsewhere = mask_of(
+            label, folder / f"{stem}_gt.nii.gz", f"the mask of frame {number} (…_gt.nii.gz)", image, CODES
+        )
+        images[phase], masks[phase] = image, mask[0]
+        flags += elsewhere + [flag for flag in image.flags if flag != "sform_of_1mm"]
+    if len(shapes := {image.pixels.shape for image in images.values()}) > 1:
+        raise ValueError(f"sub-{label}: images of ED and ES have the shapes {sorted(shapes)}; expected one shape")
+    return images, masks, sorted(set(flags))
 
 
-def _settle_numbers(label, phases: _Phases, whole: Volume | None):
-    """Frame numbers from 0; whether files count from 0 or 1 is told by a frame 0, else by the cine's own pictures."""
-    numbers, from_zero = phases.numbers, 0 in phases.numbers.values()
+def _from_zero(label, numbers, images, whole: Volume | None) -> tuple[dict, list[str]]:
+    """Frame numbers from 0, and flags. Whether the files count from 0 or from 1 is told by a frame 0, else by the
+    cine's own pictures."""
+    from_zero, last, flags = 0 in numbers.values(), max(numbers.values()), []
     if whole is not None:
-        shape = phases.images["ED"].pixels.shape[1:]
-        if whole.pixels.shape[1:] != shape or max(numbers.values()) > len(whole.pixels):
+        shape, frames = images["ED"].pixels.shape[1:], len(whole.pixels)
+        if whole.pixels.shape[1:] != shape or last > frames:
             raise ValueError(
-                f"sub-{label}: the 4-D file has shape {whole.pixels.shape}; expected at least "
-                f"{max(numbers.values())} frames of {shape}"
+                f"sub-{label}: the 4-D file has shape {whole.pixels.shape}; expected at least {last} frames of {shape}"
             )
-        agree = {
-            shift: all(
-                0 <= n - shift < len(whole.pixels)
-                and np.array_equal(whole.pixels[n - shift], phases.images[phase].pixels[0])
+        agree = [
+            all(
+                0 <= n - first < frames and np.array_equal(whole.pixels[n - first], images[phase].pixels[0])
                 for phase, n in numbers.items()
             )
-            for shift in (0, 1)
-        }
+            for first in (0, 1)
+        ]
         from_zero |= agree[0] and not agree[1]
-        if not any(agree.values()):
-            phases.flags.append("labelled_frames_differ_from_cine")
-        if not from_zero and max(numbers.values()) - 1 >= len(whole.pixels):
-            raise ValueError(f"sub-{label}: Info.cfg names frame {max(numbers.values())} of {len(whole.pixels)}")
+        flags += ["labelled_frames_differ_from_cine"] * (not any(agree))
     if from_zero:
-        phases.flags.append("frames_from_zero")
-    else:
-        phases.numbers = {phase: n - 1 for phase, n in numbers.items()}
+        return numbers, [*flags, "frames_from_zero"]
+    return {phase: n - 1 for phase, n in numbers.items()}, flags
 
 
-def _settle_masks(phases: _Phases):
-    """The LV is what the myocardium surrounds; ED is the phase with the larger LV; an empty mask says nothing."""
-    phases.masks, flags = with_ventricles_named(phases.masks)
-    phases.flags += flags
-    if not all(mask.any() for mask in phases.masks.values()):
-        phases.flags.append("masks_empty")
-    elif cavity(phases.masks["ED"]) < cavity(phases.masks["ES"]):  # patient090 and its like
-        phases.exchange()
-        phases.flags.append("ed_es_swapped")
-
-
-def _info(label, folder):
+def _info(label, folder) -> dict[str, str]:
     if not (folder / "Info.cfg").exists():
         raise ValueError(f"sub-{label}: Info.cfg is missing, and with it which frames are ED and ES")
     text = (folder / "Info.cfg").read_text(encoding="utf-8-sig", errors="replace")
@@ -167,10 +133,3 @@ def _info(label, folder):
     if missing:
         raise ValueError(f"sub-{label}: Info.cfg gives no frame number for {' and '.join(missing)}; add it (1-based)")
     return info
-
-
-def _number(info, key, divisor):
-    try:
-        return float(info[key]) / divisor
-    except (KeyError, ValueError):
-        return None

@@ -3,12 +3,12 @@
 Source: yours. Licence: the source's own. Layout: `SRC/PATIENT/…/any file`, one subject a first-level folder; a source
 that is one folder of files, or of series of one study, is one subject, or one a patient where headers name several (see
 finding.py). Several studies of a subject become sessions. Classic images, a file a frame, and enhanced multi-frame
-files (see multiframe.py), with or without preamble. Labels: none. Fills participants (sex, age, height, weight) and, in
+files (see images.py), with or without preamble. Labels: none. Fills participants (sex, age, height, weight) and, in
 each cine's sidecar, vendor, field strength and the header fields that ordered its frames. Views are named as views.py
 says; `views={series or folder: view}` is the user's word.
 
 Known to be wrong with such data: UIDs that differ in every file, absent instance numbers, file order that is not time
-order, trigger times that are none, SliceLocation that is no distance, the same slice twice (repeats.py has the rule),
+order, trigger times that are none, SliceLocation that is no distance, the same slice twice (order.py has the rule),
 other images of the examination (purpose.py), images missing. Files that are no image of a cine, or cannot be decoded,
 are listed as rejected; a hole in a cine stays black, without time, and flagged. Names, UIDs, dates, descriptions and
 paths are read for sorting only and never written; but subject labels come from folder names (hashed where seven
@@ -26,11 +26,9 @@ from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.finding import FileSubset, files_of, find
 from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
-from cmrlib.datasets.images import participant, pixels, reason, scanner
-from cmrlib.datasets.multiframe import frames_of
-from cmrlib.datasets.order import Frame
+from cmrlib.datasets.images import frames_of, participant, pixels, reason, scanner
+from cmrlib.datasets.order import DERIVED, Frame, without_copies
 from cmrlib.datasets.qc import coverage_flags
-from cmrlib.datasets.repeats import DERIVED, without_copies
 from cmrlib.datasets.single import at_phase, check_phase, no_stack
 from cmrlib.datasets.views import check_views, name_views, repeated_beside
 

@@ -127,33 +127,23 @@ def _image(label, file, name):
 
 def person(folder, number) -> dict:
     """Sex and age from the challenge's metadata, where the table lies beside the zip."""
-    row = _row(folder / "patient_metadata.tsv", "pid", number, sep="\t")
-    if row is None:
-        return {"sex": None, "age": None}
-    return {
-        "sex": row["PatientsSex"] if row["PatientsSex"] in ("F", "M") else None,
-        "age": float(row["PatientsAgeYears"]) if pd.notna(row["PatientsAgeYears"]) else None,
-    }
+    row = _table(folder / "patient_metadata.tsv", "pid", "\t").get(number, {})
+    sex, age = row.get("PatientsSex"), row.get("PatientsAgeYears")
+    return {"sex": sex if sex in ("F", "M") else None, "age": float(age) if pd.notna(age) else None}
 
 
-def volumes_of(folder, number):
+def volumes_of(folder, number) -> dict:
     """EDV, ESV and EF that the challenge published, empty where its tables are not there."""
-    for name in ("train.csv", "validate.csv"):
-        row = _row(folder / name, "Id", number)
-        if row is not None:
-            edv, esv = float(row["Diastole"]), float(row["Systole"])
-            return {"lvedv_ml": edv, "lvesv_ml": esv, "lvef_pct": 100 * (1 - esv / edv)}
-    return {}
+    row = _table(folder / "train.csv", "Id").get(number) or _table(folder / "validate.csv", "Id").get(number)
+    if not row:
+        return {}
+    edv, esv = float(row["Diastole"]), float(row["Systole"])
+    return {"lvedv_ml": edv, "lvesv_ml": esv, "lvef_pct": 100 * (1 - esv / edv)}
 
 
-def _row(path, column, number, sep=","):
+@lru_cache(maxsize=8)
+def _table(path, column, sep=",") -> dict[int, dict]:
+    """Rows of a table by their number; none where it does not exist."""
     if not path.exists():
-        return None
-    table = _table(path, sep)
-    rows = table[table[column].astype(str) == str(number)]
-    return None if rows.empty else rows.iloc[0]
-
-
-@lru_cache(maxsize=4)
-def _table(path, sep):
-    return pd.read_csv(path, sep=sep)
+        return {}
+    return pd.read_csv(path, sep=sep).drop_duplicates(column).set_index(column).to_dict("index")

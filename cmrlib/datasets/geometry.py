@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cmrlib.datasets.order import NAN, Frame, first_number, frame_order, shared, slots
-from cmrlib.datasets.repeats import choose
+from cmrlib.datasets.order import NAN, Frame, choose, first_number, frame_order, shared, slots
 
 TOLERANCE_MM = 0.5
 TOLERANCE_DEG = 1.0

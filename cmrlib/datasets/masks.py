@@ -15,7 +15,8 @@ from scipy import ndimage
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
-from cmrlib.datasets.volumes import Volume, lies_elsewhere
+from cmrlib.cohort.study import Study
+from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
 
 _MASK = r"(?<![a-z])(gt|d?seg|segmentation|masks?|labels?)(?![a-z])"
 _IMAGE = r"(?<![a-z])(cine|image|bold|4d)(?![a-z])"
@@ -82,6 +83,57 @@ def with_ventricles_named(masks: dict) -> tuple[dict, list[str]]:
     table = np.arange(256, dtype=np.uint8)
     table[[STRUCTURES["lv"], STRUCTURES["rv"]]] = STRUCTURES["rv"], STRUCTURES["lv"]
     return {key: table[mask] for key, mask in masks.items()}, ["labels_exchanged"]
+
+
+def mask_of(label, path, what, image: Volume, codes) -> tuple[np.ndarray, list[str]]:
+    """A mask file in this library's codes, (frames, slices, rows, columns), and a flag where its affine is another
+    than its image's.
+
+    Raises ValueError naming subject and part where it is missing, damaged, of another shape or of other codes.
+    """
+    mask = volume_of(label, path, what)
+    if mask.pixels.shape != image.pixels.shape:
+        raise ValueError(
+            f"sub-{label}: {what} has shape {mask.pixels.shape}, its image {image.pixels.shape}; expected one shape"
+        )
+    elsewhere = lies_elsewhere(image.affine, mask.affine, image.pixels.shape[:0:-1])
+    return recoded(label, mask.pixels, codes, what), ["mask_position_differs_from_image"] * elsewhere
+
+
+def phases(drawn: dict, ed, es, frames):
+    """ED, ES, masks and flags from {frame: mask} and the table's frames (None where it has none).
+
+    Of two drawn frames ED is the one with the larger LV cavity; ventricles are exchanged back where anatomy says so.
+    """
+    drawn, flags = with_ventricles_named(drawn)
+    if len(drawn) >= 2:
+        size = {t: cavity(mask) for t, mask in drawn.items()}
+        seen = max(size, key=size.get), min(size, key=size.get)
+        if None not in (ed, es) and seen != (ed, es):
+            flags.append("phases_differ_from_table")
+        flags += ["more_than_two_frames_drawn"] * (len(drawn) > 2)
+        return *seen, drawn, flags
+    told = [t if t is not None and 0 <= t < frames else None for t in (ed, es)]
+    return *told, drawn, flags
+
+
+def labelled_study(participant, drawn: list[tuple[Cine, dict]], folder, read, rejected=()) -> Study:
+    """A public set's subject: cines, each with {frame: label map} of observer `manual`; files of its folder that are
+    not among those `read` are rejected."""
+    manual = {}
+    for cine, masks in drawn:
+        manual |= annotated(cine, masks, frames={"ed": cine.ed, "es": cine.es})
+    rejected = [*rejected, *not_read(participant["participant_id"], folder, read)]
+    return Study(participant, [cine for cine, _ in drawn], {"manual": manual}, rejected=rejected)
+
+
+def number_in(row: dict, key: str) -> float | None:
+    """A number of 0 or more from a table of texts, None where there is none."""
+    try:
+        value = float(row[key])
+    except (KeyError, ValueError):
+        return None
+    return value if 0 <= value < float("inf") else None
 
 
 def cavity(mask) -> int:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 from cmrlib.cohort.study import Study, label_folders
-from cmrlib.datasets.masks import annotated, cavity, recoded, with_ventricles_named
-from cmrlib.datasets.volumes import Volume, cine_of, lies_elsewhere, not_read, volume_of
+from cmrlib.datasets.masks import labelled_study, mask_of, number_in, phases
+from cmrlib.datasets.volumes import cine_of, volume_of
 
 DESCRIPTION = {"Name": "M&Ms", "License": "the challenge's terms, research only; cite Campello et al., IEEE TMI 2021"}
 CODES = {"lv": 1, "myo": 2, "rv": 3}
@@ -41,75 +41,31 @@ def find(src) -> dict[str, dict]:
 
 def read(label: str, item: dict) -> Study:
     """One patient: the short-axis cine, and the frames that hold a mask as observer `manual`."""
-    folder, row = item["folder"], item["row"]
+    folder, row, drawn = item["folder"], item["row"], {}
     image = volume_of(label, folder / f"{folder.name}_sa.nii.gz", "the cine")
-    flags = list(image.flags)
-    drawn = {}
-    path = folder / f"{folder.name}_sa_gt.nii.gz"
+    flags, path = list(image.flags), folder / f"{folder.name}_sa_gt.nii.gz"
     if path.exists():
-        mask = volume_of(label, path, "the mask")
-        flags += placed(label, image, mask)
-        codes = recoded(label, mask.pixels, CODES, "the mask")
-        drawn = {t: codes[t] for t in range(len(codes)) if codes[t].any()}
+        mask, elsewhere = mask_of(label, path, "the mask", image, CODES)
+        flags += elsewhere
+        drawn = {t: one for t, one in enumerate(mask) if one.any()}
     flags += ["masks_empty"] * (not drawn)
-    ed, es, drawn, more = phases(drawn, _frame(row, "ED"), _frame(row, "ES"), len(image.pixels))
+    told = [None if (t := number_in(row, key)) is None else int(t) for key in ("ED", "ES")]
+    ed, es, drawn, more = phases(drawn, *told, len(image.pixels))
     flags, meta = tuple(dict.fromkeys((*flags, *more))), {"vendor": row.get("VendorName") or None}
     cine = cine_of(image, "sax", label, ed=ed, es=es, flags=flags, meta=meta)
-    rejected = not_read(label, folder, {f"{folder.name}_sa{end}.nii.gz" for end in ("", "_gt")})
-    return Study(
-        _person(label, row), [cine], {"manual": annotated(cine, drawn, frames={"ed": ed, "es": es})}, rejected=rejected
-    )
-
-
-def placed(label, image: Volume, mask: Volume) -> list[str]:
-    """Flags of a mask that lies elsewhere; ValueError where it is of another shape."""
-    if mask.pixels.shape != image.pixels.shape:
-        raise ValueError(
-            f"sub-{label}: the mask has shape {mask.pixels.shape}, its image {image.pixels.shape}; expected one shape"
-        )
-    elsewhere = lies_elsewhere(image.affine, mask.affine, image.pixels.shape[:0:-1])
-    return ["mask_position_differs_from_image"] * elsewhere
-
-
-def phases(drawn: dict, ed, es, frames):
-    """ED, ES, masks and flags from {frame: mask} and the table's frames (None where it has none).
-
-    Of two drawn frames ED is the one with the larger LV cavity; ventricles are exchanged back where anatomy says so.
-    """
-    drawn, flags = with_ventricles_named(drawn)
-    if len(drawn) >= 2:
-        size = {t: cavity(mask) for t, mask in drawn.items()}
-        seen = max(size, key=size.get), min(size, key=size.get)
-        if None not in (ed, es) and seen != (ed, es):
-            flags.append("phases_differ_from_table")
-        flags += ["more_than_two_frames_drawn"] * (len(drawn) > 2)
-        return *seen, drawn, flags
-    told = [t if t is not None and 0 <= t < frames else None for t in (ed, es)]
-    return *told, drawn, flags
-
-
-def _frame(row, key):
-    text = str(row.get(key, "")).strip()
-    return int(float(text)) if text.replace(".", "", 1).isdigit() else None
+    names = {f"{folder.name}_sa{end}.nii.gz" for end in ("", "_gt")}
+    return labelled_study(_person(label, row), [(cine, drawn)], folder, names)
 
 
 def _person(label, row) -> dict:
-    """Columns of the table; heights in cm or m."""
-
-    def number(key):
-        try:
-            value = float(row.get(key, ""))
-        except ValueError:
-            return None
-        return value if value > 0 else None
-
-    height, sex = number("Height"), str(row.get("Sex", "")).strip()
+    """Columns of the table; heights in cm or m, zeros for what is not known."""
+    height, sex = number_in(row, "Height") or None, str(row.get("Sex", "")).strip()
     return {
         "participant_id": label,
         "sex": sex if sex in ("M", "F") else None,
-        "age": number("Age"),
+        "age": number_in(row, "Age") or None,
         "height_m": height / 100 if height and height > 3 else height,
-        "weight_kg": number("Weight"),
+        "weight_kg": number_in(row, "Weight") or None,
         "group": row.get("Pathology") or None,
         "centre": row.get("Centre") or None,
     }

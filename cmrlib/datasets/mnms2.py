@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cohort.study import Study, label_folders, rejected_rows
-from cmrlib.datasets.masks import annotated, recoded
-from cmrlib.datasets.mnms import CODES, phases, placed
-from cmrlib.datasets.volumes import Volume, cine_of, not_read, volume_of
+from cmrlib.datasets.masks import labelled_study, mask_of, phases
+from cmrlib.datasets.mnms import CODES
+from cmrlib.datasets.volumes import Volume, cine_of, volume_of
 
 DESCRIPTION = {"Name": "M&Ms-2", "License": "research only; cite Martín-Isla et al., IEEE JBHI 2023"}
 VIEWS = {"SA": "sax", "LA": "4ch"}
@@ -61,25 +61,21 @@ def read(label: str, item: dict) -> Study:
     if not drawn:
         raise ValueError(rejected[0]["reason"])
     ends = ("CINE", "ED", "ES", "ED_gt", "ES_gt")
-    rejected += not_read(label, folder, {f"{folder.name}_{word}_{end}.nii.gz" for word in VIEWS for end in ends})
+    names = {f"{folder.name}_{word}_{end}.nii.gz" for word in VIEWS for end in ends}
     person = {"participant_id": label, "sex": None, "age": None, "group": row.get("DISEASE") or None}
-    observers = {"manual": {}}
-    for cine, masks in drawn:
-        observers["manual"] |= annotated(cine, masks, frames={"ed": cine.ed, "es": cine.es})
-    return Study(person, [cine for cine, _ in drawn], observers, rejected=rejected)
+    return labelled_study(person, drawn, folder, names, rejected)
 
 
 def _view(label, folder, word, meta):
     """Cine and {frame: mask} of one view, SA or LA."""
     images, masks, flags = {}, {}, []
     for phase in ("ED", "ES"):
-        stem = f"{folder.name}_{word}_{phase}"
-        if (folder / f"{stem}.nii.gz").exists():
-            images[phase] = volume_of(label, folder / f"{stem}.nii.gz", f"the {word} {phase} image")
-            if (folder / f"{stem}_gt.nii.gz").exists():
-                mask = volume_of(label, folder / f"{stem}_gt.nii.gz", f"the {word} {phase} mask")
-                flags += placed(label, images[phase], mask)
-                masks[phase] = recoded(label, mask.pixels[0], CODES, f"the {word} {phase} mask")
+        path, drawn = (folder / f"{folder.name}_{word}_{phase}{end}.nii.gz" for end in ("", "_gt"))
+        if path.exists():
+            images[phase] = volume_of(label, path, f"the {word} {phase} image")
+            if drawn.exists():
+                mask, elsewhere = mask_of(label, drawn, f"the {word} {phase} mask", images[phase], CODES)
+                masks[phase], flags = mask[0], flags + elsewhere
     path = folder / f"{folder.name}_{word}_CINE.nii.gz"
     whole = volume_of(label, path, f"the {word} cine") if path.exists() else None
     frames = {phase: _same_picture(whole, image) for phase, image in images.items()} if whole else {}

@@ -2,7 +2,7 @@
 
 Header fields decide (ImageType, SequenceName, InversionTime, velocity encoding); the description only where they are
 silent, and never against the user's word. DERIVED alone says little: scanners write it on cines that they corrected
-for distortion. It becomes a flag, and gives way to an original of the same place (see repeats.py).
+for distortion. It becomes a flag, and gives way to an original of the same place (see order.py).
 """
 
 import re

@@ -25,8 +25,7 @@ from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import cines_of, distinct
 from cmrlib.datasets.header import Refused, parsed, suppress_warnings
-from cmrlib.datasets.images import participant, reason
-from cmrlib.datasets.multiframe import frames_of
+from cmrlib.datasets.images import frames_of, participant, reason
 from cmrlib.datasets.views import check_views
 
 DESCRIPTION = {"Name": "UK Biobank", "License": "UK Biobank material transfer agreement; approved researchers only"}

@@ -28,7 +28,6 @@ def _beside(source, rng, files, name, number, refuse, top=600, drop=(), step_mm=
 
 @defect("dicom", "read")
 def localiser_beside(source, rng):
-    """Three crossed single images come first, as a localiser."""
     planes = [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1]]
     return _beside(
         source,
@@ -68,7 +67,6 @@ for name, (words, special) in AT_A_CINE.items():
 
 @defect("dicom", "read")
 def late_enhancement_beside(source, rng):
-    """A late enhancement image at each place of the stack."""
     tags = {"TriggerTime": 640.0, "InversionTime": 280.0, "ScanningSequence": ["GR", "IR"]}
     files, words = source.images(short_axis(source), t=0), "late enhancement|inversion"
     return _beside(source, rng, files, "lge_psir", 62, words, drop=["CardiacNumberOfImages"], **tags)[0]
@@ -76,7 +74,6 @@ def late_enhancement_beside(source, rng):
 
 @defect("dicom", "read")
 def perfusion_beside(source, rng):
-    """A first-pass perfusion series: one image a heart beat in three slices."""
     cine = short_axis(source)
     places = [one["slice"] for one in source.cines[cine]["slices"][:3]]
     return _beside(
@@ -98,7 +95,6 @@ def perfusion_beside(source, rng):
 
 @defect("dicom", "read")
 def t1_map_beside(source, rng):
-    """A T1 map, one image at the middle of the stack."""
     cine = short_axis(source)
     files = source.images(cine, source.cines[cine]["slices"][1]["slice"], 0)
     kind = ["DERIVED", "PRIMARY", "T1 MAP"]
@@ -107,7 +103,6 @@ def t1_map_beside(source, rng):
 
 @defect("dicom", "read")
 def screenshot_beside(source, rng):
-    """A colour screenshot of a report."""
     files, kind = source.images(other(source, rng), t=0)[:1], ["DERIVED", "SECONDARY"]
     _, (copy,) = _beside(source, rng, files, "report", 66, "colour|not an MR", Modality="OT", ImageType=kind)
     data = copy.content
@@ -115,4 +110,3 @@ def screenshot_beside(source, rng):
     data.PhotometricInterpretation, data.BitsAllocated, data.BitsStored, data.HighBit = "RGB", 8, 8, 7
     data.PixelData = rng.integers(0, 256, (20, 30, 3)).astype(np.uint8).tobytes()
     data["PixelData"].VR = "OB"
-    return source.cines

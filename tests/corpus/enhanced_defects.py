@@ -17,42 +17,28 @@ def _reorder(data, order):
 
 @defect("enhanced", "read")
 def enhanced_frames_shuffled(source, rng):
-    """Frames lie in the file in any order; their functional groups tell which is which."""
     for file in source.images():
         _reorder(file.content, rng.permutation(file.content.NumberOfFrames))
-    return source.cines
 
 
 @defect("enhanced", "read")
 def enhanced_position_shared(source, rng):
-    """A single slice's position stands once in the shared groups."""
     cine = other(source, rng)
     data = source.images(cine)[0].content
     shared = data.SharedFunctionalGroupsSequence[0]
     shared.PlanePositionSequence = data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
     for group in data.PerFrameFunctionalGroupsSequence:
         del group.PlanePositionSequence
-    return [cine]
 
 
 @defect("enhanced", "read")
 def enhanced_geometry_in_every_frame(source, rng):
-    """Orientation and spacing stand in every frame's groups, none in the shared ones."""
     for file in source.images():
         shared = file.content.SharedFunctionalGroupsSequence[0]
         for group in file.content.PerFrameFunctionalGroupsSequence:
             group.PixelMeasuresSequence = shared.PixelMeasuresSequence
             group.PlaneOrientationSequence = shared.PlaneOrientationSequence
         del shared.PixelMeasuresSequence, shared.PlaneOrientationSequence
-    return source.cines
-
-
-@defect("enhanced", "read")
-def enhanced_no_spacing_between(source, rng):
-    """SpacingBetweenSlices is absent; positions tell the distance."""
-    for file in source.images():
-        del file.content.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
-    return source.cines
 
 
 def _without(source, keyword):
@@ -67,13 +53,11 @@ def _without(source, keyword):
 
 @defect("enhanced", "read")
 def enhanced_no_frame_content(source, rng):
-    """No frame has indices: positions and trigger delays tell place and time."""
     return _without(source, "FrameContentSequence")
 
 
 @defect("enhanced", "read")
 def enhanced_no_trigger_delay(source, rng):
-    """No frame has a trigger delay: the temporal index tells the order, and times are unknown."""
     for truth in source.cines.values():
         for one in truth["slices"]:
             one["frame_times_ms"] = one["rr_ms"] = None
@@ -82,7 +66,6 @@ def enhanced_no_trigger_delay(source, rng):
 
 @defect("enhanced", "flag", "missing_frames")
 def enhanced_frame_missing(source, rng):
-    """A slice lacks one of its frames."""
     cine = short_axis(source)
     k, t = inner_slice(source, cine, rng), int(rng.integers(1, source.cines[cine]["frames"] - 1))
     data = source.images(cine)[0].content
@@ -94,7 +77,6 @@ def enhanced_frame_missing(source, rng):
 
 @defect("enhanced", "refuse", "frames")
 def enhanced_count_wrong(source, rng):
-    """NumberOfFrames is one more than frames and groups in the file."""
     cine = other(source, rng)
     source.images(cine)[0].content.NumberOfFrames += 1
     return [cine]
@@ -102,7 +84,6 @@ def enhanced_count_wrong(source, rng):
 
 @defect("enhanced", "flag", "irregular_slices")
 def enhanced_position_repeated(source, rng):
-    """A slice has the position of its neighbour; stack positions tell that they are two."""
     cine, k, neighbour = two_neighbours(source, rng)
     source.drop_slice(cine, min(k, neighbour))
     groups = {}
@@ -117,7 +98,5 @@ def enhanced_position_repeated(source, rng):
 
 @defect("enhanced", "read", late=1)
 def enhanced_compressed(source, rng):
-    """Multi-frame pixels are compressed as RLE."""
     for file in source.images():
         file.content.compress(RLELossless, generate_instance_uid=False)
-    return source.cines

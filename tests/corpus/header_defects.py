@@ -7,7 +7,7 @@ import numpy as np
 
 from corpus.dicom import decimal
 from corpus.dicom_edit import directions, set_tags
-from corpus.registry import as_bytes, defect, other, short_axis
+from corpus.registry import as_bytes, defect, other
 from corpus.source import File
 
 TAGS = {  # of all images; a correct reader reads them all the same
@@ -50,13 +50,11 @@ for name, tags in TAGS.items():
 
 @defect("dicom", "refuse", "cannot be ordered")
 def nothing_orders_frames(source, rng):
-    """No trigger time, instance number or content time: the order cannot be known."""
     return set_tags(source, TriggerTime=None, InstanceNumber=None, ContentTime=None, AcquisitionTime=None)
 
 
 @defect("dicom", "flag", "rr_disagrees_with_header")
 def rr_of_the_header_wrong(source, rng):
-    """NominalInterval is 1.6 times what frames and steps say."""
     return set_tags(source, NominalInterval=lambda file: round(1.6 * file.content.NominalInterval))
 
 
@@ -77,13 +75,6 @@ def _spacing(source, rng, value):
 
 for name, value in (("zero", [0, 0]), ("negative", [-1.5, -1.5]), ("absent", None)):
     defect("dicom", "flag", "spacing_unknown", name=f"spacing_{name}")(partial(_spacing, value=value))
-
-
-@defect("dicom", "read")
-def instance_numbers_random(source, rng):
-    """Instance numbers follow neither time nor place."""
-    numbers = iter(rng.permutation(len(source.images())))
-    return set_tags(source, InstanceNumber=lambda file: int(next(numbers)) + 1)
 
 
 # --- when ------------------------------------------------------------------------------------------------------------
@@ -107,39 +98,12 @@ def _retime_all(source, change):
 
 @defect("dicom", "read")
 def first_trigger_late(source, rng):
-    """The first frame comes 30 ms after the R wave."""
     return _retime_all(source, lambda times: times + 30)
 
 
 @defect("dicom", "read")
 def trigger_rounded(source, rng):
-    """TriggerTime is rounded to 2.5 ms."""
     return _retime_all(source, lambda times: 2.5 * np.round(times / 2.5))
-
-
-@defect("dicom", "read")
-def first_step_longer(source, rng):
-    """In the last slice the first step between frames is a fifth longer and the second a fifth shorter."""
-    cine = short_axis(source)
-    one = source.cines[cine]["slices"][-1]
-    times = np.array(one["frame_times_ms"])
-    times[1] += 0.2 * (times[1] - times[0])
-    return [_retime(source, cine, one["slice"], times)]
-
-
-@defect("dicom", "read")
-def rr_differs_between_views(source, rng):
-    """A long-axis cine was taken at a heart rate 30 % lower."""
-    cine = other(source, rng)
-    for one in source.cines[cine]["slices"]:
-        _retime(source, cine, one["slice"], 1.3 * np.array(one["frame_times_ms"]))
-        one["rr_ms"] = round(1.3 * one["rr_ms"], 2)
-    return set_tags(
-        source,
-        cine,
-        NominalInterval=lambda file: round(1.3 * file.content.NominalInterval),
-        HeartRate=lambda file: round(file.content.HeartRate / 1.3),
-    )
 
 
 # --- where -----------------------------------------------------------------------------------------------------------
@@ -147,23 +111,13 @@ def rr_differs_between_views(source, rng):
 
 @defect("dicom", "refuse", "no position or orientation")
 def orientation_absent(source, rng):
-    """A long-axis cine has no ImageOrientationPatient."""
     return set_tags(source, other(source, rng), ImageOrientationPatient=None)
 
 
 @defect("dicom", "refuse", "right angles")
 def directions_not_at_right_angles(source, rng):
-    """Rows and columns of a long-axis cine meet at 80 degrees."""
     turn = np.array([[1, 0], [np.sin(np.deg2rad(10)), np.cos(np.deg2rad(10))]])
     return set_tags(source, other(source, rng), ImageOrientationPatient=lambda file: decimal(turn @ directions(file)))
-
-
-@defect("dicom", "flag", "view_disagrees_with_description")
-def description_of_another_view(source, rng):
-    """A long-axis cine is called by another view's name."""
-    cine = other(source, rng)
-    wrong = "cine_2ch" if source.cines[cine]["view"] != "2ch" else "cine_4ch"
-    return set_tags(source, cine, SeriesDescription=wrong)
 
 
 # --- names and wrappings ---------------------------------------------------------------------------------------------
@@ -180,55 +134,44 @@ def _rename(source, path):
 
 @defect("dicom", "read")
 def descriptions_absent(source, rng):
-    """No series has a description, and folders are mere numbers."""
     _rename(source, lambda folders, name, file: f"{int(file.content.SeriesNumber):02d}/{name}")
     return set_tags(source, SeriesDescription=None)
 
 
 @defect("dicom", "read")
 def odd_names(source, rng):
-    """Folders have spaces, accents, brackets and quotes in their names, files have no suffix."""
     odd = "Série n° 4 – «cœur» [é] 'x'"
     return _rename(source, lambda folders, name, file: "/".join([odd, *folders, name.removesuffix(".dcm")]))
 
 
 @defect("dicom", "read")
 def long_paths(source, rng):
-    """Files lie so deep that their paths have more than 300 characters."""
     return _rename(source, lambda folders, name, file: "/".join([*["d" * 110] * 3, *folders, name]))
 
 
 @defect("dicom", "read")
 def folder_is_a_number(source, rng):
-    """The subject's folder is named by seven digits."""
     for file in source.files:
         file.path = f"9000007/{file.path.partition('/')[2]}"
-    return source.cines
 
 
 @defect("dicom", "read")
 def link_to_itself(source, rng):
-    """A link in the folder points to the folder."""
     source.files.append(File(f"{source.folder}/again", PurePosixPath("..") / source.folder))
-    return source.cines
 
 
 @defect("dicom", "read", late=2)
 def no_preamble(source, rng):
-    """A long-axis cine's files lack preamble and meta header, as old archives wrote them."""
     cine = other(source, rng)
     for file in source.images(cine):
         content = as_bytes(file)
         length = int.from_bytes(content[140:144], "little")  # of the meta header, (0002,0000) at 132
         file.content = content[144 + length :]
-    return [cine]
 
 
 @defect("dicom", "read", late=2)
 def bytes_behind_the_end(source, rng):
-    """A long-axis cine's files are padded with zeros to whole blocks of 512 bytes."""
     cine = other(source, rng)
     for file in source.images(cine):
         content = as_bytes(file)
         file.content = content + b"\0" * (-len(content) % 512)
-    return [cine]

@@ -111,7 +111,6 @@ def _move(source, cine, affine):
 
 @defect("nifti", "flag", "shear", late=1)
 def sheared_affine(source, rng):
-    """Slices are shifted against each other: the affine's axes are not at right angles."""
     for file in source.images():
         affine = header_of(file).get_best_affine()
         affine[:3, 2] += 0.3 * np.linalg.norm(affine[:3, 2]) * affine[:3, 0] / np.linalg.norm(affine[:3, 0])
@@ -122,7 +121,6 @@ def sheared_affine(source, rng):
 
 @defect("nifti", "read")
 def columns_stored_backwards(source, rng):
-    """Columns run the other way, and the affine says so: pixels in file order are the truth."""
     for file in source.images():
         affine, array = np.array(file.content.affine), _array(file)[..., ::-1]
         affine[:3, 3] += affine[:3, 0] * (array.shape[-1] - 1)
@@ -132,7 +130,6 @@ def columns_stored_backwards(source, rng):
         for one in source.cines[file.cine]["slices"]:
             one["sha256"] = [sha(image) for image in array[:, one["slice"]]]
         source.cines[file.cine]["slices"].reverse()  # the normal is turned round
-    return source.cines
 
 
 # --- how it is stored ------------------------------------------------------------------------------------------------
@@ -140,16 +137,13 @@ def columns_stored_backwards(source, rng):
 
 @defect("nifti", "read", late=1)
 def five_dimensions(source, rng):
-    """Time is the fifth axis, the fourth has length 1."""
     for file in source.images():
         i, j, k, t = header_of(file)["dim"][1:5]
         edit(file, dim=[5, i, j, k, 1, t, 1, 1], pixdim={4: 1, 5: step_s(file)})
-    return source.cines
 
 
 @defect("nifti", "refuse", "single|4-D|frame")
 def one_frame_only(source, rng):
-    """A file that should hold a cine holds one 3-D frame."""
     cine = other(source, rng)
     for file in source.images(cine):
         file.content = image_of(_array(file)[0], file.content.affine)
@@ -158,36 +152,28 @@ def one_frame_only(source, rng):
 
 @defect("nifti", "read")
 def float_pixels(source, rng):
-    """Pixels are whole numbers stored as float32."""
     for file in source.images():
         file.content = image_of(_array(file).astype(np.float32), file.content.affine, step_s(file))
-    return source.cines
 
 
 @defect("nifti", "read")
 def scaled_pixels(source, rng):
-    """Pixels are doubled, with a slope of one half and no intercept."""
     for file in source.images():
         file.content = image_of((_array(file) * 2).astype(np.uint16), file.content.affine, step_s(file))
         file.content.header.set_slope_inter(0.5, 0)
-    return source.cines
 
 
 @defect("nifti", "read")
 def bytes_swapped(source, rng):
-    """Header and pixels are big-endian."""
     for file in source.images():
         old = file.content
         file.content = nib.Nifti1Image(np.asarray(old.dataobj).astype(">u2"), None, old.header.as_byteswapped(">"))
-    return source.cines
 
 
 @defect("nifti", "read", late=2)
 def not_compressed(source, rng):
-    """A file called .nii.gz is not compressed."""
     for file in source.images():
         file.content = gzip.decompress(as_bytes(file))
-    return source.cines
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
@@ -222,7 +208,6 @@ for name, words, change in (
 
 @defect("nifti acdc", "refuse", "NaN")
 def not_a_number(source, rng):
-    """An image holds NaN pixels."""
     file = _cine_file(source, rng)
     array = _array(file).astype(np.float32)
     array.flat[array.size // 2] = np.nan
@@ -235,15 +220,12 @@ def not_a_number(source, rng):
 
 @defect("nifti-3d", "read")
 def frame_numbers_not_padded(source, rng):
-    """Frames are called frame1, frame2, … frame10: their names do not sort in time."""
     for file in source.images():
         file.path = f"{file.path.rpartition('/')[0]}/frame{file.t + 1}.nii"
-    return source.cines
 
 
 @defect("nifti-3d", "flag", "missing_frames")
 def frame_file_missing(source, rng):
-    """A frame's file is missing from its row of numbers."""
     file = some(rng, source.images(t=2))
     source.remove([file])
     for one in source.cines[file.cine]["slices"]:
@@ -253,7 +235,6 @@ def frame_file_missing(source, rng):
 
 @defect("nifti-3d", "refuse", "shape")
 def frame_of_another_shape(source, rng):
-    """One frame has four rows fewer than the others."""
     file = some(rng, source.images(t=2))
     file.content = image_of(_array(file)[:, :-4], file.content.affine)
     return [file.cine]
@@ -261,7 +242,6 @@ def frame_of_another_shape(source, rng):
 
 @defect("nifti-3d", "refuse", "place|affine")
 def frame_at_another_place(source, rng):
-    """One frame lies 10 mm beside the others."""
     file = some(rng, source.images(t=2))
     affine = np.array(file.content.affine)
     affine[:3, 3] += 10

@@ -38,6 +38,16 @@ def defect(kinds: str, expectation: str, words: str = "", late: int = 0, name: s
     return register
 
 
+def all_cines(change: Callable):
+    """A change of the source alone, as one that touches all its cines."""
+
+    def changed(source, rng):
+        change(source)
+        return source.cines
+
+    return changed
+
+
 def apply(name: str, source: Source):
     """Change a source by one defect; the same seed, subject and name make the same choices.
 

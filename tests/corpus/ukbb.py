@@ -6,7 +6,7 @@ No real sample was read: names and quirks follow ukbb_cardiac and Heart_Pipeline
 
 from cmrlib.cohort.study import Study
 from corpus import dicom
-from corpus.registry import defect, short_axis
+from corpus.registry import all_cines, defect
 from corpus.source import File
 
 HEADER = "filename,patientid,date,series discription"
@@ -46,83 +46,33 @@ def _manifests(source, old="", new="") -> list[File]:
 def _rename(source, old, new):
     for file in source.files:
         file.path = file.path.replace(old, new)
-    return source.cines
 
 
-@defect("ukbb", "read")
-def manifest_called_cvs(source, rng):
-    """The manifest is called manifest.cvs."""
-    return _rename(source, "manifest.csv", "manifest.cvs")
-
-
-@defect("ukbb", "read")
-def repeat_visit(source, rng):
-    """The zips are those of the repeat visit (_3_0)."""
-    return _rename(source, "_2_0.zip", "_3_0.zip")
-
-
-@defect("ukbb", "read")
-def manifest_dates_with_commas(source, rng):
-    """Dates are written Jan 3, 2016 without quotes: lines have one field too many."""
-    _manifests(source, "2016-01-03", "Jan 3, 2016")
-    return source.cines
-
-
-@defect("ukbb", "read")
-def manifest_column_spelt_right(source, rng):
-    """The column is called series description, without the usual misspelling."""
-    _manifests(source, "discription", "description")
-    return source.cines
-
-
-@defect("ukbb", "read")
-def manifest_absent(source, rng):
-    """There is no manifest."""
-    source.remove(_manifests(source))
-    return source.cines
-
-
-@defect("ukbb", "flag", "manifest")
-def manifest_lists_more(source, rng):
-    """The manifest lists a file that is not in the zip."""
-    for file in _manifests(source):
-        file.content += file.content.splitlines()[-1].replace(".dcm", "9.dcm") + "\n"
-    return source.cines
-
-
-@defect("ukbb", "read")
-def manifest_of_mixed_series(source, rng):
+def _mixed_series(source):
     """All long-axis views are called CINE_segmented_LAX, in headers and manifest."""
     for name in (WORDS[view] for view in ("4ch", "2ch", "3ch")):
         _manifests(source, name, "CINE_segmented_LAX")
         for file in source.images():
             file.content.SeriesDescription = file.content.SeriesDescription.replace(name, "CINE_segmented_LAX")
-    return source.cines
 
 
-@defect("ukbb", "flag", "missing_frames")
-def zip_lacks_a_file(source, rng):
-    """A frame that the manifest lists is not in the zip."""
-    cine = short_axis(source)
-    file = source.images(cine)[1]
-    source.lose(cine, file.k, file.t)
-    source.remove([file])
-    return [cine]
+def _lists_more(source):
+    for file in _manifests(source):
+        file.content += file.content.splitlines()[-1].replace(".dcm", "9.dcm") + "\n"
 
 
 def _member(source, name, content, refuse):
     archive = source.files[0].path.partition(".zip/")[0]
     source.files.append(File(f"{archive}.zip/{name}", content, refuse=refuse))
-    return source.cines
 
 
-@defect("ukbb", "read")
-def zip_climbs_out(source, rng):
-    """A member's path leads out of the archive's folder."""
-    return _member(source, "../../climbed.dcm", b"MARKED", "path")
-
-
-@defect("ukbb", "read")
-def zip_bomb(source, rng):
-    """A member unpacks to a thousand times its size."""
-    return _member(source, "bomb.dcm", b"\0" * 20_000_000, "size")
+for name, expectation, words, change in (
+    ("manifest_called_cvs", "read", "", lambda source: _rename(source, "manifest.csv", "manifest.cvs")),
+    ("manifest_absent", "read", "", lambda source: source.remove(_manifests(source))),
+    ("manifest_lists_more", "flag", "manifest", _lists_more),
+    ("manifest_of_mixed_series", "read", "", _mixed_series),
+    ("repeat_visit", "read", "", lambda source: _rename(source, "_2_0.zip", "_3_0.zip")),
+    ("zip_climbs_out", "read", "", lambda source: _member(source, "../../climbed.dcm", b"MARKED", "path")),
+    ("zip_bomb", "read", "", lambda source: _member(source, "bomb.dcm", b"\0" * 20_000_000, "size")),
+):
+    defect("ukbb", expectation, words, name=name)(all_cines(change))
