@@ -31,12 +31,11 @@ import plain_readers
 import pydicom
 from tqdm import tqdm
 
-from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
 from cmrlib.phantom import make_study, subject_specs
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from corpus import DEFECTS, FORMATS, File, Source, apply, build, judge, truth_path, write_source
+from corpus import DEFECTS, FORMATS, File, Source, apply, build, judge, write_source
 from corpus.source import sha
 
 TINY = {"frames": 6, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
@@ -253,9 +252,7 @@ def by_script(case, truth, folder) -> str:
 
 def judged(case: Case, source: Source, folder) -> dict:
     """Write, read by both, judge."""
-    form = case.origin if case.origin in FORMATS else "dicom"
-    write_source(folder, [source], form)
-    (truth,) = read_json(truth_path(folder))["subjects"].values()
+    (truth,) = write_source(folder, [source]).values()
     try:
         rows = judge(truth, ours(case.kind, folder))
         outcome, why = (

@@ -52,7 +52,7 @@ def run_small_study():
     source = ROOT / "runs" / "plan-source"
     if not source.exists():
         specs = subject_specs(8, frames=50, size=208, spacing_mm=1.8)
-        write_source(source, (build(make_study(label, spec), 1) for label, spec in specs.items()), "dicom")
+        write_source(source, (build(make_study(label, spec), 1) for label, spec in specs.items()))
     words = ["-m", "cmrlib.app.runs", "all", "--profile", "plan", "--cores", "1", "--follow"]
     subprocess.run([sys.executable, *words], env=os.environ | {"CMR_DATA_DIR": str(ROOT / "runs")}, check=True)
 

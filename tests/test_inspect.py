@@ -35,7 +35,6 @@ def source(tmp_path_factory):
     write_source(
         folder,
         [build(make_study(label, order), 1, "dicom", names) for (label, order), names in zip(orders.items(), defects)],
-        "dicom",
     )
     return folder
 
@@ -57,7 +56,7 @@ def test_the_table_says_what_ingest_will_make(source, tmp_path):
 @pytest.mark.parametrize("kind", ["nifti", "acdc", "ukbb"])
 def test_other_files_than_dicom_are_told_by_their_reader(kind, tmp_path):
     orders = subject_specs(2, frames=5, size=32, spacing_mm=6.0, slices=5, subslices=1, views=("sax",))
-    write_source(tmp_path / "src", [build(make_study(*one), 1, kind, ()) for one in orders.items()], kind)
+    write_source(tmp_path / "src", [build(make_study(*one), 1, kind, ()) for one in orders.items()])
     victim = sorted(path for path in (tmp_path / "src").rglob("*") if path.suffix in (".gz", ".zip"))[0]
     trees.cut_short(victim)
     table = datasets.inspect(tmp_path / "src", kind=kind, thumbnails=True)

@@ -355,7 +355,7 @@ def test_members_that_attack_or_are_damaged_cost_themselves_only(study, tmp_path
 
 def test_both_visits_are_sessions_and_no_number_is_written(study, tmp_path):
     written(study, tmp_path / "src", "ukbb")
-    write_source(tmp_path / "src" / "deeper", [build(study, 2, "ukbb", ["repeat_visit"])], "ukbb")
+    write_source(tmp_path / "src" / "deeper", [build(study, 2, "ukbb", ["repeat_visit"])])
     cohort = ingest("ukbb", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
     assert cohort.cines["session"].tolist() == ["2", "2", "3", "3"] and len(cohort.subjects) == 1
     files = [path for path in cohort.path.rglob("*") if path.is_file()]
@@ -380,7 +380,7 @@ def test_two_archives_of_one_visit_are_kept_apart_and_flagged(study, tmp_path):
     found = read(ukbb, tmp_path / "src")
     assert {reason["reason"] for reason in found.rejected} == {"the same file twice"}  # byte for byte: once is enough
     other = make_study(LABEL, next(iter(subject_specs(1, **TINY, views=("sax", "4ch"), seed=5).values())))
-    write_source(tmp_path / "other", [build(other, 1, "ukbb", [])], "ukbb")
+    write_source(tmp_path / "other", [build(other, 1, "ukbb", [])])
     for path in (tmp_path / "other").iterdir():
         path.replace(tmp_path / "src" / path.name.replace("_2_0", "_2_1"))
     found = read(ukbb, tmp_path / "src")

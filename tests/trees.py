@@ -6,11 +6,10 @@ import tarfile
 import nibabel as nib
 import numpy as np
 import pydicom
-from corpus import build, truth_path, write_source
+from corpus import build, write_source
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from cmrlib.cohort.files import read_json
 from cmrlib.cohort.study import Study
 
 LABEL = "P0001"
@@ -187,9 +186,8 @@ def gzip_file(path):
 
 
 def written(study, folder, form="dicom", *defects):
-    """One subject's truth as it stands beside the files."""
-    write_source(folder, [build(study, 1, form, defects)], form)
-    return read_json(truth_path(folder))["subjects"][LABEL]
+    """Write one subject; returns the truth of its files."""
+    return write_source(folder, [build(study, 1, form, defects)])[LABEL]
 
 
 def read(reader, folder):

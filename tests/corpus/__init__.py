@@ -1,7 +1,7 @@
 """Subjects of the phantom as scanners, archives and public sets write them, with named defects and the truth beside.
 
 `build` makes one subject's files in memory, applies defects, and knows what a correct reader must find; `write_source`
-writes subjects and `DEST.truth.json` beside the folder, never inside. `judge` compares a reader's result with it.
+writes subjects and returns that truth. `judge` compares a reader's result with it.
 """
 
 from collections.abc import Callable
@@ -12,39 +12,25 @@ from pathlib import Path
 
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from cmrlib.cohort.files import write_json
 from cmrlib.cohort.study import Study
 from corpus import dicom, nifti, ukbb
 from corpus.judge import judge
 from corpus.registry import DEFECTS, apply
-from corpus.source import EXPECTATIONS, File, Source, cine_truth, write_files
+from corpus.source import File, Source, cine_truth, write_files
 
 for module in sorted(Path(__file__).parent.glob("*_defects.py")):
     import_module(f"corpus.{module.stem}")
 
-__all__ = [
-    "DEFECTS",
-    "EXPECTATIONS",
-    "FORMATS",
-    "File",
-    "Format",
-    "Source",
-    "apply",
-    "build",
-    "judge",
-    "truth_path",
-    "write_source",
-]
+__all__ = ["DEFECTS", "FORMATS", "File", "Format", "Source", "apply", "build", "judge", "write_source"]
 
 
 @dataclass(frozen=True)
 class Format:
-    """kind: which defects suit it. files: study, or study and seed for UIDs → its files. root: participants → files
-    above all subjects. times: what of time the files can say: slice, step, none."""
+    """kind: which defects suit it. files: study and seed (for UIDs) → its files. times: what of time the files
+    can say: slice, step, none."""
 
     kind: str
     files: Callable
-    root: Callable | None = None
     times: str = "slice"
 
 
@@ -56,7 +42,6 @@ FORMATS = {
     "ukbb": Format("ukbb", ukbb.zips),
     "nifti": Format("nifti", nifti.four_d, times="step"),
     "nifti-3d": Format("nifti-3d", nifti.three_d, times="none"),
-    "bids": Format("nifti", nifti.bids, root=nifti.bids_root),
     "acdc": Format("acdc", nifti.acdc, times="none"),
 }
 
@@ -72,8 +57,8 @@ def build(study: Study, seed: int, form: str = "dicom", defects=()) -> Source:
         if layout.kind not in DEFECTS[name].kinds:
             kinds = " and ".join(DEFECTS[name].kinds)
             raise ValueError(f"the defect {name!r} belongs to {kinds} files, the format {form!r} is {layout.kind}")
-    files = layout.files(study, seed) if layout.kind in ("dicom", "enhanced", "ukbb") else layout.files(study)
-    shown, cines = {file.cine for file in files}, {}
+    files, cines = layout.files(study, seed), {}
+    shown = {file.cine for file in files}
     for cine in (cine for cine in study.cines if cine.name in shown):
         timed = nifti.evenly_timed(cine) if layout.times == "step" else cine
         cines[cine.name] = cine_truth(timed, layout.times != "none")
@@ -85,28 +70,16 @@ def build(study: Study, seed: int, form: str = "dicom", defects=()) -> Source:
     return source
 
 
-def truth_path(dest) -> Path:
-    """The truth of a source folder, beside it."""
-    return Path(dest).with_name(f"{Path(dest).name}.truth.json")
-
-
-def write_source(dest, sources, form: str):
-    """Write built subjects (any iterable) below `dest`, and their truth beside it; `refused` of a subject's truth lists
-    the files that become no part of a cine, with words of the reason."""
-    subjects, people = {}, []
+def write_source(dest, sources) -> dict[str, dict]:
+    """Write built subjects (any iterable) below `dest`; returns label → truth, whose `refused` lists the files that
+    become no part of a cine, with words of the reason."""
+    subjects = {}
     for source in sources:
         digests = write_files(dest, source.files)
-        subjects[source.label] = {
-            "defects": source.defects,
-            "participant": source.participant,
-            "cines": source.cines,
-            "refused": [
-                {"path": file.path, "digest": digests.get(file.path), "word": file.refuse}
-                for file in source.files
-                if file.refuse
-            ],
-        }
-        people.append(source.participant)
-    if FORMATS[form].root:
-        write_files(dest, FORMATS[form].root(people))
-    write_json({"format": form, "subjects": subjects}, truth_path(dest))
+        refused = [
+            {"path": file.path, "digest": digests.get(file.path), "word": file.refuse}
+            for file in source.files
+            if file.refuse
+        ]
+        subjects[source.label] = {"participant": source.participant, "cines": source.cines, "refused": refused}
+    return subjects

@@ -93,28 +93,19 @@ def _common(study, seed, number, description, storage, key, syntax) -> Dataset:
     data.SeriesNumber, data.SeriesDescription, data.ProtocolName = number, description, "cine_bssfp"
     data.StudyDate = data.SeriesDate = data.AcquisitionDate = data.ContentDate = "19000101"
     data.StudyTime, data.SeriesTime = "100000.000000", f"10{number:02d}00.000000"
-    data.MRAcquisitionType, data.ScanningSequence, data.SequenceVariant = "2D", "GR", "SS"
-    data.MagneticFieldStrength, data.PatientPosition, data.BodyPartExamined = 1.5, "HFS", "HEART"
-    data.EchoTime, data.RepetitionTime, data.FlipAngle = 1.16, REPETITION_TIME_MS, 54.0
-    data.EchoTrainLength, data.ScanOptions, data.PositionReferenceIndicator = 1, "CG", ""
-    data.BurnedInAnnotation, data.LossyImageCompression = "NO", "00"
+    data.ScanningSequence, data.MagneticFieldStrength, data.RepetitionTime = "GR", 1.5, REPETITION_TIME_MS
     _patient(data, study.participant, label)
     return data
 
 
 def _patient(data, person, label):
-    """Invented names in every kind of place where real ones hide: text, private tags and nested sequences."""
+    """Invented names in several kinds of places where real ones hide (test_inspect.py has the others)."""
     data.PatientName, data.PatientID = "PHANTOM^MARKED", f"MARKED-{label}"
     data.PatientBirthDate, data.PatientSex = "19010101", person.get("sex") or "O"
     data.PatientAge = f"{round(person['age']):03d}Y"
     data.PatientSize, data.PatientWeight = round(person["height_m"], 3), round(person["weight_kg"], 2)
-    data.AccessionNumber, data.StudyID, data.DeviceSerialNumber = "MARKED", "MARKED", "MARKED"
-    data.InstitutionName, data.ReferringPhysicianName = "MARKED HOSPITAL", "MARKED^REFERRER"
-    data.StudyDescription, data.PatientComments = "MARKED HEART", "MARKED comment"
+    data.AccessionNumber, data.InstitutionName, data.ReferringPhysicianName = "MARKED", "MARKED HOSPITAL", "MARKED"
     data.private_block(0x0011, "PHANTOM MARKED", create=True).add_new(1, "LO", "MARKED private")
-    request = Dataset()
-    request.RequestedProcedureDescription, request.RequestedProcedureID = "MARKED request", "MARKED"
-    data.RequestAttributesSequence = [request]
 
 
 def set_pixels(data: Dataset, image, signed: bool = False):
@@ -141,24 +132,8 @@ def enhanced(study: Study, seed: int, syntax=ExplicitVRLittleEndian) -> list[Fil
     for number, cine in enumerate(study.cines, 3):
         name = f"cine_{cine.view}"
         data = _common(study, seed, number, name, EnhancedMRImageStorage, (seed, label, number), syntax)
-        for keyword in (
-            "EchoTime",
-            "RepetitionTime",
-            "FlipAngle",
-            "ScanningSequence",
-            "SequenceVariant",
-            "ScanOptions",
-            "EchoTrainLength",
-            "MRAcquisitionType",
-        ):
-            delattr(data, keyword)  # they belong to the functional groups
-        data.InstanceNumber, data.NumberOfFrames = 1, cine.frames * cine.slices
-        data.CardiacSynchronizationTechnique, data.AcquisitionDateTime = "RETROSPECTIVE", "19000101100000"
-        data.AcquisitionContrast, data.VolumetricProperties = "UNKNOWN", "VOLUME"
-        data.PixelPresentation, data.VolumeBasedCalculationTechnique = "MONOCHROME", "NONE"
-        data.ComplexImageComponent, data.ContentQualification = "MAGNITUDE", "RESEARCH"
-        data.ResonantNucleus, data.PresentationLUTShape = "1H", "IDENTITY"
-        _dimensions(data)
+        del data.ScanningSequence, data.RepetitionTime  # they belong to the functional groups
+        data.NumberOfFrames, data.ComplexImageComponent = cine.frames * cine.slices, "MAGNITUDE"
         data.SharedFunctionalGroupsSequence = [_shared(cine)]
         data.PerFrameFunctionalGroupsSequence = [
             _frame(cine, k, t) for k in range(cine.slices) for t in range(cine.frames)
@@ -176,17 +151,6 @@ def _group(**tags) -> list[Dataset]:
     return [item]
 
 
-def _dimensions(data):
-    organization = uid(data.SOPInstanceUID, "dimensions")
-    data.DimensionOrganizationSequence = _group(DimensionOrganizationUID=organization)
-    stack, time = 0x00209057, 0x00209128  # InStackPositionNumber, TemporalPositionIndex
-    content = 0x00209111  # FrameContentSequence
-    data.DimensionIndexSequence = [
-        _group(DimensionOrganizationUID=organization, DimensionIndexPointer=tag, FunctionalGroupPointer=content)[0]
-        for tag in (stack, time)
-    ]
-
-
 def _shared(cine) -> Dataset:
     orientation, _, spacing, _ = geometry(cine)
     measures = {
@@ -197,8 +161,7 @@ def _shared(cine) -> Dataset:
     return _group(
         PixelMeasuresSequence=_group(**measures),
         PlaneOrientationSequence=_group(ImageOrientationPatient=decimal(orientation)),
-        MRTimingAndRelatedParametersSequence=_group(RepetitionTime=REPETITION_TIME_MS, FlipAngle=54.0),
-        MREchoSequence=_group(EffectiveEchoTime=1.16),
+        MRTimingAndRelatedParametersSequence=_group(RepetitionTime=REPETITION_TIME_MS),
         MRImageFrameTypeSequence=_group(FrameType=["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]),
         PixelValueTransformationSequence=_group(RescaleIntercept=0, RescaleSlope=1, RescaleType="US"),
     )[0]
@@ -211,8 +174,6 @@ def _frame(cine, k, t) -> Dataset:
         StackID="1",
         InStackPositionNumber=k + 1,
         TemporalPositionIndex=t + 1,
-        DimensionIndexValues=[k + 1, t + 1],
-        FrameAcquisitionNumber=k + 1,
     )
     return _group(
         FrameContentSequence=content,

@@ -69,8 +69,8 @@ def enhanced_frame_missing(source, rng):
     cine = short_axis(source)
     k, t = inner_slice(source, cine, rng), int(rng.integers(1, source.cines[cine]["frames"] - 1))
     data = source.images(cine)[0].content
-    indices = [g.FrameContentSequence[0].DimensionIndexValues for g in data.PerFrameFunctionalGroupsSequence]
-    _reorder(data, [n for n, index in enumerate(indices) if list(index) != [k + 1, t + 1]])
+    frames = source.cines[cine]["frames"]
+    _reorder(data, [n for n in range(data.NumberOfFrames) if n != k * frames + t])
     source.lose(cine, k, t)
     return [cine]
 

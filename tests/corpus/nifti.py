@@ -1,14 +1,12 @@
-"""Cines as NIfTI: a file a view, a file a frame, a tree in the manner of BIDS, and ACDC's layout.
+"""Cines as NIfTI: a file a view, a file a frame, and ACDC's layout.
 
 NIfTI knows one frame step and no RR interval, and 3-D files not even the step: the truth says what a file can say.
 """
 
-import json
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
@@ -36,7 +34,7 @@ def evenly_timed(cine: Cine) -> Cine:
     return replace(cine, frame_times_ms=times, rr_ms=np.full(cine.slices, cine.frames * step))
 
 
-def four_d(study: Study) -> list[File]:
+def four_d(study: Study, seed: int = 0) -> list[File]:
     """`LABEL/VIEW.nii.gz`, one 4-D file a cine, the step in seconds."""
     label = study.participant["participant_id"]
     return [
@@ -49,7 +47,7 @@ def four_d(study: Study) -> list[File]:
     ]
 
 
-def three_d(study: Study) -> list[File]:
+def three_d(study: Study, seed: int = 0) -> list[File]:
     """`LABEL/VIEW/frameNN.nii`, one 3-D file a frame, counted from 0, without times."""
     label = study.participant["participant_id"]
     return [
@@ -59,45 +57,12 @@ def three_d(study: Study) -> list[File]:
     ]
 
 
-def bids(study: Study) -> list[File]:
-    """`sub-LABEL/cine/sub-LABEL_view-VIEW_cine.nii.gz` with a JSON sidecar that holds every slice's times.
-
-    BIDS has no cine MRI: the names are ours in its manner.
-    """
-    label, files = study.participant["participant_id"], []
-    for cine in study.cines:
-        stem = f"sub-{label}/cine/sub-{label}_view-{cine.view}_cine"
-        files.append(
-            File(f"{stem}.nii.gz", image_of(cine.pixels, cine.affine, round(cine.frame_step_ms, 2) / 1000), cine.name)
-        )
-        side = {
-            "View": cine.view,
-            "SliceThickness": cine.meta["slice_thickness_mm"],
-            "FrameTimes": (np.round(cine.frame_times_ms, 2) / 1000).round(5).tolist(),
-            "RRInterval": (np.round(cine.rr_ms, 2) / 1000).round(5).tolist(),
-        }
-        files.append(File(f"{stem}.json", json.dumps(side, indent=1)))
-    return files
-
-
-def bids_root(people: list[dict]) -> list[File]:
-    """What stands at the root of a BIDS tree."""
-    table = pd.DataFrame(people, columns=["participant_id", "sex", "age", "height_m", "weight_kg", "group"])
-    table["participant_id"] = "sub-" + table["participant_id"]
-    text = table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    description = {"Name": "phantom", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
-    return [
-        File("dataset_description.json", json.dumps(description, indent=1)),
-        File("participants.tsv", text),
-    ]
-
-
 def acdc_name(label: str) -> str:
     """P0007 → patient007."""
     return f"patient{int(''.join(filter(str.isdigit, label))):03d}"
 
 
-def acdc(study: Study) -> list[File]:
+def acdc(study: Study, seed: int = 0) -> list[File]:
     """ACDC's release: Info.cfg, the SAX cine, and ED and ES with masks; frames from 1, labels 1 RV, 2 myo, 3 LV."""
     cine = next(cine for cine in study.cines if cine.view == "sax")
     name, person = acdc_name(study.participant["participant_id"]), study.participant
