@@ -41,7 +41,7 @@ def write_zip(folder, patients, **extra):
 def test_frames_contours_and_volumes(tmp_path):
     write_zip(tmp_path, {7: [(20, 6), (3, 12)], 12: [(5, 9)]})
     (tmp_path / "train.csv").write_text("Id,Systole,Diastole\n7,60.0,150.0\n")
-    (tmp_path / "patient_metadata.tsv").write_text("pid\tPatientsSex\tPatientsAgeYears\n7\tF\t58\n")
+    (tmp_path / "patient_metadata.tsv").write_text("pid\tPatientsSex\tPatientsAgeYears\nunknown\tM\t1\n7\tF\t58\n")
     cohort = ingest("dsb2015", tmp_path, tmp_path / "cohort", workers=1, progress=False)
     assert list(cohort.subjects["participant_id"]) == ["DSB12", "DSB7"]
     cine = cohort.cine("sub-DSB7_view-4ch")

@@ -276,18 +276,6 @@ def test_names_tell_ed_and_es(tmp_path):
     assert (alone.frames, alone.ed, alone.es) == (1, 0, None)  # the name goes before the option
 
 
-def test_phases_of_other_shapes_or_places_stay_apart(tmp_path):
-    save(tmp_path / "p1" / "ed_sax.nii.gz", stack())
-    save(tmp_path / "p1" / "es_sax.nii.gz", stack(5))
-    (tmp_path / "p1" / "es_sax.json").write_text('{"Phase": "ED"}')
-    (tmp_path / "p1" / "ed_sax.json").write_text('{"Phase": 3}')
-    cines = read(nifti, tmp_path).cines
-    assert [(cine.run, cine.frames, cine.slices, cine.ed, cine.es) for cine in cines] == [
-        (1, 1, 6, 0, None),
-        (2, 1, 5, 0, None),
-    ]
-
-
 def single_images(folder, slices=6, **tags):
     write_cine(folder, slices=slices, frames=1, orientation=SHORT_AXIS, CardiacNumberOfImages=None, **tags)
 

@@ -127,23 +127,25 @@ def _image(label, file, name):
 
 def person(folder, number) -> dict:
     """Sex and age from the challenge's metadata, where the table lies beside the zip."""
-    row = _table(folder / "patient_metadata.tsv", "pid", "\t").get(number, {})
+    row = _table(folder / "patient_metadata.tsv", "pid", "\t").get(str(number), {})
     sex, age = row.get("PatientsSex"), row.get("PatientsAgeYears")
     return {"sex": sex if sex in ("F", "M") else None, "age": float(age) if pd.notna(age) else None}
 
 
 def volumes_of(folder, number) -> dict:
     """EDV, ESV and EF that the challenge published, empty where its tables are not there."""
-    row = _table(folder / "train.csv", "Id").get(number) or _table(folder / "validate.csv", "Id").get(number)
-    if not row:
+    tables = [_table(folder / name, "Id") for name in ("train.csv", "validate.csv")]
+    row = next((table[str(number)] for table in tables if str(number) in table), None)
+    if row is None:
         return {}
     edv, esv = float(row["Diastole"]), float(row["Systole"])
     return {"lvedv_ml": edv, "lvesv_ml": esv, "lvef_pct": 100 * (1 - esv / edv)}
 
 
 @lru_cache(maxsize=8)
-def _table(path, column, sep=",") -> dict[int, dict]:
-    """Rows of a table by their number; none where it does not exist."""
+def _table(path, column, sep=",") -> dict[str, dict]:
+    """Rows of a table by their number as a text; none where it does not exist."""
     if not path.exists():
         return {}
-    return pd.read_csv(path, sep=sep).drop_duplicates(column).set_index(column).to_dict("index")
+    table = pd.read_csv(path, sep=sep, dtype={column: str})
+    return table.drop_duplicates(column).set_index(column).to_dict("index")
