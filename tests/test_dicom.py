@@ -135,6 +135,14 @@ def test_one_shifted_header_moves_no_slice(tmp_path):
     assert "frames_shifted" in cine.flags
 
 
+def test_a_tilted_slice_is_a_cine_of_its_own(tmp_path):
+    row, column = trees.SHORT_AXIS
+    tilted = np.cos(np.deg2rad(8)) * column + np.sin(np.deg2rad(8)) * np.cross(row, column)
+    write_cine(tmp_path / "a", slices=4)
+    write_cine(tmp_path / "b", orientation=np.stack([row, tilted]), position=lambda k, t: 32 * np.cross(row, column))
+    assert sorted(cine.slices for cine in read_folder(tmp_path).cines) == [1, 4]
+
+
 # --- whose -----------------------------------------------------------------------------------------------------------
 
 

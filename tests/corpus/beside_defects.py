@@ -73,35 +73,6 @@ def late_enhancement_beside(source, rng):
 
 
 @defect("dicom", "read")
-def perfusion_beside(source, rng):
-    cine = short_axis(source)
-    places = [one["slice"] for one in source.cines[cine]["slices"][:3]]
-    return _beside(
-        source,
-        rng,
-        [file for file in source.images(cine) if file.k in places],
-        "perfusion_stress",
-        63,
-        "perfusion",
-        drop=["CardiacNumberOfImages"],
-        step_mm=2.0,
-        TriggerTime=120.0,
-        InversionTime=100.0,
-        AcquisitionTime="113000.000000",
-        TemporalPositionIdentifier=lambda n, file: file.t + 1,
-        ContentTime=lambda n, file: f"1130{file.t:02d}.000000",
-    )[0]
-
-
-@defect("dicom", "read")
-def t1_map_beside(source, rng):
-    cine = short_axis(source)
-    files = source.images(cine, source.cines[cine]["slices"][1]["slice"], 0)
-    kind = ["DERIVED", "PRIMARY", "T1 MAP"]
-    return _beside(source, rng, files, "T1_map", 64, "map|derived", top=2000, ImageType=kind)[0]
-
-
-@defect("dicom", "read")
 def screenshot_beside(source, rng):
     files, kind = source.images(other(source, rng), t=0)[:1], ["DERIVED", "SECONDARY"]
     _, (copy,) = _beside(source, rng, files, "report", 66, "colour|not an MR", Modality="OT", ImageType=kind)

@@ -8,9 +8,6 @@ from corpus.dicom import decimal, get_pixels, set_pixels, uid
 from corpus.registry import inner_slice, short_axis
 from corpus.source import File, sha
 
-OF_STACKS = ("missing_frames", "irregular_slices", "frame_counts_differ", "coverage")
-"""Flags of a stack that a slice taken out of it need not have."""
-
 
 def set_tags(source, cine=None, **tags):
     """Set tags in all images, or a cine's; a function is called with the file; None removes a tag."""
@@ -57,28 +54,6 @@ def second_cine(source, cine: str, name: str, along_mm: float, tags):
         source.files.append(new)
     for one in source.cines[name]["slices"]:
         move(source, name, one["slice"], along_mm)
-
-
-def last_slice_alone(source) -> tuple[str, dict, list[File]]:
-    """The last slice of the stack, no part of it any more, becomes a cine of its own in the truth.
-
-    Returns the stack's name, the slice's truth and its files.
-    """
-    cine = short_axis(source)
-    truth = source.cines[cine]
-    one = truth["slices"][-1]
-    words = [w for w in truth["words"] if w not in OF_STACKS or (w == "missing_frames" and None in one["sha256"])]
-    name, files = f"{cine}_run-{one['slice'] + 2}", source.images(cine, one["slice"])
-    source.cines[name] = copy.deepcopy(truth) | {
-        "slices": [one],
-        "slice_distance_mm": None,
-        "words": words,
-        "expectation": truth["expectation"] if words else "read",
-    }
-    source.drop_slice(cine, one["slice"])
-    for file in files:
-        file.cine = name
-    return cine, source.cines[name], files
 
 
 def two_neighbours(source, rng) -> tuple[str, int, int]:

@@ -3,8 +3,7 @@
 from pydicom.uid import RLELossless
 
 from corpus.dicom import get_pixels, set_pixels
-from corpus.dicom_edit import ras, two_neighbours
-from corpus.registry import defect, inner_slice, other, short_axis
+from corpus.registry import defect, edit_files, inner_slice, other, short_axis
 
 
 def _reorder(data, order):
@@ -29,16 +28,6 @@ def enhanced_position_shared(source, rng):
     shared.PlanePositionSequence = data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
     for group in data.PerFrameFunctionalGroupsSequence:
         del group.PlanePositionSequence
-
-
-@defect("enhanced", "read")
-def enhanced_geometry_in_every_frame(source, rng):
-    for file in source.images():
-        shared = file.content.SharedFunctionalGroupsSequence[0]
-        for group in file.content.PerFrameFunctionalGroupsSequence:
-            group.PixelMeasuresSequence = shared.PixelMeasuresSequence
-            group.PlaneOrientationSequence = shared.PlaneOrientationSequence
-        del shared.PixelMeasuresSequence, shared.PlaneOrientationSequence
 
 
 def _without(source, keyword):
@@ -82,21 +71,18 @@ def enhanced_count_wrong(source, rng):
     return [cine]
 
 
-@defect("enhanced", "flag", "irregular_slices")
-def enhanced_position_repeated(source, rng):
-    cine, k, neighbour = two_neighbours(source, rng)
-    source.drop_slice(cine, min(k, neighbour))
-    groups = {}
-    for group in source.images(cine)[0].content.PerFrameFunctionalGroupsSequence:
-        groups.setdefault(group.FrameContentSequence[0].InStackPositionNumber - 1, []).append(group)
-    position = groups[neighbour][0].PlanePositionSequence[0].ImagePositionPatient
-    for group in groups[k]:
-        group.PlanePositionSequence[0].ImagePositionPatient = position
-    source.slice(cine, max(k, neighbour))["position_mm"] = ras(position)
-    return [cine]
+def _geometry_in_every_frame(file):
+    """Orientation and spacing stand in every frame's groups, none in the shared ones."""
+    shared = file.content.SharedFunctionalGroupsSequence[0]
+    for group in file.content.PerFrameFunctionalGroupsSequence:
+        group.PixelMeasuresSequence = shared.PixelMeasuresSequence
+        group.PlaneOrientationSequence = shared.PlaneOrientationSequence
+    del shared.PixelMeasuresSequence, shared.PlaneOrientationSequence
 
 
-@defect("enhanced", "read", late=1)
-def enhanced_compressed(source, rng):
-    for file in source.images():
-        file.content.compress(RLELossless, generate_instance_uid=False)
+def _compressed(file):
+    file.content.compress(RLELossless, generate_instance_uid=False)
+
+
+edit_files("enhanced", {"enhanced_geometry_in_every_frame": _geometry_in_every_frame})
+edit_files("enhanced", {"enhanced_compressed": _compressed}, late=1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from corpus.dicom import decimal
 from corpus.dicom_edit import directions, set_tags
-from corpus.registry import as_bytes, defect, other
+from corpus.registry import as_bytes, defect, edit_files, other
 from corpus.source import File
 
 TAGS = {  # of all images; a correct reader reads them all the same
@@ -77,33 +77,20 @@ for name, value in (("zero", [0, 0]), ("negative", [-1.5, -1.5]), ("absent", Non
     defect("dicom", "flag", "spacing_unknown", name=f"spacing_{name}")(partial(_spacing, value=value))
 
 
-# --- when ------------------------------------------------------------------------------------------------------------
-
-
-def _retime(source, cine, k, times_ms):
-    """Other trigger times (frames,) for a slice, in files and truth."""
-    times = np.round(times_ms, 2).tolist()
-    source.slice(cine, k)["frame_times_ms"] = times
-    for file in source.images(cine, k):
-        file.content.TriggerTime = times[file.t]
-    return cine
-
-
-def _retime_all(source, change):
+def _retime(source, rng, change):
+    """Other trigger times, in files and truth. change: times (frames,) in ms → new ones."""
     for cine, truth in source.cines.items():
         for one in truth["slices"]:
-            _retime(source, cine, one["slice"], change(np.array(one["frame_times_ms"])))
-    return source.cines
+            one["frame_times_ms"] = times = np.round(change(np.array(one["frame_times_ms"])), 2).tolist()
+            for file in source.images(cine, one["slice"]):
+                file.content.TriggerTime = times[file.t]
 
 
-@defect("dicom", "read")
-def first_trigger_late(source, rng):
-    return _retime_all(source, lambda times: times + 30)
-
-
-@defect("dicom", "read")
-def trigger_rounded(source, rng):
-    return _retime_all(source, lambda times: 2.5 * np.round(times / 2.5))
+for name, change in (
+    ("first_trigger_late", lambda times: times + 30),
+    ("trigger_rounded", lambda times: 2.5 * np.round(times / 2.5)),
+):
+    defect("dicom", "read", name=name)(partial(_retime, change=change))
 
 
 # --- where -----------------------------------------------------------------------------------------------------------
@@ -123,6 +110,9 @@ def directions_not_at_right_angles(source, rng):
 # --- names and wrappings ---------------------------------------------------------------------------------------------
 
 
+ODD = "Série n° 4 – «cœur» [é] 'x'"
+
+
 def _rename(source, path):
     """path: (folders below the subject's, name, file) → the new path below the subject's folder."""
     folder = source.folder
@@ -138,15 +128,11 @@ def descriptions_absent(source, rng):
     return set_tags(source, SeriesDescription=None)
 
 
-@defect("dicom", "read")
-def odd_names(source, rng):
-    odd = "Série n° 4 – «cœur» [é] 'x'"
-    return _rename(source, lambda folders, name, file: "/".join([odd, *folders, name.removesuffix(".dcm")]))
-
-
-@defect("dicom", "read")
-def long_paths(source, rng):
-    return _rename(source, lambda folders, name, file: "/".join([*["d" * 110] * 3, *folders, name]))
+for name, path in (
+    ("odd_names", lambda folders, name, file: "/".join([ODD, *folders, name.removesuffix(".dcm")])),
+    ("long_paths", lambda folders, name, file: "/".join([*["d" * 110] * 3, *folders, name])),
+):
+    defect("dicom", "read", name=name)(lambda source, rng, path=path: _rename(source, path))
 
 
 @defect("dicom", "read")
@@ -160,18 +146,16 @@ def link_to_itself(source, rng):
     source.files.append(File(f"{source.folder}/again", PurePosixPath("..") / source.folder))
 
 
-@defect("dicom", "read", late=2)
-def no_preamble(source, rng):
-    cine = other(source, rng)
-    for file in source.images(cine):
-        content = as_bytes(file)
-        length = int.from_bytes(content[140:144], "little")  # of the meta header, (0002,0000) at 132
-        file.content = content[144 + length :]
+def _no_preamble(file):
+    """Without preamble and meta header, as old archives wrote files."""
+    content = as_bytes(file)
+    length = int.from_bytes(content[140:144], "little")  # of the meta header, (0002,0000) at 132
+    file.content = content[144 + length :]
 
 
-@defect("dicom", "read", late=2)
-def bytes_behind_the_end(source, rng):
-    cine = other(source, rng)
-    for file in source.images(cine):
-        content = as_bytes(file)
-        file.content = content + b"\0" * (-len(content) % 512)
+def _bytes_behind_the_end(file):
+    content = as_bytes(file)
+    file.content = content + b"\0" * (-len(content) % 512)
+
+
+edit_files("dicom", {"no_preamble": _no_preamble, "bytes_behind_the_end": _bytes_behind_the_end}, of="other", late=2)

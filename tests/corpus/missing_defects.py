@@ -131,23 +131,13 @@ def _thin_out(source, cine, files):
 
 
 @defect("dicom", "flag", "constant_images")
-def view_all_black(source, rng):
-    cine = other(source, rng)
-    return _blacken(source, source.images(cine))
-
-
-@defect("dicom", "flag", "constant_images")
 def frame_all_black(source, rng):
     cine = short_axis(source)
-    return _blacken(source, source.images(cine, inner_slice(source, cine, rng), 1))
-
-
-def _blacken(source, files):
-    for file in files:
-        black = np.zeros((file.content.Rows, file.content.Columns), np.uint16)
-        set_pixels(file.content, black)
-        source.slice(file.cine, file.k)["sha256"][file.t] = sha(black)
-    return [file.cine]
+    (file,) = source.images(cine, inner_slice(source, cine, rng), 1)
+    black = np.zeros((file.content.Rows, file.content.Columns), np.uint16)
+    set_pixels(file.content, black)
+    source.slice(cine, file.k)["sha256"][file.t] = sha(black)
+    return [cine]
 
 
 # --- damaged files ---------------------------------------------------------------------------------------------------

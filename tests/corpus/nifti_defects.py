@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from corpus.nifti import image_of
-from corpus.registry import as_bytes, defect, other, some
+from corpus.registry import as_bytes, defect, edit_files, other, some
 from corpus.source import File, sha
 
 HEADER_BYTES = 348
@@ -135,11 +135,39 @@ def columns_stored_backwards(source, rng):
 # --- how it is stored ------------------------------------------------------------------------------------------------
 
 
-@defect("nifti", "read", late=1)
-def five_dimensions(source, rng):
-    for file in source.images():
-        i, j, k, t = header_of(file)["dim"][1:5]
-        edit(file, dim=[5, i, j, k, 1, t, 1, 1], pixdim={4: 1, 5: step_s(file)})
+def _five_dimensions(file):
+    """Time is the fifth axis, the fourth has length 1."""
+    i, j, k, t = header_of(file)["dim"][1:5]
+    edit(file, dim=[5, i, j, k, 1, t, 1, 1], pixdim={4: 1, 5: step_s(file)})
+
+
+def _float_pixels(file):
+    file.content = image_of(_array(file).astype(np.float32), file.content.affine, step_s(file))
+
+
+def _scaled_pixels(file):
+    file.content = image_of((_array(file) * 2).astype(np.uint16), file.content.affine, step_s(file))
+    file.content.header.set_slope_inter(0.5, 0)
+
+
+def _bytes_swapped(file):
+    old = file.content
+    file.content = nib.Nifti1Image(np.asarray(old.dataobj).astype(">u2"), None, old.header.as_byteswapped(">"))
+
+
+def _not_compressed(file):
+    file.content = gzip.decompress(as_bytes(file))
+
+
+def _numbers_not_padded(file):
+    file.path = f"{file.path.rpartition('/')[0]}/frame{file.t + 1}.nii"
+
+
+stored = {"float_pixels": _float_pixels, "scaled_pixels": _scaled_pixels, "bytes_swapped": _bytes_swapped}
+edit_files("nifti", stored)
+edit_files("nifti", {"five_dimensions": _five_dimensions}, late=1)
+edit_files("nifti", {"not_compressed": _not_compressed}, late=2)
+edit_files("nifti-3d", {"frame_numbers_not_padded": _numbers_not_padded})
 
 
 @defect("nifti", "refuse", "single|4-D|frame")
@@ -148,32 +176,6 @@ def one_frame_only(source, rng):
     for file in source.images(cine):
         file.content = image_of(_array(file)[0], file.content.affine)
     return [cine]
-
-
-@defect("nifti", "read")
-def float_pixels(source, rng):
-    for file in source.images():
-        file.content = image_of(_array(file).astype(np.float32), file.content.affine, step_s(file))
-
-
-@defect("nifti", "read")
-def scaled_pixels(source, rng):
-    for file in source.images():
-        file.content = image_of((_array(file) * 2).astype(np.uint16), file.content.affine, step_s(file))
-        file.content.header.set_slope_inter(0.5, 0)
-
-
-@defect("nifti", "read")
-def bytes_swapped(source, rng):
-    for file in source.images():
-        old = file.content
-        file.content = nib.Nifti1Image(np.asarray(old.dataobj).astype(">u2"), None, old.header.as_byteswapped(">"))
-
-
-@defect("nifti", "read", late=2)
-def not_compressed(source, rng):
-    for file in source.images():
-        file.content = gzip.decompress(as_bytes(file))
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
@@ -216,12 +218,6 @@ def not_a_number(source, rng):
 
 
 # --- a file a frame --------------------------------------------------------------------------------------------------
-
-
-@defect("nifti-3d", "read")
-def frame_numbers_not_padded(source, rng):
-    for file in source.images():
-        file.path = f"{file.path.rpartition('/')[0]}/frame{file.t + 1}.nii"
 
 
 @defect("nifti-3d", "flag", "missing_frames")

@@ -4,56 +4,47 @@ import numpy as np
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from corpus.dicom import get_pixels, set_pixels
-from corpus.registry import defect, other
+from corpus.registry import defect, edit_files, other
 
 MPEG4 = "1.2.840.10008.1.2.4.102"
 """A video syntax that no pydicom plugin decodes."""
 
 
-def _rescale(source, slope, intercept=0):
-    """Store what gives the image back with this slope (a function of the file) and intercept."""
-    for file in source.images():
-        stored = np.round((get_pixels(file.content).astype(np.int32) - intercept) / slope(file)).astype(np.int32)
-        signed = bool((stored < 0).any())
-        set_pixels(file.content, stored.astype(np.int16 if signed else np.uint16), signed)
-        file.content.RescaleIntercept, file.content.RescaleSlope = intercept, slope(file)
-    return source.cines
+def _rescaled(file, slope, intercept=0):
+    """Store what gives the image back with this slope and intercept."""
+    stored = np.round((get_pixels(file.content).astype(np.int32) - intercept) / slope).astype(np.int32)
+    signed = bool((stored < 0).any())
+    set_pixels(file.content, stored.astype(np.int16 if signed else np.uint16), signed)
+    file.content.RescaleIntercept, file.content.RescaleSlope = intercept, slope
 
 
-@defect("dicom", "read")
-def signed_pixels(source, rng):
-    return _rescale(source, lambda file: 1, 1000)
+def _white_is_zero(file):
+    image, bits = get_pixels(file.content), int(file.content.BitsStored)
+    set_pixels(file.content, 2**bits - 1 - image)
+    file.content.BitsStored, file.content.HighBit = bits, bits - 1
+    file.content.PhotometricInterpretation = "MONOCHROME1"
 
 
-@defect("dicom", "read")
-def rescaled_pixels(source, rng):
-    return _rescale(source, lambda file: 0.5)
+def _overlay_in_high_bits(file):
+    image = get_pixels(file.content)
+    if image.max() > 4095:
+        raise ValueError("this defect needs images of 12 bits")
+    overlay = np.zeros_like(image)
+    overlay[::4, ::3] = 0x1000
+    file.content.PixelData = (image | overlay).astype("<u2").tobytes()
+    file.content.BitsStored, file.content.HighBit = 12, 11
 
 
-@defect("dicom", "read")
-def rescaled_differently(source, rng):
-    return _rescale(source, lambda file: 0.5 ** (file.t % 3))
-
-
-@defect("dicom", "read")
-def white_is_zero(source, rng):
-    for file in source.images():
-        image, bits = get_pixels(file.content), int(file.content.BitsStored)
-        set_pixels(file.content, 2**bits - 1 - image)
-        file.content.BitsStored, file.content.HighBit = bits, bits - 1
-        file.content.PhotometricInterpretation = "MONOCHROME1"
-
-
-@defect("dicom", "read")
-def overlay_in_high_bits(source, rng):
-    for file in source.images():
-        image = get_pixels(file.content)
-        if image.max() > 4095:
-            raise ValueError("this defect needs images of 12 bits")
-        overlay = np.zeros_like(image)
-        overlay[::4, ::3] = 0x1000
-        file.content.PixelData = (image | overlay).astype("<u2").tobytes()
-        file.content.BitsStored, file.content.HighBit = 12, 11
+edit_files(
+    "dicom",
+    {
+        "signed_pixels": lambda file: _rescaled(file, 1, 1000),
+        "rescaled_pixels": lambda file: _rescaled(file, 0.5),
+        "rescaled_differently": lambda file: _rescaled(file, 0.5 ** (file.t % 3)),
+        "white_is_zero": _white_is_zero,
+        "overlay_in_high_bits": _overlay_in_high_bits,
+    },
+)
 
 
 def _compress(source, syntax, files=None):
@@ -73,10 +64,11 @@ for name, syntax in (("rle", RLELossless), ("jpeg2000", JPEG2000Lossless)):
     )
 
 
-@defect("dicom", "read", late=1)
-def deflated(source, rng):
-    for file in source.images():
-        file.content.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+def _deflated(file):
+    file.content.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+
+edit_files("dicom", {"deflated": _deflated}, late=1)
 
 
 @defect("dicom", "refuse", "compressed as", late=1)

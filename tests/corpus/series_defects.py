@@ -2,11 +2,10 @@
 
 import copy
 
-import numpy as np
 from pydicom.uid import ImplicitVRLittleEndian
 
-from corpus.dicom import decimal, uid
-from corpus.dicom_edit import again, directions, last_slice_alone, second_cine, set_tags, twin, worse
+from corpus.dicom import uid
+from corpus.dicom_edit import again, second_cine, set_tags, twin, worse
 from corpus.registry import as_bytes, defect, inner_slice, other, short_axis, some
 from corpus.source import File
 
@@ -85,16 +84,6 @@ def slices_numbered_backwards(source, rng):
         InstanceNumber=lambda file: instance - int(file.content.InstanceNumber) + 1,
         SliceLocation=lambda file: -float(file.content.SliceLocation),
     )
-
-
-@defect("dicom", "read")
-def slice_not_parallel(source, rng):
-    _, _, files = last_slice_alone(source)
-    angle = np.deg2rad(8)
-    for file in files:
-        row, column = directions(file)
-        column = np.cos(angle) * column + np.sin(angle) * np.cross(row, column)
-        file.content.ImageOrientationPatient = decimal([row, column])
 
 
 def _one_series(source, files, number, name):
