@@ -63,19 +63,11 @@ ON_REAL = {
 """What a correct reader does where it is something else than with the phantom: MVnet's files have no instance numbers,
 so that nothing orders their frames once trigger times are gone."""
 UNFIT = {
-    *(
-        ("sunnybrook", name)
-        for name in (
-            "slice_repeated",
-            "two_slices_at_one_place",
-            "two_patients_in_one_folder",
-            "view_repeated_elsewhere",
-        )
-    ),
+    ("sunnybrook", name)
+    for name in ("slice_repeated", "two_slices_at_one_place", "two_patients_in_one_folder", "view_repeated_elsewhere")
 }
-"""Defects whose truth holds for the phantom only: repeats that are told by the
-phantom's clock (it scans at ten o'clock, from its first slice on; Sunnybrook's patient was scanned before nine); and
-what needs a long-axis cine beside the stack."""
+"""Defects whose truth holds for the phantom only: repeats that are told by the phantom's clock (it scans at ten, from
+its first slice on; Sunnybrook's patient was scanned before nine); and what needs a long-axis cine beside the stack."""
 NAMING = {
     "descriptions_absent",
     "long_axes_in_one_series",

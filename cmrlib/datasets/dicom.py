@@ -28,8 +28,8 @@ from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
 from cmrlib.datasets.images import frames_of, participant, pixels, reason, scanner
 from cmrlib.datasets.order import DERIVED, Frame, without_copies
+from cmrlib.datasets.purpose import at_phase, check_phase, no_stack
 from cmrlib.datasets.qc import coverage_flags
-from cmrlib.datasets.single import at_phase, check_phase, no_stack
 from cmrlib.datasets.views import check_views, name_views, repeated_beside
 
 __all__ = ["DESCRIPTION", "find", "read"]
@@ -44,7 +44,7 @@ def read(
     """One folder, or one patient's part of it → the cines, whatever the files are called.
 
     views: {series description or folder name: view}. min_frames: what has fewer frames is no cine; with 1, short-axis
-    stacks of single images are taken too (single.py). phase: ed or es, what these show.
+    stacks of single images are taken too (purpose.py). phase: ed or es, what these show.
     """
     check_views(label, views or {})
     check_phase(label, phase)

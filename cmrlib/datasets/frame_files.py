@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmrlib.datasets.single import no_volume, phase_in
+from cmrlib.datasets.purpose import no_volume, phase_in
 from cmrlib.datasets.volumes import Damaged, Volume, lies_elsewhere
 
 

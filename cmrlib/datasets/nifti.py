@@ -2,7 +2,7 @@
 
 Source: yours. Licence: yours. Layout: `SRC/SUBJECT/…/any.nii[.gz]`, `sub-X/[ses-Y/]…` as in BIDS, or files side by side
 named `SUBJECT_VIEW.nii.gz`; 3-D files of one folder that differ in a number are frames in its order, those that differ
-in ED and ES the two frames of one cine, others cines of one frame (single.py; ED or ES where the name, `Phase` in the
+in ED and ES the two frames of one cine, others cines of one frame (purpose.py; ED or ES where the name, `Phase` in the
 JSON or `phase` says so). Views come from geometry where a short-axis stack is there, else from file or folder names, or
 `views={file or folder: view}`. Times come from `pixdim` (the unit must make a human heart rate), or from a JSON of the
 same name: FrameTimes and RRInterval in seconds, a row a slice or one for all. Labels: files called gt, seg, mask or
@@ -29,7 +29,7 @@ from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.frame_files import Found, from_frames, stem_of
 from cmrlib.datasets.geometry import Frame, Stack
 from cmrlib.datasets.masks import check_labels, is_mask, key_of, paired
-from cmrlib.datasets.single import at_phase, check_phase
+from cmrlib.datasets.purpose import at_phase, check_phase
 from cmrlib.datasets.views import check_views, name_views, view_in
 from cmrlib.datasets.volumes import Damaged, cine_of, read_volume
 

@@ -98,7 +98,7 @@ def reader_options(kind, view=None, label=None, min_frames=None, phase="") -> di
 
     from cmrlib.cine.anatomy import STRUCTURES, VIEWS
     from cmrlib.datasets import reader_of
-    from cmrlib.datasets.single import PHASES
+    from cmrlib.datasets.purpose import PHASES
 
     if phase not in ("", *PHASES):
         raise ValueError(f"--phase {phase}: expected ed or es")
