@@ -2,7 +2,7 @@
 
 Straight from the papers' text: a 3-D convolution makes all tokens, those kept are gathered; attention is softmax(q kᵀ)
 v in full; the decoder's tokens are put back into their order; every token is predicted, and the loss averaged over the
-hidden ones. `dense` lets the encoder see all tokens, the hidden ones too.
+hidden ones.
 """
 
 import torch
@@ -36,10 +36,10 @@ class PlainBlock(nn.Module):
 class PlainMAE(nn.Module):
     """The same network and weights as a `MaskedAutoencoder`. Not for use: for comparison."""
 
-    def __init__(self, model, dense: bool = False):
+    def __init__(self, model):
         super().__init__()
         design = self.design = model.design
-        self.dense, self.mean, self.std, self.masking = dense, model.mean, model.std, model.masking
+        self.mean, self.std, self.masking = model.mean, model.std, model.masking
         cube = (design.tubelet, design.patch, design.patch)
         self.embed = nn.Conv3d(1, design.width, cube, stride=cube)
         self.embed.weight.data = model.encoder.embed.weight.data.reshape(design.width, 1, *cube).clone()
@@ -65,19 +65,17 @@ class PlainMAE(nn.Module):
         time, space = getattr(self, f"{name}_time"), getattr(self, f"{name}_space")
         return time.repeat_interleave(len(space), 0) + space.repeat(len(time), 1)
 
-    def forward(self, clips, peaks, ids, weights=None):
-        """clips: (n, frames, size, size); peaks: (n,); ids: (n, tokens), the first are kept. Returns losses (n,)."""
+    def forward(self, clips, ids, weights=None):
+        """clips: (n, frames, size, size); ids: (n, tokens), the first are kept. Returns losses (n,)."""
         design = self.design
         steps, rows, columns = design.grid
         kept = self.masking.kept(steps, rows * columns)
-        x = (clips.float() / peaks[:, None, None, None] - self.mean) / self.std
+        x = (clips - self.mean) / self.std
         tokens = self.embed(x[:, None]).flatten(2).transpose(1, 2) + self.positions("encoder")
-        seen = tokens if self.dense else torch.gather(tokens, 1, ids[:, :kept, None].expand(-1, -1, tokens.shape[2]))
+        seen = torch.gather(tokens, 1, ids[:, :kept, None].expand(-1, -1, tokens.shape[2]))
         for block in self.encoder_blocks:
             seen = block(seen)
         seen = self.narrow(self.norm(seen))
-        if self.dense:
-            seen = torch.gather(seen, 1, ids[:, :kept, None].expand(-1, -1, seen.shape[2]))
         hidden = self.hidden.expand(len(x), ids.shape[1] - kept, -1)
         full = torch.cat([seen, hidden], 1)
         back = ids.argsort(1)

@@ -1,9 +1,7 @@
-"""HeartMAE: counts by hand, the network against a naive one, weights that follow every cut, bags, heads, resume."""
+"""HeartMAE: counts by hand, the network against a naive one, weights that follow every cut, bags, the probe, resume."""
 
-import importlib.util
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -13,27 +11,15 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 from hearts import small_heartmae
+from plain_mae import PlainMAE
 from sklearn.linear_model import RidgeCV
 
 from cmrlib.cine import Cine
-from cmrlib.cohort import Observer
-from cmrlib.cohort.sharding import join_tables
 from cmrlib.learning.task import Task
 from cmrlib.learning.training import ExactResume
-from cmrlib.papers.heartmae import (
-    Fitted,
-    HeadRecipe,
-    HeartMAE,
-    Tasks,
-    cardiac_targets,
-    fit_heads,
-    learn_axes,
-    make_bags,
-    section_table,
-)
+from cmrlib.papers.heartmae import HeartMAE, Probe, cardiac_targets, learn_axes, make_bags, section_table
 from cmrlib.papers.heartmae.clips import (
     Cut,
-    crop_side,
     cut_weights,
     even_cuts,
     first_frames,
@@ -41,14 +27,13 @@ from cmrlib.papers.heartmae.clips import (
     random_cut,
     wrapped,
 )
-from cmrlib.papers.heartmae.comparators import motion_picture, principal_bags, table_bags, video_network
-from cmrlib.papers.heartmae.domains import frechet_distance
+from cmrlib.papers.heartmae.comparators import principal_bags
 from cmrlib.papers.heartmae.evidence import attribution, occluded
-from cmrlib.papers.heartmae.features import Bag, collate, moving, pooled, token_features
-from cmrlib.papers.heartmae.flow import flow_weights, frame_pairs, stored_weights
-from cmrlib.papers.heartmae.heads import GatedPooling, MultiTask, some_views
+from cmrlib.papers.heartmae.features import Bag, moving, pooled, token_features
+from cmrlib.papers.heartmae.flow import flow_weights, frame_pairs
 from cmrlib.papers.heartmae.masking import Masking, target_frames
 from cmrlib.papers.heartmae.network import weighted_error
+from cmrlib.papers.heartmae.probe import GatedPooling, some_views
 from cmrlib.papers.heartmae.reconstruction import explained_variance, reconstruct
 from cmrlib.papers.heartmae.starts import Snapshots, choose_start
 from cmrlib.papers.heartmae.study import disease_table, error_table, gain_pct, headline, over_tasks
@@ -63,14 +48,6 @@ def network(task=TASK, mean=0.3, std=0.2):
     model = task.network()
     model.mean.fill_(mean), model.std.fill_(std)
     return model
-
-
-def naive(model):
-    path = Path(__file__).with_name("plain_mae.py")
-    spec = importlib.util.spec_from_file_location("plain_mae", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.PlainMAE(model)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,30 +84,6 @@ def test_token_counts_of_the_paper():
     for frames in (8, 16, 24, 48):  # two of each token's own
         assert [frame // 4 for frame in target_frames(frames)] == [n // 2 for n in range(frames // 2)]
     assert [Masking(0.9).kept(6, 196), Masking(0.95).kept(6, 196), Masking(0.9, "tube").kept(6, 196)] == [117, 58, 114]
-
-
-@pytest.mark.parametrize(
-    "wrong, why",
-    [
-        (lambda: Masking(0.95).kept(2, 4), "95% hidden leaves none to see"),
-        (lambda: Masking(0.9, "blocks"), "'blocks' of 0.9, decoder share 1.0: expected one of random, tube"),
-        (lambda: Masking(0.9, decoder_share=0), "decoder share 0:"),
-        (lambda: replace(TASK, size=30), "8 frames and 30 pixels do not divide into tokens of 4 frames"),
-        (lambda: replace(TASK, heads=3), "do not divide by 3"),
-        (lambda: replace(TASK, crop_low=65), "crops of 65 to 64 pixels: expected 0 < crop_low"),
-        (lambda: TASK.variant("mae"), "unknown variant 'mae'"),
-        (lambda: HeadRecipe(views_share=0.0), "a share above 0 and up to 1"),
-        (lambda: HeadRecipe(average=1.0), "an average from 0 to less than 1"),
-        (lambda: Tasks(("a",), "ranking"), "ranking of 1 tasks"),
-        (lambda: video_network("x.safetensors", "vit"), "unknown video network 'vit'"),
-        (lambda: video_network("kinetics.pth"), "no weights file of r3d_18: save torchvision's state_dict"),
-        (lambda: peak_of(cine_of(np.zeros((4, 1, 8, 8), np.uint16))), "sub-X_view-sax: its largest pixel is 0.0"),
-        (lambda: occluded(random_cine(), 0, "lungs"), "expected heart or rest"),
-    ],
-)
-def test_what_cannot_be_is_refused(wrong, why):
-    with pytest.raises((ValueError, FileNotFoundError), match=why):
-        wrong()
 
 
 def test_tubes_keep_the_same_positions_in_every_step():
@@ -178,11 +131,11 @@ def test_positions_are_sums_of_time_and_place_and_resize():
 @pytest.mark.parametrize("strategy", ["random", "tube"])
 def test_loss_and_gradients_equal_a_naive_network(strategy):
     model = network(replace(TASK, masking=strategy))
-    plain, clips, ids = naive(model), clips_and_ids()[0], model.masking.draw(3, 2, 16)
+    plain, clips, ids = PlainMAE(model), clips_and_ids()[0], model.masking.draw(3, 2, 16)
     maps = torch.rand(3, 32, 32)
     error = model(clips[:, None], ids)
-    torch.testing.assert_close(losses(error), plain(clips, torch.ones(3), ids), atol=1e-5, rtol=1e-5)
-    ours, theirs = weighted_error(error, maps[:, None]), plain(clips, torch.ones(3), ids, maps).mean()
+    torch.testing.assert_close(losses(error), plain(clips, ids), atol=1e-5, rtol=1e-5)
+    ours, theirs = weighted_error(error, maps[:, None]), plain(clips, ids, maps).mean()
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     ours.backward(), theirs.backward()
     pairs = [
@@ -195,16 +148,6 @@ def test_loss_and_gradients_equal_a_naive_network(strategy):
     ]
     for mine, other in pairs:
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
-
-
-def test_the_encoder_equals_a_naive_one_on_all_tokens():
-    model, clips = network(), torch.randn(2, 8, 32, 32)
-    plain = naive(model)
-    tokens = plain.embed(clips[:, None]).flatten(2).transpose(1, 2) + plain.positions("encoder")
-    for block in plain.encoder_blocks:
-        tokens = block(tokens)
-    tokens = plain.norm(tokens)  # (2, 2 moments · 16 places, 16)
-    torch.testing.assert_close(model.encoder.tokens(clips).flatten(1, 2), tokens, atol=1e-5, rtol=1e-5)
 
 
 def test_axes_are_the_principal_ones_of_training_tokens(cohort, sections):
@@ -264,13 +207,6 @@ def test_a_training_step_decodes_a_share_of_the_hidden_tokens_and_validation_all
     assert Masking(decoder_share=0.001).decoded(24) == 1
 
 
-def test_patch_norm_targets_have_mean_0_and_sd_1():
-    model, (clips, ids) = network(replace(TASK, patch_norm=True)), clips_and_ids()
-    wanted = model.targets(model.standardise(clips), ids)
-    torch.testing.assert_close(wanted.mean(2), torch.zeros(3, 32), atol=1e-4, rtol=0)
-    torch.testing.assert_close(wanted.var(2), torch.ones(3, 32), atol=1e-3, rtol=0)
-
-
 def test_validation_hides_the_same_tokens_every_time():
     model, (clips, _) = network().eval(), clips_and_ids()
     assert torch.equal(model(clips[:, None]), model(clips[:, None]))
@@ -307,15 +243,6 @@ def test_weights_follow_crop_flip_and_resize():
     assert len(seen) == 4
 
 
-def test_random_cuts_keep_to_the_image_and_the_papers_sides():
-    cine = random_cine(frames=10, rows=300, columns=260)
-    cuts = [random_cut(cine, HeartMAE(), np.random.RandomState(n)) for n in range(60)]
-    assert all(0 <= cut.top <= 300 - cut.side and 0 <= cut.left <= 260 - cut.side for cut in cuts)
-    assert 224 <= min(cut.side for cut in cuts) < 232 and 248 < max(cut.side for cut in cuts) <= 256
-    assert crop_side(random_cine(rows=208, columns=170), 240, 0) == 170, "a short side is taken whole"
-    assert crop_side(random_cine(rows=208, columns=170), 100, 1.0) == 50, "2 mm pixels"
-
-
 def test_views_cover_the_longer_side_and_the_cycle():
     cuts = even_cuts(random_cine(frames=50, rows=300, columns=224), HeartMAE(crop_high=224))
     assert [(cut.top, cut.left, cut.start) for cut in cuts] == [
@@ -348,14 +275,6 @@ def test_flow_is_where_a_disc_moves():
     assert flow_weights(frames[:1].repeat(20, 0)).max() == 0, "nothing moves"
     wide = flow_weights(frames, sigma_px=4, resized=32)  # 8 of the image's pixels
     assert (wide > 0.5).sum() > (weights > 0.5).sum()
-
-
-def test_stored_weights_come_back():
-    smooth = cv2.GaussianBlur(np.random.default_rng(0).random((60, 50)).astype(np.float32), (0, 0), 8)
-    smooth = smooth / smooth.max()
-    stored = stored_weights(smooth)
-    assert stored.dtype == np.uint8 and stored.shape == (30, 25)
-    assert np.abs(cv2.resize(stored, (50, 60)) / 255 - smooth).max() < 0.02
 
 
 @pytest.fixture(scope="module")
@@ -405,51 +324,12 @@ def same(one, other):
     return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
-@pytest.mark.parametrize("after", [1, 2])
-def test_a_killed_training_and_its_snapshots_end_as_the_undisturbed_one(cohort, split, tmp_path, after):
-    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    whole, kept = trained(cohort, split, 3, state=tmp_path / "a")
-    with pytest.raises(Killed):
-        trained(cohort, split, 3, KillAfter(after), state=tmp_path / "b")
-    resumed, again = trained(cohort, split, 3, state=tmp_path / "b")
-    assert resumed.checkpoint.done == after and same(whole.model, resumed.model)
-    for (epoch, one), (_, other) in zip(kept.models(whole.model), again.models(whole.model), strict=True):
-        assert same(one, other) and same(one, whole.model) == (epoch == 3)
-
-
-def test_a_finished_training_never_passes_its_weights_off_as_earlier_ones(cohort, split, tmp_path):
-    learn, kept = trained(cohort, split, 3, state=tmp_path)
-    for file in kept.folder.iterdir():
-        file.unlink()
-    found, again = trained(cohort, split, 3, state=tmp_path)  # found finished: it trains nothing, and keeps nothing
-    assert found.checkpoint.done == 3 and same(learn.model, found.model) and not list(again.folder.iterdir())
-    assert trained(cohort, split, 4, state=tmp_path)[1].folder != again.folder
-
-
-def test_the_start_is_the_epoch_that_tells_the_target_best(cohort, split, sections, tmp_path):
-    learn, kept = trained(cohort, split, 3, state=tmp_path)
-    target = pd.Series(np.arange(6.0), split.index)
-    start, table = choose_start(TASK, learn.model, kept, cohort, sections, target)
-    assert table["epoch"].tolist() == [1, 3] and table["n"].tolist() == [1, 1]
-    assert same(start, dict(kept.models(learn.model))[table.loc[table["validation_mae"].idxmin(), "epoch"]])
-
-
 def test_it_learns_to_reconstruct_and_standardises_by_the_training_sections(cohort, split, sections, tmp_path):
     learn, _ = trained(cohort, split, 12, state=tmp_path, rate=0.006)
     assert np.mean(learn.recorder.losses[-3:]) < 0.93 * np.mean(learn.recorder.losses[:3])
     pixels = [cohort.cine(r.cine).pixels[:, r.k] / cohort.cine(r.cine).pixels.max() for r in sections[:6].itertuples()]
     assert float(learn.model.mean) == pytest.approx(np.mean(pixels), rel=1e-4)
     assert float(learn.model.std) == pytest.approx(np.std(pixels), rel=1e-4)
-
-
-def test_variants_differ_in_fields_and_start_from_the_plain_model(cohort, split, sections, tmp_path):
-    assert TASK.variant("mask95").mask_ratio == 0.95 and TASK.variant("tube").masking == "tube"
-    task = replace(TASK.variant("flow"), cache=tmp_path)
-    train = task.train(cohort, "", split, 1, 1e-9, bs=2, precision="fp32", model=network())
-    torch.testing.assert_close(train.model.encoder.embed.weight, network().encoder.embed.weight)
-    row = sections.iloc[0]
-    weights = [replace(task, flow_step=step).flow_maps(cohort)(row["cine"], row["k"]) for step in (1, 2, 1)]
-    assert np.array_equal(weights[0], weights[2]) and not np.array_equal(weights[0], weights[1])
 
 
 def test_batches_hold_repeated_clips_and_their_weights_and_show_themselves(cohort, split, tmp_path):
@@ -482,185 +362,6 @@ def test_features_are_cached_and_do_not_depend_on_the_batch(cohort, sections, tm
     np.testing.assert_allclose(rows.loc[row["k"], "f0"], own.features[: len(alone), 0].mean(), rtol=1e-4)
 
 
-def bag(subject, n, width=6, seed=0, shift=0.0):
-    features = np.random.default_rng([seed, *subject.encode()]).normal(shift, 1, (n, width)).astype(np.float32)
-    return Bag(subject, features, pd.DataFrame({"cine": ["c"] * n, "view": ["sax"] * n, "k": range(n)}))
-
-
-def test_pooling_by_loops():
-    torch.manual_seed(0)
-    pooling, x = GatedPooling(6, 4).requires_grad_(False), torch.randn(1, 5, 6)
-    pooled, weights = pooling(x, torch.ones(1, 5, dtype=torch.bool))
-    scores = [
-        float(
-            pooling.score.weight[0] @ (torch.tanh(pooling.content.weight @ h) * torch.sigmoid(pooling.gate.weight @ h))
-        )
-        for h in x[0]
-    ]
-    by_hand = np.exp(scores) / np.exp(scores).sum()
-    np.testing.assert_allclose(weights[0], by_hand, rtol=1e-5)
-    np.testing.assert_allclose(pooled[0], (by_hand[:, None] * x[0].numpy()).sum(0), rtol=1e-4, atol=1e-6)
-
-
-def test_padding_changes_nothing_for_one_view_and_forty():
-    torch.manual_seed(0)
-    model = MultiTask(6, Tasks(("a", "b")))
-    torch.nn.init.normal_(model.heads.weight)
-    bags = [bag("one", 1), bag("forty", 40), bag("seven", 7)]
-    together, weights = model(*collate(bags))
-    for n, one in enumerate(bags):
-        alone, own = model(*collate([one]))
-        torch.testing.assert_close(together[n], alone[0])
-        torch.testing.assert_close(weights[n, : own.shape[1]], own[0])
-        assert (weights[n, own.shape[1] :] == 0).all() and float(weights[n].sum()) == pytest.approx(1)
-
-
-def several(subject, views, seed=0):
-    """A bag with these views, an instance each."""
-    one = bag(subject, len(views), seed=seed)
-    return Bag(subject, one.features, one.where.assign(view=list(views)))
-
-
-def test_views_are_pooled_apart_and_a_lacking_one_is_everyones_mean():
-    torch.manual_seed(0)
-    model = MultiTask(6, Tasks(("a", "b")), views=("2ch", "sax")).requires_grad_(False)
-    people = [several("x", ["sax", "2ch", "sax"]), several("y", ["sax"]), several("z", ["2ch", "sax", "3ch"])]
-    model.fit_scales(people, torch.randn(3, 2))
-    sax = np.concatenate([people[0].features[[0, 2]], people[1].features, people[2].features[1:2]])
-    np.testing.assert_allclose(model.mean[1], sax.mean(0), atol=1e-6)
-    np.testing.assert_allclose(model.std[1], sax.std(0, ddof=1), rtol=1e-5)
-    z, weights = model.pooled(*collate(people, model.views))
-    own = (torch.from_numpy(people[0].features[[0, 2]]) - model.mean[1]) / model.std[1]
-    expected, shares = model.poolings[1](own[None], torch.ones(1, 2, dtype=torch.bool))
-    torch.testing.assert_close(z[0, 6:], expected[0])
-    torch.testing.assert_close(weights[0], torch.tensor([float(shares[0, 0]) / 2, 0.5, float(shares[0, 1]) / 2]))
-    assert (z[1, :6] == 0).all() and weights[1].tolist() == [1, 0, 0]  # y has no 2CH
-    assert weights[2].tolist() == [0.5, 0.5, 0]  # nobody asked for 3CH
-    with pytest.raises(ValueError, match="q has the views 3ch, but the heads know 2ch, sax alone"):
-        collate([several("q", ["3ch"])], model.views)
-
-
-def test_missing_targets_do_not_count():
-    model = MultiTask(6, Tasks(("a", "b")))
-    predicted = torch.tensor([[1.0, 5.0], [2.0, 7.0]])
-    wanted = torch.tensor([[0.0, float("nan")], [float("nan"), 4.0]])
-    assert float(model.loss(predicted, wanted)) == pytest.approx((1 + 9) / 2)
-    assert float(model.loss(predicted, torch.full((2, 2), float("nan")))) == 0
-    classes = MultiTask(6, Tasks(("a", "b"), "classification"))
-    assert float(classes.loss(torch.zeros(2, 2), torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))) == pytest.approx(
-        np.log(2)
-    )
-
-
-@pytest.fixture(scope="module")
-def people():
-    """60 subjects whose target is the mean of their first feature, with different numbers of views."""
-    rng = np.random.default_rng(0)
-    bags = {f"S{n:02d}": bag(f"S{n:02d}", int(rng.integers(2, 9)), shift=rng.normal()) for n in range(60)}
-    value = pd.Series({s: float(one.features[:, 0].mean()) for s, one in bags.items()})
-    targets = pd.DataFrame({"value_ml": 100 + 20 * value, "constant": 5.0, "high": (value > 0).astype(float)})
-    targets.loc["S03", "value_ml"] = np.nan
-    split = pd.Series(["train"] * 36 + ["validation"] * 12 + ["test"] * 12, list(bags))
-    return bags, targets, split
-
-
-def test_heads_learn_what_is_in_the_features(people, tmp_path):
-    bags, targets, split = people
-    recipe = HeadRecipe(60, 0.01, 4, views_share=1.0, closed_form=False)
-    fitted = fit_heads(bags, targets, Tasks(("value_ml", "constant")), split, recipe)
-    tested = {s: bags[s] for s in split.index[split == "test"]}
-    found = fitted.predict(tested).set_index("participant_id")
-    assert np.corrcoef(found["value_ml"], targets.loc[found.index, "value_ml"])[0, 1] > 0.9
-    assert found["constant"].to_numpy() == pytest.approx(5.0, abs=0.5) and np.isfinite(found.to_numpy()).all()
-    fitted.save(tmp_path / "heads")
-    again = Fitted.load(tmp_path / "heads")
-    TASK.save(network(), tmp_path / "x")
-    with pytest.raises(ValueError, match="expected heads of 08_heartmae_predict"):
-        Fitted.load(tmp_path / "x")
-    pd.testing.assert_frame_equal(again.predict(tested), fitted.predict(tested))
-    attention_of = fitted.attention(tested).groupby("participant_id")["attention"].sum()
-    assert attention_of.to_numpy() == pytest.approx(1.0, abs=1e-5)
-    assert fitted.pooled(tested).shape == (12, 7)
-    by_validation = fitted.losses.loc[fitted.losses["validation"].idxmin()]
-    checked = {s: bags[s] for s in split.index[split == "validation"]}
-    predicted = torch.tensor(fitted.predict(checked)[["value_ml", "constant"]].to_numpy())
-    wanted = torch.tensor(targets.loc[list(checked), ["value_ml", "constant"]].to_numpy())
-    scaled = [fitted.model.standardised(part.float()) for part in (predicted, wanted)]
-    assert float(fitted.model.loss(*scaled)) == pytest.approx(by_validation["validation"], abs=1e-3)
-
-
-def test_solved_heads_are_the_ridge_regression_of_what_attention_pools(people):
-    bags, targets, split = people
-    targets = targets[["value_ml"]].assign(rare=[1.0, 2.0] + [np.nan] * 58, other=np.arange(60.0))
-    recipe, tasks = HeadRecipe(3, views_share=1.0, decays=(0.1,)), Tasks(tuple(targets))
-    by_steps = fit_heads(bags, targets, tasks, split, HeadRecipe(**(vars(recipe) | {"closed_form": False})))
-    solved = fit_heads(bags, targets, tasks, split, recipe)
-    for name, part in by_steps.model.poolings.named_parameters():
-        assert torch.equal(part, solved.model.poolings.get_parameter(name))
-    z, found = (one.set_index("participant_id") for one in (solved.pooled(bags), solved.predict(bags)))
-    learned = z.loc[split != "test"]
-    scaled = (z - learned.mean()) / learned.std()
-    for name in ("value_ml", "other"):
-        known = targets.index[(split != "test") & targets[name].notna()]
-        ridge = RidgeCV(np.logspace(0, 5, 11)).fit(scaled.loc[known], targets.loc[known, name])
-        assert found[name].to_numpy() == pytest.approx(ridge.predict(scaled), abs=1e-3 * targets[name].std())
-    before = by_steps.predict(bags)["rare"].to_numpy()
-    assert found["rare"].to_numpy() == pytest.approx(before)  # two subjects are too few
-
-
-def test_a_step_sees_a_share_of_the_views_and_never_none():
-    torch.manual_seed(0)
-    there = torch.rand(2000, 10) < torch.linspace(0.05, 1, 2000)[:, None]
-    there[:, 3] = True
-    seen = some_views(there, 0.3)
-    assert (seen <= there).all() and seen.any(1).all() and torch.equal(some_views(there, 1.0), there)
-    assert float(seen[1000:].sum() / there[1000:].sum()) == pytest.approx(0.32, abs=0.02)
-    assert not torch.equal(seen, some_views(there, 0.3))
-
-
-def test_test_subjects_do_not_touch_the_heads(people):
-    bags, targets, split = people
-    changed = targets.copy()
-    changed.loc[split == "test"] = 1e6
-    recipe, tasks = HeadRecipe(3, 0.01, 4, decays=(0.1,)), Tasks(("value_ml",))
-    a, b = (fit_heads(bags, table, tasks, split, recipe).model.heads.weight for table in (targets, changed))
-    assert torch.equal(a, b)
-    with pytest.raises(ValueError, match="no train or validation subject has both features and one of the targets"):
-        fit_heads(bags, targets.assign(value_ml=np.nan), tasks, split)
-
-
-def test_constants_and_unknown_targets_are_left_out_and_said(people):
-    _, targets, split = people
-    kept, left_out = usable(targets.assign(rare=[1.0, 2.0] + [np.nan] * 58), split)
-    assert kept == ["value_ml", "high"]
-    assert left_out["reason"].tolist() == ["constant 5 in training subjects", "known to 2 of 3 training subjects"]
-
-
-def test_diseases_with_few_positives_are_left_out_and_said():
-    subjects = pd.DataFrame(
-        {
-            "participant_id": list("abcdefgh"),
-            "group": ["NOR", "DCM"] * 4,
-            "sex": ["M"] * 8,
-            "mr": [0, 1, 0, 0, 0, 0, 0, 0],
-            "age": range(8),
-        }
-    )
-    table = disease_targets(subjects)
-    assert list(table) == ["DCM", "mr"] and table["DCM"].tolist() == [0, 1] * 4
-    split = pd.Series(["train"] * 4 + ["validation"] * 2 + ["test"] * 2, list("abcdefgh"))
-    body = body_targets(subjects.assign(height_m=1.8, weight_kg=81.0))
-    assert body["bmi_kg_m2"].to_numpy() == pytest.approx(25) and body["bsa_m2"].iloc[0] == pytest.approx(
-        (180 * 81 / 3600) ** 0.5
-    )
-    assert "heart_rate_bpm" not in body and body["age"].tolist() == list(range(8))
-    kept, left_out = enough_positives(table, split, {"train": 2, "validation": 1, "test": 1})
-    assert kept == ["DCM"]
-    assert left_out["reason"].tolist() == ["positives: 1 train (needs 2), 0 validation (needs 1), 0 test (needs 1)"]
-    with pytest.raises(ValueError, match="no column 'stroke'"):
-        disease_targets(subjects, ["stroke"])
-
-
 def test_targets_of_a_subject_are_those_of_one_session():
     """The first known value of each column was taken, so a row mixed sessions."""
     table = pd.DataFrame({"participant_id": "a", "session": ["2", "1"], "lvef_pct": [60, np.nan], "lvm_g": [100, 90.0]})
@@ -668,46 +369,6 @@ def test_targets_of_a_subject_are_those_of_one_session():
     cohort = SimpleNamespace(observer=lambda name: observer, cines=pd.DataFrame({"cine": []}))
     row = cardiac_targets(cohort).loc["a"]
     assert np.isnan(row["lvef_pct"]) and row["lvm_g"] == 90
-
-
-def test_targets_of_other_masks_under_one_name_are_measured_anew(cohort, tmp_path):
-    known = dict(cohort.observers)
-    try:
-        for half, folder in ((False, "a"), (True, "b")):
-            drawn = Observer(tmp_path / folder / "reader")
-            for name in cohort.cines["cine"]:
-                told = cohort.observer("truth").mask(name)
-                mask = np.array(told.mask)
-                mask[:, :2] *= not half
-                told.mask = mask
-                drawn.write(cohort.cine(name), told)
-            cohort.observers["reader"] = drawn
-            measured = cardiac_targets(cohort, "reader", tmp_path)["lvedv_ml"]
-            assert half == (measured < 0.9 * cardiac_targets(cohort, "truth")["lvedv_ml"]).all()
-    finally:
-        cohort.observers.clear()
-        cohort.observers.update(known)
-
-
-def test_principal_directions_come_from_training_subjects(people):
-    bags, _, split = people
-    train = split.index[split == "train"]
-    loud = {s: Bag(s, one.features * (1 if s in train else 1000), one.where) for s, one in bags.items()}
-    quiet = principal_bags(bags, train, 3)
-    assert quiet["S00"].features.shape[1] == 3
-    np.testing.assert_array_equal(principal_bags(loud, train, 3)["S00"].features, quiet["S00"].features)
-
-
-def test_a_table_becomes_bags_of_one_with_gaps_told():
-    table = pd.DataFrame({"a": [1.0, 3.0, np.nan], "b": [1.0, 2.0, 3.0]}, index=["x", "y", "z"])
-    bags = table_bags(table, ["x", "y"])
-    assert bags["z"].features.tolist() == [[2.0, 3.0, 1.0]] and bags["x"].features.tolist() == [[1.0, 1.0, 0.0]]
-
-
-def test_motion_is_the_sd_over_time():
-    cine = random_cine(frames=9, rows=32, columns=32)
-    picture = motion_picture(replace(TASK, crop_low=32, crop_high=32), cine, 1).reshape(32, 32)
-    np.testing.assert_allclose(picture, cine.pixels[:, 1].astype(np.float32).std(0) / cine.pixels.max(), rtol=1e-5)
 
 
 def predictions(rows):
@@ -752,21 +413,6 @@ def test_areas_of_diseases_by_hand():
     assert table.loc[0, "ap"] == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_attribution_adds_up_to_the_prediction():
-    model, cine = network(), random_cine()
-    torch.nn.init.normal_(model.axes, std=0.25)
-    heads = MultiTask(3 * 16 + 16 * 17, Tasks(("a", "b")))
-    torch.nn.init.normal_(heads.heads.weight)
-    picture, places, value = attribution(TASK, model, heads.eval(), "b", cine, 1, steps=64)
-    assert picture.shape == (32, 32) and places.shape == (4, 4)
-    with torch.inference_mode():
-        weights = moving(model.encoder.tokens(model.standardise(TASK.clips(cine, 1)[:1])))[1]
-        empty = model.encoder.tokens(torch.zeros(1, 8, 32, 32))
-        empty = pooled(empty, model.centre, model.axes, weights)[:, None]
-        base = float(heads(empty, torch.zeros(1, 1, dtype=torch.long))[0][0, 1])
-    assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
-
-
 def test_an_occluded_heart_does_not_move():
     frames = np.full((12, 1, 64, 64), 100, np.uint16)
     for t in range(12):
@@ -774,23 +420,6 @@ def test_an_occluded_heart_does_not_move():
     without, alone = (occluded(cine_of(frames), 0, hide) for hide in ("heart", "rest"))
     assert (without.std(0) == 0).all(), "the disc moves only where it is painted over"
     assert (alone.std(0) > 0).any() and alone[0, 2, 2] == alone[3, 60, 60]
-
-
-def test_frechet_distance_in_closed_form():
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=(4000, 3))
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
-    assert frechet_distance(a, a + np.array([3, 0, 4])) == pytest.approx(25, abs=1e-6)
-    assert frechet_distance(a, 2 * a) == pytest.approx(np.sum(a.var(0, ddof=1)) + np.sum(a.mean(0) ** 2), rel=1e-6)
-    turned = a @ np.linalg.qr(rng.normal(size=(3, 3)))[0] * [1, 2, 3]
-    product = np.cov(a, rowvar=False) @ np.cov(turned, rowvar=False)
-    trace = (
-        np.trace(np.cov(a, rowvar=False))
-        + np.trace(np.cov(turned, rowvar=False))
-        - 2 * np.sqrt(np.linalg.eigvals(product).real).sum()
-    )
-    assert frechet_distance(a, turned) == pytest.approx(np.sum((a.mean(0) - turned.mean(0)) ** 2) + trace)
-    assert np.isnan(frechet_distance(a, a[:1]))
 
 
 def test_a_reconstructed_clip_keeps_what_was_seen():
@@ -818,6 +447,214 @@ def test_explained_share_by_hand():
     assert row["explained"] == pytest.approx(0.75) and row["explained_moving"] == pytest.approx(0.5) and row["n"] == 3
 
 
+@pytest.mark.parametrize(
+    "wrong, why",
+    [
+        (lambda: Masking(0.95).kept(2, 4), "95% hidden leaves none to see"),
+        (lambda: Masking(0.9, "blocks"), "expected one of random, tube"),
+        (lambda: replace(TASK, size=30), "do not divide into tokens"),
+        (lambda: TASK.variant("mae"), "unknown variant 'mae'"),
+        (lambda: Probe(views_share=0.0), "a share above 0"),
+        (lambda: Probe(kind="ranking"), "ranking"),
+        (lambda: peak_of(cine_of(np.zeros((4, 1, 8, 8), np.uint16))), "its largest pixel is 0.0"),
+    ],
+)
+def test_what_cannot_be_is_refused(wrong, why):
+    with pytest.raises(ValueError, match=why):
+        wrong()
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_killed_training_and_its_snapshots_end_as_the_undisturbed_one(cohort, split, sections, tmp_path, after):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    whole, kept = trained(cohort, split, 3, state=tmp_path / "a")
+    with pytest.raises(Killed):
+        trained(cohort, split, 3, KillAfter(after), state=tmp_path / "b")
+    resumed, again = trained(cohort, split, 3, state=tmp_path / "b")
+    assert resumed.checkpoint.done == after and same(whole.model, resumed.model)
+    for (epoch, one), (_, other) in zip(kept.models(whole.model), again.models(whole.model), strict=True):
+        assert same(one, other) and same(one, whole.model) == (epoch == 3)
+    start, table = choose_start(TASK, whole.model, kept, cohort, sections, pd.Series(np.arange(6.0), split.index))
+    assert table["epoch"].tolist() == [1, 3] and table["n"].tolist() == [1, 1]
+    assert same(start, dict(kept.models(whole.model))[table.loc[table["validation_mae"].idxmin(), "epoch"]])
+
+
+def test_a_finished_training_never_passes_its_weights_off_as_earlier_ones(cohort, split, tmp_path):
+    learn, kept = trained(cohort, split, 2, state=tmp_path)
+    for file in kept.folder.iterdir():
+        file.unlink()
+    found, again = trained(cohort, split, 2, state=tmp_path)  # found finished: it trains nothing, and keeps nothing
+    assert found.checkpoint.done == 2 and same(learn.model, found.model) and not list(again.folder.iterdir())
+
+
+def test_variants_differ_in_fields_and_flow_weights_follow_theirs(cohort, sections, tmp_path):
+    assert TASK.variant("mask95").mask_ratio == 0.95 and TASK.variant("tube").masking == "tube"
+    task, row = replace(TASK.variant("flow"), cache=tmp_path), sections.iloc[0]
+    weights = [replace(task, flow_step=step).flow_maps(cohort)(row["cine"], row["k"]) for step in (1, 2, 1)]
+    assert np.array_equal(weights[0], weights[2]) and not np.array_equal(weights[0], weights[1])
+
+
+def bag(subject, views, width=6, shift=0.0):
+    """A bag with these views, one instance each."""
+    features = np.random.default_rng([*subject.encode()]).normal(shift, 1, (len(views), width)).astype(np.float32)
+    return Bag(subject, features, pd.DataFrame({"cine": "c", "view": list(views), "k": range(len(views))}))
+
+
+def test_pooling_by_loops():
+    torch.manual_seed(0)
+    pooling, x = GatedPooling(6, 4).requires_grad_(False), torch.randn(1, 5, 6)
+    found, weights = pooling(x, torch.ones(1, 5, dtype=torch.bool))
+    content, gate, score = (part.weight for part in (pooling.content, pooling.gate, pooling.score))
+    by_hand = np.exp([float(score[0] @ (torch.tanh(content @ h) * torch.sigmoid(gate @ h))) for h in x[0]])
+    by_hand /= by_hand.sum()
+    np.testing.assert_allclose(weights[0], by_hand, rtol=1e-5)
+    np.testing.assert_allclose(found[0], (by_hand[:, None] * x[0].numpy()).sum(0), rtol=1e-4, atol=1e-6)
+
+
+def test_views_are_pooled_apart_and_a_lacking_one_is_the_mean_of_all():
+    torch.manual_seed(0)
+    probe = Probe(("2ch", "sax"), ("a",), width=6)
+    model = probe.network().requires_grad_(False)
+    model.mean.normal_()
+    people = {"x": bag("x", ["sax", "2ch", "sax"]), "y": bag("y", ["sax"]), "z": bag("z", ["3ch", "2ch", "sax"])}
+    z = probe.embeddings(model, people).set_index("participant_id").to_numpy()
+    weights = probe.attention(model, people).set_index("participant_id")["attention"]
+    own = (torch.from_numpy(people["x"].features[[0, 2]]) - model.mean[1])[None]
+    expected, shares = model.poolings[1](own, torch.ones(1, 2, dtype=torch.bool))
+    np.testing.assert_allclose(z[0, 6:], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(weights["x"], [shares[0, 0] / 2, 0.5, shares[0, 1] / 2], rtol=1e-5)
+    assert (z[1, :6] == 0).all() and weights["y"] == 1  # y has no 2CH
+    assert weights["z"].tolist() == [0, 0.5, 0.5]  # the probe does not know 3CH
+    with pytest.raises(ValueError, match="q has the views 3ch, but the heads know 2ch, sax alone"):
+        probe.inputs(bag("q", ["3ch"]))
+
+
+def test_missing_targets_do_not_count():
+    predicted, nan = torch.tensor([[1.0, 5.0], [2.0, 7.0]]), float("nan")
+    squares, entropy = Probe().loss(), Probe(kind="classification").loss()
+    assert float(squares(predicted, torch.tensor([[0.0, nan], [nan, 4.0]]))) == pytest.approx((1 + 9) / 2)
+    assert float(squares(predicted, torch.full((2, 2), nan))) == 0
+    assert float(entropy(torch.zeros(2, 2), torch.tensor([[1.0, nan], [0.0, 1.0]]))) == pytest.approx(np.log(2))
+
+
+def test_a_step_sees_a_share_of_the_views_and_never_none():
+    torch.manual_seed(0)
+    there = (torch.rand(2000, 10) < torch.linspace(0.05, 1, 2000)[:, None]).view(2000, 2, 5)
+    there[:, 0, 3] = True
+    seen = some_views(there, 0.3)
+    assert (seen <= there).all() and seen.any((1, 2)).all() and torch.equal(some_views(there, 1.0), there)
+    assert float(seen[1000:].sum() / there[1000:].sum()) == pytest.approx(0.32, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def people():
+    """60 subjects whose target is the mean of their first feature, with different numbers of views."""
+    rng = np.random.default_rng(0)
+    bags = {f"S{n:02d}": bag(f"S{n:02d}", ["sax"] * int(rng.integers(2, 9)), shift=rng.normal()) for n in range(60)}
+    value = pd.Series({s: float(one.features[:, 0].mean()) for s, one in bags.items()})
+    targets = pd.DataFrame({"value_ml": 100 + 20 * value, "constant": 5.0, "high": (value > 0).astype(float)})
+    targets.loc["S03", "value_ml"] = np.nan
+    split = pd.Series(["train"] * 36 + ["validation"] * 12 + ["test"] * 12, list(bags))
+    return bags, targets, split
+
+
+def test_the_probe_learns_is_saved_and_never_sees_test_subjects(people, tmp_path):
+    bags, targets, split = people
+    probe = Probe.of(bags, targets[["value_ml", "constant"]], views_share=1.0, closed_form=False)
+    model = probe.train(None, "", split, 30, 0.02, bs=4, precision="fp32").model
+    tested = {s: bags[s] for s in split.index[split == "test"]}
+    found = probe.predict(model, tested).set_index("participant_id")
+    assert np.corrcoef(found["value_ml"], targets.loc[found.index, "value_ml"])[0, 1] > 0.85
+    assert found["constant"].to_numpy() == pytest.approx(5.0, abs=0.5)
+    probe.save([model, model], tmp_path / "heads")
+    again, models, _ = Task.load(tmp_path / "heads")
+    assert again == probe and np.allclose(again.predict(models, tested).iloc[:, 1:], found)
+    alone = probe.predict(model, dict([next(iter(tested.items()))]))
+    np.testing.assert_allclose(alone.iloc[0, 1:].astype(float), found.iloc[0], rtol=1e-5)
+    other = replace(probe, truth=targets.where(split != "test", 1e6))
+    retrained = other.train(None, "", split, 30, 0.02, bs=4, precision="fp32").model
+    assert same(model, retrained)
+    with pytest.raises(ValueError, match="no train or validation subject has both features and one of the targets"):
+        replace(probe, truth=targets * np.nan).items(None, "", split)
+
+
+def test_solved_heads_are_the_ridge_regression_of_what_attention_pools(people):
+    bags, targets, split = people
+    targets = targets[["value_ml"]].assign(rare=[1.0, 2.0] + [np.nan] * 58, other=np.arange(60.0))
+    probe = Probe.of(bags, targets, views_share=1.0)
+    models = [
+        replace(probe, closed_form=solved).train(None, "", split, 3, 0.001, precision="fp32").model
+        for solved in (False, True)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*(model.poolings.parameters() for model in models)))
+    z, found = (
+        one.set_index("participant_id") for one in (probe.embeddings(models[1], bags), probe.predict(models[1], bags))
+    )
+    learned = z.loc[split != "test"]
+    scaled = (z - learned.mean()) / learned.std()
+    for name in ("value_ml", "other"):
+        known = targets.index[(split != "test") & targets[name].notna()]
+        ridge = RidgeCV(np.logspace(0, 5, 11)).fit(scaled.loc[known], targets.loc[known, name])
+        assert found[name].to_numpy() == pytest.approx(ridge.predict(scaled), abs=2e-3 * targets[name].std())
+    before = probe.predict(models[0], bags)["rare"].to_numpy()
+    assert found["rare"].to_numpy() == pytest.approx(before)  # two subjects are too few
+
+
+def test_a_probe_is_found_again_by_its_features(people, tmp_path):
+    bags, targets, split = people
+    cohort = SimpleNamespace(digest="c")
+    probe = Probe.of(bags, targets[["high"]], "classification")
+    first, again = (probe.train(cohort, "", split, 2, 0.01, precision="fp32", state=tmp_path) for _ in range(2))
+    assert again.checkpoint.done == 2 and same(first.model, again.model)
+    other = {s: Bag(s, one.features + 1, one.where) for s, one in bags.items()}
+    assert (
+        replace(probe, bags=other).train(cohort, "", split, 2, 0.01, precision="fp32", state=tmp_path).checkpoint.done
+        == 0
+    )
+
+
+def test_targets_that_cannot_be_learned_are_left_out_and_said(people):
+    _, targets, split = people
+    kept, left_out = usable(targets.assign(rare=[1.0, 2.0] + [np.nan] * 58), split)
+    assert kept == ["value_ml", "high"]
+    assert left_out["reason"].tolist() == ["constant 5 in training subjects", "known to 2 of 3 training subjects"]
+    subjects = pd.DataFrame(
+        {"participant_id": list("abcdefgh"), "group": ["NOR", "DCM"] * 4, "sex": "M", "age": range(8)}
+    )
+    table = disease_targets(subjects.assign(mr=[0, 1, 0, 0, 0, 0, 0, 0]))
+    assert list(table) == ["DCM", "mr"] and table["DCM"].tolist() == [0, 1] * 4
+    split = pd.Series(["train"] * 4 + ["validation"] * 2 + ["test"] * 2, list("abcdefgh"))
+    kept, left_out = enough_positives(table, split, {"train": 2, "validation": 1, "test": 1})
+    assert kept == ["DCM"] and left_out["reason"][0].startswith("positives: 1 train (needs 2), 0 validation")
+    body = body_targets(subjects.assign(height_m=1.8, weight_kg=81.0))
+    assert body["bmi_kg_m2"].iloc[0] == pytest.approx(25) and body["bsa_m2"].iloc[0] == pytest.approx(
+        (180 * 81 / 3600) ** 0.5
+    )
+
+
+def test_principal_directions_come_from_training_subjects(people):
+    bags, _, split = people
+    train = split.index[split == "train"]
+    loud = {s: Bag(s, one.features * (1 if s in train else 1000), one.where) for s, one in bags.items()}
+    quiet, other = principal_bags(bags, train, 3), principal_bags(loud, train, 3)
+    np.testing.assert_array_equal(other["S00"].features, quiet["S00"].features)
+
+
+def test_attribution_adds_up_to_the_prediction():
+    model, cine = network(), random_cine()
+    torch.nn.init.normal_(model.axes, std=0.25)
+    probe = Probe((), ("a", "b"), width=3 * 16 + 16 * 17)
+    heads = probe.network()
+    torch.nn.init.normal_(heads.heads.weight)
+    picture, places, value = attribution(TASK, model, probe, heads, "b", cine, 1, steps=64)
+    assert picture.shape == (32, 32) and places.shape == (4, 4)
+    with torch.inference_mode():
+        weights = moving(model.encoder.tokens(model.standardise(TASK.clips(cine, 1)[:1])))[1]
+        empty = model.encoder.tokens(torch.zeros(1, 8, 32, 32))
+        base = float(heads(pooled(empty, model.centre, model.axes, weights)[:, None, None])[0, 1])
+    assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
+
+
 def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_path):
     from typer.testing import CliRunner
 
@@ -830,35 +667,32 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
 
     TASK.save(network(), tmp_path / "run" / "weights" / "plain")
     words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
-    parts = [tmp_path / "e" / str(k) for k in range(2)]
-    for k, part in enumerate(parts):
-        cmr(*words[:2], "--out", part, "--shard", f"{k}/2")
-    by_shards = join_tables([part / "embeddings.csv" for part in parts], tmp_path / "joined.csv")
     assert "6 subjects × 320 numbers" in cmr(*words)
-    assert (tmp_path / "e" / "embeddings.csv").read_bytes() == (tmp_path / "joined.csv").read_bytes()
-    assert len(by_shards) == 6
-    table = pd.read_csv(tmp_path / "e" / "embeddings.csv", dtype={"participant_id": str})
-    assert table["participant_id"].tolist() == cohort.subjects["participant_id"].tolist()
-    own = section_table(cohort, pd.Series("test", table["participant_id"][:1]))
+    cmr(*words[:2], "--out", tmp_path / "half", "--shard", "0/2")
+    whole, half = (
+        pd.read_csv(tmp_path / one / "embeddings.csv", dtype={"participant_id": str}) for one in ("e", "half")
+    )
+    assert whole["participant_id"].tolist() == cohort.subjects["participant_id"].tolist() and len(half) == 3
+    pd.testing.assert_frame_equal(
+        half, whole[whole["participant_id"].isin(half["participant_id"])].reset_index(drop=True)
+    )
+    own = section_table(cohort, pd.Series("test", whole["participant_id"][:1]))
     first = np.concatenate([TASK.embed(network(), cohort.cine(row.cine), row.k) for row in own.itertuples()]).mean(0)
-    np.testing.assert_allclose(table.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
-    assert "a shard is K/N" in cmr(*words, "--shard", "2/2", code=2)
-    assert "need a folder of their own" in cmr(*words[:2], "--shard", "0/2", code=2)
-    assert "no weights of tube" in cmr(*words, "--variant", "tube", code=2)
+    np.testing.assert_allclose(whole.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
     TASK.save(network(mean=0.4), tmp_path / "run" / "weights" / "flow")
     assert "holds embeddings of other weights" in cmr(*words, code=2)
 
 
-def test_pixels_and_features_go_to_where_the_weights_are(people, monkeypatch):
+def test_pixels_and_features_go_to_where_the_weights_are(monkeypatch):
     """On a device without memory: nothing comes back from it, but a tensor left on the CPU would be refused before."""
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
-    model, cine = network().to("meta"), random_cine()
-    heads = Fitted(MultiTask(6, Tasks(("a",))).to("meta"))
+    model, cine, probe = network().to("meta"), random_cine(), Probe((), ("a",), width=320)
+    heads = probe.network().to("meta")
     for work in (
         lambda: TASK.embed(model, cine, 0, precision="fp32"),
         lambda: reconstruct(TASK, model, cine, 0),
-        lambda: heads.predict(people[0]),
-        lambda: attribution(TASK, model, MultiTask(320, Tasks(("a",))), "a", cine, 0, steps=2),
+        lambda: probe.embeddings(heads, {"x": bag("x", ["sax"], 320)}),
+        lambda: attribution(TASK, model, probe, heads, "a", cine, 0, steps=2),
     ):
         with pytest.raises(RuntimeError, match=r"Cannot copy out of meta tensor|item\(\) cannot be called on meta"):
             work()

@@ -12,7 +12,6 @@ from hearts import small_heartmae
 from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
 from cmrlib.papers import cussp, heartmae, sslhf
-from cmrlib.papers.heartmae.heads import MultiTask
 from cmrlib.phantom import make_cohort
 from cmrlib.report.page import render
 from cmrlib.report.scores import Classifier, classify_examination, score_cine
@@ -51,9 +50,10 @@ def runs(tmp_path_factory):
     weights = folder / "08_heartmae_predict" / "weights"
     task = small_heartmae(sax_share=1.0)
     task.save(task.network(), weights / "flow", synthetic=False, cohort="people")
-    heads = MultiTask(320, heartmae.Tasks(("lvef_pct", "laef_pct", "lvm_g")))  # of no training: everyone's mean
+    probe = heartmae.Probe((), ("lvef_pct", "laef_pct", "lvm_g"), width=320)
+    heads = probe.network()  # untrained: the mean of all subjects
     heads.target_mean.copy_(torch.tensor([61.5, 40.25, 120.0]))
-    heartmae.Fitted(heads).save(weights / "heads", encoder="flow")
+    probe.save(heads, weights / "heads", encoder="flow")
     auc = pd.DataFrame(
         [("rf", 0.6, 0.5, 0.7, 50), ("siam25", 0.88, 0.8, 0.95, 50)],
         columns=["model", "auc", "auc_low", "auc_high", "n"],

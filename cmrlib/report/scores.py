@@ -12,7 +12,7 @@ from cmrlib.learning.weightsets import weights_files
 from cmrlib.measures import MEASURES, RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.plausible import impossible
-from cmrlib.papers.heartmae import Fitted, make_bags
+from cmrlib.papers.heartmae import make_bags
 from cmrlib.report.cards import card_of
 from cmrlib.report.reference import refused
 
@@ -141,7 +141,8 @@ def _predicted(cohort, run):
     sections, values = sections[sections["frames"] >= FEWEST_FRAMES], {}
     if len(sections):
         bags = make_bags(lambda name, k: task.embed(model, cohort.cine(name), k), sections)
-        values = Fitted.load(weights / "heads").predict(bags).iloc[0].astype(float).to_dict()
+        probe, heads, _ = Task.load(weights / "heads")
+        values = probe.predict(heads, bags).drop(columns="participant_id").iloc[0].astype(float).to_dict()
     seen = ", ".join(view.upper() for view in sorted(set(sections["view"])))
     errors, rows = _errors(run, encoder, card), []
     for name in PREDICTED:

@@ -19,7 +19,7 @@ from cmrlib.cohort.progress import with_progress
 from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import networks, places, weights_files
 from cmrlib.measures.valve import valve_tables
-from cmrlib.papers.heartmae import Fitted, make_bags, mean_features
+from cmrlib.papers.heartmae import make_bags, mean_features
 from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.scores import Classifier, score_cine
@@ -203,6 +203,8 @@ def embed(cohort: Cohort, run, folder, subjects=None, variant: str = "", precisi
     sections = task.items(cohort, "", pd.Series("test", people))
     task = replace(task, cache=Path(folder) / "features")
     bags = make_bags(task.features(model, cohort, key, precision=precision), sections)
-    return write_table(
-        Fitted.load(heads).pooled(bags) if fits else mean_features(bags), Path(folder) / "embeddings.csv"
-    )
+    table = mean_features(bags)
+    if fits:
+        probe, [network], _ = Task.load(heads)
+        table = probe.embeddings(network, bags)
+    return write_table(table, Path(folder) / "embeddings.csv")

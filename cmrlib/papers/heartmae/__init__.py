@@ -12,21 +12,19 @@ README.md maps the paper's equations, tables and figures to functions and notebo
 
 from cmrlib.papers.heartmae.clips import section_table
 from cmrlib.papers.heartmae.features import learn_axes, make_bags, mean_features
-from cmrlib.papers.heartmae.heads import Fitted, HeadRecipe, Tasks, fit_heads
+from cmrlib.papers.heartmae.probe import Probe
 from cmrlib.papers.heartmae.study import MODELS
-from cmrlib.papers.heartmae.targets import EJECTION, cardiac_targets
+from cmrlib.papers.heartmae.targets import EJECTION, cardiac_targets, first_session
 from cmrlib.papers.heartmae.task import VARIANTS, HeartMAE
 
 __all__ = [
     "EJECTION",
     "MODELS",
     "VARIANTS",
-    "Fitted",
-    "HeadRecipe",
     "HeartMAE",
-    "Tasks",
+    "Probe",
     "cardiac_targets",
-    "fit_heads",
+    "first_session",
     "learn_axes",
     "make_bags",
     "mean_features",

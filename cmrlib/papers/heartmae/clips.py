@@ -82,14 +82,8 @@ def random_cut(cine: Cine, task, rng=np.random) -> Cut:
     rows, columns = cine.pixels.shape[2:]
     side = crop_side(cine, rng.uniform(task.crop_low, task.crop_high), task.spacing_mm)
     top, left = rng.randint(rows - side + 1), rng.randint(columns - side + 1)
-    return Cut(
-        rng.randint(first_frames(cine.frames, task.frames)),
-        top,
-        left,
-        side,
-        rng.random() < 0.5,
-        rng.random() < 0.5,
-    )
+    start = rng.randint(first_frames(cine.frames, task.frames))
+    return Cut(start, top, left, side, rng.random() < 0.5, rng.random() < 0.5)
 
 
 def first_frames(frames: int, n: int) -> int:
@@ -107,32 +101,29 @@ def even_cuts(cine: Cine, task, crops: int = 3, times: int = 2) -> list[Cut]:
     side = crop_side(cine, task.crop_high, task.spacing_mm)
     spare_rows, spare_columns = rows - side, columns - side
     along = np.linspace(0, 1, crops) if crops > 1 else np.array([0.5])
-    if spare_rows >= spare_columns:
-        places = [(round(share * spare_rows), spare_columns // 2) for share in along]
-    else:
-        places = [(spare_rows // 2, round(share * spare_columns)) for share in along]
+    tall = spare_rows >= spare_columns
+    tops = np.round(along * spare_rows).astype(int) if tall else [spare_rows // 2] * crops
+    lefts = [spare_columns // 2] * crops if tall else np.round(along * spare_columns).astype(int)
     last = first_frames(cine.frames, task.frames)
-    starts = (
-        np.arange(times) * last // times
-        if task.frames >= cine.frames
-        else (np.linspace(0, last - 1, times).round().astype(int))
-    )
-    cuts = [Cut(int(start), top, left, side) for top, left in places for start in starts]
+    if task.frames >= cine.frames:
+        starts = np.arange(times) * last // times
+    else:
+        starts = np.linspace(0, last - 1, times).round().astype(int)
+    cuts = [Cut(int(start), int(top), int(left), side) for top, left in zip(tops, lefts) for start in starts]
     return list(dict.fromkeys(cuts))
 
 
 def section_table(cohort, split: pd.Series, views=None, sax_share: float = 0.5, seed: int = 1) -> pd.DataFrame:
-    """One row a section: participant_id, cine, view, k, frames, split.
+    """One row per section: participant_id, cine, view, k, frames, split.
 
     sax_share: of the short-axis sections so many are kept, drawn for each cine by seed and name (§ 3: half, because
     they outnumber the long axis 10 to 3). split: participant_id → side; subjects who are not in it are left out, and
     sections that lack a frame.
     Raises ValueError where nothing is left.
     """
-    rows = []
-    for row in cohort.cines.itertuples():
-        if row.participant_id not in split.index or (views is not None and row.view not in views):
-            continue
+    cines = cohort.cines[cohort.cines["participant_id"].isin(split.index)]
+    cines, rows = cines if views is None else cines[cines["view"].isin(list(views))], []
+    for row in cines.itertuples():
         slices = range(row.slices)
         if row.view == "sax" and sax_share < 1:
             rng = np.random.default_rng([seed, *row.cine.encode()])

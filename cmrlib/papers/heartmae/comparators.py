@@ -1,8 +1,4 @@
-"""What pretraining is compared with: a network of natural videos, the same network untrained, principal components of
-the picture of motion, and what experts measure. Each gives bags of features as the encoder does.
-"""
-
-from pathlib import Path
+"""What pretraining is compared with; each gives bags of features as the encoder does."""
 
 import cv2
 import numpy as np
@@ -10,6 +6,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
 from torch.nn import functional
 
 from cmrlib.cine import Cine
@@ -24,7 +21,6 @@ COMPARATORS = {
     "natural": "natural videos",
 }
 
-VIDEO_NETWORKS = ("r3d_18", "mc3_18", "r2plus1d_18")
 KINETICS = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 """Mean and SD of the three channels that torchvision's video networks were trained with."""
 
@@ -38,48 +34,32 @@ def motion_picture(task, cine: Cine, k: int, side: int = 32) -> np.ndarray:
 
 
 def principal_bags(bags: dict[str, Bag], train, components: int = 64) -> dict[str, Bag]:
-    """The same bags with their principal components in place of features; directions from the `train` subjects
-    alone."""
+    """The same bags with principal components of the `train` subjects' features in place of features."""
     known = np.concatenate([bags[subject].features for subject in train])
     axes = PCA(min(components, *known.shape), svd_solver="full").fit(known)
-    return {
-        subject: Bag(subject, axes.transform(bag.features).astype(np.float32), bag.where)
-        for subject, bag in bags.items()
-    }
+    return {s: Bag(s, axes.transform(bag.features).astype(np.float32), bag.where) for s, bag in bags.items()}
 
 
 def table_bags(table: pd.DataFrame, train) -> dict[str, Bag]:
     """Rows of numbers (indexed by participant_id) as bags of one instance: say, the 18 measurements.
 
-    A missing value becomes the training subjects' mean and is told in a column of its own.
+    A missing value becomes the training subjects' mean; where they miss one too, a column of its own tells so.
     """
-    known = table.reindex(list(train))
-    lacks = [name for name in table if table[name].isna().any()]
-    filled = table.fillna(known.mean()).fillna(0.0).join(table[lacks].isna().astype(float), rsuffix="_missing")
+    imputer = SimpleImputer(add_indicator=True, keep_empty_features=True).fit(table.reindex(list(train)))
     where = pd.DataFrame({"cine": [""], "view": ["table"], "k": [0]})
-    return {subject: Bag(subject, row.to_numpy(np.float32)[None], where) for subject, row in filled.iterrows()}
+    rows = imputer.transform(table).astype(np.float32)
+    return {subject: Bag(subject, row[None], where) for subject, row in zip(table.index, rows)}
 
 
-def video_network(path, network: str = "r3d_18") -> torch.nn.Module:
-    """A 3-D ResNet of torchvision trained on natural videos (Kinetics), from a local file of weights.
+def video_network(path) -> torch.nn.Module:
+    """torchvision's r3d_18 trained on natural videos (Kinetics), from a local .safetensors of its state_dict.
 
-    The paper's is a ViT-L by masked autoencoding; whichever network is given stands for "not trained on hearts".
+    The paper's is a ViT-L by masked autoencoding; this one stands for "not trained on hearts".
     """
-    from torchvision.models import video
+    from torchvision.models.video import r3d_18
 
-    path = Path(path)
-    if network not in VIDEO_NETWORKS:
-        raise ValueError(f"unknown video network {network!r}; there are {', '.join(VIDEO_NETWORKS)}")
-    if not path.exists() or path.suffix != ".safetensors":
-        raise FileNotFoundError(
-            f"{path} is no weights file of {network}: save torchvision's state_dict of it with "
-            "safetensors (pickles are never opened) and give that file, or leave out `natural`"
-        )
-    model = getattr(video, network)(weights=None)
-    try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path.name} does not fit {network}: {str(error)[:300]}") from error
+    model = r3d_18(weights=None)
+    model.load_state_dict(load_file(path))
     model.fc = torch.nn.Identity()
     return model.eval()
 

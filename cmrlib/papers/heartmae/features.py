@@ -94,28 +94,6 @@ def make_bags(found, sections: pd.DataFrame) -> dict[str, Bag]:
     return bags
 
 
-def collate(bags, views=()) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bags of different lengths → features (subjects, longest, width), kinds (subjects, longest) int64.
-
-    kinds: the number of an instance's view in `views`, always 0 where these are empty; −1 where nothing is, and for
-    views that are not in `views`. Raises ValueError for a subject of whom nothing is left.
-    """
-    longest = max(len(bag.features) for bag in bags)
-    features = torch.zeros(len(bags), longest, bags[0].features.shape[1])
-    kinds = torch.full((len(bags), longest), -1)
-    number = {view: n for n, view in enumerate(views)}
-    for row, bag in enumerate(bags):
-        own = [number.get(view, -1) if number else 0 for view in bag.where["view"]]
-        if max(own) < 0:
-            raise ValueError(
-                f"{bag.subject} has the views {', '.join(sorted(set(bag.where['view'])))}, but the heads "
-                f"know {', '.join(views)} alone: leave this subject out, or train heads with these views"
-            )
-        features[row, : len(own)] = torch.from_numpy(bag.features)
-        kinds[row, : len(own)] = torch.tensor(own)
-    return features, kinds
-
-
 def mean_features(bags: dict[str, Bag]) -> pd.DataFrame:
     """One row a subject: participant_id, f0, f1, …: the mean over views, where no pooling has been learned."""
     return feature_table({subject: bag.features.mean(0) for subject, bag in bags.items()})

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement import bootstrap, classification, paired_test
+from cmrlib.agreement.resampling import bounded
 from cmrlib.papers.heartmae.comparators import COMPARATORS
-from cmrlib.papers.heartmae.heads import HeadRecipe, Tasks, fit_heads
+from cmrlib.papers.heartmae.probe import Probe
 from cmrlib.papers.heartmae.targets import EJECTION
 from cmrlib.papers.heartmae.task import VARIANTS
 
@@ -14,38 +15,36 @@ MODELS = {"mean": "predicting the mean"} | COMPARATORS | VARIANTS
 """Rows of the tables, in their order."""
 
 
-def predict_all(models: dict, targets: pd.DataFrame, tasks: Tasks, split: pd.Series, recipe: HeadRecipe, seeds=(1,)):
-    """Heads for every model and seed: (long table of test predictions, model → Fitted of the first seed).
+def predict_all(models: dict, truth: pd.DataFrame, kind: str, split: pd.Series, heads: dict):
+    """A probe for every model and seed: (long table of test predictions, model → (probe, network) of the first seed).
 
-    models: name → bags; NAME_seed2 is the model NAME pretrained with another seed. The table has model, seed,
-    participant_id, target, true, predicted, scale (the training subjects' SD); `mean` (or the training share of
+    models: name → bags; NAME_seed2 is the model NAME pretrained with another seed. truth: targets, indexed by
+    participant_id. heads: seeds, epochs, learning_rate and batch_size, and fields of `Probe`. The table has model,
+    seed, participant_id, target, true, predicted, scale (the training subjects' SD); `mean` (or the training share of
     positives) is one of the models.
     """
-    names, rows, fitted = list(tasks.names), [], {}
-    train = targets.reindex(split.index[split == "train"])[names]
-    tested = [s for s in targets.index if split.get(s) == "test"]
-    constant = pd.DataFrame([train.mean()] * len(tested), index=tested)
-    rows.append(_long(constant, targets, train).assign(model="mean", seed=0))
+    train = truth.reindex(split.index[split == "train"])
+    tested, fitted = [s for s in truth.index if split.get(s) == "test"], {}
+    fields = dict(heads)
+    seeds, epochs, rate, bs = (fields.pop(name) for name in ("seeds", "epochs", "learning_rate", "batch_size"))
+    rows = [_long(pd.DataFrame([train.mean()] * len(tested), index=tested), truth, train).assign(model="mean", seed=0)]
     for model, bags in models.items():
+        probe = Probe.of(bags, truth, kind, **fields)
         for seed in seeds:
-            heads = fit_heads(bags, targets, tasks, split, HeadRecipe(**(vars(recipe) | {"seed": seed})))
-            fitted.setdefault(model, heads)
-            found = heads.predict({s: bags[s] for s in tested if s in bags}).set_index("participant_id")
+            learn = probe.train(None, "", split, epochs, rate, bs=bs, seed=seed, precision="fp32")
+            fitted.setdefault(model, (probe, learn.model))
+            found = probe.predict(learn.model, {s: bags[s] for s in tested if s in bags}).set_index("participant_id")
             name, _, pretrained = model.partition("_seed")
-            rows.append(_long(found, targets, train).assign(model=name, seed=1000 * int(pretrained or 1) + seed))
+            rows.append(_long(found, truth, train).assign(model=name, seed=1000 * int(pretrained or 1) + seed))
     return pd.concat(rows, ignore_index=True), fitted
 
 
-def _long(found, targets, train):
-    table = (
-        found.rename_axis("participant_id")
-        .reset_index()
-        .melt("participant_id", var_name="target", value_name="predicted")
-    )
-    true = (
-        targets.rename_axis("participant_id").reset_index().melt("participant_id", var_name="target", value_name="true")
-    )
-    table = table.merge(true, on=["participant_id", "target"])
+def _long(found, truth, train):
+    parts = [
+        table.rename_axis("participant_id").reset_index().melt("participant_id", var_name="target", value_name=value)
+        for table, value in ((found, "predicted"), (truth, "true"))
+    ]
+    table = parts[0].merge(parts[1], on=["participant_id", "target"])
     return table.assign(scale=table["target"].map(train.std()))
 
 
@@ -80,14 +79,12 @@ def error_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def _interval(name, found):
     """NAME, NAME_low, NAME_high of a table of estimates whose first row counts."""
-    row = found.iloc[0]
-    return {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return bounded(name, *found.iloc[0][["estimate", "low", "high"]])
 
 
 def _in_order(table):
     order = [*MODELS, *table["model"].unique()]
-    place = table["model"].map(order.index)
-    return table.assign(_place=place).sort_values("_place", kind="stable").drop(columns="_place").reset_index(drop=True)
+    return table.sort_values("model", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
 def _mean(values, axis=-1):
@@ -135,8 +132,8 @@ def disease_table(predictions: pd.DataFrame) -> pd.DataFrame:
     return _in_order(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=["model", "target", "ap", "auc"])
 
 
-def occlusion_table(sights: dict, goals: dict, split: pd.Series, recipe: HeadRecipe) -> pd.DataFrame:
-    """What is told with and without the heart: a row a sight and target: measure, value with interval, chance.
+def occlusion_table(sights: dict, goals: dict, split: pd.Series, heads: dict) -> pd.DataFrame:
+    """What is told with and without the heart: one row per sight and target: measure, value with interval, chance.
 
     sights: name → bags. goals: `regression` and `classification` → targets. Errors are relative to predicting the
     mean (chance 1), areas under the ROC curve have chance .5.
@@ -146,10 +143,10 @@ def occlusion_table(sights: dict, goals: dict, split: pd.Series, recipe: HeadRec
         "classification": (disease_table, "auc", "AUC", 0.5),
     }
     tables = []
-    for kind, targets in goals.items():
-        if targets.shape[1]:
+    for kind, truth in goals.items():
+        if truth.shape[1]:
             made, column, measure, chance = measures[kind]
-            table = made(predict_all(sights, targets, Tasks(tuple(targets), kind), split, recipe, (recipe.seed,))[0])
+            table = made(predict_all(sights, truth, kind, split, heads)[0])
             names = {f"{column}{end}": f"value{end}" for end in ("", "_low", "_high")} | {"model": "sight"}
             table = table[table["model"] != "mean"].rename(columns=names).assign(measure=measure, chance=chance)
             tables.append(table[["sight", "target", "measure", "value", "value_low", "value_high", "chance"]])

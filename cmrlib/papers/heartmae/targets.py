@@ -1,13 +1,9 @@
 """What is to be predicted of a subject: cardiac features, diseases, and what is not of the heart."""
 
-from inspect import getmodule, getsource
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-from cmrlib.cohort.files import atomic, code_of, read_tsv, short_digest
-from cmrlib.measures import Conventions, features
+from cmrlib.measures import features
 from cmrlib.measures.names import FEATURES, INDEXED, indexed_name
 
 EJECTION = ("lvef_pct", "laef_pct", "rvef_pct", "raef_pct")
@@ -15,24 +11,20 @@ EJECTION = ("lvef_pct", "laef_pct", "rvef_pct", "raef_pct")
 
 EXTRACARDIAC = ("age", "height_m", "weight_kg", "bmi_kg_m2", "bsa_m2", "heart_rate_bpm")
 
-FEWEST = {"train": 50, "validation": 20, "test": 20}
-"""Positives that a disease must have on each side (§ 3)."""
 
-
-def cardiac_targets(cohort, observer: str = "truth", cache=None) -> pd.DataFrame:
-    """A row a subject, indexed by participant_id: the observer's measures, and what its masks add to them: AHA wall
+def cardiac_targets(cohort, observer: str = "truth") -> pd.DataFrame:
+    """One row per subject, indexed by participant_id: the observer's measures, and what its masks add to them: AHA wall
     thickness and thickening, peak rates of the volume curves. The first session of each subject.
 
-    cache: a folder in which the measured masks are kept. Raises ValueError where the observer measured nothing.
+    Raises ValueError where the observer measured nothing.
     """
     known = cohort.observer(observer).measures()
     drawn = any(cohort.observer(observer).has(name) for name in cohort.cines["cine"])
     tables = [known] if len(known) else []
-    tables += [_measured(cohort, observer, cache)] if drawn else []
+    tables += [features(cohort, observer, walls=True)] if drawn else []
     if not tables:
         raise ValueError(f"observer {observer!r} measured nothing in {cohort.path.name}; choose another")
-    indexed = [indexed_name(name) for name in (*INDEXED, *FEATURES)]
-    left_out = {"ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm", *indexed}
+    left_out = {"ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm", *map(indexed_name, (*INDEXED, *FEATURES))}
     columns = {}
     for table in tables:
         numbers = first_session(table).select_dtypes("number")
@@ -41,26 +33,9 @@ def cardiac_targets(cohort, observer: str = "truth", cache=None) -> pd.DataFrame
 
 
 def first_session(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a subject, indexed by participant_id: that of the first session, whatever is missing there."""
+    """One row per subject, indexed by participant_id: that of the first session, whatever is missing there."""
     ordered = table.sort_values([name for name in ("participant_id", "session") if name in table], kind="stable")
     return ordered.drop_duplicates("participant_id").set_index("participant_id")
-
-
-def _measured(cohort, observer, cache):
-    """`measures.features` with walls, remembered for what the observer drew."""
-    path = None
-    if cache is not None:
-        drawn, code = cohort.observer(observer).digest, code_of(getsource(getmodule(features)))
-        told = f"{cohort.digest} {drawn} {Conventions()} {code}"
-        path = Path(cache) / f"measured_{short_digest(told.encode())}.tsv"
-        if path.exists():
-            return read_tsv(path)
-    table = features(cohort, observer, walls=True)
-    if path is None:
-        return table
-    with atomic(path) as part:
-        table.to_csv(part, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
-    return read_tsv(path)  # so that a second run sees the same digits
 
 
 def usable(table: pd.DataFrame, split: pd.Series, fewest: int = 3) -> tuple[list[str], pd.DataFrame]:
@@ -79,22 +54,14 @@ def usable(table: pd.DataFrame, split: pd.Series, fewest: int = 3) -> tuple[list
     return kept, pd.DataFrame(left_out, columns=["target", "reason"])
 
 
-def disease_targets(subjects: pd.DataFrame, columns=()) -> pd.DataFrame:
-    """A row a subject, 0 or 1 a disease: one column a `group` (but the healthy one), and every column of 0 and 1.
-
-    columns: further or other names to take; default those found. NaN where a subject's label is missing.
-    """
+def disease_targets(subjects: pd.DataFrame) -> pd.DataFrame:
+    """One row per subject, 0 or 1 a disease, NaN where its label is missing: one column per `group` but the healthy
+    one, and every column of 0 and 1."""
     table = subjects.drop_duplicates("participant_id").set_index("participant_id")
-    found = {}
-    if "group" in table and not columns:
-        groups = table["group"]
-        found = {
-            str(one): (groups == one).astype(float).where(groups.notna())
-            for one in sorted(set(groups.dropna()) - {"NOR"})
-        }
-    for name in columns or [c for c in table if c not in ("sex", "session")]:
-        if name not in table:
-            raise ValueError(f"participants have no column {name!r}; there are {', '.join(table.columns)}")
+    groups = table.get("group", pd.Series(None, table.index, dtype=object))
+    diseases = sorted(set(groups.dropna()) - {"NOR"})
+    found = {str(one): (groups == one).astype(float).where(groups.notna()) for one in diseases}
+    for name in table.columns.difference(["sex", "session"], sort=False):
         values = pd.to_numeric(table[name], errors="coerce")
         if values.notna().any() and set(values.dropna()) <= {0, 1}:
             found[name] = values
@@ -113,15 +80,10 @@ def enough_positives(table: pd.DataFrame, split: pd.Series, fewest: dict) -> tup
 
 
 def body_targets(subjects: pd.DataFrame) -> pd.DataFrame:
-    """A row a subject: what of EXTRACARDIAC is known, BMI and surface from height and weight."""
+    """One row per subject: what of EXTRACARDIAC is known, BMI and surface from height and weight."""
     table = subjects.drop_duplicates("participant_id").set_index("participant_id")
     numbers = table.reindex(columns=[*EXTRACARDIAC, *[c for c in table if c.startswith(("sbp", "dbp", "fev", "fvc"))]])
     numbers = numbers.apply(pd.to_numeric, errors="coerce").astype(float)
     numbers["bmi_kg_m2"] = numbers["bmi_kg_m2"].fillna(numbers["weight_kg"] / numbers["height_m"] ** 2)
     numbers["bsa_m2"] = numbers["bsa_m2"].fillna(np.sqrt(numbers["weight_kg"] * 100 * numbers["height_m"] / 3600))
     return numbers.dropna(axis=1, how="all")
-
-
-def expert_features(table: pd.DataFrame) -> pd.DataFrame:
-    """The 18 measurements of CUSSP's table 1, those that a table of `cardiac_targets` has."""
-    return table[[name for name in FEATURES if name in table]]

@@ -84,16 +84,10 @@ class HeartMAE(Task):
     code = CODE
 
     def __post_init__(self):
-        if not 0 < self.crop_low <= self.crop_high:
-            raise ValueError(f"crops of {self.crop_low} to {self.crop_high} pixels: expected 0 < crop_low ≤ crop_high")
         if self.size % self.patch or self.frames % self.tubelet or self.tubelet % 2:
             raise ValueError(
                 f"clips of {self.frames} frames and {self.size} pixels do not divide into tokens of "
                 f"{self.tubelet} frames (an even number) and {self.patch} pixels"
-            )
-        if self.width % self.heads or self.decoder_width % self.decoder_heads:
-            raise ValueError(
-                f"widths {self.width}, {self.decoder_width} do not divide by {self.heads}, {self.decoder_heads} heads"
             )
 
     @property
