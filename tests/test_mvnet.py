@@ -22,7 +22,7 @@ from cmrlib.datasets.mitral_edge import unordered_distance, write_edge_points
 from cmrlib.learning.inference import optimise_for_inference
 from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
-from cmrlib.measures.valve import point_array, points_table, valve_tables
+from cmrlib.measures.valve import point_array, points_table
 from cmrlib.papers import mvnet
 from cmrlib.papers.mvnet import geometry
 from cmrlib.papers.mvnet.data import StandardFrame, standardised
@@ -114,8 +114,6 @@ def test_motion_says_on_which_side_the_apex_is():
     assert mvnet.apical_side(points, (1, 1)) == 1 and mvnet.apical_side(points[:, ::-1], (1, 1)) == -1
     assert mvnet.apical_side(points[[2, 0, 1, 3]], (1, 1), ed=1) == 1
     assert mvnet.apical_side(np.stack([still] * 3), (1, 1)) == 0
-    with pytest.raises(ValueError, match="two different mitral points"):
-        mvnet.stage2_plane(np.ones((2, 2)), (1, 1), (50, 50))
 
 
 def test_augmentation_moves_in_the_picture_s_own_pixels_and_mirrored_points_change_names():
@@ -304,21 +302,6 @@ def test_points_that_coincide_are_no_valve_and_no_crash():
         torch.nn.init.zeros_(net.head.bias)  # both points in the middle
     found, [row] = task.predict_cine(model, cine)
     assert (found.points["confidence"] == 0).all() and len(found.points) == 18 and row["flags"] == "valve_not_found"
-
-
-def test_points_beyond_the_image_are_reported_for_a_cohort_too(hearts, trained, tmp_path, monkeypatch):
-    task, model = trained
-    plain = mvnet.MitralPoints.points
-
-    def moved(self, models, cine, *rest):
-        found = plain(self, models, cine, *rest)
-        return found - [500.0, 0] if cine.view == "2ch" and self.stage == 2 else found
-
-    monkeypatch.setattr(mvnet.MitralPoints, "points", moved)
-    tracked = task.predict(model, hearts, ["P0001"], out=tmp_path / "far").set_index("view")
-    assert "points_outside" in tracked.loc["2ch", "flags"] and tracked.loc["4ch", "flags"] == ""
-    flags = valve_tables(Cohort.open(hearts.path, [tmp_path / "far"]), "far")[1]["flags"][0].split(";")
-    assert "2ch_points_outside" in flags and "4ch_points_outside" not in flags
 
 
 def test_the_inner_angle_of_two_planes():
