@@ -1,5 +1,6 @@
 """MVnet: geometry that is exact, losses and decoding against loops, training that learns, tracking that says so."""
 
+import shutil
 from dataclasses import replace
 from itertools import product
 
@@ -13,17 +14,16 @@ from typer.testing import CliRunner
 
 from cmrlib.app.cli import app
 from cmrlib.cine import Cine, Plane
-from cmrlib.cine.display import Reorientation, is_mirrored, reoriented
+from cmrlib.cine.display import Reorientation, reoriented
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.datasets.mitral_edge import unordered_distance, write_edge_points
-from cmrlib.learning.inference import infer, optimise_for_inference
+from cmrlib.learning.inference import optimise_for_inference
 from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
-from cmrlib.measures.valve import heart_motion, point_array, points_table, valve_tables
+from cmrlib.measures.valve import point_array, points_table
 from cmrlib.papers import mvnet
 from cmrlib.papers.mvnet import geometry
-from cmrlib.papers.mvnet import task as tasks
 from cmrlib.papers.mvnet.data import StandardFrame, standardised
 from cmrlib.papers.mvnet.loss import peak_confidence
 from cmrlib.papers.mvnet.task import agreement
@@ -35,11 +35,9 @@ TRACKING = mvnet.MitralTracking(("4ch", "2ch"), POINTS, smooth_ms=10.0)
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    """Twelve hearts: 2CH and 4CH, 8 frames, two people of one convention."""
-    path = tmp_path_factory.mktemp("mvnet") / "c"
-    protocol = {"size": 64, "spacing_mm": 3.6, "views": ("4ch", "2ch"), "effects": (), "domain": "one"}
-    people = ("yale", "yale2")
-    return make_cohort(path, 12, seed=3, workers=1, frames=8, people=people, progress=False, **protocol)
+    """Twelve hearts: 2CH and 4CH, 8 frames."""
+    protocol = {"size": 64, "spacing_mm": 3.6, "views": ("4ch", "2ch"), "effects": (), "domain": "one", "frames": 8}
+    return make_cohort(tmp_path_factory.mktemp("mvnet") / "c", 12, 3, workers=1, progress=False, **protocol)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +65,7 @@ def truth_of(hearts, view="4ch", subject="P0001"):
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    angle=st.floats(-180, 180),
-    row_mm=st.floats(0.6, 3),
-    column_mm=st.floats(0.6, 3),
-    mirrored=st.booleans(),
-    half_mm=st.floats(8, 30),
-)
+@given(st.floats(-180, 180), st.floats(0.6, 3), st.floats(0.6, 3), st.booleans(), st.floats(8, 30))
 def test_stage_2_lays_the_valve_across_and_back_within_a_hundredth_of_a_mm(angle, row_mm, column_mm, mirrored, half_mm):
     spacing = np.array([column_mm, row_mm])
     along = half_mm * np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
@@ -113,30 +105,6 @@ def test_stored_in_any_of_eight_ways_a_heart_gives_the_same_picture(hearts, view
         assert np.abs(cine.to_world(points[3], 0) - other.to_world(moved[3], 0)).max() < 1e-9
         assert np.abs(standardised(other.pixels[0, 0], mvnet.stage1_plane(other)) - wanted).max() < 0.02
         assert np.abs(standardised(other.pixels[0, 0], second.plane(other, moved[0])) - upright).max() < 0.1
-        assert mvnet.stage1_plane(other).points(moved[0]) == pytest.approx(mvnet.stage1_plane(cine).points(points[0]))
-
-
-@pytest.mark.parametrize("view", ["4ch", "2ch"])
-def test_points_lay_an_image_upright_that_does_not_know_how_it_lies(hearts, view):
-    cine, points = truth_of(hearts, view)
-    wanted = mvnet.stage1_plane(cine).points(points[0])
-    assert sum(map(geometry.is_reflection, geometry.ORIENTATIONS)) == 4
-    for other, moved in eight_ways(cine, points):
-        lost = replace(other, spacing_known=False)
-        stored_as = mvnet.stage1_plane(lost, axes=geometry.ORIENTATIONS[0])
-        assert mvnet.stage1_plane(lost).matrix == pytest.approx(stored_as.matrix)
-        assert is_mirrored(other) == geometry.is_reflection(geometry.orientation(other))
-        if not is_mirrored(other):
-            axes = geometry.orientation_from_points(moved[0], view)
-            assert mvnet.stage1_plane(lost, axes=axes).points(moved[0]) == pytest.approx(wanted)
-        shown = [mvnet.stage1_plane(lost, axes=axes).points(moved[0]) for axes in geometry.ORIENTATIONS]
-        assert sum(np.allclose(found, wanted) for found in shown) == 1
-
-
-def test_stage_1_is_the_whole_image_edge_to_edge():
-    cine = Cine(np.zeros((1, 1, 80, 240), np.uint8), np.eye(4), "4ch", "X", spacing_known=False)
-    back = mvnet.stage1_plane(cine).back_points([[-0.5, -0.5], [159.5, 159.5]])
-    assert back == pytest.approx(np.array([[-0.5, -0.5], [239.5, 79.5]])) and not is_mirrored(cine)
 
 
 def test_motion_says_on_which_side_the_apex_is():
@@ -145,8 +113,6 @@ def test_motion_says_on_which_side_the_apex_is():
     assert mvnet.apical_side(points, (1, 1)) == 1 and mvnet.apical_side(points[:, ::-1], (1, 1)) == -1
     assert mvnet.apical_side(points[[2, 0, 1, 3]], (1, 1), ed=1) == 1
     assert mvnet.apical_side(np.stack([still] * 3), (1, 1)) == 0
-    with pytest.raises(ValueError, match="two different mitral points"):
-        mvnet.stage2_plane(np.ones((2, 2)), (1, 1), (50, 50))
 
 
 def test_augmentation_moves_in_the_picture_s_own_pixels_and_mirrored_points_change_names():
@@ -170,19 +136,6 @@ def test_augmentation_moves_in_the_picture_s_own_pixels_and_mirrored_points_chan
 
 
 # -- network, losses, decoding ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("backbone", "head"), [("resnet10", "points"), ("resnet8", "maps")])
-def test_a_network_answers_with_points_in_pixels(backbone, head):
-    torch.manual_seed(0)
-    model, x = mvnet.MVNet(backbone, head).eval(), torch.randn(2, 1, 47, 65)
-    output = infer(model, x, "fp32")
-    assert mvnet.decode(output, (47, 65)).shape == (2, 2, 2)
-    folded = optimise_for_inference(model)
-    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
-    assert (infer(folded, x, "fp32") - output).abs().max() < 1e-4
-    with torch.autocast("cpu", torch.bfloat16):
-        assert model(x).dtype == torch.float32
 
 
 def test_the_paper_s_loss_is_the_mean_squared_error_in_half_pictures():
@@ -250,8 +203,6 @@ def test_imagenet_weights_of_a_local_file(tmp_path):
     assert torch.equal(model.stages[3][1].conv2.weight, theirs.layer4[1].conv2.weight)
     with pytest.raises(ValueError, match="no ImageNet weights of resnet50"):
         mvnet.load_imagenet(mvnet.MVNet("resnet50"), tmp_path / "r18.pth")
-    with pytest.raises(ValueError, match="unknown network"):
-        mvnet.MVNet("vgg")
 
 
 # -- items, training, prediction --------------------------------------------------------------------------------
@@ -266,10 +217,7 @@ def test_items_and_batches_keep_points_on_the_valve(hearts, split):
     images, points = dls.valid.one_batch()
     assert images.shape == (4, 1, 59, 81) and points.shape == (4, 2, 2)
     assert (points[..., 0] > 0).all() and (points[..., 0] < 81).all() and (points[:, 0, 0] < points[:, 1, 0]).all()
-    dls.show_batch()
-    learn = task.learner(dls)
-    with learn.no_bar():
-        learn.show_results()
+    task.learner(dls).show_results()
 
 
 def test_stages_get_better_and_beat_the_mean_position(hearts, split, trained, tmp_path):
@@ -304,24 +252,9 @@ def test_weights_come_back_as_the_same_task(hearts, trained, tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights of MVnet"):
         mvnet.MitralTracking.load(tmp_path / "elsewhere")
     for suffix in ("json", "safetensors"):
-        (tmp_path / "weights" / f"4ch_stage2.{suffix}").write_bytes(
-            (tmp_path / "weights" / f"2ch_stage2.{suffix}").read_bytes()
-        )
+        shutil.copy(tmp_path / "weights" / f"2ch_stage2.{suffix}", tmp_path / "weights" / f"4ch_stage2.{suffix}")
     with pytest.raises(ValueError, match="of other views or stages than their names say"):
         mvnet.MitralTracking.load(tmp_path)
-
-
-def test_only_the_last_two_passes_look_at_every_frame(hearts, trained, monkeypatch):
-    (task, model), (cine, _), seen = trained, truth_of(hearts), []
-    monkeypatch.setattr(tasks, "infer", lambda net, batch, p: seen.append(len(batch)) or infer(net, batch, p))
-    whole = task.passes(model, cine, 1, "fp32")
-    assert seen == [8, 8] and len(whole) == 2
-    end = task.passes(model, cine, 2, "fp32")
-    assert seen[2:] == [1, 8, 8]
-    np.testing.assert_allclose(end[0], whole[1], atol=0.01)
-    seen.clear()
-    task.passes(model, replace(cine, spacing_known=False), 2, "fp32")  # every frame's first points are needed
-    assert seen[8] == 8
 
 
 @pytest.mark.parametrize("frames", [1, 8])
@@ -334,18 +267,6 @@ def test_an_image_that_lost_its_orientation_is_tried_in_eight_ways(hearts, train
     for other, moved in eight_ways(cine, points):
         found = task.passes(model, replace(other, spacing_known=False))[-1]
         assert unordered_distance(found[0], moved[0]).mean() < 0.25 * annulus
-
-
-def test_a_cine_stored_otherwise_has_the_same_mapse(hearts, trained):
-    task, model = trained
-    cine, points = truth_of(hearts)
-
-    def mapse(one):
-        return heart_motion({"4ch": (one, task.passes(model, one)[-1])}, 10.0).metrics()["mapse_mm"]
-
-    wanted = mapse(cine)
-    for other, _ in eight_ways(cine, points):
-        assert mapse(other) == pytest.approx(wanted, abs=0.2)
 
 
 # -- what stands beside a number --------------------------------------------------------------------------------
@@ -382,46 +303,11 @@ def test_points_that_coincide_are_no_valve_and_no_crash():
     assert (found.points["confidence"] == 0).all() and len(found.points) == 18 and row["flags"] == "valve_not_found"
 
 
-def test_points_beyond_the_image_are_reported_for_a_cohort_too(hearts, trained, tmp_path, monkeypatch):
-    task, model = trained
-    plain = mvnet.MitralPoints.points
-
-    def moved(self, models, cine, *rest):
-        found = plain(self, models, cine, *rest)
-        return found - [500.0, 0] if cine.view == "2ch" and self.stage == 2 else found
-
-    monkeypatch.setattr(mvnet.MitralPoints, "points", moved)
-    tracked = task.predict(model, hearts, ["P0001"], out=tmp_path / "far").set_index("view")
-    assert "points_outside" in tracked.loc["2ch", "flags"] and tracked.loc["4ch", "flags"] == ""
-    flags = valve_tables(Cohort.open(hearts.path, [tmp_path / "far"]), "far")[1]["flags"][0].split(";")
-    assert "2ch_points_outside" in flags and "4ch_points_outside" not in flags
-
-
-def test_points_keep_their_decimals_and_lie_in_the_patient(hearts):
-    cine, points = truth_of(hearts)
-    table = points_table(cine, points, np.ones(cine.frames))
-    assert list(table["name"].unique()) == ["lateral", "septal"]
-    truth = hearts.observer("truth").points(cine.name).sort_values(["frame", "name"]).reset_index(drop=True)
-    for column in ("column_px", "row_px", "x_mm", "y_mm", "z_mm"):
-        assert (table[column] - truth[column]).abs().max() < 1e-5
-
-
 def test_the_inner_angle_of_two_planes():
     flat = np.array([[[0.0, 0], [10, 0]]])
     turned = np.array([[[0.0, 0], [10, 10 * np.tan(np.deg2rad(12))]]])
     assert mvnet.plane_angle_deg(turned, flat) == pytest.approx([12])
     assert mvnet.plane_angle_deg(turned[:, ::-1], flat) == pytest.approx([12])
-
-
-def test_people_of_one_convention_are_compared_like_any_observers(hearts):
-    points, displacement, metrics, compared = mvnet.compare_observers(hearts, "yale", "yale2", 15.0)
-    assert 1.5 < points["euclid_mm"].mean() < 4.5
-    assert set(compared["measure"]) == {"mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "displacement_mm"}
-    assert len(displacement) == 12 * 8 and displacement.groupby("participant_id").size().eq(8).all()
-    assert len(metrics) == 24
-    kept, rows = mvnet.motion_metrics(compared), compared.set_index("measure")
-    assert kept["mapse_icc"] == rows.loc["mapse_mm", "icc_a1"]
-    assert kept["eprime_bias_cm_s_high"] == rows.loc["eprime_cm_s", "bias_high"]
 
 
 def test_cavities_give_points_and_errors_in_percent_of_the_annulus(hearts, tmp_path):

@@ -46,9 +46,8 @@ class Reorientation:
 
     @property
     def _steps(self):
-        return [
-            slice(None, None, -1 if r else 1) for r in (self.reversed_slices, self.reversed_rows, self.reversed_columns)
-        ]
+        reverse = self.reversed_slices, self.reversed_rows, self.reversed_columns
+        return [slice(None, None, -1 if one else 1) for one in reverse]
 
     def matrix(self, shape) -> np.ndarray:
         """(4, 4): new (i, j, k, 1) → old, for an old shape (…, slices, rows, columns)."""
@@ -156,9 +155,8 @@ def _frame(view):
 def _directions(affine):
     """Unit vectors (RAS) of columns, rows and the plane's normal, which points to the viewer."""
     columns, rows = (np.asarray(affine, float)[:3, axis] for axis in (0, 1))
-    columns, rows = columns / np.linalg.norm(columns), rows / np.linalg.norm(rows)
     across = np.cross(rows, columns)
-    return columns, rows, across / np.linalg.norm(across)
+    return tuple(direction / np.linalg.norm(direction) for direction in (columns, rows, across))
 
 
 def _cosine(across, display) -> float:

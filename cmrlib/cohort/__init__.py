@@ -34,12 +34,9 @@ class Cohort:
     def __init__(self, path, description: dict, subjects: pd.DataFrame, cines: pd.DataFrame, observers: dict):
         self.path, self.description = Path(path), description
         self.subjects, self.cines, self.observers = subjects, cines, observers
-        self._table, self._places = cines, None  # of all cines, also where this is a part
+        self._rows = cines.set_index("cine", drop=False)  # of all cines, also where this is a part
         self._written = (self.path / "cines.tsv").stat().st_mtime
         self._memos = {}  # cine → its values computed so far, kept when the cine itself is closed
-
-    def __getstate__(self):
-        return self.__dict__ | {"_places": None}
 
     def cine(self, name: str) -> Cine:
         """A cine by its name in `cines`, pixels as a memory map; the `MOST_OPEN` last used stay open."""
@@ -109,10 +106,11 @@ class Cohort:
             raise ValueError(f"subjects {unknown} are not in {self.path}")
         cines = self.cines if subjects is None else self.cines[self.cines["participant_id"].isin(set(subjects))]
         ordered = cines.sort_values(["participant_id", "session", "view", "run"])
+        file = {"masks": "dseg.json", "points": "points.tsv"}[of]
         for keys, rows in ordered.groupby(["participant_id", "session"], sort=True):
             views = {}
             for name, view in zip(rows["cine"], rows["view"]):
-                if view not in views and annotated.has(name, {"masks": "dseg.json", "points": "points.tsv"}[of]):
+                if view not in views and annotated.has(name, file):
                     annotation = annotated.annotation(name)
                     if timed.has(name, "frames.tsv"):
                         annotation.frames = timed.frames(name)
@@ -121,42 +119,41 @@ class Cohort:
                 yield Examination(*keys, views)
 
     def _row(self, name: str) -> dict:
-        if self._places is None:  # a dict a row would take a gigabyte of 65,000 subjects
-            self._places = pd.Index(self._table["cine"])
-        if name not in self._places:
+        if name not in self._rows.index:
             raise KeyError(f"no cine {name!r} in this cohort; Cohort.cines lists them")
-        return self._table.iloc[self._places.get_loc(name)].to_dict()
+        return self._rows.loc[name].to_dict()
 
     def _check_file(self, path, row):
         """A size differs: changed. Written after the tables (or copied): the digest decides, computed once."""
         if not path.exists():
             raise FileNotFoundError(f"{row['cine']}: its array {path.name} is missing from the cohort; ingest it again")
         stat, memo = path.stat(), self._memos.setdefault(row["cine"], {})
-        fresh = stat.st_mtime > self._written and memo.get("unchanged_at") != stat.st_mtime_ns
-        if not fresh and stat.st_size == row["bytes"]:
-            return
-        if stat.st_size == row["bytes"] and digest(path) == row["digest"]:
+        old = stat.st_mtime <= self._written or memo.get("unchanged_at") == stat.st_mtime_ns
+        if stat.st_size == row["bytes"] and (old or digest(path) == row["digest"]):
             memo["unchanged_at"] = stat.st_mtime_ns
-        else:
-            raise ValueError(
-                f"{row['cine']}: {path.name} changed after ingest (expected {row['bytes']} bytes, digest "
-                f"{row['digest'][:8]}…); a cohort never changes: ingest it again"
-            )
+            return
+        raise ValueError(
+            f"{row['cine']}: {path.name} changed after ingest (expected {row['bytes']} bytes, digest "
+            f"{row['digest'][:8]}…); a cohort never changes: ingest it again"
+        )
 
     def check(self) -> pd.DataFrame:
         """Compare every array with its digest: cine, state (ok, missing, changed)."""
 
         def state(row):
-            path = self.path / stem(row["cine"]).with_name(f"{row['cine']}_cine.nii")
-            return "missing" if not path.exists() else "ok" if digest(path) == row["digest"] else "changed"
+            path = self._array(row.cine)
+            return "missing" if not path.exists() else "ok" if digest(path) == row.digest else "changed"
 
-        return pd.DataFrame([{"cine": row["cine"], "state": state(row)} for row in self._table.to_dict("records")])
+        return pd.DataFrame({"cine": row.cine, "state": state(row)} for row in self._rows.itertuples())
+
+    def _array(self, name: str) -> Path:
+        return self.path / stem(name).with_name(f"{name}_cine.nii")
 
 
 @lru_cache(maxsize=MOST_OPEN)
 def _open_cine(cohort: Cohort, name: str) -> Cine:
     row = cohort._row(name)
-    path = cohort.path / stem(name).with_name(f"{name}_cine.nii")
+    path = cohort._array(name)
     cohort._check_file(path, row)
     pixels, affine = map_nifti(path)
     cine = cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")))

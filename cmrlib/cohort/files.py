@@ -3,8 +3,7 @@
 import ast
 import hashlib
 import json
-import os
-import tempfile
+import secrets
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,25 +19,18 @@ def atomic(path):
     A reader, a full disk or a killed process never meets half a file under its final name.
     """
     path = Path(path)
+    part = path.with_name(f".part-{secrets.token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".part-", suffix="-" + path.name, dir=path.parent)
+        part.touch()
     except OSError as error:
         raise OSError(f"cannot write in {path.parent}: {error.strerror}; choose a folder that you may write") from error
-    os.close(handle)
     try:
-        yield Path(temporary)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        yield part
+        part.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_json(value, path):
@@ -65,10 +57,10 @@ def write_arrays(value, path):
         if isinstance(part, dict):
             return {"dict": [[str(key), plain(item)] for key, item in part.items()]}
         if isinstance(part, list | tuple):
-            return {"list": [plain(item) for item in part]}
+            return {"list": list(map(plain, part))}
         if isinstance(part, np.ndarray):
-            arrays[f"array{len(arrays)}"] = part
-            return {"array": f"array{len(arrays) - 1}"}
+            arrays[name := f"array{len(arrays)}"] = part
+            return {"array": name}
         return part.item() if isinstance(part, np.generic) else part
 
     tree = json.dumps(plain(value))
@@ -108,10 +100,9 @@ def write_tsv(table: pd.DataFrame, path):
 def read_tsv(path) -> pd.DataFrame:
     """TSV → DataFrame; only `n/a` and empty cells are missing, identifiers stay text."""
     names = ("participant_id", "session", "cine", "view", "flags", "observer", "group", "sex", "digest")
-    text = dict.fromkeys(names, str)
-    table = pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False, dtype=text)
-    empty = {name: "" for name in ("session", "flags") if name in table}
-    return table.fillna(empty)
+    options = {"na_values": ["n/a", ""], "keep_default_na": False, "dtype": dict.fromkeys(names, str)}
+    table = pd.read_csv(path, sep="\t", **options)
+    return table.fillna({name: "" for name in ("session", "flags") if name in table})
 
 
 def write_nifti(path, pixels, affine, frame_step_ms=float("nan")) -> str:

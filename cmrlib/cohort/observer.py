@@ -105,15 +105,13 @@ class Observer:
             check_mask(cine, annotation)
             small = to_correct or 4 * len(annotation.annotated) < cine.frames
             suffix, other = ("dseg.nii.gz", "dseg.nii") if small else ("dseg.nii", "dseg.nii.gz")
-            grid = {}
-            if to_correct:
-                grid = {"shape": annotation.mask.shape, "affine": cine.affine}
             write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
             self._file(cine.name, other).unlink(missing_ok=True)  # an older mask, which would be read too
             sidecar = {
                 "annotated": {str(t): list(s) for t, s in annotation.annotated.items()},
                 "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255",
-            } | grid
+            }
+            sidecar |= {"shape": annotation.mask.shape, "affine": cine.affine} if to_correct else {}
             sidecar |= {"flags": list(annotation.flags)} if annotation.flags else {}
             write_json(sidecar, self._file(cine.name, "dseg.json"))
         if annotation.points is not None:

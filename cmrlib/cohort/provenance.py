@@ -110,14 +110,12 @@ def rows_known(table) -> list[str]:
 
 
 def _refuse(found, sets, n_asked):
-    who = sorted(found)
-    taught = ", ".join(
-        f"{len(known)} {'subjects' if people_of(name) else 'images'} of {name}" for name, known in sets.items()
-    )
+    who, more = sorted(found), ", …" if len(found) > 5 else ""
+    kinds = {name: "subjects" if people_of(name) else "images" for name in sets}
+    taught = ", ".join(f"{len(known)} {kinds[name]} of {name}" for name, known in sets.items())
     raise ValueError(
-        f"{len(who)} of {n_asked} subjects to be scored on ({', '.join(who[:5])}"
-        f"{', …' if len(who) > 5 else ''}) are among those from whom the network learned"
-        f"{f' ({taught})' if taught else ''}, so the score would say nothing of other hearts; choose test "
-        "subjects that it never saw, or weights that learned from others: the set synthetic learned from "
-        "phantoms alone"
+        f"{len(who)} of {n_asked} subjects to be scored on ({', '.join(who[:5])}{more}) are among those from whom the "
+        f"network learned{f' ({taught})' if taught else ''}, so the score would say nothing of other hearts; choose "
+        "test subjects that it never saw, or weights that learned from others: the set synthetic learned from phantoms "
+        "alone"
     )

@@ -15,11 +15,9 @@ def assign_folds(subjects: pd.DataFrame, folds: int = 5, group: str = "group") -
     group, and a subject's place never depends on file order or on a random seed.
     """
     _require_unique(subjects)
-    groups = subjects[group].fillna("n/a") if group in subjects else pd.Series("all", index=subjects.index)
-    order = pd.DataFrame({"id": subjects["participant_id"], "group": groups})
+    order = pd.DataFrame({"id": subjects["participant_id"], "group": subjects.get(group, "all")}).fillna("n/a")
     order["hash"] = [hashlib.sha256(i.encode()).hexdigest() for i in order["id"]]
-    order = order.sort_values(["group", "hash"])
-    return pd.Series(range(len(order)), index=order["id"]) % folds
+    return pd.Series(range(len(order)), index=order.sort_values(["group", "hash"])["id"]) % folds
 
 
 def split_subjects(
@@ -37,59 +35,46 @@ def split_subjects(
     participant_id and split, which then stands as it is, as fold 0. Raises ValueError where nobody is in the fold.
     """
     if lists and "split" in read_tsv(lists):
-        return _listed_split(lists, subjects, fold)
+        if fold:
+            raise ValueError(f"{Path(lists).name} lists one split, so there is a fold 0 and no fold {fold}")
+        split = read_folds(lists, subjects, "split")
+        check_split(split)
+        return split
     fold_of = read_folds(lists, subjects) if lists else assign_folds(subjects, folds, group)
     if not (fold_of == fold).any():
         raise ValueError(f"no subject is in fold {fold}; there are the folds {sorted(set(fold_of))}")
     split = pd.Series("train", index=fold_of.index, name="split")
     split[fold_of == fold] = "test"
-    groups = subjects.set_index("participant_id")[group] if group in subjects else pd.Series("all", fold_of.index)
-    groups = groups.reindex(fold_of.index).fillna("n/a")
-    following = fold_of.index[fold_of == (fold + 1) % folds]
-    for _, members in groups[following].groupby(groups[following], sort=True):
-        split[members.index[:validation_per_group]] = "validation"
+    groups = subjects.set_index("participant_id").get(group, pd.Series("all", fold_of.index))
+    following = groups.reindex(fold_of.index[fold_of == (fold + 1) % folds]).fillna("n/a")
+    split[following.groupby(following).head(validation_per_group).index] = "validation"
     check_split(split)
     return split
 
 
-def _listed_split(path, subjects, fold):
-    """A committed list of one split."""
-    if fold:
-        raise ValueError(f"{Path(path).name} lists one split, so there is a fold 0 and no fold {fold}")
-    split = _listed(path, subjects, "split")
-    check_split(split)
-    return split
-
-
-def read_folds(path, subjects: pd.DataFrame) -> pd.Series:
-    """Folds of a committed list for the subjects at hand.
+def read_folds(path, subjects: pd.DataFrame, column: str = "fold") -> pd.Series:
+    """Folds, or another column, of a committed list for the subjects at hand.
 
     Raises ValueError where a subject stands twice or one of the cohort's is not listed.
     """
-    return _listed(path, subjects, "fold")
-
-
-def _listed(path, subjects, column):
     table = read_tsv(path)
     _require_unique(table, path)
-    listed = table.set_index("participant_id")[column]
-    unlisted = sorted(set(subjects["participant_id"]) - set(listed.index))
-    if unlisted:
+    listed, here = table.set_index("participant_id")[column], set(subjects["participant_id"])
+    if unlisted := sorted(here - set(listed.index)):
         raise ValueError(
             f"{Path(path).name} does not list {len(unlisted)} of the cohort's subjects, "
             f"e.g. {unlisted[:3]}; add them to the list or leave out the list"
         )
-    return listed[listed.index.isin(set(subjects["participant_id"]))]
+    return listed[listed.index.isin(here)]
 
 
 def check_split(split: pd.Series):
     """Raise ValueError where a subject stands on two sides or a side has an unknown name."""
     sides = split.groupby(level=0).nunique()
-    both = sides.index[sides > 1].tolist()
-    if both:
+    if (sides > 1).any():
+        both = sides.index[sides > 1].tolist()
         raise ValueError(f"subjects on both sides of the split: {both[:5]}; every subject belongs to one side")
-    strange = sorted(set(split) - {"train", "validation", "test"})
-    if strange:
+    if strange := sorted(set(split) - {"train", "validation", "test"}):
         raise ValueError(f"unknown sides {strange}; expected train, validation, test")
 
 

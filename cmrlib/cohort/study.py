@@ -99,9 +99,10 @@ def check_study(study: Study):
     if len(set(names)) < len(names):
         raise ValueError(f"{sorted(names)[0]}: several cines of one name; number them with `run`")
     for cine in study.cines:
-        for annotations in study.observers.values():
-            if cine.name in annotations and annotations[cine.name].mask is not None:
-                check_mask(cine, annotations[cine.name])
+        drawn = [annotations[cine.name] for annotations in study.observers.values() if cine.name in annotations]
+        for annotation in drawn:
+            if annotation.mask is not None:
+                check_mask(cine, annotation)
 
 
 def _displayed(annotation: Annotation, cine: Cine, by: Reorientation) -> Annotation:
@@ -119,17 +120,16 @@ def write_study(root, study: Study) -> dict:
     """Write one study's arrays and annotations below `root`, every cine in its canonical display; returns its table
     rows for `finish_cohort`."""
     root, rows = Path(root), []
-    for cine in study.cines:
-        drawn = {name: every[cine.name] for name, every in study.observers.items() if cine.name in every}
-        shown, by = displayed(cine)
-        drawn = {name: _displayed(annotation, cine, by) for name, annotation in drawn.items()}
-        cine = shown
+    for stored in study.cines:
+        cine, by = displayed(stored)
         path = root / stem(cine.name).with_name(f"{cine.name}_cine.nii")
         mark = write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
         write_json(cine_sidecar(cine), path.with_suffix(".json"))
         rows.append(cine_row(cine) | {"bytes": path.stat().st_size, "digest": mark})
-        for name, annotation in drawn.items():
-            Observer(root / "derivatives" / name).write(cine, annotation)
+        for name, drawn in study.observers.items():
+            if cine.name in drawn:
+                annotation = _displayed(drawn[cine.name], stored, by)
+                Observer(root / "derivatives" / name).write(cine, annotation)
     session = study.cines[0].session if study.cines else ""
     keys = {"participant_id": study.participant["participant_id"], "session": session}
     measures = {name: keys | values for name, values in study.measures.items()}

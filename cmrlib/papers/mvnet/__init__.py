@@ -9,6 +9,7 @@ Gonzales et al., J Cardiovasc Magn Reson 2021;23:137. Stage 1 sees the whole fra
 README.md maps the paper's figures and tables to functions and notebook cells, and says where we leave it.
 """
 
+from cmrlib.papers.mvnet.data import frame_of, points_of
 from cmrlib.papers.mvnet.evaluation import (
     compare_observers,
     mean_position,
@@ -31,12 +32,14 @@ __all__ = [
     "compare_observers",
     "decode",
     "expected_points",
+    "frame_of",
     "gaussian_maps",
     "load_imagenet",
     "mean_position",
     "motion_metrics",
     "plane_angle_deg",
     "point_errors",
+    "points_of",
     "stage1_plane",
     "stage2_plane",
     "summarise",

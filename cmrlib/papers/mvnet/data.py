@@ -1,6 +1,7 @@
 """Frames and points for fastai: one joint plane for picture and points, and typed tensors that show themselves."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -30,8 +31,8 @@ class TensorPoints(TensorBase):
     def show(self, ctx=None, **kwargs):
         hollow = len(ctx.collections) >= 2
         for point, marker, colour in zip(self.cpu().numpy(), "o*", COLOURS):
-            ctx.scatter(*point, s=60 if hollow else 30, marker=marker, color="none" if hollow else colour,
-                        edgecolors=colour if hollow else "black", linewidths=0.8)  # fmt: skip
+            style = {"color": "none", "edgecolors": colour, "s": 60} if hollow else {"color": colour, "s": 30}
+            ctx.scatter(*point, marker=marker, linewidths=0.8, **({"edgecolors": "black"} | style))
         return ctx
 
 
@@ -84,7 +85,7 @@ def frame_of(cohort, points):
 
     def get(row):
         cine, known = cohort.cine(row["cine"]), points(row["cine"])
-        first = int(np.flatnonzero(np.isfinite(known).all((1, 2)))[0])
+        first = int(np.isfinite(known).all((1, 2)).argmax())
         # the paper's frame 0, which every frame of the cine shares; where a cohort keeps single frames, each its own
         return FrameRef(cine, row["frame"], known[first if cine.spacing_known else row["frame"]])
 
@@ -93,13 +94,11 @@ def frame_of(cohort, points):
 
 def points_of(cohort, observer: str):
     """Function from a cine's name to an observer's points (frames, 2, 2); each table is read once."""
-    found = {}
 
+    @cache
     def get(name):
-        if name not in found:
-            cine = cohort.cine(name)
-            found[name] = point_array(cohort.observer(observer).points(name), cine.view, cine.frames)
-        return found[name]
+        cine = cohort.cine(name)
+        return point_array(cohort.observer(observer).points(name), cine.view, cine.frames)
 
     return get
 
@@ -123,23 +122,17 @@ class StandardFrame(ItemTransform):
     def encodes(self, pair):
         reference, points = pair
         plane = self.plane(reference.cine, reference.reference_px)
-        if self.training:
-            plane, points = self.augmented(plane, points)
+        plane, points = self.augmented(plane, points) if self.training else (plane, points)
         image = standardised(reference.cine.pixels[reference.frame, 0], plane)
-        if self.training:
-            image = varied(image)
-        return (
-            TensorFrame(torch.from_numpy(image.astype(np.float32)[None])),
-            TensorPoints(torch.from_numpy(plane.points(points).astype(np.float32))),
-        )
+        image = varied(image) if self.training else image
+        picture = TensorFrame(torch.from_numpy(image.astype(np.float32)[None]))
+        return picture, TensorPoints(torch.from_numpy(plane.points(points).astype(np.float32)))
 
     def augmented(self, plane, points):
         """(plane, points) drawn at random."""
-        draw = np.random.uniform(-1, 1, 5)
-        mirror = self.mirror and draw[4] < 0
-        plane = jittered(
-            plane, 1 + self.scale * draw[0], self.rotation_deg * draw[1], self.shift_px * draw[2:4], mirror
-        )
+        scale, rotation, *shift, over = np.random.uniform(-1, 1, 5)
+        mirror, shift_px = self.mirror and over < 0, self.shift_px * np.array(shift)
+        plane = jittered(plane, 1 + self.scale * scale, self.rotation_deg * rotation, shift_px, mirror)
         return plane, points[::-1] if mirror else points
 
 

@@ -1,5 +1,7 @@
 """Errors of points, of the valve's plane and of its motion between any two observers: figures 4 to 8, tables 3 to 5."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -24,9 +26,8 @@ def point_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataFra
     """
     a, b, tables = cohort.observer(reference), cohort.observer(test), []
     cines = cohort.cines[cohort.cines["view"].isin(list(MITRAL_POINTS))]
-    for row in (
-        cines.itertuples() if subjects is None else cines[cines["participant_id"].isin(set(subjects))].itertuples()
-    ):
+    cines = cines if subjects is None else cines[cines["participant_id"].isin(set(subjects))]
+    for row in cines.itertuples():
         if not (a.has(row.cine, "points.tsv") and b.has(row.cine, "points.tsv")):
             continue
         cine = cohort.cine(row.cine)
@@ -47,29 +48,21 @@ def point_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataFra
 
 def plane_angle_deg(a, b) -> np.ndarray:
     """Inner angle (frames,) between the lines through two pairs of points (frames, 2, 2) mm: 0 to 90°."""
-    one, two = (np.asarray(p)[:, 1] - np.asarray(p)[:, 0] for p in (a, b))
-    cross, dot = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0], (one * two).sum(1)
-    return np.degrees(np.arctan2(np.abs(cross), np.abs(dot)))
+    one, two = (np.subtract(p[:, 1], p[:, 0]) for p in (a, b))
+    cross = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
+    return np.degrees(np.arctan2(np.abs(cross), np.abs((one * two).sum(1))))
 
 
-def compare_observers(
-    cohort,
-    reference: str,
-    test: str,
-    smooth_ms: float,
-    reference_smooth_ms: float | None = None,
-    subjects=None,
-    least_confidence: float = 0.0,
-):
+def compare_observers(cohort, reference: str, test: str, smooth_ms: float, reference_smooth_ms=None, subjects=None):
     """(points, displacement, metrics, compared) of two observers: tables 3 to 5 and figures 7 and 8 in one call.
 
     points: of `point_errors`. displacement: participant_id, session, frame, reference, test (mm, mean of the views).
     metrics: both observers' valve_metrics with a column observer. compared: `agreement.compare` of MAPSE, s', e', a'
-    and, with repeats within a heart, of displacement.
+    and, with repeats within a heart, of displacement. reference_smooth_ms: where the reference has its own smoothing.
     """
     own = smooth_ms if reference_smooth_ms is None else reference_smooth_ms
     motion_a, metrics_a = valve_tables(cohort, reference, own, subjects)
-    motion_b, metrics_b = valve_tables(cohort, test, smooth_ms, subjects, least_confidence=least_confidence)
+    motion_b, metrics_b = valve_tables(cohort, test, smooth_ms, subjects)
     keys = ["participant_id", "session", "frame"]
     frames = pd.concat([motion_a.assign(observer=reference), motion_b.assign(observer=test)], ignore_index=True)
     frames = frames.loc[frames["view"] == "mean", [*keys, "observer", "displacement_mm"]].fillna({"session": ""})
@@ -105,11 +98,9 @@ def motion_metrics(compared: pd.DataFrame) -> dict:
     """displacement_icc, displacement_bias_mm, mapse_icc, mapse_bias_mm, eprime_icc and eprime_bias_cm_s, each with _low
     and _high. compared: of `compare_observers`."""
     rows, metrics = compared.set_index("measure"), {}
-    for name, measure in MOTION.items():
-        unit = measure.split("_", 1)[1]
-        for end in ("", "_low", "_high"):
-            metrics[f"{name}_icc{end}"] = rows.loc[measure, f"icc_a1{end}"]
-            metrics[f"{name}_bias_{unit}{end}"] = rows.loc[measure, f"bias{end}"]
+    for (name, measure), end in product(MOTION.items(), ("", "_low", "_high")):
+        metrics[f"{name}_icc{end}"] = rows.loc[measure, f"icc_a1{end}"]
+        metrics[f"{name}_bias_{measure.split('_', 1)[1]}{end}"] = rows.loc[measure, f"bias{end}"]
     return metrics
 
 

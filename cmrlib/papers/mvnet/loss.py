@@ -35,10 +35,9 @@ def gaussian_maps(points, logits, shape) -> torch.Tensor:
     """Points (b, 2, 2) → targets of heat maps like `logits`: Gaussians that sum to 1."""
     cell = _cell(logits, shape)
     place = (points - (cell - 1) / 2) / cell
-    column, row = (
-        torch.exp(-((axis - place[..., i, None]) ** 2) / (2 * SPREAD_CELLS**2))
-        for i, axis in enumerate(reversed(_axes(logits)))
-    )
+    rows, columns = _axes(logits)
+    column = torch.exp(-((columns - place[..., 0, None]) ** 2) / (2 * SPREAD_CELLS**2))
+    row = torch.exp(-((rows - place[..., 1, None]) ** 2) / (2 * SPREAD_CELLS**2))
     maps = row[..., None] * column[:, :, None]
     return maps / maps.sum((2, 3), keepdim=True).clamp(min=1e-12)
 
@@ -59,21 +58,13 @@ class PointLoss:
 
     def __call__(self, output, target):
         known = torch.isfinite(target).all(2)  # (b, 2)
-        target = torch.where(known[..., None], target, torch.zeros_like(target))
-        error = self.squared_error(output, target)
-        if output.dim() == 4:
-            error = error + self.cross_entropy(output, target)
-        return (error * known).sum() / known.sum().clamp(min=1)
-
-    def squared_error(self, output, target):
-        """(b, 2), units of half the picture; of maps that of their mean position."""
+        target = torch.where(known[..., None], target, 0.0)
         found = decode(output, self.shape) if output.dim() == 2 else expected_points(output, self.shape)
-        return (((found - target) / _half(output, self.shape)) ** 2).mean(2)
-
-    def cross_entropy(self, logits, target):
-        """(b, 2), of heat maps with `gaussian_maps`."""
-        wanted = gaussian_maps(target, logits, self.shape)
-        return -(wanted * logits.flatten(2).log_softmax(2).view_as(logits)).sum((2, 3))
+        error = (((found - target) / _half(output, self.shape)) ** 2).mean(2)
+        if output.dim() == 4:
+            wanted = gaussian_maps(target, output, self.shape)
+            error = error - (wanted * output.flatten(2).log_softmax(2).view_as(output)).sum((2, 3))
+        return (error * known).sum() / known.sum().clamp(min=1)
 
     def decodes(self, output):
         """Output → points, for fastai's `show_results`."""

@@ -56,17 +56,13 @@ class MapHead(nn.Module):
     def __init__(self, widths, channels: int = 64):
         super().__init__()
         self.lateral = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths])
-        self.smooth = nn.ModuleList(
-            [
-                nn.Sequential(
-                    nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(channels),
-                    nn.ReLU(inplace=True),
-                )
-                for _ in widths
-            ]
-        )
+        self.smooth = nn.ModuleList([self._smooth(channels) for _ in widths])
         self.last = nn.Conv2d(channels, 2, 1)
+
+    @staticmethod
+    def _smooth(channels):
+        convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
     def forward(self, features):
         x = self.smooth[-1](self.lateral[-1](features[-1]))
@@ -82,11 +78,8 @@ def load_imagenet(model: MVNet, path):
     state = load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
     names = {"conv1": "stem.0", "bn1": "stem.1"} | {f"layer{n + 1}": f"stages.{n}" for n in range(4)}
     ours = {f"{names[k.split('.')[0]]}.{k.split('.', 1)[1]}": v for k, v in state.items() if k.split(".")[0] in names}
-    expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("head.")}
-    strange = [k for k, shape in expected.items() if k not in ours or ours[k].shape != shape]
-    if strange:
-        raise ValueError(
-            f"{Path(path).name} holds no ImageNet weights of {model.backbone}: "
-            f"{len(strange)} of {len(expected)} tensors are missing or of another shape, as {strange[0]}"
-        )
-    model.load_state_dict(ours | {k: v for k, v in model.state_dict().items() if k.startswith("head.")})
+    head = {k: v for k, v in model.state_dict().items() if k.startswith("head.")}
+    try:
+        model.load_state_dict(ours | head)
+    except RuntimeError as error:
+        raise ValueError(f"{Path(path).name} holds no ImageNet weights of {model.backbone}: {error}") from error

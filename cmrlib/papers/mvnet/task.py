@@ -61,9 +61,8 @@ class MitralPoints(Task):
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns) of the network's picture."""
-        return tuple(
-            round(n * self.scale) for n in (geometry.STAGE1_SHAPE if self.stage == 1 else geometry.STAGE2_SHAPE)
-        )
+        whole = geometry.STAGE1_SHAPE if self.stage == 1 else geometry.STAGE2_SHAPE
+        return tuple(round(n * self.scale) for n in whole)
 
     def plane(self, cine: Cine, points_px=None, mirrored: bool | None = None, axes=None) -> Plane:
         """Where the network looks. points_px: (2, 2) of the frame that gives stage 2 its orientation and centre; in
@@ -91,9 +90,8 @@ class MitralPoints(Task):
         )
 
     def transform(self) -> StandardFrame:
-        return StandardFrame(
-            self.plane, self.augment_scale, self.augment_rotation_deg, self.augment_shift_px, self.augment_mirror
-        )
+        augment = self.augment_scale, self.augment_rotation_deg, self.augment_shift_px, self.augment_mirror
+        return StandardFrame(self.plane, *augment)
 
     def network(self):
         return MVNet(self.backbone, self.head)
@@ -189,22 +187,15 @@ class MitralTracking(Task):
         folder = Path(path) / "weights" if (Path(path) / "weights").is_dir() else Path(path)
         views = tuple(view for view in MitralTracking.views if (folder / f"{view}_stage1.json").exists())
         if not views:
-            raise FileNotFoundError(
-                f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name the folder of a run of 04_mvnet, or "
-                "its folder of weights"
-            )
+            raise FileNotFoundError(f"no weights of MVnet (4ch_stage1, 2ch_stage1) in {folder}; name a run of 04_mvnet")
         loaded = {f"{view}_stage{n}": Task.load(folder / f"{view}_stage{n}") for view in views for n in (1, 2)}
-        tasks, models, cards = zip(*loaded.values())
-        task = MitralTracking(
-            views,
-            replace(tasks[0], views=MitralPoints.views),
-            cards[0]["n_passes"],
-            min(card["least_confidence"] for card in cards),
-            cards[0]["smooth_ms"],
-        )
-        if task.stages() != {name: one for name, (one, _, _) in loaded.items()}:
+        tasks, models, (card, *others) = zip(*loaded.values())
+        least = min(one["least_confidence"] for one in (card, *others))
+        points = replace(tasks[0], views=MitralPoints.views)
+        task = MitralTracking(views, points, card["n_passes"], least, card["smooth_ms"])
+        if list(task.stages().values()) != list(tasks):
             raise ValueError(f"the weights in {folder} are of other views or stages than their names say")
-        return task, [nn.ModuleDict(dict(zip(loaded, nets))) for nets in zip(*models)], cards[0]
+        return task, [nn.ModuleDict(dict(zip(loaded, nets))) for nets in zip(*models)], card
 
 
 def _as_list(models) -> list:
@@ -239,8 +230,7 @@ def agreement(passes, spacing_mm) -> np.ndarray:
     if len(passes) < 2:
         return np.where(known, 1.0, np.nan)
     before, after = (np.asarray(points) * spacing_mm for points in passes[-2:])
-    annulus = _lengths(after, 1.0)
-    moved = np.hypot(*np.moveaxis(after - before, -1, 0)).mean(1)
+    annulus, moved = _lengths(after, 1.0), np.hypot(*np.moveaxis(after - before, -1, 0)).mean(1)
     agree = np.clip(1 - moved / (FAR * np.maximum(annulus, SHORTEST_MM)), 0, 1)
     return np.where(known, np.where(annulus > SHORTEST_MM, agree, 0.0), np.nan)
 

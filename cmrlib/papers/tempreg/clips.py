@@ -9,7 +9,7 @@ from fasttransform import ItemTransform
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.learning.blocks import CentrePlane, RandomPlane, SliceRef, TensorClip
+from cmrlib.learning.blocks import RandomPlane, TensorClip
 from cmrlib.measures import whole_sections
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.tempreg.targets import target_curve
@@ -25,30 +25,25 @@ def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.Dat
     nothing is left.
     """
     looked, rows = cohort.observer(observer), []
-    for row in cohort.cines[cohort.cines["frames"] >= FEWEST_FRAMES].itertuples():
-        wanted = row.participant_id in split.index and (views is None or row.view in views)
-        if not wanted or not looked.has(row.cine, "frames.tsv"):
+    cines = cohort.cines[(cohort.cines["frames"] >= FEWEST_FRAMES) & cohort.cines["participant_id"].isin(split.index)]
+    cines = cines if views is None else cines[cines["view"].isin(list(views))]
+    for row in cines.itertuples():
+        if not looked.has(row.cine, "frames.tsv"):
             continue
         ed, es = (int(looked.frames(row.cine)[phase]) for phase in ("ed", "es"))
-        kinds = _kinds(row, looked, ed)
-        rows += [
-            (row.participant_id, row.cine, row.view, k, kinds[k], row.frames, ed, es, split[row.participant_id])
-            for k in whole_sections(cohort, row)
-        ]
+        kinds = np.full(row.slices, row.view, object)
+        if row.view == "sax" and looked.has(row.cine):
+            drawn = (looked.mask(row.cine).mask[ed] == STRUCTURES["lv"]).any((1, 2))
+            kinds = np.where(drawn, "sax with LV", "sax without LV")
+        keys = row.participant_id, row.cine, row.view
+        rows += [(*keys, k, kinds[k], row.frames, ed, es) for k in whole_sections(cohort, row)]
     if not rows:
         raise ValueError(
             f"observer {observer!r} knows ED and ES of no cine with {FEWEST_FRAMES} or more frames in "
             f"{cohort.path.name}; choose another observer, views or cohort"
         )
-    return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "kind", "frames", "ed", "es", "split"])
-
-
-def _kinds(row, looked, ed) -> list[str]:
-    """Of every slice of a cine, see `section_table`."""
-    if row.view != "sax" or not looked.has(row.cine):
-        return [row.view] * row.slices
-    drawn = (looked.mask(row.cine).mask[ed] == STRUCTURES["lv"]).any((1, 2))
-    return ["sax with LV" if there else "sax without LV" for there in drawn]
+    table = pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "kind", "frames", "ed", "es"])
+    return table.assign(split=table["participant_id"].map(split))
 
 
 def moving_region(cine: Cine) -> np.ndarray:
@@ -76,20 +71,23 @@ def moving_centre(cine: Cine) -> tuple[float, float]:
     return cine.memo["moving_centre"]
 
 
-def clip_of(reference: SliceRef, plane: Plane, frames: int) -> np.ndarray:
+def clip_of(cine: Cine, k: int, plane: Plane, frames: int) -> np.ndarray:
     """(rows, columns, frames) float32, 0 to 1: a section on the plane's grid, its cycle in `frames` even steps."""
-    cine, k = reference.cine, reference.k
     low, high = cine.intensity_window()
     images = np.stack([plane.pixels(image, outside=low) for image in cine.pixels[:, k]])
     images = np.moveaxis(cine.section(k).resampled(images, frames), 0, -1)  # in memory a frame stays in one piece
     return np.clip((images - low) / (high - low), 0, 1)
 
 
+def central_plane(cine: Cine, spacing_mm: float, size: int) -> Plane:
+    """`size` pixels around the moving region; pixels of unknown size count as 1.4 mm, as in most cines."""
+    step = spacing_mm / np.array(cine.spacing_mm[1:] if cine.spacing_known else (1.4, 1.4))
+    return Plane.around(cine.pixels.shape[2:], step, (size, size), moving_centre(cine))
+
+
 def section_clip(cine: Cine, k: int, spacing_mm: float, size: int, frames: int) -> np.ndarray:
     """(frames, size, size) float32, 0 to 255, around the moving region: what the network sees of slice k."""
-    reference = SliceRef(cine, 0, k, moving_centre(cine))
-    plane = _CentrePlane(spacing_mm, size).plane(reference)
-    return 255 * clip_of(reference, plane, frames).transpose(2, 0, 1)
+    return 255 * clip_of(cine, k, central_plane(cine, spacing_mm, size), frames).transpose(2, 0, 1)
 
 
 class TensorCurve(TensorBase):
@@ -101,29 +99,6 @@ class TensorCurve(TensorBase):
         return ctx
 
 
-class _CentrePlane(CentrePlane):
-    """`size` pixels around the moving region."""
-
-    def _step(self, reference):
-        return _step(self.spacing_mm, reference.cine)
-
-    def plane(self, reference):
-        shape = (self.size, self.size)
-        return Plane.around(reference.cine.pixels.shape[2:], self._step(reference), shape, reference.centre_px)
-
-
-class _RandomPlane(RandomPlane):
-    """Around the moving region, shifted, turned, scaled; all frames alike."""
-
-    def _step(self, reference):
-        return _step(self.spacing_mm, reference.cine)
-
-
-def _step(spacing_mm, cine):
-    """Image pixels a pixel of the grid, (rows, columns); pixels of unknown size count as 1.4 mm, as in most cines."""
-    return spacing_mm / np.array(cine.spacing_mm[1:] if cine.spacing_known else (1.4, 1.4))
-
-
 class SectionClip(ItemTransform):
     """(SliceRef, (ed, es)) → (TensorClip, TensorCurve): one warp for all frames, the cycle in `frames` even steps.
 
@@ -132,9 +107,9 @@ class SectionClip(ItemTransform):
     """
 
     def __init__(self, spacing_mm: float, size: int, frames: int, target: str = "cyclic"):
-        self.frames, self.target, self.training = frames, target, False
-        self.central = _CentrePlane(spacing_mm, size)
-        self.random = _RandomPlane(spacing_mm, size, rotation_deg=30.0, shift_mm=8.0, anywhere=0.0)
+        self.spacing_mm, self.size, self.frames, self.target = spacing_mm, size, frames, target
+        self.random = RandomPlane(spacing_mm, size, rotation_deg=30.0, shift_mm=8.0, anywhere=0.0)
+        self.training = False
 
     def __call__(self, pair, split_idx=None, **kwargs):
         self.training = split_idx == 0  # as blocks.StandardSlice: one transform that looks at the split
@@ -142,11 +117,12 @@ class SectionClip(ItemTransform):
 
     def encodes(self, pair):
         reference, (ed, es) = pair
-        plane = self.random if self.training else self.central
-        clip = clip_of(reference, plane.plane(reference), self.frames)
-        ed, es = (reference.cine.section(reference.k).to_even(frame, self.frames) for frame in (ed, es))
+        cine, k = reference.cine, reference.k
+        plane = self.random.plane(reference) if self.training else central_plane(cine, self.spacing_mm, self.size)
+        clip = clip_of(cine, k, plane, self.frames)
+        ed, es = (cine.section(k).to_even(frame, self.frames) for frame in (ed, es))
         if self.training:
-            clip = plane.intensities(clip)
+            clip = self.random.intensities(clip)
             offset = np.random.randint(self.frames) if self.target == "cyclic" else 0
             clip, ed, es = np.roll(clip, offset, 2), (ed + offset) % self.frames, (es + offset) % self.frames
         clip = np.ascontiguousarray(255 * np.clip(clip, 0, 1).transpose(2, 0, 1), np.float32)

@@ -4,12 +4,14 @@ Level set and graph cut were started by hand in the paper; here they start at th
 and no mask is ever asked where the heart is.
 """
 
+import time
+
 import cv2
 import numpy as np
+import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
-from cmrlib.cohort import Annotation
 from cmrlib.measures.curves import ed_es_from_curve
 from cmrlib.papers.tempreg.clips import moving_region
 
@@ -46,8 +48,7 @@ def graph_cut_areas(cine: Cine, k: int) -> np.ndarray:
     """(frames,) area in pixels of a graph cut: grey-value mixtures of heart's blood and surroundings, refined three
     times (Rother et al., ACM TOG 2004;23:309; OpenCV's implementation)."""
     clip, start, pixels = _looked_at(cine, k)
-    seed = np.full(start.shape, cv2.GC_PR_BGD, np.uint8)
-    seed[start] = cv2.GC_PR_FGD
+    seed = np.where(start, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     core = cv2.erode(start.astype(np.uint8), np.ones((3, 3)), iterations=max(1, int(_radius(start)) // 2))
     seed[core > 0] = cv2.GC_FGD
     seed[[0, -1]] = seed[:, [0, -1]] = cv2.GC_BGD
@@ -60,20 +61,40 @@ def graph_cut_areas(cine: Cine, k: int) -> np.ndarray:
     return pixels * np.array(areas, float)
 
 
-def mask_areas(annotation: Annotation, k: int, structure: str = "lv") -> np.ndarray:
-    """(frames,) area in pixels that an observer drew in slice k; NaN where it drew nothing there."""
-    slices = annotation.mask[:, k]
-    areas = (slices == STRUCTURES[structure]).sum((1, 2)).astype(float)
-    areas[(slices == NOT_ANNOTATED).all((1, 2))] = np.nan
+def drawn_areas(observer):
+    """Function (cine, slice) → (frames,) area in pixels of the LV that an observer drew through a whole cycle, NaN in
+    frames where it did not look; None where it drew less than a cycle."""
+
+    def areas(cine, k):
+        drawn = observer.mask(cine.name) if observer.has(cine.name) else None
+        if drawn is None or len(drawn.annotated) < cine.frames:
+            return None
+        slices = drawn.mask[:, k]
+        seen = (slices != NOT_ANNOTATED).any((1, 2))
+        return np.where(seen, (slices == STRUCTURES["lv"]).sum((1, 2)), np.nan)
+
     return areas
 
 
-def frames_of_areas(areas) -> tuple[float, float]:
-    """(ED, ES): frames of the largest and the smallest area, on the smoothed curve; NaN where it never changes."""
-    try:
-        return tuple(map(float, ed_es_from_curve(areas)))
-    except ValueError:
-        return float("nan"), float("nan")
+def found_by_areas(cohort, sections: pd.DataFrame, areas) -> pd.DataFrame:
+    """ED and ES of sections at the largest and the smallest area, on the smoothed curve; NaN where it never changes.
+
+    areas: one of the functions above. Columns as `TempReg.predict`, as far as they are known.
+    """
+    rows = []
+    for row in sections.itertuples():
+        cine, start = cohort.cine(row.cine), time.monotonic()
+        curve = areas(cine, row.k)
+        if curve is None:
+            continue
+        try:
+            ed, es = map(float, ed_es_from_curve(curve))
+        except ValueError:
+            ed = es = np.nan
+        keys = row.participant_id, row.cine, row.view, row.k, cine.frame_step_ms
+        rows.append((*keys, ed, es, time.monotonic() - start))
+    names = ["participant_id", "cine", "view", "slice", "frame_step_ms", "ed", "es", "seconds"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _looked_at(cine, k):
@@ -81,17 +102,13 @@ def _looked_at(cine, k):
 
     The start is a disc in its middle, half as wide as it."""
     region = moving_region(cine)
-    rows, columns = np.nonzero(region)
-    centre, half = (rows.mean(), columns.mean()), int(np.ceil(MARGIN * _radius(region)))
-    top, left = (
-        int(np.clip(round(c) - half, 0, max(0, n - 2 * half - 1))) for c, n in zip(centre, region.shape, strict=True)
-    )
+    centre, half = np.argwhere(region).mean(0), int(np.ceil(MARGIN * _radius(region)))
+    top, left = np.clip(np.rint(centre).astype(int) - half, 0, np.maximum(0, np.array(region.shape) - 2 * half - 1))
     window = np.s_[top : top + 2 * half + 1, left : left + 2 * half + 1]
     low, high = cine.intensity_window()
     clip = np.clip((np.asarray(cine.pixels[(slice(None), k, *window)], np.float32) - low) / (high - low), 0, 1)
-    grid = np.indices(clip.shape[1:])
-    distance = np.hypot(grid[0] + top - centre[0], grid[1] + left - centre[1])
-    start = distance <= max(1.5, _radius(region) / 2)
+    rows, columns = np.indices(clip.shape[1:])
+    start = np.hypot(rows + top - centre[0], columns + left - centre[1]) <= max(1.5, _radius(region) / 2)
     if max(start.shape) <= GRID:
         return clip, start, 1.0
     small = np.stack([cv2.resize(image, (GRID, GRID), interpolation=cv2.INTER_AREA) for image in clip])

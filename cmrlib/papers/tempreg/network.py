@@ -19,26 +19,15 @@ class ZeilerFergus(nn.Module):
         super().__init__()
         a, b, c = width, 8 * width // 3, 4 * width
 
-        def stage(channels_in, channels_out, kernel, stride, kind):
-            after = {
-                "batch": [nn.BatchNorm2d(channels_out), nn.ReLU()],
-                "none": [nn.ReLU()],
-                "local": [nn.ReLU(), LocalNorm(3, 5e-5)],
-            }[kind]
-            return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2), *after)
+        def stage(channels_in, channels_out, kernel, stride):
+            layers = [nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2)]
+            layers += [nn.BatchNorm2d(channels_out)] if norm == "batch" else []
+            return [*layers, nn.ReLU(), *([LocalNorm(3, 5e-5)] if norm == "local" and stride == 2 else [])]
 
-        later = "batch" if norm == "batch" else "none"
+        convolutions = [(3, a, 7, 2), (a, b, 5, 2), (b, c, 3, 1), (c, c, 3, 1), (c, b, 3, 1)]
+        one, two, three, four, five = (nn.Sequential(*stage(*sizes)) for sizes in convolutions)
         pool = nn.MaxPool2d(3, 2, 1)
-        self.stages = nn.Sequential(
-            stage(3, a, 7, 2, norm),
-            pool,
-            stage(a, b, 5, 2, norm),
-            pool,
-            stage(b, c, 3, 1, later),
-            stage(c, c, 3, 1, later),
-            stage(c, b, 3, 1, later),
-            pool,
-        )
+        self.stages = nn.Sequential(one, pool, two, pool, three, four, five, pool)
         self.full = nn.Linear(b * (size // 32) ** 2, features)
 
     def forward(self, x):
@@ -96,14 +85,12 @@ class TempRegNet(nn.Module):
         n_passes: int = 2,
     ):
         super().__init__()
-        known = (
-            channels in ("motion", "copies") and norm in ("batch", "local") and lstm in ("standard", "paper", "none")
-        )
+        known = channels in ("motion", "copies") and norm in ("batch", "local")
+        known &= lstm in ("standard", "paper", "none")
         if not known or size % 32 or size < 32 or width % 3 or width < 3 or n_passes < 1:
             raise ValueError(
                 "expected a size in multiples of 32, a width in multiples of 3, channels motion or copies, norm batch "
-                f"or local, lstm standard, paper or none, and 1 or more passes; got size {size}, width {width}, "
-                f"channels {channels!r}, norm {norm!r}, lstm {lstm!r}, {n_passes} passes"
+                "or local, lstm standard, paper or none, and 1 or more passes"
             )
         self.channels, self.relative, self.n_passes = channels, relative, n_passes
         self.encoder = ZeilerFergus(size, width, features, norm)
@@ -128,8 +115,8 @@ class TempRegNet(nn.Module):
         grey = (clips - GREY_MEAN) / GREY_SD
         if self.channels == "copies":
             return torch.stack([grey] * 3, 2)
-        # twice, as these are small
-        return torch.stack([grey, 2 * (grey - grey.mean(1, keepdim=True)), 2 * (grey.roll(-1, 1) - grey.roll(1, 1))], 2)
+        from_mean, change = grey - grey.mean(1, keepdim=True), grey.roll(-1, 1) - grey.roll(1, 1)
+        return torch.stack([grey, 2 * from_mean, 2 * change], 2)  # twice, as these are small
 
     def read(self, features):
         """Features (b, frames, features) fp32 → curves (b, frames)."""
@@ -166,19 +153,16 @@ def load_imagenet_encoder(model: TempRegNet, path):
     Raises ValueError where its 4-D weights, in order, are not those of a Zeiler–Fergus network of this width.
     """
     state = load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
-    found = [(name, value) for name, value in state.items() if value.ndim == 4]
+    names = [name.removesuffix("weight") for name, value in state.items() if value.ndim == 4]
     ours = [module for module in model.encoder.modules() if isinstance(module, nn.Conv2d)]
-    wanted, got = [tuple(m.weight.shape) for m in ours], [tuple(value.shape) for _, value in found]
-    if wanted != got:
+    try:
+        for module, name in zip(ours, names, strict=True):
+            bias = state.get(f"{name}bias", module.bias)
+            module.load_state_dict({"weight": state[f"{name}weight"], "bias": bias})
+    except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"{path}: convolutions of shape {got}, expected {wanted}: give the weights of a Zeiler–Fergus "
-            "network, or choose its width"
-        )
-    with torch.no_grad():
-        for module, (name, value) in zip(ours, found, strict=True):
-            module.weight.copy_(value)
-            bias = state.get(name.removesuffix("weight") + "bias")
-            module.bias.copy_(bias) if bias is not None else None
+            f"{path}: give the weights of a Zeiler–Fergus network, or choose its width ({error})"
+        ) from error
 
 
 def structured_loss(predicted, target, cyclic: bool = True):

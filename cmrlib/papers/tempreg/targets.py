@@ -1,14 +1,13 @@
 """The curve that the network learns, the way back from a curve to frames, and the error in frames: numbers only."""
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 SYSTOLE, DIASTOLE = 3.0, 1 / 3
 """Exponents of the paper (equation 4): emptying starts fast and ends slowly, and so does filling."""
 
-TARGETS = ("cyclic", "paper")
 DECODINGS = ("fit", "extremes")
 
 
@@ -21,8 +20,8 @@ def target_curve(ed: float, es: float, frames: int, kind: str = "cyclic") -> np.
     the last frame and not at ED, and with ES before ED nothing is systole.
     Raises ValueError for an unknown kind, frames outside the cycle, or ED and ES in one frame.
     """
-    if kind not in TARGETS:
-        raise ValueError(f"unknown target {kind!r}; expected one of {', '.join(TARGETS)}")
+    if kind not in ("cyclic", "paper"):
+        raise ValueError(f"unknown target {kind!r}; expected cyclic or paper")
     if not (0 <= ed < frames and 0 <= es < frames) or ed == es:
         raise ValueError(f"ED {ed} and ES {es} must be two different frames from 0 to {frames - 1}")
     k = np.arange(frames)
@@ -34,8 +33,7 @@ def target_curve(ed: float, es: float, frames: int, kind: str = "cyclic") -> np.
     return np.where(passed <= systole, emptying, np.clip((passed - systole) / (frames - systole), 0, 1) ** DIASTOLE)
 
 
-@dataclass(frozen=True)
-class Phases:
+class Phases(NamedTuple):
     """ED and ES in frames from 0, fractional.
 
     confidence: how much the curve looks like a cycle with this ED and ES, 0 to 1: correlation with their target × share
@@ -56,13 +54,8 @@ def decode(curve, how: str = "fit", kind: str = "cyclic") -> Phases:
     Raises ValueError for fewer than 3 frames, values that are no numbers, a constant, or an unknown way.
     """
     curve = np.asarray(curve, float)
-    if curve.ndim != 1 or len(curve) < 3 or not np.isfinite(curve).all() or np.ptp(curve) == 0:
-        raise ValueError(
-            f"expected a curve of 3 or more different numbers, got shape {curve.shape} with values "
-            f"{np.unique(curve)[:3]}"
-        )
-    if how not in DECODINGS:
-        raise ValueError(f"unknown decoding {how!r}; expected one of {', '.join(DECODINGS)}")
+    if how not in DECODINGS or len(curve) < 3 or not np.isfinite(curve).all() or np.ptp(curve) == 0:
+        raise ValueError(f"expected a curve of 3 or more different numbers and fit or extremes; got {how}, {curve}")
     centred = curve - curve.mean()
     units, height = _unit_targets(len(curve), kind), np.linalg.norm(centred)
     fits = units @ (centred / height)  # (frames of ED, frames of ES)
@@ -101,14 +94,3 @@ def frame_difference(found, true, frames=None):
     """Absolute difference of frame numbers (arrays or numbers); with `frames` the shorter way round the cycle."""
     difference = np.abs(np.asarray(found, float) - np.asarray(true, float))
     return difference if frames is None else np.minimum(difference, np.asarray(frames) - difference)
-
-
-def best_constant(frames_true, frames) -> float:
-    """The frame with the smallest mean cyclic difference from these (n,): what one would say without looking.
-
-    frames: of every cycle (n,); the answer is a share of the cycle, 0 to 1.
-    """
-    true, frames = np.asarray(frames_true, float), np.asarray(frames, float)
-    shares = np.arange(0, 1, 1 / (4 * frames.max()))
-    errors = [frame_difference(np.round(share * frames) % frames, true, frames).mean() for share in shares]
-    return float(shares[int(np.argmin(errors))])

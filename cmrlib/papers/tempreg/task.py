@@ -17,12 +17,7 @@ from cmrlib.learning.inference import infer
 from cmrlib.learning.task import RefusedError, Task, by_split
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.tempreg import clips, network, targets
-from cmrlib.papers.tempreg.clips import (
-    SectionClip,
-    moving_centre,
-    section_clip,
-    section_table,
-)
+from cmrlib.papers.tempreg.clips import SectionClip, moving_centre, section_clip, section_table
 from cmrlib.papers.tempreg.network import TempRegLoss, TempRegNet, parameter_groups
 from cmrlib.papers.tempreg.targets import decode
 
@@ -78,17 +73,8 @@ class TempReg(Task):
         return SectionClip(self.spacing_mm, self.size, self.frames, self.target)
 
     def network(self):
-        return TempRegNet(
-            self.size,
-            self.channels,
-            self.width,
-            self.features,
-            self.hidden,
-            self.norm,
-            self.lstm,
-            self.relative,
-            self.n_passes,
-        )
+        design = ("size", "channels", "width", "features", "hidden", "norm", "lstm", "relative", "n_passes")
+        return TempRegNet(**{name: getattr(self, name) for name in design})
 
     def loss(self):
         return TempRegLoss(self.beta, self.target == "cyclic")
@@ -134,34 +120,32 @@ class TempReg(Task):
         """Curves (slices, frames) → ED and ES. The whole cine's curve is the mean of its slices' weighted by their
         confidence; its times are those of the most confident slice."""
         curves = np.asarray(outputs)
-        whole = [k for k in range(len(curves)) if np.isfinite(curves[k]).all()]
-        found = {k: decode(curves[k], self.decoding, self.target) for k in whole}
         nothing = dict.fromkeys(COLUMNS[1:], np.nan)
-        rows = [{"slice": k} | (self._row(cine, k, found[k]) if k in found else nothing) for k in range(len(curves))]
-        if not found:
-            return None, [*rows, {"slice": -1} | nothing]
-        weights = {k: one.confidence**2 + 1e-6 for k, one in found.items()}
-        mean = np.average(curves[whole], axis=0, weights=list(weights.values()))
+        rows = [{"slice": k} | nothing for k in (*range(len(curves)), -1)]
+        weights = {}
+        for k in np.flatnonzero(np.isfinite(curves).all(1)):
+            found = decode(curves[k], self.decoding, self.target)
+            rows[k] |= self._row(cine, k, found)
+            weights[k] = found.confidence**2 + 1e-6
+        if not weights:
+            return None, rows
+        mean = np.average(curves[list(weights)], axis=0, weights=list(weights.values()))
         last = self._row(cine, max(weights, key=weights.get), decode(mean, self.decoding, self.target))
+        rows[-1] |= last
         frames = {"view": cine.view} | {name: last[name] for name in ("ed", "es", "ed_frac", "es_frac", "confidence")}
-        return Annotation(frames=frames), [*rows, {"slice": -1} | last]
+        return Annotation(frames=frames), rows
 
     def _row(self, cine, k, found):
-        """COLUMNS but the slice; times are those of slice k."""
-        row = {"confidence": found.confidence}
+        """COLUMNS but the slice; times are those of slice k, NaN where these are unknown."""
+        row, times = {"confidence": found.confidence}, np.full(cine.frames, np.nan)
+        if cine.frame_times_ms is not None and np.isfinite(cine.frame_times_ms[k]).all():
+            times = cine.frame_times_ms[k]
+        times = np.r_[times, times[-1] + np.median(np.diff(times))]
         for phase, frame in (("ed", found.ed), ("es", found.es)):
             between = cine.section(k).from_even(frame, self.frames)
             row |= {phase: int(np.floor(between + 0.5)) % cine.frames, f"{phase}_frac": between}
-            row[f"{phase}_ms"] = _time_ms(cine, k, between)
-        return {name: row[name] for name in COLUMNS[1:]}
-
-
-def _time_ms(cine, k, frame):
-    if cine.frame_times_ms is None or not np.isfinite(cine.frame_times_ms[k]).all():
-        return float("nan")
-    times = cine.frame_times_ms[k]
-    after = times[-1] + np.median(np.diff(times))
-    return float(np.interp(frame, np.arange(cine.frames + 1), np.r_[times, after]))
+            row[f"{phase}_ms"] = float(np.interp(between, np.arange(cine.frames + 1), times))
+        return row
 
 
 def random_offsets(cine: Cine, seed: int, frames: int) -> np.ndarray:
