@@ -111,7 +111,7 @@ def loss_curves(table, synthetic: bool, sharey: bool = True):
     grid.set_titles("{col_name}", size=10)
     for ax in grid.axes.flat:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    sns.move_legend(grid, "upper left", bbox_to_anchor=(1, 0.9), title="")
+    sns.move_legend(grid, "upper left", bbox_to_anchor=(1, 0.9), title="", frameon=False)
     return mark_synthetic(grid.figure, synthetic)
 
 
