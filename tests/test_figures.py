@@ -1,6 +1,5 @@
 """Figures and tables of the papers from tables alone: what is made, what is missing, whose values are whose."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from cmrlib import plots
 from cmrlib.agreement.stratification import between_groups, cluster, top_features
@@ -16,8 +14,8 @@ from cmrlib.cohort.files import read_arrays, write_arrays
 from cmrlib.plots.figures import (
     FIGURES,
     NOT_REPRODUCIBLE,
+    ROOT,
     TABLES,
-    RunContext,
     drawing,
     make_figures,
     make_tables,
@@ -25,8 +23,7 @@ from cmrlib.plots.figures import (
     place,
     with_published_values,
 )
-from cmrlib.plots.figures.drawing import labels
-from cmrlib.plots.figures.making import ROOT, _scaled
+from cmrlib.plots.figures.drawing import RunContext, labels
 
 
 @pytest.fixture
@@ -36,15 +33,11 @@ def runs(tmp_path):
     shifts = {"": 0, "_low": -0.1, "_high": 0.2}
     names = ("afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic")
     values = {f"{name}{end}": [1.0 + shift, 0.5 + shift, 0.7] for end, shift in shifts.items() for name in names}
-    for name, tables in (
-        ("03b_tempreg_table1", {"table_1": pd.DataFrame({"method": methods} | values)}),
-        ("04b_mvnet_people", {"empty": pd.DataFrame({"a": [1]})}),
-    ):
-        folder = tmp_path / "runs" / "mine" / name
-        (folder / "tables").mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"parameters": {"observer": "truth"}}))
-        for table, content in tables.items():
-            content.to_csv(folder / "tables" / f"{table}.csv", index=False)
+    for name in ("03b_tempreg_table1", "04b_mvnet_people"):
+        (tmp_path / "runs" / "mine" / name / "tables").mkdir(parents=True)
+        (tmp_path / "runs" / "mine" / name / "manifest.json").write_text('{"parameters": {"observer": "truth"}}')
+    table = tmp_path / "runs" / "mine" / "03b_tempreg_table1" / "tables" / "table_1.csv"
+    pd.DataFrame({"method": methods} | values).to_csv(table, index=False)
     return tmp_path / "runs"
 
 
@@ -73,11 +66,7 @@ def test_the_papers_values_stand_beside_ours(runs, tmp_path):
 def test_kept_pictures_come_back_as_they_were(tmp_path):
     """What a notebook keeps of a picture: nested names in their order, arrays with their type, texts, None, tuples."""
     kept = {
-        "b, frame 3": {
-            "pixels": np.arange(6, dtype=np.int16).reshape(2, 3),
-            "window": (0.5, np.float64(2)),
-            "mask": None,
-        },
+        "b, frame 3": {"pixels": np.arange(6, dtype=np.int16).reshape(2, 3), "window": (0.5, 2.0), "mask": None},
         "a": [np.zeros(0), "text", 3],
     }
     write_arrays(kept, tmp_path / "kept.npz")
@@ -94,14 +83,8 @@ def test_kept_pictures_come_back_as_they_were(tmp_path):
 def test_pictures_are_drawn_from_what_was_kept(runs, tmp_path):
     """TempReg-Net's figure 1 from its kept frames alone: ED and ES are framed, and the phantom is marked."""
     rng = np.random.default_rng(0)
-    case = {
-        "pixels": rng.integers(0, 99, (12, 8, 8)),
-        "window": (0.0, 99.0),
-        "aspect": 1.0,
-        "mask": None,
-        "ed": 0,
-        "es": 5,
-    }
+    case = {"pixels": rng.integers(0, 99, (12, 8, 8)), "window": (0.0, 99.0), "aspect": 1.0, "mask": None}
+    case |= {"ed": 0, "es": 5}
     kept = runs / "mine" / "03_tempreg" / "tables" / "figure_1.npz"
     write_arrays(case, kept)
     (kept.parents[1] / "manifest.json").write_text('{"parameters": {}}')
@@ -137,7 +120,7 @@ def test_groups_of_patients_are_drawn_from_tables(tmp_path):
     run = RunContext({"disease": "group", "annotate": ["sex"], "values": ["laef_pct"]}, True)
     pieces = {piece.item: piece for piece in FIGURES if piece.notebook == "10_stratification"}
     for item, panels in (("figure 3 a", 4), ("figure S2", 2), ("figure S3", 1)):
-        assert len(pieces[item].draw(tables, run).axes) == panels, item
+        assert len(drawing.draw(pieces[item], tables, run).axes) == panels, item
 
 
 def test_undefined_and_missing_columns_are_said():
@@ -148,14 +131,9 @@ def test_undefined_and_missing_columns_are_said():
 
 def test_long_errors_become_the_papers_rows():
     """HeartMAE's table 1: a row a model, the paper's value beside the variant that it belongs to."""
-    ours = pd.DataFrame(
-        [
-            (model, target, value, value - 1, value + 1)
-            for model, value in (("plain", 6.0), ("pca", 7.0))
-            for target in ("lvef_pct", "raef_pct", "lvedv_ml")
-        ],
-        columns=["model", "target", "mae", "mae_low", "mae_high"],
-    )
+    models, targets = {"plain": 6.0, "pca": 7.0}, ("lvef_pct", "raef_pct", "lvedv_ml")
+    rows = [(model, target, mae, mae - 1, mae + 1) for model, mae in models.items() for target in targets]
+    ours = pd.DataFrame(rows, columns=["model", "target", "mae", "mae_low", "mae_high"])
     table = next(t for t in TABLES if t.paper == "HeartMAE")
     shown = with_published_values(ours, table).set_index("model")
     assert shown.loc["plain", "lvef_mae_pct"] == "6 (5 to 7)" and shown.loc["plain", "raef_mae_pct (paper)"] == "5.39"
@@ -164,16 +142,8 @@ def test_long_errors_become_the_papers_rows():
 
 def test_figures_go_to_the_repository_unless_runs_lie_elsewhere(tmp_path):
     assert place(ROOT / "runs" / "quick" / "11_figures", "full") == ROOT / "figures" / "full"
-    assert place(tmp_path / "runs" / "quick" / "11_figures", "full") == (
-        tmp_path / "runs" / "quick" / "11_figures" / "figures"
-    )
-
-
-def test_a_figure_is_scaled_as_a_whole():
-    figure = Figure((14.4, 4))
-    text = figure.add_subplot().set_title("x", fontsize=16)
-    _scaled(figure, 7.2)
-    assert tuple(figure.get_size_inches()) == (7.2, 2.0) and text.get_fontsize() == 8
+    elsewhere = tmp_path / "runs" / "quick" / "11_figures"
+    assert place(elsewhere, "full") == elsewhere / "figures"
 
 
 def test_every_figure_has_a_file_and_a_function_of_its_own_paper():
@@ -199,14 +169,9 @@ def test_names_of_models_are_those_of_the_papers():
         assert labels(paper) == dict(names), paper
 
 
-def test_plots_load_no_torch():
-    code = "import sys, cmrlib.plots.figures, cmrlib.plots.viewer; print({'torch', 'fastai'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
-
-
-def test_figures_follow_the_repository_that_is_named(tmp_path):
-    code = "from cmrlib.plots.figures.making import ROOT; print(ROOT)"
+def test_plots_load_no_torch_and_follow_the_repository_that_is_named(tmp_path):
+    code = "import sys, cmrlib.plots.figures as made, cmrlib.plots.viewer; "
+    code += "print({'torch', 'fastai'} & set(sys.modules), made.ROOT)"
     env = os.environ | {"CMR_ROOT": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
-    assert done.stdout.strip() == str(tmp_path.resolve())
+    assert done.stdout.strip() == f"set() {tmp_path.resolve()}"

@@ -24,17 +24,8 @@ BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    return make_cohort(
-        tmp_path_factory.mktemp("hearts") / "cohort",
-        2,
-        frames=8,
-        size=48,
-        spacing_mm=4.0,
-        slices=4,
-        visits=2,
-        workers=1,
-        progress=False,
-    )
+    size = {"frames": 8, "size": 48, "spacing_mm": 4.0, "slices": 4}
+    return make_cohort(tmp_path_factory.mktemp("hearts") / "c", 2, **size, visits=2, workers=1, progress=False)
 
 
 def test_pixels_masks_and_points_are_those_of_the_cohort(hearts):
@@ -97,11 +88,8 @@ def test_sessions_and_strangers(hearts):
         viewer.show("nobody")
 
 
-def test_a_cohort_without_observers_or_cycle(tmp_path):
-    cohort = make_cohort(
-        tmp_path / "c", 1, frames=8, size=32, spacing_mm=6.0, slices=4, views=("sax",), workers=1, progress=False
-    )
-    bare = Cohort.open(cohort.path)
+def test_a_cohort_without_observers(hearts):
+    bare = Cohort.open(hearts.path)
     bare.observers.clear()
     viewer = CineViewer(bare)
     assert viewer.observers == [] and viewer.curves == [] and viewer.views[0]["layers"] == []
@@ -109,14 +97,8 @@ def test_a_cohort_without_observers_or_cycle(tmp_path):
 
 def test_a_click_shows_that_heart(hearts):
     viewer = CineViewer(hearts)
-    table = pd.DataFrame(
-        {
-            "participant_id": ["P0001", "P0002", "P0003"],
-            "x": [1.0, 2.0, np.nan],
-            "y": [0.5, -1.0, 2.0],
-            "group": ["a", None, "b"],
-        }
-    )
+    rows = [("P0001", 1.0, 0.5, "a"), ("P0002", 2.0, -1.0, None), ("P0003", np.nan, 2.0, "b")]
+    table = pd.DataFrame(rows, columns=["participant_id", "x", "y", "group"])
     chooser = Chooser(table, "x", "y", "group", {"bias": 0.1}, viewer)
     assert [point["name"] for point in chooser.points] == ["P0001", "P0002"]  # who has no place is not shown
     assert set(chooser.groups) == {"a", "n/a"} and chooser.lines == [{"name": "bias", "y": 0.1}]
@@ -161,8 +143,7 @@ def has_playwright():
 
 @pytest.mark.skipif(
     "CMR_BROWSER_TEST" not in os.environ,
-    reason="CMR_BROWSER_TEST names no profile that has "
-    "run: needs chromium, node and playwright-core (NODE_PATH), and two minutes",
+    reason="CMR_BROWSER_TEST names no profile: needs chromium, node, playwright-core (NODE_PATH) and two minutes",
 )
 def test_in_a_real_browser(tmp_path):
     """JupyterLab, Run All, play, another slice, a click on the plot."""
@@ -175,35 +156,14 @@ def test_in_a_real_browser(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    lab = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--allow-root",
-            "--no-browser",
-            f"--port={port}",
-            "--IdentityProvider.token=",
-            f"--ServerApp.root_dir={tmp_path}",
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    options = ["--allow-root", "--no-browser", f"--port={port}", "--IdentityProvider.token="]
+    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={tmp_path}"]
+    lab = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         assert answers(port), "JupyterLab did not come up"
-        run = subprocess.run(
-            [
-                "node",
-                str(ROOT / "tests" / "browser" / "explore.cjs"),
-                f"http://localhost:{port}/lab/tree/explore.ipynb",
-                str(tmp_path / "seen.png"),
-                BROWSER,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
+        address, seen = f"http://localhost:{port}/lab/tree/explore.ipynb", str(tmp_path / "seen.png")
+        command = ["node", str(ROOT / "tests" / "browser" / "explore.cjs"), address, seen, BROWSER]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=400)
     finally:
         lab.terminate()
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,8 @@
-"""Pictures: a table (or a cine) in, an ax or a figure out. Nothing is computed here that a table should hold."""
+"""Pictures: a table (or a cine) in, an ax or a figure out. Nothing is computed here that a table should hold.
+
+Functions named after a figure or a sheet return the matplotlib figure, those that take an `ax` return that ax;
+`synthetic` marks the figure as made from phantoms.
+"""
 
 from cmrlib.plots.cines import (
     animate,
@@ -8,18 +12,12 @@ from cmrlib.plots.cines import (
     outline_sheet,
     phase_sheet,
     show_slice,
-    show_still,
     stack_picture,
     still,
+    thumbnails,
 )
-from cmrlib.plots.classification import (
-    calibration_figure,
-    confusion,
-    model_intervals,
-    roc_by_method,
-    roc_pr_figure,
-)
-from cmrlib.plots.elements import attribution, grouped_intervals, image_grid, interval_plot, panels
+from cmrlib.plots.classification import calibration_figure, confusion, model_intervals, roc_by_method, roc_pr_figure
+from cmrlib.plots.elements import mark_synthetic, use_style
 from cmrlib.plots.frames import (
     confidence_error,
     frame_curves,
@@ -28,25 +26,22 @@ from cmrlib.plots.frames import (
     sequence_pictures,
     sequence_sheet,
 )
-from cmrlib.plots.heartmae import (
+from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet, step_pictures
+from cmrlib.plots.selfsupervision import (
     attention_figure,
     cohort_map,
     disease_figure,
+    evidence_sheet,
     explained_bars,
     flow_sheet,
+    gains_figure,
     occlusion_figure,
     ratio_panels,
     reconstruction_sheet,
-    tasks_figure,
-    token_evidence,
-)
-from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet, step_pictures
-from cmrlib.plots.series import thumbnails
-from cmrlib.plots.sslhf import (
-    evidence_sheet,
-    gains_figure,
     restoration_bars,
     restoration_sheet,
+    tasks_figure,
+    token_evidence,
 )
 from cmrlib.plots.statistics import (
     agreement_figure,
@@ -63,7 +58,6 @@ from cmrlib.plots.statistics import (
     volume_curves,
 )
 from cmrlib.plots.stratification import by_group, coloured_maps, group_heatmap
-from cmrlib.plots.style import mark_synthetic, use_style
 from cmrlib.plots.valve import (
     animate_points,
     clinical_figure,

@@ -1,10 +1,11 @@
-"""Pictures of hearts: slices, stacks, animations, with outlines."""
+"""Pictures of hearts: slices, stacks, animations, with outlines; thumbnails of what was found in a folder."""
 
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
@@ -12,8 +13,7 @@ from PIL import Image
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import COLOURS, NAMES, NOT_ANNOTATED, STRUCTURES
-from cmrlib.plots.elements import image_grid
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.elements import chunks, image_grid, mark_synthetic
 
 LEVELS = ["base", "mid", "apex"]
 
@@ -59,8 +59,7 @@ def show_slice(ax, cine: Cine, t: int, k: int, mask=None, reference=None, box=No
 
 
 def outline_sheet(pictures: dict, synthetic: bool):
-    """CUSSP's figures 2 and 6: images above, the same with outlines below; pictures: title → `still`. Returns the
-    figure."""
+    """CUSSP's figures 2 and 6: images above, the same with outlines below; pictures: title → `still`."""
     above = [(title, partial(show_still, picture=one, outlined=False)) for title, one in pictures.items()]
     below = [("", partial(show_still, picture=one)) for one in pictures.values()]
     figure, _ = image_grid([above, below], (2.9, 2.95))
@@ -73,13 +72,10 @@ def heart_box(mask, margin: int = 20):
     drawn = ((mask > 0) & (mask != NOT_ANNOTATED)).reshape(-1, *mask.shape[-2:]).any(0)
     if not drawn.any():
         return None
-    rows, columns = np.nonzero(drawn)
-    return (
-        max(rows.min() - margin, 0),
-        min(rows.max() + margin, drawn.shape[0] - 1),
-        max(columns.min() - margin, 0),
-        min(columns.max() + margin, drawn.shape[1] - 1),
-    )
+    rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in (1, 0))
+    low = [max(0, found[0] - margin) for found in (rows, columns)]
+    high = [min(size - 1, found[-1] + margin) for found, size in zip((rows, columns), drawn.shape)]
+    return low[0], high[0], low[1], high[1]
 
 
 def base_mid_apex(mask, structure: str = "lv"):
@@ -94,24 +90,27 @@ def base_mid_apex(mask, structure: str = "lv"):
     return picks if areas[0] >= areas[2] else picks[::-1]
 
 
+def _levels(cine: Cine, mask=None) -> dict[str, int]:
+    """Name → slice to show of one frame: base, mid and apex of a stack, "" of a long-axis view."""
+    if cine.slices == 1:
+        return {"": 0}
+    return dict(zip(LEVELS, base_mid_apex(np.zeros(cine.pixels.shape[1:]) if mask is None else mask)))
+
+
 def stack_picture(cine: Cine, mask=None, reference=None, frames=None, title=""):
-    """Rows ED and ES, columns base, mid, apex (long axis: one column); returns the figure."""
+    """Rows ED and ES, columns base, mid, apex (long axis: one column)."""
     frames = frames or {"ED": cine.ed or 0, "ES": cine.es if cine.es is not None else cine.frames // 3}
     guide = mask if mask is not None else reference
-    first = next(iter(frames.values()))
-    picks = {cine.view: 0}
-    if cine.slices > 1:
-        picks = dict(zip(LEVELS, base_mid_apex(guide[first] if guide is not None else cine.pixels[first] * 0)))
-    box = heart_box(guide) if guide is not None else None
-
-    def place(phase, t, level, k):
-        drawn = {
-            "mask": None if mask is None else mask[t, k],
-            "reference": None if reference is None else reference[t, k],
-        }
-        return f"{phase}, {level}", partial(show_slice, cine=cine, t=t, k=k, box=box, **drawn)
-
-    rows = [[place(phase, t, level, k) for level, k in picks.items()] for phase, t in frames.items()]
+    picks = _levels(cine, None if guide is None else guide[next(iter(frames.values()))])
+    box = None if guide is None else heart_box(guide)
+    rows = []
+    for phase, t in frames.items():
+        rows.append([])
+        for level, k in picks.items():
+            drawn = {"mask": None if mask is None else mask[t, k]}
+            drawn["reference"] = None if reference is None else reference[t, k]
+            place = partial(show_slice, cine=cine, t=t, k=k, box=box, **drawn)
+            rows[-1].append((f"{phase}, {level or cine.view}", place))
     figure, _ = image_grid(rows, (2.6, 2.7), title=title)
     _structure_legend(figure, mask, reference, reference=reference is not None)
     return figure
@@ -121,16 +120,13 @@ def examination_row(cines: dict):
     """A whole examination at end-diastole in one row: the stack at base, mid and apex, then the long-axis views.
 
     cines: view → (cine, mask (frames, slices, rows, columns) or None). Where there are masks the pictures are squares
-    of one size in mm around what is outlined. Returns the figure.
+    of one size in mm around what is outlined.
     """
     shown = []
     for view, (cine, mask) in cines.items():
         t = cine.ed or 0
-        picks = {"": 0}
-        if cine.slices > 1:
-            picks = dict(zip(LEVELS, base_mid_apex(cine.pixels[t] * 0 if mask is None else mask[t])))
         box = None if mask is None or not cine.spacing_known else heart_box(mask[t], 8)
-        for level, k in picks.items():
+        for level, k in _levels(cine, None if mask is None else mask[t]).items():
             drawn = None if mask is None else mask[t, k]
             shown.append((f"{view.upper()} {level}".strip(), {"cine": cine, "t": t, "k": k, "mask": drawn}, box))
     sides = [max(np.diff(box)[[0, 2]] * one["cine"].spacing_mm[1:]) for _, one, box in shown if box]
@@ -193,21 +189,33 @@ def save_animation(frames, cine: Cine, path):
 
 
 def phase_sheet(cines: dict[str, Cine], k: int | None = 0):
-    """Several hearts beside each other, ED above ES; cines: title → cine, k: slice, None for the middle one. Returns
-    the figure."""
+    """Several hearts beside each other, ED above ES; cines: title → cine, k: slice, None for the middle one."""
+    rows = []
+    for phase in ("ED", "ES"):
+        rows.append([])
+        for title, cine in cines.items():
+            t, last = (cine.ed if phase == "ED" else cine.es) or 0, cine.slices - 1
+            place = partial(show_slice, cine=cine, t=t, k=cine.slices // 2 if k is None else min(k, last))
+            rows[-1].append((f"{title}, {phase}", place))
+    return image_grid(rows, (2.1, 2.2))[0]
 
-    def row(phase, frame):
-        return [
-            (
-                f"{title}, {phase}",
-                partial(
-                    show_slice,
-                    cine=cine,
-                    t=frame(cine) or 0,
-                    k=cine.slices // 2 if k is None else min(k, cine.slices - 1),
-                ),
-            )
-            for title, cine in cines.items()
-        ]
 
-    return image_grid([row("ED", lambda cine: cine.ed), row("ES", lambda cine: cine.es)], (2.1, 2.2))[0]
+def thumbnails(table: pd.DataFrame, columns: int = 6):
+    """One small picture per cine of `datasets.inspect(src, thumbnails=True)`: its row, view, slices × frames.
+
+    Raises ValueError where the table has no cines.
+    """
+    cines = table[table["content"] == "cine"]
+    if cines.empty or "thumbnail" not in table:
+        raise ValueError("no thumbnail to draw: the table needs cines, and thumbnails=True when it was made")
+    places = []
+    for n, row in cines.iterrows():
+        flag = " ⚑" if row["flags"] else ""
+        places.append((f"{n} · {row['view']} · {row['slices']} × {row['frames']}{flag}", partial(_thumbnail, row=row)))
+    title = "⚑ has flags" if cines["flags"].any() else ""
+    return image_grid(chunks(places, columns), (1.9, 2.25), title=title)[0]
+
+
+def _thumbnail(ax, row):
+    aspect = row["row_spacing_mm"] / row["column_spacing_mm"] if pd.notna(row["row_spacing_mm"]) else 1
+    ax.imshow(row["thumbnail"], cmap="gray", vmin=0, vmax=255, aspect=aspect)

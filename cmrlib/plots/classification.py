@@ -4,15 +4,14 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
-from cmrlib.plots.elements import interval_plot, legend_below, panels
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.elements import interval_plot, legend_below, mark_synthetic, panels
 
 BOUNDS = {"floor": ":", "ceiling": "-."}
 """Models that are no competitors, drawn in grey, and their line style."""
 
 
 def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
-    """ROC and precision–recall curves, a line per model, the point at the threshold marked; returns the figure.
+    """ROC and precision–recall curves, a line per model, the point at the threshold marked.
 
     curves: of `agreement.roc_pr` with a column model. names: model → label. highlight: drawn thick, its point annotated
     with (recall, precision, F1, threshold).
@@ -46,16 +45,16 @@ def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
 
 
 def roc_by_method(table, labels: dict, synthetic: bool):
-    """SSLHF's figure 4: mean ROC curves of patches and of patients. Returns the figure.
+    """SSLHF's figure 4: mean ROC curves of patches and of patients.
 
-    table: method, level, fpr, recall. labels: method → name.
+    table: method, level, fpr, recall. labels: method → name; those without curves are left out.
     """
-    levels = list(dict.fromkeys(table["level"]))
+    methods, levels = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["level"]))
     figure, axes = plt.subplots(1, len(levels), figsize=(4.2 * len(levels), 3.8), squeeze=False, sharey=True)
     for ax, level in zip(axes[0], levels):
-        for n, (method, label) in enumerate(labels.items()):
+        for n, method in enumerate(methods):
             part = table[(table["level"] == level) & (table["method"] == method)]
-            style = {"color": f"C{n}", "lw": 2 if n == 0 else 1.2, "label": label}
+            style = {"color": f"C{n}", "lw": 2 if n == 0 else 1.2, "label": labels[method]}
             if len(part):
                 RocCurveDisplay(fpr=part["fpr"], tpr=part["recall"]).plot(ax, curve_kwargs=style)
         ax.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.8)
@@ -81,7 +80,7 @@ def calibration_figure(table, names: dict, synthetic: bool):
 
 
 def model_intervals(table, synthetic: bool, metrics=None, names=None):
-    """Metrics of models with intervals, a row per model, the paper's printed value as a cross; returns the figure.
+    """Metrics of models with intervals, a row per model, the paper's printed value as a cross.
 
     table: one row per model with, for each of `metrics` (column → label), _low, _high and _paper. names: row labels,
     default the column name.
@@ -100,7 +99,7 @@ def model_intervals(table, synthetic: bool, metrics=None, names=None):
 
 
 def confusion(table, title: str, synthetic: bool):
-    """Counts of true (rows) against predicted (columns) groups. table: columns group, predicted. Returns the figure."""
+    """Counts of true (rows) against predicted (columns) groups. table: columns group, predicted."""
     n = table[["group", "predicted"]].stack().nunique()
     figure, ax = plt.subplots(figsize=(1.6 + 0.55 * n, 1.2 + 0.5 * n))
     ConfusionMatrixDisplay.from_predictions(table["group"], table["predicted"], cmap="Blues", colorbar=False, ax=ax)

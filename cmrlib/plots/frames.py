@@ -4,19 +4,17 @@ from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 
 from cmrlib.plots.cines import show_still, still
-from cmrlib.plots.elements import chunks, grouped_intervals, image_grid, legend_below, panels
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.elements import beneath, chunks, grouped_intervals, image_grid, legend_below, mark_synthetic, panels
 
 PHASES = {"ed": "ED", "es": "ES"}
 COLOURS = {"ed": "#E69F00", "es": "#009E73"}
 
 
 def frame_curves(cases, synthetic: bool):
-    """Predicted and target curves of single sections, one panel each; returns the figure.
+    """Predicted and target curves of single sections, one panel each.
 
     cases: title → {"predicted", "target": (frames,), "ed", "es", "ed_true", "es_true": frame numbers}.
     """
@@ -41,7 +39,7 @@ def sequence_pictures(cine, k: int, ed: int, es: int) -> dict:
 
 def sequence_sheet(case: dict, title: str, synthetic: bool, columns: int = 10):
     """TempReg-Net's figure 1: all frames of a section, ED framed in orange and ES in green; case: of
-    `sequence_pictures`. Returns the figure."""
+    `sequence_pictures`."""
     marks = {case[key]: key for key in PHASES}
     places = [
         (f"{t} {PHASES.get(marks.get(t), '')}".strip(), partial(show_still, picture=case | {"pixels": pixels}))
@@ -56,15 +54,11 @@ def sequence_sheet(case: dict, title: str, synthetic: bool, columns: int = 10):
 
 
 def frame_errors_by(table, group: str, labels: dict, synthetic: bool):
-    """Cyclic aFD of ED and ES with intervals, a row per group; table: of `tempreg`'s table 1. Returns the figure."""
+    """Cyclic aFD of ED and ES with intervals, a row per group; table: of `tempreg`'s table 1."""
     figure, ax = plt.subplots(figsize=(6.2, 0.5 * len(table) + 1.5))
-    names = table[group].map(lambda key: labels.get(key, key))
-    ends = ("", "_low", "_high")
-    long = pd.concat(
-        pd.DataFrame({f"afd{end}": table[f"afd_{phase}_cyclic{end}"] for end in ends} | {"group": names, "phase": name})
-        for phase, name in PHASES.items()
-    )
-    grouped_intervals(ax, long, "afd", "group", "phase", horizontal=True)
+    columns = {f"afd_{phase}_cyclic": name for phase, name in PHASES.items()}
+    long = beneath(table.replace({group: labels}), columns, "phase")
+    grouped_intervals(ax, long, "value", group, "phase", horizontal=True)
     ax.set(xlabel="average frame difference (frames, round the cycle)", xlim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     return mark_synthetic(figure, synthetic)
@@ -73,7 +67,7 @@ def frame_errors_by(table, group: str, labels: dict, synthetic: bool):
 def seed_pairs(errors, gains: dict, synthetic: bool):
     """Cyclic aFD without and with the structured loss, a line per seed, over the sections that show the LV.
 
-    errors: of `tempreg.frame_errors`; gains: phase → paired gain with its interval. Returns the figure.
+    errors: of `tempreg.frame_errors`; gains: phase → paired gain with its interval.
     """
     figure, axes = plt.subplots(1, 2, figsize=(6.2, 3), sharey=True)
     used = (errors["slice"] >= 0) & (errors["kind"] != "sax without LV")
@@ -93,7 +87,7 @@ def seed_pairs(errors, gains: dict, synthetic: bool):
 
 
 def confidence_error(errors, synthetic: bool):
-    """Mean cyclic error of ED and ES over the confidence of a section; returns the figure."""
+    """Mean cyclic error of ED and ES over the confidence of a section."""
     figure, ax = plt.subplots(figsize=(4.6, 3.2))
     table = errors.assign(error=(errors["afd_ed_cyclic"] + errors["afd_es_cyclic"]) / 2)
     sns.scatterplot(table, x="confidence", y="error", hue="view", s=16, alpha=0.6, ax=ax)

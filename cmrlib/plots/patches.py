@@ -6,8 +6,7 @@ import numpy as np
 
 from cmrlib.cine.anatomy import COLOURS, STRUCTURES
 from cmrlib.plots.cines import show_slice, show_still, still
-from cmrlib.plots.elements import attribution, image_grid
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.elements import attribution, image_grid, mark_synthetic
 
 RED = "#D62728"
 BYTES = {"vmin": 0, "vmax": 255}
@@ -25,7 +24,7 @@ def step_pictures(cine, mask, t: int, patch) -> dict:
 
 
 def preparation_steps(cases, synthetic: bool):
-    """The five steps, a row per cine: cine, segmented, localised, cropped, equalised; returns the figure.
+    """The five steps, a row per cine: cine, segmented, localised, cropped, equalised.
 
     cases: title → `step_pictures`; where it has a `score` and its `threshold`, these are step 5.
     """
@@ -79,7 +78,7 @@ def draw_patch(ax, outline):
 
 
 def patch_strips(strips, synthetic: bool, columns: int = 7):
-    """Patches through the cycle, a row per cine; strips: title → (frames, size, size). Returns the figure."""
+    """Patches through the cycle, a row per cine; strips: title → (frames, size, size)."""
     rows = [
         [(f"frame {t}", pixels[t]) for t in np.linspace(0, len(pixels), columns, endpoint=False).astype(int)]
         for pixels in strips.values()
@@ -88,7 +87,7 @@ def patch_strips(strips, synthetic: bool, columns: int = 7):
 
 
 def saliency_sheet(evidence, synthetic: bool, columns: int = 4):
-    """Attributions for (red) and against (blue) the positive class, a row per cine; returns the figure.
+    """Attributions for (red) and against (blue) the positive class, a row per cine.
 
     evidence: title → (pixels (frames, rows, columns), attributions of the same shape). The frames shown are those with
     most attribution, in their order in time; the last picture sums over all frames.
@@ -104,8 +103,7 @@ def saliency_sheet(evidence, synthetic: bool, columns: int = 4):
 
 
 def real_patches(cases):
-    """Real images with masks and patch above the patches. cases: title → (cine, mask, frame, plane, valve, patch).
-    Returns the figure."""
+    """Real images with masks and patch above the patches; cases: title → (cine, mask, frame, plane, valve, patch)."""
     above = [
         (title, partial(_in_image, cine=cine, t=t, mask=mask, outline=patch_outline(plane, valve, t)))
         for title, (cine, mask, t, plane, valve, _) in cases.items()

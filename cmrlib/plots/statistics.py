@@ -3,10 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.ticker import MaxNLocator
 
 from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
-from cmrlib.plots.elements import grouped_intervals, interval_plot, panels
-from cmrlib.plots.style import epoch_axis, mark_synthetic
+from cmrlib.plots.elements import grouped_intervals, interval_plot, mark_synthetic, panels
 
 LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}
 
@@ -23,7 +23,7 @@ def overlap_strips(table, ax, y="dice"):
 
 
 def overlap_figure(table, view: str):
-    """Dice and 95 % Hausdorff distance (where pixel sizes are known) of one view side by side; returns the figure."""
+    """Dice and 95 % Hausdorff distance (where pixel sizes are known) of one view side by side."""
     values = [value for value in ("dice", "hd95_mm") if table[value].notna().any()] or ["dice"]
     figure, axes = plt.subplots(1, len(values), figsize=(4.5 * len(values), 3.4), squeeze=False)
     for ax, value in zip(axes[0], values):
@@ -66,7 +66,7 @@ def regression(pairs, row, ax, unit: str):
 
 
 def agreement_figure(pairs, row, unit: str, title: str, band=None):
-    """Bland–Altman and regression side by side; returns the figure."""
+    """Bland–Altman and regression side by side."""
     figure, axes = plt.subplots(1, 2, figsize=(9.2, 3.6))
     bland_altman(pairs, row, axes[0], unit, band)
     regression(pairs, row, axes[1], unit)
@@ -80,7 +80,7 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
 
 
 def confidence(table, rho, synthetic: bool):
-    """Dice over confidence, a point per cine; rho: row of `agreement.rank_correlation`. Returns the figure."""
+    """Dice over confidence, a point per cine; rho: row of `agreement.rank_correlation`."""
     figure, ax = plt.subplots(figsize=(4.6, 3.4))
     sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
     ax.set(
@@ -91,29 +91,28 @@ def confidence(table, rho, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
-def loss_curves(table, synthetic: bool, labels=None, sharey: bool = True):
-    """Loss over epochs, a panel per view (or variant), a line per training; returns the figure.
+def loss_curves(table, synthetic: bool, sharey: bool = True):
+    """Loss over epochs, a panel per view (or variant), a line per training.
 
     table: columns view or variant, epoch, train, validation, and fold, seed or member where there are several.
-    labels: view → title. sharey: one scale for all.
+    sharey: one scale for all.
     """
     by = "variant" if "variant" in table else "view"
-    names, trainings = table[by].unique(), [name for name in ("fold", "seed", "member") if name in table]
-    figure, axes = panels(len(names), (3.4, 2.7), sharey=sharey)
-    for ax, name in zip(axes, names):
-        own = table[table[by] == name]
-        for n, (_, part) in enumerate(own.groupby(trainings or by)):
-            part = part.drop_duplicates("epoch", keep="last")
-            checked = part.dropna(subset=["validation"])
-            ax.plot(part["epoch"], part["train"], color="C0", label="" if n else "training")
-            label = "" if n or checked.empty else "validation subjects"
-            ax.plot(checked["epoch"], checked["validation"], color="C1", marker="o", ms=4, label=label)
-        ax.set_title((labels or {}).get(name, name), fontsize=10)
-        epoch_axis(ax)
-    for ax in axes[:: min(4, len(names))]:
-        ax.set_ylabel("loss")
-    axes[min(4, len(names)) - 1].legend(frameon=False, fontsize=8)
-    return mark_synthetic(figure, synthetic)
+    trainings = [by, *(name for name in ("fold", "seed", "member") if name in table)]
+    table = table.drop_duplicates([*trainings, "epoch"], keep="last")
+    table = table.rename(columns={"train": "training", "validation": "validation subjects"})
+    long = table.melt([*trainings, "epoch"], ["training", "validation subjects"], "of", "loss").dropna(subset="loss")
+    long = long.assign(run=long.groupby(trainings).ngroup())
+    lines = {"kind": "line", "x": "epoch", "y": "loss", "hue": "of", "units": "run", "estimator": None}
+    style = {"marker": "o", "ms": 4, "facet_kws": {"sharey": sharey, "sharex": False, "legend_out": False}}
+    size = {"col": by, "col_wrap": min(4, long[by].nunique()), "height": 2.7, "aspect": 1.26}
+    with plt.rc_context({"figure.constrained_layout.use": False}):
+        grid = sns.relplot(long, **lines, **style, **size)
+    grid.set_titles("{col_name}", size=10)
+    for ax in grid.axes.flat:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    sns.move_legend(grid, "upper left", bbox_to_anchor=(1, 0.9), title="", frameon=False)
+    return mark_synthetic(grid.figure, synthetic)
 
 
 def volume_curves(table, ax, reference=None):
@@ -133,24 +132,21 @@ def volume_curves(table, ax, reference=None):
 
 
 def curve_panels(table, subjects, reference=None):
-    """LV and RV volume over time, a panel per subject, the reference's frames as circles; returns the figure."""
+    """LV and RV volume over time, a panel per subject, the reference's frames as circles."""
     figure, axes = panels(max(1, len(subjects)), (3.6, 3), columns=max(1, len(subjects)))
-
-    def own(rows, subject):
-        return rows[(rows["participant_id"] == subject) & (rows["view"] == "sax") & (rows["structure"] != "myo")]
-
     for ax, subject in zip(axes, subjects):
-        drawn = None if reference is None else own(reference, subject)
-        volume_curves(own(table, subject).dropna(subset=["volume_ml"]), ax, drawn)
+        rows = f"participant_id == {subject!r} and view == 'sax' and structure != 'myo'"
+        drawn = None if reference is None else reference.query(rows)
+        volume_curves(table.query(rows).dropna(subset=["volume_ml"]), ax, drawn)
         ax.set_title(subject, fontsize=9)
-    if subjects:
+    if len(subjects):
         axes[-1].legend(frameon=False, fontsize=8)
     return figure
 
 
 def bullseye(table):
     """Wall thickness of the AHA's segments 1 to 16 (rows) as bull's eyes, one per column of `table` (mm): base outside,
-    apex inside, anterior up, septum left; segments without a number grey. Returns the figure."""
+    apex inside, anterior up, septum left; segments without a number grey."""
     if table.isna().all(axis=None):
         figure, ax = plt.subplots(figsize=(3, 3))
         ax.text(0.5, 0.5, "no closed ring of myocardium\nin any heart", ha="center", va="center")
@@ -181,7 +177,7 @@ def _segment(ax, number, value, colours):
 
 def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
     """Mean Dice (or what `ylabel` says) over the number of labelled subjects, both starts with intervals; of
-    `ternausnet.gains`. Returns the figure."""
+    `ternausnet.gains`."""
     figure, ax = plt.subplots(figsize=(max(4.6, 1.6 * len(table)), 3.6))
     for shift, name in ((-0.01, "scratch"), (0.01, "pretrained")):
         interval_plot(ax, table, name, table["labelled"] * (1 + shift), fmt="o-", label=name)

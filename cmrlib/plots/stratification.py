@@ -6,14 +6,14 @@ import pandas as pd
 import seaborn as sns
 
 from cmrlib.measures import MEASURES
-from cmrlib.plots.style import mark_synthetic
+from cmrlib.plots.elements import mark_synthetic
 
 TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
 """Colours of the tracks with classes, one set each, so that no colour means two things."""
 
 
 def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
-    """Figure 3: dendrogram over subjects, annotation tracks, features as a heat map; returns the figure.
+    """Figure 3: dendrogram over subjects, annotation tracks, features as a heat map.
 
     features: of `stratification.top_features`. groups: `stratification.Groups`. tracks: indexed by participant_id.
     """

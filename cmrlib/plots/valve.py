@@ -6,13 +6,13 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.colors import to_rgb
 
 from cmrlib.agreement import observer_pairs
 from cmrlib.cine.anatomy import MITRAL_POINTS
 from cmrlib.plots.cines import save_animation, show_slice, show_still
-from cmrlib.plots.elements import chunks, image_grid, spread
+from cmrlib.plots.elements import chunks, image_grid, mark_synthetic, spread
 from cmrlib.plots.statistics import bland_altman, regression
-from cmrlib.plots.style import mark_synthetic
 
 COLOURS = ("#E69F00", "#56B4E9")
 STAGE_NAMES = {"stage1": "1", "stage12": "1+2", "stage122": "1+2+2"}
@@ -20,7 +20,7 @@ STAGE_NAMES = {"stage1": "1", "stage12": "1+2", "stage122": "1+2+2"}
 
 def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm: float = 45.0, columns: int = 4):
     """Frames with the two points and the line between, `columns` side by side; the reference's points as crosses.
-    points, reference: (frames, 2, 2) as (column, row). Returns the figure."""
+    points, reference: (frames, 2, 2) as (column, row)."""
     frames = np.linspace(0, cine.frames, 5)[:4].astype(int) if frames is None else frames
     box = _box(cine, points, margin_mm)
     places = [(f"frame {t}", partial(show_slice, cine=cine, t=t, k=0, box=box)) for t in frames]
@@ -48,7 +48,7 @@ def _box(cine, points, margin_mm):
 
 def motion_curves(table, title="", reference=None, stacked: bool = False):
     """Displacement and velocity over time: views thin, their mean thick, the reference's mean dashed. table, reference:
-    rows of valve_motion of one heart. stacked: above each other, for narrow pages. Returns the figure."""
+    rows of valve_motion of one heart. stacked: above each other, for narrow pages."""
     figure, axes = plt.subplots(2, 1, figsize=(4.6, 5.4)) if stacked else plt.subplots(1, 2, figsize=(8.4, 3))
     _motion(*axes, table, reference)
     figure.suptitle(title, fontsize=10)
@@ -74,8 +74,7 @@ def _motion(displacement, velocity, table, reference=None):
 def valve_overview(pictures: dict, motion, synthetic: bool):
     """MVnet's figure 1: points at ED and ES of both views, and what follows of them: displacement and velocity.
 
-    pictures: title → `still` with `points` (2, 2) and `view`. motion: rows of valve_motion of that heart. Returns the
-    figure.
+    pictures: title → `still` with `points` (2, 2) and `view`. motion: rows of valve_motion of that heart.
     """
     places = [["p0", "p1", "displacement_mm"], ["p2", "p3", "velocity_cm_s"]]
     figure, axes = plt.subplot_mosaic(places, figsize=(10, 5.6), width_ratios=[1, 1, 1.5])
@@ -134,28 +133,17 @@ def variability_figure(table, synthetic: bool):
     order = list(dict.fromkeys(table["trained"]))
     tested = [f"{name}\n(n {table.loc[table['tested'] == name, 'n'].iloc[0]:.0f})" for name in order]
     for ax, (name, label) in zip(axes[0], panels.items()):
-        value, low, high = (
-            table.pivot(index="trained", columns="tested", values=f"{name}{end}").loc[order, order]
-            for end in ("", "_low", "_high")
+        bounds = zip(table[name], table[f"{name}_low"], table[f"{name}_high"])
+        text = [f"{value:.2f}\n({low:.2f} to {high:.2f})" for value, low, high in bounds]
+        grid = table.assign(text=text).pivot(index="trained", columns="tested").loc[order]
+        value, icc = grid[name][order], name.endswith("icc")
+        scale = (
+            {"cmap": "Blues", "vmin": min(0.5, value.min(axis=None)), "vmax": 1}
+            if icc
+            else {"cmap": "Oranges", "vmin": 0}
         )
-        text = [
-            [f"{v:.2f}\n({a:.2f} to {b:.2f})" for v, a, b in zip(*line)]
-            for line in zip(value.to_numpy(), low.to_numpy(), high.to_numpy())
-        ]
-        icc = name.endswith("icc")
-        sns.heatmap(
-            value,
-            annot=np.array(text),
-            fmt="",
-            annot_kws={"fontsize": 8},
-            cmap="Blues" if icc else "Oranges",
-            vmin=min(0.5, value.min().min()) if icc else 0,
-            vmax=1 if icc else None,
-            cbar=False,
-            ax=ax,
-            linewidths=1,
-            xticklabels=tested,
-        )
+        style = scale | {"linewidths": 1, "cbar": False, "xticklabels": tested, "annot_kws": {"fontsize": 8}}
+        sns.heatmap(value, annot=grid["text"][order], fmt="", ax=ax, **style)
         ax.set(title=label, xlabel="tested on", ylabel="trained on" if ax is axes[0, 0] else "")
         ax.tick_params(axis="y", rotation=0)
     return mark_synthetic(figure, synthetic)
@@ -175,8 +163,7 @@ def clinical_panels(metrics, displacement, compared, reference: str, test: str) 
 
 
 def clinical_figure(panels, title: str, synthetic: bool):
-    """Figures 7 and 8: regression above Bland–Altman, a column per measure. panels: of `clinical_panels`. Returns the
-    figure."""
+    """Figures 7 and 8: regression above Bland–Altman, a column per measure. panels: of `clinical_panels`."""
     figure, axes = plt.subplots(2, len(panels), figsize=(3.9 * len(panels), 6.4), squeeze=False)
     for column, (label, (pairs, row, unit)) in zip(axes.T, panels.items()):
         regression(pairs, row, column[0], unit)
@@ -192,14 +179,13 @@ def animate_points(cine, points, plane, path, height: int = 256, synthetic: bool
 
     plane: the stage-2 `Plane`. points: (frames, 2, 2). Returns the path.
     """
-    low, high = cine.intensity_window(1, 99.5)
+    window, frames = cine.intensity_window(1, 99.5), []
     rows, columns = cine.pixels.shape[2:]
     aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
-    width, frames = round(columns / aspect * height / rows), []
-    for t in range(cine.frames):
-        native = _coloured(cine.pixels[t, 0], points[t], low, high, (width, height))
-        wide = (round(plane.shape[1] * height / plane.shape[0]), height)
-        upright = _coloured(plane.pixels(cine.pixels[t, 0]), plane.points(points[t]), low, high, wide)
+    width, plane_width = round(columns / aspect * height / rows), round(plane.shape[1] * height / plane.shape[0])
+    for image, pair in zip(cine.pixels[:, 0], points):
+        native = _coloured(image, pair, window, (width, height))
+        upright = _coloured(plane.pixels(image), plane.points(pair), window, (plane_width, height))
         picture = np.concatenate([native, np.full((height, 4, 3), 255, np.uint8), upright], 1)
         if synthetic:
             cv2.putText(picture, "phantom", (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 200, 200), 1)
@@ -207,14 +193,14 @@ def animate_points(cine, points, plane, path, height: int = 256, synthetic: bool
     return save_animation(frames, cine, path)
 
 
-def _coloured(image, pair, low, high, size):
-    grey = np.clip((np.asarray(image, np.float32) - low) / (high - low), 0, 1)
-    rgb = np.repeat((255 * cv2.resize(grey, size))[..., None], 3, 2).astype(np.uint8)
+def _coloured(image, pair, window, size):
+    grey = np.interp(cv2.resize(np.asarray(image, np.float32), size), window, (0, 255)).astype(np.uint8)
+    rgb = np.repeat(grey[..., None], 3, 2)
     scale = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
-    places = np.round((pair + 0.5) * scale - 0.5).astype(int)
-    cv2.line(rgb, *map(tuple, places.tolist()), (255, 255, 255), 1, cv2.LINE_AA)
-    for place, colour in zip(places.tolist(), COLOURS):
-        cv2.circle(rgb, tuple(place), 4, [int(colour[i : i + 2], 16) for i in (1, 3, 5)], -1, cv2.LINE_AA)
+    places = np.round((pair + 0.5) * scale - 0.5).astype(int).tolist()
+    cv2.line(rgb, *places, (255, 255, 255), 1, cv2.LINE_AA)
+    for place, colour in zip(places, COLOURS):
+        cv2.circle(rgb, place, 4, [int(255 * part) for part in to_rgb(colour)], -1, cv2.LINE_AA)
     return rgb
 
 

@@ -1,7 +1,8 @@
-"""Figures that need more than a table: names of models, parameters of the run, tables put together.
+"""Figures that need more than one table and the names of models: parameters of the run, tables put together.
 
 Each function takes the run's tables (name → content) and a `RunContext`, and returns a figure. A function that
-figures.tsv names and that is not here is one of `cmrlib.plots`: it takes the tables and whether they are synthetic.
+figures.tsv names and that is not here is one of `cmrlib.plots`: it takes the tables, the paper's names of models where
+the column `labels` says so, and whether the hearts are synthetic.
 """
 
 from pathlib import Path
@@ -24,14 +25,20 @@ class RunContext(NamedTuple):
 
 def labels(paper: str) -> dict[str, str]:
     """Model or method → its name in a paper's figures, in the order of its table."""
-    table = pd.read_csv(Path(__file__).with_name("labels.tsv"), sep="\t")
-    table = table[table["paper"] == paper]
+    table = pd.read_csv(Path(__file__).with_name("labels.tsv"), sep="\t").query("paper == @paper")
     return dict(zip(table["key"], table["label"]))
 
 
+def draw(figure, tables: dict, run: RunContext):
+    """A row of figures.tsv as a figure, from its tables by name."""
+    if figure.function in globals():
+        return globals()[figure.function](tables, run)
+    named = [labels(figure.paper)] if figure.labels else []
+    return getattr(plots, figure.function)(*tables.values(), *named, run.synthetic)
+
+
 def segmentation_dice(tables, run):
-    scores = tables["scores"]
-    whole = scores[(scores["view"] == "sax") & (scores["level"] == "all") & scores["phase"].notna()]
+    whole = tables["scores"].query("view == 'sax' and level == 'all' and phase.notna()")
     return plots.mark_synthetic(plots.overlap_figure(whole, "sax"), run.synthetic)
 
 
@@ -64,12 +71,6 @@ def roc_pr(tables, run):
     return plots.roc_pr_figure(curves, labels("CUSSP"), run.synthetic, best)
 
 
-def roc_by_method(tables, run):
-    names = labels("SSLHF")
-    shown = {method: names[method] for method in dict.fromkeys(tables["roc"]["method"])}
-    return plots.roc_by_method(tables["roc"], shown, run.synthetic)
-
-
 def auc_by_method(tables, run):
     table = tables["tables_1_to_3"]
     metrics = {"patch_auc": "AUC, patch level", "patient_auc": "AUC, patient level"}
@@ -85,14 +86,6 @@ def error_ratios(tables, run):
     return plots.ratio_panels(tables["errors_cardiac"], EF, labels("HeartMAE"), run.synthetic)
 
 
-def diseases(tables, run):
-    return plots.disease_figure(tables["diseases"], labels("HeartMAE"), run.synthetic)
-
-
-def feature_errors(tables, run):
-    return plots.tasks_figure(tables["errors_cardiac"], labels("HeartMAE"), run.synthetic)
-
-
 def patient_groups(tables, run):
     name = next(iter(tables)).removeprefix("features_")
     features, people = (tables[one].set_index("participant_id") for one in (f"features_{name}", "subjects"))
@@ -104,8 +97,7 @@ def patient_groups(tables, run):
 def patient_map(tables, run):
     mapped, disease = tables["map_raw"].merge(tables["subjects"], on="participant_id"), run.parameters["disease"]
     titles = {"sex": "sex", "lvm_g": "LV mass (g)", disease: disease}
-    shown = {name: title for name, title in titles.items() if name in mapped}
-    return plots.coloured_maps(mapped, shown, run.synthetic)
+    return plots.coloured_maps(mapped, {one: title for one, title in titles.items() if one in mapped}, run.synthetic)
 
 
 def atrial_function(tables, run):
