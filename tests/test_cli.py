@@ -13,17 +13,19 @@ import pandas as pd
 import pytest
 import torch
 import trees
+from hearts import save_segmentation
 from typer.testing import CliRunner
 
-from cmrlib.app.cli import app, finetuning
+from cmrlib.app.cli import app
 from cmrlib.app.cli.comparing import compare_runs
 from cmrlib.app.cli.finetuning import before_after, fold_splits
 from cmrlib.app.cli.segmenting import segment_rest
-from cmrlib.cine.anatomy import NOT_ANNOTATED, VIEW_STRUCTURES
+from cmrlib.cine.anatomy import NOT_ANNOTATED, views_of
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.provenance import learned_from
+from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import SHIPPED
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
+from cmrlib.papers.ternausnet import Segmentation
 
 TINY = ["--size", "64", "--spacing-mm", "3.2", "--slices", "5", "--views", "sax", "--workers", "1"]
 
@@ -44,11 +46,8 @@ def refused(*words):
 
 
 def save_network(folder, seed=0, view="sax", **card):
-    torch.manual_seed(seed)
-    structures = VIEW_STRUCTURES[view]
-    network = TernausNet(1 + len(structures), 8)
-    segmenter = Segmenter(network, Preprocessing(view, 3.2, 64), structures, "fp32")
-    segmenter.save(folder / view, **({"cohort": "elsewhere", "cohort_digest": "0"} | card))
+    card = {"cohort": "elsewhere", "cohort_digest": "0"} | card
+    save_segmentation(folder / view, 0, views=views_of(view), width=8, seed=seed, **card)
 
 
 @pytest.fixture(scope="module")
@@ -380,16 +379,16 @@ def tuned(place):
     trained, tested = [], []
     with pytest.MonkeyPatch.context() as patch:
 
-        def train(cohort, observer, samples, *args, train=finetuning.segmentation_learner, **kwargs):
-            trained.append({cine.split("_")[0].removeprefix("sub-") for cine in samples["cine"]})
-            return train(cohort, observer, samples, *args, **kwargs)
+        def train(task, cohort, observer, split, *args, train=Segmentation.train, **kwargs):
+            trained.append(set(split.index[split != "test"]))
+            return train(task, cohort, observer, split, *args, **kwargs)
 
-        def segment(*args, segment=finetuning.segment_cohort, **kwargs):
-            tested.append(set(args[3]) if len(args) > 3 else "all")
-            return segment(*args, **kwargs)
+        def predict(task, models, cohort, subjects=None, *args, predict=Segmentation.predict, **kwargs):
+            tested.append("all" if subjects is None else set(subjects))
+            return predict(task, models, cohort, subjects, *args, **kwargs)
 
-        patch.setattr(finetuning, "segmentation_learner", train)
-        patch.setattr(finetuning, "segment_cohort", segment)
+        patch.setattr(Segmentation, "train", train)
+        patch.setattr(Segmentation, "predict", predict)
         output = tune(place, place / "tuned")
     return place / "tuned", trained, tested, output
 
@@ -425,7 +424,7 @@ def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):
     assert card["finetuned_from"]["cohort"] == "elsewhere" and card["observer"] == "doctor" and card["epochs"] == 1
     assert card["trained_on"] == {"phantom": sorted(Cohort.open(place / "mine").cines["digest"])}
     assert card["licence"] == "phantom: Apache-2.0"
-    before, after = (Segmenter.load(path / "weights" / "sax").model.head.weight for path in (place / "run", folder))
+    before, after = (Task.load(path / "weights" / "sax")[1][0].head.weight for path in (place / "run", folder))
     assert not torch.equal(before, after)
     assert str(place) not in (folder / "weights" / "sax.json").read_text()
     cmr(

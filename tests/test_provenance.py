@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import torch
+from hearts import save_segmentation
 
 from cmrlib.agreement.overlap import score_observers
 from cmrlib.cohort import Cohort
@@ -24,8 +24,8 @@ from cmrlib.cohort.provenance import (
     refuse_known_rows,
 )
 from cmrlib.datasets import KINDS
+from cmrlib.learning.task import Task
 from cmrlib.measures import features
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 from cmrlib.phantom import make_cohort
 
 
@@ -142,15 +142,10 @@ def hearts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def drawn(hearts, tmp_path_factory):
     """The hearts with the masks of a network that learned from the first of them, and its table."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("drawn")
-    network = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), ("lv", "myo", "rv"), "fp32")
-    network.model.head.bias.data[1] = 20  # it sees an LV everywhere
-    network.learned = learned_from(hearts, ["P0001"], "sax")
-    network.save(folder / "sax", cohort="phantom", synthetic=True)
-    loaded = Segmenter.load(folder / "sax", "fp32")
-    assert loaded.learned == network.learned == Segmenter.together([loaded, loaded]).learned
-    table = segment_cohort(hearts, {"sax": loaded}, folder / "network", copies=1)
+    save_segmentation(folder / "sax", cohort="phantom", synthetic=True, **learned_from(hearts, ["P0001"], "sax"))
+    task, models, card = Task.load(folder / "sax")
+    table = task.predict(models, hearts, out=folder / "network", card=card, n_tta=1)
     return Cohort.open(hearts.path, [folder / "network"]), table
 
 

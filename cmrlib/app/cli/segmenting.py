@@ -10,15 +10,17 @@ import pandas as pd
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.cohort.files import atomic, digest, read_json, write_json
 from cmrlib.cohort.progress import with_progress
+from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import networks
-from cmrlib.papers.ternausnet import Segmenter, segment_cohort
+from cmrlib.papers.ternausnet import Segmentation
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A trained network, the file it came from (.safetensors), that file's digest, and its card."""
+    """Trained networks of a task, the file they came from (.safetensors), that file's digest, and its card."""
 
-    segmenter: Segmenter
+    task: Segmentation
+    models: list
     path: Path
     digest: str
     card: dict
@@ -37,18 +39,14 @@ def load_weights_of(run) -> dict[str, Weights]:
 
 def _load(path):
     try:
-        segmenter = Segmenter.load(path)
+        task, models, card = Task.load(path)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{path.with_suffix('.json')} is no weights card of a segmentation ({error}); cards are "
             "written beside the weights by 01_segmentation and cmr finetune"
         ) from error
-    return Weights(
-        segmenter,
-        path.with_suffix(".safetensors"),
-        digest(path.with_suffix(".safetensors")),
-        read_json(path.with_suffix(".json")),
-    )
+    path = path.with_suffix(".safetensors")
+    return Weights(task, models, path, digest(path), card)
 
 
 def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=None, copies: int = 3, write_table=True):
@@ -63,13 +61,13 @@ def segment_rest(cohort: Cohort, weights: dict[str, Weights], folder, subjects=N
     wanted = _wanted(cohort, weights, subjects)
     _claim(folder, cohort)
     todo = [row for row in wanted.itertuples() if _made(folder, row) != _maker(row, weights, copies)]
-    segmenters = {view: w.segmenter for view, w in weights.items()}
     for row in with_progress(todo, "segment", "cine", len(wanted), len(wanted) - len(todo)):
         note = _note(folder, row)
         note.unlink(missing_ok=True)  # from here on the mask may be anybody's
         with redirect_stderr(io.StringIO()):  # its own bar counts to one
-            table = segment_cohort(cohort.part([row.cine]), segmenters, folder, copies=copies)
-        result = table.drop(columns="seconds", errors="ignore").iloc[0].to_dict()
+            one, part = weights[row.view], cohort.part([row.cine])
+            table = one.task.predict(one.models, part, out=folder, card=one.card, n_tta=copies)
+        result = table.drop(columns=["seconds", "frame_step_ms"]).iloc[0].to_dict()
         write_json({"made_by": _maker(row, weights, copies), "result": result}, note)
     return (_write_table(cohort.cines, folder) if write_table else _table(wanted, folder)), len(todo)
 

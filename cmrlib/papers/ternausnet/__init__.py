@@ -12,23 +12,8 @@ Where we leave the papers, and why:
 * cross-entropy + Dice over classes of a batch, with un-annotated pixels left out (loss not stated in CUSSP).
 """
 
-from cmrlib.papers.ternausnet.ensemble import Ensemble, build
-from cmrlib.papers.ternausnet.few import from_few_labels, gains
-from cmrlib.papers.ternausnet.learning import segmentation_learner, train_segmenter
+from cmrlib.papers.ternausnet.data import Pooled
 from cmrlib.papers.ternausnet.network import SegmentationLoss, TernausNet, load_imagenet_encoder
-from cmrlib.papers.ternausnet.prediction import Preprocessing, Segmenter, segment_cohort
+from cmrlib.papers.ternausnet.task import Segmentation
 
-__all__ = [
-    "Ensemble",
-    "Preprocessing",
-    "SegmentationLoss",
-    "Segmenter",
-    "TernausNet",
-    "build",
-    "from_few_labels",
-    "gains",
-    "load_imagenet_encoder",
-    "segment_cohort",
-    "segmentation_learner",
-    "train_segmenter",
-]
+__all__ = ["Pooled", "Segmentation", "SegmentationLoss", "TernausNet", "load_imagenet_encoder"]
