@@ -5,8 +5,8 @@
 A clip is one section (one slice) through 24 frames, as a contiguous array of its own. The file cache is warm for every
 side, so that formats are compared and not disks. Rounds are interleaved and medians taken: a busy machine slows all
 sides alike. The loader side trains on a phantom: the DataBlock of `Segmentation` with its augmentation, over a cohort
-and over the same cohort as .nii.gz whose pixels are read again for every sample (masks and intensity windows are kept, as they are
-in ours).
+and over the same cohort as .nii.gz whose pixels are read again for every sample (masks and intensity windows are kept,
+as they are in ours).
 """
 
 import argparse

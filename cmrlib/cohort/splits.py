@@ -32,9 +32,9 @@ def split_subjects(
 ) -> pd.Series:
     """`train`, `validation` or `test` for every subject, indexed by participant_id.
 
-    Test is `fold`, nobody for −1; validation takes the first `validation_per_group` of each group from the next fold; the rest
-    trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds; or with
-    participant_id and split, which then stands as it is, as fold 0. Raises ValueError where nobody is in the fold.
+    Test is `fold`, nobody for −1; validation takes the first `validation_per_group` of each group from the next fold;
+    the rest trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds; or
+    with participant_id and split, which then stands as it is, as fold 0. Raises ValueError where nobody is in the fold.
     """
     if lists and "split" in read_tsv(lists):
         return _listed_split(lists, subjects, fold)
