@@ -56,8 +56,8 @@ class Segmentation(Task):
         reader = SliceReader(cohort, annotations, self.structures)
         return DataBlock(
             blocks=(TransformBlock, TransformBlock),
-            get_x=reader.slice,
-            get_y=reader.labels,
+            get_x=lambda row: reader.slice(row),
+            get_y=lambda row: reader.labels(row),
             splitter=by_split,
             item_tfms=self.warp(),
         )
