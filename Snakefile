@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from itertools import product
 from pathlib import Path
 
 from cmrlib.app import runs
@@ -111,24 +112,34 @@ for notebook, needs in NEEDS.items():
         needs = ["00_cohort"]
     if parameters.get("acdc"):  # 06c_sslhf_groups of ACDC in place of 00_cohort's phantoms
         needs = [need for need in needs if need != "00_cohort"]
+    code = runs.code_digest(notebook)
+    # Every combination of some lists (folds and seeds, say) trains in a job of its own; the whole finds these trainings.
+    lists = profile.parts.get(notebook, [])
+    parts = ["-".join(map(str, values)) for values in product(*(parameters[name] for name in lists))] if lists else []
 
-    rule:
-        name: notebook
-        input: [f"{need}/manifest.json" for need in needs]
-        output: f"{notebook}/manifest.json"
-        # One that trains says threads: 2 and so has both cores; those that need one run side by side.
-        threads: max(parameters.get("threads", 1), parameters.get("workers", 1))
-        priority: len(NEEDS) * (notebook in FIRST) + sum(notebook in others for others in NEEDS.values())
-        params:
-            notebook=notebook,
-            profile=profile.name,
-            python=sys.executable,
-            parameters=json.dumps(parameters, sort_keys=True),
-            code=runs.code_digest(notebook),
-        # `exec`: the process that watches for its parent's end must be Snakemake's own child.
-        shell:
-            "exec {params.python} -m cmrlib.app.runs execute {params.notebook} --profile {params.profile}"
-            " --runs .. --follow"
+    for part in [*parts, ""]:
+        own = [f"{name}=[{value}]" for name, value in zip(lists, part.split("-"))] if part else []
+
+        rule:
+            name: f"{notebook}_{part}" if part else notebook
+            input:
+                [f"{need}/manifest.json" for need in needs],
+                [] if part else [f"{notebook}@{one}/manifest.json" for one in parts],
+            output: f"{notebook}@{part}/manifest.json" if part else f"{notebook}/manifest.json"
+            # One that trains says threads: 2 and so has both cores; those that need one run side by side.
+            threads: max(parameters.get("threads", 1), parameters.get("workers", 1))
+            priority: len(NEEDS) * (notebook in FIRST) + sum(notebook in others for others in NEEDS.values())
+            params:
+                notebook=notebook,
+                profile=profile.name,
+                python=sys.executable,
+                parameters=json.dumps(parameters, sort_keys=True),
+                code=code,
+                part=shlex.join([word for value in own for word in ("-p", value)] + ["--part", part]),
+            # `exec`: the process that watches for its parent's end must be Snakemake's own child.
+            shell:
+                "exec {params.python} -m cmrlib.app.runs execute {params.notebook} --profile {params.profile}"
+                " --runs .. --follow {params.part}"
 
 
 # A large cohort: one job a stage and shard, then one that makes all shards one. Every command goes on where it was killed.

@@ -20,22 +20,17 @@ import pandas as pd
 import torch
 
 from cmrlib.agreement.overlap import dice
-from cmrlib.app.cli.classifying import classify
-from cmrlib.app.cli.embedding import embed
-from cmrlib.app.cli.finding import find
-from cmrlib.app.cli.segmenting import load_weights_of, segment_rest
-from cmrlib.app.cli.valves import track
+from cmrlib.app.cli import predicting
 from cmrlib.cine.display import Reorientation, reoriented
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import write_json, write_nifti
 from cmrlib.datasets import ingest, sample
 from cmrlib.learning.training import set_threads_and_seed
-from cmrlib.learning.weightsets import places
 from cmrlib.measures import features
 from cmrlib.papers import cussp, heartmae
 from cmrlib.phantom import make_cohort
 from cmrlib.report import make_report
-from cmrlib.report.classifiers import load_classifier
+from cmrlib.report.scores import load_classifier
 
 ORDERS = [
     Reorientation(crossed, n % 2 == 1, rows, columns)
@@ -105,20 +100,22 @@ def untrained_networks(folder):
 def look(cohort: Cohort, networks, weights="real") -> dict:
     """What every command says of a cohort: name → masks by cine and structure, or a table."""
     made = cohort.path.parent / "made"
-    segment_rest(cohort, load_weights_of(weights), made / "ternausnet")
+    predicting.draw(cohort, predicting.load_segmenters(weights), made / "ternausnet", n_tta=3)
     seen = Cohort.open(cohort.path, observers=[made / "ternausnet"])
     observer = seen.observer("ternausnet")
     masks = {
         row.cine: np.array(observer.mask(row.cine).mask) for row in seen.cines.itertuples() if observer.has(row.cine)
     }
-    report = make_report(seen, made / "report.html", weights)
+    report, tracking = make_report(seen, made / "report.html", weights), predicting.load_mvnet(weights)
+    predicting.draw(seen, tracking, made / "mvnet")
+    classifier = load_classifier(networks / "classifier" / "mr")
     return {
         "masks": masks,
         "measure": features(seen, "ternausnet", phases="curve", walls=True),
-        "valve": track(seen, places(weights, "04_mvnet")[0], made / "mvnet")[0],
-        "frames": find(seen, places(weights, "03_tempreg")[0], made / "tempreg")[0],
-        "classify": classify(seen, "ternausnet", load_classifier(networks / "classifier" / "mr"), made / "scores"),
-        "embed": embed(seen, networks / "encoder", made / "embeddings"),
+        "valve": predicting.write_valve(seen, next(iter(tracking.values())), made / "mvnet"),
+        "frames": predicting.draw(seen, predicting.load_tempreg(weights), made / "tempreg")[0],
+        "classify": predicting.classify(seen, "ternausnet", classifier, made / "scores"),
+        "embed": predicting.embed(seen, networks / "encoder", made / "embeddings"),
         "report": pd.DataFrame(report["measures"]),
     }
 

@@ -229,22 +229,10 @@ def _linked_hearts(folder, n):
 
 
 def _shards(path, size=100):
-    """The tables as shards of a study, each as its jobs leave them."""
-    study, subjects = path / "study", pd.read_csv(path / "participants.tsv", sep="\t", dtype=str)
+    """The table of cines as shards leave it, so many subjects each."""
     cines = pd.read_csv(path / "cines.tsv", sep="\t", dtype=str, keep_default_na=False)
-    groups, plan = dict(tuple(cines.groupby("participant_id"))), []
-    for number, start in enumerate(range(0, len(subjects), size)):
-        shard, part = study / "shards" / f"{number:04d}", subjects.iloc[start : start + size]
-        write_tsv(part, shard / "cohort" / "participants.tsv")
-        write_tsv(pd.concat([groups[p] for p in part["participant_id"]]), shard / "cohort" / "cines.tsv")
-        write_json(
-            {"Name": "n", "FormatVersion": FORMAT_VERSION, "Plan": ""}, shard / "cohort" / "dataset_description.json"
-        )
-        write_json({}, shard / "ingest.json")
-        for person in part["participant_id"]:
-            (shard / "cohort" / f"sub-{person}").mkdir()
-        plan.append(part[["participant_id"]].assign(source="x", shard=shard.name))
-    write_tsv(pd.concat(plan), study / "plan.tsv")
+    for number, part in cines.groupby(cines["participant_id"].factorize()[0] // size):
+        write_tsv(part, path / "shards" / f"{number:04d}.tsv")
 
 
 # --- steps: prepare, then return what is timed -----------------------------------------------------------------------
@@ -303,9 +291,9 @@ def _measure(path):
 
 
 def _merge(path):
-    from cmrlib.app.sharding import merge_shards
+    from cmrlib.cohort.sharding import join_tables
 
-    return lambda: merge_shards(path / "study")
+    return lambda: join_tables(sorted((path / "shards").glob("*.tsv")), path / "joined.tsv")
 
 
 STEPS = {"open": _open, "split": _split, "sample": _sample, "agree": _agree, "merge": _merge, "measure": _measure}

@@ -1,16 +1,12 @@
 """Slurm on the loopback interface, from a distribution's packages, for tests: no accounting, two nodes that are one.
 
-    python tests/slurm.py FOLDER      starts it, says what to export, and ends it on Ctrl-C
-
 Everything, its munge too, lives in one folder and belongs to who starts it; only processes that it started are ended.
 """
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -79,19 +75,14 @@ class Cluster:
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
+        names = {"socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
+        files = [f"--{option}={self.folder}/munge.{name}" for option, name in names.items()]
         try:
-            names = {"socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
-            self._start(
-                "munged",
-                "--foreground",
-                "--force",
-                f"--key-file={key}",
-                *[f"--{option}={self.folder}/munge.{name}" for option, name in names.items()],
-            )
+            self._start("munged", "--foreground", "--force", f"--key-file={key}", *files)
             self._until(lambda: (self.folder / "munge.socket").exists(), "munged has no socket")
             self._start("slurmctld", "-D")
             for node in ("node1", "node2"):
-                self.node_up(node)
+                self._start("slurmd", "-D", "-N", node, name=node)
             self._until(lambda: self.states() == {"node1": "idle", "node2": "idle"}, "the nodes are not idle")
         except BaseException:
             self.__exit__()
@@ -99,18 +90,11 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
-        for node in [name for name in self.processes if name.startswith("node")]:
-            jobs = [job for job, where in self.running().items() if where == node]
-            for pid in self.processes_of(node, jobs):
-                if pid != self.processes[node].pid:
-                    os.kill(pid, signal.SIGKILL)
+        if "slurmctld" in self.processes:
+            self.tell("scancel", "--signal=KILL", "--full", "--state=RUNNING")
         for process in reversed(self.processes.values()):
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            process.terminate()
+            process.wait(60)
 
     def _wrap_clients(self):
         """Snakemake takes SLURM_* out of its jobs' environment; a real cluster's settings lie where all look."""
@@ -149,41 +133,8 @@ class Cluster:
         lines = self.tell("squeue", "-h", "-t", "R", "-o", "%i %N").split("\n")
         return dict(line.split() for line in lines if line.strip())
 
-    def node_up(self, node):
-        self._start("slurmd", "-D", "-N", node, name=node)
-
-    def processes_of(self, node, jobs) -> list[int]:
-        """The node's daemon, its jobs' processes and their steps' daemons; none that this cluster did not start."""
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout.splitlines()
-        parents = dict(tuple(map(int, line.split())) for line in listed)
-        found = [self.processes[node].pid]
-        for job in jobs:  # a step's daemon has left slurmd's family; it is the parent of the job's processes
-            lines = self.tell("scontrol", "listpids", job, node).splitlines()[1:]
-            pids = [pid for pid in (int(line.split()[0]) for line in lines) if pid in parents]
-            found += [*(parents[pid] for pid in pids), *pids]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid and child not in found]
-        return [pid for pid in dict.fromkeys(found) if self._started(pid)]
-
-    def _started(self, pid) -> bool:
-        """Whether a process has this cluster's folder in its environment, as all that it started have. Slurm lists a
-        step without processes as -1, which to kill() means everybody: nothing is ended on a number alone."""
-        try:
-            return pid > 1 and str(self.folder).encode() in Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:  # already gone, or another user's
-            return False
-
 
 def _free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
-
-
-if __name__ == "__main__":
-    with Cluster(sys.argv[1]) as started:
-        print(f"export SLURM_CONF={started.env['SLURM_CONF']}", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print("ended")

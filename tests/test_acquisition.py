@@ -251,14 +251,12 @@ def test_a_view_does_not_depend_on_the_views_before_it():
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_domains_draw_their_scanners_and_subjects_keep_theirs(domain):
-    protocol, seen = Protocol(frames=2, size=None, spacing_mm=None, domain=domain), set()
-    for s in (Scan(Heart(sample_subject(1, k)), protocol) for k in range(1, 16)):
-        scanner = SCANNERS[s.scanner]
-        assert list(s.protocol.size) in scanner.sizes and 1.2 <= s.protocol.spacing_mm <= 2.2
-        assert 6 <= s.plan("sax").thickness_mm <= 10 and s.contrast.field_t == scanner.field_t
+    protocol = Protocol(frames=2, size=None, spacing_mm=None, domain=domain)
+    scans = [Scan(Heart(sample_subject(1, k)), protocol) for k in range(1, 16)]
+    assert {s.scanner for s in scans} == set(DOMAINS[domain])
+    for s in scans:
+        assert list(s.protocol.size) in SCANNERS[s.scanner].sizes and 1.2 <= s.protocol.spacing_mm <= 2.2
         assert Scan(s.heart, protocol, rescan=1).protocol == s.protocol
-        seen.add(s.scanner)
-    assert seen == set(DOMAINS[domain])
 
 
 def test_random_appearance_takes_every_second_subject_far_from_realism():

@@ -6,8 +6,7 @@ import pytest
 
 from cmrlib import measures as m
 from cmrlib.agreement import scan_rescan
-from cmrlib.cine.anatomy import MITRAL_POINTS, NOT_ANNOTATED
-from cmrlib.cohort import Cohort
+from cmrlib.cine.anatomy import NOT_ANNOTATED
 from cmrlib.phantom import ANNOTATORS, Protocol, SubjectSpec, make_cohort, make_study
 from cmrlib.phantom.annotators import annotate
 
@@ -38,13 +37,11 @@ def test_annotators_outline_ed_and_es_and_place_all_points(seen):
             assert set(annotation.annotated) == drawn and len(drawn) == 2
             others = sorted(set(range(cine.frames)) - drawn)
             assert (annotation.mask[others] == NOT_ANNOTATED).all() and (annotation.mask[sorted(drawn)] < 6).all()
-            if cine.view in MITRAL_POINTS:
+            assert (annotation.points is None) == (cine.view == "sax")
+            if cine.view != "sax":
                 assert list(annotation.points["name"]) == list(truth.points.sort_values(["frame", "name"])["name"])
-                pixels = annotation.points[["column_px", "row_px"]].to_numpy()
-                at = np.column_stack([pixels, np.zeros(len(pixels)), np.ones(len(pixels))]) @ cine.affine.T
-                assert annotation.points[["x_mm", "y_mm", "z_mm"]].to_numpy() == pytest.approx(at[:, :3], abs=1e-6)
-            else:
-                assert annotation.points is None
+                at = cine.to_world(annotation.points[["column_px", "row_px"]], 0)
+                assert annotation.points[["x_mm", "y_mm", "z_mm"]].to_numpy() == pytest.approx(at, abs=1e-6)
 
 
 def test_annotations_are_reproducible_and_annotators_differ(seen):
@@ -85,26 +82,14 @@ def test_outlines_are_near_the_truth_and_cavities_inside_walls(seen):
     assert means["yale2"] > means["yale"] and all(abs(mean) < 0.1 for mean in means.values())
 
 
-def test_a_cohort_has_its_annotators(tmp_path):
-    settings = {"frames": 12, "size": 48, "spacing_mm": 4, "slices": 4, "progress": False, "workers": 1}
-    cohort = make_cohort(tmp_path / "c", 2, people=("yale", "lund2"), views=("4ch", "sax"), **settings)
-    assert list(cohort.observers) == ["lund2", "truth", "yale"]
-    name = cohort.cines["cine"].iloc[0]
-    mask = cohort.observer("yale").mask(name)
-    assert mask.mask.shape == cohort.cine(name).pixels.shape and len(mask.annotated) == 2
-    assert sorted(p.suffix for p in (tmp_path / "c/derivatives/yale").rglob("*dseg.nii*")) == [".gz"] * 4
-    assert Cohort.open(tmp_path / "c").observer("lund2").frames(name)["ed"] >= 0
-
-
 def test_a_second_visit_is_the_same_heart_scanned_anew(tmp_path):
     settings = {"frames": 12, "size": 64, "spacing_mm": 3.2, "progress": False, "workers": 1}
     cohort = make_cohort(tmp_path / "c", 3, visits=2, people=("yale",), views=("sax",), **settings)
-    assert list(cohort.cines["session"]) == ["1", "2"] * 3 and len(cohort.subjects) == 3
+    assert list(cohort.cines["session"]) == ["1", "2"] * 3 and list(cohort.observers) == ["truth", "yale"]
     truth = cohort.observer("truth").measures()
     assert (truth.groupby("participant_id")["lvedv_ml"].nunique() == 1).all()
     one, two = (cohort.cine(name) for name in cohort.cines["cine"][:2])
-    assert one.session == "1" and one.pixels.shape[0] == two.pixels.shape[0]
     assert not np.allclose(one.affine, two.affine, atol=0.5)
     tables = [m.features(cohort, name, phases="given").assign(observer=name) for name in ("truth", "yale")]
-    precision = scan_rescan(pd.concat(tables), ["lvedv_ml", "lvef_pct"]).set_index(["observer", "measure"])
-    assert (precision["n"] == 3).all() and (precision["cv_pct"] > 0).all() and (precision["cv_pct"] < 20).all()
+    precision = scan_rescan(pd.concat(tables), ["lvedv_ml", "lvef_pct"])
+    assert (precision["n"] == 3).all() and precision["cv_pct"].between(0, 20, inclusive="neither").all()

@@ -11,23 +11,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import trees
-from hearts import save_segmentation
+from hearts import save_segmentation, small_heartmae
 from typer.testing import CliRunner
 
 from cmrlib.app.cli import app
 from cmrlib.app.cli.comparing import compare_runs
 from cmrlib.app.cli.finetuning import before_after, fold_splits
-from cmrlib.app.cli.segmenting import segment_rest
 from cmrlib.cine.anatomy import NOT_ANNOTATED, views_of
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.provenance import learned_from
-from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import SHIPPED
-from cmrlib.papers.ternausnet import Segmentation
 
-TINY = ["--size", "64", "--spacing-mm", "3.2", "--slices", "5", "--views", "sax", "--workers", "1"]
+TINY = ["--size", 64, "--spacing-mm", 3.2, "--slices", 5, "--views", "sax", "--workers", 1]
+QUICK = ["--copies", 1, "--threads", 1]
 
 
 def cmr(*words, code=0):
@@ -71,32 +68,24 @@ def draw(cohort, folder, n=None):
         Observer(folder).write(cine, Annotation(mask, {t: truth.annotated[t] for t in (cine.ed, cine.es)}))
 
 
-# -- the command itself -----------------------------------------------------------------------------------------
+# -- the command itself, phantom, ingest, check -----------------------------------------------------------------
 
 
 def test_help_needs_nothing_heavy():
     code = "import sys, cmrlib.app.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "fastai", "numpy", "pandas", "cv2", "matplotlib"} & set(done.stdout.split())
-    for name in ("phantom", "inspect", "ingest", "check", "segment", "measure", "finetune", "compare"):
+    names = "phantom inspect ingest check segment frames valve classify embed predict measure correct finetune compare"
+    for name in [*names.split(), "report", "join", "datasets"]:
         assert name in cmr("--help") and "Usage" in cmr(name, "--help")
 
 
-def test_an_error_is_one_line_and_debug_shows_where(tmp_path):
+def test_an_error_is_one_line_and_debug_shows_where(tmp_path, monkeypatch):
     assert "is no complete cohort" in refused("check", tmp_path / "nowhere")
     for words in (["--debug", "check", tmp_path / "nowhere"], ["check", tmp_path / "nowhere", "--debug"]):
         assert isinstance(CliRunner().invoke(app, [str(word) for word in words]).exception, FileNotFoundError)
-
-
-def test_a_missing_key_of_the_program_is_no_users_error(monkeypatch):
-    def lookup(*_):
-        return {}["digest"]
-
-    monkeypatch.setattr("cmrlib.cohort.Cohort.open", lookup)
+    monkeypatch.setattr("cmrlib.cohort.Cohort.open", lambda *_: {}["digest"])  # a fault of the program
     assert isinstance(CliRunner().invoke(app, ["check", "somewhere"]).exception, KeyError)
-
-
-# -- phantom, ingest, check -------------------------------------------------------------------------------------
 
 
 def test_phantom_makes_a_cohort_once(place, tmp_path):
@@ -106,51 +95,32 @@ def test_phantom_makes_a_cohort_once(place, tmp_path):
     assert "does not know the views ['5ch']" in refused("phantom", tmp_path / "x", "--views", "sax,5ch")
     (tmp_path / "file").touch()
     assert "cannot write" in refused("phantom", tmp_path / "file" / "hearts", "--subjects", 1, "--frames", 2, *TINY)
+    more = ["--subjects", 1, "--frames", 3, "--visits", 2, "--mix", "mr", "--people", "yale,lund", *TINY]
+    assert "1 subjects, 2 cines, observers lund, truth, yale" in cmr("phantom", tmp_path / "c", *more)
 
 
-def test_phantom_scans_every_patient_of_a_mix_twice_and_lets_people_draw(tmp_path):
-    output = cmr(
-        "phantom",
-        tmp_path / "c",
-        "--subjects",
-        1,
-        "--frames",
-        3,
-        "--visits",
-        2,
-        "--mix",
-        "mr",
-        "--people",
-        "yale,lund",
-        *TINY,
-    )
-    assert "1 subjects, 2 cines, observers lund, truth, yale" in output
-    both = ["--mix", "mr", "--diagnoses", "NOR", *TINY]
-    assert "give one of cohort and diagnoses" in refused("phantom", tmp_path / "x", *both)
-
-
-def test_ingest_says_what_came_out(tmp_path):
+def test_ingest_says_what_came_out_and_refuses_what_it_cannot_use(tmp_path):
     src, dest = tmp_path / "src", tmp_path / "cohort"
     for name in ("anna", "bert"):
         trees.write_cine(src / name / "mystery", slices=1, frames=4)
         (src / name / "notes.txt").write_text("no image")
-    (src / "bert" / "more.txt").write_text("no image either")
     output = cmr("ingest", "dicom", src, dest, "--workers", 1, "--view", "mystery=4ch")
-    assert "2 subjects, 2 cines" in output and "rejected: 3" in output
-    assert re.search(r"^  3 × \w", output, re.MULTILINE)
+    assert "2 subjects, 2 cines" in output and "rejected: 2" in output and re.search(r"(?m)^  2 × \w", output)
     assert set(Cohort.open(dest).cines["view"]) == {"4ch"}
     assert "1 subjects" in cmr("ingest", "dicom", src, tmp_path / "one", "--limit", 1, "--workers", 1)
-
-
-def test_ingest_refuses_what_it_cannot_use(tmp_path):
-    (tmp_path / "src" / "anna").mkdir(parents=True)
-    (tmp_path / "src" / "anna" / "notes.txt").write_text("no image")
-    assert "unknown kind of data 'xyz'" in refused("ingest", "xyz", tmp_path / "src", tmp_path / "c")
-    assert "does not exist" in refused("ingest", "acdc", tmp_path / "nowhere", tmp_path / "c")
-    assert "no cine could be read" in refused("ingest", "dicom", tmp_path / "src", tmp_path / "c", "--workers", 1)
+    (tmp_path / "empty" / "anna").mkdir(parents=True)
+    assert "nothing to ingest" in refused("ingest", "dicom", tmp_path / "empty", tmp_path / "c", "--workers", 1)
+    for words, problem in (
+        (("xyz", src), "unknown kind of data 'xyz'"),
+        (("acdc", tmp_path / "nowhere"), "does not exist"),
+        (("dicom", src, "--view", "a=5ch"), "expected NAME=VIEW"),
+        (("acdc", src, "--view", "a=sax"), "--view is not for acdc"),
+        (("acdc", src, "--min-frames", 1), "--min-frames is not for acdc"),
+        (("nifti", src, "--label", "liver=3"), "expected STRUCTURE=CODE"),
+        (("nifti", src, "--phase", "late"), "expected ed or es"),
+    ):
+        assert problem in refused("ingest", *words[:2], tmp_path / "c", *words[2:])
     assert not (tmp_path / "c").exists()
-    assert "expected NAME=VIEW" in refused("ingest", "dicom", tmp_path / "src", tmp_path / "c", "--view", "a=5ch")
-    assert "--view is not for acdc" in refused("ingest", "acdc", tmp_path / "src", tmp_path / "c", "--view", "a=sax")
 
 
 def test_check_names_missing_and_changed_arrays(place, tmp_path):
@@ -164,73 +134,64 @@ def test_check_names_missing_and_changed_arrays(place, tmp_path):
     output = cmr("check", tmp_path / "hearts", code=1)
     assert "missing: sub-P0001_view-sax" in output and "changed: sub-P0002_view-sax" in output
     assert "4 of 6 arrays" in output
-    words = ["--weights", place / "run", "--copies", 1, "--threads", 1, "--subjects"]
     for subject, problem in (("P0001", "is missing from the cohort"), ("P0002", "changed after ingest")):
-        assert problem in cmr("segment", tmp_path / "hearts", *words, subject, code=2)
+        words = ["--weights", place / "run", *QUICK, "--subjects", subject]
+        assert problem in refused("segment", tmp_path / "hearts", *words)
 
 
-# -- segment and measure ----------------------------------------------------------------------------------------
+# -- predict ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def segmented(place):
     """What `cmr segment` said of two subjects of `mine`, and then of all five."""
-    words = ["segment", place / "mine", "--copies", 1, "--threads", 1, "--weights"]
+    words = ["segment", place / "mine", *QUICK, "--weights"]
     first = cmr(*words, place / "run", "--subjects", "P0001,P0002")
     return first, cmr(*words, place / "run" / "weights" / "sax.safetensors")
 
 
-def test_segment_goes_on_where_it_was(place, segmented):
+def test_segment_goes_on_where_it_was(place, segmented, tmp_path):
     assert "2 cines segmented now, 0 before" in segmented[0] and "3 cines segmented now, 2 before" in segmented[1]
     folder = place / "mine-observers" / "ternausnet"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*_dseg.nii")}
     table = (folder / "segmented.csv").read_bytes()
-    next(folder.rglob("sub-P0003*_segmented.json")).unlink()  # killed between the mask and its note
-    words = ["segment", place / "mine", "--copies", 1, "--threads", 1]
+    next(folder.rglob("sub-P0003*_predicted.json")).unlink()  # killed between the mask and its note
+    words = ["segment", place / "mine", *QUICK]
     assert "1 cines segmented now, 4 before" in cmr(*words, "--weights", place / "run" / "weights" / "sax")
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*_dseg.nii")}
     assert [path.name for path in before if before[path] != after[path]] == ["sub-P0003_view-sax_dseg.nii"]
     assert (folder / "segmented.csv").read_bytes() == table
     assert len(pd.read_csv(folder / "segmented.csv")) == 5
+    save_network(tmp_path / "other" / "weights", seed=5)
+    words += ["--subjects", "P0001", "--out", tmp_path / "o", "--weights"]
+    for run, n in (("run", 1), ("run", 0), (tmp_path / "other", 1)):
+        assert f"{n} cines segmented now" in (said := cmr(*words, place / run))
+        assert "travel with the package" not in said
+
+
+def test_predict_does_what_the_weights_are_for(place, tmp_path):
+    words = [place / "mine", "--subjects", "P0001", "--threads", 1, "--out"]
+    assert "1 cines segmented now" in cmr("predict", place / "run", *words, tmp_path / "masks")
+    task = small_heartmae()
+    task.save(task.network(), tmp_path / "encoder" / "plain")
+    assert "1 subjects × " in cmr("predict", tmp_path / "encoder", *words, tmp_path / "features")
+    said = cmr("predict", "synthetic", *words, tmp_path / "all")
+    assert "1 cines segmented now" in said and "ED and ES of 1 cines" in said and "valve: the weights are for" in said
+    assert (tmp_path / "all" / "tempreg" / "frames.csv").exists() and not (tmp_path / "all" / "mvnet").exists()
 
 
 @pytest.mark.parametrize("command", ["segment", "frames", "valve"])
 def test_without_weights_those_that_travel_with_the_package_look(place, tmp_path, command):
-    hearts, subject = place / "mine", Cohort.open(place / "mine").cines["participant_id"].iloc[0]
+    hearts = place / "mine"
     if command == "valve":
         hearts = tmp_path / "long_axis"
         cmr("phantom", hearts, "--subjects", 1, "--frames", 8, "--size", 64, "--spacing-mm", 3.6, "--views", "4ch")
-        subject = Cohort.open(hearts).cines["participant_id"].iloc[0]
-    for name, words in (("default", []), ("real", ["--weights", "real"]), ("synthetic", ["--weights", "synthetic"])):
-        said = cmr(command, hearts, "--out", tmp_path / name, "--subjects", subject, "--threads", 1, *words)
+    for name, words in (("default", []), ("synthetic", ["--weights", "synthetic"])):
+        said = cmr(command, hearts, "--out", tmp_path / name, "--subjects", "P0001", "--threads", 1, *words)
         lines = [line for line in said.splitlines() if "travel with the package" in line]
         assert len(lines) == 1 and "licence" in lines[0] and list((tmp_path / name).glob("*sv"))
     assert "of synthetic, trained on phantoms alone, licence phantom: Apache-2.0" in lines[0]
     assert "real" not in lines[0].replace(str(SHIPPED), "")
-
-
-def test_own_weights_are_nobody_elses(place, tmp_path):
-    assert "travel with" not in cmr(
-        "segment",
-        place / "mine",
-        "--weights",
-        place / "run",
-        "--out",
-        tmp_path / "own",
-        "--subjects",
-        "P0001",
-        "--copies",
-        1,
-        "--threads",
-        1,
-    )
-
-
-def test_other_weights_segment_again(place, tmp_path):
-    words = ["segment", place / "mine", "--copies", 1, "--threads", 1, "--subjects", "P0001", "--out", tmp_path / "o"]
-    save_network(tmp_path / "other" / "weights", seed=5)
-    for run, n in (("run", 1), ("run", 0), (tmp_path / "other", 1)):
-        assert f"{n} cines segmented now" in cmr(*words, "--weights", place / run)
 
 
 def test_segment_never_writes_over_others(place, tmp_path):
@@ -238,7 +199,7 @@ def test_segment_never_writes_over_others(place, tmp_path):
     derivatives = place / "mine" / "derivatives"
     assert "lies inside the cohort" in refused(*words, derivatives / "truth")
     shutil.copytree(derivatives / "truth", tmp_path / "doctor")
-    assert "cmr segment did not make" in refused(*words, tmp_path / "doctor")
+    assert "another command made" in refused(*words, tmp_path / "doctor")
     (tmp_path / "file").touch()
     assert "cannot write" in refused(*words, tmp_path / "file" / "masks")
     assert "no complete cohort" in refused("segment", tmp_path, *words[2:], tmp_path / "x")
@@ -276,9 +237,8 @@ def test_weights_of_another_network_are_refused(place, tmp_path):
     save_network(tmp_path)
     card = json.loads((tmp_path / "sax.json").read_text())
     for change, problem in (
-        ({"architecture": {"name": "HeartMAE"}}, "weights of 'HeartMAE', expected TernausNet"),
+        ({"architecture": {"name": "HeartMAE"}}, "weights of 'HeartMAE'"),
         ({"architecture": card["architecture"] | {"width": 16}}, "does not fit the architecture"),
-        ({"architecture": {"name": "TernausNet"}}, "no weights card"),
         ({"preprocessing": {"pixels": 3}}, "no weights card"),
     ):
         (tmp_path / "sax.json").write_text(json.dumps(card | change))
@@ -288,10 +248,9 @@ def test_weights_of_another_network_are_refused(place, tmp_path):
     assert "not found" in refused(*words, tmp_path / "nothing")
     save_network(tmp_path / "long_axis", view="4ch")
     assert "the weights are for 4ch" in refused(*words, tmp_path / "long_axis")
-    shutil.copytree(place / "run" / "weights", tmp_path / "twice")
-    for suffix in ("json", "safetensors"):
-        shutil.copy(tmp_path / "twice" / f"sax.{suffix}", tmp_path / "twice" / f"sax_2.{suffix}")
-    assert "are both for view sax" in refused(*words, tmp_path / "twice")
+
+
+# -- measure ----------------------------------------------------------------------------------------------------
 
 
 def test_measure_prints_and_writes(place, segmented):
@@ -302,48 +261,34 @@ def test_measure_prints_and_writes(place, segmented):
 
 
 def test_measure_of_truth_takes_given_phases_and_leaves_the_cohort_alone(place, tmp_path):
-    before = (place / "hearts" / "derivatives" / "truth" / "measures.tsv").read_bytes()
-    assert "ED and ES: given for 6 subjects" in cmr("measure", place / "hearts", "--observer", "truth")
-    assert (place / "hearts" / "derivatives" / "truth" / "measures.tsv").read_bytes() == before
+    hearts = place / "hearts"
+    before = (hearts / "derivatives" / "truth" / "measures.tsv").read_bytes()
+    assert "ED and ES: given for 6 subjects" in cmr("measure", hearts, "--observer", "truth")
+    assert (hearts / "derivatives" / "truth" / "measures.tsv").read_bytes() == before
     written = Observer(place / "hearts-observers" / "truth").measures().set_index("participant_id")
-    truth = Cohort.open(place / "hearts").observer("truth").measures().set_index("participant_id")
+    truth = Cohort.open(hearts).observer("truth").measures().set_index("participant_id")
     off = (written["lvef_pct"] - truth["lvef_pct"]).abs()  # four frames and five slices: ES is hit by chance
     assert off.mean() < 8 and off.max() < 15
-    folder = place / "hearts" / "derivatives" / "truth"  # the same masks, named by their folder
-    cmr(
-        "measure", place / "hearts", "--observer", folder, "--out", tmp_path, "--phases", "given", "--subjects", "P0002"
-    )
+    folder = hearts / "derivatives" / "truth"  # the same masks, named by their folder
+    cmr("measure", hearts, "--observer", folder, "--out", tmp_path, "--phases", "given", "--subjects", "P0002")
     assert Observer(tmp_path).measures()["lvef_pct"].tolist() == [written["lvef_pct"]["P0002"]]
-    assert "expected one of" in refused("measure", place / "hearts", "--observer", "truth", "--papillary", "maybe")
-    assert "there are truth" in refused("measure", place / "hearts", "--observer", "nobody", "--out", tmp_path)
-    assert "['P9']" in refused("measure", place / "hearts", "--observer", "truth", "--subjects", "P9")
+    assert "expected one of" in refused("measure", hearts, "--observer", "truth", "--papillary", "maybe")
+    assert "there are truth" in refused("measure", hearts, "--observer", "nobody", "--out", tmp_path)
+    assert "['P9']" in refused("measure", hearts, "--observer", "truth", "--subjects", "P9")
 
 
 def test_a_network_is_not_compared_on_those_from_whom_it_learned(place, tmp_path):
     """Against a person: refused. Against masks that were corrected from its own: what the correction changed."""
-    hearts, seen = Cohort.open(place / "mine"), ["--subjects", "P0001,P0002"]
-    save_network(tmp_path / "run", **learned_from(hearts, ["P0001"], "sax"))
-    said = cmr(
-        "segment",
-        place / "mine",
-        "--weights",
-        tmp_path / "run",
-        "--copies",
-        1,
-        "--threads",
-        1,
-        "--observer",
-        "knowing",
-        *seen,
-    )
-    assert "2 cines segmented now" in said
+    hearts, seen = place / "mine", ["--subjects", "P0001,P0002"]
+    save_network(tmp_path / "run", **learned_from(Cohort.open(hearts), ["P0001"], "sax"))
+    cmr("segment", hearts, "--weights", tmp_path / "run", *QUICK, "--observer", "knowing", *seen)
     table = pd.read_csv(place / "mine-observers" / "knowing" / "segmented.csv")
     assert table["flags"].str.contains("trained_on_this_subject").tolist() == [True, False]
-    measure = ["measure", place / "mine", "--phases", "given", "--observer"]
+    measure = ["measure", hearts, "--phases", "given", "--observer"]
     for pair in (("knowing", "truth"), ("truth", "knowing")):
         assert "1 of 2 subjects to be scored on (P0001)" in cmr(*measure, pair[0], "--against", pair[1], *seen, code=2)
     assert "what changed" in cmr(*measure, "knowing", "--against", "truth", "--subjects", "P0002")
-    cmr("correct", place / "mine", "--observer", "knowing", "--name", "mended", *seen)
+    cmr("correct", hearts, "--observer", "knowing", "--name", "mended", *seen)
     assert "what changed" in cmr(*measure, "mended", "--against", "knowing", *seen)
 
 
@@ -351,26 +296,8 @@ def test_a_network_is_not_compared_on_those_from_whom_it_learned(place, tmp_path
 
 
 def tune(place, out, *words, code=0):
-    return cmr(
-        "finetune",
-        place / "run",
-        "--cohort",
-        place / "mine",
-        "--observer",
-        place / "doctor",
-        "--epochs",
-        1,
-        "--folds",
-        2,
-        "--copies",
-        1,
-        "--threads",
-        1,
-        "--out",
-        out,
-        *words,
-        code=code,
-    )
+    asked = ["--cohort", place / "mine", "--observer", place / "doctor", "--epochs", 1, "--folds", 2, *QUICK]
+    return cmr("finetune", place / "run", *asked, "--out", out, *words, code=code)
 
 
 @pytest.fixture(scope="module")
@@ -394,28 +321,18 @@ def tuned(place):
 
 
 def test_finetune_tests_on_subjects_it_did_not_learn_from(tuned):
-    folder, trained, tested, _ = tuned
+    folder, trained, tested, output = tuned
     everyone = {f"P000{k}" for k in range(1, 6)}
     assert tested[0] == "all" and len(tested) == 3 and len(trained) == 3
     for learned, held_out in zip(trained, tested[1:]):
         assert learned and held_out and not learned & held_out and learned | held_out == everyone
     assert tested[1] | tested[2] == everyone and not tested[1] & tested[2] and trained[2] == everyone
-    split = pd.read_csv(folder / "tables" / "split_sax.csv")
-    assert (split[split["split"] == "test"]["participant_id"].value_counts() == 1).all()
-
-
-def test_finetune_prints_before_and_after_with_intervals(tuned):
-    folder, *_, output = tuned
     table = pd.read_csv(folder / "tables" / "before_after.csv")
     assert table["structure"].tolist() == ["lv", "myo", "rv", "mean"] and (table["n"] == 5).all()
-    assert table["dice_difference"].to_numpy() == pytest.approx((table["dice_after"] - table["dice_before"]).to_numpy())
-    for name in ("before", "after", "difference"):
-        low, value, high = (table[f"dice_{name}{end}"] for end in ("_low", "", "_high"))
-        assert (low <= value).all() and (value <= high).all()
     shown = re.search(r"mean\s+.\s+([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", output)
     assert float(shown[1]) == pytest.approx(table["dice_before"].iloc[-1], abs=6e-4)
-    scores = pd.read_csv(folder / "tables" / "scores.csv")
-    assert len(scores) == 5 * 2 * 3 and set(scores["participant_id"]) == {f"P000{k}" for k in range(1, 6)}
+    split = pd.read_csv(folder / "tables" / "split_sax.csv")
+    assert (split[split["split"] == "test"]["participant_id"].value_counts() == 1).all()
 
 
 def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):
@@ -423,35 +340,17 @@ def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):
     card = json.loads((folder / "weights" / "sax.json").read_text())
     assert card["finetuned_from"]["cohort"] == "elsewhere" and card["observer"] == "doctor" and card["epochs"] == 1
     assert card["trained_on"] == {"phantom": sorted(Cohort.open(place / "mine").cines["digest"])}
-    assert card["licence"] == "phantom: Apache-2.0"
-    before, after = (Task.load(path / "weights" / "sax")[1][0].head.weight for path in (place / "run", folder))
-    assert not torch.equal(before, after)
-    assert str(place) not in (folder / "weights" / "sax.json").read_text()
-    cmr(
-        "segment",
-        place / "hearts",
-        "--weights",
-        folder,
-        "--copies",
-        1,
-        "--threads",
-        1,
-        "--subjects",
-        "P0001",
-        "--observer",
-        "tuned",
-    )
+    assert card["licence"] == "phantom: Apache-2.0" and str(place) not in json.dumps(card)
+    cmr("segment", place / "hearts", "--weights", folder, *QUICK, "--subjects", "P0001", "--observer", "tuned")
     again = ["finetune", folder, "--observer", "truth", "--cohort"]
     assert "5 of 5 subjects to be scored on (P0001, " in refused(*again, place / "mine", "--out", place / "x")
 
 
 def test_finetune_twice_is_finetune_once(place, tuned):
-    tables = {path.name: path.read_bytes() for path in (tuned[0] / "tables").iterdir()}
-    weights = (tuned[0] / "weights" / "sax.safetensors").read_bytes()
+    kept = {path.name: path.read_bytes() for path in tuned[0].rglob("*") if path.suffix in (".csv", ".safetensors")}
     assert "epoch" not in tune(place, tuned[0])  # nothing is trained again
-    assert tables == {path.name: path.read_bytes() for path in (tuned[0] / "tables").iterdir()}
-    assert weights == (tuned[0] / "weights" / "sax.safetensors").read_bytes()
-    assert "other settings" in tune(place, tuned[0], "--seed", 2, code=2)
+    assert kept == {name: next(tuned[0].rglob(name)).read_bytes() for name in kept}
+    assert "other weights, labels, settings" in tune(place, tuned[0], "--seed", 2, code=2)
 
 
 def test_finetune_refuses_before_it_trains(place, tmp_path):
@@ -460,29 +359,25 @@ def test_finetune_refuses_before_it_trains(place, tmp_path):
     cohort = Cohort.open(place / "mine")
     draw(cohort, tmp_path / "doctor", 2)
     assert "2 labelled subjects" in refused(*words, "--observer", tmp_path / "doctor")
-    (tmp_path / "file").touch()
-    assert "cannot write" in refused(*words[:4], "--observer", "truth", "--out", tmp_path / "file" / "out")
-    assert "is not empty" in refused(*words[:4], "--observer", "truth", "--out", tmp_path)
+    assert "another folder" in refused(*words[:4], "--observer", "truth", "--out", tmp_path)
     assert "lies inside the cohort" in refused(*words[:4], "--observer", "truth", "--out", place / "mine" / "out")
     save_network(tmp_path / "known", cohort_digest=cohort.digest)
     assert "learned from this very cohort" in refused("finetune", tmp_path / "known", *words[2:], "--observer", "truth")
     assert not (tmp_path / "out").exists() and not (place / "mine" / "out").exists()
 
 
-@pytest.mark.parametrize("n", [3, 4, 5, 7, 20])
-@pytest.mark.parametrize("folds", [2, 3, 5])
+@pytest.mark.parametrize(("n", "folds"), [(3, 3), (4, 2), (5, 3), (7, 5), (20, 5)])
 def test_every_subject_is_tested_once(place, n, folds):
     cohort = Cohort.open(place / "mine")
     cohort.subjects = pd.DataFrame({"participant_id": [f"S{k}" for k in range(n)]})
-    if n == 3 and folds == 2:
-        with pytest.raises(ValueError, match="ask for more folds"):
-            fold_splits(cohort, folds)
-        return
     table = fold_splits(cohort, folds)
-    assert table["fold"].nunique() == min(folds, n) and len(table) == n * min(folds, n)
+    assert table["fold"].nunique() == folds and len(table) == n * folds
     assert (table[table["split"] == "test"].groupby("participant_id").size() == 1).all()
     sides = table.groupby(["fold", "split"]).size().unstack()
     assert (sides["validation"] == 1).all() and (sides["train"] >= 1).all() and sides["test"].sum() == n
+    with pytest.raises(ValueError, match="ask for more folds"):
+        cohort.subjects = cohort.subjects[:3]
+        fold_splits(cohort, 2)
 
 
 def test_before_after_by_hand():
@@ -517,14 +412,18 @@ def test_compare_equal_runs(tmp_path):
     assert "1 tables agree" in cmr("compare", a, b)
     assert "1 tables agree" in cmr("compare", a / "tables" / "scores.csv", b / "tables" / "scores.csv")
     assert "row 1, dice: 0.5 against 0.5000001" in cmr("compare", a, b, "--rtol", "1e-9", code=1)
+    (tmp_path / "empty").mkdir()
+    assert "holds no tables" in refused("compare", a, tmp_path / "empty")
+    assert "does not exist" in refused("compare", a, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("columns, line", [
     ({"n": [1, 3]}, "scores.csv: row 2, n: 2 against 3"),
+    ({"n": [1, 10**9 + 2]}, "scores.csv: row 2, n: 2 against 1000000002"),
     ({"participant_id": ["a", "c"]}, "scores.csv: row 2, participant_id: b against c"),
     ({"dice": [0.5, None]}, "scores.csv: row 2, dice: 1e-17 against nothing"),
     ({"dice": [0.51, 0]}, "scores.csv: row 1, dice: 0.5 against 0.51"),
-    ({"more": [1, 2]}, "columns differ: only in the first [], only in the second ['more']"),
+    ({"more": [1, 2]}, "only in the first [], only in the second ['more']"),
 ])  # fmt: skip
 def test_compare_names_differences(tmp_path, columns, line):
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", **columns)
@@ -538,19 +437,5 @@ def test_compare_counts_tables_rows_and_integers(tmp_path):
     differences, n_tables = compare_runs(a, b)
     assert n_tables == 2 and len(differences) == 2, "integers have no tolerance"
     assert f"not in {a}" in differences[0]
-    long = tmp_path / "long"
-    (long / "tables").mkdir(parents=True)
-    (long / "tables" / "scores.csv").write_text((a / "tables" / "scores.csv").read_text() + "c,3,0.1,1\n")
-    assert "2 rows against 3" in cmr("compare", a, long, code=1)
-    (tmp_path / "empty").mkdir()
-    assert "holds no tables" in refused("compare", a, tmp_path / "empty")
-    assert "does not exist" in refused("compare", a, tmp_path / "nowhere")
-
-
-def test_segmenting_twice_compares_equal(place, tmp_path):
-    from cmrlib.app.cli.segmenting import load_weights_of
-
-    cohort, weights = Cohort.open(place / "mine"), load_weights_of(place / "run")
-    for name in ("a", "b"):
-        segment_rest(cohort, weights, tmp_path / name, ["P0001"], copies=1)
-    assert "1 tables agree" in cmr("compare", tmp_path / "a", tmp_path / "b")
+    (b / "tables" / "scores.csv").write_text((a / "tables" / "scores.csv").read_text() + "c,3,0.1,1\n")
+    assert "2 rows against 3" in cmr("compare", a, b, code=1)

@@ -15,19 +15,12 @@ from cmrlib.phantom import make_cohort
 CINE = "sub-P0001_view-sax"
 
 
+TINY = {"frames": 8, "size": 64, "spacing_mm": 3.2, "workers": 1, "progress": False}
+
+
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):
-    return make_cohort(
-        tmp_path_factory.mktemp("correction") / "hearts",
-        1,
-        frames=8,
-        size=64,
-        spacing_mm=3.2,
-        slices=5,
-        views=("sax",),
-        workers=1,
-        progress=False,
-    )
+    return make_cohort(tmp_path_factory.mktemp("correction") / "hearts", 1, slices=5, views=("sax",), **TINY)
 
 
 @pytest.fixture
@@ -83,9 +76,7 @@ def test_whatever_program_saved_it_the_mask_is_the_same(laid, how):
 
 
 def test_a_long_axis_mask_may_lose_the_axis_of_its_one_slice(tmp_path):
-    hearts = make_cohort(
-        tmp_path / "hearts", 1, frames=8, size=48, spacing_mm=4.0, views=("4ch",), workers=1, progress=False
-    )
+    hearts = make_cohort(tmp_path / "hearts", 1, views=("4ch",), **TINY)
     name, hand = "sub-P0001_view-4ch", Observer(tmp_path / "corrected")
     cine, drawn = hearts.cine(name), hearts.observer("truth").mask(name)
     hand.write(cine, drawn, to_correct=True)
@@ -119,32 +110,26 @@ def test_what_was_corrected_is_not_written_over(laid):
     corrected = path.read_bytes()
     args = ["correct", str(hearts.path), "--observer", "truth", "--out", str(folder)]
     assert "kept as it is" in CliRunner().invoke(app, args).output and path.read_bytes() == corrected
-    (folder / "correction.json").write_text("{}")
+    (folder / "made_by.json").write_text("{}")
     done = CliRunner().invoke(app, args)
-    assert done.exit_code == 2 and "masks of another observer" in done.output
+    assert done.exit_code == 2 and "another command made" in done.output
+    for more, words in ((["--out", str(hearts.path / "x")], "inside the cohort"), (["--subjects", "nobody"], "not in")):
+        done = CliRunner().invoke(app, ["correct", str(hearts.path), "--observer", "truth", *more])
+        assert done.exit_code == 2 and words in done.output
 
 
 def test_a_mask_that_cannot_be_meant_is_refused(laid):
     hearts, folder, path = laid
     mask, affine = cut(hearts)[0], hearts.cine(CINE).affine
-    saved(path, mask * 0.5, affine, np.float32)
-    with pytest.raises(ValueError, match="smoothed or resampled"):
-        Observer(folder).mask(CINE)
-    saved(path, mask[:1], affine)
-    with pytest.raises(ValueError, match="all frames in one file"):
-        Observer(folder).mask(CINE)
-    moved = affine.copy()
+    moved, unknown = affine.copy(), mask.copy()
     moved[0, 3] += 10
-    saved(path, mask, moved)
-    with pytest.raises(ValueError, match="10.00 mm from its cine's place"):
-        Observer(folder).mask(CINE)
-    mask[3, 0, 0, 0] = 9
-    saved(path, mask, affine)
-    with pytest.raises(ValueError, match=r"labels \[9\] in frame 3"):
-        Observer(folder).mask(CINE)
-
-
-def test_nothing_is_laid_out_inside_a_cohort_or_of_nobody(hearts, tmp_path):
-    for more, words in ((["--out", str(hearts.path / "x")], "inside the cohort"), (["--subjects", "nobody"], "not in")):
-        done = CliRunner().invoke(app, ["correct", str(hearts.path), "--observer", "truth", *more])
-        assert done.exit_code == 2 and words in done.output
+    unknown[3, 0, 0, 0] = 9
+    for what, where, dtype, problem in (
+        (mask * 0.5, affine, np.float32, "smoothed or resampled"),
+        (mask[:1], affine, np.uint8, "all frames in one file"),
+        (mask, moved, np.uint8, "10.00 mm from its cine's place"),
+        (unknown, affine, np.uint8, r"labels \[9\] in frame 3"),
+    ):
+        saved(path, what, where, dtype)
+        with pytest.raises(ValueError, match=problem):
+            Observer(folder).mask(CINE)

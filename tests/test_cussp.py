@@ -22,7 +22,6 @@ from cmrlib.papers.cussp import (
     CusspPairs,
     CusspPretraining,
     MitralRegurgitation,
-    Preprocessing,
     RefusedError,
     assign_roles,
     barlow_loss,
@@ -39,12 +38,11 @@ from cmrlib.papers.cussp.data import Distortion, distorted, scaled
 from cmrlib.papers.cussp.network import BARLOW_LAMBDA, BarlowTwins, Encoder, Joint
 from cmrlib.papers.cussp.preparation import equalise, outside_share, patch_planes, window_frames
 from cmrlib.papers.cussp.roles import require_no_leak
-from cmrlib.papers.cussp.weak import ABSTAIN, LabelModel, votes, weak_labels
+from cmrlib.papers.cussp.weak import ABSTAIN, label_model, posterior, votes, weak_labels
 from cmrlib.phantom import make_cohort
 
-PREP = Preprocessing("valve", 32, 100.0, 8)
+PREP = MitralRegurgitation(size=32, frames=8)
 SMALL = {"size": 32, "frames": 8, "width": 4, "projector": 8, "hidden": 8}
-STEPS = ("barlow", "siamese", "classifier", "joint")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,18 +55,8 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def mr(tmp_path_factory):
-    return make_cohort(
-        tmp_path_factory.mktemp("mr") / "c",
-        subjects=42,
-        frames=8,
-        size=64,
-        spacing_mm=3.6,
-        views=["4ch"],
-        cohort="mr",
-        subslices=1,
-        workers=1,
-        progress=False,
-    )
+    size = {"subjects": 42, "frames": 8, "size": 64, "spacing_mm": 3.6, "views": ["4ch"], "subslices": 1}
+    return make_cohort(tmp_path_factory.mktemp("mr") / "c", **size, cohort="mr", workers=1, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +72,16 @@ def settings(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def chain(mr, sides, settings):
-    """Trainings of one epoch each."""
-    each = {"epochs": 1, "rates": 1e-3, "batch_sizes": 8}
-    told = {name: dict.fromkeys(STEPS, value) for name, value in each.items()}
-    return table2.Chain(mr, "truth", sides[0], told | {"task": settings, "precision": "fp32"}, settings["cache"])
+def train(mr, sides, settings):
+    """Row of table 2 → (task, classifier, learners), of one epoch each."""
+    steps = {name: {"epochs": 1, "lr": 1e-3, "bs": 8} for name in ("barlow", "siamese", "classifier", "joint")}
+    told = {"task": settings, "steps": steps, "precision": "fp32"}
+    return lambda row: table2.train_row(row, mr, "truth", sides[0], told, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def siam25(chain):
-    return chain.train("siam25", 1, 1)
+def siam25(train):
+    return train("siam25")
 
 
 def drawn(angle_deg=0.0, spacing_mm=(1.5, 1.5), centre=(70.0, 60.0), shape=(140, 140), frames=10, es=4):
@@ -131,7 +119,7 @@ def test_the_valve_and_the_axis_of_a_drawn_heart(angle, spacing):
 
 @pytest.mark.parametrize("angle", [0, 37, -140])
 def test_the_patch_holds_the_valve_in_its_middle_atrium_above(angle):
-    patch = prepare(*drawn(angle), Preprocessing("valve", 50, 80.0, 10))
+    patch = prepare(*drawn(angle), MitralRegurgitation(size=50, field_mm=80.0, frames=10))
     middle = (50 - 1) / 2
     np.testing.assert_allclose(patch.planes[0].points([patch.valve.centre_px])[0], (middle, middle), atol=1e-9)
     upright = patch.cropped[0]  # LA 240, LV 140, outside 40
@@ -193,14 +181,7 @@ def test_fewer_and_uneven_frames_become_the_grid():
     assert patch.ed == pytest.approx(11 / 12 * 50) and patch.es == pytest.approx(5 / 12 * 50)
     own = prepare(replace(cine, ed=11, es=5), annotation, replace(PREP, frames=12))
     np.testing.assert_allclose(patch.cropped[25], own.cropped[6], atol=1e-3)  # half a cycle in both
-
-
-def test_phases_come_from_names_or_from_the_lv_area():
-    cine, annotation = drawn(es=4)
-    assert (prepare(cine, annotation, replace(PREP, frames=10)).es) == pytest.approx(4)
-    annotation.frames = {"ed": 9, "es": 3}
-    patch = prepare(cine, annotation, replace(PREP, frames=10))
-    assert (patch.ed, patch.es) == (9, 3)
+    assert prepare(cine, annotation, replace(PREP, frames=12)).es == 5  # nobody names it: the smallest LV
 
 
 @pytest.mark.parametrize(
@@ -214,11 +195,8 @@ def test_phases_come_from_names_or_from_the_lv_area():
 )
 def test_the_window_goes_on_with_the_first_frame(total, ed, count, wanted):
     assert window_frames(total, ed, count).tolist() == wanted
-
-
-def test_a_window_is_no_longer_than_a_cycle():
-    with pytest.raises(ValueError, match="25 frames does not fit a cycle of 20"):
-        window_frames(20, 0, 25)
+    with pytest.raises(ValueError, match="does not fit a cycle"):
+        window_frames(total, 0, total + 1)
 
 
 def test_equalisation_against_a_naive_loop():
@@ -279,16 +257,16 @@ def test_roles_have_the_papers_counts_and_their_share_of_positives():
 
 def test_who_has_no_label_is_unlabelled_and_nobody_is_asked_for_twice():
     roles = assign_roles(people(60, 12, unknown=40), "valve", 0, 20)
-    assert (roles[[f"P{i:04d}" for i in range(60, 100)]] == "unlabelled").all()
-    assert (roles != "unlabelled").sum() == 60
-    with pytest.raises(ValueError, match="50 \\+ 20 labelled subjects are asked for, 60 have a label"):
-        assign_roles(people(60, 12), "valve", 50, 20)
-    with pytest.raises(ValueError, match="one class only on a side"):
-        assign_roles(people(60, 1), "valve", 40, 20)
-    with pytest.raises(ValueError, match="no column 'mr'"):
-        assign_roles(people(), "mr", 40, 20)
-    with pytest.raises(ValueError, match=r"expected 0, 1 or n/a"):
-        assign_roles(people().replace({"valve": {1.0: 2.0}}), "valve", 40, 20)
+    assert (roles[[f"P{i:04d}" for i in range(60, 100)]] == "unlabelled").all() and (roles != "unlabelled").sum() == 60
+    other = people().replace({"valve": {1.0: 2.0}})
+    for table, label, train, match in [
+        (people(60, 12), "valve", 50, "50 \\+ 20 labelled subjects are asked for, 60 have a label"),
+        (people(60, 1), "valve", 40, "one class only on a side"),
+        (people(), "mr", 40, "no column 'mr'"),
+        (other, "valve", 40, "expected 0, 1 or n/a"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            assign_roles(table, label, train, 20)
 
 
 def test_pretraining_never_sees_validation_or_test_subjects(mr, sides, settings):
@@ -301,10 +279,9 @@ def test_pretraining_never_sees_validation_or_test_subjects(mr, sides, settings)
 
 def test_a_leak_is_refused(mr, sides, settings):
     roles, _ = sides
-    with pytest.raises(ValueError, match="1 subjects of validation or test in the pretraining"):
-        require_no_leak([roles.index[roles == "test"][0], roles.index[roles == "train"][0]], roles)
-    with pytest.raises(ValueError, match="in the pretraining"):
-        require_no_leak(["nobody"], roles)
+    for leak in (roles.index[roles == "test"][0], "nobody"):
+        with pytest.raises(ValueError, match="1 subjects of validation or test in the pretraining"):
+            require_no_leak([leak, roles.index[roles == "train"][0]], roles)
     weak = pd.Series(0.5, index=roles.index[roles == "validation"])
     with pytest.raises(ValueError, match="in the pretraining"):
         CnnLstm.of(settings).items(mr, "truth", roles, weak)
@@ -331,42 +308,33 @@ def test_barlow_twins_loss_against_a_loop(n):
     assert float(found) == pytest.approx(naive_barlow(z[:, 0], z[:, 1], BARLOW_LAMBDA), rel=1e-4)
 
 
-def test_identical_views_leave_only_the_terms_off_the_diagonal():
+def test_limits_of_the_barlow_twins_loss():
     z = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
-    same = torch.stack([z, z], 1)
-    correlation = cross_correlation(z, z)
-    torch.testing.assert_close(correlation.diagonal(), torch.ones(6), rtol=1e-5, atol=1e-5)
-    off = correlation - torch.diag(correlation.diagonal())
-    assert float(barlow_loss(same, 0.3)) == pytest.approx(0.3 * float(off.square().sum()), rel=1e-4)
+    torch.testing.assert_close(cross_correlation(z, z).diagonal(), torch.ones(6), rtol=1e-5, atol=1e-5)
     white = torch.linalg.qr(z - z.mean(0))[0]  # columns without correlation
     assert float(barlow_loss(torch.stack([white, white], 1), 1.0)) < 0.01
     assert float(barlow_loss(torch.stack([z, -z], 1), 0.0)) == pytest.approx(4 * 6, rel=1e-4)
     with pytest.raises(ValueError, match="two or more"):
-        barlow_loss(same[:1])
+        barlow_loss(z[:1, None].expand(1, 2, 6))
 
 
 def test_contrastive_loss_at_its_margins():
     pair = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])  # 5 apart
-    like, unlike = torch.tensor([0.0]), torch.tensor([1.0])
-    assert float(contrastive_loss(pair, like, 1.0)) == pytest.approx(12.5)
-    assert float(contrastive_loss(pair, unlike, 5.0)) == 0 and float(contrastive_loss(pair, unlike, 3.0)) == 0
-    assert float(contrastive_loss(pair, unlike, 7.0)) == pytest.approx(2.0)
+    for unlike, margin, wanted in ((0.0, 1.0, 12.5), (1.0, 5.0, 0.0), (1.0, 3.0, 0.0), (1.0, 7.0, 2.0)):
+        assert float(contrastive_loss(pair, torch.tensor([unlike]), margin)) == pytest.approx(wanted)
     together = torch.zeros(1, 2, 2, requires_grad=True)
-    loss = contrastive_loss(together, unlike, 2.0)
+    loss = contrastive_loss(together, torch.tensor([1.0]), 2.0)
     assert loss.item() == pytest.approx(2.0, rel=1e-4)
     loss.backward()
     assert torch.isfinite(together.grad).all()
-    both = torch.cat([pair, torch.zeros(1, 2, 2)])
-    assert float(contrastive_loss(both, torch.tensor([0.0, 1.0]), 2.0)) == pytest.approx((12.5 + 2.0) / 2, rel=1e-4)
 
 
 def test_the_joint_loss_is_the_weighted_sum():
     torch.manual_seed(0)
     outputs, target = torch.randn(9, 2, 5), (torch.arange(9) % 2).float()
-    barlow = barlow_loss(outputs[:, :, :4])
     entropy = nn.functional.binary_cross_entropy_with_logits(outputs[:, :, 4], target[:, None].repeat(1, 2))
-    for share in (0.0, 0.1, 0.5, 0.9, 1.0):
-        torch.testing.assert_close(joint_loss(outputs, target, share), share * barlow + (1 - share) * entropy)
+    by_hand = 0.1 * barlow_loss(outputs[:, :, :4]) + 0.9 * entropy
+    torch.testing.assert_close(joint_loss(outputs, target, 0.1), by_hand)
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -382,8 +350,6 @@ def test_the_encoder_is_resnet18():
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(ours(x), theirs(x))
     assert ours(x).shape == (2, 512)
-    with pytest.raises(ValueError, match="takes 3 frames as channels, got 50"):
-        ours(torch.randn(1, 50, 32, 32))
 
 
 @pytest.mark.parametrize(("last", "learning"), [("block", ("layer4.1",)), ("stage", ("layer4",))])
@@ -399,8 +365,6 @@ def test_only_the_last_block_or_stage_learns_and_frozen_statistics_stay(mr, side
     changed = {name for name, value in model.encoder.state_dict().items() if not torch.equal(value, before[name])}
     assert {"layer4.1.conv2.weight", "layer4.1.bn1.running_mean"} <= changed
     assert all(name.startswith(learning) for name in changed) and len(changed) > 10
-    with pytest.raises(ValueError, match="unknown part 'head'"):
-        model.encoder.freeze_all_but("head")
 
 
 def test_the_joint_networks_classifier_is_the_one_that_was_trained():
@@ -420,11 +384,6 @@ def test_attention_starts_as_identity_and_the_cnn_lstm_reads_any_size():
     cine = torch.randn(2, 5, 48, 48)
     torch.testing.assert_close(with_it(cine), without(cine))
     assert with_it(cine).shape == (2,)
-    with pytest.raises(ValueError, match="unknown backbone 'vgg'"):
-        CnnLstmNet("vgg")
-
-
-def test_the_papers_cnn_is_densenet_121():
     from torchvision.models import densenet121
 
     ours, theirs = CnnLstmNet("densenet121").features.state_dict(), densenet121().features.state_dict()
@@ -485,15 +444,11 @@ def test_distortions_treat_all_frames_of_a_cine_alike():
 
 def test_rules_vote_by_quantiles_and_abstain_between():
     ten = np.arange(10.0)
-    columns = {"la_maxi_ml_m2": ten, "lvsvi_ml_m2": ten, "rvsvi_ml_m2": ten[::-1]}
+    columns = {"la_maxi_ml_m2": np.where(ten == 3, np.nan, ten), "lvsvi_ml_m2": ten, "rvsvi_ml_m2": ten[::-1]}
     table = pd.DataFrame({"participant_id": list("abcdefghij")} | columns)
     cast = votes(table, ("la_max_ml", "lvsv_ml - rvsv_ml"), high=0.8, low=0.5)
-    assert cast["la_max_ml"].tolist() == [0] * 5 + [ABSTAIN] * 3 + [1] * 2
-    assert cast["lvsv_ml - rvsv_ml"].tolist() == cast["la_max_ml"].tolist()
-    table.loc[3, "la_maxi_ml_m2"] = np.nan
-    assert votes(table, ("la_max_ml",)).iloc[3, 0] == ABSTAIN
-    with pytest.raises(ValueError, match="rule 'laef_pct': the table lacks laefi"):
-        votes(table, ("laef_pct",))
+    assert cast["lvsv_ml - rvsv_ml"].tolist() == [0] * 5 + [ABSTAIN] * 3 + [1] * 2
+    assert cast["la_max_ml"].iloc[[0, 3, 9]].tolist() == [0, ABSTAIN, 1]
 
 
 def test_the_label_model_learns_whom_to_trust_without_labels():
@@ -505,32 +460,20 @@ def test_the_label_model_learns_whom_to_trust_without_labels():
         said[name] = np.where(rng.random(4000) < 0.7, vote, ABSTAIN)
     said["second"] = np.where(rng.random(4000) < 0.8, truth, ~truth).astype(int)
     said = pd.DataFrame(said)
-    model = LabelModel(0.2).fit(said)
-    table = model.accuracies().set_index("rule")
-    assert table.loc["good", "specificity"] == pytest.approx(0.9, abs=0.06)
-    assert table.loc["coin", "specificity"] == pytest.approx(0.5, abs=0.06)
-    assert table["votes"].tolist() == pytest.approx([0.7, 0.7, 0.7, 1.0], abs=0.03)
+    found, chances = label_model(said, 0.2)
+    specificity = chances[:, 0, 0] / chances[:, 0, :2].sum(1)
+    np.testing.assert_allclose(specificity[[0, 2]], [0.9, 0.5], atol=0.06)
+    np.testing.assert_allclose(chances[:, 0, :2].sum(1), [0.7, 0.7, 0.7, 1.0], atol=0.03)  # how often they vote
     majority = (said == 1).sum(axis=1) - (said == 0).sum(axis=1)
-    assert table2.auc(truth, model.predict(said)) > table2.auc(truth, majority) + 0.005
-    assert model.predict(said).mean() == pytest.approx(0.2, abs=0.05)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        LabelModel(1.0)
+    assert roc_auc_score(truth, found) > roc_auc_score(truth, majority) + 0.005
+    assert found.mean() == pytest.approx(0.2, abs=0.05)
 
 
 def test_the_label_models_posterior_is_bayes_rule():
-    said = pd.DataFrame({"a": [1, 0, ABSTAIN], "b": [1, 1, ABSTAIN]})
-    model = LabelModel(0.3)
-    model.names = ["a", "b"]
-    model.chances = np.array([[[0.6, 0.1, 0.3], [0.2, 0.5, 0.3]], [[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]]])
+    onehot = np.eye(3)[np.array([[1, 1], [0, 1], [ABSTAIN, ABSTAIN]])]
+    chances = np.array([[[0.6, 0.1, 0.3], [0.2, 0.5, 0.3]], [[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]]])
     by_hand = [0.3 * 0.5 * 0.6 / (0.3 * 0.5 * 0.6 + 0.7 * 0.1 * 0.2), 0.3 * 0.2 * 0.6 / (0.3 * 0.12 + 0.7 * 0.12), 0.3]
-    np.testing.assert_allclose(model.predict(said), by_hand)
-
-
-def test_weak_labels_are_of_unlabelled_subjects_only(mr, sides):
-    roles, labels = sides
-    weak, table = weak_labels(tabular.measured_features(mr, "truth"), roles, labels)
-    assert set(roles[weak.index]) == {"unlabelled"} and len(weak) == 6 and weak.between(0, 1).all()
-    assert {"sensitivity_train", "specificity", "votes"} <= set(table)
+    np.testing.assert_allclose(posterior(onehot, chances, 0.3), by_hand)
 
 
 def test_weak_targets_weigh_less():
@@ -556,23 +499,20 @@ def test_single_plane_features_are_those_of_area_and_length(mr):
     assert table.set_index("participant_id")["lvedv_ml"].div(truth["lvedv_ml"]).dropna().between(0.5, 1.6).all()
 
 
-def test_the_forest_finds_what_is_there_and_refuses_one_class():
+def test_the_forest_finds_what_is_there_and_refuses_one_class(mr, sides):
     a, b = np.random.default_rng(0).normal(size=(2, 60))
     table = pd.DataFrame({"participant_id": [f"P{i}" for i in range(60)], "a": a, "b": np.where(a == a[4], np.nan, b)})
     labels = pd.Series((a > 0.5).astype(float), table["participant_id"])
     search = tabular.forest_search(table, labels, 0, 3, 10)
     assert {name.split("__")[1] for name in search.best_params_} == set(tabular.GRID)
-    assert table2.auc(labels, tabular.probabilities(search, table, table["participant_id"])) > 0.95
+    assert roc_auc_score(labels, tabular.probabilities(search, table, table["participant_id"])) > 0.95
     assert np.isnan(tabular.probabilities(search, table, ["P3", "nobody"])["nobody"])
     with pytest.raises(ValueError, match="two cases of each class, got 60 without and 0 with"):
         tabular.forest_search(table, labels * 0, 0, 3)
-
-
-def test_floor_and_ceiling_bound_the_forest_on_a_phantom(mr, sides):
-    scores, search, measured = tabular.tabular_scores(mr, "truth", *sides, [1], 2)
-    assert set(scores["model"]) == {"rf", "floor", "ceiling"} and search.n_splits_ <= 10 and len(measured) == 42
-    assert scores.loc[scores["model"] == "ceiling", "score"].between(0, 1).all()
-    assert set(scores["split"]) == {"train", "validation", "test"}
+    (roles, labels), truth = sides, mr.observer("truth").measures()
+    ceiling = tabular.ceiling_model(truth, labels[roles.index[roles == "train"]])
+    tested = roles.index[roles == "test"]
+    assert roc_auc_score(labels[tested], tabular.probabilities(ceiling, truth, tested)) > 0.9
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------
@@ -586,12 +526,6 @@ def made_scores(seed=0, n=120, models=("siam25", "floor", "ceiling"), shifts=(1.
     scores = [1 / (1 + np.exp(-(shift * table["label"] + rng.normal(size=n)))) for _, shift, _ in runs]
     rows = [table.assign(model=m, seed=one, score=score) for (m, _, one), score in zip(runs, scores)]
     return pd.concat(rows, ignore_index=True)
-
-
-def test_areas_agree_with_scikit_learn_ties_and_all():
-    label, score = np.array([0, 1, 0, 1, 1, 0]), np.array([0.1, 0.4, 0.4, 0.9, 0.1, 0.2])
-    assert table2.auc(label, score) == pytest.approx(roc_auc_score(label, score))
-    assert np.isnan(table2.auc(np.zeros(3), np.arange(3)))
 
 
 def test_table_2_holds_means_over_seeds_with_thresholds_from_validation():
@@ -624,44 +558,22 @@ def test_subjects_without_a_score_are_counted_not_called_negative():
 
 def test_the_gap_closed_is_a_share_of_the_way():
     scores = made_scores(seeds=(1,))
-    value = {
-        name: roc_auc_score(part["label"], part["score"])
-        for name, part in scores[scores["split"] == "test"].groupby("model")
-    }
+    groups = scores[scores["split"] == "test"].groupby("model")
+    value = {name: roc_auc_score(part["label"], part["score"]) for name, part in groups}
     found = table2.gap_closed(scores)
     share = (value["siam25"] - value["floor"]) / (value["ceiling"] - value["floor"])
     assert found["gap_closed"] == pytest.approx(share)
     assert found["gap_closed_low"] < share < found["gap_closed_high"]
     assert np.isnan(table2.gap_closed(scores[scores["model"] != "floor"])["gap_closed"])
-    difference = table2.paired_auc(scores, "ceiling", "floor")
-    assert difference["difference"] == pytest.approx(value["ceiling"] - value["floor"]) and difference["low"] > 0
-
-
-def test_calibration_by_hand():
-    scores = pd.DataFrame(
-        {"model": "siam", "split": "test", "label": [0, 0, 0, 1, 0, 1, 1, 1.0], "score": [0.1] * 4 + [0.9] * 4}
-    )
-    table = table2.calibration(scores, "siam", 2)
-    assert table["observed"].tolist() == [0.25, 0.75] and table["n"].tolist() == [4, 4]
-    assert table["brier"].iloc[0] == pytest.approx((6 * 0.01 + 2 * 0.81) / 8)
-    assert table["brier_prevalence"].iloc[0] == 0.25
-    never = table2.calibration(scores.assign(label=0.0), "siam", 1).iloc[0]
-    assert never["low"] == 0 and never["high"] == pytest.approx(0.3244, abs=1e-3)  # Wilson, 0 of 8
-    figure = plots.calibration_figure(table, {"siam": "SIAM"}, True)
-    assert "Brier" in figure.axes[0].get_title()
-    plt.close("all")
 
 
 # --- from end to end -------------------------------------------------------------------------------------------------
 
 
-def test_a_chain_is_trained_saved_and_found_again(mr, sides, chain, siam25, tmp_path):
-    (task, model), (roles, labels) = siam25, sides
-    assert task.window == 4 and list(chain.learners) == [
-        "Barlow Twins, half cycle, seed 1",
-        "Siamese, siam25, seed 1",
-        "classifier, siam25, seed 1",
-    ]
+def test_a_row_of_table_2_is_trained_saved_and_found_again(mr, sides, train, siam25, tmp_path):
+    (task, model, learners), (roles, labels) = siam25, sides
+    steps = ["Barlow Twins, half cycle, seed 1", "Siamese, siam25, seed 1", "classifier, siam25, seed 1"]
+    assert task.window == 4 and list(learners) == steps
     found = task.predict(model, mr, roles.index, annotations="truth", embeddings=True, precision="fp32")
     assert found["score"].between(0, 1).all() and found["e031"].notna().all() and "e032" not in found
     scores = table2.score_rows("siam25", 1, found.set_index("participant_id")["score"], labels, roles)
@@ -674,35 +586,37 @@ def test_a_chain_is_trained_saved_and_found_again(mr, sides, chain, siam25, tmp_
     assert score == pytest.approx(found["score"][3], abs=1e-6)
     x = again.inputs(cine, annotation)
     assert score == pytest.approx(float(model.eval()(x).detach().sigmoid()), abs=1e-6)
-    assert (
-        chain.train("siam25", 1, 1)[1] is not model and chain.learners["Siamese, siam25, seed 1"].checkpoint.done == 1
-    )
-    for one, other in zip(chain.train("siam25", 1, 1)[1].parameters(), model.parameters()):
-        torch.testing.assert_close(one, other)
+    _, other, twice = train("siam25")
+    assert other is not model and twice["Siamese, siam25, seed 1"].checkpoint.done == 1
+    for one, two in zip(other.parameters(), model.parameters()):
+        torch.testing.assert_close(one, two)
 
 
-def test_steps_start_from_each_other(chain, siam25):
-    barlow, siamese, classifier = (chain.learners[what].model.encoder for what in list(chain.learners)[:3])
+def test_steps_start_from_each_other_and_show_their_results(train, siam25):
+    barlow, siamese, classifier = (learn.model.encoder for learn in siam25[2].values())
     for one, other in ((barlow, siamese), (siamese, classifier)):
         torch.testing.assert_close(one.conv1.weight, other.conv1.weight)  # frozen on the way
     assert not torch.equal(barlow.layer4[1].conv2.weight, siamese.layer4[1].conv2.weight)
-    task, model = chain.train("cussp1", 1, 1)
-    assert task.window == 0 and model.encoder.frames == 8 and "both losses, cussp1, seed 1" in chain.learners
-    learn = chain.learners["classifier, siam25, seed 1"]
+    task, model, learners = train("cussp1")
+    assert task.window == 0 and model.encoder.frames == 8 and "both losses, cussp1, seed 1" in learners
+    _, pairs, learn = siam25[2].values()
     learn.dls.show_batch(max_n=2)
+    pairs.show_results(max_n=2)
     learn.show_results(max_n=2)
     titles = [ax.get_title() for ax in plt.gcf().axes]
     assert all(title.startswith(("0 → 0.", "1 → 0.")) for title in titles)
-    chain.learners["Siamese, siam25, seed 1"].show_results(max_n=2)
     plt.close("all")
 
 
-def test_weak_labels_teach_the_cnn_lstm(mr, sides, settings):
-    roles, _ = sides
-    weak = pd.Series(0.8, index=roles.index[roles == "unlabelled"])
+def test_weak_labels_of_unlabelled_subjects_teach_the_cnn_lstm(mr, sides, settings):
+    roles, labels = sides
+    weak, table = weak_labels(tabular.measured_features(mr, "truth"), roles, labels)
+    assert set(weak.index) == set(roles.index[roles == "unlabelled"]) and weak.between(0, 1).all()
+    assert {"sensitivity_train", "specificity", "votes"} <= set(table)
     task = CnnLstm.of(settings | {"kind": "heart", "field_mm": 150.0, "frames": 4, "backbone": "tiny"})
     items = task.items(mr, "truth", roles, weak)
-    assert np.isclose(items["label"], 2.8).sum() == len(weak) and set(items["label"][items["label"] < 2]) == {0.0, 1.0}
+    np.testing.assert_allclose(items["label"][items["label"] >= 2], weak + 2)
+    assert set(items["label"][items["label"] < 2]) == {0.0, 1.0}
     dls = task.block(mr, "truth").dataloaders(items, bs=8, num_workers=0)
     learn = task.learner(dls)
     learn.fit_one_cycle(1, 1e-3)
@@ -766,27 +680,4 @@ def test_the_five_steps_are_pictures_with_their_geometry(mr):
     np.testing.assert_allclose(np.hypot(*np.diff(corners, axis=0).T), 100.0 / 3.6, rtol=1e-6)  # 100 mm a side
     np.testing.assert_allclose(corners[:4].mean(0), patch.valve.centre_px, atol=1e-6)
     assert any("phantom" in text.get_text() for text in figure.texts)
-    plt.close("all")
-
-
-def test_figure_5_marks_the_chosen_point_and_names_its_numbers():
-    scores = made_scores(seeds=(1,))
-    table = table2.curves(scores, table2.thresholds(scores), 1)
-    figure = plots.roc_pr_figure(table, {"siam25": "SIAM-25", "floor": "floor"}, True, "siam25")
-    point = table[(table["model"] == "siam25") & table["chosen"]].iloc[0]
-    dots = [line.get_xydata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
-    assert any(np.allclose(dot, (point["recall"], point["precision"])) for dot in dots)
-    assert f"{point['recall']:.2f}, {point['precision']:.2f}" in figure.axes[1].get_title()
-    plt.close("all")
-
-
-def test_saliency_shows_the_frames_with_most_evidence():
-    weights = np.zeros((6, 8, 8))
-    weights[[1, 4]] = 1.0
-    pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 8))
-    figure = plots.saliency_sheet({"true positive": (pixels, weights)}, False, columns=2)
-    assert [ax.get_title() for ax in figure.axes] == ["frame 1", "frame 4", "all frames"]
-    assert figure.axes[0].get_ylabel() == "true positive"
-    figure = plots.patch_strips({"a": pixels, "b": pixels}, False, columns=3)
-    assert [ax.get_title() for ax in figure.axes[:3]] == ["frame 0", "frame 2", "frame 4"]
     plt.close("all")

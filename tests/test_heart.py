@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmrlib.phantom import DIAGNOSES, Heart, sample_subject, tissue, ventricles
+from cmrlib.phantom import DIAGNOSES, Heart, sample_subject, tissue
 from cmrlib.phantom.acquisition import Protocol, Scan
 from cmrlib.phantom.atria import fill, lengths, limits, oval
 from cmrlib.phantom.body import paint_body, sample_axes, sample_body
@@ -51,11 +51,6 @@ def test_cavity_without_skew_is_a_cut_ellipsoid():
     assert np.pi * length * np.trapezoid(skewed, u) == pytest.approx(volume, rel=1e-5)
 
 
-def test_wall_encloses_its_muscle():
-    wall, ring, kappa, length = ventricles.solve_wall(150_000.0, 16.0, 95.0, 0.5, 90_000.0)
-    assert np.pi * length * (ring**2 / 2 + kappa / 6) == pytest.approx(240_000) and 5 < wall < 11
-
-
 def test_volume_of_a_table_is_that_of_known_solids():
     levels = np.linspace(0, 1, LEVELS)[:, None]
     assert np.pi * 40 * weighted(np.full((LEVELS, ANGLES + 1), 100.0)) == pytest.approx(np.pi * 100 * 40)  # cylinder
@@ -71,20 +66,9 @@ def test_atrium_is_filled_up_to_the_septum_and_refuses_the_impossible():
     limit = limits(0.0, 12.0, plane, length, -20.0, 1)
     table = fill(volume, mouth, length, limit, oval(1.3, 0.8))
     assert np.pi * length * weighted(table) == pytest.approx(1000 * volume, rel=1e-5)
-    assert table[:, 0] == pytest.approx(np.repeat(mouth[:, None] ** 2, ANGLES + 1, 1))  # the ring is a circle
     assert (table <= limit**2 + 1e-6).all() and length[1] > length[0]
     with pytest.raises(ValueError, match="no atrium of 5.0 mL"):
         fill(np.array([5.0]), np.array([20.0]), np.array([40.0]), np.full((1, 1, 1), 99.0), oval(1.0, 0.0))
-
-
-def test_crescent_holds_the_volume_it_was_asked_for():
-    heart = Heart(sample_subject(1, 5))
-    g = heart.geometry([0.0, 300.0])
-    epi = heart.left.tables(np.array([0.0, 0.9]), np.array([0.0, 0.8]))[1]
-    cavity, free, k = ventricles.right_ventricle(epi, heart.shape, g, np.array([150e3, 80e3]))
-    outflow, body = np.pi * (g["zt"] - g["zpv"]), np.pi * (g["zr"] - g["zt"])
-    counted = outflow * weighted(cavity[:, :8]) + body * weighted(cavity[:, 8:])
-    assert counted == pytest.approx([150e3, 80e3]) and (free <= cavity).all() and k[0] > k[1]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])  # one of each ACDC group
@@ -199,15 +183,6 @@ def test_aorta_leaves_the_ventricle_beside_the_mitral_ring_and_has_no_label():
     assert heart.labels(above[None], 0.0)[0] == 0
     wall = np.sqrt(np.interp(OUTLET_RAD, THETA, heart.at_ed[0]["lv"][2, :, 1])) + 3
     assert heart.labels((wall * direction + np.array([0, 0, 4.0]))[None], 0.0)[0] == MYO
-
-
-def test_planes_carry_the_atria_with_them():
-    heart = Heart(sample_subject(1, 5))
-    g = heart.geometry([0.0, heart.subject.es_ms])
-    assert g["zb"][1] - g["zb"][0] == pytest.approx(heart.subject.mapse_mm)
-    assert g["zt"][1] - g["zt"][0] > g["zb"][1] - g["zb"][0]  # the RV's base descends more
-    roof = g["zb"] - g["la_length"]
-    assert abs(roof[1] - roof[0]) < 0.5 * heart.subject.mapse_mm  # the roof hardly moves, so the atrium lengthens
 
 
 def test_every_long_axis_view_shows_its_chambers():

@@ -26,7 +26,7 @@ from cmrlib.measures.flags import stack_flags
 from cmrlib.measures.names import indexed_features
 from cmrlib.measures.postprocess import open_slices
 from cmrlib.measures.volumes import base_is_first, bsa_m2, excluded_slices, mass_g, slice_widths_mm
-from cmrlib.measures.walls import ring_of, segment_sense, wall_measures, wall_thickness
+from cmrlib.measures.walls import ring_of, segment_sense, wall_thickness
 
 SLICE, ROW, COLUMN = 8.0, 1.6, 1.25
 
@@ -168,6 +168,7 @@ def test_volume_scales_and_turns(spacing, quarter, mirror, upside_down):
 
 def test_bsa_and_indexing():
     assert bsa_m2(1.80, 80) == pytest.approx(2.0)
+    assert bsa_m2(1.80, 80, "dubois") == pytest.approx(1.996, abs=0.001)
     assert np.isnan(bsa_m2([np.nan, 1.7, 1.7], [70, 0, np.nan])).all()
     with pytest.raises(ValueError, match="metres"):
         bsa_m2(180, 80)
@@ -326,18 +327,6 @@ def test_open_wall_and_unknown_septum_are_nan():
         assert table["thickness_mm"].isna().all() and expected in flags
 
 
-def test_walls_at_both_phases_are_named_measures():
-    masks = np.stack([heart(), heart(0.7)])
-    masks[1] = np.where(masks[1] == 1, 2, masks[1])  # no cavity is left at ES
-    values, flags = wall_measures(*study(masks), {"ed": 0, "es": 1})
-    assert set(values) <= set(m.MEASURES) and values["wall_ed_08_mm"] == pytest.approx(10, abs=0.5)
-    assert np.isnan(values["wall_es_08_mm"]) and np.isnan(values["thickening_08_pct"])
-    assert flags == ["wall_orientation_assumed", "es_wall_no_lv"]
-    cine, annotation = study(masks)
-    annotation.annotated.pop(1)
-    assert "es_wall_not_annotated" in wall_measures(cine, annotation, {"ed": 0, "es": 1})[1]
-
-
 # post-processing and quality
 
 
@@ -492,7 +481,9 @@ def test_features(cohort):
     assert a["wall_ed_08_mm"] == pytest.approx(10, abs=0.5)
     assert np.isnan(b["lvedv_ml"]) and {"spacing_unknown", "bsa_unknown"} <= set(b["flags"].split(";"))
     assert table["convention"].eq(str(m.Conventions())).all()
-    other = m.features(cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", subjects=["A"])
+    other = m.features(
+        cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", bsa="dubois", subjects=["A"]
+    )
     assert other["lvedv_ml"][0] < a["lvedv_ml"] and not any("wall" in name for name in other)
 
 

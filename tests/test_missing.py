@@ -15,8 +15,7 @@ from cmrlib.measures import whole_sections
 from cmrlib.measures.arealength import chamber_curve
 from cmrlib.measures.valve import view_motion
 from cmrlib.papers import heartmae, sslhf, tempreg
-from cmrlib.papers.cussp.preparation import Preprocessing as Patch
-from cmrlib.papers.cussp.preparation import RefusedError, prepare
+from cmrlib.papers.cussp import MitralRegurgitation, RefusedError, prepare
 from cmrlib.papers.mvnet import MitralPoints, MitralTracking
 from cmrlib.papers.ternausnet import Segmentation
 
@@ -75,7 +74,7 @@ def test_sections_with_a_hole_are_not_looked_at(cohort):
     assert sslhf.lv_slices(cine("sax", 3), share=1.0) == [0, 1]
     assert sslhf.lv_slices(cine("sax", 3), Annotation(drawn, {0: ("lv",)})) == [0, 1]
     with pytest.raises(RefusedError, match="frames missing"):
-        prepare(cine("4ch", 1), Annotation(drawn[:, :1], {}), Patch())
+        prepare(cine("4ch", 1), Annotation(drawn[:, :1], {}), MitralRegurgitation())
 
 
 def test_masks_say_nothing_of_a_missing_picture(cohort, tmp_path):

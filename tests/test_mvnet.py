@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cmrlib.app.cli import app
-from cmrlib.app.cli.valves import track
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.display import Reorientation, is_mirrored, reoriented
 from cmrlib.cohort import Annotation, Cohort, Observer
@@ -456,5 +455,5 @@ def test_cmr_valve_tracks_once_and_writes_points_and_metrics(hearts, trained, tm
     assert unknown.exit_code == 2 and "P9" in unknown.output
     other = replace(task, views=("2ch",))
     other.save(other.network(), tmp_path / "others")
-    with pytest.raises(FileExistsError, match="other weights"):
-        track(hearts, tmp_path / "others", tmp_path / "valves", smooth_ms=0.0)
+    again = CliRunner().invoke(app, ["valve", str(hearts.path), "--weights", str(tmp_path / "others"), *asked[4:]])
+    assert again.exit_code == 0 and "2 cines tracked now" in again.output, again.output  # other weights track again

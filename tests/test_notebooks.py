@@ -1,7 +1,5 @@
 """All notebooks, from end to end, through the workflow that `make run` uses, with smoke settings."""
 
-import json
-
 import pandas as pd
 import pytest
 
@@ -9,93 +7,28 @@ from cmrlib.app import runs
 from cmrlib.cohort import Cohort
 
 METRICS = {
-    "00_cohort": ["n"],
-    "01_segmentation": ["dice_lv", "dice_myo", "dice_rv", "hd95_lv_mm", "confidence_rho", "n"],
-    "01b_few_labels": ["dice_scratch_2", "dice_pretrained_2", "dice_gain_2_low", "n"],
-    "02_measurements": ["n"],
-    "03_tempreg": [
-        "afd_ed",
-        "afd_es",
-        "afd_ed_cyclic",
-        "afd_es_cyclic",
-        "afd_ed_ms",
-        "afd_es_ms",
-        "afd_es_constant",
-        "seconds_per_sequence",
-        "n",
-    ],
-    "03b_tempreg_table1": ["afd_es_without_tsc", "afd_es_level_set", "structured_loss_gain_es", "n"],
-    "04_mvnet": [
-        "euclid_mm_stage1",
-        "euclid_mm_stage122",
-        "euclid_gain_over_meanpos_mm",
-        "disp_err_sd_mm",
-        "mapse_icc",
-        "eprime_icc",
-        "lvef_cut_mae_pct",
-        "smooth_ms",
-        "n",
-    ],
-    "04b_mvnet_people": ["people_yale_euclid_mm", "people_lund_mapse_icc", "euclid_mm_yale_on_lund_low", "n"],
-    "04c_mvnet_real": ["edges_refused_pct", "annulus_pct_both_median", "sample_mapse_mm", "sample_confidence", "n"],
-    "05_cussp": ["siam25_auc", "siam25_f1_low", "shadow_auc", "n_pretraining", "refused_pct", "training_minutes", "n"],
-    "05b_cussp_table2": [
-        "rf_auc",
-        "cnnlstm_auc",
-        "cussp1_f1",
-        "cussp2_ap",
-        "cussp3_auc",
-        "siam_recall",
-        "siam25_auc",
-        "siam25_auc_low",
-        "siam25_precision",
-        "siam25_pos_acc",
-        "siam25_neg_acc_high",
-        "ceiling_auc",
-        "floor_auc",
-        "gap_closed",
-        "n",
-    ],
-    "05c_cussp_real": ["n"],
-    "06_sslhf": ["patient_auc", "patch_acc", "scratch_patient_auc", "restoration_mse", "gain_over_scratch_low", "n"],
-    "06b_sslhf_tables": [
-        "patient_acc",
-        "patch_auc",
-        "ef_segmented_patient_auc",
-        "gain_over_no_frames",
-        "few6_gain_over_scratch_low",
-        "more_few6_patient_auc",
-        "n",
-    ],
-    "06c_sslhf_groups": ["groups_acc", "n"],
-    "07_heartmae_pretrain": ["explained_plain", "explained_moving_flow", "training_minutes", "n"],
-    "08_heartmae_predict": [
-        "lvef_mae_ratio",
-        "lvef_mae_ratio_low",
-        "laef_mae_ratio",
-        "rvef_mae_ratio",
-        "raef_mae_ratio",
-        "gain_vs_random_pct",
-        "gain_vs_pca_pct",
-        "flow_gain_pct",
-        "flow_gain_pct_low",
-        "n",
-    ],
-    "08c_heartmae_domains": ["n", "n_cohorts"],
-    "09_agreement": [
-        "lvef_mae_pct",
-        "lvef_bias_pct",
-        "lvef_loa_low_pct",
-        "lvef_loa_high_pct",
-        "lvef_icc",
-        "lvedv_mae_ml",
-        "lvedv_icc",
-        "mass_mae_g",
-        "n",
-    ],
-    "10_stratification": ["rand_group_raw", "rand_sex_adjusted", "purity_group_raw", "stability_raw", "n"],
-    "11_figures": ["n_figures", "n_tables"],
-    "12_explore": ["n", "n_observers"],
+    "00_cohort": "n",
+    "01_segmentation": "dice_lv dice_myo dice_rv hd95_lv_mm confidence_rho n",
+    "01b_few_labels": "dice_scratch_2 dice_pretrained_2 dice_gain_2_low n",
+    "02_measurements": "n",
+    "03_tempreg": "afd_ed afd_es afd_ed_ms afd_es_ms afd_es_constant seconds_per_sequence n",
+    "03b_tempreg_table1": "afd_es_without_tsc afd_es_level_set structured_loss_gain_es n",
+    "04_mvnet": "euclid_mm_stage1 euclid_mm_stage122 mapse_icc lvef_cut_mae_pct smooth_ms n",
+    "04b_mvnet_people": "people_yale_euclid_mm people_lund_mapse_icc euclid_mm_yale_on_lund_low n",
+    "04c_mvnet_real": "edges_refused_pct annulus_pct_both_median sample_mapse_mm sample_confidence n",
+    "05_cussp": "siam25_auc siam25_f1_low shadow_auc n_pretraining refused_pct training_minutes n",
+    "05b_cussp_table2": "rf_auc cnnlstm_auc cussp1_f1 cussp2_ap siam25_auc floor_auc gap_closed n",
+    "05c_cussp_real": "n",
+    "06_sslhf": "patient_auc patch_acc scratch_patient_auc restoration_mse gain_over_scratch_low n",
+    "06b_sslhf_tables": "patient_acc patch_auc few6_gain_over_scratch_low more_few6_patient_auc n",
+    "06c_sslhf_groups": "groups_acc n",
+    "07_heartmae_pretrain": "explained_plain explained_moving_flow training_minutes n",
+    "08_heartmae_predict": "lvef_mae_ratio gain_vs_random_pct flow_gain_pct flow_gain_pct_low n",
+    "08c_heartmae_domains": "n n_cohorts",
+    "09_agreement": "lvef_mae_pct lvef_bias_pct lvef_loa_low_pct lvef_loa_high_pct lvef_icc mass_mae_g n",
+    "10_stratification": "rand_group_raw rand_sex_adjusted purity_group_raw stability_raw n",
+    "11_figures": "n_figures n_tables",
+    "12_explore": "n n_observers",
 }
 
 
@@ -110,7 +43,7 @@ def test_every_notebook_runs_and_says_what_it_found(executed):
     assert set(manifests) >= set(METRICS)
     for notebook, names in METRICS.items():
         manifest = manifests[notebook]
-        assert set(names) <= set(manifest["metrics"]), notebook
+        assert set(names.split()) <= set(manifest["metrics"]), notebook
         assert manifest["profile"] == "smoke" and manifest["seconds"] > 0 and manifest["versions"]["torch"]
 
 
@@ -138,12 +71,6 @@ def test_the_real_heart_is_read_outlined_and_measured(executed):
     assert (folder / "01_segmentation" / "figures" / "sample.png").exists()
 
 
-def test_estimates_have_their_interval_beside_them(executed):
-    metrics = executed[1]["01_segmentation"]["metrics"]
-    low, value, high = (metrics[f"dice_lv{end}"] for end in ("_low", "", "_high"))
-    assert 0 <= low <= value <= high <= 1
-
-
 def test_test_subjects_are_segmented_and_no_others(executed):
     folder, _ = executed
     split = pd.read_csv(folder / "01_segmentation" / "tables" / "split.csv").set_index("participant_id")["0"]
@@ -160,12 +87,3 @@ def test_measures_join_network_and_truth(executed):
     assert set(table["observer"]) == {"ternausnet", "truth masks", "truth"}
     assert (table["convention"].dropna() == "papillary as drawn, basal all slices, discs").all()
     assert (folder / "02_measurements" / "observers" / "ternausnet" / "measures.tsv").exists()
-
-
-def test_executed_notebooks_hold_pictures_marked_as_synthetic(executed):
-    folder, _ = executed
-    notebook = json.loads((folder / "01_segmentation" / "executed.ipynb").read_text())
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) >= 4
-    assert list((folder / "01_segmentation" / "figures").glob("case_*.png"))

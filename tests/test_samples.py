@@ -4,7 +4,6 @@ import importlib.util
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 import pydicom
 import pytest
 
-from cmrlib.datasets import SAMPLES, ingest, sample, samples
+from cmrlib.datasets import SAMPLES, ingest, sample
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))
@@ -70,14 +69,6 @@ def test_the_contoured_cine_comes_with_its_expert(tmp_path):
     assert plain.cines["slices"].tolist() == [9] and plain.cines["view"].tolist() == ["sax"]
 
 
-def test_errors_name_what_there_is(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match="patient1, sunnybrook"):
-        sample("patient2")
-    monkeypatch.setattr(samples, "FOLDER", tmp_path)
-    with pytest.raises(FileNotFoundError, match="clone the repository"):
-        sample("patient1")
-
-
 @pytest.mark.skipif(not (DATA / "study" / "patient1.tar.xz").exists(), reason="CMR_DATA_DIR names no folder with study")
 def test_the_copy_shows_what_the_original_shows(patient, tmp_path):
     """Same geometry and times; grey values differ by rounding alone."""
@@ -89,12 +80,6 @@ def test_the_copy_shows_what_the_original_shows(patient, tmp_path):
         original = next(one for one in originals if np.allclose(one.affine, copy.affine, atol=1e-3))
         assert np.allclose(copy.frame_times_ms, original.frame_times_ms, atol=0.01)
         assert np.abs(np.asarray(copy.pixels) * 8.0 - np.asarray(original.pixels)).max() <= 4
-
-
-def test_made_again_where_no_data_is():
-    env = {name: value for name, value in os.environ.items() if name != "CMR_DATA_DIR"}
-    done = subprocess.run([sys.executable, ROOT / "tools" / "make_samples.py"], env=env, capture_output=True, text=True)
-    assert done.returncode == 2 and "CMR_DATA_DIR is not set" in done.stderr
 
 
 def test_outlines_that_are_open_at_the_septum_are_closed_there():

@@ -1,6 +1,7 @@
 """What the report says beyond measures: scores of CUSSP and SSLHF, predictions of HeartMAE, or why there are none."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,8 @@ from cmrlib.measures import RefusedError
 from cmrlib.papers import cussp, heartmae, sslhf
 from cmrlib.papers.heartmae.heads import MultiTask
 from cmrlib.phantom import make_cohort
-from cmrlib.report.classifiers import Classifier as Loaded
-from cmrlib.report.classifiers import score_cine
 from cmrlib.report.page import render
-from cmrlib.report.scores import classify_examination
+from cmrlib.report.scores import Classifier, classify_examination, score_cine
 from cmrlib.report.study import homes_of
 
 
@@ -111,13 +110,13 @@ def test_only_a_refusal_is_a_reason(heart):
     row = next(heart.cines.itertuples())
 
     def scored(error):
-        def predict(cine, annotation):
+        def predict_cine(models, cine, annotation):
             raise error
 
-        classifier = Loaded(predict, 0.5, row.view, "x", Path())
-        return score_cine(heart, heart.observer("truth"), classifier, row)
+        classifier = Classifier(SimpleNamespace(predict_cine=predict_cine), [], {}, Path())
+        return score_cine(heart, heart.observer("truth"), classifier, row)[1]
 
-    assert scored(RefusedError(row.cine, "too few frames", "a cycle has 8")) == (None, "too few frames")
+    assert scored(RefusedError(row.cine, "too few frames", "a cycle has 8")) == "too few frames"
     with pytest.raises(ValueError, match="shapes do not fit"):
         scored(ValueError("shapes do not fit"))
 

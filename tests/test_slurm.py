@@ -3,20 +3,17 @@
 Slurm runs on the loopback interface (slurm.py); 24 subjects in 4 shards take minutes.
 """
 
-import os
 import shutil
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from hearts import write_heart
 from repositories import ROOT, repository
 from slurm import Cluster, absent
 
-from cmrlib.app.cli.comparing import compare_runs
 from cmrlib.cohort import Cohort
 from cmrlib.datasets import ingest
 
@@ -76,16 +73,3 @@ def test_jobs_killed_or_out_of_memory_run_again_and_the_tables_are_those_of_one_
     made = Cohort.open(study / "cohort", [study / "observers" / "ternausnet"])
     assert made.cines["digest"].tolist() == whole.cines["digest"].tolist()
     assert len(made.observer("ternausnet").measures()) == SUBJECTS
-
-
-@pytest.mark.skipif(not os.environ.get("SLURM_SMOKE"), reason="minutes: SLURM_SMOKE=1 runs every notebook on Slurm")
-def test_smoke_on_slurm_has_the_tables_of_smoke_here(cluster, tmp_path):
-    words = [sys.executable, "-m", "cmrlib.app.runs", "all", "--profile", "smoke", "--runs"]
-    for where, more in (("here", ["--cores", "2"]), ("slurm", ["--cluster", "slurm"])):
-        done = subprocess.run(
-            [*words, str(tmp_path / where), *more], env=cluster.env, cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    differences, n_tables = compare_runs(tmp_path / "slurm" / "smoke", tmp_path / "here" / "smoke")
-    assert n_tables > 20 and not differences
-    assert Path(tmp_path / "slurm" / "smoke" / "index.html").exists()

@@ -550,4 +550,4 @@ def test_cmr_frames_writes_an_observer_and_a_table(hearts, tmp_path):
     inside = CliRunner().invoke(app, [*words[:4], "--out", str(hearts.path / "x")])
     assert inside.exit_code == 2 and "inside the cohort" in inside.output
     missing = CliRunner().invoke(app, [*words[:3], str(tmp_path), "--out", str(tmp_path / "y")])
-    assert missing.exit_code == 2 and "not found" in missing.output
+    assert missing.exit_code == 2 and "no weights" in missing.output

@@ -78,6 +78,12 @@ class Task:
     def __init_subclass__(cls):
         Task.known[cls.__name__] = cls
 
+    @classmethod
+    def of(cls, settings: dict) -> "Task":
+        """The task with those of `settings` that it knows; lists, as a notebook has them, become tuples."""
+        known = {one.name: settings[one.name] for one in fields(cls) if one.name in settings}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+
     @property
     def settings(self) -> dict:
         """What the weights card stores."""

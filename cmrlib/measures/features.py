@@ -21,6 +21,7 @@ def features(
     observer: str,
     conventions: Conventions | None = None,
     *,
+    bsa: str = "mosteller",
     phases: str = "given",
     frames_from: str | None = None,
     walls: bool = False,
@@ -40,7 +41,7 @@ def features(
     people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
     rows = []
     for participant, session, views in cohort.examinations(observer, subjects, frames_from):
-        row, flags = _body(people.loc[participant])
+        row, flags = _body(people.loc[participant], bsa)
         _short_axis(row, flags, views, conventions, phases, walls)
         _long_axis(row, flags, views)
         flags += withhold(row, flags)
@@ -74,10 +75,10 @@ def _table(rows, walls):
     return table.astype({"ed_frame": "Int64", "es_frame": "Int64"} | dict.fromkeys(names, float))
 
 
-def _body(person):
+def _body(person, formula):
     numbers = pd.to_numeric(person.reindex(["height_m", "weight_kg", "heart_rate_bpm"]), errors="coerce")
     height, weight, rate = numbers.astype(float)
-    area = float(bsa_m2(height, weight))
+    area = float(bsa_m2(height, weight, formula))
     return {"bsa_m2": area, "heart_rate_bpm": rate}, [] if np.isfinite(area) else ["bsa_unknown"]
 
 

@@ -194,11 +194,20 @@ def ejection_fraction_pct(largest, smallest):
     return 100 * (largest - smallest) / largest if largest > 0 else float("nan")
 
 
-def bsa_m2(height_m, weight_kg):
-    """Body surface area √(cm·kg/3600) in m² (Mosteller, NEJM 1987) from m and kg (numbers or arrays); NaN where either
-    is missing or not positive."""
+BSA_FORMULAS = {
+    "mosteller": lambda cm, kg: np.sqrt(cm * kg / 3600),
+    "dubois": lambda cm, kg: 0.007184 * cm**0.725 * kg**0.425,
+}
+"""Body surface area in m² from cm and kg: Mosteller, NEJM 1987; Du Bois and Du Bois 1916."""
+
+
+def bsa_m2(height_m, weight_kg, formula: str = "mosteller"):
+    """Body surface area in m² from m and kg (numbers or arrays); NaN where either is missing or not positive.
+
+    formula: a key of `BSA_FORMULAS`.
+    """
     height, weight = np.asarray(height_m, float), np.asarray(weight_kg, float)
     if np.nanmax(height, initial=0) > 3:
         raise ValueError(f"height_m holds {np.nanmax(height):g}; expected metres, not centimetres")
     known = (height > 0) & (weight > 0)
-    return np.sqrt(100 * np.where(known, height, np.nan) * np.where(known, weight, np.nan) / 3600)
+    return BSA_FORMULAS[formula](100 * np.where(known, height, np.nan), np.where(known, weight, np.nan))

@@ -144,13 +144,8 @@ class Scan:
     def key_frames(self) -> dict:
         """ED and ES as whole (0-based) and as fractional frame numbers."""
         s, n = self.heart.subject, self.protocol.frames
-        return {
-            "ed": self.ed,
-            "es": self.es,
-            "ed_frac": n * ((-s.trigger_delay) % 1.0),
-            "es_frac": n * ((s.es_ms / s.rr_ms - s.trigger_delay) % 1.0),
-            "confidence": 1.0,
-        }
+        ed, es = (n * ((share - s.trigger_delay) % 1.0) for share in (0.0, s.es_ms / s.rr_ms))
+        return {"ed": self.ed, "es": self.es, "ed_frac": ed, "es_frac": es, "confidence": 1.0}
 
     def tissue(self, plan: Plan, k: int, late_ms: float = 0.0) -> np.ndarray:
         """Tissue codes (subslices, frames, rows, columns); sub-slices are offset in the plane too, against aliasing.
@@ -195,15 +190,8 @@ class Scan:
         margin = self._margin(plan, artefacts, k) if artefacts.wrap_px else None
         lv = self.heart.volumes(self.times_ms)["lv"]
         speed = np.abs(lv - np.roll(lv, 1))
-        return imager(
-            k,
-            tissue,
-            sensitivity,
-            band,
-            margin,
-            front * artefacts.breath_mm / p.spacing_mm,
-            speed / max(speed.max(), 1e-6),
-        )
+        breath_px = front * artefacts.breath_mm / p.spacing_mm
+        return imager(k, tissue, sensitivity, band, margin, breath_px, speed / max(speed.max(), 1e-6))
 
     def _coil(self, plan, k, top, left, rows, columns):
         """Sensitivity (rows, columns) of a rectangle whose first pixel is (top, left), from every eighth pixel."""

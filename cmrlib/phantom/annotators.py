@@ -7,7 +7,7 @@ motion, so their error is steadier; displacement differs by 1.2 mm (SD). Outline
 laboratories (Suinesiaputra, JCMR 2015). ED and ES are outlined, points are placed in every frame.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,22 +22,23 @@ LUND_OUTWARD_MM, LUND_APICAL_MM = 3.5, 1.5
 """From the hinge of the leaflet to the middle of the wall's basal end (ours)."""
 
 
-@dataclass(frozen=True)
-class Annotator:
+CONTOUR_SD_MM, SLIP = 0.4, 0.15
+"""SD of the bias of outlines between cases; chance of choosing the frame beside ED or ES."""
+
+
+class Annotator(NamedTuple):
     """One simulated annotator. convention: hinge (Yale) or compact (Lund).
 
     point_sd_mm: steady error of a point in one cine; jitter_mm: error that drifts from frame to frame. contour_mm:
-    outward bias of outlines, contour_sd_mm: its SD between cases. basal_ring: least share of the cavity's border that
-    must be muscle for a basal slice to count. slip: chance of choosing the frame beside ED or ES.
+    outward bias of outlines. basal_ring: least share of the cavity's border that must be muscle for a basal slice to
+    count.
     """
 
     convention: str
     point_sd_mm: float
     jitter_mm: float
     contour_mm: float = 0.0
-    contour_sd_mm: float = 0.4
     basal_ring: float = 0.5
-    slip: float = 0.15
 
 
 ANNOTATORS = {
@@ -49,15 +50,14 @@ ANNOTATORS = {
 
 
 def annotate(name: str, cine: Cine, truth: Annotation, seed) -> Annotation:
-    """Annotation of a cine by annotator `name`, from its ground truth. seed: ints; same seed and name, same result."""
-    if name not in ANNOTATORS:
-        raise ValueError(f"the phantom knows no annotator {name!r}; there are {', '.join(ANNOTATORS)}")
+    """Annotation of a cine by annotator `name` of `ANNOTATORS`, from its ground truth. seed: ints; same seed and name,
+    same result."""
     annotator = ANNOTATORS[name]
     rng = np.random.default_rng([*seed, *cine.view.encode(), *name.encode()])
-    frames = _key_frames(annotator, cine, truth, rng)
+    frames = _key_frames(cine, truth, rng)
     mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
     drawn = sorted({frames["ed"], frames["es"]})
-    steady = annotator.contour_mm + annotator.contour_sd_mm * rng.standard_normal()
+    steady = annotator.contour_mm + CONTOUR_SD_MM * rng.standard_normal()
     least = annotator.basal_ring + 0.1 * rng.standard_normal()
     for t in drawn:
         for k in range(mask.shape[1]):
@@ -67,14 +67,12 @@ def annotate(name: str, cine: Cine, truth: Annotation, seed) -> Annotation:
     return Annotation(mask, {t: truth.annotated[t] for t in drawn}, _points(annotator, cine, truth, rng), frames)
 
 
-def _key_frames(annotator, cine, truth, rng):
+def _key_frames(cine, truth, rng):
     """ED and ES, now and then the neighbour's frame; never the same one for both."""
-    chosen = {}
-    for phase in ("ed", "es"):
-        slip = int(rng.choice([-1, 1])) if rng.random() < annotator.slip else 0
-        chosen[phase] = int((truth.frames[phase] + slip) % cine.frames)
-    if chosen["ed"] == chosen["es"]:
-        chosen = {phase: int(truth.frames[phase]) for phase in chosen}
+    right = {phase: int(truth.frames[phase]) for phase in ("ed", "es")}
+    slips = [int(rng.choice([-1, 1])) if rng.random() < SLIP else 0 for _ in right]
+    chosen = {phase: (frame + slip) % cine.frames for (phase, frame), slip in zip(right.items(), slips)}
+    chosen = right if chosen["ed"] == chosen["es"] else chosen
     return chosen | {"ed_frac": float(chosen["ed"]), "es_frac": float(chosen["es"]), "confidence": 1.0}
 
 
@@ -125,21 +123,19 @@ def _leave_out_base(stack, least):
 
 def _points(annotator, cine, truth, rng) -> pd.DataFrame | None:
     """The truth's points, moved by convention, a steady error and a wandering one; mm are in the image plane."""
-    if truth.points is None or cine.view not in MITRAL_POINTS:
+    if truth.points is None:
         return None
     spacing = np.array(cine.spacing_mm[2:0:-1], float)  # column, row
-    names = MITRAL_POINTS[cine.view]
     table = truth.points.sort_values(["frame", "name"], kind="stable").reset_index(drop=True)
     mm = table[["column_px", "row_px"]].to_numpy() * spacing
     if annotator.convention == "compact":
         mm = mm + _compact(table, mm, truth.mask, spacing)
-    for name in names:
+    for name in MITRAL_POINTS[cine.view]:
         own = (table["name"] == name).to_numpy()
         mm[own] += rng.normal(0, annotator.point_sd_mm, 2) + _wander(int(own.sum()), annotator.jitter_mm, rng)
     pixels = mm / spacing
-    at = np.column_stack([pixels, np.zeros(len(pixels)), np.ones(len(pixels))])
     table[["column_px", "row_px"]] = pixels
-    table[["x_mm", "y_mm", "z_mm"]] = (at @ cine.affine.T)[:, :3]
+    table[["x_mm", "y_mm", "z_mm"]] = cine.to_world(pixels, 0)
     return table
 
 

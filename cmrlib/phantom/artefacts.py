@@ -99,9 +99,8 @@ def bands(codes, field_hz, contrast) -> np.ndarray:
     if fat.any():
         own = turn * FAT_PPM * GYROMAGNETIC_MHZ_PER_T * contrast.field_t
         middle = passband(own, 1.0)
-        factor[fat] = np.clip(
-            passband(own - turn * field_hz[fat], 1.0) / np.copysign(max(abs(middle), 0.3), middle), -1.5, 1.5
-        )
+        shifted = passband(own - turn * field_hz[fat], 1.0) / np.copysign(max(abs(middle), 0.3), middle)
+        factor[fat] = np.clip(shifted, -1.5, 1.5)
     return factor.astype(np.float32)
 
 
@@ -125,7 +124,7 @@ def filtered(image, kept) -> np.ndarray:
 
 def _shifted(field, rng):
     """The field (rows, columns), shifted cyclically by a random step."""
-    return np.roll(field, [int(rng.integers(n)) for n in field.shape], (0, 1))
+    return np.roll(field, rng.integers(field.shape), (0, 1))
 
 
 def _ghosts(signal, artefacts, front_px, rng):

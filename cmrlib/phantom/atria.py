@@ -39,10 +39,8 @@ def fill(volume_ml, mouth_mm, length_mm, limit_mm, section):
         low, high = np.where(small, kappa, low), np.where(small, high, kappa)
     if (high < 1e-4).any() or (low > 59_000).any():
         worst = float(volume_ml[np.argmax((high < 1e-4) | (low > 59_000))])
-        raise ValueError(
-            f"no atrium of {worst:.1f} mL fits a mouth of {mouth_mm.max():.1f} mm radius and a length of "
-            f"{length_mm.max():.0f} mm: choose a smaller annulus or another volume"
-        )
+        mouth, length = f"a mouth of {mouth_mm.max():.1f} mm radius", f"a length of {length_mm.max():.0f} mm"
+        raise ValueError(f"no atrium of {worst:.1f} mL fits {mouth} and {length}: choose a smaller annulus")
     return table
 
 

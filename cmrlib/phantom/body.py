@@ -54,10 +54,8 @@ def sample_body(rng, heart: Heart, axes) -> np.ndarray:
     _skip(rng, 1, 1)
     _skip(rng, 1, 0)
     surface = _surface(heart) @ axes.T
-    over = (
-        np.abs((surface[:, 0] - b["mid_r"]) / b["half_r"]) ** b["power"]
-        + np.abs((surface[:, 1] - b["mid_a"]) / b["half_a"]) ** b["power"]
-    ) ** (1 / b["power"])
+    across, front = np.abs((surface[:, :2] - np.c_[b["mid_r"], b["mid_a"]]) / np.c_[b["half_r"], b["half_a"]]).T
+    over = (across ** b["power"] + front ** b["power"]) ** (1 / b["power"])
     widen = max(0.88, float(over.max()) * rng.uniform(0.97, 1.02))
     b["half_r"], b["half_a"] = b["half_r"] * widen**0.5, b["half_a"] * widen
     b["half_r"] *= max(1.0, float((np.abs(surface[:, 0] - b["mid_r"]) / b["half_r"]).max()) * 1.12)
@@ -79,15 +77,10 @@ def _surface(heart: Heart) -> np.ndarray:
     outer = np.sqrt(g["lv"][::4, :, 2]) + g["fat_lv"]
     inner = np.sqrt(g["lv"][LEVELS // 4, :, 2])
     beyond = np.sqrt(inner**2 + g["rv"][OUTFLOW_ROWS::4, :, 0]) + RV_WALL_MM + g["fat_rv"]
-    z = [
-        g["zb"] + g["reach"] * np.linspace(0, 1, LEVELS)[::4],
-        np.linspace(g["zt"], g["zr"], len(g["rv"]) - OUTFLOW_ROWS)[::4],
-    ]
-    points = [
-        np.stack([r * np.cos(THETA), r * np.sin(THETA), np.broadcast_to(level[:, None], r.shape)], -1)
-        for r, level in zip((outer, beyond), z)
-    ]
-    return np.concatenate([p.reshape(-1, 3) for p in points])
+    levels = g["zb"] + g["reach"] * np.linspace(0, 1, LEVELS)[::4]
+    rows = np.linspace(g["zt"], g["zr"], len(g["rv"]) - OUTFLOW_ROWS)[::4]
+    radius, z = np.vstack([outer, beyond]), np.repeat(np.r_[levels, rows][:, None], len(THETA), 1)
+    return np.stack([radius * np.cos(THETA), radius * np.sin(THETA), z], -1).reshape(-1, 3)
 
 
 def _vessels(heart: Heart, axes, b) -> np.ndarray:

@@ -161,8 +161,7 @@ def coil(contrast, body_mm, front_mm: float, back_mm: float) -> np.ndarray:
     On a loop's axis B1 falls off as (1 + d²/r²)^-3/2. front_mm, back_mm: the skin's anterior mm.
     """
     centre = contrast.coils[:, :3].copy()
-    centre[:6, 1] += front_mm
-    centre[6:, 1] += back_mm
+    centre[:, 1] += np.repeat([front_mm, back_mm], [6, 4])
     points = np.vstack([np.asarray(body_mm, np.float32), np.array([[0, 15, -15]], np.float32)])
     power = np.zeros(len(points), np.float32)
     for place, (radius, gain) in zip(centre.astype(np.float32), contrast.coils[:, 3:].astype(np.float32)):
@@ -201,6 +200,4 @@ def texture_map(contrast, codes, fields) -> np.ndarray:
 
 def table(values) -> np.ndarray:
     """Values by tissue (tissues,) → a look-up table of 256 float32 for cv2.LUT."""
-    whole = np.zeros(256, np.float32)
-    whole[: len(values)] = values
-    return whole
+    return np.pad(values, (0, 256 - len(values))).astype(np.float32)

@@ -28,16 +28,8 @@ _TABLES = read_yaml("diagnoses.yaml")
 RANGES_95, BODY, FILLING_MS = (_TABLES[name] for name in ("ranges_95", "body", "filling_ms"))
 """By sex: 95 % ranges of healthy people; mean and SD of the body; mean and SD of the LV's filling waves."""
 
-MAPSE_MM = (14.0, 3.0)
-
-RV_OVER_LV = {"M": 1.038, "F": 0.985}
-"""Stroke volumes by CMR, right over left: nature's 1 as Petersen's ranges show it (96.5 / 95.5 and 73.5 / 74.5 mL),
-shifted so that RVEDV, RVESV and RVEF, whose middles do not quite fit together, all come out."""
-
 MR_GRADES = ((0.05, "none"), (0.30, "mild"), (0.50, "moderate"), (1.0, "severe"))
 """Upper bounds of the regurgitant fraction: Zoghbi 2017 (two moderate grades in one); below .05 is a trace (ours)."""
-
-TERRITORIES = ("lad", "rca", "lcx")
 
 
 DIAGNOSES = {name: SimpleNamespace(**_TABLES["defaults"] | values) for name, values in _TABLES["diagnoses"].items()}

@@ -40,9 +40,8 @@ class Heart:
         length_es = s.lv_length_mm - s.mapse_mm - s.apex_motion_mm
         self.ring_ed_mm = min(s.annulus_mm / 2, _ring(s.lvedv_ml, s.lv_length_mm, WIDEST_AT_ED))
         self.ring_es_mm = min(self.ring_ed_mm * s.annulus_es_ratio, _ring(s.lvesv_ml, length_es, SLIMMEST))
-        self.left = LeftVentricle(
-            s, self.ring_ed_mm, self.ring_es_mm, shape, 1000 * self.myocardium_ml, DIAGNOSES[s.diagnosis].septal_mm
-        )
+        wall_mm3, septal_mm = 1000 * self.myocardium_ml, DIAGNOSES[s.diagnosis].septal_mm
+        self.left = LeftVentricle(s, self.ring_ed_mm, self.ring_es_mm, shape, wall_mm3, septal_mm)
         self.wall_ed_mm = self.left.wall_mm
         self._place_right_side()
         self.at_ed = self.geometry(0.0)
@@ -104,13 +103,8 @@ class Heart:
         ventricles = np.sqrt(g["lv"][..., 2].max() + g["rv"][..., 0].max()) + RV_WALL_MM + fat
         la, ra = (np.sqrt(g[name].max()) + 10 for name in ("la", "ra"))  # with fat of the grooves
         x, y = first["ra_x"], first["ra_y"]
-        circles = [
-            (0, 0, ventricles),
-            (0, 0, la),
-            (first["la_shift"], 0, la),
-            (x, y, ra),
-            (x + first["ra_shift"], y, ra),
-        ]
+        circles = [(0, 0, ventricles), (0, 0, la), (first["la_shift"], 0, la)]
+        circles += [(x, y, ra), (x + first["ra_shift"], y, ra)]
         x, y, radius = np.vstack([circles, tubes[:, [0, 1, 6]] + [0, 0, 2], tubes[:, [3, 4, 6]] + [0, 0, 2]]).T
         behind = g["zb"] - g["la_length"], g["zt"] - g["ra_length"], g["zb"] - 9, g["zpv"]
         low = min(np.min(behind) - 3, (tubes[:, [2, 5]] - tubes[:, 6:] - 2).min())
@@ -127,10 +121,8 @@ class Heart:
         sizes = [0.62 * (1000 * ml) ** (1 / 3) for ml in (s.la_max_ml, s.ra_max_ml)]
         # a large left atrium pushes the septum over, a large right one pushes it back
         self.septum_x = -max(self.ring_ed_mm, self.ring_es_mm) - 3.0 - np.clip(0.2 * (sizes[0] - sizes[1]), -2, 7)
-        self.shift_x = (
-            self.septum_x + 0.72 * sizes[0],
-            self.septum_x - atria.SEPTUM_MM - 0.72 * sizes[1] - self.tricuspid_xy[0],
-        )
+        right = self.septum_x - atria.SEPTUM_MM - 0.72 * sizes[1] - self.tricuspid_xy[0]
+        self.shift_x = self.septum_x + 0.72 * sizes[0], right
 
     def _right(self, g, rv_emptied, volume_ml, epi):
         """Tricuspid plane, apex and crescent of the RV.
@@ -155,9 +147,8 @@ class Heart:
         g["mouth"] = self.mouth_mm
         room = atria.limits(0.0, self.shift_x[0], g["zb"], g["la_length"], self.septum_x, 1)
         g["la"] = atria.fill(volume["la"], g["ring"], g["la_length"], room, self.shape["la_section"])
-        room = atria.limits(
-            self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"], self.septum_x - atria.SEPTUM_MM, -1
-        )
+        septum_x = self.septum_x - atria.SEPTUM_MM
+        room = atria.limits(self.tricuspid_xy[0], self.shift_x[1], g["zt"], g["ra_length"], septum_x, -1)
         # before the mitral plane the LV's wall is its neighbour, behind it the LA
         septal = np.abs(THETA - np.pi) < 0.6
         wall = np.sqrt(g["lv"][:, : LEVELS // 8, septal, 2].max((1, 2))) + 0.5

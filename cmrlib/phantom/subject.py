@@ -140,11 +140,5 @@ class Subject:
         """
         severity = next(name for bound, name in MR_GRADES if self.regurgitant_fraction < bound)
         kind = ("HFrEF" if self.lvef_pct < 50 else "HFpEF") if self.heart_failure else None
-        return {
-            "group": self.group,
-            "mr": int(severity != "none"),
-            "mr_severity": severity,
-            "hf": int(self.heart_failure),
-            "hf_type": kind,
-            "af": int(self.rhythm == "af"),
-        }
+        labels = {"group": self.group, "mr": int(severity != "none"), "mr_severity": severity}
+        return labels | {"hf": int(self.heart_failure), "hf_type": kind, "af": int(self.rhythm == "af")}

@@ -82,11 +82,11 @@ class LeftVentricle:
         wall = outer_ring**2 * outer_base + outer_kappa * outer_belly - inside
         if wall.min() < -1e-6:
             raise ValueError(
-                f"{s.lvm_g:.0f} g of muscle do not cover a cavity of {s.lvedv_ml:.0f} mL: choose more "
-                "mass or a smaller ring"
+                f"{s.lvm_g:.0f} g of muscle do not cover a cavity of {s.lvedv_ml:.0f} mL: choose more mass"
             )
         self.harmonics = self._harmonics(shape)
-        self.outlet_mm, self.outlet_centre_mm = self._outlet_size(shape)
+        self.outlet_mm = min(shape["aortic_mm"], 0.8 * ring_ed_mm)
+        self.outlet_centre_mm = ring_ed_mm + self.outlet_mm - 2.0
         self.stay = self._territory(shape["stay"])
         self._fit()
         taper = 1.35 - 0.7 * np.clip(self.u, 0, 1)[:, None]  # walls thin out towards the apex
@@ -124,12 +124,10 @@ class LeftVentricle:
         nothing = np.zeros_like(stay)
         for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0):
             self.outlet, self.stay, self.before = share * whole, nothing, nothing
-            ends = self._solve(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-            if ends[2].min() >= 0.15 * self.ring_es**2:
+            kappas = self._solve(np.array([0.0, 1.0]), np.array([0.0, 1.0]))[2]
+            if kappas.min() >= 0.15 * self.ring_es**2:
                 break
-        self.outlet_share = share
-        kappa = ends[2][0]
-        before = (self.ring_ed**2 * self.base + kappa * self.belly) * self.harmonics + self.outlet
+        before = (self.ring_ed**2 * self.base + kappas[0] * self.belly) * self.harmonics + self.outlet
         for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.0):
             self.stay, self.before = share * stay, before
             if self._solve(np.array([1.0]), np.array([1.0]))[2][0] >= 0.25 * self.ring_es**2:
@@ -146,10 +144,6 @@ class LeftVentricle:
         )
         return 1 + grown * (shift + flat + uneven)
 
-    def _outlet_size(self, shape):
-        radius = min(shape["aortic_mm"], 0.8 * self.ring_ed)
-        return radius, self.ring_ed + radius - 2.0
-
     def _outlet(self):
         """R² added in front of the aortic valve, which lies beside the mitral ring; fades towards mid level."""
         across = THETA - OUTLET_RAD
@@ -161,12 +155,13 @@ class LeftVentricle:
 
     def _territory(self, share):
         """Share of its ED radius that each point keeps; 0 without an infarct and at the ring."""
-        if not self.subject.infarct_territory:
+        territory = self.subject.infarct_territory
+        if not territory:
             return np.zeros((LEVELS, ANGLES + 1))
-        middle, half, first, last = TERRITORIES[self.subject.infarct_territory]
+        middle, half, first, last = TERRITORIES[territory]
         away = np.abs((np.rad2deg(THETA) - middle + 180) % 360 - 180)
         # at the apex the LAD goes all the way round
-        half = half + (130 * rise((self.u - 0.7) / 0.2) if self.subject.infarct_territory == "lad" else 0 * self.u)
+        half = half + 130 * (territory == "lad") * rise((self.u - 0.7) / 0.2)
         inside = rise((half[:, None] - away + 12) / 24)
         levels = rise((self.u - first) / 0.15) * rise((last - self.u) / 0.15)
         return share * inside * levels[:, None]

@@ -65,7 +65,8 @@ def roc_by_method(table, labels: dict, synthetic: bool):
 
 
 def calibration_figure(table, names: dict, synthetic: bool):
-    """Observed share over predicted probability with intervals, a panel per model; table: of `cussp.calibration`."""
+    """Observed share over predicted probability with intervals, a panel per model. table: model, predicted,
+    observed, low, high, brier, brier_prevalence, a row a bin."""
     models = list(dict.fromkeys(table["model"]))
     figure, axes = panels(len(models), (3.1, 3.2))
     for ax, model in zip(axes, models):

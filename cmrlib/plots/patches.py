@@ -104,7 +104,8 @@ def saliency_sheet(evidence, synthetic: bool, columns: int = 4):
 
 
 def real_patches(cases):
-    """Real images with masks and patch above the patches; cases: of `cussp.real_cases`. Returns the figure."""
+    """Real images with masks and patch above the patches. cases: title → (cine, mask, frame, plane, valve, patch).
+    Returns the figure."""
     above = [
         (title, partial(_in_image, cine=cine, t=t, mask=mask, outline=patch_outline(plane, valve, t)))
         for title, (cine, mask, t, plane, valve, _) in cases.items()

@@ -41,20 +41,20 @@ def error_by_subgroup(path) -> list[dict]:
     """
     path = Path(path)
     table = path.parents[1] / "tables" / "by_characteristics.csv"
-    found = pd.read_csv(table).rename(columns={"level_of_it": "level"}) if table.exists() else None  # older runs
-    rows = [] if found is None else found.dropna(subset=["level"]).to_dict("records")
-    views = {view: view in views_served(path) for view in VIEW_STRUCTURES}
-    rows = [row for row in rows if views.get(row["structure"].rsplit(", ", 1)[-1], True)]
-    value = next((name.removesuffix("_low") for name in (rows[0] if rows else {}) if name.endswith("_low")), "")
-    return [
+    if not table.exists():
+        return []
+    found = pd.read_csv(table).rename(columns={"level_of_it": "level"}).dropna(subset=["level"])  # older runs
+    others = set(VIEW_STRUCTURES) - set(views_served(path))
+    found = found[~found["structure"].str.rpartition(", ")[2].isin(others)]
+    value = next(name.removesuffix("_low") for name in found if name.endswith("_low"))
+    rows = pd.DataFrame(
         {
-            "who": f"{row['characteristic']} {row['level']}",
-            "what": f"{value} {row['structure']}",
-            **{
-                name: round(float(row[f"{value}{end}"]), 3)
-                for name, end in (("value", ""), ("low", "_low"), ("high", "_high"))
-            },
-            "n": int(row["n"]),
+            "who": found["characteristic"] + " " + found["level"].astype(str),
+            "what": value + " " + found["structure"],
+            "value": found[value].round(3),
+            "low": found[f"{value}_low"].round(3),
+            "high": found[f"{value}_high"].round(3),
+            "n": found["n"].astype(int),
         }
-        for row in rows
-    ]
+    )
+    return rows.to_dict("records")

@@ -90,29 +90,15 @@ def _report_as_dict(found: Findings, seconds, title) -> dict:
     """Everything that the page says, as plain values."""
     person = found.cohort.subjects.iloc[0]
     units = {"sex": "", "age": " years", "height_m": " m", "weight_kg": " kg"}
-    known = [
-        f"{_plain(person[name])}{unit}" for name, unit in units.items() if name in person and pd.notna(person[name])
-    ]
+    known = [f"{_plain(person[name])}{unit}" for name, unit in units.items() if pd.notna(person.get(name))]
     synthetic = [card["synthetic"] for card in found.models]
-    which = "The" if all(synthetic) else "Some of the"
-    learned = (
-        f"{which} networks learned from synthetic hearts only; on real hearts expect more errors than on those."
-        if any(synthetic)
-        else "What the networks learned from stands below."
-    )
+    learned = "What the networks learned from stands below."
+    if any(synthetic):
+        which = "The" if all(synthetic) else "Some of the"
+        learned = (
+            f"{which} networks learned from synthetic hearts only; on real hearts expect more errors than on those."
+        )
     series = found.series.drop(columns=["thumbnail"], errors="ignore").astype(object)
-    frames = [
-        {
-            "view": row.view,
-            "ed": row.ed,
-            "es": row.es,
-            "confidence": f"{row.confidence:.2f}",
-            "after": f"{(row.es_ms - row.ed_ms) % (row.frames * row.frame_step_ms):.0f} ms"
-            if math.isfinite(row.es_ms - row.ed_ms)
-            else "",
-        }
-        for row in found.frames.itertuples()
-    ]
     seen = {name for view in found.cohort.cines["view"] for name in VIEW_STRUCTURES.get(view, ())}
     return {
         "structures": [name for name in NAMES if name in seen],
@@ -123,12 +109,19 @@ def _report_as_dict(found: Findings, seconds, title) -> dict:
         "missing": found.missing,
         "convention": str(Conventions()),
         "measures": found.measures.to_dict("records"),
-        "frames": frames,
+        "frames": [_phases(row) for row in found.frames.itertuples()],
         "flags": found.flags,
         "series": series.where(series.notna(), "").map(_plain).to_dict("records"),
         "models": found.models,
         "scores": found.scores,
     }
+
+
+def _phases(row) -> dict:
+    """ED and ES of a cine, and how long after ED its ES is."""
+    apart = (row.es_ms - row.ed_ms) % (row.frames * row.frame_step_ms)
+    after = f"{apart:.0f} ms" if math.isfinite(apart) else ""
+    return {"view": row.view, "ed": row.ed, "es": row.es, "confidence": f"{row.confidence:.2f}", "after": after}
 
 
 def _plain(value):

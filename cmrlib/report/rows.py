@@ -9,30 +9,13 @@ from cmrlib.measures.plausible import explain, reasons
 from cmrlib.report.reference import place, refused
 
 REPORTED = (
-    "lvedv_ml",
-    "lvesv_ml",
-    "lvsv_ml",
-    "lvef_pct",
-    "lvco_l_min",
-    "lvm_g",
-    "rvedv_ml",
-    "rvesv_ml",
-    "rvsv_ml",
-    "rvef_pct",
-    "la_max_ml",
-    "la_min_ml",
-    "laef_pct",
-    "ra_max_ml",
-    "ra_min_ml",
-    "raef_pct",
-    "lvedv_biplane_ml",
-    "lvef_biplane_pct",
-    "mapse_mm",
-    "sprime_cm_s",
-    "eprime_cm_s",
-    "aprime_cm_s",
-    "heart_rate_bpm",
-)
+    "lvedv_ml", "lvesv_ml", "lvsv_ml", "lvef_pct", "lvco_l_min", "lvm_g",
+    "rvedv_ml", "rvesv_ml", "rvsv_ml", "rvef_pct",
+    "la_max_ml", "la_min_ml", "laef_pct", "ra_max_ml", "ra_min_ml", "raef_pct",
+    "lvedv_biplane_ml", "lvef_biplane_pct",
+    "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "heart_rate_bpm",
+)  # fmt: skip
+"""Measures of a page, in its order."""
 DERIVED = dict.fromkeys(("lvsv_ml", "lvco_l_min"), ("lvedv_ml", "lvesv_ml"))
 """What is a difference of others falls with them."""
 NEEDS = {
@@ -56,34 +39,40 @@ def measured_rows(values, cohort, errors, flags=()) -> pd.DataFrame:
     `features`, where they say why a value is NaN."""
     person = cohort.subjects.iloc[0]
     sex, age = person.get("sex"), pd.to_numeric(person.get("age"), errors="coerce")
-    rows = []
-    for name in REPORTED:
-        value, error = float(values.get(name, math.nan)), errors.get(name)
-        span, where = place(name, value, sex, age, error)
-        doubt = refused(name, error) if math.isfinite(value) else ""
-        parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
-        if math.isfinite(value) and parents and not doubt:
-            doubt = f"rests on what is not reported: {', '.join(MEASURES[one].description for one in parents)}"
-        withheld = "" if math.isfinite(value) else next(map(explain, reasons(flags, name)), "")
-        reason = doubt if math.isfinite(value) else withheld or _why_not(name, cohort)
-        checked = "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}"
-        rows.append(
-            {
-                "measure": name,
-                "description": MEASURES[name].description,
-                "unit": MEASURES[name].unit,
-                "value": math.nan if reason else value,
-                "range": span,
-                "place": "" if reason else where,
-                "bias": math.nan if error is None else error["bias"],
-                "sd": math.nan if error is None else error["sd"],
-                "checked_on": checked,
-                "reason": reason,
-                "refused": bool(doubt),
-                "withheld": bool(withheld),
-            }
-        )
+    rows = [_row(name, float(values.get(name, math.nan)), cohort, errors, flags, sex, age) for name in REPORTED]
     return pd.DataFrame(rows)
+
+
+def _row(name, value, cohort, errors, flags, sex, age) -> dict:
+    error, known, doubt, withheld = errors.get(name), math.isfinite(value), "", ""
+    if known:
+        doubt = refused(name, error) or _rests_on(name, errors)
+    else:
+        withheld = next(map(explain, reasons(flags, name)), "")
+    reason = doubt or withheld or ("" if known else _why_not(name, cohort))
+    span, where = place(name, value, sex, age, error)
+    return {
+        "measure": name,
+        "description": MEASURES[name].description,
+        "unit": MEASURES[name].unit,
+        "value": math.nan if reason else value,
+        "range": span,
+        "place": "" if reason else where,
+        "bias": math.nan if error is None else error["bias"],
+        "sd": math.nan if error is None else error["sd"],
+        "checked_on": "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}",
+        "reason": reason,
+        "refused": bool(doubt),
+        "withheld": bool(withheld),
+    }
+
+
+def _rests_on(name, errors) -> str:
+    """Why a difference is not reported: one of its parts is not."""
+    parents = [parent for parent in DERIVED.get(name, ()) if refused(parent, errors.get(parent))]
+    return (
+        f"rests on what is not reported: {', '.join(MEASURES[one].description for one in parents)}" if parents else ""
+    )
 
 
 def _why_not(name, cohort) -> str:

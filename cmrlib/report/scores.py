@@ -1,19 +1,23 @@
 """Scores of one examination: CUSSP, SSLHF, and predictions from HeartMAE's features."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from cmrlib.cohort.files import read_json
 from cmrlib.learning.task import Task
-from cmrlib.measures import MEASURES
+from cmrlib.learning.weightsets import weights_files
+from cmrlib.measures import MEASURES, RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.plausible import impossible
 from cmrlib.papers.heartmae import Fitted, make_bags
 from cmrlib.report.cards import card_of
-from cmrlib.report.classifiers import load_classifier, score_cine
 from cmrlib.report.reference import refused
+
+CLASSIFIERS = ("siam25", "siam", "sslhf")
+"""Of several classifiers in a run's folder the first of these, where no file is named."""
 
 PREDICTED = ("lvef_pct", "rvef_pct", "laef_pct", "raef_pct", "lvedv_ml", "lvm_g")
 """Of what HeartMAE's heads predict, what stands beside a measured value."""
@@ -24,20 +28,73 @@ CONDITIONS = {"mr": "mitral regurgitation", "hf_type": "heart failure with {}, i
 TABLES = {"05_cussp": ("table_2", "model", "auc"), "06_sslhf": ("performance", "method", "patient_auc")}
 """Notebook → table of its run, the column that names the model, and its area under the ROC curve."""
 
+SCORES = {
+    "05_cussp": "score of mitral regurgitation (CUSSP)",
+    "06_sslhf": "score of the kind of heart failure (SSLHF)",
+    "08_heartmae_predict": "predictions from features (HeartMAE)",
+}
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A task whose last row of a cine is its `score`, a probability; its networks, their card and file."""
+
+    task: Task
+    models: list
+    card: dict
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return type(self.task).__name__
+
+    @property
+    def view(self) -> str:
+        return self.task.views[0]
+
+    @property
+    def threshold(self) -> float:
+        """From which on a score counts as positive."""
+        return self.card["threshold"]
+
+
+def load_classifier(run) -> Classifier:
+    """The classifier of a run's folder, a folder of weights, or one file, whichever paper it is from.
+
+    Raises FileNotFoundError where there are no weights, ValueError for those of other networks.
+    """
+    files = {path.stem: path for path in weights_files(run)}
+    known = [files[name] for name in CLASSIFIERS if name in files] or list(files.values())
+    if len(known) > 1 and known[0].stem not in CLASSIFIERS:
+        raise ValueError(f"{run} holds {', '.join(files)}; name one of the files")
+    card = known[0].with_suffix(".json")
+    if card.exists() and "threshold" not in (said := read_json(card)):
+        name = said.get("architecture", {}).get("name", "an unknown network")
+        raise ValueError(f"{known[0].name}: weights of {name} do not classify: no threshold")
+    return Classifier(*Task.load(known[0]), known[0].with_suffix(".safetensors"))
+
+
+def score_cine(cohort, looked, classifier: Classifier, row) -> tuple[float, str]:
+    """(probability, "") of a row of `cohort.cines` by an observer's masks, or (NaN, why there is none)."""
+    if looked is None or not looked.has(row.cine):
+        return math.nan, "not segmented" + (f" by {looked.name}" if looked else "")
+    cine, annotation = cohort.cine(row.cine), looked.annotation(row.cine)
+    try:
+        score = classifier.task.predict_cine(classifier.models, cine, annotation)[1][-1]["score"]
+    except RefusedError as error:  # any other error is a defect, not a reason
+        return math.nan, error.reason
+    return score, "nothing in it that can be judged" if math.isnan(score) else ""
+
 
 def classify_examination(cohort, homes: dict) -> tuple[list[dict], list[str], list[dict]]:
-    """(scores, what is missing, cards) of the notebooks 05, 06 and 08 whose weights are there.
+    """(scores, what is missing, cards) of the notebooks in SCORES whose weights are there.
 
     homes: notebook → the folders of runs that have weights of it (`homes_of`), of which the first is used. A score is a
     row: name, value, unit, threshold, checked (how good it was on hearts it had not seen), reason (why there is no
     value).
     """
     scores, missing, cards = [], [], []
-    for notebook, what in (
-        ("05_cussp", "score of mitral regurgitation (CUSSP)"),
-        ("06_sslhf", "score of the kind of heart failure (SSLHF)"),
-        ("08_heartmae_predict", "predictions from features (HeartMAE)"),
-    ):
+    for notebook, what in SCORES.items():
         if not homes.get(notebook):
             missing.append(f"{what}: not computed, no weights")
             continue
@@ -49,35 +106,29 @@ def classify_examination(cohort, homes: dict) -> tuple[list[dict], list[str], li
 
 def _classified(cohort, run):
     classifier = load_classifier(run)
-    card = read_json(classifier.path.with_suffix(".json"))
-    name = CONDITIONS.get(card.get("label"), str(card.get("label"))).format(card.get("positive", ""))
-    row = {
-        "name": f"probability of {name}",
-        "value": math.nan,
-        "unit": "",
-        "threshold": classifier.threshold,
-        "checked": _auc(run, classifier.path.stem, card),
-        "reason": f"needs a {classifier.view.upper()} cine",
-    }
-    looked = cohort.observers.get("ternausnet")
-    for cine in cohort.cines[cohort.cines["view"] == classifier.view].itertuples():
-        value, row["reason"] = (
-            (None, "not segmented") if looked is None else score_cine(cohort, looked, classifier, cine)
-        )
-        if value is not None:
-            row["value"] = value
+    card, view, observer = classifier.card, classifier.view, cohort.observers.get("ternausnet")
+    value, reason = math.nan, f"needs a {view.upper()} cine"
+    for cine in cohort.cines[cohort.cines["view"] == view].itertuples():
+        value, reason = score_cine(cohort, observer, classifier, cine)
+        if math.isfinite(value):
             break
-    return [row], classifier.path
+    name = CONDITIONS.get(card.get("label"), str(card.get("label"))).format(card.get("positive", ""))
+    checked = _auc(run, classifier.path.stem, card)
+    return [_row(f"probability of {name}", value, "", checked, reason, classifier.threshold)], classifier.path
+
+
+def _row(name, value, unit, checked, reason, threshold=None):
+    said = {"threshold": threshold, "checked": checked, "reason": reason}
+    return {"name": name, "value": value, "unit": unit} | said
 
 
 def _auc(run, stem, card) -> str:
     table, column, value = TABLES[run.name]
     path = run / "tables" / f"{table}.csv"
-    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[column])
-    rows = rows[rows[column] == stem.split("_seed")[0]]
-    if rows.empty:
+    rows = pd.read_csv(path).set_index(column) if path.exists() else pd.DataFrame()
+    if (model := stem.split("_seed")[0]) not in rows.index:
         return ""
-    one = rows.iloc[0]
+    one = rows.loc[[model]].iloc[0]
     n = one["n_patients" if "n_patients" in one else "n"]
     return f"AUC {one[value]:.2f} ({one[f'{value}_low']:.2f} to {one[f'{value}_high']:.2f}), {n:.0f} {_hearts(card)}"
 
@@ -86,29 +137,20 @@ def _predicted(cohort, run):
     weights = run / "weights"
     encoder = read_json(weights / "heads.json")["encoder"]
     task, [model], card = Task.load(weights / encoder)
-    people = cohort.subjects["participant_id"]
-    sections = task.items(cohort, "", pd.Series("test", people))
+    sections = task.items(cohort, "", pd.Series("test", cohort.subjects["participant_id"]))
     sections, values = sections[sections["frames"] >= FEWEST_FRAMES], {}
     if len(sections):
         bags = make_bags(lambda name, k: task.embed(model, cohort.cine(name), k), sections)
-        values = Fitted.load(weights / "heads").predict(bags).iloc[0].to_dict()
+        values = Fitted.load(weights / "heads").predict(bags).iloc[0].astype(float).to_dict()
     seen = ", ".join(view.upper() for view in sorted(set(sections["view"])))
     errors, rows = _errors(run, encoder, card), []
     for name in PREDICTED:
-        error = errors.get(name)
+        value, error = values.get(name, math.nan), errors.get(name)
         reason = "not among what these heads learned" if values else "needs a cine of a whole cycle"
-        reason = impossible(name, float(values[name])) or refused(name, error) if name in values else reason
+        reason = impossible(name, value) or refused(name, error) if name in values else reason
         checked = "" if error is None else f"{error['bias']:+.1f} ± {error['sd']:.1f}, {error['n']} {_hearts(card)}"
-        rows.append(
-            {
-                "name": f"predicted {MEASURES[name].description.split(':')[0]}, from {seen}",
-                "value": math.nan if reason else float(values[name]),
-                "unit": MEASURES[name].unit,
-                "threshold": None,
-                "checked": checked,
-                "reason": reason,
-            }
-        )
+        title = f"predicted {MEASURES[name].description.split(':')[0]}, from {seen}"
+        rows.append(_row(title, math.nan if reason else value, MEASURES[name].unit, checked, reason))
     return rows, weights / encoder
 
 
@@ -119,11 +161,8 @@ def _errors(run, encoder, card) -> dict:
         return {}
     table = pd.read_csv(path, dtype={"participant_id": str})
     table = table[table["model"] == encoder].groupby(["target", "participant_id"])[["predicted", "true"]].mean()
-    apart = (table["predicted"] - table["true"]).dropna().groupby("target")
-    return {
-        name: {"bias": part.mean(), "sd": part.std(), "n": len(part), "real": not card.get("synthetic", False)}
-        for name, part in apart
-    }
+    errors = (table["predicted"] - table["true"]).groupby("target").agg(bias="mean", sd="std", n="count")
+    return errors[errors["n"] > 0].assign(real=not card.get("synthetic", False)).to_dict("index")
 
 
 def _hearts(card) -> str:

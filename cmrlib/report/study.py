@@ -1,9 +1,9 @@
 """Findings of one examination: masks, ED and ES, valve motion, measures, and what is missing."""
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cmrlib.cine.anatomy import MITRAL_POINTS, RIGHT_HEART, VIEWS
@@ -11,7 +11,7 @@ from cmrlib.cohort import Cohort, Observer
 from cmrlib.cohort.files import read_json, read_tsv
 from cmrlib.datasets import ingest, inspect
 from cmrlib.learning.task import Task
-from cmrlib.learning.weightsets import SETS, by_view, folders
+from cmrlib.learning.weightsets import NOTEBOOKS, SETS, by_view, folders
 from cmrlib.measures import MEASURES, features
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
@@ -19,7 +19,7 @@ from cmrlib.measures.valve import METRICS, valve_tables
 from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.report.cards import card_of
 from cmrlib.report.rows import measured_rows
-from cmrlib.report.scores import classify_examination
+from cmrlib.report.scores import SCORES, classify_examination
 
 
 @dataclass
@@ -54,17 +54,12 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     left_out = _left_out(cohort, series)
     if sex not in ("", "M", "F"):
         raise ValueError(f"sex is M or F, as reference ranges know it, got {sex!r}")
-    for name, value in (("sex", sex), ("age", age)):
-        if value not in ("", None):
-            cohort.subjects[name] = value
-    found, missing, models = [], [], []
+    known = {name: value for name, value in (("sex", sex), ("age", age)) if value not in ("", None)}
+    cohort.subjects = cohort.subjects.assign(**known)
     steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
-    for name, step in steps.items():
-        made, why, cards = step(cohort, folder, [home / name / "weights" for home in homes[name]])
-        found, missing, models = [*found, made], [*missing, *why], [*models, *cards]
-    scores, why, cards = classify_examination(cohort, homes)
-    missing, models = [*left_out, *missing, *why], [*models, *cards]
-    masks, frames, (motion, valve) = found
+    found = [step(cohort, folder, [home / name / "weights" for home in homes[name]]) for name, step in steps.items()]
+    (masks, frames, (motion, valve), scores), missing, models = zip(*found, classify_examination(cohort, homes))
+    missing, models = [*left_out, *chain(*missing)], [*chain(*models)]
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
     values = {name: value for row in rows for name, value in row.items()}
     if not values.get("heart_rate_bpm", 0) > 0:  # no short-axis stack: any view's
@@ -91,7 +86,7 @@ def homes_of(weights) -> dict[str, list[Path]]:
             f"no folder of weights: {', '.join(lost)}; name a profile's runs, say runs/quick, or "
             f"a set: {', '.join(SETS)}"
         )
-    names = ("01_segmentation", "03_tempreg", "04_mvnet", "05_cussp", "06_sslhf", "08_heartmae_predict")
+    names = [*NOTEBOOKS, *SCORES]
     return {name: [one for one in homes if any((one / name / "weights").glob("*.safetensors"))] for name in names}
 
 
@@ -202,12 +197,12 @@ def known_errors(weights) -> dict[str, dict]:
         return pd.read_csv(weights / "errors.csv").set_index("measure").to_dict("index")
     errors = {}
     for made, table in (
-        ("01_segmentation", "09_agreement/tables/agreement.csv"),
-        ("04_mvnet", "04_mvnet/tables/table_3.csv"),
+        (NOTEBOOKS[0], "09_agreement/tables/agreement.csv"),
+        (NOTEBOOKS[2], "04_mvnet/tables/table_3.csv"),
     ):
         cards = [read_json(path) for path in (weights / made / "weights").glob("*.json")]
-        path, real = weights / table, not any(card.get("synthetic", False) for card in cards)
-        if path.exists():
-            for row in pd.read_csv(path).to_dict("records"):
-                errors[row["measure"]] = {"bias": row["bias"], "sd": row["sd"], "n": int(row["n"]), "real": real}
-    return {name: error for name, error in errors.items() if np.isfinite(error["sd"])}
+        if (weights / table).exists():
+            rows = pd.read_csv(weights / table).dropna(subset="sd").set_index("measure")[["bias", "sd", "n"]]
+            real = not any(card.get("synthetic", False) for card in cards)
+            errors |= rows.astype({"n": int}).assign(real=real).to_dict("index")
+    return errors

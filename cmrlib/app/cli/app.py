@@ -70,13 +70,6 @@ def credited(weights: str, *notebooks: str) -> str:
     return weights
 
 
-def trained(weights: str, notebook: str) -> Path:
-    """The first place that has networks of a notebook, see `credited`."""
-    from cmrlib.learning.weightsets import places
-
-    return places(credited(weights, notebook), notebook)[0]
-
-
 def words(given):
     """Values of an option that may be repeated or hold commas, None where there are none."""
     return [word for part in given or [] for word in part.split(",") if word] or None

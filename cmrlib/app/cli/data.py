@@ -7,6 +7,13 @@ import typer
 
 from cmrlib.app.cli.app import Folder, ShardOf, Workers, app, words
 
+Views = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VIEW", help="Your word for the view of a series description or folder; repeat for more."
+    ),
+]
+
 
 @app.command()
 def phantom(
@@ -33,22 +40,10 @@ def phantom(
     from cmrlib.app.cli import shown
     from cmrlib.phantom import make_cohort
 
-    settings = {
-        "subjects": subjects,
-        "seed": seed,
-        "frames": frames,
-        "size": size,
-        "spacing_mm": spacing_mm,
-        "slices": slices,
-        "diagnoses": words(diagnoses),
-        "domain": domain,
-        "appearance": appearance,
-        "cohort": mix,
-        "people": words(people) or (),
-        "visits": visits,
-    }
-    settings |= {"views": words(views)} if views else {}
-    shown.cohort(make_cohort(dest, workers=workers, **settings))
+    settings = {"frames": frames, "size": size, "spacing_mm": spacing_mm, "slices": slices, "visits": visits}
+    settings |= {"domain": domain, "appearance": appearance, "diagnoses": words(diagnoses), "cohort": mix}
+    settings |= {"people": words(people) or ()} | ({"views": words(views)} if views else {})
+    shown.cohort(make_cohort(dest, subjects, seed, workers=workers, **settings))
 
 
 @app.command()
@@ -58,12 +53,7 @@ def ingest(
     dest: Annotated[Path, typer.Argument(help="Where the cohort goes.")],
     workers: Workers = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many subjects only.")] = None,
-    view: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VIEW", help="Your word for the view of a series description or folder; repeat for more."
-        ),
-    ] = None,
+    view: Views = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,12 +76,11 @@ def ingest(
     With --shard only those subjects are read; a call without it, after all shards, writes the cohort's tables.
     """
     from cmrlib.app.cli import shown
-    from cmrlib.app.cli.reading import named_labels, named_views, single_stacks
     from cmrlib.cohort.sharding import Shard
     from cmrlib.datasets import ingest
 
     part = Shard.parse(shard) if shard else None
-    options = named_views(kind, view or []) | named_labels(kind, label or []) | single_stacks(kind, min_frames, phase)
+    options = reader_options(kind, view, label, min_frames, phase)
     cohort = ingest(kind, src, dest, workers, limit=limit, shard=part, **options)
     if cohort is None:
         typer.echo(f"shard {shard} is read; `cmr ingest` without --shard, after all shards, makes the cohort")
@@ -100,19 +89,49 @@ def ingest(
     shown.rejected(cohort)
 
 
+def reader_options(kind, view=None, label=None, min_frames=None, phase="") -> dict:
+    """What `cmr ingest` was told as options of the kind's reader, checked before a single file is read.
+
+    Raises ValueError for words of another form, and for what this kind of data knows by itself.
+    """
+    from inspect import signature
+
+    from cmrlib.cine.anatomy import STRUCTURES, VIEWS
+    from cmrlib.datasets import reader_of
+    from cmrlib.datasets.single import PHASES
+
+    if phase not in ("", *PHASES):
+        raise ValueError(f"--phase {phase}: expected ed or es")
+    views, labels = ([word.rpartition("=")[::2] for word in given or []] for given in (view, label))
+    if wrong := [f"{name}={of}" for name, of in views if not name or of not in VIEWS]:
+        raise ValueError(f"--view {wrong[0]}: expected NAME=VIEW with a view of {', '.join(VIEWS)}")
+    if wrong := [f"{name}={code}" for name, code in labels if name not in STRUCTURES or not code.isdigit()]:
+        raise ValueError(f"--label {wrong[0]}: expected STRUCTURE=CODE with a structure of {', '.join(STRUCTURES)}")
+    given = {
+        "views": dict(views) or None,
+        "labels": {name: int(code) for name, code in labels} or None,
+        "min_frames": min_frames,
+        "phase": phase or None,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if unknown := set(given) - set(signature(reader_of(kind).read).parameters):
+        option = min(unknown).removesuffix("s" if min(unknown) in ("views", "labels") else "").replace("_", "-")
+        raise ValueError(f"--{option} is not for {kind}: its files say so themselves")
+    return given
+
+
 @app.command()
 def inspect(
     src: Annotated[Path, typer.Argument(help="A folder of DICOM files, any nesting; it is only read.")],
     kind: Annotated[str, typer.Option(help="Of ingest, where the files are no DICOM.")] = "dicom",
-    view: Annotated[list[str] | None, typer.Option(metavar="NAME=VIEW", help="As for ingest.")] = None,
+    view: Views = None,
     paths: Annotated[bool, typer.Option("--paths", help="Folders and descriptions too; they may name people.")] = False,
 ):
     """What is in a folder before anything is converted: a row a series; exit code 1 where no cine is found."""
     from cmrlib.app.cli import shown
-    from cmrlib.app.cli.reading import named_views
     from cmrlib.datasets import inspect
 
-    table = inspect(src, named_views(kind, view or []).get("views"), paths, kind=kind)
+    table = inspect(src, reader_options(kind, view).get("views"), paths, kind=kind)
     shown.series(table)
     if not (table["content"] == "cine").any():
         raise typer.Exit(1)
@@ -156,13 +175,10 @@ def compare(
     from cmrlib.app.cli.comparing import compare_runs
 
     differences, n_tables = compare_runs(run_a, run_b, rtol)
-    for line in differences[:10]:
-        typer.echo(line)
     if differences:
-        typer.echo(
-            f"{len(differences)} differences in {n_tables} tables"
-            + ("; the first 10 are shown" if len(differences) > 10 else "")
-        )
+        typer.echo("\n".join(differences[:10]))
+        more = "; the first 10 are shown" if len(differences) > 10 else ""
+        typer.echo(f"{len(differences)} differences in {n_tables} tables{more}")
         raise typer.Exit(1)
     typer.echo(f"{n_tables} tables agree (floats within {rtol:g} relative)")
 

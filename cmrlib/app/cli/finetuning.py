@@ -1,23 +1,21 @@
-"""My twenty cases: a trained network fine-tuned on a user's own labels, with before and after on held-out subjects.
+"""`cmr finetune`: a trained network learns from a user's own labels; before and after on subjects held out.
 
 Cross-validation by subject: each subject is tested once, by a network that learned from others; one of those others is
 set aside to watch the loss. The number of epochs is fixed beforehand, so a test subject decides nothing. The weights
 that are saved learned, by the same recipe, from all labelled subjects but the one that is watched.
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from cmrlib.agreement import bootstrap
+from cmrlib.agreement import with_intervals
 from cmrlib.agreement.overlap import score_observers
-from cmrlib.app.cli.segmenting import Weights
+from cmrlib.app.cli.observers import claim, write_table
+from cmrlib.app.cli.predicting import Network
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.cohort.files import atomic, read_json, write_json
+from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.provenance import joined, learned_from, refuse_known
 from cmrlib.cohort.splits import assign_folds, check_split
 from cmrlib.learning.appearance import training_appearance
@@ -40,7 +38,7 @@ class Recipe:
     threads: int = 2
 
 
-def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, recipe: Recipe) -> pd.DataFrame:
+def finetune(cohort: Cohort, observer: str, weights: dict[str, Network], out, recipe: Recipe) -> pd.DataFrame:
     """Fine-tune every network that serves a view which `observer` drew; returns the table of `before_after`.
 
     out gets weights/VIEW.safetensors with cards, tables/before_after.csv, scores.csv and split.csv, and both observers.
@@ -59,28 +57,22 @@ def finetune(cohort: Cohort, observer: str, weights: dict[str, Weights], out, re
     splits = {view: fold_splits(part, recipe.folds) for view, part in parts.items()}
     for view, part in parts.items():
         refuse_known_subjects(part, networks[view])
-    _claim(out, cohort, {view: _key(part, observer, networks[view], recipe) for view, part in parts.items()})
+    claim(out, cohort, {view: _key(part, observer, networks[view], recipe) for view, part in parts.items()}, taken="*")
     scores = []
     for view, part in parts.items():
         set_threads_and_seed(recipe.seed, recipe.threads)
         scores.append(_tested(part, observer, networks[view], splits[view], out, recipe))
-        _write(splits[view], out / "tables" / f"split_{view}.csv")
+        write_table(splits[view], out / "tables" / f"split_{view}.csv")
         _train_on_all(part, observer, networks[view], splits[view], out, recipe)
     scores = pd.concat(scores, ignore_index=True)
-    _write(scores, out / "tables" / "scores.csv")
-    return _write(before_after(scores), out / "tables" / "before_after.csv")
+    write_table(scores, out / "tables" / "scores.csv")
+    return write_table(before_after(scores), out / "tables" / "before_after.csv")
 
 
 def labelled(cohort: Cohort, observer: str, views) -> Cohort:
     """The cohort as if it held only the cines of these views that the observer drew, and their subjects."""
-    looked = cohort.observer(observer)
-    return cohort.part(
-        [
-            row.cine
-            for row in cohort.cines[cohort.cines["view"].isin(list(views))].itertuples()
-            if looked.has(row.cine) and looked.mask(row.cine).annotated
-        ]
-    )
+    looked, cines = cohort.observer(observer), cohort.cines.loc[cohort.cines["view"].isin(list(views)), "cine"]
+    return cohort.part([cine for cine in cines if looked.has(cine) and looked.mask(cine).annotated])
 
 
 def fold_splits(cohort: Cohort, folds: int) -> pd.DataFrame:
@@ -96,18 +88,13 @@ def fold_splits(cohort: Cohort, folds: int) -> pd.DataFrame:
     for fold in range(folds):
         split = pd.Series("train", index=fold_of.index, name="split")
         split[fold_of == fold] = "test"
-        split[_watched(fold_of, fold, folds)] = "validation"
+        split[fold_of.index[fold_of == (fold + 1) % folds][0]] = "validation"  # the first of the next fold
         check_split(split)
         rows.append(split.rename_axis("participant_id").reset_index().assign(fold=fold))
     return pd.concat(rows, ignore_index=True)[["participant_id", "fold", "split"]]
 
 
-def _watched(fold_of, fold, folds):
-    """The one subject whose loss is watched: the first of the next fold."""
-    return fold_of.index[fold_of == (fold + 1) % folds][0]
-
-
-def refuse_known_subjects(cohort: Cohort, weights: Weights):
+def refuse_known_subjects(cohort: Cohort, weights: Network):
     """Raise ValueError where the network learned from these very subjects: none would be unseen."""
     refuse_known([weights.card], cohort)
     if cohort.digest == weights.card.get("cohort_digest"):
@@ -118,29 +105,13 @@ def refuse_known_subjects(cohort: Cohort, weights: Weights):
 
 
 def _key(cohort, observer, weights, recipe):
-    """Digest of all that decides the outcome, labels included: they may be corrected between two runs."""
-    labels, looked = hashlib.blake2b(digest_size=16), cohort.observer(observer)
-    for row in cohort.cines.itertuples():
-        annotation = looked.mask(row.cine)
-        labels.update(json.dumps([row.cine, row.digest, list(annotation.annotated.items())]).encode())
-        labels.update(np.ascontiguousarray(annotation.mask[list(annotation.annotated)]))
-    text = json.dumps([asdict(recipe), weights.digest, weights.card, labels.hexdigest()], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _claim(out, cohort, keys):
-    """Take an empty folder, or one that the same fine-tuning left; anything else stays as it is."""
-    if out.resolve().is_relative_to(cohort.path.resolve()):
-        raise ValueError(f"{out} lies inside the cohort, which never changes; choose another --out")
-    mark = out / "finetuning.json"
-    if mark.exists():
-        if read_json(mark) != keys:
-            raise FileExistsError(
-                f"{out} holds a fine-tuning with other settings, labels or weights; choose another --out"
-            )
-    elif out.is_dir() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty; choose another --out")
-    write_json(keys, mark)
+    """All that decides the outcome, labels included: they may be corrected between two runs."""
+    looked = cohort.observer(observer)
+    masks = [(row.cine, row.digest, looked.mask(row.cine)) for row in cohort.cines.itertuples()]
+    labels = [
+        f"{cine} {digest} {drawn.annotated} {short_digest(drawn.mask.tobytes())}" for cine, digest, drawn in masks
+    ]
+    return asdict(recipe) | {"weights": weights.digest, "labels": short_digest("\n".join(labels).encode())}
 
 
 def _tested(cohort, observer, weights, splits, out, recipe):
@@ -154,7 +125,10 @@ def _tested(cohort, observer, weights, splits, out, recipe):
         tuned = _train(cohort, observer, weights, split, out, recipe)
         task.predict(tuned, cohort, split.index[split == "test"], out=made / AFTER, **look)
     cohort.observers = cohort.observers | {name: Observer(made / name) for name in (BEFORE, AFTER)}
-    return _paired(*(score_observers(cohort, observer, name) for name in (BEFORE, AFTER)))
+    keys = ["participant_id", "session", "cine", "view", "frame", "structure"]
+    scores = [score_observers(cohort, observer, name) for name in (BEFORE, AFTER)]
+    whole = [table[table["level"] == "all"][[*keys, "dice"]] for table in scores]
+    return whole[0].merge(whole[1], on=keys, suffixes=("_before", "_after"), validate="one_to_one")
 
 
 def _train(cohort, observer, weights, split, out, recipe):
@@ -199,12 +173,6 @@ def _train_on_all(cohort, observer, weights, splits, out, recipe):
     )
 
 
-def _paired(before, after):
-    keys = ["participant_id", "session", "cine", "view", "frame", "structure"]
-    both = [scores[scores["level"] == "all"][[*keys, "dice"]] for scores in (before, after)]
-    return both[0].merge(both[1], on=keys, suffixes=("_before", "_after"), validate="one_to_one")
-
-
 def before_after(scores: pd.DataFrame) -> pd.DataFrame:
     """Dice before and after, and their paired difference, a row a view and structure and one for their mean.
 
@@ -212,34 +180,12 @@ def before_after(scores: pd.DataFrame) -> pd.DataFrame:
     first. Each estimate has _low and _high (bootstrap over subjects, the same resamples for all three); n counts
     subjects, n_undefined frames where either has no Dice (both masks empty), which are left out.
     """
-    values = ["dice_before", "dice_after"]
+    values = ["dice_before", "dice_after", "dice_difference"]
+    scores = scores.assign(dice_difference=scores["dice_after"] - scores["dice_before"])
+    undefined = scores["dice_difference"].isna().groupby([scores["view"], scores["structure"]]).sum()
     defined = scores.dropna(subset=values)
     subject = defined.groupby(["view", "structure", "participant_id"], sort=False)[values].mean().reset_index()
     mean = subject.groupby(["view", "participant_id"], sort=False)[values].mean().reset_index().assign(structure="mean")
-    rows = []
-    for (view, structure), part in pd.concat([subject, mean]).groupby(["view", "structure"], sort=False):
-        there = scores[scores["view"] == view]
-        there = there if structure == "mean" else there[there["structure"] == structure]
-        n_undefined = int(there[values].isna().any(axis=1).sum())
-        counts = {"n": len(part), "n_undefined": n_undefined}
-        rows.append({"view": view, "structure": structure} | _estimates(part) | counts)
-    return pd.DataFrame(rows)
-
-
-def _estimates(part):
-    statistics = {
-        "before": lambda before, after, axis=-1: np.mean(before, axis),
-        "after": lambda before, after, axis=-1: np.mean(after, axis),
-        "difference": lambda before, after, axis=-1: np.mean(after - before, axis),
-    }
-    row = {}
-    for name, statistic in statistics.items():
-        found = bootstrap(part[["dice_before", "dice_after"]], statistic, subjects=part["participant_id"]).iloc[0]
-        row |= {f"dice_{name}": found["estimate"], f"dice_{name}_low": found["low"], f"dice_{name}_high": found["high"]}
-    return row
-
-
-def _write(table, path):
-    with atomic(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
-    return table
+    table = with_intervals(pd.concat([subject, mean]), values, ["view", "structure"])
+    counts = [undefined[view].get(name, undefined[view].sum()) for view, name in zip(table["view"], table["structure"])]
+    return table.drop(columns=table.filter(regex="^n_").columns).assign(n_undefined=counts)

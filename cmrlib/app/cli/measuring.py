@@ -8,30 +8,12 @@ import typer
 
 from cmrlib.app.cli.app import Folder, ShardOf, Subjects, app, chosen, words
 
-
-class Phases(StrEnum):
-    curve = "curve"
-    given = "given"
-
-
+Phases = StrEnum("Phases", ["curve", "given"])
 Masks = Annotated[
     str,
     typer.Option(
         metavar="NAME_OR_FOLDER",
         help="Whose masks: an observer that came with the cohort, one that `cmr segment` made, or a folder.",
-    ),
-]
-PhasesFrom = Annotated[
-    Phases | None,
-    typer.Option(
-        help="ED and ES from the volume curve, or those given; default the curve where whole cycles were drawn."
-    ),
-]
-Against = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME_OR_FOLDER",
-        help="Another observer, measured in the same way: what changed, also as changes.csv.",
     ),
 ]
 
@@ -43,17 +25,24 @@ def measure(
     papillary: Annotated[str, typer.Option(help="Papillary muscles: as drawn, or in cavity.")] = "as drawn",
     basal_rule: Annotated[str, typer.Option(help="Basal slices: all slices, no remnant, or half ring.")] = "all slices",
     summation: Annotated[str, typer.Option(help="discs or trapezoid.")] = "discs",
-    phases: PhasesFrom = None,
+    phases: Annotated[
+        Phases | None, typer.Option(help="ED and ES: default from the volume curve where whole cycles were drawn.")
+    ] = None,
     subjects: Subjects = None,
     shard: ShardOf = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for measures.tsv; default the observer's. Every shard needs its own.")
     ] = None,
-    against: Against = "",
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_FOLDER", help="Another observer, measured alike: what changed, also as changes.csv."
+        ),
+    ] = "",
 ):
     """Volumes, ejection fraction and mass from an observer's masks: a table, and measures.tsv."""
     from cmrlib.app.cli import shown
-    from cmrlib.app.cli.observers import changed, laid_over, measured
+    from cmrlib.app.cli.observers import changed, drawn_by, laid_over, measured
     from cmrlib.cohort import Observer
     from cmrlib.measures import Conventions
     from cmrlib.measures.features import single_frames
@@ -62,8 +51,7 @@ def measure(
         raise ValueError("a shard's measures need a folder of their own: --out")
     conventions = Conventions(papillary, basal_rule, summation)
     hearts, name, folder = laid_over(cohort, observer)
-    drawn = hearts.cines.loc[hearts.cines["cine"].map(hearts.observer(name).has), "participant_id"]
-    people = chosen(subjects, shard, sorted(set(drawn)) if shard else ())
+    people = chosen(subjects, shard, drawn_by(hearts, name) if shard else ())
     table, counted = measured(hearts, name, conventions, phases, people)
     folder = out or folder
     Observer(folder).write_measures(table)
@@ -85,8 +73,7 @@ def correct(
     out: Annotated[Path | None, typer.Option(help="Its folder; default COHORT-observers/NAME.")] = None,
 ):
     """Lay masks out for ITK-SNAP or 3D Slicer, to be edited in place; what was corrected before stays."""
-    from cmrlib.app.cli.correcting import lay_out
-    from cmrlib.app.cli.observers import laid_over, observer_folder
+    from cmrlib.app.cli.observers import laid_over, lay_out, observer_folder
 
     hearts, start, _ = laid_over(cohort, observer)
     table = lay_out(hearts, start, out or observer_folder(cohort, name), words(subjects))

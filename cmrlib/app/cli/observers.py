@@ -1,12 +1,12 @@
-"""Where observers of a cohort lie when no notebook runs: beside it, for a cohort never changes."""
+"""Observers of a cohort where no notebook runs: they lie beside it, for a cohort never changes."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from cmrlib.agreement import changes
-from cmrlib.cohort import Cohort
-from cmrlib.cohort.files import atomic
+from cmrlib.cohort import Cohort, Observer, stem
+from cmrlib.cohort.files import atomic, read_json, write_json
 from cmrlib.cohort.provenance import refuse_known_rows, rows_known
 from cmrlib.measures import FEATURES, Conventions, features
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -23,6 +23,35 @@ def observer_folder(cohort, name: str) -> Path:
     if Path(name).name != name:
         raise ValueError(f"an observer's name is one word without slashes, got {name!r}; name a folder with --out")
     return beside(cohort, "observers") / name
+
+
+def claim(folder, cohort: Cohort, made_by: dict, taken: str = "sub-*"):
+    """Take a folder without files `taken`, or one that was made by the same: nobody else's work is written over.
+
+    Raises ValueError for a folder inside the cohort, FileExistsError where it is somebody else's.
+    """
+    folder, mark = Path(folder), Path(folder) / "made_by.json"
+    if folder.resolve().is_relative_to(cohort.path.resolve()):
+        raise ValueError(f"{folder} lies inside the cohort, which never changes; choose a folder outside")
+    if read_json(mark) != made_by if mark.exists() else any(folder.glob(taken)):
+        raise FileExistsError(
+            f"{folder} holds what another command made, or this one with other weights, labels, settings or cohort; "
+            "choose another folder or name"
+        )
+    write_json(made_by, mark)
+
+
+def require_subjects(cohort: Cohort, subjects):
+    """Raise ValueError for participants who are not in the cohort; None stands for all."""
+    if unknown := sorted(set(subjects or ()) - set(cohort.subjects["participant_id"])):
+        raise ValueError(f"subjects {unknown} are not in {cohort.path}; participants.tsv lists who is")
+
+
+def write_table(table: pd.DataFrame, path) -> pd.DataFrame:
+    """Write a CSV, whole or not at all, and return the table."""
+    with atomic(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+    return table
 
 
 def laid_over(cohort, observer: str) -> tuple[Cohort, str, Path]:
@@ -46,51 +75,70 @@ def laid_over(cohort, observer: str) -> tuple[Cohort, str, Path]:
     )
 
 
+def drawn_by(cohort: Cohort, observer: str) -> list[str]:
+    """Participants of whom the observer drew masks."""
+    drawn = cohort.cines["cine"].map(cohort.observer(observer).has)
+    return sorted(set(cohort.cines.loc[drawn, "participant_id"]))
+
+
 def measured(cohort: Cohort, observer: str, conventions: Conventions, phases: str | None = None, subjects=None):
     """(table of `features`, how ED and ES were found). Where `phases` is None: from the curve of those whose whole
     cycle was drawn, and as given for the others."""
+    require_subjects(cohort, subjects)
     if phases:
         return features(cohort, observer, conventions, phases=str(phases), subjects=subjects), str(phases)
-    people = cohort.subjects["participant_id"].tolist() if subjects is None else list(subjects)
-    if unknown := sorted(set(people) - set(cohort.subjects["participant_id"])):
-        raise ValueError(f"subjects {unknown} are not in {cohort.path}")
-    drawn = _frames_drawn(cohort, observer, people)
-    if not drawn:
-        raise ValueError(f"observer {observer!r} drew no masks of these subjects of {cohort.path}")
-    groups = {
-        "curve": [p for p, n in drawn.items() if n >= FEWEST_FRAMES],
-        "given": [p for p, n in drawn.items() if n < FEWEST_FRAMES],
-    }
+    groups = {"curve": [], "given": []}
+    for subject in drawn_by(cohort, observer) if subjects is None else subjects:
+        if frames := _fewest_drawn(cohort, observer, subject):
+            groups["curve" if frames >= FEWEST_FRAMES else "given"].append(subject)
     groups = {kind: chosen for kind, chosen in groups.items() if chosen}
+    if not groups:
+        raise ValueError(f"observer {observer!r} drew no masks of these subjects of {cohort.path}")
     tables = [features(cohort, observer, conventions, phases=kind, subjects=chosen) for kind, chosen in groups.items()]
     table = pd.concat(tables, ignore_index=True).sort_values(["participant_id", "session"], ignore_index=True)
     return table, " and ".join(f"{kind} for {len(chosen)} subjects" for kind, chosen in groups.items())
 
 
+def _fewest_drawn(cohort, observer, subject) -> int:
+    """Fewest frames that were drawn in one of the subject's short-axis cines (or others, where there is none)."""
+    looked, cines = cohort.observer(observer), cohort.cines[cohort.cines["participant_id"] == subject]
+    seen = cines[cines["cine"].map(looked.has)]
+    seen = seen[seen["view"] == "sax"] if (seen["view"] == "sax").any() else seen
+    return min((len(looked.mask(cine).annotated) for cine in seen["cine"]), default=0)
+
+
 def changed(cohort, against: str, after: pd.DataFrame, conventions: Conventions, phases, path) -> pd.DataFrame:
     """`agreement.changes` from another observer's masks, measured alike, to `after`; written to `path`."""
     hearts, name, _ = laid_over(cohort, against)
-    drawn = set(hearts.cines.loc[hearts.cines["cine"].map(hearts.observer(name).has), "participant_id"])
-    people = [one for one in after["participant_id"].unique() if one in drawn]
+    people = [one for one in after["participant_id"].unique() if one in drawn_by(hearts, name)]
     if not people:
         raise ValueError(f"observer {name!r} drew none of these subjects, so there is nothing to compare with")
     before, _ = measured(hearts, name, conventions, phases, people)
     if rows_known(before) != rows_known(after[after["participant_id"].isin(people)]):
         for table in (before, after):  # where one comes from the other, both stand for the same network's masks
             refuse_known_rows(table)
-    table = changes(before, after, FEATURES)
-    with atomic(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
-    return table
+    return write_table(changes(before, after, FEATURES), path)
 
 
-def _frames_drawn(cohort, observer, people) -> dict[str, int]:
-    """Participant → fewest frames that were drawn in one of its short-axis cines (or others, where it has none)."""
-    looked, fewest = cohort.observer(observer), {}
-    cines = cohort.cines[cohort.cines["participant_id"].isin(people)]
-    for participant, rows in cines.groupby("participant_id"):
-        seen = [row for row in rows.itertuples() if looked.has(row.cine)]
-        seen = [row for row in seen if row.view == "sax"] or seen
-        if seen:
-            fewest[participant] = min(len(looked.mask(row.cine).annotated) for row in seen)
-    return fewest
+def lay_out(cohort: Cohort, observer: str, folder, subjects=None) -> pd.DataFrame:
+    """Copies of an observer's masks in `folder`, as compressed NIfTI to be edited in place: a row a cine: cine, image,
+    mask (paths), state (new, or kept: what was corrected before is never written over).
+
+    Raises ValueError for unknown subjects, nobody drawn, and a folder inside the cohort; FileExistsError where the
+    folder is somebody else's.
+    """
+    folder, looked, hand, rows = Path(folder), cohort.observer(observer), Observer(folder), []
+    require_subjects(cohort, subjects)
+    claim(folder, cohort, {"made_by": "cmr correct", "of": observer, "cohort": cohort.digest})
+    for row in cohort.cines.itertuples():
+        if (subjects is not None and row.participant_id not in subjects) or not looked.has(row.cine):
+            continue
+        there = hand.has(row.cine)
+        if not there:
+            hand.write(cohort.cine(row.cine), looked.mask(row.cine), to_correct=True)
+        image = cohort.path / stem(row.cine).with_name(f"{row.cine}_cine.nii")
+        mask = folder / stem(row.cine).with_name(f"{row.cine}_dseg.nii.gz")
+        rows.append({"cine": row.cine, "image": str(image), "mask": str(mask), "state": "kept" if there else "new"})
+    if not rows:
+        raise ValueError(f"observer {observer!r} drew no masks of these subjects of {cohort.path}")
+    return pd.DataFrame(rows)

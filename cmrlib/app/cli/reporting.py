@@ -7,37 +7,32 @@ import typer
 
 from cmrlib.app.cli.app import REAL, SETS, ShardOf, Subjects, Threads, app, chosen, credited
 
-Source = Annotated[Path | None, typer.Argument(help="A folder of DICOM of one person, or a cohort; only read.")]
-Sample = Annotated[
-    bool,
-    typer.Option("--sample", help="The real examination that travels with the repository, samples/patient1."),
-]
-Page = Annotated[
-    Path,
-    typer.Option("-o", "--out", help="The page, with its JSON beside it; a folder for a page per subject of a cohort."),
-]
-Networks = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="RUNS",
-        help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
-        "comes from the first that has it.",
-    ),
-]
-Masks = Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Of a cohort: masks of `cmr segment` to use.")]
-
 
 @app.command()
 def report(
-    study: Source = None,
-    sample: Sample = False,
-    out: Page = Path("report.html"),
-    weights: Networks = None,
+    study: Annotated[
+        Path | None, typer.Argument(help="A folder of DICOM of one person, or a cohort; only read.")
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="The real examination of the repository, patient1.")] = False,
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="The page (JSON beside it); a folder for a page per subject of a cohort."),
+    ] = Path("report.html"),
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUNS",
+            help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
+            "comes from the first that has it.",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "",
     sex: Annotated[str, typer.Option(help="M or F, for the reference ranges; default as the headers say.")] = "",
     age: Annotated[float | None, typer.Option(min=0, help="Years; likewise.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep cohort and observers in this folder.")] = None,
-    observer: Masks = "",
+    observer: Annotated[
+        str, typer.Option(metavar="NAME_OR_FOLDER", help="Of a cohort: masks of `cmr segment` to use.")
+    ] = "",
     subjects: Subjects = None,
     shard: ShardOf = "",
     threads: Threads = 2,

@@ -32,36 +32,30 @@ def _text(value):
 def series(table: pd.DataFrame):
     """What `datasets.inspect` found: cines, and below them what is left out and why."""
 
-    def joined(row, names, form):
-        return " × ".join(n for name in names if (n := "" if pd.isna(row[name]) else form.format(row[name])))
+    def joined(names, form):
+        text = cines[names].map(lambda value: "" if pd.isna(value) else form.format(value))
+        return text.apply(lambda row: " × ".join(filter(None, row)), axis=1)
 
     cines, left = table[table["content"] == "cine"], table[table["content"] != "cine"]
     private = [name for name in ("description", "folder") if name in table]
-    rows = [
-        {
-            "subject": row["subject"] + (f" ses-{row['session']}" if row["session"] else ""),
-            "view": row["view"],
-            "slices × frames": joined(row, ["slices", "frames"], "{}"),
-            "files": str(row["files"]),
-            "pixels": joined(row, ["rows", "columns"], "{}"),
-            "mm": joined(row, ["row_spacing_mm", "column_spacing_mm", "slice_distance_mm"], "{:.2f}"),
-            "step (ms)": row["frame_step_ms"],
-            "RR (ms)": row["rr_ms"],
-            "ordered by": row["ordered_by"],
-            "flags": row["flags"].replace(";", " "),
+    if len(cines):
+        session = cines["session"].map(lambda name: f" ses-{name}" if name else "")
+        columns = {
+            "subject": cines["subject"] + session,
+            "view": cines["view"],
+            "slices × frames": joined(["slices", "frames"], "{}"),
+            "files": cines["files"].astype(str),
+            "pixels": joined(["rows", "columns"], "{}"),
+            "mm": joined(["row_spacing_mm", "column_spacing_mm", "slice_distance_mm"], "{:.2f}"),
+            "step (ms)": cines["frame_step_ms"],
+            "RR (ms)": cines["rr_ms"],
+            "ordered by": cines["ordered_by"],
+            "flags": cines["flags"].str.replace(";", " "),
         }
-        | {name: row[name] for name in private}
-        for _, row in cines.iterrows()
-    ]
-    if rows:
-        show(pd.DataFrame(rows), "cines")
+        show(pd.DataFrame(columns | {name: cines[name] for name in private}), "cines")
     if len(left):
-        show(
-            left[["subject", "files", "reason", *[name for name in private if name == "folder"]]]
-            .astype({"files": str})
-            .fillna(""),
-            "left out",
-        )
+        names = ["subject", "files", "reason", *[name for name in private if name == "folder"]]
+        show(left[names].astype({"files": str}).fillna(""), "left out")
     print(f"cines: {len(cines)}, subjects: {table['subject'].nunique()}, files left out: {int(left['files'].sum())}")
 
 
@@ -83,20 +77,18 @@ def measures(table: pd.DataFrame, title: str):
     left_out = withheld(table)
     named = set(" ".join(left_out["measures"]).split())
     columns = [name for name in SHOWN if table[name].notna().any() or name in named]
-    rows = table.head(MOST)[["participant_id", *columns, "flags"]]
-    flags = rows["flags"].str.split(";").map(lambda found: str(sum(map(bool, found))))
-    rows = rows.assign(flags=flags)
-    spread = [_mean_sd(table[name]) for name in columns]
-    total = pd.DataFrame([[f"mean ± SD of {len(table)}", *spread, ""]], columns=rows.columns)
+    flags = table["flags"].str.split(";").map(lambda found: str(sum(map(bool, found))))
+    rows = table[["participant_id", *columns]].assign(flags=flags).head(MOST)
+    total = pd.DataFrame(
+        [[f"mean ± SD of {len(table)}", *(_mean_sd(table[name]) for name in columns), ""]], columns=rows.columns
+    )
     show(pd.concat([rows.astype(object), total]), title)
     if len(table) > MOST:
         print(f"the first {MOST} of {len(table)} rows")
     if len(left_out):
         show(left_out[["participant_id", "measures", "reason"]].head(MOST), "n/a, and why")
-        print(
-            f"measures left out: of {left_out['participant_id'].nunique()} of {table['participant_id'].nunique()} "
-            f"subjects{'' if len(left_out) <= MOST else f'; the first {MOST} of {len(left_out)} reasons'}"
-        )
+        who, everybody = left_out["participant_id"].nunique(), table["participant_id"].nunique()
+        print(f"measures left out: of {who} of {everybody} subjects; {len(left_out)} reasons")
 
 
 def _mean_sd(values):
@@ -122,7 +114,5 @@ def unknown_phases(table: pd.DataFrame, single: pd.DataFrame):
         if n := sum(flag in flags.split(";") for flags in table["flags"]):
             print(f"no ejection fraction of {n} of {len(table)}: {why} unknown")
     if len(single):
-        show(
-            single.drop(columns="session").head(MOST),
-            "one frame, and nothing says whether it is ED or ES (cmr ingest --phase): its volumes",
-        )
+        title = "one frame, and nothing says whether it is ED or ES (cmr ingest --phase): its volumes"
+        show(single.drop(columns="session").head(MOST), title)

@@ -20,6 +20,7 @@ def arguments(words=None):
         if name in ("execute", "parameters"):
             command.add_argument("notebook", help="its name without .ipynb, say 01_segmentation")
             command.add_argument("-p", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
+            command.add_argument("--part", default="", help="name of a run of some trainings, kept beside the whole")
         command.add_argument("--profile", default="quick", help="profiles/NAME.yaml (default quick)")
         command.add_argument("--runs", type=Path, default=ROOT / "runs", help="where runs are kept (default runs)")
         command.add_argument("--cores", type=int, default=2, help="for notebooks side by side (default 2)")
@@ -30,16 +31,17 @@ def arguments(words=None):
 
 def main(words=None) -> int:
     given = arguments(words)
-    if getattr(given, "follow", False):
+    if given.follow:
         follow_parent()
     try:
+        overrides = [word.partition("=") for word in getattr(given, "overrides", ())]
+        overrides = {name: yaml.safe_load(value) for name, _, value in overrides}
         if given.command == "all":
             snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
-        if given.command == "pages":
-            return print(write_pages(given.profile, given.runs)) or 0
-        overrides = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in given.overrides)}
-        if given.command == "execute":
-            execute(given.notebook, given.profile, given.runs, overrides)
+        elif given.command == "pages":
+            print(write_pages(given.profile, given.runs))
+        elif given.command == "execute":
+            execute(given.notebook, given.profile, given.runs, overrides, given.part)
         else:
             print(json.dumps(resolve(given.notebook, given.profile, overrides), indent=1))
     except KeyboardInterrupt:

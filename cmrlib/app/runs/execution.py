@@ -14,11 +14,11 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from cmrlib.app.runs.parameters import ROOT, UsageError, load_profile, resolve, unknown
 
 TRACEBACK_LINES = 12  # of a failure, on the terminal
-BAR_EVERY_S = 10  # a bar that redraws itself becomes a line this often
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -26,14 +26,17 @@ class NotebookFailed(RuntimeError):
     """A notebook did not come to its end; the message names it, the error and the notebook kept to look at."""
 
 
-def execute(notebook: str, profile: str, runs: Path | str = ROOT / "runs", overrides: dict | None = None) -> dict:
+def execute(
+    notebook: str, profile: str, runs: Path | str = ROOT / "runs", overrides: dict | None = None, part: str = ""
+) -> dict:
     """Run one notebook into RUNS/PROFILE/NOTEBOOK and return its manifest.
 
+    part: name of a run of some trainings alone; it goes to RUNS/PROFILE/NOTEBOOK@PART, and into no record.
     Raises UsageError for a wrong parameter or a folder that cannot be written, NotebookFailed for the rest.
     """
     chosen = load_profile(profile)
     parameters = resolve(notebook, chosen, overrides)
-    folder = Path(runs).resolve() / profile / notebook
+    folder = Path(runs).resolve() / profile / (f"{notebook}@{part}" if part else notebook)
     with locked(folder):
         for name in ("manifest.json", "manifest.pending.json", "executed.ipynb", "failed.ipynb"):
             (folder / name).unlink(missing_ok=True)
@@ -45,7 +48,7 @@ def execute(notebook: str, profile: str, runs: Path | str = ROOT / "runs", overr
         except Exception as error:
             raise NotebookFailed(_keep_failed(notebook, running, error, echo)) from error
         running.replace(folder / "executed.ipynb")
-        if chosen.record:
+        if chosen.record and not part:
             from cmrlib.app.runs import record  # brings pandas, which this process has no other use for
 
             record.keep(manifest)
@@ -56,17 +59,27 @@ def execute(notebook: str, profile: str, runs: Path | str = ROOT / "runs", overr
     return manifest
 
 
+def all_command(profile: str, runs, cores: int, cluster: str = "") -> list[str]:
+    """`python -m cmrlib.app.runs all …` as words, for a process that ends with its caller."""
+    words = ["-m", "cmrlib.app.runs", "all", "--profile", profile, "--runs", str(runs), "--cores", str(cores)]
+    return [sys.executable, *words, "--follow", "--cluster", cluster]
+
+
 def execute_all(profile: str, runs: Path | str = ROOT / "runs", cores: int = 2) -> dict[str, dict]:
     """`make run` from Python: every notebook of a profile through Snakemake; notebook → manifest.
 
     Raises NotebookFailed with what the terminal would have shown.
     """
-    command = [sys.executable, "-m", "cmrlib.app.runs", "all", "--profile", profile, "--runs", str(runs)]
-    done = subprocess.run([*command, "--cores", str(cores), "--follow"], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(all_command(profile, runs, cores), capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise NotebookFailed(f"profile {profile} did not come to its end\n{done.stdout}\n{done.stderr}")
-    manifests = sorted((Path(runs) / profile).glob("*/manifest.json"))
-    return {path.parent.name: json.loads(path.read_text()) for path in manifests}
+    return manifests(Path(runs) / profile)
+
+
+def manifests(folder: Path) -> dict[str, dict]:
+    """Notebook → manifest, of all finished runs in a profile's folder."""
+    found = [path for path in sorted(folder.glob("*/manifest.json")) if "@" not in path.parent.name]
+    return {path.parent.name: json.loads(path.read_text()) for path in found}
 
 
 def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluster: str = "") -> None:
@@ -78,37 +91,20 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
     """
     chosen = load_profile(profile)
     for first in chosen.after:
-        command = [sys.executable, "-m", "cmrlib.app.runs", "all", "--profile", first, "--runs", str(runs)]
-        command += ["--cores", str(cores), "--follow", *(["--cluster", cluster] if cluster else [])]
-        if subprocess.run(command, cwd=ROOT).returncode:
+        if subprocess.run(all_command(first, runs, cores, cluster), cwd=ROOT).returncode:
             raise NotebookFailed(f"profile {profile} reads what {first} makes, and {first} did not come to its end")
     folder = Path(runs).resolve() / profile
     with locked(folder) as lock:
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
         os.set_inheritable(lock.fileno(), True)
+        words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+        words += where_jobs_run(cluster) if cluster else ["--cores", str(cores)]
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
-        where = where_jobs_run(cluster) if cluster else ["--cores", str(cores)]
-        options = "--nolock --rerun-incomplete --keep-going --scheduler greedy"
+        words += ["--nolock", "--rerun-incomplete", "--keep-going", "--scheduler", "greedy"]
         # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
-        quiet = "host progress reason rules" if cluster or chosen.study else "all"
-        options += f" --rerun-triggers params input mtime --quiet {quiet}"
-        os.execv(
-            sys.executable,
-            [
-                sys.executable,
-                "-m",
-                "snakemake",
-                "--snakefile",
-                str(ROOT / "Snakefile"),
-                "--directory",
-                str(folder),
-                *where,
-                *options.split(),
-                "--config",
-                f"profile={profile}",
-                f"follow={follow}",
-            ],
-        )
+        quiet = ["host", "progress", "reason", "rules"] if cluster or chosen.study else ["all"]
+        words += ["--rerun-triggers", "params", "input", "mtime", "--quiet", *quiet]
+        os.execv(sys.executable, [*words, "--config", f"profile={profile}", f"follow={follow}"])
 
 
 def where_jobs_run(cluster: str) -> list[str]:
@@ -135,30 +131,32 @@ def locked(folder: Path, patience_s: float = 10):
     A killed run takes a second or two to be gone, hence the patience. Raises UsageError where the folder is in use
     or cannot be written.
     """
-    import fcntl  # not on Windows, where notebooks run by hand, but not from here
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a+")
     except OSError as error:
-        hint = "make it writable or give another --runs"
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; {hint}") from None
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; give another --runs") from None
     until = time.monotonic() + patience_s
     with file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    file.seek(0)
-                    holder = f"process {file.read().strip()}"
-                    raise UsageError(f"{folder} is in use by {holder}; wait for it or stop it") from None
-                time.sleep(0.25)
+        while not _flocked(file):
+            if time.monotonic() > until:
+                file.seek(0)
+                raise UsageError(f"{folder} is in use by process {file.read().strip()}; wait for it or stop it")
+            time.sleep(0.25)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield file
+
+
+def _flocked(file) -> bool:
+    import fcntl  # not on Windows, where notebooks run by hand, but not from here
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def follow_parent() -> None:
@@ -180,18 +178,13 @@ class Echo:
         self.notebook = notebook
         self.heading = ""
         self._started = time.monotonic()
-        self._said = time.monotonic()
         self._line = ""
 
     def say(self, text):
-        self._said = time.monotonic()
         print(f"[{self.notebook}] {text}", flush=True)
 
     def write(self, text):
         *lines, self._line = (self._line + text).split("\n")
-        if "\r" in self._line and time.monotonic() - self._said > BAR_EVERY_S:
-            lines.append(self._line)
-            self._line = ""
         for line in lines:
             if state := line.rstrip().rsplit("\r")[-1]:  # of a bar, what it shows last
                 self.say(state)
@@ -228,7 +221,7 @@ def _papermill(notebook, parameters, running, echo):
         echo.cell(cell_index + 1, len(headings) + 1, headings[max(cell_index - 1, 0)])
 
     own = {"CMR_RUN_FOLDER": str(running.parent), "PYTHONHASHSEED": "0", "JUPYTER_PREFER_ENV_PATH": "1"}
-    with _environment(own | dict.fromkeys(THREADS, str(parameters.get("threads", 1)))):
+    with patch.dict(os.environ, own | dict.fromkeys(THREADS, str(parameters.get("threads", 1)))):
         papermill.execute_notebook(
             source,
             running,
@@ -243,18 +236,6 @@ def _papermill(notebook, parameters, running, echo):
             start_timeout=300,
             extra_arguments=["--log-level=50"],  # its log warns of each loopback port; errors come through papermill
         )
-
-
-@contextmanager
-def _environment(own: dict):
-    """These variables for the kernel that is started meanwhile."""
-    before = dict(os.environ)
-    os.environ.update(own)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _keep_failed(notebook, running, error, echo):

@@ -1,6 +1,5 @@
 """Executed notebooks as pages that open without a network, and an index of their metrics."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -9,6 +8,7 @@ import nbformat
 from jinja2 import Environment, PackageLoader
 from nbconvert import HTMLExporter
 
+from cmrlib.app.runs.execution import manifests
 from cmrlib.app.runs.parameters import ROOT
 from cmrlib.cohort.files import atomic
 
@@ -20,19 +20,19 @@ def write_pages(profile: str, runs=ROOT / "runs") -> Path:
     """runs/PROFILE/NN_name/page.html for every finished notebook, made again where the notebook is newer, and
     runs/PROFILE/index.html; returns the index."""
     folder = Path(runs) / profile
-    manifests = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/manifest.json"))}
-    for name in manifests:
+    finished = manifests(folder)
+    for name in finished:
         page, notebook = folder / name / "page.html", folder / name / "executed.ipynb"
         if notebook.exists() and not (page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime):
             text, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(notebook, as_version=4))
             with atomic(page) as part:
                 part.write_text(OUTSIDE.sub("", text))
-    given = [manifest["parameters"] for manifest in manifests.values()]
+    given = [manifest["parameters"] for manifest in finished.values()]
     synthetic = any(one.get("synthetic") or one.get("source") == "phantom" for one in given)
     template = Environment(loader=PackageLoader("cmrlib.app.runs", "."), autoescape=True).get_template("index.html")
-    rows = {name: list(_rows(manifest["metrics"])) for name, manifest in manifests.items()}
+    rows = {name: list(_rows(manifest["metrics"])) for name, manifest in finished.items()}
     with atomic(folder / "index.html") as part:
-        part.write_text(template.render(profile=profile, synthetic=synthetic, manifests=manifests, rows=rows))
+        part.write_text(template.render(profile=profile, synthetic=synthetic, manifests=finished, rows=rows))
     return folder / "index.html"
 
 

@@ -7,6 +7,8 @@ A profile is profiles/NAME.yaml:
     record: true              every run leaves its small record in figures/record/ (optional)
     pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
+    parts: {03b_x: [folds]}   a job for every combination of what these lists of a notebook hold, before the whole of it
+                              runs, which finds their trainings in runs/.state (optional)
     study: {kind: ukbb, …}    `cmr` commands on a large cohort, in shards of subjects; see STUDY below (optional)
     common: {seed: 1}         for every notebook that declares such a parameter
     01_segmentation: {…}      for that notebook
@@ -23,7 +25,7 @@ import yaml
 
 # The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
-SETTINGS = ("extends", "after", "record", "pool", "notebooks", "study", "common")
+SETTINGS = ("extends", "after", "record", "pool", "notebooks", "parts", "study", "common")
 STUDY = {
     "kind": "",  # of source, as for `cmr ingest`
     "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
@@ -53,6 +55,7 @@ class Profile:
     pool: bool = False
     notebooks: tuple[str, ...] = ()  # empty: all of them
     after: tuple[str, ...] = ()
+    parts: dict = field(default_factory=dict)  # notebook → names of lists among its parameters
     study: dict = field(default_factory=dict)  # empty: none; else all of STUDY
     common: dict = field(default_factory=dict)
     own: dict = field(default_factory=dict)  # notebook → its parameters
@@ -81,7 +84,7 @@ def checked(given: dict, declared: dict, where: str) -> dict:
 
 def load_profile(name: str) -> Profile:
     """profiles/NAME.yaml with what it extends, checked against every notebook that it speaks of."""
-    profile = Profile(name, **_merged(name, ()))
+    profile = _merged(name, ())
     declared = {notebook: defaults(notebook) for notebook in notebook_names()}
     where = f"profiles/{name}.yaml"
     _check_order(name, ())
@@ -90,6 +93,8 @@ def load_profile(name: str) -> Profile:
             raise unknown("notebook", notebook, declared, where)
     for notebook, given in profile.own.items():
         checked(given, declared[notebook], f"{where}, {notebook}")
+    for notebook, names in profile.parts.items():
+        checked({name: [] for name in names}, declared.get(notebook, {}), f"{where}, parts of {notebook}")
     for parameter in profile.common:
         if declared and not any(parameter in names for names in declared.values()):
             raise unknown("parameter", parameter, set().union(*declared.values()), f"{where}, common")
@@ -100,12 +105,12 @@ def _check_order(name, waiting):
     """Raises UsageError where profiles wait for each other."""
     if name in waiting:
         raise UsageError(f"profiles run after each other in a circle: {' → '.join([*waiting, name])}")
-    for first in _merged(name, ())["after"]:
+    for first in _merged(name, ()).after:
         _check_order(first, (*waiting, name))
 
 
-def _merged(name, inner) -> dict:
-    """Fields of a Profile: those of the profile it extends, overlaid by its own."""
+def _merged(name, inner) -> Profile:
+    """The profile that this one extends, overlaid by its own words."""
     names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
     if name not in names:
         raise unknown("profile", name, names)
@@ -119,21 +124,22 @@ def _merged(name, inner) -> dict:
     if not isinstance(content, dict):
         raise UsageError(f"{where} must hold `notebook: parameters` blocks, got a {type(content).__name__}")
     own = {key: value or {} for key, value in content.items() if key not in SETTINGS}
-    for key, value in [("common", content.get("common") or {}), *own.items()]:
+    common = content.get("common") or {}
+    for key, value in [("common", common), *own.items()]:
         if not isinstance(value, dict):
             raise UsageError(f"{where}: {key} must hold `parameter: value` lines, got {value!r}")
-    base = {"record": False, "pool": False, "notebooks": (), "after": (), "study": {}, "common": {}, "own": {}}
-    if "extends" in content:
-        base = _merged(content["extends"], (*inner, name))
-    return {
-        "record": bool(content.get("record", base["record"])),
-        "pool": bool(content.get("pool", False)),  # not inherited: the rows belong to one profile
-        "notebooks": tuple(content.get("notebooks", base["notebooks"])),
-        "after": tuple(content.get("after", base["after"])),
-        "study": _study(base["study"], content.get("study") or {}, where),
-        "common": base["common"] | (content.get("common") or {}),
-        "own": base["own"] | {key: base["own"].get(key, {}) | value for key, value in own.items()},
-    }
+    base = _merged(content["extends"], (*inner, name)) if "extends" in content else Profile(name)
+    return Profile(
+        name,
+        record=content.get("record", base.record),
+        pool=content.get("pool", False),  # not inherited: the rows belong to one profile
+        notebooks=tuple(content.get("notebooks", base.notebooks)),
+        after=tuple(content.get("after", base.after)),
+        parts=base.parts | content.get("parts", {}),
+        study=_study(base.study, content.get("study") or {}, where),
+        common=base.common | common,
+        own=base.own | {key: base.own.get(key, {}) | value for key, value in own.items()},
+    )
 
 
 def _study(base, given, where) -> dict:

@@ -150,9 +150,8 @@ class Run:
         """Write a DataFrame to tables/NAME.csv and return it. The index is written where it has a name."""
         from cmrlib.cohort.files import atomic, digest
 
-        path = self._made("tables") / f"{_checked_name(name)}.csv"
+        path, named = self._made("tables") / f"{_checked_name(name)}.csv", any(map(bool, table.index.names))
         with atomic(path) as part:
-            named = any(level is not None for level in table.index.names)
             table.to_csv(part, index=named, lineterminator="\n")
         self._tables[path.name] = digest(path)
         return table

@@ -17,25 +17,28 @@ PACKAGE = Path(__file__).parents[2]
 LISTS = (".tsv", ".yaml")  # committed beside the modules that read them: test subjects, label maps
 # How a run is kept and called says nothing about its results.
 NOT_COUNTED = ("cmrlib.app",)
+MAKERS = ("cmrlib.datasets", "cmrlib.phantom")
 PICKS_BY_NAME = ("cmrlib.datasets",)  # what imports its modules by a name that it is told
 
 
 def code_digest(notebook: str, package: Path = PACKAGE) -> str:
     """Digest of the notebook's code and of all cmrlib modules that it reaches; its parameters are not part of it."""
-    code = [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code" and not is_parameters(cell)]
-    modules = reached(set().union(*(imports(source, package) for source in code)), package)
-    return _digest([*map(_normal, code), *_contents(modules, package)])
+    code = _code(notebook)
+    return _digest([*map(_normal, code), *_contents(_modules(code, package), package)])
 
 
 def making_digest(notebook: str, package: Path = PACKAGE) -> str:
     """Digest of the modules that make a cohort, and what they import."""
-    return _part_digest(notebook, lambda name: name.startswith(("cmrlib.datasets", "cmrlib.phantom")), package)
+    makers = {name for name in _modules(_code(notebook), package) if name.startswith(MAKERS)}
+    return _digest(_contents(reached(makers, package), package))
 
 
-def _part_digest(notebook, chosen, package):
-    code = [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code"]
-    modules = reached(set().union(*(imports(source, package) for source in code)), package)
-    return _digest(_contents(reached({name for name in modules if chosen(name)}, package), package))
+def _code(notebook):
+    return [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code" and not is_parameters(cell)]
+
+
+def _modules(code, package):
+    return reached(set().union(*(imports(source, package) for source in code)), package)
 
 
 def reached(names: set[str], package: Path = PACKAGE) -> set[str]:

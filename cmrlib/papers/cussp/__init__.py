@@ -10,26 +10,20 @@ from pairs (Siamese), then carries a classifier.
 README.md maps the paper's steps, tables and figures to functions and notebook cells, and says where we leave it.
 """
 
+from cmrlib.learning.blocks import TensorLabel
 from cmrlib.measures import RefusedError
+from cmrlib.papers.cussp import preparation, table2, tabular
+from cmrlib.papers.cussp.cnnlstm import CnnLstm
+from cmrlib.papers.cussp.data import LABELLED, Distort, Scale
 from cmrlib.papers.cussp.network import barlow_loss, contrastive_loss, cross_correlation, joint_loss
-from cmrlib.papers.cussp.preparation import Preprocessing, locate, prepare
+from cmrlib.papers.cussp.preparation import locate, prepare
 from cmrlib.papers.cussp.roles import assign_roles
 from cmrlib.papers.cussp.table2 import MODELS
 from cmrlib.papers.cussp.task import CusspJoint, CusspPairs, CusspPretraining, MitralRegurgitation
+from cmrlib.papers.cussp.weak import weak_labels
 
 __all__ = [
-    "MODELS",
-    "CusspJoint",
-    "MitralRegurgitation",
-    "Preprocessing",
-    "CusspPretraining",
-    "RefusedError",
-    "CusspPairs",
-    "assign_roles",
-    "barlow_loss",
-    "contrastive_loss",
-    "cross_correlation",
-    "joint_loss",
-    "locate",
-    "prepare",
-]
+    "LABELLED", "MODELS", "CnnLstm", "CusspJoint", "CusspPairs", "CusspPretraining", "Distort", "MitralRegurgitation",
+    "RefusedError", "Scale", "TensorLabel", "assign_roles", "barlow_loss", "contrastive_loss", "cross_correlation",
+    "joint_loss", "locate", "preparation", "prepare", "table2", "tabular", "weak_labels",
+]  # fmt: skip

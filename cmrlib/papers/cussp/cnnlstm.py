@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models.densenet import DenseNet
 
+from cmrlib.learning.losses import WeightedBCE
 from cmrlib.papers.cussp.network import perceptron
 from cmrlib.papers.cussp.roles import require_no_leak
-from cmrlib.papers.cussp.task import Cussp, Entropy
+from cmrlib.papers.cussp.task import Cussp
 
 BLOCKS = {"densenet121": (32, (6, 12, 24, 16), 64), "slim": (12, (2, 3, 4, 3), 24), "tiny": (6, (1, 1, 1, 1), 8)}
 """Growth, layers of the four blocks, first channels; "slim" and "tiny" are the same network for small machines."""
@@ -21,10 +22,9 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
+        inner = max(4, channels // 8)
         self.weigh = nn.Sequential(
-            nn.Conv2d(channels, max(4, channels // 8), 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(max(4, channels // 8), 1, 7, padding=3),
+            nn.Conv2d(channels, inner, 1), nn.ReLU(inplace=True), nn.Conv2d(inner, 1, 7, padding=3)
         )
         nn.init.zeros_(self.weigh[-1].weight)
         nn.init.zeros_(self.weigh[-1].bias)
@@ -40,23 +40,16 @@ class CnnLstmNet(nn.Module):
 
     def __init__(self, backbone: str = "densenet121", size: int = 96, attention: bool = True, hidden: int = 128):
         super().__init__()
-        if backbone not in BLOCKS:
-            raise ValueError(f"unknown backbone {backbone!r}; there are {', '.join(BLOCKS)}")
-        self.size = size
         growth, layers, first = BLOCKS[backbone]
-        self.features = DenseNet(growth, layers, first, num_classes=1).features
+        self.size, self.features = size, DenseNet(growth, layers, first, num_classes=1).features
         self.attention = SpatialAttention(first) if attention else nn.Identity()
-        width = self.features.norm5.num_features
-        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
+        self.lstm = nn.LSTM(self.features.norm5.num_features, hidden, batch_first=True, bidirectional=True)
         self.head = perceptron([2 * hidden, hidden, 1], dropout=0.2)
 
     def encode(self, pictures) -> torch.Tensor:
         """(n, 1, rows, columns) → (n, width)."""
-        x = self.features.conv0(pictures.expand(-1, 3, -1, -1))
-        x = self.attention(x)
-        for name, layer in self.features.named_children():
-            x = x if name == "conv0" else layer(x)
-        return F.relu(x).mean((2, 3))
+        x = self.attention(self.features.conv0(pictures.expand(-1, 3, -1, -1)))
+        return F.relu(self.features[1:](x)).mean((2, 3))
 
     def forward(self, x):
         n, frames = x.shape[:2]
@@ -67,7 +60,7 @@ class CnnLstmNet(nn.Module):
             return self.head(self.lstm(seen.float())[0].mean(1)).squeeze(1)
 
 
-class WeakLoss(Entropy):
+class WeakLoss(WeightedBCE):
     """Cross-entropy with probabilistic labels. Targets of weakly labelled cines are coded as probability + 2; such a
     cine weighs `weak_share`."""
 

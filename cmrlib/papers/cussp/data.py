@@ -49,32 +49,20 @@ class Scale(Transform):
 
 
 class Distort(Transform):
-    """Every cine of a training batch its own way, on the batch's device."""
-
-    split_idx, order = 0, 1
-
-    def __init__(self, how: Distortion):
-        super().__init__()
-        self.how = how
-
-    def encodes(self, x: TensorImage):
-        cines = x.as_subclass(torch.Tensor)
-        return type(x)(distorted(cines.flatten(0, -4), self.how).view_as(cines))
-
-
-class TwoViews(Transform):
-    """(b, frames, rows, columns) → (b, 2, frames, rows, columns): two distorted views of every cine, in validation
-    too."""
+    """Every cine of a training batch its own way, on the batch's device; `twice`: two views of every cine, one beside
+    the other (b, 2, frames, rows, columns), in validation too."""
 
     order = 1
 
-    def __init__(self, how: Distortion):
-        super().__init__()
-        self.how = how
+    def __init__(self, how: Distortion, twice: bool = False):
+        super().__init__(split_idx=None if twice else 0)
+        self.how, self.twice = how, twice
 
-    def encodes(self, x: TensorClip):
+    def encodes(self, x: TensorImage):
         cines = x.as_subclass(torch.Tensor)
-        return TensorPair(torch.stack([distorted(cines, self.how) for _ in range(2)], 1))
+        if self.twice:
+            return TensorPair(torch.stack([distorted(cines, self.how) for _ in range(2)], 1))
+        return type(x)(distorted(cines.flatten(0, -4), self.how).view_as(cines))
 
 
 def scaled(pixels) -> torch.Tensor:
@@ -90,9 +78,8 @@ def distorted(x, how: Distortion) -> torch.Tensor:
     cosine, sine = torch.cos(angle) * size, torch.sin(angle) * size
     shift = torch.randn(n, 2, device=device) * how.shift * 2  # a side is 2 long
     matrix = torch.stack([torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)], 1)
-    x = F.grid_sample(
-        x, F.affine_grid(matrix, list(x.shape), align_corners=False), padding_mode="border", align_corners=False
-    )
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     gamma, gain = (torch.exp(torch.randn(n, 1, 1, 1, device=device) * how.contrast) for _ in range(2))
     x = (2 * ((x + 1) / 2).clamp(1e-3, 1) ** gamma - 1) * gain
     return x + how.noise * torch.randn(x.shape, device=device)

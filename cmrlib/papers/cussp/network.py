@@ -44,10 +44,10 @@ class Encoder(nn.Module):
         keeps its statistics."""
         if last not in LAST:
             raise ValueError(f"unknown part {last!r} to go on learning; there are {', '.join(LAST)}")
+        learning = self.layer4 if last == "stage" else self.layer4[-1:]
         self.requires_grad_(False)
-        (self.layer4 if last == "stage" else self.layer4[-1:]).requires_grad_(True)
-        still = () if last == "stage" else (self.layer4[0],)
-        self.frozen = (self.conv1, self.bn1, self.layer1, self.layer2, self.layer3, *still)
+        learning.requires_grad_(True)
+        self.frozen = [self.conv1, self.bn1, self.layer1, self.layer2, self.layer3, self.layer4[: -len(learning)]]
         return self.train(self.training)
 
     def train(self, mode: bool = True):

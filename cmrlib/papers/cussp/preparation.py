@@ -1,6 +1,9 @@
-"""Steps 2 to 4 of CUSSP: where the mitral valve lies, the patch around it, its grey values equalised; each drawable."""
+"""Steps 2 to 4 of CUSSP: where the mitral valve lies, the patch around it, its grey values equalised; each drawable.
 
-from dataclasses import dataclass, replace
+`how` is a task of this paper (`Cussp`): of it, kind, size, field_mm, frames and follow are read.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,32 +24,8 @@ RANGE_PCT = (1.0, 99.0)
 UNKNOWN_LV_MM = 90.0
 """Where pixel size is lost, the LV's length counts as that of a healthy adult's (Aquaro et al. 2017)."""
 
-
 UNKNOWN_MM = 1.4
 """Pixels of unknown size where no mask tells: as in most cines."""
-
-KINDS = ("valve", "whole", "heart")
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a cine reaches the networks; stored beside the weights.
-
-    kind: "valve" (CUSSP's patch), or for the CNN-LSTM "whole" (around the image's centre of mass) and "heart" (the
-    same, black beyond the chambers and the wall). size: pixels a side. field_mm: its length. frames: of a cycle, spread
-    evenly; other lengths are resampled. follow: the patch follows the valve from frame to frame in place of standing
-    where the valve is on average.
-    """
-
-    kind: str = "valve"
-    size: int = 64
-    field_mm: float = 100.0
-    frames: int = 50
-    follow: bool = False
-
-    def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of preparation {self.kind!r}; there are {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True)
@@ -71,22 +50,22 @@ class Valve:
 class Patch:
     """A prepared cine and every step towards it.
 
-    pixels: (frames, size, size) uint8, equalised; rows run from atrium to apex. cropped: the same before equalisation,
-    float32. planes: one of the whole cycle, or one a frame. window: the LA's intensity range. ed, es: on the patch's
-    frames, floating point. outside: share of the patch that lies beyond the image.
+    pixels: (frames, size, size) uint8; rows run from atrium to apex. cropped: the same before equalisation, float32.
+    planes: one of the whole cycle, or one per frame. valve: None in what the CNN-LSTM sees. window: the range of grey
+    values, the LA's. ed, es: on the patch's frames, floating point. outside: share that lies beyond the image.
     """
 
     pixels: np.ndarray
     cropped: np.ndarray
     planes: tuple[Plane, ...]
-    valve: Valve
+    valve: Valve | None
     window: tuple[float, float]
     ed: float
     es: float
     outside: float
 
 
-def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) -> Patch:
+def prepare(cine: Cine, annotation: Annotation, how) -> Patch:
     """Localise, crop, equalise; or what the CNN-LSTM sees. annotation: masks of LV and LA, and perhaps ED and ES.
 
     Raises RefusedError with the reason where that is impossible.
@@ -97,22 +76,21 @@ def prepare(cine: Cine, annotation: Annotation, preprocessing: Preprocessing) ->
         raise RefusedError(cine.name, "too few frames", f"{cine.frames}; a cycle has {FEWEST_FRAMES} or more")
     if cine.missing[0].any():
         raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
-    made = (valve_patch if preprocessing.kind == "valve" else centre_patch)(cine, annotation, preprocessing)
-    ed, es = (cine.section(0).to_even(frame, preprocessing.frames) for frame in phases(cine, annotation))
-    return Patch(*made, ed, es, outside_share(made[2]))
-
-
-def valve_patch(cine: Cine, annotation: Annotation, preprocessing: Preprocessing):
-    """(pixels, cropped, planes, valve, window) of `Patch`: steps 2 to 4."""
-    valve = locate(cine, annotation)
-    planes = patch_planes(cine, valve, preprocessing)
-    if (outside := outside_share(planes)) > MOST_OUTSIDE:
-        raise RefusedError(
-            cine.name, "patch outside the image", f"{100 * outside:.0f} % of it; choose a smaller field_mm"
-        )
-    window = atrial_range(cine, annotation)
-    cropped = crop(cine, planes, window[0], preprocessing.frames)
-    return equalise(cropped, window), cropped, planes, valve, window
+    valve = locate(cine, annotation) if how.kind == "valve" else None
+    planes = patch_planes(cine, valve, how) if valve else (central_plane(cine, how),)
+    outside = outside_share(planes)
+    if valve and outside > MOST_OUTSIDE:
+        hint = f"{100 * outside:.0f} % of it; choose a smaller field_mm"
+        raise RefusedError(cine.name, "patch outside the image", hint)
+    window = atrial_range(cine, annotation) if valve else cine.intensity_window()
+    images = cine.pixels[:, 0] if valve else np.asarray(cine.pixels[:, 0], np.float32)
+    if how.kind == "heart":
+        inside = np.isin(annotation.mask[:, 0], list(STRUCTURES.values()))
+        images = np.where(inside, images, np.float32(window[0]))
+    cropped = crop(cine, images, planes, window[0], how.frames)
+    pixels = equalise(cropped, window) if valve else np.round(255 * within(cropped, window)).astype(np.uint8)
+    ed, es = (cine.section(0).to_even(frame, how.frames) for frame in phases(cine, annotation))
+    return Patch(pixels, cropped, planes, valve, window, ed, es, outside)
 
 
 def locate(cine: Cine, annotation: Annotation) -> Valve:
@@ -126,11 +104,16 @@ def locate(cine: Cine, annotation: Annotation) -> Valve:
     if not drawn:
         raise RefusedError(cine.name, "LV or LA not drawn", "masks of both chambers are needed")
     masks = {t: np.asarray(annotation.mask[t, 0]) for t in drawn}
-    lv = sum((mask == STRUCTURES["lv"]).astype(int) for mask in masks.values())
-    for name, found in (("LV", lv.any()), ("LA", any((m == STRUCTURES["la"]).any() for m in masks.values()))):
-        if not found:
-            raise RefusedError(cine.name, f"no {name} in the masks", "look at the segmentation")
-    spacing = _spacing_mm(cine, lv)
+    often = {name: sum((mask == STRUCTURES[name]).astype(int) for mask in masks.values()) for name in ("lv", "la")}
+    for name, counts in often.items():
+        if not counts.any():
+            raise RefusedError(cine.name, f"no {name.upper()} in the masks", "look at the segmentation")
+    rows, columns = np.nonzero(often["lv"])
+    points, weights = np.c_[columns, rows].astype(float), often["lv"][rows, columns]
+    if cine.spacing_known:
+        spacing = np.array(cine.spacing_mm[:0:-1])
+    else:  # square pixels that give the LV the length of an adult's
+        spacing = np.full(2, UNKNOWN_LV_MM / (np.ptp(points @ principal_axis(points)) + 1))
     centres = np.full((cine.frames, 2), np.nan)
     for t, mask in masks.items():
         middle = valve_middle(mask, tuple(spacing[::-1]), "la")
@@ -138,41 +121,39 @@ def locate(cine: Cine, annotation: Annotation) -> Valve:
             centres[t] = middle / spacing
     if not np.isfinite(centres).any():
         raise RefusedError(cine.name, "LA and LV never meet", "look at the segmentation")
-    return Valve(centres, _long_axis(lv, spacing, np.nanmedian(centres, axis=0) * spacing), spacing)
+    along = principal_axis(points * spacing, weights)
+    away = np.average(points * spacing, axis=0, weights=weights) - np.nanmedian(centres, axis=0) * spacing
+    return Valve(centres, along if along @ away > 0 else -along, spacing)
 
 
-def _spacing_mm(cine, lv):
-    """(column, row) in mm; where it is lost, square pixels that give the LV the length of an adult's."""
-    if cine.spacing_known:
-        return np.array(cine.spacing_mm[:0:-1])
-    rows, columns = np.nonzero(lv)
-    points = np.c_[columns, rows].astype(float)
-    along = np.linalg.eigh(np.cov(points.T))[1][:, -1]
-    return np.full(2, UNKNOWN_LV_MM / (np.ptp(points @ along) + 1))
+def principal_axis(points, weights=None) -> np.ndarray:
+    """(n, 2) → unit vector along which the points spread most. weights: how often each counts."""
+    return np.linalg.eigh(np.cov(points.T, fweights=weights))[1][:, -1]
 
 
-def _long_axis(weights, spacing, valve_mm):
-    """Unit vector (x, y) along the LV, away from the valve; weights: (rows, columns) how often a pixel was LV."""
-    rows, columns = np.nonzero(weights)
-    points, often = np.c_[columns, rows] * spacing, weights[rows, columns]
-    centre = np.average(points, axis=0, weights=often)
-    along = np.linalg.eigh(np.cov(points.T, fweights=often))[1][:, -1]
-    return along if along @ (centre - valve_mm) > 0 else -along
-
-
-def patch_planes(cine: Cine, valve: Valve, preprocessing: Preprocessing) -> tuple[Plane, ...]:
+def patch_planes(cine: Cine, valve: Valve, how) -> tuple[Plane, ...]:
     """The square patch: valve in the middle and across, LA above, apex below, the lateral wall on the left.
 
-    One plane where the patch stands still; with `follow` one a frame (where the valve was not found, its usual place).
+    One plane where the patch stands still; with `follow` one per frame (where the valve was not found, its usual
+    place).
     """
     centres = [valve.centre_px]
-    if preprocessing.follow:
+    if how.follow:
         known = np.isfinite(valve.centres_px).all(1)
         centres = np.where(known[:, None], valve.centres_px, valve.centre_px)
     angle = np.degrees(np.arctan2(-valve.apical[0], valve.apical[1]))
-    step_px = preprocessing.field_mm / preprocessing.size / valve.spacing_mm[::-1]  # image pixels a patch pixel
-    shape, mirrored = (preprocessing.size,) * 2, is_mirrored(cine)
+    step_px = how.field_mm / how.size / valve.spacing_mm[::-1]  # image pixels a patch pixel
+    shape, mirrored = (how.size,) * 2, is_mirrored(cine)
     return tuple(Plane.around(cine.pixels.shape[2:], step_px, shape, centre, angle, mirrored) for centre in centres)
+
+
+def central_plane(cine: Cine, how) -> Plane:
+    """An upright square around the centre of mass of all frames' grey values (section 2.2.2)."""
+    mean = within(np.asarray(cine.pixels[:, 0], np.float32).mean(0), cine.intensity_window())
+    rows, columns = np.indices(mean.shape)
+    centre = np.array([(columns * mean).sum(), (rows * mean).sum()]) / max(float(mean.sum()), 1e-6)
+    spacing = np.array(cine.spacing_mm[1:]) if cine.spacing_known else np.full(2, UNKNOWN_MM)
+    return Plane.around(cine.pixels.shape[2:], how.field_mm / how.size / spacing, (how.size,) * 2, centre)
 
 
 def outside_share(planes) -> float:
@@ -190,11 +171,18 @@ def atrial_range(cine: Cine, annotation: Annotation) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def crop(cine: Cine, planes, outside: float, frames: int) -> np.ndarray:
-    """(frames, size, size) float32: the patch through the cycle, in even steps; `outside` beyond the image."""
+def crop(cine: Cine, images, planes, outside: float, frames: int) -> np.ndarray:
+    """(frames, size, size) float32: the patch of a cine's images (frames, rows, columns) through the cycle, in even
+    steps; `outside` beyond the image."""
     planes = planes * cine.frames if len(planes) == 1 else planes
-    images = np.stack([plane.pixels(image, outside=outside) for plane, image in zip(planes, cine.pixels[:, 0])])
-    return cine.section(0).resampled(images, frames)
+    found = np.stack([plane.pixels(image, outside=outside) for plane, image in zip(planes, images)])
+    return cine.section(0).resampled(found, frames)
+
+
+def within(grey, window) -> np.ndarray:
+    """Grey values → float32, 0 and less to 1 and more over the window, clipped."""
+    low, high = window
+    return np.clip((np.asarray(grey, np.float32) - low) / (high - low), 0, 1)
 
 
 def equalise(cropped, window, levels: int = 256) -> np.ndarray:
@@ -203,8 +191,7 @@ def equalise(cropped, window, levels: int = 256) -> np.ndarray:
     What is darker or brighter than the range becomes 0 or 255; between, equally many pixels get every grey value. One
     mapping for all frames, so that a change over time stays a change.
     """
-    low, high = window
-    scaled = np.clip((np.asarray(cropped, np.float32) - low) / (high - low), 0, 1)
+    scaled = within(cropped, window)
     inside = scaled[(scaled > 0) & (scaled < 1)]
     counts = np.histogram(inside, levels, (0, 1))[0]
     share = np.r_[0, np.cumsum(counts)] / max(len(inside), 1)
@@ -233,25 +220,3 @@ def window_frames(frames: int, ed: float, count: int) -> np.ndarray:
     if not 0 < count <= frames:
         raise ValueError(f"a window of {count} frames does not fit a cycle of {frames}")
     return (int(np.floor(ed + 0.5)) + np.arange(count)) % frames
-
-
-def centre_patch(cine: Cine, annotation: Annotation, preprocessing: Preprocessing):
-    """What the CNN-LSTM sees: an upright square around the centre of mass of all frames' grey values (section 2.2.2).
-
-    (pixels, cropped, planes, valve, window) of `Patch`. With kind "heart" what lies beyond the drawn structures is
-    black.
-    """
-    low, high = cine.intensity_window()
-    mean = np.clip((np.asarray(cine.pixels[:, 0], np.float32).mean(0) - low) / (high - low), 0, 1)
-    rows, columns = np.indices(mean.shape)
-    centre = np.array([(columns * mean).sum(), (rows * mean).sum()]) / max(float(mean.sum()), 1e-6)
-    spacing = np.array(cine.spacing_mm[:0:-1]) if cine.spacing_known else np.full(2, UNKNOWN_MM)
-    step_px = preprocessing.field_mm / preprocessing.size / spacing[::-1]
-    plane = Plane.around(cine.pixels.shape[2:], step_px, (preprocessing.size,) * 2, centre)
-    images = np.asarray(cine.pixels, np.float32)
-    if preprocessing.kind == "heart":
-        images = np.where(np.isin(annotation.mask, list(STRUCTURES.values())), images, low)
-    cropped = crop(replace(cine, pixels=images), (plane,), low, preprocessing.frames)
-    valve = Valve(np.full((cine.frames, 2), np.nan), np.array([0.0, 1.0]), spacing)
-    grey = np.round(255 * np.clip((cropped - low) / (high - low), 0, 1)).astype(np.uint8)
-    return grey, cropped, (plane,), valve, (low, high)

@@ -42,18 +42,17 @@ def assign_roles(
     for value, members in known.groupby(known):
         share = len(members) / len(known)
         order = sorted(members.index, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-        order = list(np.roll(order, -fold * round(test * share)))
         tested, trained = round(test * share), round(train * share)
         checked = round(trained * validation_share)
-        roles[order[:tested]] = "test"
-        roles[order[tested : tested + checked]] = "validation"
-        roles[order[tested + checked : tested + trained]] = "train"
-        for side, count in (("train", trained - checked), ("validation", checked), ("test", tested)):
-            if not count:
-                raise ValueError(
-                    f"no {side} subject has {label} = {value:g}: one class only on a side, which neither "
-                    f"teaches nor tests anything; there are {len(members)} such subjects"
-                )
+        order = np.roll(order, -fold * tested)
+        sides = {"test": tested, "validation": checked, "train": trained - checked}
+        if not all(sides.values()):
+            raise ValueError(
+                f"{sides} of {len(members)} subjects with {label} = {value:g}: one class only on a side, which neither "
+                "teaches nor tests anything"
+            )
+        for side, part in zip(sides, np.split(order, np.cumsum(list(sides.values())))):
+            roles[part] = side
     check_split(roles[roles != "unlabelled"])
     return roles
 

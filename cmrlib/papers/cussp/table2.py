@@ -1,14 +1,11 @@
 """Table 2 and figure 5: every model on the same test subjects, thresholds from validation subjects."""
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest, rankdata
-from sklearn.metrics import brier_score_loss
 
-from cmrlib.agreement import bootstrap, choose_threshold, classification, roc_pr
+from cmrlib.agreement import choose_threshold, classification
+from cmrlib.learning.comparison import compared_auc
 from cmrlib.papers.cussp.task import CusspJoint, CusspPairs, CusspPretraining, MitralRegurgitation
 
 MODELS = {
@@ -29,14 +26,9 @@ SHARES = {"cussp1": 0.9, "cussp2": 0.5, "cussp3": 0.1, "scratch25": 0.0}
 """Weight of the cross-correlation loss; the cross-entropy has the rest (section 3.4)."""
 
 METRICS = {
-    "roc_auc": "auc",
-    "average_precision": "ap",
-    "f1": "f1",
-    "precision": "precision",
-    "recall": "recall",
-    "accuracy_positive": "pos_acc",
-    "accuracy_negative": "neg_acc",
-}
+    "roc_auc": "auc", "average_precision": "ap", "f1": "f1", "precision": "precision", "recall": "recall",
+    "accuracy_positive": "pos_acc", "accuracy_negative": "neg_acc",
+}  # fmt: skip
 
 PAPER = pd.DataFrame(
     [
@@ -54,64 +46,49 @@ PAPER = pd.DataFrame(
 accuracies give a precision of 0.71, not 0.80. They must be means over runs, or their threshold came from test data."""
 
 
-class Chain:
-    """The trainings of one cohort: every step starts from the one before and is found again in `state`.
+def train_row(row: str, cohort, annotations: str, roles: pd.Series, told: dict, seed: int, pretraining_seed: int):
+    """(task, classifier, {step: learner}) of a row of table 2 among CUSSP's and `scratch25`; every step starts from the
+    one before, and is found again in the folder `told["task"]["cache"]`.
 
-    told: parameters of 05_cussp: task, epochs, rates and batch_sizes, each by step (barlow, siamese, classifier), and
-    joint too for CUSSP-1 to -3. learners: step → learner of all that was asked for.
+    told: parameters of 05_cussp: task, precision, and steps (barlow, siamese, classifier, and joint for CUSSP-1 to -3),
+    each with epochs, lr and bs. SIAM-25 looks at half of the cycle, 25 of 50 frames, from ED on, and
+    has its own pretraining; all others but scratch25 see all frames. scratch25, not in the paper, learns from the
+    labels alone, all layers at once.
     """
+    half = row.endswith("25")
+    settings = told["task"] | {"window": told["task"]["frames"] // 2 if half else 0, "share": SHARES.get(row)}
+    task, learners, twins = MitralRegurgitation.of(settings), {}, None
 
-    def __init__(self, cohort, annotations: str, roles: pd.Series, told: dict, state):
-        self.cohort, self.annotations, self.roles, self.told, self.state = cohort, annotations, roles, told, state
-        self.learners = {}
+    def step(name, what, of, one_seed, start=None):
+        learners[what] = _trained(name, of.of(settings), cohort, annotations, roles, told, one_seed, start)
+        return learners[what].model
 
-    def train(self, row: str, seed: int, pretraining_seed: int):
-        """(task, classifier) of a row of table 2 among CUSSP's and `scratch25`.
-
-        SIAM-25 looks at half of the cycle, 25 of 50 frames, from ED on, and has its own pretraining; all others but
-        scratch25 see all frames. scratch25, not in the paper, learns from the labels alone, all layers at once.
-        """
-        settings = self.told["task"] | {"cache": self.state}
-        settings |= {"window": settings["frames"] // 2 if row.endswith("25") else 0, "share": SHARES.get(row)}
-        task, twins = MitralRegurgitation.of(settings), None
-        if row != "scratch25":
-            cycle = "half cycle" if task.window else "whole cycle"
-            what = f"Barlow Twins, {cycle}, seed {pretraining_seed}"
-            twins = self._step("barlow", what, CusspPretraining.of(settings), pretraining_seed)
-        if row in SHARES:
-            start = {} if twins is None else {f"classifier.{k}": v for k, v in _encoder(twins).items()}
-            start |= {} if twins is None else {f"projector.{k}": v for k, v in twins.projector.state_dict().items()}
-            joint = self._step("joint", f"both losses, {row}, seed {seed}", CusspJoint.of(settings), seed, start)
-            return task, joint.classifier
-        siamese = self._step("siamese", f"Siamese, {row}, seed {seed}", CusspPairs.of(settings), seed, _encoder(twins))
-        return task, self._step("classifier", f"classifier, {row}, seed {seed}", task, seed, _encoder(siamese))
-
-    def _step(self, step, what, task, seed, start=None):
-        """One training from the weights `start`; of several numbers of epochs validation subjects choose."""
-        tried = []
-        for epochs in np.atleast_1d(self.told["epochs"][step]).tolist():
-            torch.manual_seed(seed)
-            model = task.network()
-            model.load_state_dict(model.state_dict() | (start or {}))
-            learn = task.train(
-                self.cohort,
-                self.annotations,
-                self.roles,
-                epochs,
-                self.told["rates"][step],
-                bs=self.told["batch_sizes"][step],
-                seed=seed,
-                precision=self.told["precision"],
-                state=self.state,
-                model=model,
-            )
-            tried.append((learn.recorder.values[-1][-1], len(tried), learn))
-        self.learners[what] = min(tried)[2]
-        return self.learners[what].model
+    if row != "scratch25":
+        what = f"Barlow Twins, {'half' if half else 'whole'} cycle, seed {pretraining_seed}"
+        twins = step("barlow", what, CusspPretraining, pretraining_seed)
+    if row in SHARES:
+        start = twins and _prefixed("classifier.encoder", twins.encoder) | _prefixed("projector", twins.projector)
+        return task, step("joint", f"both losses, {row}, seed {seed}", CusspJoint, seed, start).classifier, learners
+    start = _prefixed("encoder", twins.encoder)
+    siamese = step("siamese", f"Siamese, {row}, seed {seed}", CusspPairs, seed, start)
+    start = _prefixed("encoder", siamese.encoder)
+    return task, step("classifier", f"classifier, {row}, seed {seed}", MitralRegurgitation, seed, start), learners
 
 
-def _encoder(model) -> dict:
-    return {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
+def _trained(step, task, cohort, annotations, roles, told, seed, start=None):
+    """Learner of one training from the weights `start`; of several numbers of epochs validation subjects choose."""
+    tried, given = [], told["steps"][step]
+    for epochs in np.atleast_1d(given["epochs"]).tolist():
+        torch.manual_seed(seed)
+        model = task.network()
+        model.load_state_dict(model.state_dict() | (start or {}))
+        how = given | {"epochs": epochs, "seed": seed, "model": model}
+        tried.append(task.train(cohort, annotations, roles, **how, precision=told["precision"], state=task.cache))
+    return min(tried, key=lambda learn: learn.recorder.values[-1][-1])
+
+
+def _prefixed(name, module) -> dict:
+    return {f"{name}.{key}": value for key, value in module.state_dict().items()}
 
 
 def score_rows(model: str, seed: int, scores: pd.Series, labels: pd.Series, roles: pd.Series) -> pd.DataFrame:
@@ -125,50 +102,40 @@ def score_rows(model: str, seed: int, scores: pd.Series, labels: pd.Series, role
     return table.assign(split=split).rename_axis("participant_id").reset_index()
 
 
-def thresholds(scores: pd.DataFrame, by: str = "f1") -> pd.DataFrame:
-    """Model, seed → the threshold that is best on its validation subjects. by: of `choose_threshold`."""
-    checked = scores[(scores["split"] == "validation") & scores["score"].notna()]
-    rows = [
-        {"model": model, "seed": seed, "threshold": choose_threshold(part["label"], part["score"], by)}
-        for (model, seed), part in checked.groupby(["model", "seed"], sort=False)
-    ]
-    return pd.DataFrame(rows)
+def thresholds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Model, seed → the threshold with the best F1 on its validation subjects."""
+    checked = scores[(scores["split"] == "validation") & scores["score"].notna()].groupby(["model", "seed"], sort=False)
+    found = {key: choose_threshold(part["label"], part["score"]) for key, part in checked}
+    return pd.Series(found, name="threshold").rename_axis(["model", "seed"]).reset_index()
+
+
+def tested(scores: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Rows of mr_scores.csv of a model's test subjects."""
+    return scores[(scores["model"] == model) & (scores["split"] == "test")]
 
 
 def table_2(scores: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """A row a model: METRICS on test subjects, mean over seeds, `_low` and `_high` over subjects, `_sd` over seeds, and
     `_paper` as printed. Subjects without a score (no usable cine) are counted in n_missing, never called negative."""
-    rows, printed = [], PAPER.set_index("model")
+    rows = []
     for model in [name for name in MODELS if name in set(scores["model"])]:
-        wide = _wide(scores, model)
+        part = tested(scores, model)
+        wide = part.pivot(index="participant_id", columns="seed", values="score")
+        labels = part.drop_duplicates("participant_id").set_index("participant_id")["label"]
         limits = chosen[chosen["model"] == model].set_index("seed")["threshold"]
-        seeds = list(wide.columns[1:])
-        result = classification(wide["label"], wide[seeds], limits[seeds]).set_index("metric")
+        result = classification(labels[wide.index], wide, limits[wide.columns]).set_index("metric")
         row = {"model": model, "name": MODELS[model]}
         for metric, name in METRICS.items():
             for end, column in (("", "estimate"), ("_low", "low"), ("_high", "high"), ("_sd", "sd")):
                 row[name + end] = result.loc[metric, column]
-            row[f"{name}_paper"] = printed.loc[model].get(name, np.nan) if model in printed.index else np.nan
         rows.append(row | result.iloc[0][["n", "n_positive", "n_missing", "n_runs"]].to_dict())
-    return pd.DataFrame(rows)
-
-
-def _wide(scores, model):
-    """participant_id → label and one column a seed, test subjects."""
-    part = scores[(scores["model"] == model) & (scores["split"] == "test")]
-    wide = part.pivot(index="participant_id", columns="seed", values="score")
-    wide.insert(0, "label", part.drop_duplicates("participant_id").set_index("participant_id")["label"])
-    return wide
+    return pd.DataFrame(rows).join(PAPER.set_index("model").add_suffix("_paper"), on="model")
 
 
 def metrics_of(table: pd.DataFrame) -> dict:
     """`rf_auc`, `rf_auc_low`, … of a table 2."""
-    return {
-        f"{row['model']}_{name}{end}": row[f"{name}{end}"]
-        for row in table.to_dict("records")
-        for name in METRICS.values()
-        for end in ("", "_low", "_high")
-    }
+    names = [name + end for name in METRICS.values() for end in ("", "_low", "_high")]
+    return {f"{row['model']}_{name}": row[name] for row in table.to_dict("records") for name in names}
 
 
 def gap_closed(scores: pd.DataFrame, model: str = "siam25") -> dict:
@@ -176,65 +143,12 @@ def gap_closed(scores: pd.DataFrame, model: str = "siam25") -> dict:
 
     NaN without both bounds. gap_closed, gap_closed_low, gap_closed_high.
     """
-    names = ("gap_closed", "gap_closed_low", "gap_closed_high")
-    if not {"floor", "ceiling", model} <= set(scores["model"]):
-        return dict.fromkeys(names, np.nan)
-
-    def share(own, low, high):
-        return (own - low) / (high - low) if high > low else np.nan
-
-    return dict(zip(names, _compared_auc(scores, (model, "floor", "ceiling"), share)[["estimate", "low", "high"]]))
+    models = (model, "floor", "ceiling")
+    found = dict.fromkeys(("estimate", "low", "high"), np.nan)
+    if set(models) <= set(scores["model"]):
+        found = compared_auc([tested(scores, name) for name in models], share_of_the_way)
+    return {"gap_closed": found["estimate"], "gap_closed_low": found["low"], "gap_closed_high": found["high"]}
 
 
-def paired_auc(scores: pd.DataFrame, better: str, worse: str) -> dict:
-    """Difference of two models' AUC on the same test subjects, mean over seeds: model, other, difference, low, high."""
-    row = _compared_auc(scores, (better, worse), lambda one, other: one - other)
-    return {"model": better, "other": worse, "difference": row["estimate"]} | row[["low", "high", "n"]].to_dict()
-
-
-def _compared_auc(scores, models, compare):
-    """Estimate, low, high, n of `compare`, a function of the models' AUC, each a mean over seeds."""
-    wide = [_wide(scores, name) for name in models]
-    columns = [wide[0]["label"], *(one.drop(columns="label") for one in wide)]
-    table = pd.concat(columns, axis=1, ignore_index=True).dropna()
-    ends = np.cumsum([0, *(one.shape[1] - 1 for one in wide)])
-
-    def statistic(label, *runs):
-        return compare(*(np.mean([auc(label, run) for run in runs[a:b]]) for a, b in pairwise(ends)))
-
-    return bootstrap(table, statistic, n_boot=1000).iloc[0]
-
-
-def auc(label, score) -> float:
-    """Area under the ROC curve from ranks (Mann–Whitney): thirty times as fast as scikit-learn's, for resamples. NaN
-    with one class only."""
-    positive = np.asarray(label) == 1
-    n, m = positive.sum(), (~positive).sum()
-    return float((rankdata(score)[positive].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
-
-
-def curves(scores: pd.DataFrame, chosen: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """ROC and precision–recall curves of one seed, all models: `roc_pr` with a column model."""
-    limits, tables = chosen.set_index(["model", "seed"])["threshold"], []
-    for model in [name for name in MODELS if name in set(scores["model"])]:
-        one = seed if (model, seed) in limits.index else limits[model].index[0]
-        wide = _wide(scores, model).dropna(subset=[one])
-        tables.append(roc_pr(wide["label"], wide[one], limits[model, one]).assign(model=model))
-    return pd.concat(tables, ignore_index=True)
-
-
-def calibration(scores: pd.DataFrame, model: str, bins: int = 5) -> pd.DataFrame:
-    """Do the probabilities hold? Bins of equally many test cases: model, predicted, observed, low, high (Wilson), n;
-    `brier` of the model and of always answering with the test prevalence, `brier_prevalence`."""
-    part = scores[(scores["model"] == model) & (scores["split"] == "test")].dropna(subset=["score"])
-    rank = part["score"].rank(method="first")
-    cells = part.groupby(pd.cut(rank, min(bins, len(part)), labels=False))
-    table = cells.agg(predicted=("score", "mean"), observed=("label", "mean"), n=("label", "size"))
-    bounds = [
-        binomtest(round(share * n), n).proportion_ci(method="wilson") for share, n in zip(table["observed"], table["n"])
-    ]
-    table[["low", "high"]] = [(bound.low, bound.high) for bound in bounds]
-    prevalence = np.full(len(part), part["label"].mean())
-    table["brier"] = brier_score_loss(part["label"], part["score"])
-    table["brier_prevalence"] = brier_score_loss(part["label"], prevalence)
-    return table.assign(model=model).reset_index(drop=True)
+def share_of_the_way(own: float, low: float, high: float) -> float:
+    return (own - low) / (high - low) if high > low else np.nan

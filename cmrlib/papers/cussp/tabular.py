@@ -17,7 +17,6 @@ from cmrlib.measures.arealength import single_plane_curve
 from cmrlib.measures.names import indexed_features
 from cmrlib.measures.plausible import withhold
 from cmrlib.measures.volumes import bsa_m2, ejection_fraction_pct, mass_g
-from cmrlib.papers.cussp.table2 import score_rows
 
 GRID = {
     "n_estimators": list(range(10, 101)),
@@ -56,12 +55,11 @@ def four_chamber_features(cohort, observer: str, subjects) -> pd.DataFrame:
     rows, reference = [], cohort.observer(observer)
     for row in cines.drop_duplicates("participant_id").itertuples():
         height_m, weight_kg, rate = people.loc[row.participant_id]
-        found = {"participant_id": row.participant_id, "bsa_m2": float(bsa_m2(height_m, weight_kg))}
-        cine = cohort.cine(row.cine)
+        found, cine = {}, cohort.cine(row.cine)
         if reference.has(row.cine) and cine.spacing_known:
             rate = cine.heart_rate_bpm if np.isfinite(cine.heart_rate_bpm) else rate
-            found |= _single_plane(cine, reference.mask(row.cine), rate)
-        rows.append(found)
+            found = _single_plane(cine, reference.mask(row.cine), rate)
+        rows.append({"participant_id": row.participant_id, "bsa_m2": float(bsa_m2(height_m, weight_kg))} | found)
     return pd.DataFrame(rows, columns=["participant_id", "bsa_m2", *FEATURES])
 
 
@@ -69,12 +67,11 @@ def _single_plane(cine, annotation, heart_rate_bpm):
     """FEATURES of one 4CH cine."""
     curves = {name: single_plane_curve(cine, annotation, name) for name in ("lv", "rv", "la", "ra")}
     found = {}
-    for name, (largest, smallest) in {"v": ("edv", "esv"), "a": ("_max", "_min")}.items():
-        for side in ("l", "r"):
-            curve = curves[side + name]
-            high, low = (np.nanmax(curve), np.nanmin(curve)) if np.isfinite(curve).any() else (np.nan, np.nan)
-            found |= {f"{side}{name}{largest}_ml": high, f"{side}{name}{smallest}_ml": low}
-            found |= {f"{side}{name}sv_ml": high - low, f"{side}{name}ef_pct": ejection_fraction_pct(high, low)}
+    for chamber, curve in curves.items():
+        largest, smallest = ("edv", "esv") if chamber.endswith("v") else ("_max", "_min")
+        high, low = (np.nanmax(curve), np.nanmin(curve)) if np.isfinite(curve).any() else (np.nan, np.nan)
+        found |= {f"{chamber}{largest}_ml": high, f"{chamber}{smallest}_ml": low}
+        found |= {f"{chamber}sv_ml": high - low, f"{chamber}ef_pct": ejection_fraction_pct(high, low)}
     if np.isfinite(curves["lv"]).any():
         with_wall = np.where(annotation.mask == STRUCTURES["myo"], STRUCTURES["lv"], annotation.mask)
         wall_ml = single_plane_curve(cine, replace(annotation, mask=with_wall), "lv") - curves["lv"]
@@ -89,10 +86,10 @@ def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter:
 
     table: participant_id and numbers. labels: participant_id → 0 or 1. Missing numbers become the training median.
     Returns the fitted RandomizedSearchCV, scored by ROC AUC. With fewer cases of a class than folds, there are as many
-    folds as cases. Raises ValueError where one class is missing.
+    folds as cases. Raises ValueError for fewer than two cases of a class.
     """
-    y, x = _known(table, labels)
-    without, having = int((y == 0).sum()), int((y == 1).sum())
+    x, y = _labelled(table, labels)
+    without, having = (int((y == value).sum()) for value in (0, 1))
     if min(without, having) < 2:
         raise ValueError(f"a forest needs two cases of each class, got {without} without and {having} with")
     search = RandomizedSearchCV(
@@ -102,55 +99,30 @@ def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter:
         scoring="roc_auc",
         cv=StratifiedKFold(min(folds, without, having), shuffle=True, random_state=seed),
         random_state=seed,
-        n_jobs=1,
     )
     return search.fit(x, y)
 
 
 def ceiling_model(table: pd.DataFrame, labels: pd.Series):
     """Logistic regression on the phantom's true parameters: no picture can tell more. table: measures of the truth."""
-    y, x = _known(table[["participant_id", *[name for name in TRUE_PARAMETERS if name in table]]], labels)
-    return make_pipeline(_imputer(), StandardScaler(), LogisticRegression(C=10.0, max_iter=10_000)).fit(x, y)
+    known = table[["participant_id", *[name for name in TRUE_PARAMETERS if name in table]]]
+    model = make_pipeline(_imputer(), StandardScaler(), LogisticRegression(C=10.0, max_iter=10_000))
+    return model.fit(*_labelled(known, labels))
+
+
+def probabilities(model, table: pd.DataFrame, subjects) -> pd.Series:
+    """participant_id → probability; NaN for subjects of whom the table has nothing."""
+    rows = table.set_index("participant_id").reindex(list(subjects))
+    found = model.predict_proba(rows[list(model.feature_names_in_)])[:, 1]
+    return pd.Series(found, index=rows.index).where(rows.notna().any(axis=1))
 
 
 def _imputer():
     return SimpleImputer(strategy="median", keep_empty_features=True)
 
 
-def probabilities(model, table: pd.DataFrame, subjects) -> pd.Series:
-    """participant_id → probability; a table without one of the subjects gives NaN."""
-    rows = table.set_index("participant_id").reindex(list(subjects))
-    names = getattr(model, "feature_names_in_", rows.columns)
-    return pd.Series(model.predict_proba(rows[list(names)])[:, 1], index=rows.index).where(rows.notna().any(axis=1))
-
-
-def _known(table, labels):
+def _labelled(table, labels):
+    """Numbers and classes of the subjects who have a label."""
     rows = table.set_index("participant_id")
-    y = labels.reindex(rows.index)
-    return y[y.notna()].to_numpy(int), rows[y.notna().to_numpy()]
-
-
-def tabular_scores(cohort, observer: str, roles, labels, seeds, n_iter: int = 50, weak_subjects: int = 0):
-    """(rows of mr_scores.csv of the forest, and of floor and ceiling where the cohort is a phantom; the first search;
-    the measurements, also of `weak_subjects` unlabelled subjects, 0 for all). All learn from training subjects only."""
-    known, learned = roles.index[roles != "unlabelled"], labels.reindex(roles.index[roles == "train"])
-    others = list(roles.index[roles == "unlabelled"][: weak_subjects or None])
-    measured, searches, tables = measured_features(cohort, observer, [*known, *others]), [], []
-    true = _true_measures(cohort)
-    rows = {"rf": measured} | ({} if true is None else {"floor": indexed_features(true, literal=True)})
-    for seed in seeds:
-        for name, table in rows.items():
-            searches.append(forest_search(table, learned, seed, n_iter))
-            tables.append(score_rows(name, seed, probabilities(searches[-1], table, known), labels, roles))
-    if true is not None:
-        scores = probabilities(ceiling_model(true, learned), true, known)
-        tables.append(score_rows("ceiling", seeds[0], scores, labels, roles))
-    return pd.concat(tables, ignore_index=True), searches[0], measured
-
-
-def _true_measures(cohort):
-    """What a phantom's formulas give, one row per subject; None for other cohorts."""
-    truth = cohort.observers.get("truth") if cohort.synthetic else None
-    if truth is None or truth.measures().empty:
-        return None
-    return truth.measures().drop_duplicates("participant_id").drop(columns="session", errors="ignore")
+    y = labels.reindex(rows.index).dropna()
+    return rows.loc[y.index], y.astype(int)

@@ -1,13 +1,12 @@
 """CUSSP as tasks: (i) Barlow Twins, (ii) Siamese pairs, (iii) the classifier; and all at once for CUSSP-1 to -3."""
 
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from fastai.data.block import DataBlock, TransformBlock
 
 from cmrlib import cine
@@ -15,22 +14,15 @@ from cmrlib.learning import blocks, training
 from cmrlib.learning.blocks import TensorClip, TensorLabel
 from cmrlib.learning.cache import ArrayCache
 from cmrlib.learning.inference import infer
+from cmrlib.learning.losses import WeightedBCE
 from cmrlib.learning.task import Task, by_split
 from cmrlib.measures import RefusedError
 from cmrlib.papers.cussp import data, network, preparation
-from cmrlib.papers.cussp.data import LABELLED, VIEWS, Distort, Scale, TensorPair, TwoViews
-from cmrlib.papers.cussp.preparation import Preprocessing, prepare, window_frames
+from cmrlib.papers.cussp.data import LABELLED, VIEWS, Distort, Scale, TensorPair
+from cmrlib.papers.cussp.preparation import prepare, window_frames
 from cmrlib.papers.cussp.roles import PRETRAINING, require_no_leak
 
-
-class Entropy:
-    """Cross-entropy of logits; shown as probabilities."""
-
-    activation = staticmethod(torch.sigmoid)
-    decodes = staticmethod(lambda probability: probability)
-
-    def __call__(self, logit, label):
-        return F.binary_cross_entropy_with_logits(logit, label.float())
+KINDS = ("valve", "whole", "heart")
 
 
 class Contrastive:
@@ -50,7 +42,10 @@ class Contrastive:
 class Cussp(Task):
     """What all steps share: the prepared cine of steps 1 to 4, and the encoder.
 
-    label: column of participants.tsv, 1, 0 or n/a. kind to follow: of `Preprocessing`. window: frames from ED on that
+    label: column of participants.tsv, 1, 0 or n/a. kind: "valve" (the paper's patch), or for the CNN-LSTM "whole"
+    (around the image's centre of mass) and "heart" (the same, black beyond the chambers and the wall). size: pixels a
+    side, field_mm: its length. frames: of a cycle, spread evenly; other lengths are resampled. follow: the patch
+    follows the valve from frame to frame in place of standing where it is on average. window: frames from ED on that
     the network sees, 0 for the whole cycle; 25 of 50 in SIAM-25. width: of the encoder.
     """
 
@@ -66,14 +61,9 @@ class Cussp(Task):
 
     code = (cine, cine.plane, cine.section, blocks, training, data, network, preparation, sys.modules[__name__])
 
-    @classmethod
-    def of(cls, settings: dict) -> "Cussp":
-        """The task with those of `settings` that it knows."""
-        return cls(**{one.name: settings[one.name] for one in fields(cls) if one.name in settings})
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return Preprocessing(self.kind, self.size, self.field_mm, self.frames, self.follow)
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of preparation {self.kind!r}; there are {', '.join(KINDS)}")
 
     @property
     def channels(self) -> int:
@@ -81,7 +71,7 @@ class Cussp(Task):
 
     def patches(self, cohort, annotations: str) -> ArrayCache:
         """Prepared cines (frames, size, size) uint8 by name; facts: ed, es, outside_pct, or refused."""
-        settings = asdict(self.preprocessing)
+        settings = {name: getattr(self, name) for name in ("kind", "size", "field_mm", "frames", "follow")}
         return ArrayCache(self.cache, "patches", cohort, annotations, settings, (cine.plane, cine.section, preparation))
 
     def prepared(self, cohort, annotations: str, subjects) -> pd.DataFrame:
@@ -94,7 +84,7 @@ class Cussp(Task):
 
         def made(name):
             try:
-                patch = prepare(cohort.cine(name), observer.annotation(name), self.preprocessing)
+                patch = prepare(cohort.cine(name), observer.annotation(name), self)
             except RefusedError as error:
                 return None, {"refused": error.reason}
             return patch.pixels, {"ed": patch.ed, "es": patch.es, "outside_pct": 100 * patch.outside, "refused": ""}
@@ -103,6 +93,11 @@ class Cussp(Task):
         facts = pd.DataFrame([patches.facts(name) for name in table["cine"]], table.index)
         return table.join(facts.reindex(columns=["ed", "es", "outside_pct", "refused"])).reset_index(drop=True)
 
+    def labels(self, cohort) -> pd.Series:
+        """1, 0 or NaN by participant_id."""
+        people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
+        return people[self.label].astype(float)
+
     def items(self, cohort, annotations, split):
         """participant_id, cine, ed, label, split of usable cines of labelled training and validation subjects.
 
@@ -110,10 +105,8 @@ class Cussp(Task):
         """
         split = split[split.isin(["train", "validation"])]
         items = self.usable(cohort, annotations, split.index)
-        labels = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")[self.label]
-        items = items.assign(
-            label=items["participant_id"].map(labels.astype(float)), split=items["participant_id"].map(split)
-        )
+        people = items["participant_id"]
+        items = items.assign(label=people.map(self.labels(cohort)), split=people.map(split))
         for side in ("train", "validation"):
             if not (items["split"] == side).any():
                 raise ValueError(f"no usable cine of a {side} subject; choose another split, or look at the refusals")
@@ -169,7 +162,7 @@ class Cussp(Task):
         return [[parameter for parameter in model.parameters() if parameter.requires_grad]]
 
     def inputs(self, cine, annotation=None):
-        patch = prepare(cine, annotation, self.preprocessing)
+        patch = prepare(cine, annotation, self)
         return data.scaled(torch.from_numpy(patch.pixels[self.chosen(patch.ed)])[None])
 
     def predict_cine(self, models, cine, annotation=None, embeddings=False, precision="bf16"):
@@ -203,7 +196,7 @@ class CusspPretraining(Cussp):
         return super().clip(cohort, annotations, start)
 
     def batch_transforms(self):
-        return [Scale(), TwoViews(VIEWS)]
+        return [Scale(), Distort(VIEWS, twice=True)]
 
     def network(self):
         return network.BarlowTwins(self.encoder(), self.projector)
@@ -236,10 +229,8 @@ class CusspPairs(Cussp):
                     f"pairs need two cines without MR and one with it, got {len(without)} and {len(with_mr)}; "
                     "choose another split or more labelled subjects"
                 )
-            pairs += [spread(without, len(part) - len(part) // 2), spread(with_mr, len(part) // 2)]
-            pairs[-2:] = [
-                one.assign(others=[tuple(zip(without["cine"], without["ed"]))] * len(one)) for one in pairs[-2:]
-            ]
+            both = pd.concat([spread(without, len(part) - len(part) // 2), spread(with_mr, len(part) // 2)])
+            pairs.append(both.assign(others=[tuple(zip(without["cine"], without["ed"]))] * len(both)))
         return pd.concat(pairs, ignore_index=True)
 
     def clip(self, cohort, annotations, start=LABELLED.start):
@@ -277,7 +268,7 @@ class MitralRegurgitation(Cussp):
         return network.Classifier(self.encoder().freeze_all_but(self.last), self.hidden, self.dropout)
 
     def loss(self):
-        return Entropy()
+        return WeightedBCE()
 
 
 @dataclass(frozen=True)
@@ -291,7 +282,7 @@ class CusspJoint(Cussp):
     share: float = 0.5
 
     def batch_transforms(self):
-        return [Scale(), TwoViews(LABELLED)]
+        return [Scale(), Distort(LABELLED, twice=True)]
 
     def network(self):
         return network.Joint(network.BarlowTwins(self.encoder(), self.projector), self.hidden, self.dropout)

@@ -10,18 +10,13 @@ stage two is its encoder with three fully connected layers; a patient's score is
 README.md maps the paper's equations, tables and figures to functions and notebook cells, and says where we leave it.
 """
 
-from cmrlib.papers.sslhf.network import Classifier, Restorer, WeightedBCE
+from cmrlib.papers.sslhf import restoration, tables
+from cmrlib.papers.sslhf.network import Classifier, Restorer
 from cmrlib.papers.sslhf.patches import labelled, lv_slices, patient_split, section_patch
 from cmrlib.papers.sslhf.task import HeartFailure, SslhfRestoration
+from cmrlib.papers.sslhf.transformations import KINDS, PatchItem
 
 __all__ = [
-    "Classifier",
-    "HeartFailure",
-    "Restorer",
-    "SslhfRestoration",
-    "WeightedBCE",
-    "labelled",
-    "lv_slices",
-    "patient_split",
-    "section_patch",
-]
+    "KINDS", "Classifier", "HeartFailure", "PatchItem", "Restorer", "SslhfRestoration", "labelled", "lv_slices",
+    "patient_split", "restoration", "section_patch", "tables",
+]  # fmt: skip

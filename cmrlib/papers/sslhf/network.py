@@ -1,4 +1,4 @@
-"""The restoration network (figure 2, parts A and B), the classifier on its encoder (part C), and its loss.
+"""The restoration network (figure 2, parts A and B) and the classifier on its encoder (part C).
 
 Clips come in as (batch, frames, rows, columns); the one channel is added inside.
 """
@@ -117,18 +117,3 @@ class Classifier(nn.Module):
 
     def forward(self, clips):
         return self.head(self.encoder(clips)[-1].amax((2, 3, 4)))[:, 0]  # (b,)
-
-
-class WeightedBCE:
-    """Equation 2: mean of w_i × binary cross-entropy of logits; weights: of classes 0 and 1. Shown as probabilities."""
-
-    activation = staticmethod(torch.sigmoid)
-    decodes = staticmethod(lambda probabilities: probabilities)
-
-    def __init__(self, weights):
-        self.weights = torch.as_tensor(weights, dtype=torch.float32)
-
-    def __call__(self, logits, labels):
-        weights = self.weights.to(logits.device)
-        weight = torch.where(labels > 0.5, weights[1], weights[0])
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels, weight=weight)

@@ -21,12 +21,8 @@ def restorations(task: SslhfRestoration, model: Restorer, clip, chosen, seed: in
     rng = np.random.RandomState([seed, crc32(clip)])
     shown = [task.transformed(clip, kinds, rng) for kinds in chosen]
     restored = infer(model, torch.from_numpy(np.stack(shown)), precision).numpy()
-    changed = [given != clip for given in shown]
-    neighbours = [neighbour_average(given, where) for given, where in zip(shown, changed)]
-    return [
-        dict(zip(("shown", "restored", "neighbours", "changed"), row))
-        for row in zip(shown, restored, neighbours, changed)
-    ]
+    found = [{"shown": given, "restored": one, "changed": given != clip} for given, one in zip(shown, restored)]
+    return [one | {"neighbours": neighbour_average(one["shown"], one["changed"])} for one in found]
 
 
 def restoration_errors(
@@ -42,9 +38,8 @@ def restoration_errors(
             changed = one["changed"]
             if changed.any():  # a constant patch has nothing to shuffle
                 errors = {what: float(np.mean((one[what] - clip)[changed] ** 2)) for what in SHOWN}
-                keys = {name: row[name] for name in ("participant_id", "cine", "k")}
-                table.append(keys | {"kind": kind} | errors | {"n_pixels": int(changed.sum())})
-    return pd.DataFrame(table)
+                table.append(row | {"kind": kind} | errors | {"n_pixels": int(changed.sum())})
+    return pd.DataFrame(table).drop(columns="place")
 
 
 def restoration_table(errors: pd.DataFrame) -> pd.DataFrame:

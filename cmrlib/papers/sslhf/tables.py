@@ -2,12 +2,14 @@
 intervals."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from fastai.learner import Learner
 
 from cmrlib.agreement import bootstrap, choose_threshold, roc_auc
+from cmrlib.learning.comparison import compared_auc, over_runs, runs_of
 from cmrlib.papers.sslhf.comparators import COMPARATORS
 from cmrlib.papers.sslhf.task import HeartFailure, SslhfRestoration
 
@@ -35,50 +37,37 @@ PAPER = pd.DataFrame(
 """Tables I to III as printed; means over five folds, without intervals."""
 
 LEVELS = ("patch", "patient")
-_KEYS = ("fold", "seed", "draw")
-
-
-# -- trainings --------------------------------------------------------------------------------------------------------
 
 
 def variant(told: dict, method: str) -> tuple[SslhfRestoration | None, HeartFailure]:
     """Stage one, or None, and stage two of a learned row of the tables.
 
-    told: parameters of nb 06 (task, label, positive, observer, precision, restore, classify) and comparator_width.
-    Raises ValueError for other methods.
+    told: parameters of 06_sslhf (task with cache, observer, precision, restore, classify) and comparator_width.
     """
-    if method not in LEARNED:
-        raise ValueError(f"unknown method {method!r}; a network is trained for {', '.join(LEARNED)}")
-    settings = told["task"] | {name: told[name] for name in ("label", "positive")}
     if method in COMPARATORS:
-        return None, HeartFailure.of(settings | {"backbone": method, "width": told["comparator_width"]})
-    first = SslhfRestoration.of(settings)
+        return None, HeartFailure.of(told["task"] | {"backbone": method, "width": told["comparator_width"]})
+    first = SslhfRestoration.of(told["task"])
     first = replace(first, kinds=tuple(kind for kind in first.kinds if method != f"no_{kind}"))
-    return None if method == "scratch" else first, HeartFailure.of(settings)
+    return None if method == "scratch" else first, HeartFailure.of(told["task"])
 
 
-def restore(cohort, split: pd.Series, method: str, told: dict, seed: int, state) -> Learner | None:
-    """Learner of a method's stage one, where it has one, found again in the folder `state`.
-
-    split: its training subjects are learned from."""
+def restore(cohort, split: pd.Series, method: str, told: dict, seed: int) -> Learner | None:
+    """Learner of a method's stage one, where it has one, found again in the task's cache. split: its training subjects
+    are learned from."""
     first, _ = variant(told, method)
-    return first and _trained(first, "restore", cohort, split, told, seed, state)
+    return first and _trained(first, "restore", cohort, split, told, seed)
 
 
-def classify(cohort, taught: pd.Series, split: pd.Series, method: str, told: dict, seed: int, state):
-    """(task, model, learner) of a method: both stages, found again in `state`. taught: the split of stage one."""
-    restorer, (_, task) = restore(cohort, taught, method, told, seed, state), variant(told, method)
-    return task, _trained(task, "classify", cohort, split, told, seed, state, restorer)
-
-
-def _trained(task, stage, cohort, split, told, seed, state, restorer=None):
-    task = replace(task, cache=state)
+def classify(cohort, taught: pd.Series, split: pd.Series, method: str, told: dict, seed: int):
+    """(task, learner) of a method: both stages, found again. taught: the split of stage one."""
+    restorer, (_, task) = restore(cohort, taught, method, told, seed), variant(told, method)
     model = restorer and task.started_from(restorer.model, seed)
-    options = {"seed": seed, "precision": told["precision"], "state": state, "model": model}
+    return task, _trained(task, "classify", cohort, split, told, seed, model)
+
+
+def _trained(task, stage, cohort, split, told, seed, model=None):
+    options = {"seed": seed, "precision": told["precision"], "state": task.cache, "model": model}
     return task.train(cohort, told["observer"], split, **told[stage], **options)
-
-
-# -- scores -----------------------------------------------------------------------------------------------------------
 
 
 def tested(task: HeartFailure, model, cohort, annotations: str, split: pd.Series, precision: str, **keys):
@@ -128,9 +117,6 @@ def ef_scores(measures: pd.DataFrame, labels: pd.Series, subjects, limit_pct: fl
     return table.assign(score=1 - ef.to_numpy() / 100, level="patient", threshold=limit, **keys)
 
 
-# -- tables -----------------------------------------------------------------------------------------------------------
-
-
 def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     """Tables I to III: a row a method with patch and patient AUC and accuracy, `_low`, `_high` (bootstrap over
     patients), n_runs (folds × seeds done), n_patients, n_missing, and the paper's value as `_paper`.
@@ -144,18 +130,25 @@ def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
         row = {"method": method, "n_runs": len(set(runs_of(part))), "n_patients": part["participant_id"].nunique()}
         for level, one in part.groupby("level"):
             known = one.dropna(subset=["score"])
-            columns = known[["label", "score"]].copy()
-            columns.insert(0, "run", runs_of(known))
-            columns["called"] = (known["score"] >= known["threshold"]).astype(float)
-            for name, statistic in (("auc", _mean_auc), ("acc", _mean_accuracy)):
-                found = bootstrap(columns, statistic, known["participant_id"], n_boot).iloc[0]
+            called = (known["score"] >= known["threshold"]).astype(float)
+            for name, column, statistic in (("auc", known["score"], roc_auc), ("acc", called, _accuracy)):
+                columns = pd.DataFrame({"run": runs_of(known), "label": known["label"], "value": column})
+                found = bootstrap(columns, partial(over_runs, statistic), known["participant_id"], n_boot).iloc[0]
                 row |= _with_bounds(f"{level}_{name}", found)
             row["n_missing"] = len(one) - len(known)  # the patients', which come last
-        printed = PAPER.loc[method].add_suffix("_paper") if method in PAPER.index else {}
-        rows.append(row | dict(printed))
+        rows.append(row)
     values = [f"{level}_{what}" for level in LEVELS for what in ("auc", "acc")]
     names = [name + end for name in values for end in ("", "_low", "_high", "_paper")]
-    return pd.DataFrame(rows).reindex(columns=["method", *names, "n_patients", "n_runs", "n_missing"])
+    table = pd.DataFrame(rows).join(PAPER.add_suffix("_paper"), on="method")
+    return table.reindex(columns=["method", *names, "n_patients", "n_runs", "n_missing"])
+
+
+def _accuracy(labels, called):
+    return np.mean(labels == called)
+
+
+def _with_bounds(name, found) -> dict:
+    return {name: found["estimate"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
 
 
 def paired_table(scores: pd.DataFrame, better: str = "sslhf", n_boot: int = 1000) -> pd.DataFrame:
@@ -165,58 +158,13 @@ def paired_table(scores: pd.DataFrame, better: str = "sslhf", n_boot: int = 1000
     rows = []
     for method in [name for name in METHODS if name in set(scores["method"]) - {better}]:
         for level in LEVELS:
-            pair = _pairs(scores[scores["level"] == level], better, method)
-            if pair.empty:
-                continue
-            columns = pair[["label", "score", "score_other"]]
-            columns.insert(0, "run", runs_of(pair))
-            found = bootstrap(columns, _gain, pair["participant_id"], n_boot).iloc[0]
-            single = [_gain(*part.to_numpy().T) for _, part in columns.groupby("run")]
-            row = {"method": method, "level": level} | _with_bounds("gain", found)
-            row |= {"least": min(single), "most": max(single), "n_runs": len(single)}
-            rows.append(row | {"n_patients": pair["participant_id"].nunique()})
+            tables = [scores[(scores["level"] == level) & (scores["method"] == name)] for name in (better, method)]
+            if all(len(one) for one in tables):
+                found = compared_auc(tables, np.subtract, n_boot)
+                ends = {name: found[name] for name in ("least", "most", "n_runs")} | {"n_patients": found["n"]}
+                rows.append({"method": method, "level": level} | _with_bounds("gain", found) | ends)
     names = ["method", "level", "gain", "gain_low", "gain_high", "least", "most", "n_runs", "n_patients"]
     return pd.DataFrame(rows, columns=names)
-
-
-def _pairs(scores, better, other):
-    """Rows that both methods have; an EF has no seed of its own and stands beside all."""
-    keys = ["participant_id", "fold", *(name for name in ("cine", "k") if scores[name].notna().any())]
-    one, two = (scores[scores["method"] == name].dropna(subset=["score"]) for name in (better, other))
-    if other in LEARNED:
-        keys = list(dict.fromkeys([*keys, *_keys(scores)]))
-    return one.merge(two[[*keys, "score"]], on=keys, suffixes=("", "_other"))
-
-
-def _keys(table):
-    return [name for name in _KEYS if name in table]
-
-
-def runs_of(table: pd.DataFrame) -> np.ndarray:
-    """A number for each fold, seed and, where labels were drawn several times, draw."""
-    return table.groupby(_keys(table)).ngroup().to_numpy()
-
-
-def _with_bounds(name, found) -> dict:
-    return {f"{name}{end}": found[of] for end, of in (("", "estimate"), ("_low", "low"), ("_high", "high"))}
-
-
-def _over_runs(statistic, runs, *columns) -> float:
-    """Mean of a statistic over runs; those without a value are left out."""
-    found = [statistic(*(column[runs == run] for column in columns)) for run in np.unique(runs)]
-    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
-
-
-def _mean_auc(runs, labels, scores, called):
-    return _over_runs(roc_auc, runs, labels, scores)
-
-
-def _mean_accuracy(runs, labels, scores, called):
-    return _over_runs(lambda label, one: np.mean(label == one), runs, labels, called)
-
-
-def _gain(runs, labels, scores, others):
-    return _over_runs(roc_auc, runs, labels, scores) - _over_runs(roc_auc, runs, labels, others)
 
 
 def study_metrics(table: pd.DataFrame, gains: pd.DataFrame, prefix: str = "") -> dict:

@@ -2,7 +2,7 @@
 and tells heart failure with reduced EF from that with preserved EF."""
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,13 @@ from cmrlib.agreement import roc_auc
 from cmrlib.learning import blocks, training
 from cmrlib.learning.cache import ArrayCache
 from cmrlib.learning.inference import infer
+from cmrlib.learning.losses import WeightedBCE
 from cmrlib.learning.task import RefusedError, Task, by_split
 from cmrlib.learning.training import BestEpoch
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.sslhf import comparators, network, patches, transformations
 from cmrlib.papers.sslhf.comparators import COMPARATORS, Comparator
-from cmrlib.papers.sslhf.network import Classifier, Restorer, WeightedBCE
+from cmrlib.papers.sslhf.network import Classifier, Restorer
 from cmrlib.papers.sslhf.patches import labelled, lv_slices, section_patch
 from cmrlib.papers.sslhf.transformations import KINDS, MODES, PatchItem, cover_frames, cover_patches, shuffle_windows
 
@@ -52,12 +53,6 @@ class Sslhf(Task):
     fewest_frames = FEWEST_FRAMES
     code = (cine, cine.plane, cine.section, blocks, training, network, comparators, patches, transformations)
     code += (sys.modules[__name__],)
-
-    @classmethod
-    def of(cls, settings: dict) -> "Sslhf":
-        """The task with those of `settings` that it knows."""
-        known = {one.name: settings[one.name] for one in fields(cls) if one.name in settings}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
     def seen(self, cine, annotation=None) -> tuple[list[int], np.ndarray]:
         """Slices of a cine that show the LV, and their patches (slices, frames, size, size) float16, z-scored.
@@ -161,11 +156,9 @@ class SslhfRestoration(Sslhf):
 
     def __post_init__(self):
         if self.shuffle not in MODES:
-            raise ValueError(f"unknown shuffle {self.shuffle!r}; expected one of {', '.join(MODES)}")
-        if unknown := set(self.kinds) - set(KINDS):
-            raise ValueError(f"unknown transformations {sorted(unknown)}; there are {', '.join(KINDS)}")
-        if not self.kinds:
-            raise ValueError("at least one transformation is needed: a clip that nothing changed teaches nothing")
+            raise ValueError(f"unknown shuffle {self.shuffle!r}; there are {', '.join(MODES)}")
+        if not self.kinds or not set(self.kinds) <= set(KINDS):
+            raise ValueError(f"unknown transformations {self.kinds}; one or more are needed of {', '.join(KINDS)}")
 
     def items(self, cohort, annotations, split):
         """Rows of `table` of training subjects alone, of whom every tenth chooses the epoch (split validation): nobody
@@ -250,15 +243,14 @@ class HeartFailure(Sslhf):
         return model
 
     def loss(self):
-        return WeightedBCE([1.0, 1.0])
+        return WeightedBCE()
 
     def learner(self, dls, model=None, seed=1, precision="bf16"):
         """The loss weights each class by its patches in training, and the largest AUC over validation patches chooses
         the epoch."""
         learn = super().learner(dls, model, seed, precision)
-        learn.loss_func = WeightedBCE(
-            compute_class_weight("balanced", classes=np.array([0, 1]), y=dls.train.items["label"])
-        )
+        labels = dls.train.items["label"]
+        learn.loss_func = WeightedBCE(compute_class_weight("balanced", classes=np.array([0, 1]), y=labels))
         learn.metrics = [AccumMetric(roc_auc, to_np=True, invert_arg=True, flatten=False, name="auc")]
         return learn
 

@@ -71,9 +71,7 @@ def cover_patches(clip, seed, most):
     for t in range(clip.shape[0]):
         for _ in range(np.random.randint(1, most + 1)):
             r, c, height, width = draw_rectangle(clip.shape[1], clip.shape[2])
-            for i in range(r, r + height):
-                for j in range(c, c + width):
-                    clip[t, i, j] = np.random.uniform(-_HALF, _HALF)
+            clip[t, r : r + height, c : c + width] = np.random.uniform(-_HALF, _HALF, (height, width))
 
 
 @numba.njit(cache=True)
@@ -93,9 +91,7 @@ def cover_frames(clip, seed, groups, length):
     """Cover `groups` groups of at most `length` consecutive frames; between two groups a frame stays as it is."""
     np.random.seed(seed)
     for t in np.flatnonzero(draw_frames(clip.shape[0], groups, length)):
-        for i in range(clip.shape[1]):
-            for j in range(clip.shape[2]):
-                clip[t, i, j] = np.random.uniform(-_HALF, _HALF)
+        clip[t] = np.random.uniform(-_HALF, _HALF, clip[t].shape)
 
 
 @numba.njit(cache=True)
@@ -116,32 +112,20 @@ def draw_frames(frames, groups, length):
     return covered
 
 
-@numba.njit(cache=True)
-def neighbour_average(clip, corrupted):
+def neighbour_average(clip, corrupted) -> np.ndarray:
     """Each corrupted pixel from the same pixel's nearest sound frames before and after, linearly, round the cycle.
 
     clip (frames, rows, columns) float32, corrupted: the same shape, bool. It is told what is corrupted; the network is
     not. A pixel that is never sound becomes 0, the mean of a z-scored patch.
     """
-    frames, rows, columns = clip.shape
-    result = clip.copy()
-    for i in range(rows):
-        for j in range(columns):
-            for t in range(frames):
-                if not corrupted[t, i, j]:
-                    continue
-                before, after = 1, 1
-                while before < frames and corrupted[(t - before) % frames, i, j]:
-                    before += 1
-                while after < frames and corrupted[(t + after) % frames, i, j]:
-                    after += 1
-                if before == frames:
-                    result[t, i, j] = 0
-                    continue
-                share = before / (before + after)
-                earlier, later = clip[(t - before) % frames, i, j], clip[(t + after) % frames, i, j]
-                result[t, i, j] = earlier * (1 - share) + later * share
-    return result
+    frames, t = len(clip), np.arange(3 * len(clip))[:, None, None]
+    sound = np.tile(~corrupted, (3, 1, 1))  # a cycle before and a cycle after
+    own = slice(frames, 2 * frames)
+    last = np.maximum.accumulate(np.where(sound, t, -1))[own]
+    following = np.minimum.accumulate(np.where(sound, t, 3 * frames)[::-1])[::-1][own]
+    share = np.where(corrupted, (t[own] - last) / np.maximum(following - last, 1), 0).astype(np.float32)
+    earlier, later = (np.take_along_axis(clip, found % frames, 0) for found in (last, following))
+    return np.where(last < 0, 0, earlier * (1 - share) + later * share)
 
 
 class PatchItem(ItemTransform):

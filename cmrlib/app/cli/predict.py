@@ -1,0 +1,186 @@
+"""`cmr predict WEIGHTS COHORT`, and its short names: segment, frames, valve, classify, embed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmrlib.app.cli.app import REAL, RUN, SETS, Folder, ShardOf, Subjects, Threads, app, chosen, credited, words
+
+Out = Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")]
+Name = Annotated[str, typer.Option(help="Name of the new observer.")]
+
+
+def _open(cohort, threads):
+    from cmrlib.cohort import Cohort
+    from cmrlib.learning.training import set_threads_and_seed
+
+    set_threads_and_seed(0, threads)  # nothing is drawn at random
+    return Cohort.open(cohort)
+
+
+@app.command()
+def segment(
+    cohort: Folder,
+    weights: Annotated[str, typer.Option(metavar="RUN", help=RUN)] = REAL,
+    out: Out = None,
+    observer: Name = "ternausnet",
+    copies: Annotated[int, typer.Option(min=1, help="Turned (above 3: and scaled) copies that are averaged.")] = 3,
+    subjects: Subjects = None,
+    shard: ShardOf = "",
+    threads: Threads = 2,
+):
+    """Segment a cohort with trained networks; what these weights segmented before is not done again.
+
+    With --shard no table is written; a call without it, after all shards, writes segmented.csv.
+    """
+    from cmrlib.app.cli import predicting
+    from cmrlib.app.cli.observers import observer_folder, write_table
+
+    hearts, folder = _open(cohort, threads), out or observer_folder(cohort, observer)
+    networks = predicting.load_segmenters(credited(weights, "01_segmentation"))
+    people = chosen(subjects, shard, hearts.cines.loc[hearts.cines["view"].isin(networks), "participant_id"])
+    table, new = predicting.draw(hearts, networks, folder, people, n_tta=copies)
+    if not shard:
+        table = write_table(predicting.noted(folder, hearts.cines), folder / "segmented.csv")
+    made = "masks" if shard else "masks and segmented.csv"
+    typer.echo(f"{new} cines segmented now, {len(table) - new} before: {made} are in {folder}")
+
+
+@app.command()
+def frames(
+    cohort: Folder,
+    weights: Annotated[
+        str, typer.Option(metavar="RUN", help=f"A run of 03_tempreg, its folder of weights, one weights file, {SETS}.")
+    ] = REAL,
+    out: Out = None,
+    observer: Name = "tempreg",
+    subjects: Subjects = None,
+    threads: Threads = 2,
+):
+    """Find ED and ES of every cine with TempReg-Net: an observer, and frames.csv with a row a slice."""
+    from cmrlib.app.cli import predicting
+    from cmrlib.app.cli.observers import observer_folder, write_table
+
+    hearts, folder = _open(cohort, threads), out or observer_folder(cohort, observer)
+    networks = predicting.load_tempreg(credited(weights, "03_tempreg"))
+    table, _ = predicting.draw(hearts, networks, folder, words(subjects))
+    write_table(table, folder / "frames.csv")
+    typer.echo(f"ED and ES of {table['cine'].nunique()} cines of 8 or more frames: frames.csv is in {folder}")
+
+
+@app.command()
+def valve(
+    cohort: Folder,
+    weights: Annotated[
+        str, typer.Option(metavar="RUN", help=f"A run of 04_mvnet, its folder of weights, {SETS}.")
+    ] = REAL,
+    out: Out = None,
+    observer: Name = "mvnet",
+    smooth_ms: Annotated[float | None, typer.Option(min=0, help="Smoothing; default as the run chose it.")] = None,
+    subjects: Subjects = None,
+    threads: Threads = 2,
+):
+    """Track the mitral valve in 2CH and 4CH cines: points, MAPSE, s', e', a'."""
+    from cmrlib.app.cli import predicting, shown
+    from cmrlib.app.cli.observers import observer_folder
+
+    hearts, folder = _open(cohort, threads), out or observer_folder(cohort, observer)
+    networks, people = predicting.load_mvnet(credited(weights, "04_mvnet")), words(subjects)
+    _, new = predicting.draw(hearts, networks, folder, people)
+    table = predicting.write_valve(hearts, next(iter(networks.values())), folder, people, smooth_ms)
+    names = ["participant_id", "views", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "flags"]
+    shown.show(table[names].head(shown.MOST), "mitral valve")
+    typer.echo(f"{new} cines tracked now; points, valve_motion.csv and valve_metrics.csv are in {folder}")
+
+
+@app.command()
+def classify(
+    cohort: Folder,
+    weights: Annotated[
+        str, typer.Option(metavar="RUN", help="A run of 05_cussp or 06_sslhf, its folder of weights, or one file.")
+    ],
+    observer: Annotated[str, typer.Option(metavar="NAME_OR_FOLDER", help="Whose masks say where the heart is.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.csv; default COHORT-scores/NETWORK.")] = None,
+    subjects: Subjects = None,
+    threads: Threads = 2,
+):
+    """A probability for every cine, such as that of mitral regurgitation: scores.csv. Research only, no diagnosis."""
+    from cmrlib.app.cli import predicting, shown
+    from cmrlib.app.cli.observers import beside, laid_over
+    from cmrlib.report.scores import load_classifier
+
+    _open(cohort, threads)
+    classifier, (hearts, name, _) = load_classifier(weights), laid_over(cohort, observer)
+    folder = out or beside(cohort, "scores") / classifier.name.lower()
+    table = predicting.classify(hearts, name, classifier, folder, words(subjects))
+    text = table.assign(score=table["score"].map("{:.3f}".format), threshold=table["threshold"].map("{:.3f}".format))
+    shown.show(text.drop(columns=["session", "view"]).head(shown.MOST), f"{classifier.name} · masks of {name}")
+    typer.echo(
+        f"{int(table['score'].notna().sum())} of {len(table)} cines judged, "
+        f"{int(table['positive'].sum())} positive: {folder / 'scores.csv'}"
+    )
+
+
+@app.command()
+def embed(
+    cohort: Folder,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="A run of 08_heartmae_predict (its pooling counts) or "
+            "07_heartmae_pretrain (mean over views), or a folder of weights.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for embeddings.csv; default COHORT-embeddings. Every shard needs its own."),
+    ] = None,
+    variant: Annotated[str, typer.Option(help="plain, mask95, tube or flow; default flow where it is.")] = "",
+    subjects: Subjects = None,
+    shard: ShardOf = "",
+    threads: Threads = 2,
+):
+    """Embeddings of HeartMAE: one row a subject in embeddings.csv; what was made before is found again."""
+    from cmrlib.app.cli import predicting
+    from cmrlib.app.cli.observers import beside
+
+    hearts, folder = _open(cohort, threads), out or beside(cohort, "embeddings")
+    if shard and out is None:
+        raise ValueError("a shard's embeddings need a folder of their own: --out")
+    people = chosen(subjects, shard, hearts.cines["participant_id"])
+    table = predicting.embed(hearts, weights, folder, people, variant)
+    typer.echo(f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}")
+
+
+VERBS = {"TernausNet": segment, "TempReg": frames, "MitralPoints": valve, "HeartMAE": embed}
+"""Name on a weights card → the command for such networks; any other is a classifier's."""
+
+
+@app.command()
+def predict(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=f"A run, its folder of weights, one file, {SETS}.")],
+    cohort: Folder,
+    out: Annotated[Path | None, typer.Option(help="Folder for what is found; default beside the cohort.")] = None,
+    observer: Annotated[str, typer.Option(help="For classifiers: whose masks say where the heart is.")] = "ternausnet",
+    subjects: Subjects = None,
+    threads: Threads = 2,
+):
+    """Apply trained networks to a cohort, whatever they are: as segment, frames, valve, classify or embed would.
+
+    Of a set that travels with the package all networks look that the cohort has a view for.
+    """
+    from cmrlib.app.cli.predicting import NoCineError
+    from cmrlib.learning.weightsets import SETS, card_beside, weights_files
+
+    if weights not in SETS:
+        name = card_beside(weights_files(weights)[0]).get("architecture", {}).get("name")
+        verb = VERBS.get(name, classify)
+        options = {"observer": observer} if verb is classify else {}
+        return verb(cohort, weights, out=out, subjects=subjects, threads=threads, **options)
+    for verb, folder in ((segment, "ternausnet"), (frames, "tempreg"), (valve, "mvnet")):
+        try:
+            verb(cohort, weights, out=out and out / folder, subjects=subjects, threads=threads)
+        except NoCineError as error:
+            typer.echo(f"{verb.__name__}: {error}")
