@@ -17,6 +17,7 @@ from cmrlib.learning.weightsets import SETS
 NEEDS = {
     "00_cohort": [],
     "01_segmentation": ["00_cohort"],
+    "01b_few_labels": ["00_cohort", "01_segmentation"],
     "02_measurements": ["00_cohort", "01_segmentation"],
     "03_tempreg": ["00_cohort"],
     "03b_tempreg_table1": ["00_cohort", "01_segmentation", "03_tempreg"],

@@ -4,9 +4,9 @@
 
 A clip is one section (one slice) through 24 frames, as a contiguous array of its own. The file cache is warm for every
 side, so that formats are compared and not disks. Rounds are interleaved and medians taken: a busy machine slows all
-sides alike. The loader side trains on a phantom: `segmentation_block` with its augmentation, over a cohort and over the
-same cohort as .nii.gz whose pixels are read again for every sample (masks and intensity windows are kept, as they are
-in ours).
+sides alike. The loader side trains on a phantom: the DataBlock of `Segmentation` with its augmentation, over a cohort
+and over the same cohort as .nii.gz whose pixels are read again for every sample (masks and intensity windows are kept,
+as they are in ours).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from cmrlib.cohort import Annotation, Cohort
 from cmrlib.cohort.files import map_nifti
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.cohort.study import Study, finish_cohort, write_study
-from cmrlib.learning.blocks import sample_table, segmentation_block
+from cmrlib.papers.ternausnet import Segmentation
 from cmrlib.phantom import make_cohort
 
 FRAMES, SLICES, ROWS, COLUMNS = 24, 10, 256, 208
@@ -132,9 +132,9 @@ def compare_loaders(folder, subjects) -> float:
         progress=False,
     )
     zip_arrays(cohort)
-    samples = sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects))
-    mapped = loader(cohort, samples)
-    reread = loader(Rereading(cohort.path), samples)
+    split = split_subjects(cohort.subjects)
+    mapped = loader(cohort, split)
+    reread = loader(Rereading(cohort.path), split)
     batches = {name: iter(endless(dl)) for name, dl in (("cohort", mapped), (".nii.gz", reread))}
     seconds = interleaved({name: lambda it=it: next(it) for name, it in batches.items()}, 12, warm=3)
     print(
@@ -180,16 +180,15 @@ class RereadingObserver:
     """Masks by the same rule; the frames that were annotated are known from the sidecar."""
 
     def __init__(self, observer):
-        self.observer, self.has = observer, observer.has
+        self.observer, self.has, self.digest = observer, observer.has, observer.digest
 
     def mask(self, name):
         path = next(self.observer.path.glob(f"sub-*/**/{name}_dseg.nii.gz"))
         return Annotation(map_nifti(path)[0], self.observer.mask(name).annotated)
 
 
-def loader(cohort, samples, batch_size=8):
-    block = segmentation_block(cohort, "truth", "sax", spacing_mm=1.6, size=128)
-    return block.dataloaders(samples, bs=batch_size, num_workers=0).train
+def loader(cohort, split, batch_size=8):
+    return Segmentation(("sax",), 1.6, 128, 128).dataloaders(cohort, "truth", split, batch_size).train
 
 
 def endless(loader):

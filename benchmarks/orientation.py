@@ -100,7 +100,7 @@ def untrained_networks(folder):
 def look(cohort: Cohort, networks, weights="real") -> dict:
     """What every command says of a cohort: name → masks by cine and structure, or a table."""
     made = cohort.path.parent / "made"
-    predicting.draw(cohort, predicting.load_segmenters(weights), made / "ternausnet", copies=3)
+    predicting.draw(cohort, predicting.load_segmenters(weights), made / "ternausnet", n_tta=3)
     seen = Cohort.open(cohort.path, observers=[made / "ternausnet"])
     observer = seen.observer("ternausnet")
     masks = {

@@ -2,7 +2,7 @@
 
     python benchmarks/segmentation.py [--weights runs/PROFILE/01_segmentation/weights/sax] [--width 32] [--threads 2]
 
-A volume is one frame's 16 slices as the `Segmenter` sees them: bf16, channels last, batch norm folded, one pass,
+A volume is one frame's 16 slices as prediction sees them: bf16, channels last, batch norm folded, one pass,
 probabilities out; the other side is the network as it is written, fp32, contiguous. Rounds are interleaved and medians
 taken. dice_change: mean over LV, myocardium and RV of |Dice(truth, fast) − Dice(truth, fp32)| on phantom hearts, masks
 on the native grid at ED and ES. Without --weights a network of width 16 is trained on a phantom for about a minute.
@@ -17,15 +17,14 @@ import numpy as np
 import torch
 
 from cmrlib.agreement.overlap import dice
-from cmrlib.cine.anatomy import VIEW_STRUCTURES
 from cmrlib.cohort.splits import split_subjects
-from cmrlib.learning.blocks import sample_table
+from cmrlib.learning.inference import infer, optimise_for_inference
+from cmrlib.learning.task import Task
 from cmrlib.learning.training import set_threads_and_seed
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, train_segmenter
+from cmrlib.papers.ternausnet import Segmentation
 from cmrlib.phantom import make_cohort
 
 SLICES, SIDE = 16, 192
-STRUCTURES = VIEW_STRUCTURES["sax"]
 PHANTOM = {"frames": 4, "size": 112, "spacing_mm": 2.2, "slices": 8, "views": ("sax",), "workers": 1, "progress": False}
 
 
@@ -38,19 +37,22 @@ def main():
     parser.add_argument("--epochs", type=int, default=24, help="of the training where no weights are given")
     arguments = parser.parse_args()
     set_threads_and_seed(0, arguments.threads)
-    given = Segmenter.load(arguments.weights) if arguments.weights else None
-    timed = given or Segmenter(TernausNet(1 + len(STRUCTURES), arguments.width), Preprocessing(), STRUCTURES)
-    fast, plain = time_volumes(timed, arguments.rounds)
+    given = None
+    if arguments.weights:
+        task, [model], _ = Task.load(arguments.weights)
+        given = task, model
+    timed = given[1] if given else Segmentation(width=arguments.width).network()
+    fast, plain = time_volumes(timed.eval(), arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         cohort = make_cohort(Path(folder) / "c", 15, **PHANTOM)
-        change = dice_change(given or trained(cohort, arguments.epochs), cohort)
+        change = dice_change(*(given or trained(cohort, arguments.epochs)), cohort)
     print(f"seconds={fast:.3f} speedup_vs_fp32={plain / fast:.2f} dice_change={change:.4f}")
 
 
-def time_volumes(segmenter, rounds) -> tuple[float, float]:
-    """(seconds of the segmenter's pass, seconds of plain fp32 eager) a volume."""
-    volume = torch.rand(SLICES, 3, SIDE, SIDE)
-    model = segmenter.model.to(memory_format=torch.contiguous_format)
+def time_volumes(model, rounds) -> tuple[float, float]:
+    """(seconds of a pass as in prediction, seconds of plain fp32 eager) a volume."""
+    volume, network = torch.rand(SLICES, 3, SIDE, SIDE), optimise_for_inference(model)
+    model = model.to(memory_format=torch.contiguous_format)
     stack = volume.contiguous(memory_format=torch.channels_last)  # as they come from `standard_slice`
 
     def plain():
@@ -58,7 +60,7 @@ def time_volumes(segmenter, rounds) -> tuple[float, float]:
             return model(volume).softmax(1)
 
     def fast():
-        return segmenter.infer(stack)
+        return infer(network, stack)
 
     taken = {plain: [], fast: []}
     for n in range(rounds + 2):
@@ -77,23 +79,20 @@ def time_volumes(segmenter, rounds) -> tuple[float, float]:
     return seconds[fast], seconds[plain]
 
 
-def trained(cohort, epochs) -> Segmenter:
-    """A network of width 16 that has seen the phantom's training subjects."""
-    samples = sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), frames=2)
-    return train_segmenter(
-        cohort, "truth", samples, Preprocessing("sax", 2.2, 96), epochs, seed=1, width=16, batch_size=16
-    )[0]
+def trained(cohort, epochs):
+    """(task, network of width 16 that has seen the phantom's training subjects)."""
+    task = Segmentation(("sax",), 2.2, 96, 96, 16, frames_per_cine=2)
+    return task, task.train(cohort, "truth", split_subjects(cohort.subjects), epochs, 2e-3).model
 
 
-def dice_change(segmenter, cohort) -> float:
+def dice_change(task, model, cohort) -> float:
     """Mean |difference| of Dice with the truth between both ways, on the cohort's test subjects."""
     split, rows = split_subjects(cohort.subjects), []
-    exact = Segmenter(segmenter.model, segmenter.preprocessing, segmenter.structures, "fp32")
-    exact.network = segmenter.model  # as it is written: nothing folded, contiguous
+    ways = ((optimise_for_inference(model), "bf16"), (model, "fp32"))  # as it works, and as it is written
     for subject in split.index[split == "test"]:
         cine = cohort.cine(f"sub-{subject}_view-sax")
         truth = cohort.observer("truth").mask(cine.name).mask
-        masks = [way.predict(cine, [cine.ed, cine.es], copies=1)[0] for way in (segmenter, exact)]
+        masks = [task.segment(one, cine, [cine.ed, cine.es], 1, precision=precision)[0] for one, precision in ways]
         rows += [[dice(mask[t], truth[t], code) for mask in masks] for t in (cine.ed, cine.es) for code in (1, 2, 3)]
     rows = np.array(rows)
     print(

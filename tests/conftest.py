@@ -11,11 +11,3 @@ def cohort(tmp_path_factory):
     return make_cohort(
         path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1, progress=False
     )
-
-
-@pytest.fixture(scope="session")
-def samples(cohort):
-    from cmrlib.cohort.splits import split_subjects
-    from cmrlib.learning.blocks import sample_table
-
-    return sample_table(cohort, "truth", "sax", split_subjects(cohort.subjects), 2)

@@ -29,16 +29,23 @@ def small_heartmae(**fields):
     return HeartMAE(**sizes | encoder | {"decoder_width": 8, "decoder_depth": 2, "decoder_heads": 2} | fields)
 
 
-def small_networks(folder) -> dict:
-    """weights, encoder: folders of untrained networks."""
+def save_segmentation(path, lv=20.0, spacing_mm=3.2, size=64, views=("sax",), width=4, seed=0, **card):
+    """Save an untrained network; lv: by how much it is inclined to see an LV. Returns (task, model)."""
     import torch
 
-    from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
+    from cmrlib.papers.ternausnet import Segmentation
 
-    torch.manual_seed(0)
-    segmenter = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.0, 32), ("lv", "myo", "rv"))
-    segmenter.model.head.bias.data[1] = 2
-    segmenter.save(folder / "weights" / "sax")
+    torch.manual_seed(seed)
+    task = Segmentation(views, spacing_mm, size, size, width)
+    model = task.network()
+    model.head.bias.data[1] += lv
+    task.save(model, path, **card)
+    return task, model
+
+
+def small_networks(folder) -> dict:
+    """weights, encoder: folders of untrained networks."""
+    save_segmentation(folder / "weights" / "sax", lv=2, spacing_mm=3.0, size=32)
     task = small_heartmae(patch=16)
     task.save(task.network(), folder / "encoder" / "plain", cohort="none", synthetic=True)
     return {"weights": str(folder / "weights"), "encoder": str(folder / "encoder")}

@@ -11,19 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import trees
-from hearts import small_heartmae
+from hearts import save_segmentation, small_heartmae
 from typer.testing import CliRunner
 
-from cmrlib.app.cli import app, finetuning
+from cmrlib.app.cli import app
 from cmrlib.app.cli.comparing import compare_runs
 from cmrlib.app.cli.finetuning import before_after, fold_splits
-from cmrlib.cine.anatomy import NOT_ANNOTATED, VIEW_STRUCTURES
+from cmrlib.cine.anatomy import NOT_ANNOTATED, views_of
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.provenance import learned_from
 from cmrlib.learning.weightsets import SHIPPED
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
+from cmrlib.papers.ternausnet import Segmentation
 
 TINY = ["--size", 64, "--spacing-mm", 3.2, "--slices", 5, "--views", "sax", "--workers", 1]
 QUICK = ["--copies", 1, "--threads", 1]
@@ -45,10 +44,8 @@ def refused(*words):
 
 
 def save_network(folder, seed=0, view="sax", **card):
-    torch.manual_seed(seed)
-    structures = VIEW_STRUCTURES[view]
-    segmenter = Segmenter(TernausNet(1 + len(structures), 8), Preprocessing(view, 3.2, 64), structures, "fp32")
-    segmenter.save(folder / view, **({"cohort": "elsewhere", "cohort_digest": "0"} | card))
+    card = {"cohort": "elsewhere", "cohort_digest": "0"} | card
+    save_segmentation(folder / view, 0, views=views_of(view), width=8, seed=seed, **card)
 
 
 @pytest.fixture(scope="module")
@@ -310,16 +307,16 @@ def tuned(place):
     trained, tested = [], []
     with pytest.MonkeyPatch.context() as patch:
 
-        def train(cohort, observer, samples, *args, train=finetuning.segmentation_learner, **kwargs):
-            trained.append({cine.split("_")[0].removeprefix("sub-") for cine in samples["cine"]})
-            return train(cohort, observer, samples, *args, **kwargs)
+        def train(task, cohort, observer, split, *args, train=Segmentation.train, **kwargs):
+            trained.append(set(split.index[split != "test"]))
+            return train(task, cohort, observer, split, *args, **kwargs)
 
-        def segment(*args, segment=finetuning.segment_cohort, **kwargs):
-            tested.append(set(args[3]) if len(args) > 3 else "all")
-            return segment(*args, **kwargs)
+        def predict(task, models, cohort, subjects=None, *args, predict=Segmentation.predict, **kwargs):
+            tested.append("all" if subjects is None else set(subjects))
+            return predict(task, models, cohort, subjects, *args, **kwargs)
 
-        patch.setattr(finetuning, "segmentation_learner", train)
-        patch.setattr(finetuning, "segment_cohort", segment)
+        patch.setattr(Segmentation, "train", train)
+        patch.setattr(Segmentation, "predict", predict)
         output = tune(place, place / "tuned")
     return place / "tuned", trained, tested, output
 

@@ -17,7 +17,7 @@ from cmrlib.measures.valve import view_motion
 from cmrlib.papers import heartmae, sslhf, tempreg
 from cmrlib.papers.cussp import MitralRegurgitation, RefusedError, prepare
 from cmrlib.papers.mvnet import MitralPoints, MitralTracking
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
+from cmrlib.papers.ternausnet import Segmentation
 
 FRAMES, HOLE = 10, 4
 
@@ -78,22 +78,20 @@ def test_sections_with_a_hole_are_not_looked_at(cohort):
 
 
 def test_masks_say_nothing_of_a_missing_picture(cohort, tmp_path):
-    segmenters = {
-        view: Segmenter(TernausNet(4, 4), Preprocessing(view, 2.0, 64), ("lv", "myo", "rv"), "fp32")
-        for view in ("sax", "4ch")
-    }
-    mask, confidence, _ = segmenters["sax"].predict(cine("sax", 3))
+    task = Segmentation(("sax",), 2.0, 64, 64, 4)
+    model = task.network()
+    mask, confidence, _ = task.segment(model, cine("sax", 3))
     unseen = mask == NOT_ANNOTATED
     assert unseen[HOLE, 2].all() and unseen.sum() == unseen[HOLE, 2].sum()
     assert np.flatnonzero(np.isnan(confidence)).tolist() == [HOLE]
-    table = segment_cohort(cohort, segmenters, tmp_path / "net", copies=2).set_index("view")
+    table = task.predict(model, cohort, out=tmp_path / "net", views=("sax", "4ch"), n_tta=2).set_index("view")
     drawn = {
         view: Cohort.open(cohort.path, [tmp_path / "net"]).observer("net").mask(f"sub-a_view-{view}").annotated
         for view in ("sax", "4ch")
     }
     assert set(drawn["sax"]) == set(range(FRAMES)) and set(drawn["4ch"]) == set(range(FRAMES)) - {HOLE}
     assert table.loc["4ch", "frames"] == FRAMES - 1 and np.isfinite(table["confidence"]).all()
-    only = segmenters["4ch"].predict(cine("4ch", 1), [HOLE])
+    only = task.segment(model, cine("4ch", 1), [HOLE])
     assert (only[0] == NOT_ANNOTATED).all() and np.isnan(only[1]).all()
 
 

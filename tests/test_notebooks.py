@@ -9,6 +9,7 @@ from cmrlib.cohort import Cohort
 METRICS = {
     "00_cohort": "n",
     "01_segmentation": "dice_lv dice_myo dice_rv hd95_lv_mm confidence_rho n",
+    "01b_few_labels": "dice_scratch_2 dice_pretrained_2 dice_gain_2_low n",
     "02_measurements": "n",
     "03_tempreg": "afd_ed afd_es afd_ed_ms afd_es_ms afd_es_constant seconds_per_sequence n",
     "03b_tempreg_table1": "afd_es_without_tsc afd_es_level_set structured_loss_gain_es n",

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import torch
+from hearts import save_segmentation
 
 from cmrlib.agreement.overlap import score_observers
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.provenance import FILE, KNOWN, joined, known_to, learned, learned_from, record, refuse_known
+from cmrlib.learning.task import Task
 from cmrlib.measures import features
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 
 
 def group(name, *people, licence="research only", view="sax"):
@@ -74,16 +74,12 @@ def test_record_keeps_each_network_once(tmp_path):
 
 
 def test_a_network_draws_those_it_learned_from_with_a_flag_and_is_not_scored_on_them(cohort, tmp_path):
-    torch.manual_seed(0)
-    network = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), ("lv", "myo", "rv"), "fp32")
-    network.model.head.bias.data[1] = 20  # it sees an LV everywhere
-    network.learned = learned_from(cohort, ["P0001"], "sax")
-    network.save(tmp_path / "sax", cohort="phantom", synthetic=True)
-    loaded = Segmenter.load(tmp_path / "sax", "fp32")
-    assert loaded.learned == network.learned == Segmenter.together([loaded, loaded]).learned
-    table = segment_cohort(cohort, {"sax": loaded}, tmp_path / "network", copies=1).set_index("participant_id")
+    save_segmentation(tmp_path / "sax", cohort="phantom", synthetic=True, **learned_from(cohort, ["P0001"], "sax"))
+    task, models, card = Task.load(tmp_path / "sax")
+    table = task.predict(models, cohort, out=tmp_path / "network", card=card, n_tta=1).set_index("participant_id")
     assert table.index[table["flags"].str.contains(KNOWN)].tolist() == ["P0001"]
     drawn = Cohort.open(cohort.path, [tmp_path / "network"])
+    assert json.loads((drawn.observer("network").path / FILE).read_text())[0]["licence"] == "phantom: Apache-2.0"
     measured = features(drawn, "network", phases="curve").set_index("participant_id")["flags"]
     assert f"{KNOWN}:sax" in measured["P0001"].split(";") and KNOWN not in measured["P0002"]
     with pytest.raises(ValueError, match="1 of 6 subjects to be scored on .P0001.*1 images of phantom"):

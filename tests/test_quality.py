@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trees
+from hearts import save_segmentation
 from scipy import ndimage
 
 from cmrlib.cine import Cine
@@ -21,7 +22,6 @@ from cmrlib.learning.appearance import (
 )
 from cmrlib.learning.weightsets import SHIPPED
 from cmrlib.measures import features
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet, segment_cohort
 from cmrlib.phantom import EFFECTS, make_study, subject_specs
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
@@ -161,14 +161,12 @@ def test_the_reference_goes_through_a_card_and_tells_other_hearts(quiet, tmp_pat
 
 def test_a_network_says_which_hearts_look_unlike_those_it_learned_from(cohort, tmp_path):
     people = list(cohort.subjects["participant_id"])
-    [reference] = training_appearance([(cohort, people), (cohort, people[:4])], "sax")  # four are too few
-    assert reference["n"] == len(people) and training_appearance([(cohort, people)], "4ch") == []
-    near = Segmenter(TernausNet(4, 4), Preprocessing("sax", 3.2, 64), ("lv", "myo", "rv"), "fp32", [reference])
-    near.save(tmp_path / "near")
-    far = Segmenter(near.model, near.preprocessing, near.structures, "fp32", [reference | {"limit": 0.0}])
-    assert Segmenter.load(tmp_path / "near").appearance == [reference]
-    for name, network in (("near", near), ("far", far)):
-        table = segment_cohort(cohort, {"sax": network}, tmp_path / "made" / name, people[:1], copies=1)
+    [reference] = training_appearance([(cohort, people), (cohort, people[:4])], ["sax"])  # four are too few
+    assert reference["n"] == len(people) and training_appearance([(cohort, people)], ["4ch"]) == []
+    task, model = save_segmentation(tmp_path / "near", 0)
+    for name, known in (("near", reference), ("far", reference | {"limit": 0.0})):
+        card = {"appearance": [known]}
+        table = task.predict(model, cohort, people[:1], out=tmp_path / "made" / name, card=card, n_tta=1)
         looked = Cohort.open(cohort.path, [tmp_path / "made" / name])
         measured = features(looked, name, phases="curve", subjects=people[:1])["flags"].iloc[0].split(";")
         assert ("unlike_training" in table["flags"].iloc[0].split(";")) == (name == "far")

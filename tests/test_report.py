@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-import torch
+from hearts import save_segmentation
 from typer.testing import CliRunner
 
 from cmrlib.app.cli import app
 from cmrlib.cohort import Cohort
 from cmrlib.learning.weightsets import SHIPPED
 from cmrlib.measures import features
-from cmrlib.papers.ternausnet import Preprocessing, Segmenter, TernausNet
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
 from cmrlib.report.reference import place
@@ -32,11 +31,9 @@ TINY = {"frames": 8, "size": 64, "spacing_mm": 3.2, "slices": 5, "workers": 1, "
 def weights(tmp_path_factory):
     """A profile's runs with segmentation weights for SAX and 4CH, untrained: they see an LV everywhere."""
     folder = tmp_path_factory.mktemp("runs")
-    torch.manual_seed(0)
-    for view, structures in (("sax", ("lv", "myo", "rv")), ("4ch", ("lv", "myo", "rv", "la", "ra"))):
-        segmenter = Segmenter(TernausNet(1 + len(structures), 4), Preprocessing(view, 3.0, 64), structures)
-        segmenter.model.head.bias.data[1] = 20
-        segmenter.save(folder / "01_segmentation" / "weights" / view, cohort=SOURCE, synthetic=True)
+    for view in ("sax", "4ch"):
+        path = folder / "01_segmentation" / "weights" / view
+        save_segmentation(path, spacing_mm=3.0, views=(view,), cohort=SOURCE, synthetic=True)
     return folder
 
 

@@ -19,31 +19,14 @@ from torch import nn
 from cmrlib.learning.training import (
     AveragedWeights,
     ExactResume,
+    MixedPrecision,
+    ProgressLines,
     SeedEpochs,
+    StopOnNaN,
     ValidateEvery,
     adamw,
-    fit,
-    job_file,
     set_threads_and_seed,
 )
-from cmrlib.learning.weights import save_weights
-from cmrlib.papers.ternausnet import Preprocessing, segmentation_learner
-
-
-def test_prose_does_not_lose_a_finished_training_and_code_does(tmp_path, monkeypatch):
-    module = tmp_path / "recipe_of_a_test.py"
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def file_for(text):
-        module.write_text(text)
-        importlib.invalidate_caches()
-        linecache.checkcache()
-        sys.modules.pop(module.stem, None)
-        return job_file(tmp_path, "net", {"epochs": 2}, [importlib.import_module(module.stem)])
-
-    first = file_for('"""Old words."""\n\n\nclass Net:\n    """A net."""\n\n    rate = 2  # why\n')
-    assert file_for('"""New words."""\nclass Net:\n    """Better."""\n    rate = (2)\n') == first
-    assert file_for('"""Old words."""\n\n\nclass Net:\n    """A net."""\n\n    rate = 30\n') != first
 
 
 class Interrupted(BaseException):
@@ -103,14 +86,14 @@ def assert_same_weights(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
-# --- exact resume ----------------------------------------------------------------------------------------------------
-
-
-def train(cohort, samples, checkpoint, epochs=4, callbacks=(), **changes):
-    torch.manual_seed(5)
-    learn = segmentation_learner(cohort, "truth", samples, Preprocessing("sax", 3.2, 64), width=4, batch_size=8)
-    settings = {"seed": 7, "validate_every": 2, "settings": {"width": 4}} | changes
-    return fit(learn, epochs, 2e-3, checkpoint=checkpoint, callbacks=callbacks, **settings)
+def fit(learn, epochs=3, lr=1e-2, seed=4, bf16=True, place=None, settings=None, every=1, callbacks=()):
+    """What `Task.learner` and `ExactResume` do, on a learner of any kind."""
+    cbs = [SeedEpochs(seed), MixedPrecision(bf16), AveragedWeights(), ValidateEvery(every), StopOnNaN()]
+    cbs += [ProgressLines("net"), *callbacks] + ([ExactResume(place, settings or {})] if place else [])
+    learn.add_cbs(cbs)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(epochs, lr, pct_start=0.15)
+    return learn
 
 
 def table(learn):
@@ -124,46 +107,65 @@ def test_threads_are_those_asked_for_in_torch_and_blas():
         assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {threads}
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(cohort, samples, tmp_path, precision, capsys):
-    whole = train(cohort, samples, tmp_path / "whole.pt", precision=precision)
+# --- exact resume ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, bf16, capsys):
+    whole = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "whole.pt")
     lines = capsys.readouterr().out
     with pytest.raises(Interrupted):
-        train(cohort, samples, tmp_path / "killed.pt", precision=precision, callbacks=[StopIn(2)])
+        fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed.pt", callbacks=[StopIn(2)])
     assert torch.load(tmp_path / "killed.pt", weights_only=True)["epoch"] == 2
     np.random.seed(99)  # the state of a new process is another
     torch.manual_seed(99)
-    again = train(cohort, samples, tmp_path / "killed.pt", precision=precision)
+    again = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed.pt")
     assert_same_weights(weights_of(whole), weights_of(again))
     np.testing.assert_array_equal(table(whole), table(again))
     assert table(whole).shape == (4, 2) and np.isnan(table(whole)[:, 1]).tolist() == [True, False, False, False]
-    for name, learn in (("whole", whole), ("again", again)):
-        save_weights(learn.model, tmp_path / name, {"architecture": {}, "preprocessing": {}})
-    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
-    assert lines.count("training: epoch") == 4 and "epoch 4/4" in lines and "0.0 min left" in lines
+    assert lines.count("net: epoch") == 4 and "epoch 4/4" in lines and "0.0 min left" in lines
     assert "epoch 1/4" not in capsys.readouterr().out.split("epoch 2/4", 1)[1]  # the resumed one started at three
     assert not list(tmp_path.glob(".part-*"))
 
 
-def test_a_finished_training_returns_at_once(cohort, samples, tmp_path, capsys):
-    first = train(cohort, samples, tmp_path / "c.pt", epochs=1)
+def test_a_finished_training_returns_at_once(tmp_path, capsys):
+    first = fit(tiny(), place=tmp_path / "c.pt")
     written = (tmp_path / "c.pt").read_bytes()
     capsys.readouterr()
-    again = train(cohort, samples, tmp_path / "c.pt", epochs=1, callbacks=[StopIn(0)])  # one batch would stop it
+    again = fit(tiny(), place=tmp_path / "c.pt", callbacks=[StopIn(0)])  # one batch would stop it
     assert_same_weights(weights_of(first), weights_of(again))
-    np.testing.assert_array_equal(table(first), table(again))
     assert (tmp_path / "c.pt").read_bytes() == written and "epoch" not in capsys.readouterr().out
-    assert first.training_seconds() == again.training_seconds() > 0 and not again.model.training
+    assert first.training_seconds() == again.training_seconds() > 0
 
 
-@pytest.mark.parametrize(
-    "changes", [{"settings": {"width": 8}}, {"seed": 8}, {"lr": 1e-2}, {"epochs": 3}, {"precision": "fp32"}]
-)
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path, changes):
-    arguments = {"epochs": 2, "lr": 1e-3, "seed": 7, "settings": {"width": 4}, "checkpoint": tmp_path / "c.pt"}
-    fit(tiny(), **arguments)
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    fit(tiny(), place=tmp_path / "c.pt", settings={"width": 4})
     with pytest.raises(ValueError, match="belongs to a training with other settings"):
-        fit(tiny(), **arguments | changes)
+        fit(tiny(), place=tmp_path / "c.pt", settings={"width": 8})
+
+
+def test_settings_schedule_and_code_name_a_checkpoint_and_prose_does_not(tmp_path, monkeypatch):
+    module, folder = tmp_path / "recipe_of_a_test.py", tmp_path / "state"
+    monkeypatch.syspath_prepend(tmp_path)
+    folder.mkdir()
+
+    def file_for(text, **changes):
+        module.write_text(text)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        sys.modules.pop(module.stem, None)
+        settings = {"task": "Net", "code": [importlib.import_module(module.stem)], "size": changes.pop("size", 4)}
+        return fit(tiny(), **{"epochs": 1} | changes, place=folder, settings=settings).checkpoint.file.name
+
+    text = '"""Old words."""\n\n\nclass Net:\n    """A net."""\n\n    rate = 2  # why\n'
+    first = file_for(text)
+    assert first.startswith("net_")
+    assert file_for('"""New words."""\nclass Net:\n    """Better."""\n    rate = (2)\n') == first
+    others = [file_for(text.replace("2", "30"))]
+    others += [
+        file_for(text, **one) for one in ({"epochs": 2}, {"lr": 1e-3}, {"seed": 5}, {"bf16": False}, {"size": 5})
+    ]
+    assert len({first, *others}) == 7
 
 
 class Poison:
@@ -179,66 +181,33 @@ class Poison:
 def test_a_checkpoint_runs_no_code(tmp_path):
     (tmp_path / "c.pt").write_bytes(pickle.dumps(Poison(tmp_path / "marker"), 2))
     with pytest.raises(pickle.UnpicklingError):
-        fit(tiny(), 2, 1e-3, 7, checkpoint=tmp_path / "c.pt")
+        fit(tiny(), place=tmp_path / "c.pt")
     assert not (tmp_path / "marker").exists()
 
 
 def test_seconds_add_up_over_sittings(tmp_path):
     with pytest.raises(Interrupted):
-        fit(tiny(), 3, 1e-3, 7, checkpoint=tmp_path / "c.pt", callbacks=[StopIn(2)])
+        fit(tiny(), place=tmp_path / "c.pt", callbacks=[StopIn(2)])
     state = torch.load(tmp_path / "c.pt", weights_only=True)
-    state["seconds"] = 1000.0
-    torch.save(state, tmp_path / "c.pt")
-    learn = fit(tiny(), 3, 1e-3, 7, checkpoint=tmp_path / "c.pt")
-    assert 1000 < learn.training_seconds() < 1010
-
-
-def test_a_sparse_checkpoint_still_holds_the_end(tmp_path):
-    learn, path, epochs = tiny(), tmp_path / "c.pt", []
-
-    class Look(Callback):
-        order = 97
-
-        def after_epoch(self):
-            epochs.append(torch.load(path, weights_only=True)["epoch"] if path.exists() else 0)
-
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(3, cbs=[ExactResume(path, {}, every=2), Look()])
-    assert epochs == [0, 2, 3]
+    torch.save(state | {"seconds": 1000.0}, tmp_path / "c.pt")
+    assert 1000 < fit(tiny(), place=tmp_path / "c.pt").training_seconds() < 1010
 
 
 # --- mixed precision -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("precision", "inside"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_convolutions_really_run_in_bf16_on_cpu(precision, inside):
-    learn, seen = tiny(), []
+@pytest.mark.parametrize(("bf16", "inside"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_convolutions_really_run_in_bf16_on_cpu(bf16, inside):
+    learn, seen, kept = tiny(), [], []
     learn.model[0].register_forward_hook(
         lambda module, x, y: seen.append((y.dtype, x[0].is_contiguous(memory_format=torch.channels_last), type(x[0])))
     )
     predictions = type("Look", (Callback,), {"order": 20, "after_pred": lambda self: kept.append(self.pred.dtype)})()
-    kept = []
-    fit(learn, 1, 1e-3, 0, precision, callbacks=[predictions])
+    fit(learn, 1, bf16=bf16, callbacks=[predictions])
     assert {dtype for dtype, _, _ in seen} == {inside} and set(kept) == {torch.float32}
     assert all(last for _, last, _ in seen) and {kind for _, _, kind in seen} == {torch.Tensor}
     assert all(p.dtype == torch.float32 for p in learn.model.parameters())
     assert not torch.is_autocast_enabled("cpu")
-
-
-def test_autocast_ends_with_an_interrupted_forward_pass():
-    def interrupt(*_):
-        raise Interrupted
-
-    learn = tiny()
-    learn.model[1].register_forward_hook(interrupt)
-    with pytest.raises(Interrupted):
-        fit(learn, 1, 1e-3, 0)
-    assert not torch.is_autocast_enabled("cpu")
-
-
-def test_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="unknown precision 'fp16'; expected bf16 or fp32"):
-        fit(tiny(), 1, 1e-3, 0, "fp16")
 
 
 # --- callbacks -------------------------------------------------------------------------------------------------------
@@ -260,6 +229,22 @@ def test_averaged_weights_are_the_running_mean_by_hand():
     torch.testing.assert_close(average.average[name], history[-1][name])  # the last weights lie in reserve
 
 
+class Keep(Callback):
+    """The weights that the first epoch ends with and the second begins with."""
+
+    order = 70
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def after_train(self):
+        if self.epoch == 0:
+            self.kept["last"] = weights_of(self.learn)
+
+    def before_train(self):
+        self.kept["start"] = weights_of(self.learn)
+
+
 def test_validation_sees_the_average_and_training_goes_on_from_the_last():
     seen = {}
     events = {
@@ -279,39 +264,20 @@ def test_validation_sees_the_average_and_training_goes_on_from_the_last():
     assert_same_weights(seen["last"], seen["start"])  # an epoch without validation changes nothing either
 
 
-class Keep(Callback):
-    """The weights that the first epoch ends with and the second begins with."""
-
-    order = 70
-
-    def __init__(self, kept):
-        self.kept = kept
-
-    def after_train(self):
-        if self.epoch == 0:
-            self.kept["last"] = weights_of(self.learn)
-
-    def before_train(self):
-        self.kept["start"] = weights_of(self.learn)
-
-
 @pytest.mark.parametrize(("n", "validated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
 def test_validation_comes_every_nth_epoch_and_last(n, validated):
-    learn = fit(tiny(), 5, 1e-3, 0, validate_every=n)
+    learn = fit(tiny(), 5, every=n)
     shown = [np.nan, *table(learn)[:, 1]]  # between them what was found last
     assert [n for n in range(1, 6) if np.isfinite(shown[n]) and shown[n] != shown[n - 1]] == validated
     assert np.isfinite(table(learn)[:, 0]).all()
 
 
-def test_seeds_repeat_a_training():
-    one, other = fit(tiny(), 3, 1e-2, 4), fit(tiny(), 3, 1e-2, 4)
-    assert_same_weights(weights_of(one), weights_of(other))
-    assert not torch.equal(one.model[0].weight, fit(tiny(), 3, 1e-2, 5).model[0].weight)
-
-
-def test_seeds_reach_every_generator():
+def test_seeds_repeat_a_training_and_reach_every_generator():
     import random
 
+    one, other = fit(tiny()), fit(tiny())
+    assert_same_weights(weights_of(one), weights_of(other))
+    assert not torch.equal(one.model[0].weight, fit(tiny(), seed=5).model[0].weight)
     learn, drawn = tiny(), []
     seeds = SeedEpochs(2**40)
     seeds.learn = learn
@@ -322,23 +288,7 @@ def test_seeds_reach_every_generator():
     assert drawn[0] == drawn[2] and not set(drawn[0]) & set(drawn[1])
 
 
-def test_it_learns():
-    learn = fit(tiny(), 40, 0.1, 0)
-    assert learn.recorder.values[-1][1] < 0.02 < learn.recorder.values[0][0]
-    assert not learn.model.training
-
-
 def test_a_training_that_diverges_says_so(tmp_path):
     with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1: lower the"):
-        fit(tiny(value=float("nan")), 3, 1e-3, 0, checkpoint=tmp_path / "c.pt")
+        fit(tiny(value=float("nan")), place=tmp_path / "c.pt")
     assert not (tmp_path / "c.pt").exists()  # nothing that a rerun would take for a result
-
-
-def test_lr_find_suggests_and_puts_everything_back(tmp_path):
-    learn = tiny(tmp_path)
-    before = weights_of(learn)
-    with learn.no_bar():
-        suggested = learn.lr_find(num_it=30, show_plot=False)
-    assert 1e-7 < suggested.valley < 10 and len(learn.recorder.losses) > 5
-    assert_same_weights(before, weights_of(learn))
-    assert not [p for p in tmp_path.rglob("*") if p.is_file()]

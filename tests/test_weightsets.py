@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cmrlib.cine.anatomy import views_of
 from cmrlib.learning import weightsets
 from cmrlib.learning.weightsets import by_view, credit, network, networks, places
 
@@ -16,7 +17,9 @@ def put(folder, name, card, view=""):
     """A weights file that nobody opens, and its card."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.safetensors").touch()
-    (folder / f"{name}.json").write_text(json.dumps(card | {"preprocessing": {"view": view} if view else {}}))
+    kind = {"architecture": {"name": "Segmentation" if view else "TempReg"}}
+    kind["preprocessing"] = {"views": views_of(view) if view else ["sax"]}
+    (folder / f"{name}.json").write_text(json.dumps(card | kind))
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_two_networks_for_one_view_in_one_folder_are_refused(tmp_path):
     with pytest.raises(ValueError, match="are both for view 2ch"):
         by_view([tmp_path / "a"])
     put(tmp_path / "c", "tempreg", ACDC)
-    with pytest.raises(ValueError, match="names no view"):
+    with pytest.raises(ValueError, match="no weights card of a segmentation"):
         by_view([tmp_path / "c"])
     (tmp_path / "d").mkdir()
     with pytest.raises(FileNotFoundError, match="no weights"):

@@ -132,7 +132,7 @@ def _tested_on(path) -> str:
     """Subjects behind `error_by_subgroup`: test subjects of the run's real sources, else of its own cohort."""
     manifest = path.parents[1] / "manifest.json"
     given = read_json(manifest)["parameters"] if manifest.exists() else {}
-    real = [source.split(":")[0] for source in given.get("test_sources", [])]
+    real = [source.split(":")[0] for source in given.get("testing", {}).get("sources", []) if source]
     return f"test patients of {', '.join(real)}" if real else "test subjects of the cohort it learned from"
 
 

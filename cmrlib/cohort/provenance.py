@@ -22,11 +22,11 @@ def people_of(name: str) -> str:
     return next((public for public in PEOPLE if name.startswith(public)), "")
 
 
-def learned_from(cohort, subjects, view: str) -> dict:
-    """What the card of a network for `view` (lax: all long-axis views) says of one source: `licence`, `trained_on`.
-    subjects: participants who trained or validated. A network of several sources: `joined`."""
-    name = cohort.description["Name"]
-    seen = cohort.cines[cohort.cines["participant_id"].isin(list(subjects)) & cohort.cines["view"].isin(views_of(view))]
+def learned_from(cohort, subjects, view) -> dict:
+    """What the card of a network for `view` (lax: all long-axis views), or for several, says of one source: `licence`,
+    `trained_on`. subjects: participants who trained or validated. A network of several sources: `joined`."""
+    name, views = cohort.description["Name"], views_of(view) if isinstance(view, str) else view
+    seen = cohort.cines[cohort.cines["participant_id"].isin(list(subjects)) & cohort.cines["view"].isin(views)]
     who = seen["participant_id" if people_of(name) else "digest"]
     licence = cohort.description.get("License", "not stated")
     return {"licence": f"{name}: {licence}", "trained_on": {name: sorted(set(who))}}

@@ -30,9 +30,9 @@ def split_subjects(
 ) -> pd.Series:
     """`train`, `validation` or `test` for every subject, indexed by participant_id.
 
-    Test is `fold`; validation takes the first `validation_per_group` of each group from the next fold; the rest
-    trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds; or with
-    participant_id and split, which then stands as it is, as fold 0. Raises ValueError where nobody is in the fold.
+    Test is `fold`, nobody for −1; validation takes the first `validation_per_group` of each group from the next fold;
+    the rest trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds; or
+    with participant_id and split, which then stands as it is, as fold 0. Raises ValueError where nobody is in the fold.
     """
     if lists and "split" in read_tsv(lists):
         if fold:
@@ -41,7 +41,7 @@ def split_subjects(
         check_split(split)
         return split
     fold_of = read_folds(lists, subjects) if lists else assign_folds(subjects, folds, group)
-    if not (fold_of == fold).any():
+    if fold != -1 and not (fold_of == fold).any():
         raise ValueError(f"no subject is in fold {fold}; there are the folds {sorted(set(fold_of))}")
     split = pd.Series("train", index=fold_of.index, name="split")
     split[fold_of == fold] = "test"

@@ -1,6 +1,6 @@
 """Whether a heart looks like those that a network was trained on: grey values, sharpness, contrast near the heart.
 
-    card["appearance"] = training_appearance([(cohort, subjects)], view)    # where weights are saved
+    card["appearance"] = training_appearance([(cohort, subjects)], views)   # where weights are saved
     appearance_flags(cine, card["appearance"])                               # ("unlike_training",) or ()
 
 A network may fail on a look it never saw, and fail confidently. The flag says: look at these outlines. Numbers and
@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.cine.anatomy import views_of
 from cmrlib.datasets.qc import NEAR_MM, blood_contrast, heart_box, heart_centre, nominal_mm, window
 
 UNLIKE = "unlike_training"
@@ -61,12 +60,12 @@ def appearance_reference(cines) -> dict:
     }
 
 
-def training_appearance(sources, view: str) -> list[dict]:
-    """References of the cines of a view (lax: all long-axis views) that a network learned from: one a cohort of
-    `sources` (cohort, its subjects), of at most MOST cines spread over them, none of fewer than FEWEST."""
+def training_appearance(sources, views) -> list[dict]:
+    """References of the cines of these views that a network learned from: one per cohort of `sources` (cohort, its
+    subjects), of at most MOST cines spread over them, none of fewer than FEWEST."""
     references = []
     for cohort, subjects in sources:
-        known = cohort.cines["view"].isin(views_of(view)) & cohort.cines["participant_id"].isin(list(subjects))
+        known = cohort.cines["view"].isin(list(views)) & cohort.cines["participant_id"].isin(list(subjects))
         names = cohort.cines.loc[known, "cine"].to_numpy()
         names = names[np.linspace(0, len(names) - 1, min(MOST, len(names))).round().astype(int)]
         if len(names) >= FEWEST:

@@ -1,53 +1,30 @@
-"""fastai building blocks: typed tensors that draw themselves, TransformBlocks, and one joint augmentation.
+"""What several papers' DataBlocks share: typed tensors that draw themselves, and one joint augmentation.
 
-samples = sample_table(cohort, observer="manual", view="sax", split=split)
-dls = segmentation_block(cohort, "manual", spacing_mm=1.4, size=128).dataloaders(samples, bs=16)
-dls.show_batch()
+Each paper's own items, getters and transforms stand beside its task (`cmrlib.papers.*.task`).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import fastai.vision.learner  # noqa: F401  registers grids of images for show_batch and show_results
 import numpy as np
 import torch
-from fastai.data.block import DataBlock, TransformBlock
-from fastai.data.transforms import IndexSplitter
-from fastai.torch_core import TensorBase, TensorImage, TensorMask
+from fastai.torch_core import TensorBase, TensorImage
 from fastai.vision.data import get_grid
-from fasttransform import ItemTransform
-from matplotlib.colors import ListedColormap
 from plum import dispatch
 
 from cmrlib.cine import Cine, Plane
-from cmrlib.cine.anatomy import COLOURS, NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cine.display import orientation_known
-from cmrlib.learning.slices import NOT_DRAWN, Reader, SliceRef, sample_table
-
-__all__ = [
-    "NOT_DRAWN",
-    "CentrePlane",
-    "RandomPlane",
-    "SliceRef",
-    "TensorClip",
-    "TensorLabel",
-    "TensorLabels",
-    "TensorSlice",
-    "sample_table",
-    "segmentation_block",
-    "spacing_range_mm",
-    "standard_slice",
-]
-
-_PALETTE = ListedColormap(["#00000000"] + [COLOURS[name] for name in STRUCTURES])
 
 
-class TensorSlice(TensorImage):
-    """(3 or 4, rows, columns) float, about 0 to 1: a slice between its neighbours, and perhaps itself half a cycle
-    later; shows the slice itself."""
+@dataclass(frozen=True)
+class SliceRef:
+    """One slice of one frame of a cine, before it becomes a tensor. centre_px: (column, row) or None."""
 
-    def show(self, ctx=None, **kwargs):
-        return TensorImage(self[1]).show(ctx=ctx, cmap="gray", vmin=0, vmax=1, **kwargs)
+    cine: Cine
+    frame: int
+    k: int
+    centre_px: tuple[float, float] | None = None
 
 
 class TensorClip(TensorImage):
@@ -66,15 +43,6 @@ class TensorLabel(TensorBase):
         if self.numel() == 1 and torch.isfinite(self):
             ctx.set_title(f"{float(self):.2g}", fontsize=9)
         return ctx
-
-
-class TensorLabels(TensorMask):
-    """(rows, columns) integer label codes; shows structures as a translucent overlay."""
-
-    def show(self, ctx=None, **kwargs):
-        shown = torch.where(self < NOT_DRAWN, self, torch.zeros_like(self))
-        style = {"cmap": _PALETTE, "vmin": 0, "vmax": len(STRUCTURES), "alpha": 0.45, "interpolation": "nearest"}
-        return TensorMask(shown).show(ctx=ctx, **(style | kwargs))
 
 
 @dispatch
@@ -99,49 +67,11 @@ def spacing_range_mm(cine: Cine) -> tuple[float, float]:
     return tuple(cine.meta.get("spacing_range_mm", (0.9, 1.9)))
 
 
-def standard_slice(cine: Cine, frame: int, k: int, plane: Plane, opposite: bool = False) -> np.ndarray:
-    """(rows, columns, 3 or 4) float32 on the plane's grid: a slice between its neighbours, the cine's percentiles 1 to
-    99 mapped to 0 to 1 and clipped. The one way pixels reach a segmentation network, in training and after.
-
-    opposite: the slice half a cycle later is a fourth channel; of a cine of ED and ES alone, the other of the two.
-    """
-    low, high = cine.intensity_window()
-    seen = cine.context(frame, k)
-    if opposite:
-        later = cine.pixels[(frame + cine.frames // 2) % cine.frames, k]
-        later = later if later.any() else cine.pixels[frame, k]  # a picture that is missing
-        seen = np.concatenate([seen, later[..., None]], axis=-1)
-    return np.clip((plane.pixels(seen, outside=low) - low) / (high - low), 0, 1)
-
-
-class StandardSlice(ItemTransform):
-    """(SliceRef, labels) → (TensorSlice, TensorLabels) by one warp for both: random in training, central elsewhere."""
-
-    def __init__(self, central: "CentrePlane", random: "RandomPlane"):
-        self.central, self.random, self.training = central, random, False
-
-    def __call__(self, pair, split_idx=None, **kwargs):
-        # fastai probes a pipeline without a split before the first epoch, so two transforms with a `split_idx` each
-        # would both stand aside; one transform that looks at the split cannot
-        self.training = split_idx == 0
-        return super().__call__(pair, split_idx=split_idx, **kwargs)
-
-    def encodes(self, pair):
-        return (self.random if self.training else self.central)(*pair)
-
-
 class CentrePlane:
-    """Resample to `spacing_mm`, crop `size` pixels around the image's centre: no mask is asked where the heart is."""
+    """Resample to `spacing_mm`, crop `size` pixels around the image's centre: no mask says where the heart is."""
 
-    def __init__(self, spacing_mm: float, size: int, opposite: bool = False):
-        self.spacing_mm, self.size, self.opposite = spacing_mm, size, opposite
-
-    def __call__(self, reference: SliceRef, labels):
-        plane = self.plane(reference)
-        image = standard_slice(reference.cine, reference.frame, reference.k, plane, self.opposite)
-        image = self.intensities(image).astype(np.float32).transpose(2, 0, 1)
-        target = plane.mask(labels, outside=NOT_ANNOTATED)  # nobody annotated what lies outside the image
-        return TensorSlice(torch.from_numpy(np.ascontiguousarray(image))), TensorLabels(torch.from_numpy(target)).long()
+    def __init__(self, spacing_mm: float, size: int):
+        self.spacing_mm, self.size = spacing_mm, size
 
     def plane(self, reference) -> Plane:
         return Plane.around(reference.cine.pixels.shape[2:], self._step(reference), (self.size, self.size))
@@ -161,15 +91,16 @@ class CentrePlane:
 
 
 class RandomPlane(CentrePlane):
-    """Training crops: around the heart (most), anywhere (some), turned, scaled, stretched, bent; then intensities vary.
+    """Training crops: around the heart (most), anywhere (some), rotated, scaled, stretched, deformed; then intensities
+    vary. One warp per sample for image and labels.
 
-    One warp per sample for image and labels. bend: how much hearts change their shape, 0 to 1, so that cavities and
-    walls have other sizes than those of the patients at hand: in half of the crops a place near the heart swells or
-    shrinks (by a spread of .3 · bend, 15 to 40 mm around), in another half all is shifted smoothly (by a spread of
-    2 · bend mm). rotation_deg: up to an eighth of a turn each way, since hearts differ that much in their canonical
-    display. Of cines whose orientation is not known, a part (`reorient`) is shown in any of the eight orders of rows
-    and columns; others are never mirrored, for no patient's heart is. Where the pixel size is not known, any of its
-    range. resolution: the chance that a crop loses the detail that coarser scanners lose, or has its edges sharpened.
+    rotation_deg: up to an eighth of a turn each way, since hearts differ that much in their canonical display. elastic:
+    strength of deformations, 0 to 1, so that cavities and walls have other sizes than those of the patients at hand: in
+    half of the crops a place near the heart swells or shrinks (by a spread of .3 · elastic, 15 to 40 mm around), in
+    another half all is shifted smoothly (by a spread of 2 · elastic mm). reorient: share of cines of unknown
+    orientation that is shown in any of the eight orders of rows and columns; others are never mirrored, for no
+    patient's heart is. Where the pixel size is unknown, any of its range. resolution: share of crops that lose the
+    detail that coarser scanners lose, or have their edges sharpened.
     """
 
     def __init__(
@@ -181,14 +112,13 @@ class RandomPlane(CentrePlane):
         stretch=0.05,
         shift_mm=17.0,
         anywhere=0.15,
-        bend=0.0,
-        opposite=False,
+        elastic=0.0,
         reorient=0.3,
         resolution=0.0,
     ):
-        super().__init__(spacing_mm, size, opposite)
+        super().__init__(spacing_mm, size)
         self.rotation_deg, self.scale, self.stretch = rotation_deg, scale, stretch
-        self.shift_mm, self.anywhere, self.bend = shift_mm, anywhere, bend
+        self.shift_mm, self.anywhere, self.elastic = shift_mm, anywhere, elastic
         self.reorient, self.resolution = reorient, resolution
 
     def plane(self, reference):
@@ -204,25 +134,25 @@ class RandomPlane(CentrePlane):
         if not orientation_known(reference.cine) and np.random.random() < self.reorient:
             angle, mirror = angle + 90 * np.random.randint(4), bool(np.random.randint(2))
         flat = Plane.around((rows, columns), step, (self.size, self.size), centre, angle, mirror)
-        if not self.bend:
+        if not self.elastic:
             return flat
-        return replace(flat, bend_px=self._bend_px(flat.points([reference.centre_px or centre])[0]))
+        return replace(flat, bend_px=self._deformation_px(flat.points([reference.centre_px or centre])[0]))
 
-    def _bend_px(self, heart_px):
+    def _deformation_px(self, heart_px):
         """Displacement of every place of a crop, (rows, columns, 2) float32, or None."""
-        chance, bend = np.random.random(2), np.zeros((self.size, self.size, 2), np.float32)
+        chance, shift = np.random.random(2), np.zeros((self.size, self.size, 2), np.float32)
         if chance[0] < 0.5:
             middle = heart_px + np.random.normal(0, 12 / self.spacing_mm, 2)
             radius = np.random.uniform(15, 40) / self.spacing_mm
-            strength = np.clip(np.random.normal(0, 0.3 * self.bend), -0.6, 1.2)  # beyond, places would fold over
+            strength = np.clip(np.random.normal(0, 0.3 * self.elastic), -0.6, 1.2)  # beyond, places would fold over
             grid = np.arange(self.size)
             away = np.stack(np.meshgrid(grid - middle[0], grid - middle[1]), -1)
-            bend += strength * np.exp(-(away**2).sum(-1, keepdims=True) / radius**2) * away
+            shift += strength * np.exp(-(away**2).sum(-1, keepdims=True) / radius**2) * away
         if chance[1] < 0.5:
             knots = np.random.randint(4, 9)
-            field = np.random.normal(0, 2 * self.bend / self.spacing_mm, (knots, knots, 2)).astype(np.float32)
-            bend += cv2.resize(field, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
-        return bend if chance.min() < 0.5 else None
+            field = np.random.normal(0, 2 * self.elastic / self.spacing_mm, (knots, knots, 2)).astype(np.float32)
+            shift += cv2.resize(field, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
+        return shift if chance.min() < 0.5 else None
 
     def _guess(self, low_mm, high_mm):
         return np.exp(np.random.uniform(np.log(low_mm), np.log(high_mm)))
@@ -251,39 +181,3 @@ def _resolved(image, change):
         coarse = cv2.resize(image, None, fx=2.0**change, fy=2.0**change, interpolation=cv2.INTER_AREA)
         return cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return np.maximum(image + change * (image - cv2.GaussianBlur(image, (0, 0), 1.0)), 0)  # a gamma may come next
-
-
-SliceBlock = TransformBlock
-"""Slices and labels become tensors in the joint plane transform, so these blocks only name the roles."""
-LabelsBlock = TransformBlock
-
-
-def segmentation_block(
-    cohort,
-    observer: str,
-    view: str = "sax",
-    spacing_mm: float = 1.4,
-    size: int = 128,
-    validation_size: int | None = None,
-    opposite: bool = False,
-    others=(),
-    **augmentation,
-) -> DataBlock:
-    """DataBlock from rows of `sample_table` to (TensorSlice, TensorLabels).
-
-    others: further (cohort, observer) pairs; rows with `source` 1, 2, … are theirs. size, validation_size: pixels of
-    the training crop and of the central validation crop, multiples of 32. opposite: of `standard_slice`. augmentation:
-    of `RandomPlane`.
-    """
-    reader = Reader([(cohort, observer), *others], VIEW_STRUCTURES[view])
-    return DataBlock(
-        blocks=(SliceBlock, LabelsBlock),
-        get_items=lambda table: table.to_dict("records"),
-        get_x=lambda row: reader.x(row),
-        get_y=lambda row: reader.y(row),
-        splitter=lambda rows: IndexSplitter([i for i, r in enumerate(rows) if r["split"] == "validation"])(rows),
-        item_tfms=StandardSlice(
-            CentrePlane(spacing_mm, validation_size or size, opposite),
-            RandomPlane(spacing_mm, size, opposite=opposite, **augmentation),
-        ),
-    )

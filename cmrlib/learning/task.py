@@ -29,6 +29,8 @@ from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.files import read_json, short_digest
 from cmrlib.cohort.progress import with_progress
+from cmrlib.cohort.provenance import KNOWN, known_to, record
+from cmrlib.learning.appearance import appearance_flags
 from cmrlib.learning.inference import infer, optimise_for_inference
 from cmrlib.learning.training import (
     AveragedWeights,
@@ -43,7 +45,7 @@ from cmrlib.learning.training import (
 from cmrlib.learning.weights import load_weights, save_weights
 from cmrlib.measures import RefusedError
 
-PAPERS = ("tempreg", "mvnet", "cussp", "sslhf", "heartmae")
+PAPERS = ("ternausnet", "tempreg", "mvnet", "cussp", "sslhf", "heartmae")
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
 by_split = ColSplitter("split", on="validation")
@@ -149,6 +151,8 @@ class Task:
                 f"{type(self).__name__}: {dls.train.n} training items, fewer than a batch of {dls.train.bs}: nothing "
                 "would be trained; choose a smaller batch"
             )
+        if precision not in ("bf16", "fp32"):
+            raise ValueError(f"unknown precision {precision!r}; expected bf16 or fp32")
         torch.manual_seed(seed)
         cbs = [SeedEpochs(seed), MixedPrecision(precision == "bf16"), AveragedWeights(), ValidateEvery(), StopOnNaN()]
         return Learner(
@@ -195,12 +199,16 @@ class Task:
         """(annotation or None, rows) of one cine. models: a network, or several whose mean output counts."""
         return self.decode(cine, infer(models, self.inputs(cine, annotation, **options)))
 
-    def predict(self, models, cohort, subjects=None, annotations="", out=None, views=None, **options) -> pd.DataFrame:
+    def predict(
+        self, models, cohort, subjects=None, annotations="", out=None, views=None, card=None, **options
+    ) -> pd.DataFrame:
         """Apply to the cines of a cohort.
 
         annotations: name of an observer whose masks, points or phases the task needs. out: folder of the observer that
-        what is found is written to. Returns the rows of `predict_cine` beside participant_id, session, cine, view,
-        frames, frame_step_ms and seconds; `reason` where a cine was refused.
+        what is found is written to. card: of the weights; annotations and rows then carry the flags KNOWN, where the
+        networks learned from this very subject, and `unlike_training` (`cmrlib.learning.appearance`). Returns the rows
+        of `predict_cine` beside participant_id, session, cine, view, frames, frame_step_ms and seconds; `reason` where
+        a cine was refused.
         Raises ValueError where there is no such cine.
         """
         cines = cohort.cines[cohort.cines["view"].isin(list(views or self.views))]
@@ -212,7 +220,10 @@ class Task:
             )
         reference = cohort.observer(annotations) if annotations else None
         models = [optimise_for_inference(model) for model in (models if isinstance(models, list) else [models])]
-        table = []
+        card, table = card or {}, []
+        known = known_to(card, cohort)
+        if out is not None:
+            record(out, [card])
         for row in with_progress(list(cines.itertuples()), type(self).__name__, "cine"):
             cine, start = cohort.cine(row.cine), time.monotonic()
             try:
@@ -220,6 +231,10 @@ class Task:
                 found, rows = self.predict_cine(models, cine, given, **options)
             except RefusedError as error:
                 found, rows = None, [{"reason": error.reason}]
+            flags = appearance_flags(cine, card.get("appearance", [])) + (KNOWN,) * (row.participant_id in known)
+            if flags and found is not None:
+                found.flags = (*flags, *found.flags)
+                rows = [one | {"flags": ";".join(filter(None, [one.get("flags", ""), *flags]))} for one in rows]
             if found is not None and out is not None:
                 Observer(out).write(cine, found)
             keys = {name: getattr(row, name) for name in ("participant_id", "session", "cine", "view", "frames")}

@@ -293,7 +293,7 @@ class ExactResume(Callback):
             first.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         self.settings |= {
             "epochs": self.n_epoch,
-            "lr": [float(group["lr"]) for group in self.opt.hypers],
+            "lr": self._rates(),
             "seed": self.learn.seed_epochs.seed,
             "precision": "bf16" if self.learn.mixed_precision.enabled else "fp32",
             "first weights": first.hexdigest(),
@@ -301,6 +301,13 @@ class ExactResume(Callback):
         text = "\n".join([self._asked(), *self.code])
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return f"{self.settings.get('task', 'training').lower()}_{digest}.pt"
+
+    def _rates(self) -> list:
+        """Learning rates along the schedule; fastai's optimiser holds the learner's default until the first batch."""
+        if not hasattr(self.learn, "param_scheduler"):
+            return [float(group["lr"]) for group in self.opt.hypers]
+        rate = self.learn.param_scheduler.scheds["lr"]
+        return [np.round(rate(position), 10).tolist() for position in (0.0, 0.1, 0.25, 0.5, 0.9)]
 
     def before_epoch(self):
         if self.epoch < self.done:
@@ -342,17 +349,6 @@ class ExactResume(Callback):
             torch.save(state, part)
 
 
-def job_file(folder, name: str, settings: dict, modules) -> Path:
-    """Where a training keeps its checkpoint: NAME_DIGEST.pt, by its settings and the code of the modules it uses; their
-    prose and layout do not count.
-
-    The same training is found again by whoever asks for it, whatever notebook, profile or fold list asked first;
-    another one never mistakes it for its own.
-    """
-    text = "\n".join([repr(sorted(settings.items())), *(code_of(inspect.getsource(module)) for module in modules)])
-    return Path(folder) / f"{name}_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.pt"
-
-
 def _plain(state):
     """Optimiser state with Python numbers where schedules left numpy's, which `weights_only` would refuse."""
     if isinstance(state, dict):
@@ -360,47 +356,6 @@ def _plain(state):
     if isinstance(state, list | tuple):
         return type(state)(_plain(value) for value in state)
     return state.item() if isinstance(state, np.generic) else state
-
-
-def fit(
-    learn: Learner,
-    epochs: int,
-    lr: float,
-    seed: int,
-    precision: str = "bf16",
-    checkpoint=None,
-    settings: dict | None = None,
-    what: str = "training",
-    validate_every: int = 1,
-    callbacks=(),
-) -> Learner:
-    """One-cycle training with everything above; resumes from `checkpoint` where it exists.
-
-    precision: `bf16` or `fp32`. settings: what the checkpoint must agree with. Returns the learner, its model
-    holding the averaged weights in eval mode.
-    """
-    if precision not in ("bf16", "fp32"):
-        raise ValueError(f"unknown precision {precision!r}; expected bf16 or fp32")
-    mixed = MixedPrecision(precision == "bf16")
-    cbs = [
-        SeedEpochs(seed),
-        mixed,
-        AveragedWeights(),
-        ValidateEvery(validate_every),
-        StopOnNaN(),
-        *callbacks,
-    ]
-    cbs.append(ProgressLines(what))
-    if checkpoint is not None:
-        other = {} if precision == "bf16" else {"precision": precision}
-        cbs.append(ExactResume(checkpoint, (settings or {}) | {"epochs": epochs, "lr": lr, "seed": seed} | other))
-    try:
-        with learn.no_bar(), learn.no_logging():  # one line an epoch comes from ProgressLines
-            learn.fit_one_cycle(epochs, lr, cbs=cbs, pct_start=0.15)
-    finally:
-        mixed._leave()  # who interrupts a notebook in the forward pass would keep autocast on
-    learn.model.eval()
-    return learn
 
 
 def loss_rows(learn: Learner, view: str, fold: int = 0) -> list[dict]:

@@ -6,8 +6,6 @@ alone and serves the rest. Wherever weights are asked for, a set's name stands f
 
 from pathlib import Path
 
-from cmrlib.cine.anatomy import views_of
-
 SHIPPED = Path(__file__).parents[1] / "shipped"
 SETS = ("real", "synthetic")
 """Each with those after it for what it lacks."""
@@ -61,7 +59,7 @@ def by_view(found: list[Path]) -> dict[str, Path]:
             views = views_served(path)
             if not views:
                 raise ValueError(
-                    f"{path.with_suffix('.json')} is no weights card of a segmentation: it names no view; "
+                    f"{path.with_suffix('.json')} is no weights card of a segmentation; "
                     "cards are written beside the weights by 01_segmentation and cmr finetune"
                 )
             for view in views:
@@ -87,12 +85,13 @@ def weights_files(place) -> list[Path]:
 
 
 def views_served(path) -> tuple[str, ...]:
-    """Views that a network serves by the card beside it, none where the card says nothing of views; where there is no
-    card, its name, for loading it will say what is wrong."""
+    """Views that a segmentation network serves by the card beside it, none for other networks; where there is no card,
+    its name, for loading it will say what is wrong."""
     if not Path(path).with_suffix(".json").exists():
         return (Path(path).stem,)
-    view = card_beside(path).get("preprocessing", {}).get("view")
-    return views_of(view) if view else ()
+    card = card_beside(path)
+    segments = card.get("architecture", {}).get("name") == "Segmentation"
+    return tuple(card["preprocessing"]["views"]) if segments else ()
 
 
 def card_beside(path) -> dict:

@@ -177,7 +177,7 @@ def _segment(ax, number, value, colours):
 
 def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
     """Mean Dice (or what `ylabel` says) over the number of labelled subjects, both starts with intervals; of
-    `ternausnet.gains`."""
+    01b_few_labels. Returns the figure."""
     figure, ax = plt.subplots(figsize=(max(4.6, 1.6 * len(table)), 3.6))
     for shift, name in ((-0.01, "scratch"), (0.01, "pretrained")):
         interval_plot(ax, table, name, table["labelled"] * (1 + shift), fmt="o-", label=name)

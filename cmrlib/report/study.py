@@ -17,7 +17,6 @@ from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
 from cmrlib.measures.valve import METRICS, valve_tables
 from cmrlib.papers.mvnet import MitralTracking
-from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.cards import card_of
 from cmrlib.report.rows import measured_rows
 from cmrlib.report.scores import SCORES, classify_examination
@@ -123,7 +122,10 @@ def _segment(cohort, folder, places):
         return None, ["segmentation: no weights for a view that is here"], []
     cards = [card_of("segmentation", path) for path in dict.fromkeys(paths[view] for view in views)]
     if "ternausnet" not in cohort.observers:
-        segment_cohort(cohort, {view: Segmenter.load(paths[view]) for view in views}, folder / "ternausnet", copies=1)
+        for path in dict.fromkeys(paths[view] for view in views):
+            task, models, card = Task.load(path)
+            seen = [view for view in views if paths[view] == path]
+            task.predict(models, cohort, out=folder / "ternausnet", views=seen, card=card, n_tta=1)
         cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
     alone = [

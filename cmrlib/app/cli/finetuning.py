@@ -5,7 +5,7 @@ set aside to watch the loss. The number of epochs is fixed beforehand, so a test
 that are saved learned, by the same recipe, from all labelled subjects but the one that is watched.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,15 +14,12 @@ from cmrlib.agreement import with_intervals
 from cmrlib.agreement.overlap import score_observers
 from cmrlib.app.cli.observers import claim, write_table
 from cmrlib.app.cli.predicting import Network
-from cmrlib.cine.anatomy import views_of
 from cmrlib.cohort import Cohort, Observer
 from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.provenance import joined, learned_from, refuse_known
 from cmrlib.cohort.splits import assign_folds, check_split
 from cmrlib.learning.appearance import training_appearance
-from cmrlib.learning.blocks import sample_table
-from cmrlib.learning.training import fit, set_threads_and_seed
-from cmrlib.papers.ternausnet import Segmenter, segment_cohort, segmentation_learner
+from cmrlib.learning.training import set_threads_and_seed
 
 FEWEST_SUBJECTS = 3
 """One to test, one to watch, one to learn from; and below it there is no interval."""
@@ -49,8 +46,8 @@ def finetune(cohort: Cohort, observer: str, weights: dict[str, Network], out, re
     ValueError for too few subjects and for a network that knows these subjects already, FileExistsError where `out`
     holds something else.
     """
-    out, networks = Path(out), {one.task.preprocessing.view: one for one in weights.values()}
-    parts = {view: labelled(cohort, observer, views_of(view)) for view in networks}
+    out, networks = Path(out), {one.path.stem: one for one in weights.values()}
+    parts = {view: labelled(cohort, observer, one.task.views) for view, one in networks.items()}
     parts = {view: part for view, part in parts.items() if len(part.cines)}
     if not parts:
         raise ValueError(
@@ -119,14 +116,14 @@ def _key(cohort, observer, weights, recipe):
 
 def _tested(cohort, observer, weights, splits, out, recipe):
     """Dice of each subject, frame and structure before and after, each by a network that never saw the subject."""
-    view, made = weights.task.preprocessing.view, out / "observers"
-    look = {"reference": observer, "whole_cycle": False, "copies": recipe.copies}
-    segment_cohort(cohort, dict.fromkeys(views_of(view), weights.task), made / BEFORE, **look)
+    view, task, made = weights.path.stem, weights.task, out / "observers"
+    look = {"annotations": observer, "n_tta": recipe.copies}
+    task.predict(weights.models, cohort, out=made / BEFORE, card=weights.card, **look)
     for fold, rows in splits.groupby("fold"):
         split = rows.set_index("participant_id")["split"]
         print(f"{view}, fold {fold + 1} of {splits['fold'].nunique()}: {split.value_counts().to_dict()}", flush=True)
-        tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-fold{fold}.pt", recipe)
-        segment_cohort(cohort, dict.fromkeys(views_of(view), tuned), made / AFTER, split.index[split == "test"], **look)
+        tuned = _train(cohort, observer, weights, split, out, recipe)
+        task.predict(tuned, cohort, split.index[split == "test"], out=made / AFTER, **look)
     cohort.observers = cohort.observers | {name: Observer(made / name) for name in (BEFORE, AFTER)}
     keys = ["participant_id", "session", "cine", "view", "frame", "structure"]
     scores = [score_observers(cohort, observer, name) for name in (BEFORE, AFTER)]
@@ -134,33 +131,35 @@ def _tested(cohort, observer, weights, splits, out, recipe):
     return whole[0].merge(whole[1], on=keys, suffixes=("_before", "_after"), validate="one_to_one")
 
 
-def _train(cohort, observer, weights, split, checkpoint, recipe):
-    preprocessing = weights.task.preprocessing
-    samples = sample_table(cohort, observer, preprocessing.view, split)
-    batch = min(8, int((samples["split"] == "train").sum()))  # a training epoch drops what fills no batch
-    learn = segmentation_learner(cohort, observer, samples, preprocessing, batch_size=batch, start_from=weights.path)
-    fit(
-        learn,
-        recipe.epochs,
-        recipe.learning_rate,
-        recipe.seed,
-        checkpoint=checkpoint,
-        what=f"TernausNet {preprocessing.view}",
-        validate_every=max(1, recipe.epochs // 8),
-    )
-    return Segmenter(learn.model, preprocessing, weights.task.structures)
+def _train(cohort, observer, weights, split, out, recipe):
+    """The networks of the weights, each trained further on all labelled frames of the training subjects."""
+    task, state = replace(weights.task, frames_per_cine=0), out / ".state"
+    state.mkdir(parents=True, exist_ok=True)
+    return [
+        task.train(
+            cohort,
+            observer,
+            split,
+            recipe.epochs,
+            recipe.learning_rate,
+            bs=8,
+            seed=recipe.seed + n,
+            state=state,
+            model=task.continue_from(task, model),
+        ).model
+        for n, model in enumerate(weights.models)
+    ]
 
 
 def _train_on_all(cohort, observer, weights, splits, out, recipe):
     """The weights to keep, with a card that says what they started from and whom they know."""
-    view = weights.task.preprocessing.view
+    view = weights.path.stem
     print(f"{view}: the weights to keep", flush=True)
     split = splits[splits["fold"] == 0].set_index("participant_id")["split"].replace("test", "train")
-    tuned = _train(cohort, observer, weights, split, out / ".state" / f"{view}-all.pt", recipe)
-    tuned.appearance = training_appearance([(cohort, split.index[split == "train"])], view)
-    tuned.learned = joined(weights.card, learned_from(cohort, split.index, view))
+    tuned = _train(cohort, observer, weights, split, out, recipe)
     start = {key: weights.card.get(key) for key in ("cohort", "cohort_digest", "seed", "epochs")}
-    tuned.save(
+    weights.task.save(
+        tuned,
         out / "weights" / view,
         cohort=cohort.description["Name"],
         synthetic=cohort.synthetic,
@@ -168,6 +167,8 @@ def _train_on_all(cohort, observer, weights, splits, out, recipe):
         observer=observer,
         n_subjects=len(split),
         finetuned_from=start | {"weights": weights.digest},
+        appearance=training_appearance([(cohort, split.index[split == "train"])], weights.task.views),
+        **joined(weights.card, learned_from(cohort, split.index, weights.task.views)),
         **asdict(recipe),
     )
 

@@ -40,7 +40,7 @@ def segment(
     hearts, folder = _open(cohort, threads), out or observer_folder(cohort, observer)
     networks = predicting.load_segmenters(credited(weights, "01_segmentation"))
     people = chosen(subjects, shard, hearts.cines.loc[hearts.cines["view"].isin(networks), "participant_id"])
-    table, new = predicting.draw(hearts, networks, folder, people, copies=copies)
+    table, new = predicting.draw(hearts, networks, folder, people, n_tta=copies)
     if not shard:
         table = write_table(predicting.noted(folder, hearts.cines), folder / "segmented.csv")
     made = "masks" if shard else "masks and segmented.csv"

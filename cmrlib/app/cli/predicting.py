@@ -21,7 +21,6 @@ from cmrlib.learning.weightsets import networks, places, weights_files
 from cmrlib.measures.valve import valve_tables
 from cmrlib.papers.heartmae import make_bags, mean_features
 from cmrlib.papers.mvnet import MitralTracking
-from cmrlib.papers.ternausnet import Segmenter, segment_cohort
 from cmrlib.report.scores import Classifier, score_cine
 
 ENCODERS = ("flow", "plain", "tube", "mask95")
@@ -39,7 +38,7 @@ class Network:
     drawn: suffix of the file that says that they drew on a cine.
     """
 
-    task: Task | Segmenter
+    task: Task
     models: list
     path: Path
     digest: str
@@ -48,9 +47,7 @@ class Network:
 
     def predict(self, cohort: Cohort, views, folder, **options) -> pd.DataFrame:
         """Rows of `Task.predict`; what is drawn goes to the observer in `folder`."""
-        if isinstance(self.task, Segmenter):
-            return segment_cohort(cohort, dict.fromkeys(views, self.task), folder, **options)
-        return self.task.predict(self.models, cohort, out=folder, views=views, **options)
+        return self.task.predict(self.models, cohort, out=folder, views=views, card=self.card, **options)
 
 
 def load_segmenters(weights) -> dict[str, Network]:
@@ -62,16 +59,14 @@ def load_segmenters(weights) -> dict[str, Network]:
 
     def load(path):
         try:
-            segmenter = Segmenter.load(path)
+            task, models, card = Task.load(path)
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{path.with_suffix('.json')} is no weights card of a segmentation ({error}); cards are "
                 "written beside the weights by 01_segmentation and cmr finetune"
             ) from error
         file = path.with_suffix(".safetensors")
-        return Network(
-            segmenter, [segmenter.model], file, digest(file), read_json(path.with_suffix(".json")), "dseg.json"
-        )
+        return Network(task, models, file, digest(file), card, "dseg.json")
 
     files = networks(weights)
     loaded = {path: load(path) for path in sorted(set(files.values()))}
@@ -119,7 +114,7 @@ def draw(cohort: Cohort, by_view: dict[str, Network], folder, subjects=None, **o
         note.unlink(missing_ok=True)  # from here on what is drawn may be anybody's
         with redirect_stderr(io.StringIO()):  # its own bar counts to one
             table = by_view[row.view].predict(cohort.part([row.cine]), [row.view], folder, **options)
-        rows = table.drop(columns="seconds", errors="ignore").to_dict("records")
+        rows = table.drop(columns=["seconds", "frame_step_ms"]).to_dict("records")
         write_json({"made_by": maker(row), "rows": rows}, note)
     return noted(folder, wanted), len(todo)
 

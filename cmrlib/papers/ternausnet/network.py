@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cmrlib.cine.anatomy import codes
-from cmrlib.learning.blocks import NOT_DRAWN, TensorLabels
+from cmrlib.papers.ternausnet.data import NOT_DRAWN, TensorLabels
 
 
 def convolution(channels_in, channels_out):
@@ -69,23 +69,19 @@ class TernausNet(nn.Module):
             x = stage(x, skips.pop())
         return self.head(self.last(torch.cat([x, skips.pop()], 1)))  # (b, classes, rows, columns)
 
-
-def build(architecture: dict) -> TernausNet:
-    """Network from a weights card's `architecture`."""
-    if architecture.get("name") != "TernausNet":
-        raise ValueError(f"these are weights of {architecture.get('name')!r}, expected TernausNet; name another file")
-    return TernausNet(1 + len(architecture["structures"]), architecture["width"], architecture.get("channels", 3))
+    def activation(self, logits):
+        """Logits → probabilities, of which an ensemble takes the mean."""
+        return logits.softmax(1)
 
 
-def widen(model, channels: int):
-    """A copy of a network, or of several as one, that sees more channels, with weights of 0 for the new ones: at first
-    it says what it said before."""
+def widen(model: TernausNet, channels: int) -> TernausNet:
+    """A copy of a network that sees more channels, with weights of 0 for the new ones: at first it says what it said
+    before."""
     wide = deepcopy(model)
-    for member in getattr(wide, "members", [wide]):
-        old = member.encoder[0][0]
-        member.encoder[0][0] = nn.Conv2d(channels, old.out_channels, 3, padding=1, bias=False)
-        with torch.no_grad():
-            member.encoder[0][0].weight.zero_()[:, : old.in_channels] = old.weight
+    old = wide.encoder[0][0]
+    wide.encoder[0][0] = nn.Conv2d(channels, old.out_channels, 3, padding=1, bias=False)
+    with torch.no_grad():
+        wide.encoder[0][0].weight.zero_()[:, : old.in_channels] = old.weight
     return wide
 
 

@@ -1,0 +1,126 @@
+"""TernausNet as a task: slices with masks in, the mask of every frame of a cine out."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+from fastai.data.block import DataBlock, TransformBlock
+
+from cmrlib import cine
+from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES, VIEW_STRUCTURES
+from cmrlib.cine.display import displayed, orientation_known
+from cmrlib.cohort import Annotation
+from cmrlib.learning import blocks, training
+from cmrlib.learning.blocks import CentrePlane, RandomPlane
+from cmrlib.learning.task import Task, by_split
+from cmrlib.measures import clean_mask
+from cmrlib.papers.ternausnet import data, network
+from cmrlib.papers.ternausnet.data import SliceReader, StandardSlice, slice_table
+from cmrlib.papers.ternausnet.network import SegmentationLoss, TernausNet, widen
+from cmrlib.papers.ternausnet.prediction import CineSegmentation
+
+
+@dataclass(frozen=True)
+class Segmentation(Task):
+    """Masks of one view, or of all long-axis views (`views_of("lax")`).
+
+    spacing_mm: of the grid that the network sees. size, validation_size: pixels a side of the training crop and of the
+    central validation crop, multiples of 32. width: channels of the first convolution, 64 in the paper. antiphase: the
+    network also sees each slice half a cycle later (`standard_slice`). elastic, resolution: how much training crops
+    change a heart's shape, and the share that changes its sharpness (`RandomPlane`). frames_per_cine: to learn from,
+    spread over the cycle, 0 for all.
+    """
+
+    views: tuple[str, ...] = ("sax",)
+    spacing_mm: float = 1.8
+    size: int = 96
+    validation_size: int = 128
+    width: int = 16
+    antiphase: bool = False
+    elastic: float = 0.0
+    resolution: float = 0.0
+    frames_per_cine: int = 0
+
+    code = (cine, cine.plane, cine.display, blocks, training, data, network)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """What the network outlines: all that its views can show."""
+        return tuple(name for name in STRUCTURES if any(name in VIEW_STRUCTURES[view] for view in self.views))
+
+    def items(self, cohort, annotations, split):
+        return slice_table(cohort, annotations, self.views, split, self.frames_per_cine)
+
+    def block(self, cohort, annotations):
+        reader = SliceReader(cohort, annotations, self.structures)
+        return DataBlock(
+            blocks=(TransformBlock, TransformBlock),
+            get_x=lambda row: reader.slice(row),
+            get_y=lambda row: reader.labels(row),
+            splitter=by_split,
+            item_tfms=self.warp(),
+        )
+
+    def warp(self) -> StandardSlice:
+        """The same warp of a slice and its labels: random in training, central elsewhere."""
+        random = RandomPlane(self.spacing_mm, self.size, elastic=self.elastic, resolution=self.resolution)
+        return StandardSlice(CentrePlane(self.spacing_mm, self.validation_size), random, self.antiphase)
+
+    def network(self):
+        return TernausNet(1 + len(self.structures), self.width, 4 if self.antiphase else 3)
+
+    def loss(self):
+        return SegmentationLoss(self.structures)
+
+    def continue_from(self, known: "Segmentation", model) -> TernausNet:
+        """A copy of a network of the task `known` to train further. Raises ValueError where it sees more than this
+        task's, or other structures or widths."""
+        if (known.structures, known.width) != (self.structures, self.width) or known.antiphase > self.antiphase:
+            raise ValueError(f"cannot continue from a network of {known}\nwith {self}")
+        return widen(model, 4) if self.antiphase and not known.antiphase else deepcopy(model)
+
+    # --- prediction
+
+    def segment(self, models, cine: Cine, frames=None, n_tta: int = 3, clean: bool = True, precision: str = "bf16"):
+        """Segment frames of a cine: (mask, confidence, flags).
+
+        mask (frames, slices, rows, columns) uint8 on the native grid, 255 in frames not asked for and in images that
+        are missing. n_tta: passes of test-time augmentation. confidence: (frames,) of `CineSegmentation.segment`, NaN
+        where there is no mask. flags: what `clean_mask` corrected; `orientation_searched`.
+        """
+        frames = range(cine.frames) if frames is None else frames
+        if not len(frames):
+            raise ValueError(f"{cine.name}: no frame to segment; give frame numbers, or None for the whole cycle")
+        mask, confidence = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8), np.full(cine.frames, np.nan)
+        frames = [t for t in frames if not cine.missing[:, t].all()]
+        if not frames:
+            return mask, confidence, []
+        shown, reorientation = displayed(cine)  # canonical display
+        found, confidence[frames] = CineSegmentation(self, models, shown, precision).segment(frames, n_tta)
+        found, flags = clean_mask(found, view=cine.view) if clean else (found, [])
+        mask[frames] = reorientation.back(found)
+        mask[cine.missing.T], confidence[cine.missing.any(0)] = NOT_ANNOTATED, np.nan
+        return mask, confidence, [*flags, *([] if orientation_known(shown) else ["orientation_searched"])]
+
+    def predict_cine(self, models, cine, annotation=None, n_tta=3, precision="bf16"):
+        """Annotation with the mask, and one row: frames segmented, confidence (mean over ED and ES where they are
+        known, else over all frames) and flags.
+
+        annotation: only frames that it has annotated are segmented, and no cine in which it has none.
+        """
+        frames = sorted(annotation.annotated) if annotation else list(range(cine.frames))
+        if not frames:
+            return None, []
+        mask, confidence, flags = self.segment(models, cine, frames, n_tta, precision=precision)
+        seen = [t for t in frames if (mask[t] != NOT_ANNOTATED).any()]
+        phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
+        known = phases or [value for value in confidence if np.isfinite(value)] or [np.nan]
+        drawn = tuple(name for name in self.structures if name in VIEW_STRUCTURES[cine.view])
+        doubts = [  # what a reader of numbers should see
+            name
+            for name in dict.fromkeys(flag.split(":")[0] for flag in flags)
+            if name == "orientation_searched" or (name == "myo_open" and cine.view != "sax")
+        ]
+        row = {"frames": len(seen), "confidence": float(np.mean(known)), "flags": ";".join(flags)}
+        return Annotation(mask, dict.fromkeys(seen, drawn), flags=tuple(doubts)), [row]
