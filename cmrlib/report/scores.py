@@ -146,7 +146,7 @@ def _predicted(cohort, run):
     seen = ", ".join(view.upper() for view in sorted(set(sections["view"])))
     errors, rows = _errors(run, encoder, card), []
     for name in PREDICTED:
-        value, error = values.get(name, math.nan), errors.get(name)
+        value, error = float(values.get(name, math.nan)), errors.get(name)
         reason = "not among what these heads learned" if values else "needs a cine of a whole cycle"
         reason = impossible(name, value) or refused(name, error) if name in values else reason
         checked = "" if error is None else f"{error['bias']:+.1f} ± {error['sd']:.1f}, {error['n']} {_hearts(card)}"
