@@ -1,6 +1,7 @@
 """HeartMAE: counts by hand, the network against a naive one, weights that follow every cut, bags, the probe, resume."""
 
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -566,7 +567,7 @@ def test_the_probe_learns_is_saved_and_never_sees_test_subjects(people, tmp_path
     found = probe.predict(model, tested).set_index("participant_id")
     assert np.corrcoef(found["value_ml"], targets.loc[found.index, "value_ml"])[0, 1] > 0.85
     assert found["constant"].to_numpy() == pytest.approx(5.0, abs=0.5)
-    probe.save([model, model], tmp_path / "heads")
+    probe.save([model, deepcopy(model)], tmp_path / "heads")
     again, models, _ = Task.load(tmp_path / "heads")
     assert again == probe and np.allclose(again.predict(models, tested).iloc[:, 1:], found)
     alone = probe.predict(model, dict([next(iter(tested.items()))]))
@@ -672,7 +673,7 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
     whole, half = (
         pd.read_csv(tmp_path / one / "embeddings.csv", dtype={"participant_id": str}) for one in ("e", "half")
     )
-    assert whole["participant_id"].tolist() == cohort.subjects["participant_id"].tolist() and len(half) == 3
+    assert whole["participant_id"].tolist() == cohort.subjects["participant_id"].tolist() and 0 < len(half) < 6
     pd.testing.assert_frame_equal(
         half, whole[whole["participant_id"].isin(half["participant_id"])].reset_index(drop=True)
     )
@@ -680,7 +681,7 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
     first = np.concatenate([TASK.embed(network(), cohort.cine(row.cine), row.k) for row in own.itertuples()]).mean(0)
     np.testing.assert_allclose(whole.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
     TASK.save(network(mean=0.4), tmp_path / "run" / "weights" / "flow")
-    assert "holds embeddings of other weights" in cmr(*words, code=2)
+    assert "this one with other weights" in cmr(*words, code=2)
 
 
 def test_pixels_and_features_go_to_where_the_weights_are(monkeypatch):

@@ -148,7 +148,7 @@ class Probe(Task):
         side = truth.index.map(split.to_dict())
         if lacking := {"train", "validation"} - set(side):
             raise ValueError(
-                f"no {' or '.join(sorted(lacking, reverse=True))} subject has both features and one of the targets "
+                f"no {' or '.join(sorted(lacking))} subject has both features and one of the targets "
                 f"{', '.join(self.targets[:5])}"
             )
         mean, std = self.scales(truth.index[side == "train"])
