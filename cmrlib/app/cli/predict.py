@@ -154,7 +154,7 @@ def embed(
     typer.echo(f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}")
 
 
-VERBS = {"TernausNet": segment, "TempReg": frames, "MitralPoints": valve, "HeartMAE": embed}
+VERBS = {"Segmentation": segment, "TempReg": frames, "MitralPoints": valve, "HeartMAE": embed}
 """Name on a weights card → the command for such networks; any other is a classifier's."""
 
 
@@ -175,8 +175,8 @@ def predict(
     from cmrlib.learning.weightsets import SETS, card_beside, weights_files
 
     if weights not in SETS:
-        name = card_beside(weights_files(weights)[0]).get("architecture", {}).get("name")
-        verb = VERBS.get(name, classify)
+        names = [card_beside(path).get("architecture", {}).get("name") for path in weights_files(weights)]
+        verb = next((VERBS[name] for name in names if name in VERBS), classify)
         options = {"observer": observer} if verb is classify else {}
         return verb(cohort, weights, out=out, subjects=subjects, threads=threads, **options)
     for verb, folder in ((segment, "ternausnet"), (frames, "tempreg"), (valve, "mvnet")):
