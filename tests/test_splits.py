@@ -47,10 +47,15 @@ def test_validation_takes_the_first_of_each_group_from_the_next_fold():
     assert (split[fold_of == 4] == "test").all() and (split == "train").sum() == 100 - 20 - 6
 
 
-@pytest.mark.parametrize(("n", "fold"), [(20, 5), (20, 7), (20, -1), (3, 3)])
+@pytest.mark.parametrize(("n", "fold"), [(20, 5), (20, 7), (20, -2), (3, 3)])
 def test_a_fold_without_subjects_is_refused(n, fold):
     with pytest.raises(ValueError, match=rf"no subject is in fold {fold}; there are the folds \[0, "):
         split_subjects(people(n), fold)
+
+
+def test_all_train_in_fold_minus_one():
+    assert set(split_subjects(people(20), -1, validation_per_group=0)) == {"train"}
+    assert set(split_subjects(people(20), -1)) == {"train", "validation"}
 
 
 def test_a_list_decides_in_place_of_the_rule(tmp_path):
