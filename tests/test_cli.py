@@ -238,9 +238,8 @@ def test_weights_of_another_network_are_refused(place, tmp_path):
     save_network(tmp_path)
     card = json.loads((tmp_path / "sax.json").read_text())
     for change, problem in (
-        ({"architecture": {"name": "HeartMAE"}}, "weights of 'HeartMAE'"),
-        ({"architecture": card["architecture"] | {"width": 16}}, "does not fit the architecture"),
-        ({"preprocessing": {"pixels": 3}}, "no weights card"),
+        ({"architecture": {"name": "HeartMAE"}}, "no weights card of a segmentation"),
+        ({"preprocessing": card["preprocessing"] | {"width": 16}}, "does not fit the architecture"),
     ):
         (tmp_path / "sax.json").write_text(json.dumps(card | change))
         assert problem in refused(*words, tmp_path)
@@ -349,7 +348,7 @@ def test_finetune_leaves_weights_that_say_where_they_come_from(place, tuned):
 
 def test_finetune_twice_is_finetune_once(place, tuned):
     kept = {path.name: path.read_bytes() for path in tuned[0].rglob("*") if path.suffix in (".csv", ".safetensors")}
-    assert "epoch" not in tune(place, tuned[0])  # nothing is trained again
+    assert "Segmentation: epoch" not in tune(place, tuned[0])  # nothing is trained again
     assert kept == {name: next(tuned[0].rglob(name)).read_bytes() for name in kept}
     assert "other weights, labels, settings" in tune(place, tuned[0], "--seed", 2, code=2)
 

@@ -158,10 +158,8 @@ def test_names_of_models_are_those_of_the_papers():
     """plots imports no paper, so labels.tsv repeats them."""
     from cmrlib.papers import cussp, heartmae
     from cmrlib.papers.sslhf import tables
-    from cmrlib.papers.tempreg.table1 import METHODS
 
     for paper, names in (
-        ("TempReg-Net", METHODS),
         ("CUSSP", cussp.MODELS),
         ("SSLHF", tables.METHODS),
         ("HeartMAE", heartmae.MODELS),

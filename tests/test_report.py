@@ -125,7 +125,9 @@ def test_each_measures_error_is_of_the_networks_behind_it(tmp_path):
         weights.mkdir(parents=True)
         for view in views:
             (weights / f"{view}.safetensors").touch()
-            (weights / f"{view}.json").write_text(json.dumps({"preprocessing": {"view": view}}))
+            (weights / f"{view}.json").write_text(
+                json.dumps({"architecture": {"name": "Segmentation"}, "preprocessing": {"views": [view]}})
+            )
         rows = [f"{name},{bias},1.0,9,True" for name in ("lvef_pct", "ra_max_ml", "la_max_ml", "mapse_mm")]
         (tmp_path / home / "errors.csv").write_text("\n".join(["measure,bias,sd,n,real", *rows]) + "\n")
     (tmp_path / "others" / "04_mvnet" / "weights").mkdir(parents=True)

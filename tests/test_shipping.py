@@ -69,7 +69,7 @@ def by_characteristics(folder):
     ]
     columns = ["characteristic", "level_of_it", "structure", "dice", "dice_low", "dice_high", "n"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "tables" / "by_characteristics.csv", index=False)
-    (folder / "manifest.json").write_text(json.dumps({"parameters": {"test_sources": ["acdc:acdc/training"]}}))
+    (folder / "manifest.json").write_text(json.dumps({"parameters": {"testing": {"sources": ["acdc:acdc/training"]}}}))
 
 
 def test_cards_give_errors_by_subgroup(runs, tmp_path):

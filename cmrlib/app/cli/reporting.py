@@ -45,11 +45,7 @@ def report(
     from cmrlib.learning.training import set_threads_and_seed
     from cmrlib.report import make_report
 
-    if (study is None) != sample:
-        raise ValueError(
-            "a report is about one study: name its folder, or give --sample for the one that travels with "
-            f"the repository; got {'both' if sample else 'neither'}"
-        )
+    _require_one(study, sample)
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     sets = [credited(one) for one in weights or [REAL]]
     if not out.suffix and study is not None:
@@ -60,6 +56,14 @@ def report(
     typer.echo(f"{known} measures in {said['seconds']:.0f} s: {out}")
     for missing in said["missing"]:
         typer.echo(f"missing: {missing}")
+
+
+def _require_one(study, sample: bool):
+    if (study is None) != sample:
+        raise ValueError(
+            "a report is about one study: name its folder, or give --sample for the one that travels with "
+            f"the repository; got {'both' if sample else 'neither'}"
+        )
 
 
 def _pages(cohort, observer, folder, subjects, shard, weights):
