@@ -16,8 +16,8 @@ from plain_mae import PlainMAE
 from sklearn.linear_model import RidgeCV
 
 from cmrlib.cine import Cine
+from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.task import Task
-from cmrlib.learning.training import ExactResume
 from cmrlib.papers.heartmae import HeartMAE, Probe, cardiac_targets, learn_axes, make_bags, section_table
 from cmrlib.papers.heartmae.clips import (
     Cut,

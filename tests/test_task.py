@@ -16,8 +16,8 @@ from torch import nn
 from cmrlib.cine import Cine
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.learning.inference import infer
+from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.task import RefusedError, Task, by_split
-from cmrlib.learning.training import ExactResume
 from cmrlib.phantom import make_cohort
 
 

@@ -16,9 +16,9 @@ from fastai.learner import Learner
 from threadpoolctl import threadpool_info
 from torch import nn
 
+from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.training import (
     AveragedWeights,
-    ExactResume,
     MixedPrecision,
     ProgressLines,
     SeedEpochs,

@@ -32,9 +32,9 @@ from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.provenance import KNOWN, known_to, record
 from cmrlib.learning.appearance import appearance_flags
 from cmrlib.learning.inference import infer, optimise_for_inference
+from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.training import (
     AveragedWeights,
-    ExactResume,
     MixedPrecision,
     SeedEpochs,
     StopOnNaN,
