@@ -5,11 +5,12 @@ import pandas as pd
 
 from cmrlib.cohort import Cohort
 from cmrlib.measures.arealength import biplane_curve, has_structure, single_plane_curve
+from cmrlib.measures.crossings import LEAST_AGREEMENT, agreements
 from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, peak_rates
 from cmrlib.measures.flags import stack_flags
 from cmrlib.measures.names import MEASURES, indexed_features
 from cmrlib.measures.phases import named_phases
-from cmrlib.measures.plausible import withhold
+from cmrlib.measures.plausible import off_sax, withhold
 from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, mass_g, volumes
 from cmrlib.measures.walls import wall_measures
 
@@ -138,7 +139,9 @@ def _volumes(cine, volume, phases, heart_rate_bpm):
 
 
 def _long_axis(row, flags, views):
-    """Area–length measures into `row`: LA and LV from 2CH and 4CH, RA from 4CH."""
+    """Area–length measures into `row`: LA and LV from 2CH and 4CH, RA from 4CH; flags of views that show another heart
+    than the stack."""
+    flags += off_sax(agreements(views), LEAST_AGREEMENT)
     usable = {view: pair for view, pair in views.items() if view in ("2ch", "4ch") and pair[0].spacing_known}
     flags += [f"spacing_unknown:{view}" for view in sorted({"2ch", "4ch"} & set(views) - set(usable))]
     if "4ch" in usable and has_structure(usable["4ch"][1], "ra"):

@@ -84,7 +84,7 @@ def listed(slices) -> str:
 def withhold(row: dict, flags=()) -> list[str]:
     """Set what cannot be to NaN in a row of measures, and return a flag for every value beyond its limits.
 
-    flags: those of `slice_faults`, whose measures are withheld as well.
+    flags: those of `slice_faults` and of views that disagree with the stack, whose measures are withheld as well.
     """
     found = [_flag(name, row[name]) for name in LIMITS if impossible(name, row.get(name, np.nan))]
     for flag in (*flags, *found):
@@ -135,6 +135,31 @@ def withheld(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "measures", "flag", "reason"])
 
 
+_ATRIAL = {c: (f"{c}_max_ml", f"{c}_min_ml", f"{c}sv_ml", f"{c}ef_pct") for c in ("la", "ra")}
+_BIPLANE = ("lvedv_biplane_ml", "lvesv_biplane_ml", "lvef_biplane_pct")
+
+
+def off_sax(agreements: dict[str, float], least: float) -> list[str]:
+    """Flags of long-axis views whose outlines disagree with the short axis (`cmrlib.measures.crossings`); where all of
+    several do, the stack is doubted too."""
+    off = {view: value for view, value in agreements.items() if value < least}
+    flags = [f"{view}_off_sax:{value:.2f}" for view, value in off.items()]
+    return flags + ([f"sax_off_long_axes:{len(off)}"] if len(off) == len(agreements) > 1 else [])
+
+
+def _crossing_rules(of_the_stack):
+    """What falls where two views contradict each other."""
+    text = "the outlines in {} and in the short axis show different hearts (Dice {{}} where the planes cross)"
+    views = {"4ch": (*_ATRIAL["la"], *_ATRIAL["ra"], *_BIPLANE), "2ch": (*_ATRIAL["la"], *_BIPLANE), "3ch": ()}
+    rules = {f"{view}_off_sax": Rule(falls, text.format(view.upper())) for view, falls in views.items()}
+    valve = tuple(name for name in MEASURES if name.startswith(("mapse", "sprime", "eprime", "aprime")))
+    doubtful = Rule(
+        valve, "mitral points found with too little confidence, or elsewhere than the outlines have the valve"
+    )
+    stack = Rule(of_the_stack, "all {} long axes show another heart than the short axis")
+    return rules | {"sax_off_long_axes": stack, "valve_doubtful": doubtful}
+
+
 def _rules() -> dict[str, Rule]:
     rest, lvm = {}, ("lvm_g",)
     for c in ("lv", "rv"):
@@ -156,9 +181,9 @@ def _rules() -> dict[str, Rule]:
             if structure == "lv":
                 where = "in the middle of the stack, slice {} (counted from 0)"
                 rules[f"{flag}_absent_mid"] = Rule(measures, f"no {what} {where}")
+    rules |= _crossing_rules((*falls["lvef_pct"], *lvm, *falls["rvef_pct"]))
     # two volumes of an impossible ratio cannot both be right, and which one is wrong is not known
-    falls |= {f"{c}ef_pct": (f"{c}_max_ml", f"{c}_min_ml", f"{c}sv_ml", f"{c}ef_pct") for c in ("la", "ra")}
-    falls |= {"lvef_biplane_pct": ("lvedv_biplane_ml", "lvesv_biplane_ml", "lvef_biplane_pct"), "lvm_g": lvm}
+    falls |= {f"{c}ef_pct": _ATRIAL[c] for c in _ATRIAL} | {"lvef_biplane_pct": _BIPLANE, "lvm_g": lvm}
     for name, (low, high) in LIMITS.items():
         unit, description = MEASURES[name].unit, MEASURES[name].description.partition(":")[0]
         text = f"{description} of {{}} {unit}, outside {low:g} to {high:g} {unit}"

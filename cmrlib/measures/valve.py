@@ -17,6 +17,7 @@ from scipy.signal import find_peaks
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS
 from cmrlib.cohort import POINT_COLUMNS
+from cmrlib.measures.arealength import valve_middle
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit, fourier_basis
 from cmrlib.measures.phases import RefusedError
 
@@ -27,6 +28,9 @@ LATE_MS = 260.0
 """The atrium's wave peaks within this time before the next beat; an earlier second wave is an L wave."""
 VIEWS_DIFFER_MM = 5.0
 """MAPSE of 2CH and 4CH that differ by more do not show one valve (our choice): flag `views_disagree`."""
+FARTHEST_MM = 10.0
+"""Points whose middle lies farther from where a mask's LV and LA meet, in the median of frames, and that mask do not
+show one valve (our choice; a third of an annulus)."""
 METRICS = ("mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s")
 METRICS += ("mapse_time_ms", "sprime_time_ms", "eprime_time_ms", "aprime_time_ms")
 
@@ -184,6 +188,18 @@ def heart_motion(views, smooth_ms: float = 0.0, ed: dict | None = None) -> Heart
     return heart
 
 
+def off_mask_mm(cine: Cine, points_px, annotation) -> float:
+    """Distance of the points' middle (frames, 2, 2) from the middle of the line where a mask's LA and LV meet, median
+    over the frames that have both; NaN where none has."""
+    found, spacing = [], cine.spacing_mm[1:]
+    for t, drawn in annotation.annotated.items():
+        if {"lv", "la"} <= set(drawn) and np.isfinite(points_px[t]).all():
+            middle = valve_middle(np.asarray(annotation.mask[t, 0]), spacing, "la")
+            if middle is not None:
+                found.append(np.linalg.norm(points_px[t].mean(0) * spacing[::-1] - middle))
+    return float(np.median(found)) if found else float("nan")
+
+
 def valve_tables(
     cohort,
     observer: str,
@@ -191,6 +207,7 @@ def valve_tables(
     subjects=None,
     frames_from: str | None = None,
     least_confidence: float = 0.0,
+    masks: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(valve_motion, valve_metrics) of all hearts with mitral points of an observer.
 
@@ -198,8 +215,10 @@ def valve_tables(
     mean stands at the frames of the first view. metrics: participant_id, session, views, METRICS, mapse of each view,
     flags. frames_from: an observer whose ED counts. A cine whose points have a median confidence below
     `least_confidence` is flagged `…_valve_not_found` and not used; one with points beyond the image `…_points_outside`.
+    masks: an observer whose outlines are a second opinion: a view whose points lie elsewhere is flagged
+    `…_points_off_mask` and not used.
     """
-    motion, metrics = [], []
+    motion, metrics, looked = [], [], cohort.observer(masks) if masks else None
     for participant, session, found in cohort.examinations(observer, subjects, frames_from, of="points"):
         found = {view: pair for view, pair in found.items() if view in MITRAL_POINTS}
         doubtful = [v for v, (_, a) in found.items() if not a.points["confidence"].median() >= least_confidence]
@@ -207,6 +226,9 @@ def valve_tables(
         used = {view: pair for view, pair in found.items() if view not in doubtful}
         views = {view: (cine, point_array(a.points, view, cine.frames)) for view, (cine, a) in used.items()}
         flags += [f"{view}_points_outside" for view, pair in views.items() if points_outside(*pair)]
+        for view in [v for v, pair in views.items() if looked and _off(looked, *pair)]:
+            flags.append(f"{view}_points_off_mask")
+            del views[view]
         ed = {view: int(a.frames["ed"]) for view, (_, a) in used.items() if a.frames}
         if not found:
             continue
@@ -219,11 +241,18 @@ def valve_tables(
             motion += [table.assign(**keys) for table in _motion(heart)]
             flags += heart.flags
         except RefusedError:
-            flags += ["no_motion"] if views else []
+            flags += ["no_motion"] if views else ["valve_doubtful"]
         metrics.append(keys | row | {"flags": ";".join(flags)})
     columns = ["participant_id", "session", "view", "frame", "phase", "time_ms", "displacement_mm", "velocity_cm_s"]
     motion = pd.concat(motion, ignore_index=True)[columns] if motion else pd.DataFrame(columns=columns)
     return motion, pd.DataFrame(metrics)
+
+
+def _off(looked, cine, points_px) -> bool:
+    """Whether an observer's mask of the cine has the valve elsewhere."""
+    if not looked.has(cine.name) or not cine.spacing_known:
+        return False
+    return off_mask_mm(cine, points_px, looked.mask(cine.name)) > FARTHEST_MM
 
 
 def _motion(heart):

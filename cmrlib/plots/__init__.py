@@ -7,6 +7,7 @@ Functions named after a figure or a sheet return the matplotlib figure, those th
 from cmrlib.plots.cines import (
     animate,
     base_mid_apex,
+    crossing_sheet,
     examination_row,
     heart_box,
     outline_sheet,

@@ -141,6 +141,32 @@ def examination_row(cines: dict):
     return figure
 
 
+def crossing_sheet(views: dict, lines: dict, agreements: dict[str, float]):
+    """Each long axis at ED with its outlines, and across it what the short axis has on the lines that both share: bars
+    and outlines of one colour should end at the same place. Title: Dice of the LV cavity along all lines.
+
+    views: view → (cine, annotation). lines: view → its `measures.crossings`. agreements: view → `agreement`.
+    """
+    row, ed = [], views["sax"][0].ed or 0
+    for view, found in lines.items():
+        cine, annotation = views[view]
+        place = partial(_crossed, cine=cine, mask=annotation.mask, lines=found, ed=ed)
+        row.append((f"{view.upper()}: Dice {agreements[view]:.2f}", place))
+    figure, _ = image_grid([row], (2.9, 3.0))
+    _structure_legend(figure, *(views[view][1].mask for view in lines))
+    return figure
+
+
+def _crossed(ax, cine, mask, lines, ed):
+    t = cine.ed or 0
+    show_slice(ax, cine, t, 0, mask[t, 0], box=heart_box(mask[t]))
+    for line in lines:
+        labels = line.short()[line.frames.index(ed) if ed in line.frames else 0]
+        for name in ("lv", "myo", "rv"):
+            points = np.where((labels == STRUCTURES[name])[:, None], line.long_px, np.nan)
+            ax.plot(*points.T, color=COLOURS[name], lw=2.4, solid_capstyle="butt")
+
+
 def _square(box, side_mm, spacing_mm):
     """The box (row0, row1, column0, column1) of this size around the middle of another one."""
     ends = [

@@ -17,6 +17,7 @@ from cmrlib.cine.anatomy import COLOURS, MITRAL_POINTS, NAMES, VIEW_STRUCTURES
 from cmrlib.cohort.files import atomic, write_json
 from cmrlib.learning.weightsets import DEFAULT
 from cmrlib.measures import Conventions, curves
+from cmrlib.measures.crossings import LEAST_AGREEMENT, agreement
 from cmrlib.measures.curves import FEWEST_FRAMES, with_phases
 from cmrlib.measures.valve import point_array
 from cmrlib.report.study import Findings, examine
@@ -133,7 +134,18 @@ def _pictures(found: Findings) -> list[dict]:
     made = []
     for row in found.cohort.cines.sort_values("view").itertuples():
         made += _cine_pictures(found.cohort, row)
-    return made + _curve_pictures(found)
+    return made + _crossing_pictures(found) + _curve_pictures(found)
+
+
+def _crossing_pictures(found) -> list[dict]:
+    """Long axes with what the short axis has where the planes cross."""
+    agreed = {view: agreement(lines) for view, lines in found.crossings.items() if lines}
+    if not agreed:
+        return []
+    figure = plots.crossing_sheet(found.views, {view: found.crossings[view] for view in agreed}, agreed)
+    off = [view.upper() for view, value in agreed.items() if not value >= LEAST_AGREEMENT]
+    told = f"; {' and '.join(off)} below {LEAST_AGREEMENT}: its measures are not reported" if off else ""
+    return [_plot(figure, f"the short axis (bars) where it crosses the long axes (outlines), ED{told}")]
 
 
 def _cine_pictures(cohort, row) -> list[dict]:

@@ -13,6 +13,7 @@ from cmrlib.datasets import ingest, inspect
 from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import NOTEBOOKS, SETS, by_view, folders
 from cmrlib.measures import MEASURES, features
+from cmrlib.measures.crossings import comparable, crossings
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
 from cmrlib.measures.valve import METRICS, valve_tables
@@ -25,7 +26,8 @@ from cmrlib.report.scores import SCORES, classify_examination
 @dataclass
 class Findings:
     """One study with what was found in it; tables are DataFrames, `measures` a row a measure, `measured` the
-    table of `features`, None where nothing was segmented."""
+    table of `features`, None where nothing was segmented. views: view → (cine, annotation); crossings: long-axis view →
+    its lines across the short-axis stack, where both were segmented."""
 
     cohort: Cohort
     series: pd.DataFrame
@@ -37,6 +39,8 @@ class Findings:
     models: list[dict] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     scores: list[dict] = field(default_factory=list)
+    views: dict = field(default_factory=dict)
+    crossings: dict = field(default_factory=dict)
 
 
 def examine(source, folder, weights, sex: str = "", age: float | None = None) -> Findings:
@@ -66,7 +70,11 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
         values["heart_rate_bpm"] = 60000 / cohort.cines["rr_ms"].median()
     flags = _flags(rows, cohort)
     measures = measured_rows(values, cohort, errors_of(homes), flags)
-    return Findings(cohort, series, measures, frames, motion, masks, sorted(set(flags)), models, missing, scores)
+    views = next(iter(cohort.examinations("ternausnet"))).views if masks is not None else {}
+    crossed = {view: crossings(views["sax"], views[view]) for view in comparable(views)}
+    return Findings(
+        cohort, series, measures, frames, motion, masks, sorted(set(flags)), models, missing, scores, views, crossed
+    )
 
 
 def _flags(rows, cohort) -> list[str]:
@@ -163,7 +171,8 @@ def _valve(cohort, folder, places):
     task.predict(models, cohort, out=folder / "mvnet", views=views & set(task.views))
     cohort.observers["mvnet"] = Observer(folder / "mvnet")
     cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in task.views if view in views]
-    tables = valve_tables(cohort, "mvnet", task.smooth_ms, least_confidence=task.least_confidence)
+    masks = "ternausnet" if "ternausnet" in cohort.observers else None
+    tables = valve_tables(cohort, "mvnet", task.smooth_ms, least_confidence=task.least_confidence, masks=masks)
     return tables, [], cards
 
 
