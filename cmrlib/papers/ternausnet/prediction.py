@@ -50,9 +50,10 @@ class CineSegmentation:
             channel for channel, name in enumerate(task.structures, 1) if name not in VIEW_STRUCTURES[cine.view]
         ]
 
-    def segment(self, frames, n_tta: int) -> tuple[np.ndarray, list[float]]:
-        """Labels (these frames, slices, rows, columns) and the confidence of each frame: mean Dice of the single
-        augmented passes with their mean (NaN for one pass), times how far the orientation is trusted."""
+    def segment(self, frames, n_tta: int) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (these frames, slices, rows, columns) and confidence (these frames, structures): mean Dice of the
+        single augmented passes with their mean, times how far the orientation is trusted; NaN for one pass, and for
+        what no pass shows."""
         planes, trust = self._heart_planes(frames, augmentations(n_tta))
         masks, confidence = [], []
         for t in frames:
@@ -60,11 +61,14 @@ class CineSegmentation:
             masks.append(self._labels(np.mean(probabilities, axis=0)))
             votes = [self._labels(p) for p in probabilities] if n_tta > 1 else []
             confidence.append(self._agreement(votes, masks[-1]) * trust)
-        return np.stack(masks), confidence
+        return np.stack(masks), np.array(confidence)
 
-    def _agreement(self, votes, mean):
-        values = [dice(vote, mean, code) for vote in votes for code in self.codes[1:]]
-        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    def _agreement(self, votes, mean) -> np.ndarray:
+        """(structures,) mean Dice of votes with their mean."""
+        values = np.full((max(1, len(votes)), len(self.codes) - 1), np.nan)
+        for row, vote in zip(values, votes):
+            row[:] = [dice(vote, mean, code) for code in self.codes[1:]]
+        return nan_mean(values, 0)
 
     def _labels(self, probabilities):
         """Most probable label; what the view cannot show counts as background."""
@@ -93,7 +97,7 @@ class CineSegmentation:
         best = max(candidates, key=lambda one: one.confidence)
         for rival in candidates:
             if rival.orientation[1:] != best.orientation[1:] and rival.confidence > best.confidence - TIE:
-                trust = min(trust, np.nan_to_num(self._agreement([rival.labels], best.labels)))
+                trust = min(trust, float(np.nan_to_num(nan_mean(self._agreement([rival.labels], best.labels)))))
         step, *turned = best.orientation
         sides = [int(-(-best.side / min(scale, 1) // 32) * 32) for _, scale in augmented]  # the same field of view
         return [
@@ -110,7 +114,7 @@ class CineSegmentation:
             np.concatenate([self._labels(self._native(self._probabilities(t, plane), plane)) for t in frames])
             for plane in planes
         )
-        return Candidate(orientation, side, centre, float(np.nan_to_num(self._agreement([one], other))), one)
+        return Candidate(orientation, side, centre, float(np.nan_to_num(nan_mean(self._agreement([one], other)))), one)
 
     def _find(self, frames, orientation):
         """(side in pixels, centre (column, row) or None) of a crop around the largest thing found."""
@@ -142,6 +146,13 @@ class CineSegmentation:
                 native[k, c] = plane.back_pixels(channels[c])
         native[:, 0] = 1 - native[:, 1:].sum(1)
         return native
+
+
+def nan_mean(values, axis=None):
+    """Mean of what is known; NaN, without a warning, where nothing is."""
+    known = np.isfinite(values)
+    n = known.sum(axis)
+    return np.where(n > 0, np.where(known, values, 0).sum(axis) / np.maximum(n, 1), np.nan)
 
 
 def augmentations(n_tta: int) -> list[tuple[float, float]]:

@@ -18,7 +18,7 @@ from cmrlib.measures import clean_mask
 from cmrlib.papers.ternausnet import data, network
 from cmrlib.papers.ternausnet.data import SliceReader, StandardSlice, slice_table
 from cmrlib.papers.ternausnet.network import SegmentationLoss, TernausNet, widen
-from cmrlib.papers.ternausnet.prediction import CineSegmentation
+from cmrlib.papers.ternausnet.prediction import CineSegmentation, nan_mean
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,15 @@ class Segmentation(Task):
         """Segment frames of a cine: (mask, confidence, flags).
 
         mask (frames, slices, rows, columns) uint8 on the native grid, 255 in frames not asked for and in images that
-        are missing. n_tta: passes of test-time augmentation. confidence: (frames,) of `CineSegmentation.segment`, NaN
-        where there is no mask. flags: what `clean_mask` corrected; `orientation_searched`.
+        are missing. n_tta: passes of test-time augmentation. confidence: (frames, structures) of
+        `CineSegmentation.segment`, NaN where there is no mask. flags: what `clean_mask` corrected, and
+        `orientation_searched`.
         """
         frames = range(cine.frames) if frames is None else frames
         if not len(frames):
             raise ValueError(f"{cine.name}: no frame to segment; give frame numbers, or None for the whole cycle")
-        mask, confidence = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8), np.full(cine.frames, np.nan)
+        mask = np.full(cine.pixels.shape, NOT_ANNOTATED, np.uint8)
+        confidence = np.full((cine.frames, len(self.structures)), np.nan)
         frames = [t for t in frames if not cine.missing[:, t].all()]
         if not frames:
             return mask, confidence, []
@@ -104,8 +106,8 @@ class Segmentation(Task):
         return mask, confidence, [*flags, *([] if orientation_known(shown) else ["orientation_searched"])]
 
     def predict_cine(self, models, cine, annotation=None, n_tta=3, precision="bf16"):
-        """Annotation with the mask, and one row: frames segmented, confidence (mean over ED and ES where they are
-        known, else over all frames) and flags.
+        """Annotation with the mask, and one row: frames segmented, flags, and confidence, of all and of each structure
+        (`confidence_lv`, …): mean over ED and ES where they are known, else over all frames.
 
         annotation: only frames that it has annotated are segmented, and no cine in which it has none.
         """
@@ -114,13 +116,14 @@ class Segmentation(Task):
             return None, []
         mask, confidence, flags = self.segment(models, cine, frames, n_tta, precision=precision)
         seen = [t for t in frames if (mask[t] != NOT_ANNOTATED).any()]
-        phases = [confidence[t] for t in (cine.ed, cine.es) if t is not None and np.isfinite(confidence[t])]
-        known = phases or [value for value in confidence if np.isfinite(value)] or [np.nan]
+        phases = [t for t in (cine.ed, cine.es) if t in seen]
+        sure = nan_mean(confidence[phases or seen], 0)
         drawn = tuple(name for name in self.structures if name in VIEW_STRUCTURES[cine.view])
         doubts = [  # what a reader of numbers should see
             name
             for name in dict.fromkeys(flag.split(":")[0] for flag in flags)
             if name == "orientation_searched" or (name == "myo_open" and cine.view != "sax")
         ]
-        row = {"frames": len(seen), "confidence": float(np.mean(known)), "flags": ";".join(flags)}
+        row = {"frames": len(seen), "confidence": float(nan_mean(sure)), "flags": ";".join(flags)}
+        row |= {f"confidence_{name}": value for name, value in zip(self.structures, sure) if name in drawn}
         return Annotation(mask, dict.fromkeys(seen, drawn), flags=tuple(doubts)), [row]
