@@ -38,7 +38,7 @@ from cmrlib.papers.ternausnet.data import (
     slice_table,
     standard_slice,
 )
-from cmrlib.papers.ternausnet.prediction import CineSegmentation, augmentations
+from cmrlib.papers.ternausnet.prediction import CineSegmentation, augmentations, nan_mean
 
 SAX = VIEW_STRUCTURES["sax"]
 SMALL = Segmentation(("sax",), 3.2, 64, 64, 4)
@@ -228,8 +228,9 @@ def quarter_turned(cine, turns):
 
 
 def found_by(model, cine, frames=None, n_tta=1, spacing_mm=1.0, clean=False, views=("sax",)):
-    """(mask, confidence, flags) by a network, in fp32."""
-    return Segmentation(views, spacing_mm).segment(model.eval(), cine, frames, n_tta, clean, "fp32")
+    """(mask, confidence of each frame, flags) by a network, in fp32."""
+    mask, confidence, flags = Segmentation(views, spacing_mm).segment(model.eval(), cine, frames, n_tta, clean, "fp32")
+    return mask, nan_mean(confidence, 1), flags
 
 
 def looking(cine, upright=False, spacing_mm=1.0):
