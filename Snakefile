@@ -49,8 +49,8 @@ STAGES = {
     "ingest": ([], "ingest {kind} {source} {cohort} {options}", "ingest {kind} {source} {cohort} {options}"),
     "segment": (
         ["ingest"],
-        "segment {cohort} --weights {weights} --copies {copies} --threads {threads} --out study/observers/ternausnet",
-        "segment {cohort} --weights {weights} --copies {copies} --out study/observers/ternausnet",
+        "segment {cohort} --weights {weights} --n-tta {n_tta} --threads {threads} --out study/observers/ternausnet",
+        "segment {cohort} --weights {weights} --n-tta {n_tta} --out study/observers/ternausnet",
     ),
     "measure": (
         ["segment"],

@@ -25,7 +25,7 @@ from cmrlib.learning.weightsets import SHIPPED
 from cmrlib.papers.ternausnet import Segmentation
 
 TINY = ["--size", 64, "--spacing-mm", 3.2, "--slices", 5, "--views", "sax", "--workers", 1]
-QUICK = ["--copies", 1, "--threads", 1]
+QUICK = ["--n-tta", 1, "--threads", 1]
 
 
 def cmr(*words, code=0):

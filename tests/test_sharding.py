@@ -63,7 +63,7 @@ def test_snakemake_runs_every_stage_by_shards(source, tmp_path):
     weights = small_networks(tmp_path / "models")["weights"]
     profile = (
         f"study: {{kind: nifti, source: {source}, shards: 2, stages: [ingest, segment, measure], "
-        f"weights: {weights}, copies: 1}}"
+        f"weights: {weights}, n_tta: 1}}"
     )
     root = repository(tmp_path / "repository", {}, {"quick": profile}, needs={})
     study = root / "runs" / "quick" / "study"
@@ -85,7 +85,7 @@ def test_snakemake_runs_every_stage_by_shards(source, tmp_path):
     files.remove("dataset_description.json")  # the plan in it names the source as it was written
     assert len(files) > 10 and "rejected.tsv" in files
     assert filecmp.cmpfiles(cohort, study / "cohort", files, shallow=False)[0] == files
-    cmr("segment", cohort, "--weights", weights, "--copies", 1, "--threads", 1, "--out", masks)
+    cmr("segment", cohort, "--weights", weights, "--n-tta", 1, "--threads", 1, "--out", masks)
     cmr("measure", cohort, "--observer", masks)
     differences, n = compare_runs(study / "observers" / "ternausnet" / "segmented.csv", masks / "segmented.csv")
     assert n == 1 and not differences
@@ -97,14 +97,14 @@ def test_snakemake_runs_every_stage_by_shards(source, tmp_path):
 def test_a_profile_says_no_more_of_a_study_than_there_is(tmp_path, monkeypatch):
     profiles = {
         "big": "study: {kind: ukbb, mem_mb: {embed: 9}}",
-        "bigger": "extends: big\nstudy: {copies: 1}",
+        "bigger": "extends: big\nstudy: {n_tta: 1}",
         "bad": "study: {subjects_a_shard: 8}",
         "worse": "study: {stages: [polish]}",
     }
     repository(tmp_path, {}, profiles)
     monkeypatch.setattr(parameters, "ROOT", tmp_path)
     mem_mb = STUDY["mem_mb"] | {"embed": 9}
-    assert load_profile("bigger").study == STUDY | {"kind": "ukbb", "copies": 1, "mem_mb": mem_mb}
+    assert load_profile("bigger").study == STUDY | {"kind": "ukbb", "n_tta": 1, "mem_mb": mem_mb}
     assert load_profile("quick").study == {}
     with pytest.raises(UsageError, match="unknown parameter 'subjects_a_shard'"):
         load_profile("bad")

@@ -95,7 +95,7 @@ def test_the_only_phase_may_be_the_observers(place):
 @pytest.mark.parametrize("kind", ["ed", "plain"])
 def test_segment_measure_and_correct(place, kind):
     weights = place / "runs" / "01_segmentation"
-    assert "6 cines segmented now" in cmr("segment", place / kind, "--weights", weights, "--copies", 1, "--threads", 1)
+    assert "6 cines segmented now" in cmr("segment", place / kind, "--weights", weights, "--n-tta", 1, "--threads", 1)
     said = cmr("measure", place / kind, "--observer", "ternausnet")
     unknown = "ES is" if kind == "ed" else "ED and ES are"
     assert f"no ejection fraction of 6 of 6: {unknown} unknown" in said

@@ -35,7 +35,7 @@ def cluster(tmp_path_factory):
 
 def study_repository(folder, source, mem_mb=2000):
     study = (
-        f"{{kind: nifti, source: {source}, shards: 4, stages: [ingest, segment, measure], weights: synthetic, copies: 1"
+        f"{{kind: nifti, source: {source}, shards: 4, stages: [ingest, segment, measure], weights: synthetic, n_tta: 1"
     )
     repository(folder, {}, {"quick": f"study: {study}, mem_mb: {{measure: {mem_mb}}}}}"}, needs={})
     shutil.copytree(ROOT / "profiles" / "slurm", folder / "profiles" / "slurm", dirs_exist_ok=True)

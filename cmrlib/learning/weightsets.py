@@ -12,6 +12,9 @@ SETS = ("real", "synthetic")
 DEFAULT = SETS[0]
 NOTEBOOKS = ("01_segmentation", "03_tempreg", "04_mvnet")
 """Whose networks travel with the package."""
+N_TTA = 3
+"""Passes of test-time augmentation wherever nobody asks for another number: those that the printed errors were measured
+with."""
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 
 

@@ -133,7 +133,7 @@ def _segment(cohort, folder, places):
         for path in dict.fromkeys(paths[view] for view in views):
             task, models, card = Task.load(path)
             seen = [view for view in views if paths[view] == path]
-            task.predict(models, cohort, out=folder / "ternausnet", views=seen, card=card, n_tta=1)
+            task.predict(models, cohort, out=folder / "ternausnet", views=seen, card=card)
         cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
     alone = [

@@ -59,6 +59,7 @@ Threads = Annotated[int, typer.Option(min=1, help="Processor threads; never take
 SETS = "or a set that travels with the package: real (learned from patients, research only) or synthetic"
 RUN = f"A segmentation run's folder, its folder of weights, one weights file, {SETS}."
 REAL = "real"
+TTA = "Passes of test-time augmentation: rotated (above 3 also scaled) and averaged."
 
 
 def credited(weights: str, *notebooks: str) -> str:

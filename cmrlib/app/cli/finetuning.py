@@ -20,6 +20,7 @@ from cmrlib.cohort.provenance import joined, learned_from, refuse_known
 from cmrlib.cohort.splits import assign_folds, check_split
 from cmrlib.learning.appearance import training_appearance
 from cmrlib.learning.training import set_threads_and_seed
+from cmrlib.learning.weightsets import N_TTA
 
 FEWEST_SUBJECTS = 3
 """One to test, one to watch, one to learn from; and below it there is no interval."""
@@ -34,7 +35,7 @@ class Recipe:
     seed: int = 1
     folds: int = 5
     learning_rate: float = 5e-4
-    copies: int = 3
+    n_tta: int = N_TTA
     threads: int = 2
 
 
@@ -117,7 +118,7 @@ def _key(cohort, observer, weights, recipe):
 def _tested(cohort, observer, weights, splits, out, recipe):
     """Dice of each subject, frame and structure before and after, each by a network that never saw the subject."""
     view, task, made = weights.path.stem, weights.task, out / "observers"
-    look = {"annotations": observer, "n_tta": recipe.copies}
+    look = {"annotations": observer, "n_tta": recipe.n_tta}
     task.predict(weights.models, cohort, out=made / BEFORE, card=weights.card, **look)
     for fold, rows in splits.groupby("fold"):
         split = rows.set_index("participant_id")["split"]

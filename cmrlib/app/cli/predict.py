@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import REAL, RUN, SETS, Folder, ShardOf, Subjects, Threads, app, chosen, credited, words
+from cmrlib.app.cli.app import REAL, RUN, SETS, TTA, Folder, ShardOf, Subjects, Threads, app, chosen, credited, words
+from cmrlib.learning.weightsets import N_TTA
 
 Out = Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")]
 Name = Annotated[str, typer.Option(help="Name of the new observer.")]
@@ -25,7 +26,7 @@ def segment(
     weights: Annotated[str, typer.Option(metavar="RUN", help=RUN)] = REAL,
     out: Out = None,
     observer: Name = "ternausnet",
-    copies: Annotated[int, typer.Option(min=1, help="Turned (above 3: and scaled) copies that are averaged.")] = 3,
+    n_tta: Annotated[int, typer.Option(min=1, help=TTA)] = N_TTA,
     subjects: Subjects = None,
     shard: ShardOf = "",
     threads: Threads = 2,
@@ -40,7 +41,7 @@ def segment(
     hearts, folder = _open(cohort, threads), out or observer_folder(cohort, observer)
     networks = predicting.load_segmenters(credited(weights, "01_segmentation"))
     people = chosen(subjects, shard, hearts.cines.loc[hearts.cines["view"].isin(networks), "participant_id"])
-    table, new = predicting.draw(hearts, networks, folder, people, n_tta=copies)
+    table, new = predicting.draw(hearts, networks, folder, people, n_tta=n_tta)
     if not shard:
         table = write_table(predicting.noted(folder, hearts.cines), folder / "segmented.csv")
     made = "masks" if shard else "masks and segmented.csv"

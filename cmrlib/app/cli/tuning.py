@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import RUN, Threads, app, credited
+from cmrlib.app.cli.app import RUN, TTA, Threads, app, credited
+from cmrlib.learning.weightsets import N_TTA
 
 
 @app.command()
@@ -17,7 +18,7 @@ def finetune(
     seed: int = 1,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the cross-validation; never more than subjects.")] = 5,
     learning_rate: float = 5e-4,
-    copies: Annotated[int, typer.Option(min=1, help="Turned copies of a slice that are averaged in the test.")] = 3,
+    n_tta: Annotated[int, typer.Option(min=1, help=TTA)] = N_TTA,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and tables; default COHORT-finetuned.")] = None,
     threads: Threads = 2,
 ):
@@ -29,6 +30,6 @@ def finetune(
 
     hearts, name, _ = laid_over(cohort, observer)
     folder = out or beside(cohort, "finetuned")
-    recipe = Recipe(epochs, seed, folds, learning_rate, copies, threads)
+    recipe = Recipe(epochs, seed, folds, learning_rate, n_tta, threads)
     shown.before_after(finetune(hearts, name, load_segmenters(credited(run, "01_segmentation")), folder, recipe))
     typer.echo(f"weights, tables and both observers: {folder}; use them with `cmr segment COHORT --weights {folder}`")

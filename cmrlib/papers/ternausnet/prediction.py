@@ -22,7 +22,7 @@ MARGIN_MM = 25
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A crop in one orientation and scale: side in pixels, centre (column, row), how well two rotated copies agree (0
+    """A crop in one orientation and scale: side in pixels, centre (column, row), how well two rotated passes agree (0
     where neither shows anything), and the labels of one.
 
     orientation: image pixels per network pixel (rows, columns), mirrored, quarter turn in degrees.

@@ -14,6 +14,7 @@ from cmrlib.cohort import Annotation
 from cmrlib.learning import blocks, training
 from cmrlib.learning.blocks import CentrePlane, RandomPlane
 from cmrlib.learning.task import Task, by_split
+from cmrlib.learning.weightsets import N_TTA
 from cmrlib.measures import clean_mask
 from cmrlib.papers.ternausnet import data, network
 from cmrlib.papers.ternausnet.data import SliceReader, StandardSlice, slice_table
@@ -82,7 +83,7 @@ class Segmentation(Task):
 
     # --- prediction
 
-    def segment(self, models, cine: Cine, frames=None, n_tta: int = 3, clean: bool = True, precision: str = "bf16"):
+    def segment(self, models, cine: Cine, frames=None, n_tta: int = N_TTA, clean: bool = True, precision: str = "bf16"):
         """Segment frames of a cine: (mask, confidence, flags).
 
         mask (frames, slices, rows, columns) uint8 on the native grid, 255 in frames not asked for and in images that
@@ -105,7 +106,7 @@ class Segmentation(Task):
         mask[cine.missing.T], confidence[cine.missing.any(0)] = NOT_ANNOTATED, np.nan
         return mask, confidence, [*flags, *([] if orientation_known(shown) else ["orientation_searched"])]
 
-    def predict_cine(self, models, cine, annotation=None, n_tta=3, precision="bf16"):
+    def predict_cine(self, models, cine, annotation=None, n_tta=N_TTA, precision="bf16"):
         """Annotation with the mask, and one row: frames segmented, flags, and confidence, of all and of each structure
         (`confidence_lv`, …): mean over ED and ES where they are known, else over all frames.
 
