@@ -19,8 +19,9 @@ from cmrlib.learning.weightsets import SHIPPED
 from cmrlib.measures import features
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
+from cmrlib.report.errors import errors_of
 from cmrlib.report.reference import place
-from cmrlib.report.study import errors_of, homes_of, measured_rows
+from cmrlib.report.study import homes_of, measured_rows
 
 DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))
 SOURCE = """<script>alert(1)</script>"""

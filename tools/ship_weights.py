@@ -63,7 +63,7 @@ def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
     LICENSE.md stays. Raises FileNotFoundError where a profile made no weights, ValueError for an unknown set, a network
     whose card does not say what it learned from, and a set over its limit.
     """
-    from cmrlib.report.study import known_errors
+    from cmrlib.report.errors import ERROR, PART, known_errors
 
     if name not in SHIPMENTS:
         raise ValueError(f"no set of weights called {name!r}; there are {', '.join(SHIPMENTS)}")
@@ -79,10 +79,12 @@ def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
     if shipment.tested_by:
         tested = known_errors(runs / shipment.tested_by)
         errors |= {measure: error | {"real": True} for measure, error in tested.items()}
-    rows = [{"measure": measure} | error for measure, error in errors.items()]
+    rows = []
+    for measure, error in errors.items():
+        parts = [part | {"real": error["real"]} for part in error.get("by_confidence", [])]
+        rows += [{"measure": measure} | one for one in (error, *parts)]
     with atomic(dest / "errors.csv") as part:
-        table = pd.DataFrame(rows, columns=["measure", "bias", "sd", "n", "real"])
-        table.round(3).to_csv(part, index=False, lineterminator="\n")
+        pd.DataFrame(rows, columns=["measure", *ERROR, *PART]).round(3).to_csv(part, index=False, lineterminator="\n")
     write_cards(dest, shipment.about)
     size_mb = sum(path.stat().st_size for path in dest.rglob("*") if path.is_file()) / 1e6
     if size_mb > shipment.max_mb:
@@ -125,7 +127,20 @@ def _pack(path, dest, tested):
     if not rows and (rows := error_by_subgroup(tested)):
         tested_on = f"{_tested_on(tested)}, by networks of the same recipe that had not seen them"
     kept = {name: value for name, value in card.items() if name not in PRIVATE}
-    write_json(kept | {"stored": "half precision", "checked": rows, "checked_on": tested_on}, dest.with_suffix(".json"))
+    kept |= {"stored": "half precision", "checked": rows, "checked_on": tested_on}
+    curves = _calibration(path, card) | _calibration(tested, card)
+    write_json(kept | ({"calibration": curves} if curves else {}), dest.with_suffix(".json"))
+
+
+def _calibration(path, card) -> dict:
+    """View → structure → confidence and expected Dice, of the run beside a weights file, on real hearts."""
+    path = path.parents[1] / "tables" / "calibration_curves.csv"
+    table = pd.read_csv(path).round(4) if path.exists() else pd.DataFrame(columns=["view", "structure", "synthetic"])
+    found = {}
+    for (view, structure), curve in table[~table["synthetic"].astype(bool)].groupby(["view", "structure"]):
+        if view in card["preprocessing"].get("views", ()):
+            found.setdefault(view, {})[structure] = curve[["confidence", "dice"]].to_dict("list")
+    return found
 
 
 def _tested_on(path) -> str:

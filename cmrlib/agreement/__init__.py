@@ -6,6 +6,13 @@ out and counted (`n_missing`; between observers also by reason, `left_out`); rat
 """
 
 from cmrlib.agreement.classification import choose_threshold, classification, roc_auc, roc_pr
+from cmrlib.agreement.confidence import (
+    calibration_curve,
+    calibration_error,
+    calibration_tables,
+    error_by_confidence,
+    expected_dice,
+)
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
 from cmrlib.agreement.observers import (
     HEADLINE,
@@ -24,8 +31,9 @@ from cmrlib.agreement.resampling import bootstrap
 from cmrlib.agreement.summary import error_by_subgroup, example_cases, table_one, with_intervals
 
 __all__ = [
-    "HEADLINE", "bland_altman", "bootstrap", "changes", "choose_threshold", "classification", "compare",
-    "error_by_subgroup", "example_cases", "headline", "icc", "icc_a1", "left_out", "observer_pairs", "paired_ratings",
+    "HEADLINE", "bland_altman", "bootstrap", "calibration_curve", "calibration_error", "calibration_tables",
+    "changes", "choose_threshold", "classification", "compare", "error_by_confidence", "error_by_subgroup",
+    "example_cases", "expected_dice", "headline", "icc", "icc_a1", "left_out", "observer_pairs", "paired_ratings",
     "paired_test", "precision_metrics", "rank_correlation", "regression", "repeatability", "roc_auc", "roc_pr",
     "scan_rescan", "table_one", "unpaired_test", "with_intervals",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ class Annotation:
     mask: (frames, slices, rows, columns) uint8, 255 where nobody looked.
     annotated: frame → structures drawn in it; a structure that is not listed was not drawn, so its absence
     says nothing. points: POINT_COLUMNS. frames: ed, es, ed_frac, es_frac, confidence (0-based). flags: what whoever
-    drew the mask warns of.
+    drew the mask warns of. confidence: structure → how sure a network is of its outlines, 0 to 1, NaN where unknown.
     """
 
     mask: np.ndarray | None = None
@@ -32,6 +32,7 @@ class Annotation:
     points: pd.DataFrame | None = None
     frames: dict | None = None
     flags: tuple[str, ...] = ()
+    confidence: dict[str, float] = field(default_factory=dict)
 
 
 def stem(cine_name: str) -> Path:
@@ -65,14 +66,16 @@ class Observer:
         if not self.has(cine_name):
             raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
         sidecar = read_json(self._file(cine_name, "dseg.json"))
-        annotated, flags = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}, tuple(sidecar.get("flags", ()))
+        annotated = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}
+        sure = {name: np.nan if value is None else value for name, value in sidecar.get("confidence", {}).items()}
+        said = {"flags": tuple(sidecar.get("flags", ())), "confidence": sure}
         by_hand = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
         if not by_hand.exists():
-            return Annotation(map_nifti(self._file(cine_name, "dseg.nii"))[0], annotated, flags=flags)
+            return Annotation(map_nifti(self._file(cine_name, "dseg.nii"))[0], annotated, **said)
         mask, affine = map_nifti(by_hand)
         if "affine" in sidecar:
             mask = to_cohort_grid(mask, affine, np.array(sidecar["affine"]), sidecar["shape"], annotated, by_hand)
-        return Annotation(mask, annotated, flags=flags)
+        return Annotation(mask, annotated, **said)
 
     def annotation(self, cine_name: str) -> Annotation:
         """All that was annotated on one cine: mask, points and frames, each where it is there."""
@@ -113,6 +116,7 @@ class Observer:
             }
             sidecar |= {"shape": annotation.mask.shape, "affine": cine.affine} if to_correct else {}
             sidecar |= {"flags": list(annotation.flags)} if annotation.flags else {}
+            sidecar |= {"confidence": annotation.confidence} if annotation.confidence else {}
             write_json(sidecar, self._file(cine.name, "dseg.json"))
         if annotation.points is not None:
             write_tsv(annotation.points[POINT_COLUMNS], self._file(cine.name, "points.tsv"))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort
 from cmrlib.measures.arealength import biplane_curve, has_structure, single_plane_curve
 from cmrlib.measures.crossings import LEAST_AGREEMENT, agreements
@@ -15,6 +16,8 @@ from cmrlib.measures.volumes import Conventions, bsa_m2, ejection_fraction_pct, 
 from cmrlib.measures.walls import wall_measures
 
 KEYS = ["participant_id", "session", "convention", "flags", "ed_frame", "es_frame"]
+CONFIDENCES = [f"confidence_{name}" for name in STRUCTURES]
+"""Of a network's outlines: of LV, myocardium and RV in the short axis, of the atria the least of the long axes."""
 
 
 def features(
@@ -31,10 +34,10 @@ def features(
     """Measures of one observer's masks, one row per subject and session: KEYS, then `MEASURES` that masks can give.
 
     Undefined is NaN, its reason is in `flags` (joined by `;`), beside what the observer itself warns of. Values that no
-    heart has, and those of which too few slices were drawn, are NaN too (`plausible`). phases: "given" (the observer's
-    frames, else the cohort's ED and ES, else the curve) or "curve". frames_from: an observer whose ED and ES count.
-    walls: AHA segments too. LA and RA extremes come from their own curves. Raises ValueError where the observer drew
-    nothing.
+    heart has, those of which too few slices were drawn, and those of long axes that contradict the stack, are NaN too
+    (`plausible`). phases: "given" (the observer's frames, else the cohort's ED and ES, else the curve) or "curve".
+    frames_from: an observer whose ED and ES count. walls: AHA segments too. LA and RA extremes come from their own
+    curves. CONFIDENCES follow KEYS where a network told them. Raises ValueError where the observer drew nothing.
     """
     if phases not in ("given", "curve"):
         raise ValueError(f"phases={phases!r}; expected 'given' or 'curve'")
@@ -47,7 +50,7 @@ def features(
         _long_axis(row, flags, views)
         flags += withhold(row, flags)
         flags += [f"{flag}:{view}" for view, (_, annotation) in views.items() for flag in annotation.flags]
-        keys = {"participant_id": participant, "session": session}
+        keys = {"participant_id": participant, "session": session} | _confidence(views)
         rows.append(keys | {"convention": str(conventions), "flags": ";".join(flags)} | row)
     if not rows:
         whose = " of these subjects" if subjects is not None else ""
@@ -72,8 +75,18 @@ def _table(rows, walls):
     left_out = ("mapse", "sprime", "eprime", "aprime") + (() if walls else ("wall_", "thickening_"))
     # EF / BSA is a feature of the CUSSP paper's random forest, not of a table
     names = [n for n in MEASURES if not n.startswith(left_out) and not n.endswith("i_pct_m2")]
-    table = table.reindex(columns=[*KEYS, *names])
+    sure = [name for name in CONFIDENCES if name in table and table[name].notna().any()]
+    table = table.reindex(columns=[*KEYS, *sure, *names])
     return table.astype({"ed_frame": "Int64", "es_frame": "Int64"} | dict.fromkeys(names, float))
+
+
+def _confidence(views) -> dict[str, float]:
+    told = {}
+    for view, (_, annotation) in views.items():
+        for name, value in annotation.confidence.items():
+            if np.isfinite(value) and (view == "sax" or name in ("la", "ra")):
+                told[name] = min(value, told.get(name, 1.0))
+    return {f"confidence_{name}": value for name, value in told.items()}
 
 
 def _body(person, formula):

@@ -48,6 +48,7 @@ from cmrlib.plots.statistics import (
     agreement_figure,
     bland_altman,
     bullseye,
+    calibration_curves,
     confidence,
     curve_panels,
     few_labels,

@@ -115,6 +115,23 @@ def loss_curves(table, synthetic: bool, sharey: bool = True):
     return mark_synthetic(grid.figure, synthetic)
 
 
+def calibration_curves(cases, curves):
+    """Dice over confidence, a panel per view and structure: every heart, and the Dice that is expected there.
+
+    cases: view, structure, confidence, dice; curves: the same columns.
+    """
+    kinds = list(curves.groupby(["view", "structure"], sort=False))
+    figure, axes = panels(len(kinds), (3, 2.9), columns=3, sharey=True)
+    for ax, ((view, structure), curve) in zip(axes, kinds):
+        own = cases[(cases["view"] == view) & (cases["structure"] == structure)]
+        ax.scatter(own["confidence"], own["dice"], s=14, color=COLOURS[structure], alpha=0.6)
+        ax.plot(curve["confidence"], curve["dice"], color="black", lw=1.2)
+        ax.set(xlabel="confidence", title=f"{view.upper()}, {NAMES[structure]}, n = {len(own)}")
+        ax.title.set_fontsize(9)
+    axes[0].set_ylabel("Dice")
+    return figure
+
+
 def volume_curves(table, ax, reference=None):
     """Volume over time by structure, ED and ES marked; columns structure, time_ms, volume_ml, phase."""
     for structure, curve in table.groupby("structure"):

@@ -7,8 +7,9 @@ are given, and prints no measure whose error on real hearts is more than twice w
 Names, dates and UIDs of the source never reach it.
 """
 
+from cmrlib.report.errors import known_errors
 from cmrlib.report.page import make_report, render
 from cmrlib.report.reference import HUMAN_SD, RANGES, refused
-from cmrlib.report.study import Findings, examine, known_errors
+from cmrlib.report.study import Findings, examine
 
 __all__ = ["HUMAN_SD", "RANGES", "Findings", "examine", "known_errors", "make_report", "refused", "render"]

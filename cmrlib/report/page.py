@@ -73,6 +73,7 @@ def render(said: dict, pictures: list[dict]) -> str:
         pictures=pictures,
         columns=columns,
         legend=[(NAMES[name], COLOURS[name]) for name in said["structures"]],
+        names=NAMES,
     )
 
 
@@ -114,6 +115,7 @@ def _report_as_dict(found: Findings, seconds, title) -> dict:
         "flags": found.flags,
         "series": series.where(series.notna(), "").map(_plain).to_dict("records"),
         "models": found.models,
+        "outlines": found.outlines,
         "scores": found.scores,
     }
 

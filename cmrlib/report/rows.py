@@ -60,11 +60,18 @@ def _row(name, value, cohort, errors, flags, sex, age) -> dict:
         "place": "" if reason else where,
         "bias": math.nan if error is None else error["bias"],
         "sd": math.nan if error is None else error["sd"],
-        "checked_on": "" if error is None else f"{error['n']} {'real hearts' if error['real'] else 'phantoms'}",
+        "checked_on": _checked_on(error),
         "reason": reason,
         "refused": bool(doubt),
         "withheld": bool(withheld),
     }
+
+
+def _checked_on(error) -> str:
+    if error is None:
+        return ""
+    like = " of like confidence" if error.get("like") else ""
+    return f"{error['n']:.0f} {'real hearts' if error['real'] else 'phantoms'}{like}"
 
 
 def _rests_on(name, errors) -> str:

@@ -8,17 +8,18 @@ import pandas as pd
 
 from cmrlib.cine.anatomy import MITRAL_POINTS, RIGHT_HEART, VIEWS
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.cohort.files import read_json, read_tsv
+from cmrlib.cohort.files import read_tsv
 from cmrlib.datasets import ingest, inspect
 from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import NOTEBOOKS, SETS, by_view, folders
-from cmrlib.measures import MEASURES, features
+from cmrlib.measures import features
 from cmrlib.measures.crossings import comparable, crossings
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
-from cmrlib.measures.valve import METRICS, valve_tables
+from cmrlib.measures.valve import valve_tables
 from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.report.cards import card_of
+from cmrlib.report.errors import at_confidence, errors_of, outline_rows
 from cmrlib.report.rows import measured_rows
 from cmrlib.report.scores import SCORES, classify_examination
 
@@ -27,7 +28,7 @@ from cmrlib.report.scores import SCORES, classify_examination
 class Findings:
     """One study with what was found in it; tables are DataFrames, `measures` a row a measure, `measured` the
     table of `features`, None where nothing was segmented. views: view → (cine, annotation); crossings: long-axis view →
-    its lines across the short-axis stack, where both were segmented."""
+    its lines across the short-axis stack, where both were segmented. outlines: of `outline_rows`."""
 
     cohort: Cohort
     series: pd.DataFrame
@@ -41,6 +42,7 @@ class Findings:
     scores: list[dict] = field(default_factory=list)
     views: dict = field(default_factory=dict)
     crossings: dict = field(default_factory=dict)
+    outlines: list[dict] = field(default_factory=list)
 
 
 def examine(source, folder, weights, sex: str = "", age: float | None = None) -> Findings:
@@ -69,11 +71,23 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
     if not values.get("heart_rate_bpm", 0) > 0:  # no short-axis stack: any view's
         values["heart_rate_bpm"] = 60000 / cohort.cines["rr_ms"].median()
     flags = _flags(rows, cohort)
-    measures = measured_rows(values, cohort, errors_of(homes), flags)
+    measures = measured_rows(values, cohort, at_confidence(errors_of(homes), values), flags)
     views = next(iter(cohort.examinations("ternausnet"))).views if masks is not None else {}
     crossed = {view: crossings(views["sax"], views[view]) for view in comparable(views)}
     return Findings(
-        cohort, series, measures, frames, motion, masks, sorted(set(flags)), models, missing, scores, views, crossed
+        cohort,
+        series,
+        measures,
+        frames,
+        motion,
+        masks,
+        sorted(set(flags)),
+        models,
+        missing,
+        scores,
+        views,
+        crossed,
+        outline_rows(views, homes["01_segmentation"]),
     )
 
 
@@ -174,44 +188,3 @@ def _valve(cohort, folder, places):
     masks = "ternausnet" if "ternausnet" in cohort.observers else None
     tables = valve_tables(cohort, "mvnet", task.smooth_ms, least_confidence=task.least_confidence, masks=masks)
     return tables, [], cards
-
-
-def errors_of(homes: dict[str, list[Path]]) -> dict[str, dict]:
-    """`known_errors` of each measure from where its own networks come from: those of the views that it needs."""
-    outlines = by_view([home / "01_segmentation" / "weights" for home in homes["01_segmentation"]])
-    home_of = {view: path.parents[2] for view, path in outlines.items()}
-    known = {home: known_errors(home) for home in {*home_of.values(), *homes["04_mvnet"][:1]}}
-    errors = {}
-    for name in MEASURES:
-        used = homes["04_mvnet"][:1] if name in METRICS else [home_of.get(view) for view in _views_behind(name)]
-        if len(set(used)) == 1 and name in known.get(used[0], {}):
-            errors[name] = known[used[0]][name]
-    return errors
-
-
-def _views_behind(name) -> tuple[str, ...]:
-    """Views whose outlines a measure comes from."""
-    if "biplane" in name or name.startswith("la"):
-        return "2ch", "4ch"
-    return ("4ch",) if name.startswith("ra") else ("sax",)
-
-
-def known_errors(weights) -> dict[str, dict]:
-    """Measure → bias, sd, n, real: how far these networks were from a reference on subjects they had never seen.
-
-    From `errors.csv` beside the runs (shipped weights), else from the runs' own tables of 09_agreement and 04_mvnet.
-    """
-    weights = Path(weights)
-    if (weights / "errors.csv").exists():
-        return pd.read_csv(weights / "errors.csv").set_index("measure").to_dict("index")
-    errors = {}
-    for made, table in (
-        (NOTEBOOKS[0], "09_agreement/tables/agreement.csv"),
-        (NOTEBOOKS[2], "04_mvnet/tables/table_3.csv"),
-    ):
-        cards = [read_json(path) for path in (weights / made / "weights").glob("*.json")]
-        if (weights / table).exists():
-            rows = pd.read_csv(weights / table).dropna(subset="sd").set_index("measure")[["bias", "sd", "n"]]
-            real = not any(card.get("synthetic", False) for card in cards)
-            errors |= rows.astype({"n": int}).assign(real=real).to_dict("index")
-    return errors

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.measures import features
+from cmrlib.measures.features import CONFIDENCES
 from cmrlib.measures.names import FEATURES, INDEXED, indexed_name
 
 EJECTION = ("lvef_pct", "laef_pct", "rvef_pct", "raef_pct")
@@ -24,7 +25,14 @@ def cardiac_targets(cohort, observer: str = "truth") -> pd.DataFrame:
     tables += [features(cohort, observer, walls=True)] if drawn else []
     if not tables:
         raise ValueError(f"observer {observer!r} measured nothing in {cohort.path.name}; choose another")
-    left_out = {"ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm", *map(indexed_name, (*INDEXED, *FEATURES))}
+    left_out = {
+        *CONFIDENCES,
+        "ed_frame",
+        "es_frame",
+        "bsa_m2",
+        "heart_rate_bpm",
+        *map(indexed_name, (*INDEXED, *FEATURES)),
+    }
     columns = {}
     for table in tables:
         numbers = first_session(table).select_dtypes("number")

@@ -120,11 +120,7 @@ class Segmentation(Task):
         phases = [t for t in (cine.ed, cine.es) if t in seen]
         sure = nan_mean(confidence[phases or seen], 0)
         drawn = tuple(name for name in self.structures if name in VIEW_STRUCTURES[cine.view])
-        doubts = [  # what a reader of numbers should see
-            name
-            for name in dict.fromkeys(flag.split(":")[0] for flag in flags)
-            if name == "orientation_searched" or (name == "myo_open" and cine.view != "sax")
-        ]
         row = {"frames": len(seen), "confidence": float(nan_mean(sure)), "flags": ";".join(flags)}
-        row |= {f"confidence_{name}": value for name, value in zip(self.structures, sure) if name in drawn}
-        return Annotation(mask, dict.fromkeys(seen, drawn), flags=tuple(doubts)), [row]
+        by_structure = {name: float(value) for name, value in zip(self.structures, sure) if name in drawn}
+        row |= {f"confidence_{name}": value for name, value in by_structure.items()}
+        return Annotation(mask, dict.fromkeys(seen, drawn), flags=tuple(flags), confidence=by_structure), [row]
