@@ -540,3 +540,13 @@ def test_acdc_wall_thickness(acdc_hearts):
     difference = np.subtract(ours, theirs)
     assert np.corrcoef(ours, theirs)[0, 1] > 0.995
     assert 0 < difference.mean() < 0.7 and difference.std() < 0.2
+
+
+def test_area_length_of_the_atria_comes_near_their_volumes(tmp_path):
+    """4CH planes cut the right atrium through its middle, as planes of people do."""
+    settings = {"frames": 8, "size": 96, "spacing_mm": 2.4, "views": ("2ch", "4ch"), "workers": 1, "progress": False}
+    hearts = make_cohort(tmp_path / "c", 5, 5, **settings)
+    found = m.features(hearts, "truth").set_index("participant_id")
+    true = hearts.observer("truth").measures().set_index("participant_id")
+    for measure, low, high in (("la_max_ml", 0.93, 1.05), ("ra_max_ml", 0.85, 1.1), ("ra_min_ml", 0.75, 1.1)):
+        assert low < (found[measure] / true[measure]).mean() < high, measure

@@ -18,7 +18,7 @@ from cmrlib.phantom.physiology import sample_subject
 from cmrlib.phantom.protocol import EFFECTS, refuse_unknown
 from cmrlib.phantom.subject import Subject
 
-GENERATOR_VERSION = "4"
+GENERATOR_VERSION = "5"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
 __all__ = [

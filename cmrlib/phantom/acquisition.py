@@ -70,7 +70,7 @@ class Scan:
         rng, scanner = self._stream(view, 2), SCANNERS[self.scanner]
         turn = rng.uniform(*scanner.turn_deg) if view == "sax" else rng.normal(0, 9)
         error = Rotation.from_euler("XYZ", [*rng.normal(0, 2, 2), turn], degrees=True).as_matrix()
-        column, row, normal = (np.stack(_directions(view, self.axes), 1) @ error).T
+        column, row, normal = (np.stack(_directions(view, self.axes, self.heart.tricuspid_xy), 1) @ error).T
         s, step = self.heart.subject, self.protocol.spacing_mm
         thickness, gap, slices = rng.uniform(*scanner.thickness_mm), rng.uniform(*scanner.gap_mm), 1
         centre = self.axes @ np.array([-12.0, 0, 0.28 * s.lv_length_mm])
@@ -248,15 +248,20 @@ def _grid(rows, columns):
     return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
 
 
-def _directions(view, axes):
-    """Unit vectors of columns, rows and slices in RAS for an ideal plane of the view; axes: heart's x, y, z."""
+def _directions(view, axes, tricuspid_xy):
+    """Unit vectors of columns, rows and slices in RAS for an ideal plane of the view; axes: heart's x, y, z.
+
+    tricuspid_xy: centre of the valve beside the LV's axis, which a 4CH plane cuts too: one beside it makes the right
+    atrium look smaller than it is.
+    """
     x, y, z = axes.T
     if view == "sax":  # RV on the left, anterior wall on top, slices from base to apex
         return x, -y, z
     down = np.array([0, 0, -1.0])
     if view == "4ch":  # patient's left on the right, front on top
-        normal, down = y, np.array([0, -1.0, 0])
-        column = np.array([-1.0, 0, 0]) + y * y[0]
+        across, up = tricuspid_xy / np.linalg.norm(tricuspid_xy)
+        normal, down = up * x - across * y, np.array([0, -1.0, 0])
+        column = np.array([-1.0, 0, 0]) + normal * normal[0]
     elif view == "2ch":  # head on top, apex to the right
         up = np.cos(np.deg2rad(TURN_2CH_DEG)) * y + np.sin(np.deg2rad(TURN_2CH_DEG)) * x
         normal = np.cross(up, z)

@@ -189,7 +189,7 @@ def _sample_shape(rng, subject: Subject) -> dict:
         "fat_lv": rng.uniform(0.2, 1.6),
         "fat_rv": rng.uniform(3, 10),
         "la_section": atria.oval(rng.uniform(1.15, 1.45), np.deg2rad(rng.normal(48, 12))),
-        "ra_section": atria.oval(rng.uniform(1.0, 1.25), np.deg2rad(rng.normal(100, 12))),
+        "ra_section": atria.oval(rng.uniform(1.35, 1.65), np.deg2rad(rng.normal(8, 10))),
         "phase_1": rng.uniform(0, 6.28),
         "phase_2": rng.uniform(0, 6.28),
     }
