@@ -27,6 +27,7 @@ from cmrlib.measures.names import indexed_features
 from cmrlib.measures.postprocess import open_slices
 from cmrlib.measures.volumes import base_is_first, bsa_m2, excluded_slices, mass_g, slice_widths_mm
 from cmrlib.measures.walls import ring_of, segment_sense, wall_thickness
+from cmrlib.phantom import make_cohort
 
 SLICE, ROW, COLUMN = 8.0, 1.6, 1.25
 
