@@ -82,7 +82,10 @@ def valve(
     subjects: Subjects = None,
     threads: Threads = 2,
 ):
-    """Track the mitral valve in 2CH and 4CH cines: points, MAPSE, s', e', a'."""
+    """Track the mitral valve in 2CH and 4CH cines: points, MAPSE, s', e', a'.
+
+    Where `cmr segment` looked before, a view whose points lie elsewhere than its outlines' valve is not used.
+    """
     from cmrlib.app.cli import predicting, shown
     from cmrlib.app.cli.observers import observer_folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmrlib.app.cli.observers import claim, require_subjects, write_table
+from cmrlib.app.cli.observers import claim, observer_folder, require_subjects, write_table
 from cmrlib.cine.anatomy import RIGHT_HEART, VIEWS
 from cmrlib.cohort import Cohort, Observer, stem
 from cmrlib.cohort.files import digest, read_json, write_json
@@ -146,12 +146,13 @@ def _wanted(cohort, by_view, subjects):
 
 def write_valve(cohort: Cohort, network: Network, folder, subjects=None, smooth_ms: float | None = None):
     """valve_metrics of the points in `folder`, written there as CSV beside valve_motion. smooth_ms: default what the
-    run chose on its validation subjects."""
-    task, folder = network.task, Path(folder)
-    laid = Cohort.open(cohort.path, [folder])
+    run chose on its validation subjects. Outlines that `cmr segment` made of the cohort are a second opinion."""
+    task, folder, masks = network.task, Path(folder), observer_folder(cohort.path, "ternausnet")
+    laid = Cohort.open(cohort.path, [folder, *([masks] if masks.is_dir() else [])])
     people = cohort.subjects["participant_id"].tolist() if subjects is None else list(subjects)
     smooth_ms = task.smooth_ms if smooth_ms is None else smooth_ms
-    motion, metrics = valve_tables(laid, folder.name, smooth_ms, people, least_confidence=task.least_confidence)
+    second = {"least_confidence": task.least_confidence, "masks": masks.name if masks.is_dir() else None}
+    motion, metrics = valve_tables(laid, folder.name, smooth_ms, people, **second)
     write_table(motion, folder / "valve_motion.csv")
     return write_table(metrics, folder / "valve_metrics.csv")
 
