@@ -126,9 +126,10 @@ def _pack(path, dest, tested):
     rows, tested_on = error_by_subgroup(path), _tested_on(path)
     if not rows and (rows := error_by_subgroup(tested)):
         tested_on = f"{_tested_on(tested)}, by networks of the same recipe that had not seen them"
-    kept = {name: value for name, value in card.items() if name not in PRIVATE}
-    kept |= {"stored": "half precision", "checked": rows, "checked_on": tested_on}
-    curves = _calibration(path, card) | _calibration(tested, card)
+    kept = {name: value for name, value in card.items() if name not in PRIVATE} | {"stored": "half precision"}
+    if rows or "checked" not in card:  # one that was shipped before keeps what its card says
+        kept |= {"checked": rows, "checked_on": tested_on}
+    curves = card.get("calibration", {}) | _calibration(path, card) | _calibration(tested, card)
     write_json(kept | ({"calibration": curves} if curves else {}), dest.with_suffix(".json"))
 
 
