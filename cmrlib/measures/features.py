@@ -35,7 +35,8 @@ def features(
 
     Undefined is NaN, its reason is in `flags` (joined by `;`), beside what the observer itself warns of. Values that no
     heart has, those of which too few slices were drawn, and those of long axes that contradict the stack, are NaN too
-    (`plausible`). phases: "given" (the observer's frames, else the cohort's ED and ES, else the curve) or "curve".
+    (`plausible`). phases: "given" (the observer's frames, else the cohort's ED and ES, else the curves) or "curve":
+    each ventricle's own.
     frames_from: an observer whose ED and ES count. walls: AHA segments too. LA and RA extremes come from their own
     curves. CONFIDENCES follow KEYS where a network told them. Raises ValueError where the observer drew nothing.
     """
@@ -113,7 +114,9 @@ def _short_axis(row, flags, views, conventions, phases, walls):
         flags.append("ed_es_on_missing_frame" if chosen and missing else "ed_es_unknown")
         return
     row |= {f"{phase}_frame": frame for phase, frame in chosen.items()}
-    row |= _volumes(cine, volume, chosen, row["heart_rate_bpm"])
+    right = _phases(cine, annotation, volume[:, 2], phases) or chosen  # the RV's own, where its curve is known
+    right = chosen if len(chosen) < 2 or set(right.values()) & set(cine.incomplete_frames) else right
+    row |= _volumes(cine, volume, {"lv": chosen, "rv": right}, row["heart_rate_bpm"])
     flags += stack_flags(cine, annotation, chosen, volume, conventions)
     if walls and cine.spacing_known and len(chosen) == 2:
         thickness, found = wall_measures(cine, annotation, chosen)
@@ -133,21 +136,21 @@ def _phases(cine, annotation, lv, phases):
 
 
 def _volumes(cine, volume, phases, heart_rate_bpm):
-    """Measures of LV and RV from volume (frames, 3) of LV, myocardium, RV and phase → frame: of one phase its volumes,
-    of both also what follows from them. Fractions alone where spacing is unknown."""
-    row, both = {}, len(phases) == 2
+    """Measures of LV and RV from volume (frames, 3) of LV, myocardium, RV and chamber → phase → frame: of one phase its
+    volumes, of both also what follows from them. Fractions alone where spacing is unknown."""
+    row, both, of_lv = {}, len(phases["lv"]) == 2, phases["lv"]
     for column, chamber in ((0, "lv"), (2, "rv")):
-        curve = volume[:, column]
+        curve, own = volume[:, column], phases[chamber]
         if cine.spacing_known:
-            row |= {f"{chamber}{phase}v_ml": curve[frame] for phase, frame in phases.items()}
+            row |= {f"{chamber}{phase}v_ml": curve[frame] for phase, frame in own.items()}
         if both:
-            row[f"{chamber}ef_pct"] = ejection_fraction_pct(curve[phases["ed"]], curve[phases["es"]])
+            row[f"{chamber}ef_pct"] = ejection_fraction_pct(curve[own["ed"]], curve[own["es"]])
         if both and cine.spacing_known:
             row[f"{chamber}sv_ml"] = row[f"{chamber}edv_ml"] - row[f"{chamber}esv_ml"]
             rates = peak_rates(curve, cine.times_ms, cine.cycle_ms)
             row |= {f"{chamber}_{name}": value for name, value in rates.items()}
-    if "ed" in phases and cine.spacing_known:
-        row["lvm_g"] = mass_g(volume[phases["ed"], 1])
+    if "ed" in of_lv and cine.spacing_known:
+        row["lvm_g"] = mass_g(volume[of_lv["ed"], 1])
     return row | ({"lvco_l_min": row["lvsv_ml"] * heart_rate_bpm / 1000} if "lvsv_ml" in row else {})
 
 
