@@ -93,7 +93,7 @@ def test_the_users_word_names_views_and_keeps_a_series(tmp_path):
     trees.write_cine(tmp_path / "anna" / "x", SeriesDescription="flow void cine")
     assert "flow measurement" in datasets.inspect(tmp_path)["reason"][0]
     table = datasets.inspect(tmp_path, views={"flow void cine": "3ch"})
-    assert table["view"].tolist() == ["3ch"] and table["flags"][0] == "view_as_named"
+    assert table["view"].tolist() == ["3ch"] and "view_as_named" in table["flags"][0]
 
 
 def test_thumbnails_are_the_middle_slices(tmp_path):

@@ -126,7 +126,7 @@ def test_heart_rates_differ_within_a_session_only(quiet):
 
 
 def test_ingest_writes_the_flags(tmp_path):
-    for name, step in (("a", 40.0), ("b", 30.0)):
+    for name, step in (("a", 80.0), ("b", 60.0)):
         trees.write_cine(
             tmp_path / "src" / "p1" / name,
             step_ms=step,

@@ -142,16 +142,16 @@ def _header_rr_ms(header) -> tuple[float, bool]:
 
 
 def participant(header: dict) -> dict:
-    """sex, age (years), height_m, weight_kg from the header, None where absent or implausible."""
+    """sex, age (years), height_m, weight_kg from the header, None where absent or 0."""
     age = text(header, "PatientAge")
     years = float(age[:-1]) * _YEARS[age[-1]] if age[:-1].isdigit() and age[-1] in _YEARS else None
     height, weight = number(header, "PatientSize"), number(header, "PatientWeight")
     sex = text(header, "PatientSex")
     return {
         "sex": sex if sex in ("M", "F", "O") else None,
-        "age": years if years and years < 120 else None,
-        "height_m": height if 0.3 < height < 2.5 else None,
-        "weight_kg": weight if 1 < weight < 400 else None,
+        "age": years or None,
+        "height_m": height if height > 0 else None,
+        "weight_kg": weight if weight > 0 else None,
         "group": None,
     }
 

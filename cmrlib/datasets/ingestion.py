@@ -16,6 +16,7 @@ from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import digest, read_json, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
+from cmrlib.datasets.bounds import with_possible_values
 from cmrlib.datasets.finding import files_of, unassigned_files
 from cmrlib.datasets.qc import with_qc_flags
 
@@ -68,8 +69,8 @@ def ingest(
 
 
 def read_with_qc(label, item, reader, options) -> Study:
-    """One subject by a module's `read`, its cines with the flags of `cmrlib.datasets.qc` besides."""
-    study = reader(label, item, **options)
+    """One subject by a module's `read`, impossible values removed, with the flags of `cmrlib.datasets.qc` besides."""
+    study = with_possible_values(reader(label, item, **options))
     study.cines = with_qc_flags(study.cines)
     return study
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cohort.study import cine_row
+from cmrlib.datasets.bounds import with_possible_values
 from cmrlib.datasets.ingestion import reader_of, reason_of
 from cmrlib.datasets.views import check_views
 
@@ -52,7 +53,7 @@ def _rows(reader, label, item, views) -> list[dict]:
     """Rows of one subject."""
     subject = {"subject": label, "content": "left out"}
     try:
-        study = reader.read(label, item, **({"views": views} if views else {}))
+        study = with_possible_values(reader.read(label, item, **({"views": views} if views else {})))
     except Exception as error:
         return [subject | {"reason": reason_of(error)}]
     cines = [

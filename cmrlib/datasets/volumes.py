@@ -17,10 +17,9 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest
 from cmrlib.cohort.study import rejected_rows
+from cmrlib.datasets.bounds import possible
 
 TOLERANCE_MM, TOLERANCE_DEG = 0.5, 1.0
-RR_MS = (300.0, 2000.0)
-"""Heart rates from 200 to 30 a minute: what a time unit must make of a cine to be believed."""
 
 _TIME_UNITS_MS = {8: 1000.0, 16: 1.0, 24: 0.001}
 _LENGTH_UNITS_MM = {1: 1000.0, 3: 0.001}
@@ -234,7 +233,7 @@ def frame_step_ms(value: float, unit: int, frames: int) -> tuple[float, tuple[st
         return float("nan"), ()
     said = _TIME_UNITS_MS.get(unit)
     for factor in [said] * (said is not None) + [f for f in _TIME_UNITS_MS.values() if f != said]:
-        if np.isfinite(value) and RR_MS[0] <= frames * value * factor <= RR_MS[1]:
+        if possible("rr_ms", frames * value * factor):
             return value * factor, () if factor == said else ("time_unit_guessed",)
     return float("nan"), ("time_unknown",)
 
