@@ -23,10 +23,11 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
+from cmrlib.datasets.decoding import pixels
 from cmrlib.datasets.finding import FileSubset, files_of, find
 from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
-from cmrlib.datasets.images import frames_of, participant, pixels, reason, scanner
+from cmrlib.datasets.images import frames_of, participant, reason, scanner
 from cmrlib.datasets.order import DERIVED, Frame, without_copies
 from cmrlib.datasets.purpose import at_phase, check_phase, no_stack
 from cmrlib.datasets.qc import coverage_flags

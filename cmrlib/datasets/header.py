@@ -22,12 +22,15 @@ KEYWORDS = (
     *("CardiacNumberOfImages", "InversionTime", "PhaseContrast", "VelocityEncodingMaximumValue"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SamplesPerPixel"),
     *("PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored"),
-    *("PixelRepresentation", "RescaleIntercept", "RescaleSlope"),
+    *("HighBit", "PixelRepresentation", "RescaleIntercept", "RescaleSlope"),
 )
 PIXELS = "PixelData"
 """True in a header where the file holds pixels, of integers or floating-point numbers."""
 
 _PIXELS = (PIXELS, "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+OVERLAYS = tuple(0x60000102 + 0x20000 * n for n in range(16))
+"""Overlay Bit Position of each group of overlays: there where one lies in bits above the pixels' own."""
+
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -72,7 +75,9 @@ def parsed(content: bytes) -> File:
     if not content:
         raise Refused("empty file, not a DICOM file")
     bare = starts_as_dicom(content[:132]) and content[128:132] != b"DICM"
-    data = pydicom.dcmread(io.BytesIO(content), force=bare, specific_tags=[*KEYWORDS[1:], *_PIXELS, *_GROUPS])
+    data = pydicom.dcmread(
+        io.BytesIO(content), force=bare, specific_tags=[*KEYWORDS[1:], *_PIXELS, *_GROUPS, *OVERLAYS]
+    )
     if bare and "TransferSyntaxUID" not in data.file_meta:
         if "SOPClassUID" not in data:
             raise Refused("not a DICOM file")

@@ -1,4 +1,4 @@
-"""Frames of a DICOM file, classic or enhanced: headers as `Frame`s, pixels as arrays.
+"""Frames of a DICOM file, classic or enhanced: headers as `Frame`s.
 
 Enhanced MR (DICOM PS3.3 C.7.6.16, C.8.13.5) holds many frames, whose places and times stand in functional groups. Each
 frame's groups, its own before the shared ones, become a header with the keywords of a classic image, so that the same
@@ -16,11 +16,6 @@ from cmrlib.datasets.header import PIXELS, File, Refused, number, text, values_o
 from cmrlib.datasets.order import NAN, Frame
 from cmrlib.datasets.purpose import exclusion_reason
 
-_DECODERS = {
-    "1.2.840.10008.1.2.4.9": "pylibjpeg-openjpeg",
-    "1.2.840.10008.1.2.4": "pylibjpeg-libjpeg",
-    "1.2.840.10008.1.2.5": "pylibjpeg-rle",
-}
 _VENDORS = {"siemens": "Siemens", "ge ": "GE", "philips": "Philips", "canon": "Canon", "toshiba": "Canon"}
 _NOWHERE = "position or orientation in the header is none: directions are not of length 1, or metres away"
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
@@ -164,50 +159,6 @@ def scanner(header: dict) -> dict:
         "vendor": next((name for word, name in _VENDORS.items() if word in maker), None),
         "field_t": field if 0 < field < 20 else None,
     }
-
-
-def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
-    """Image (rows, columns) of a frame, decoded once: the file's data set is released then, unless told to `keep`.
-
-    Stored integers stay as they are where no rescale is asked for, else float32. Raises Refused with the reason.
-    """
-    header, _, file, index = frame.source
-    try:
-        image = _decode(header, file, index)
-    except Exception as error:
-        raise Refused(_decoder_reason(text(file.header, "TransferSyntaxUID"), error)) from error
-    if image.shape != frame.shape:
-        raise Refused("decoded image has another size than its header says")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise Refused("pixels are NaN or infinite")
-    if index is None and not keep:
-        file.data = None
-    return image
-
-
-def _decode(header, file: File, index):
-    top = file.header
-    image = pydicom.pixels.pixel_array(file.data, **({} if index is None else {"index": index}))
-    if text(top, "PhotometricInterpretation") == "MONOCHROME1":  # there black is the largest number
-        bits = int(top["BitsStored"])
-        low = -(2 ** (bits - 1)) if number(top, "PixelRepresentation") == 1 else 0
-        image = (2 * low + 2**bits - 1 - image.astype(np.int64)).astype(image.dtype)
-    slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
-    slope, intercept = slope if np.isfinite(slope) and slope else 1.0, intercept if np.isfinite(intercept) else 0.0
-    return image if (slope, intercept) == (1.0, 0.0) else (image * slope + intercept).astype(np.float32)
-
-
-def _decoder_reason(syntax, error) -> str:
-    """What a user needs for a file that would not decode: the transfer syntax and the package that reads it."""
-    syntax = pydicom.uid.UID(syntax)
-    known = syntax in pydicom.uid.AllTransferSyntaxes
-    if known and syntax.is_compressed and isinstance(error, RuntimeError | NotImplementedError):
-        package = next((name for prefix, name in _DECODERS.items() if syntax.startswith(prefix)), "gdcm")
-        return (
-            f"pixels are compressed as {syntax.name} ({syntax}) and could not be decoded: "
-            f"pip install {package}, or the file is damaged"
-        )
-    return f"pixels cannot be read ({type(error).__name__}); the file is damaged or cut short"
 
 
 # --- enhanced files -------------------------------------------------------------------------------------------------

@@ -112,22 +112,26 @@ def _header(content) -> nib.Nifti1Header:
 
 def _pixels(head, content) -> np.ndarray:
     """Array in C order (last axis first), as stored where the header asks for no scaling, else float32."""
-    kind, shape, offset = head.get_data_dtype(), head.get_data_shape()[::-1], np.nan_to_num(float(head["vox_offset"]))
+    kind, shape, offset = head.get_data_dtype(), head.get_data_shape()[::-1], float(head["vox_offset"])
     if kind.kind not in "iuf":
         raise Damaged(f"pixels are stored as {kind}; expected integers or floating-point numbers")
-    size = offset + math.prod(shape) * kind.itemsize
-    if not (offset >= 0 and size <= len(content)):
-        raise Damaged(f"the file is cut short: {len(content)} of {size:.0f} bytes are there")
+    if not 352 <= offset < np.inf:
+        raise Damaged(f"pixels begin at byte {offset:g} (vox_offset); expected 352 or more: repair the header")
+    size = int(offset) + math.prod(shape) * kind.itemsize
+    if size > len(content):
+        raise Damaged(f"the file is cut short: {len(content)} of {size} bytes are there")
     pixels = np.frombuffer(content, kind, math.prod(shape), int(offset)).reshape(shape)
     slope, intercept = float(head["scl_slope"]), float(head["scl_inter"])
-    if slope and np.isfinite([slope, intercept]).all() and (slope, intercept) != (1.0, 0.0):
-        pixels = (pixels * slope + intercept).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if slope and np.isfinite([slope, intercept]).all() and (slope, intercept) != (1.0, 0.0):
+            pixels = (pixels * slope + intercept).astype(np.float32)
+        if pixels.dtype.kind != "f" and pixels.dtype.itemsize == 8 and np.abs(pixels).max() > np.iinfo(np.int32).max:
+            raise Damaged("pixels hold integers beyond 32 bits")
+        small = np.float32 if pixels.dtype.kind == "f" else np.int32 if pixels.dtype.itemsize == 8 else None
+        pixels = pixels.astype(small or pixels.dtype.newbyteorder("="))
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise Damaged("pixels are NaN or infinite")
-    if pixels.dtype.kind != "f" and pixels.dtype.itemsize == 8 and np.abs(pixels).max() > np.iinfo(np.int32).max:
-        raise Damaged("pixels hold integers beyond 32 bits")
-    small = np.float32 if pixels.dtype.kind == "f" else np.int32 if pixels.dtype.itemsize == 8 else None
-    return pixels.astype(small or pixels.dtype.newbyteorder("="))
+        raise Damaged("pixels are NaN or infinite, or too large for 32 bits")
+    return pixels
 
 
 # --- where -----------------------------------------------------------------------------------------------------------

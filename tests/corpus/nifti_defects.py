@@ -82,6 +82,10 @@ HEADERS = {  # kinds, expectation, words, what becomes unknown, header fields (a
     "sform_only": ("nifti", "read", "", "", QUATERNION | {"qform_code": 0}),
     "no_form": ("nifti", "flag", "orientation", "place", {"sform_code": 0, "qform_code": 0}),
     "singular_affine": ("nifti acdc", "refuse", "singular|voxel size", "", SINGULAR),
+    **{
+        f"pixels_begin_at_{byte}": ("nifti acdc", "refuse", "vox_offset", "", {"vox_offset": float(byte)})
+        for byte in ("0", "nan", "inf", "-352")
+    },
     "voxel_size_zero": ("nifti acdc", "refuse", "voxel size|spacing", "", {"pixdim": {3: 0}, "sform_code": 0}),
     "voxel_size_negative": ("nifti acdc", "refuse", "voxel size|spacing", "", {"pixdim": {2: -1.5}, "sform_code": 0}),
 }
@@ -208,13 +212,16 @@ for name, words, change in (
     defect("nifti acdc", "refuse", words, late=2, name=name)(partial(_damage, change=change))
 
 
-@defect("nifti acdc", "refuse", "NaN")
-def not_a_number(source, rng):
+def _strange_value(source, rng, value):
     file = _cine_file(source, rng)
-    array = _array(file).astype(np.float32)
-    array.flat[array.size // 2] = np.nan
+    array = _array(file).astype(np.float64)
+    array.flat[array.size // 2] = value
     file.content = image_of(array, file.content.affine)
     return [file.cine]
+
+
+for name, value in (("not_a_number", np.nan), ("number_beyond_32_bits", 1e303)):
+    defect("nifti acdc", "refuse", "NaN", name=name)(partial(_strange_value, value=value))
 
 
 # --- a file a frame --------------------------------------------------------------------------------------------------

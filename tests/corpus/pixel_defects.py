@@ -33,6 +33,7 @@ def _overlay_in_high_bits(file):
     overlay[::4, ::3] = 0x1000
     file.content.PixelData = (image | overlay).astype("<u2").tobytes()
     file.content.BitsStored, file.content.HighBit = 12, 11
+    file.content.add_new(0x60000102, "US", 12)
 
 
 edit_files(
@@ -45,6 +46,28 @@ edit_files(
         "overlay_in_high_bits": _overlay_in_high_bits,
     },
 )
+
+
+def _too_few_bits(file):
+    image = get_pixels(file.content)
+    file.content.BitsStored = bits = int(image.max()).bit_length() - 2
+    file.content.HighBit = bits - 1
+
+
+def _high_bit_at_the_top(file):
+    file.content.BitsStored, file.content.HighBit = 12, 15
+
+
+def _palette_without_palette(file):
+    file.content.PhotometricInterpretation = "PALETTE COLOR"
+
+
+for name, words, edit in (
+    ("too_few_bits_stored", "BitsStored", _too_few_bits),
+    ("high_bit_at_the_top", "HighBit", _high_bit_at_the_top),
+    ("palette_without_palette", "palette", _palette_without_palette),
+):
+    edit_files("dicom", {name: edit}, refuse=words)
 
 
 def _compress(source, syntax, files=None):

@@ -38,15 +38,17 @@ def defect(kinds: str, expectation: str, words: str = "", late: int = 0, name: s
     return register
 
 
-def edit_files(kinds: str, edits: dict[str, Callable], of: str = "all", late: int = 0):
-    """Registers defects that must be read: name → edit of each image, of all or of one cine beside the stack."""
+def edit_files(kinds: str, edits: dict[str, Callable], of: str = "all", late: int = 0, refuse: str = ""):
+    """Registers defects that must be read, or refused with the words `refuse`: name → edit of each image, of all or
+    of one cine beside the stack."""
     for name, edit in edits.items():
 
         def changed(source, rng, edit=edit):
             for file in source.images(None if of == "all" else other(source, rng)):
                 edit(file)
+            return source.cines if refuse else ()
 
-        defect(kinds, "read", late=late, name=name)(changed)
+        defect(kinds, "refuse" if refuse else "read", refuse, late, name)(changed)
 
 
 def all_cines(change: Callable):
