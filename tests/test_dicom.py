@@ -161,6 +161,24 @@ def test_patients_who_lie_in_one_folder_become_subjects(tmp_path):
     assert len((cohort.path / "rejected.tsv").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(("keyword", "values", "word"), [
+    ("PatientSex", "MF", "2 sexes"),
+    ("PatientBirthDate", ("19500101", "19600101"), "2 dates of birth"),
+    ("PatientID", ("a", ""), "2 patient numbers"),
+])  # fmt: skip
+def test_people_who_share_a_number_are_no_subject(tmp_path, keyword, values, word):
+    write_cine(tmp_path, **{"PatientID": "ANON", keyword: lambda k, t: values[t % 2]})
+    with pytest.raises(ValueError, match=f"^sub-s1: images of several people in one folder: {word}") as error:
+        read_folder(tmp_path)
+    assert "1950" not in str(error.value)
+
+
+def test_headers_that_do_not_say_who_join_those_that_do(tmp_path):
+    known = {"PatientBirthDate": "19500101", "PatientSex": "F"}
+    write_cine(tmp_path, **{key: lambda k, t, value=value: value if t else "" for key, value in known.items()})
+    assert len(read_folder(tmp_path).cines) == 1
+
+
 def test_a_directory_file_beside_patients_joins_nobody(tmp_path):
     for name in ("anna", "bert"):
         write_cine(tmp_path / name)
