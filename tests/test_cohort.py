@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import trees
 
+from cmrlib.app.cli import observers
 from cmrlib.cine import Cine
 from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, files
 from cmrlib.cohort.study import Study, check_study, finish_cohort, label_folders, subject_label, write_study
@@ -180,6 +181,18 @@ def test_tables_keep_identifiers_as_text(tmp_path):
     files.write_tsv(table, tmp_path / "t.tsv")
     assert "n/a" in (tmp_path / "t.tsv").read_text()
     pd.testing.assert_frame_equal(files.read_tsv(tmp_path / "t.tsv"), table, check_dtype=False)
+
+
+def test_no_table_holds_a_formula(tmp_path):
+    texts = ["=cmd|' /C calc'!A0", "@SUM(1)", "-1+1", "+A1", "-", "-1.5", "+2e3", "n/a", None, "HCM", "a=b"]
+    write = pd.DataFrame({"group": texts, "value": -1.5, "kind": pd.Categorical(["=1"] * len(texts))})
+    files.write_tsv(write, tmp_path / "t.tsv")
+    observers.write_table(write, tmp_path / "t.csv")
+    safe = ["'=cmd|' /C calc'!A0", "'@SUM(1)", "'-1+1", "'+A1", *texts[4:7]]
+    for table in (pd.read_csv(tmp_path / "t.tsv", sep="\t", dtype=str), pd.read_csv(tmp_path / "t.csv", dtype=str)):
+        assert table["group"][:7].tolist() == safe and table["group"][9:].tolist() == ["HCM", "a=b"]
+        assert set(table["value"]) == {"-1.5"} and set(table["kind"]) == {"'=1"}
+    assert write["group"][0] == texts[0]  # the table itself stays
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, ">u2"])

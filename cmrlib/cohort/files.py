@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,9 +92,31 @@ def read_json(path):
         raise ValueError(f"{path} is not readable as JSON ({error}); restore it from its source") from error
 
 
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before texts that a spreadsheet would run: of = + - @ and more, but numbers."""
+
+    def safe(cell):
+        runs = isinstance(cell, str) and re.match(r"[=+\-@\t\r].", cell) and np.isnan(_number(cell))
+        return f"'{cell}" if runs else cell
+
+    table = table.copy(deep=False)
+    for n, kind in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            table.isetitem(n, table.iloc[:, n].map(safe, na_action="ignore"))
+    return table
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def write_tsv(table: pd.DataFrame, path):
-    """DataFrame → TSV; missing values are `n/a` as BIDS asks, floats keep 10 digits."""
+    """DataFrame → TSV; missing values are `n/a` as BIDS asks, floats keep 10 digits, formulas become text."""
     with atomic(path) as part:
+        table = without_formulas(table)
         table.to_csv(part, sep="\t", index=False, na_rep="n/a", float_format="%.10g", lineterminator="\n")
 
 

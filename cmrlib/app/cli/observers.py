@@ -6,7 +6,7 @@ import pandas as pd
 
 from cmrlib.agreement import changes
 from cmrlib.cohort import Cohort, Observer, stem
-from cmrlib.cohort.files import atomic, read_json, write_json
+from cmrlib.cohort.files import atomic, read_json, without_formulas, write_json
 from cmrlib.cohort.provenance import refuse_known_rows, rows_known
 from cmrlib.measures import FEATURES, Conventions, features
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -50,7 +50,7 @@ def require_subjects(cohort: Cohort, subjects):
 def write_table(table: pd.DataFrame, path) -> pd.DataFrame:
     """Write a CSV, whole or not at all, and return the table."""
     with atomic(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+        without_formulas(table).to_csv(part, index=False, lineterminator="\n")
     return table
 
 

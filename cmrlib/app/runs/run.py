@@ -148,11 +148,11 @@ class Run:
 
     def table(self, table, name: str):
         """Write a DataFrame to tables/NAME.csv and return it. The index is written where it has a name."""
-        from cmrlib.cohort.files import atomic, digest
+        from cmrlib.cohort.files import atomic, digest, without_formulas
 
         path, named = self._made("tables") / f"{_checked_name(name)}.csv", any(map(bool, table.index.names))
         with atomic(path) as part:
-            table.to_csv(part, index=named, lineterminator="\n")
+            without_formulas(table).to_csv(part, index=named, lineterminator="\n")
         self._tables[path.name] = digest(path)
         return table
 
