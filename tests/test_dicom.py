@@ -168,7 +168,7 @@ def test_patients_who_lie_in_one_folder_become_subjects(tmp_path):
 ])  # fmt: skip
 def test_people_who_share_a_number_are_no_subject(tmp_path, keyword, values, word):
     write_cine(tmp_path, **{"PatientID": "ANON", keyword: lambda k, t: values[t % 2]})
-    with pytest.raises(ValueError, match=f"^sub-s1: images of several people in one folder: {word}") as error:
+    with pytest.raises(ValueError, match=f"^sub-s1: images of several patients in one folder: {word}") as error:
         read_folder(tmp_path)
     assert "1950" not in str(error.value)
 

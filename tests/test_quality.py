@@ -91,6 +91,19 @@ def test_contrast_of_known_blood_muscle_and_noise(quiet):
     assert "contrast_low" in qc.qc_flags(pale)
 
 
+@pytest.mark.parametrize(("place", "change", "flag"), [
+    (np.s_[4], lambda pixels: 255 - pixels, "grey_inverted"),
+    (np.s_[:, 3], lambda pixels: 255 - pixels, "grey_inverted"),
+    (np.s_[:, 0], lambda pixels: 255 - pixels, "grey_inverted"),
+    (np.s_[5:10], lambda pixels: pixels[:1], "frames_repeated"),
+    (np.s_[:], lambda pixels: pixels[:1], "no_motion"),
+])  # fmt: skip
+def test_negatives_and_still_pictures(quiet, place, change, flag):
+    pixels = quiet.pixels.copy()
+    pixels[place] = change(pixels[place])
+    assert set(qc.qc_flags(replace(quiet, pixels=pixels))) & {"grey_inverted", "frames_repeated", "no_motion"} == {flag}
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -67,8 +67,8 @@ def _check_one_person(label, headers):
     ):
         if len(found := {text(header, keyword) for header in headers} - unknown) > 1:
             raise ValueError(
-                f"sub-{label}: images of several people in one folder: {len(found)} {name} in their headers; "
-                "give each person a folder"
+                f"sub-{label}: images of several patients in one folder: {len(found)} {name} in their headers; "
+                "give each a folder"
             )
 
 

@@ -7,6 +7,7 @@ as not annotated.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,12 +120,29 @@ def phases(drawn: dict, ed, es, frames):
 
 def labelled_study(participant, drawn: list[tuple[Cine, dict]], folder, read, rejected=()) -> Study:
     """A public set's subject: cines, each with {frame: label map} of observer `manual`; files of its folder that are
-    not among those `read` are rejected."""
+    not among those `read` are rejected. Masks that are turned are flagged."""
     manual = {}
+    drawn = [(replace(cine, flags=(*cine.flags, *_turned(cine, masks))), masks) for cine, masks in drawn]
     for cine, masks in drawn:
         manual |= annotated(cine, masks, frames={"ed": cine.ed, "es": cine.es})
     rejected = [*rejected, *not_read(participant["participant_id"], folder, read)]
     return Study(participant, [cine for cine, _ in drawn], {"manual": manual}, rejected=rejected)
+
+
+def _turned(cine, masks) -> list[str]:
+    """`masks_turned` where masks fit better upside down or mirrored: blood, labelled LV, is brighter than muscle."""
+
+    def fit(rows, columns):
+        return sum(_contrast(cine.pixels[t], mask[:, ::rows, ::columns]) for t, mask in masks.items())
+
+    own, *others = [fit(rows, columns) for rows in (1, -1) for columns in (1, -1)]
+    return ["masks_turned"] * bool(max(others) > own + 0.1)
+
+
+def _contrast(picture, mask) -> float:
+    """(LV − myocardium) / the picture's standard deviation, 0 where one of them is not drawn."""
+    lv, myo = (picture[mask == STRUCTURES[name]] for name in ("lv", "myo"))
+    return (lv.mean() - myo.mean()) / max(picture.std(), 1e-6) if len(lv) and len(myo) else 0.0
 
 
 def number_in(row: dict, key: str) -> float | None:

@@ -6,6 +6,8 @@ cine.
 
 * `slices_shifted`: a slice's heart lies elsewhere in its plane than between its neighbours' (another breath-hold).
 * `contrast_low`: blood is hardly brighter than muscle, or the difference drowns in noise.
+* `grey_inverted`: a frame, or a slice, is the negative of those beside it.
+* `frames_repeated`, `no_motion`: a frame is the same picture as the one before it; all of them are.
 * `rr_differs_between_series`: cines of one session were taken at heart rates more than a tenth apart.
 * `coverage_short`: a short-axis stack of fewer slices, or of less length, than a left ventricle needs.
 
@@ -26,6 +28,9 @@ from cmrlib.cine.display import displayed
 SHIFT_MM, CONTRAST, CNR, RR_SHARE = 4.0, 0.28, 6.0, 0.1
 """Where flags begin: mm, (blood - muscle) / (blood + muscle), times the noise, share of the RR interval."""
 
+INVERTED = -0.2
+"""Correlation of two pictures below which one is the other's negative."""
+
 FEWEST_SLICES, SHORTEST_MM = 5, 40.0
 """Below either, a short-axis stack cannot hold a left ventricle (ours; low, so that children's hearts pass)."""
 
@@ -34,12 +39,13 @@ _NOMINAL_MM = 1.5  # pixels of unknown size: for the square only, nothing is giv
 
 
 def qc_flags(cine: Cine) -> tuple[str, ...]:
-    """The flags of one cine that its pixels tell: `slices_shifted` and `contrast_low`."""
+    """The flags of one cine that its pixels tell."""
     centre = heart_centre(cine)
     shifts_mm, (contrast, cnr) = slice_shifts_mm(cine, centre), blood_contrast(cine, centre)
     shifted = np.isfinite(shifts_mm).any() and np.nanmax(shifts_mm) > SHIFT_MM
     low = contrast < CONTRAST or cnr < CNR
-    return ("slices_shifted",) * bool(shifted) + ("contrast_low",) * bool(low)
+    flags = ("slices_shifted",) * bool(shifted) + ("contrast_low",) * bool(low)
+    return flags + ("grey_inverted",) * inverted(cine) + still_flags(cine)
 
 
 def coverage_flags(slice_position_mm, view: str) -> tuple[str, ...]:
@@ -150,6 +156,34 @@ def _top(before, at, after):
     """Where the parabola through three values has its top, from the middle one."""
     bend = before - 2 * at + after
     return 0.5 * (before - after) / bend if bend < 0 else 0.0
+
+
+# --- between frames --------------------------------------------------------------------------------------------------
+
+
+def still_flags(cine: Cine) -> tuple[str, ...]:
+    """`no_motion` where all frames are one picture, `frames_repeated` where some are; constant ones do not count."""
+    repeated = [
+        np.array_equal(cine.pixels[t, k], cine.pixels[t + 1, k]) and np.ptp(cine.pixels[t, k]) > 0
+        for k, t in zip(*np.nonzero(~cine.missing[:, 1:] & ~cine.missing[:, :-1]))
+    ]
+    return ("no_motion",) * (all(repeated) and bool(repeated)) or ("frames_repeated",) * any(repeated)
+
+
+def inverted(cine: Cine) -> bool:
+    """Whether a frame is the negative of its slice's other frames, or a slice that of its neighbour."""
+    means = []
+    for k in range(cine.slices):
+        frames = cine.pixels[~cine.missing[k], k].astype(np.float32)
+        means.append(frames.mean(axis=0))
+        if any(_correlation(frame, means[-1]) < INVERTED for frame in frames):
+            return True
+    return any(_correlation(*two) < INVERTED for two in pairwise(means))
+
+
+def _correlation(one, other) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    return float((one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-6))
 
 
 # --- grey values -----------------------------------------------------------------------------------------------------

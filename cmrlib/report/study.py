@@ -125,6 +125,10 @@ def _read(source, folder):
         raise ValueError(f"this folder holds {people} people, and a report is about one; name one's folder")
     if cohort.cines.empty:
         raise ValueError("there is no cine in this folder: `cmr inspect` tells what is")
+    if still := sorted(cohort.cines.loc[cohort.cines["flags"].str.contains("no_motion"), "view"]):
+        raise ValueError(
+            f"nothing moves in {', '.join(still)}: all frames are one picture; leave it out, or export again"
+        )
     return cohort, series
 
 

@@ -113,6 +113,12 @@ def _masks_empty(source):
     del _truth(source)["masks"]
 
 
+def _masks_turned(source, axis):
+    """Upside down or mirrored; the images stay."""
+    _replace(_named(source, "_gt.nii.gz"), lambda mask: np.flip(mask, axis))
+    del _truth(source)["masks"]
+
+
 def _mask_lies_elsewhere(source):
     """The ED mask's affine lies 40 mm beside its image's; the grids are the same."""
     file = _mask(source)
@@ -161,6 +167,8 @@ for name, expectation, words, change in (
     ("mask_missing", "refuse", "mask", lambda source: source.remove([_mask(source, "es")])),
     ("mask_of_another_shape", "refuse", "shape", lambda source: _replace([_mask(source)], lambda mask: mask[:, :-4])),
     ("mask_lies_elsewhere", "flag", "position|affine", _mask_lies_elsewhere),
+    ("masks_mirrored", "flag", "masks_turned", lambda source: _masks_turned(source, 2)),
+    ("masks_upside_down", "flag", "masks_turned", lambda source: _masks_turned(source, 1)),
     ("masks_empty", "flag", "empty", _masks_empty),
     ("patient_there_twice", "refuse", "two folders", _patient_there_twice),
     ("sform_of_the_release", "read", "", _sform_of_the_release),
