@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import trees
 from hearts import save_segmentation
 from typer.testing import CliRunner
 
@@ -170,11 +171,13 @@ def test_ranges_by_sex_and_age():
     assert all(low < high for by_sex in RANGES.values() for low, high in by_sex.values())
 
 
-def test_two_people_and_a_folder_without_images_are_refused(weights, tmp_path):
+def test_two_people_a_folder_without_images_and_still_pictures_are_refused(weights, tmp_path):
     two = make_cohort(tmp_path / "two", 2, views=("sax",), **TINY)
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "notes.txt").write_text("no image")
-    for study, why in ((two.path, "2 people"), (tmp_path / "s", "error: ")):
+    trees.write_cine(tmp_path / "still" / "a", 1, 12, pixels=lambda k, t: trees.image(0, 0))
+    still = (tmp_path / "still", "error: nothing moves (view unknown)")
+    for study, why in ((two.path, "2 people"), (tmp_path / "s", "error: "), still):
         words = ["report", str(study), "--weights", str(weights), "-o", str(tmp_path / "r.html")]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 2 and why in result.output and not (tmp_path / "r.html").exists()

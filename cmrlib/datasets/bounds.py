@@ -1,6 +1,6 @@
-"""What a header may say of a heart, its pictures and its owner; what lies beyond is n/a, and flagged.
+"""Bounds of what headers say of times, sizes and bodies; what lies beyond becomes n/a, with a flag.
 
-Bounds are wide (ours): whoever lies outside is a wrong unit, a number of another meaning or a slip, and no patient.
+The bounds are ours, and wide: a value outside has a wrong unit, is another quantity or a slip.
 """
 
 import re

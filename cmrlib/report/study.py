@@ -127,7 +127,7 @@ def _read(source, folder):
         raise ValueError("there is no cine in this folder: `cmr inspect` tells what is")
     if still := sorted(cohort.cines.loc[cohort.cines["flags"].str.contains("no_motion"), "view"]):
         raise ValueError(
-            f"nothing moves in {', '.join(still)}: all frames are one picture; leave it out, or export again"
+            f"nothing moves (view {', '.join(still)}): all frames are one picture; leave it out or export it again"
         )
     return cohort, series
 
