@@ -86,6 +86,13 @@ def test_dicom_of_seconds_and_slices_far_apart(tmp_path):
     assert np.isnan(row["rr_ms"]) and np.isnan(row["frame_step_ms"]) and np.isnan(row["slice_distance_mm"])
 
 
+@pytest.mark.parametrize("rr_ms", [1, 10**9])
+def test_a_header_of_impossible_rr_costs_no_times(tmp_path, rr_ms):
+    write_cine(tmp_path / "src" / "a", 5, 30, step_ms=30.0, NominalInterval=rr_ms)
+    row = ingest("dicom", tmp_path / "src", tmp_path / "cohort", workers=1, progress=False).cines.iloc[0]
+    assert row["rr_ms"] == 900 and row["frame_step_ms"] == 30 and "rr_disagrees_with_header" in row["flags"]
+
+
 def test_nifti_and_acdc(tmp_path):
     (tmp_path / "n").mkdir()
     image = nib.Nifti1Image(np.ones((12, 10, 5, 20), np.int16), np.diag([1.5, 1.5, 1000, 1]))

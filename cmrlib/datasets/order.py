@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmrlib.datasets.bounds import possible
+
 ORDER_KEYS = {"TriggerTime": "trigger_ms", "TemporalPositionIdentifier": "temporal", "InstanceNumber": "instance"}
 NAN = float("nan")
 
@@ -83,7 +85,7 @@ def plausible_times(times_ms, rr_ms=NAN) -> bool:
     Some vendors store the start of the scan, an inversion time or a constant in TriggerTime.
     """
     times = np.sort(np.asarray(times_ms, float))
-    if times[0] < 0 or times[-1] > (1.1 * rr_ms if rr_ms > 0 else 3000):
+    if times[0] < 0 or times[-1] > (1.1 * rr_ms if possible("rr_ms", rr_ms) else 3000):
         return False
     return bool(_step(times))
 
