@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from cmrlib.cohort.study import Study, label_folders
+from cmrlib.datasets.finding import files_of, is_regular
 from cmrlib.datasets.masks import cavity, labelled_study, mask_of, number_in, with_ventricles_named
 from cmrlib.datasets.volumes import Volume, cine_of, volume_of
 
@@ -32,8 +33,7 @@ GROUPS = {"ARV": "RV"}
 def find(src) -> dict[str, Path]:
     """Subject label → patient folder, for the release's root or its `training` or `testing` folder."""
     kinds = ("Info.cfg", "patient*_frame*.nii.gz", "patient*_4d.nii.gz")
-    files = [path for kind in kinds for path in Path(src).rglob(kind)]
-    return label_folders(sorted({path.parent for path in files}))
+    return label_folders(sorted({path.parent for path in files_of(Path(src)) if any(map(path.match, kinds))}))
 
 
 def read(label: str, folder: Path) -> Study:
@@ -124,7 +124,7 @@ def _from_zero(label, numbers, images, whole: Volume | None) -> tuple[dict, list
 
 
 def _info(label, folder) -> dict[str, str]:
-    if not (folder / "Info.cfg").exists():
+    if not is_regular(folder / "Info.cfg"):
         raise ValueError(f"sub-{label}: Info.cfg is missing, and with it which frames are ED and ES")
     text = (folder / "Info.cfg").read_text(encoding="utf-8-sig", errors="replace")
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)

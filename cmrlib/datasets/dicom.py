@@ -24,7 +24,7 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.decoding import pixels
-from cmrlib.datasets.finding import FileSubset, files_of, find
+from cmrlib.datasets.finding import FileSubset, find, walk
 from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
 from cmrlib.datasets.images import frames_of, participant, reason, scanner
@@ -77,7 +77,10 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
     frames, refused, sources = [], [], {}
     named, root = {name.lower() for name in views}, getattr(folder, "folder", folder)
     where = cache(lambda parent: str(parent.relative_to(root.parent)))
-    for path in files_of(folder):
+    for path, why in walk(folder):
+        if why:
+            refused.append(("n/a", why))
+            continue
         try:
             content, mark = _content(path)
         except OSError as error:
@@ -106,8 +109,6 @@ def distinct(frames) -> tuple[list[Frame], list[tuple[str, str]]]:
 
 def _content(path) -> tuple[bytes, str]:
     """A file's bytes and digest; of what cannot be DICOM, and may be of any size, the first bytes only."""
-    if not path.is_file():
-        raise FileNotFoundError  # a link to nothing, or what is no file at all
     with path.open("rb", buffering=0) as file:
         first = file.read(132)
         if first and not starts_as_dicom(first):

@@ -26,6 +26,7 @@ from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.cohort.study import Study
+from cmrlib.datasets.finding import is_regular
 
 DESCRIPTION = {"Name": "DSB2015", "License": "research only; Kaggle Data Science Bowl 2015"}
 ZIP = "manual_lax4ch.zip"
@@ -47,7 +48,7 @@ def images_of(src, name: str, pattern) -> dict[str, tuple]:
     Raises FileNotFoundError where there is no such zip, ValueError where it is none.
     """
     path = Path(src) / name if Path(src).is_dir() else Path(src)
-    if not path.exists():
+    if not is_regular(path):
         raise FileNotFoundError(f"there is no {name} in {src}; name the folder that holds it, or the zip itself")
     try:
         with zipfile.ZipFile(path) as file:
@@ -145,7 +146,7 @@ def volumes_of(folder, number) -> dict:
 @lru_cache(maxsize=8)
 def _table(path, column, sep=",") -> dict[str, dict]:
     """Rows of a table by their number as a text; none where it does not exist."""
-    if not path.exists():
+    if not is_regular(path):
         return {}
     table = pd.read_csv(path, sep=sep, dtype={column: str})
     return table.drop_duplicates(column).set_index(column).to_dict("index")

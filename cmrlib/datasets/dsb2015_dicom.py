@@ -16,6 +16,7 @@ from pathlib import Path
 from cmrlib.cohort.study import Study
 from cmrlib.datasets import dicom
 from cmrlib.datasets.dsb2015 import volumes_of
+from cmrlib.datasets.finding import files_of
 
 DESCRIPTION = {"Name": "DSB2015 DICOM", "License": "research only; Kaggle Data Science Bowl 2015"}
 
@@ -26,7 +27,8 @@ def find(src) -> dict[str, Path]:
     Raises ValueError where one number stands in two places.
     """
     items = {}
-    for folder in sorted(path.parent for path in Path(src).rglob("study") if path.is_dir()):
+    within = {parent for path in files_of(Path(src)) for parent in path.parents}
+    for folder in sorted(path.parent for path in within if path.name == "study"):
         if folder.name.isdigit():
             label = f"DSB{int(folder.name)}"
             if label in items:

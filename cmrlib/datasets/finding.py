@@ -8,6 +8,7 @@ are made of folder names; of several patients in one folder they are salted hash
 import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from cmrlib.datasets.header import header_of, starts_as_dicom, suppress_warnings
 from cmrlib.datasets.views import view_in
 
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
+STRAY = "belongs to no subject: a table, or not of this kind of data"
+MOST_FILES, MOST_DEPTH = 5_000_000, 50
+_SYSTEM = re.compile(r"/(proc|sys|dev(?!/shm))?(/|$)")
+"""Paths of the whole machine and of what the system only shows as files; memory may serve as a disk."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ def find(src) -> dict[str, Path | FileSubset]:
     """
     src = Path(src).resolve()
     loose = any(_is_dicom(path) for path in src.iterdir() if path.name != "DICOMDIR")
-    folders = [path for path in sorted(src.iterdir()) if path.is_dir() and next(files_of(path), None)]
+    inner = [path.relative_to(src).parts for path in files_of(src)]
+    folders = sorted({src / parts[0] for parts in inner if len(parts) > 1})
     if loose or (len(folders) > 1 and _series_of_one_study(folders)):
         if parts := _patients(src):
             return parts
@@ -43,18 +49,89 @@ def find(src) -> dict[str, Path | FileSubset]:
     return label_folders(folders, salt=_first_bytes)
 
 
-def files_of(item: Path | FileSubset, without=frozenset()):
-    """Files of a subject in a fixed order; hidden ones, links to folders and the folders `without` are passed by."""
+def is_regular(path) -> bool:
+    """Whether a path, or what it links to, may be opened: a file, no pipe or device, nor the machine's own."""
+    return stat.S_ISREG(_status(path)[0]) and not (path.is_symlink() and _SYSTEM.match(os.path.realpath(path)))
+
+
+def _status(path) -> tuple[int, int, int]:
+    """Mode, inode and device of what a path leads to; zeros where that is nothing."""
+    try:
+        return path.stat()[:3]
+    except OSError:
+        return 0, 0, 0
+
+
+def walk(item: Path | FileSubset, without=frozenset()):
+    """(path, "") of a subject's regular files in a fixed order, and (path, reason) of what is never opened.
+
+    Hidden names and the folders `without` are passed by. Links to folders come last and are followed once each, but
+    not upwards and not into the machine's own folders.
+    """
     if isinstance(item, FileSubset):
-        yield from (item.folder / name for name in item.names)
+        yield from ((item.folder / name, "") for name in item.names)
         return
-    for root, folders, names in os.walk(item) if item not in without else ():
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(root, name) not in without)
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+    links, seen, count = [Path(item)], set(), 0
+    for link in links:  # more are found on the way
+        why = _not_followed(link, seen)
+        for path, reason in [(link, why)] if why else _below(link, without, links, seen, MOST_DEPTH):
+            count += 1
+            if count > MOST_FILES:
+                yield path, f"a folder of more than {MOST_FILES} files: neither this one nor those behind it are read"
+                return
+            yield path, reason
 
 
-def unassigned_files(src, items) -> list[Path]:
-    """Files below `src` that belong to no subject. items: of a reader's `find`, whatever holds folders and files."""
+def _not_followed(link, seen) -> str:
+    """Why a link to a folder is not followed, empty for other folders."""
+    if not link.is_symlink():
+        return ""
+    target, parent = os.path.realpath(link), Path(os.path.realpath(link.parent))
+    if _SYSTEM.match(target):
+        return "a link to the machine's own folders"
+    if parent.is_relative_to(target):
+        return "a link to a folder that it lies in"
+    return "a link to a folder that is read already" if _status(link) in seen else ""
+
+
+def _below(folder, without, links, seen, depth):
+    """As `walk`, but links to folders are put off: they go to `links`."""
+    if folder in without:
+        return
+    if not depth:
+        yield folder, f"a folder more than {MOST_DEPTH} deep"
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        yield folder, f"a folder that cannot be opened ({type(error).__name__})"
+        return
+    seen.add(_status(folder))
+    folders = []
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(path)
+        elif not entry.is_symlink():
+            yield path, "" if entry.is_file() else "a pipe, socket or device, no file"
+        elif stat.S_ISDIR(_status(path)[0]):
+            links.append(path)
+        else:
+            yield path, "" if is_regular(path) else "a link to what is no file"
+    for path in folders:
+        yield from _below(path, without, links, seen, depth - 1)
+
+
+def files_of(item: Path | FileSubset, without=frozenset()):
+    """The paths that `walk` lets be opened."""
+    return (path for path, why in walk(item, without) if not why)
+
+
+def unassigned_files(src, items) -> list[tuple[Path, str]]:
+    """Files below `src` that belong to no subject, and what is never opened beside the subjects' folders, with the
+    reason. items: of a reader's `find`, whatever holds folders and files."""
     folders, files = set(), set()
 
     def claim(value):
@@ -67,16 +144,16 @@ def unassigned_files(src, items) -> list[Path]:
                 claim(part)
 
     claim(items)
-    return [path for path in files_of(Path(src), folders) if path not in files]
+    return [(path, why or STRAY) for path, why in walk(Path(src), folders) if path not in files]
 
 
 def _first_bytes(folder) -> bytes:
     """The first file's, to salt a label with."""
-    return next((path.read_bytes() for path in files_of(folder) if path.is_file()), b"")
+    return next((path.read_bytes() for path in files_of(folder)), b"")
 
 
 def _is_dicom(path) -> bool:
-    if not path.is_file():
+    if not is_regular(path):
         return False
     with path.open("rb") as file:
         return starts_as_dicom(file.read(132))

@@ -17,7 +17,7 @@ from cmrlib.cohort.files import digest, read_json, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.finding import files_of, unassigned_files
+from cmrlib.datasets.finding import STRAY, unassigned_files, walk
 from cmrlib.datasets.qc import with_qc_flags
 
 KINDS = (
@@ -26,7 +26,6 @@ KINDS = (
 )
 """Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
 
-STRAY = "belongs to no subject: a table, or not of this kind of data"
 LARGEST_STRAY_BYTES = 2**26
 
 
@@ -63,7 +62,7 @@ def ingest(
     if _finished(dest, description):  # without looking into any file
         return Cohort.open(dest)
     found = reader.find(src)
-    left = [path for path in unassigned_files(src, found) if dest.resolve() not in path.parents]
+    left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
     return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
 
@@ -89,7 +88,7 @@ def build_cohort(
 
     items: subject label → whatever `read(label, item)` needs (picklable); `read` returns a `Study`. A complete
     cohort of the same description and items is opened as it is; an interrupted one continues. Subjects that raise,
-    or whose process dies, are listed in rejected.tsv with the reason, and so is `left`: files of no subject.
+    or whose process dies, are listed in rejected.tsv with the reason, and so is `left`: (path, reason) of no subject.
     shard: only the labels in it are read and nothing is returned; a call without it, after all of them, writes the
     cohort's tables.
     Raises FileExistsError where `dest` holds something else, ValueError where no subject could be read.
@@ -121,25 +120,27 @@ def _tabulate(dest, items, description, left) -> Cohort:
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})
         shutil.rmtree(dest)
         raise ValueError(f"no cine could be read for {description['Name']}; reasons: {'; '.join(reasons[:5])}")
-    strays = [(_short(path), str(path)) for path in left]
-    sources = dict(strays)
+    strays = [(_short(path, why), why) for path, why in left]
+    sources = {mark: str(path) for (mark, _), (path, _) in zip(strays, left)}
     for result in results:
         sources |= result.pop("sources")
     if sources:
         write_sources(dest.parent / f".{dest.name}.sources.tsv", sources)
     for part in dest.rglob(".part-*"):  # what a killed run was writing
         part.unlink()
-    cohort = finish_cohort(dest, description, results, rejected_rows("n/a", [(mark, STRAY) for mark, _ in strays]))
+    cohort = finish_cohort(dest, description, results, rejected_rows("n/a", strays))
     shutil.rmtree(dest / ".ingest")
     return cohort
 
 
-def _short(path) -> str:
-    """A file's short digest; of one that is too large to be read for that, of its name."""
+def _short(path, why) -> str:
+    """A stray file's short digest; of its name where it is no file, or too large to be read for that."""
     try:
-        return digest(path)[:16] if path.stat().st_size <= LARGEST_STRAY_BYTES else short_digest(path.name.encode())
+        if why == STRAY and path.stat().st_size <= LARGEST_STRAY_BYTES:
+            return digest(path)[:16]
     except OSError:
-        return short_digest(path.name.encode())
+        pass
+    return short_digest(os.fsencode(path.name))
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------
@@ -148,9 +149,9 @@ def _short(path) -> str:
 def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
     """Digest of the names, sizes and times of a source's files, but for those below the folder `without`."""
     text = hashlib.blake2b(repr(limit).encode(), digest_size=16)
-    for path in files_of(src, {without}) if src.is_dir() else [src]:
+    for path, _ in walk(src, {without}) if src.is_dir() else [(src, "")]:
         stat = path.lstat()
-        text.update(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        text.update(os.fsencode(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
     return text.hexdigest()
 
 

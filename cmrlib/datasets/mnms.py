@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from cmrlib.cohort.study import Study, label_folders
+from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.masks import labelled_study, mask_of, number_in, phases
 from cmrlib.datasets.volumes import cine_of, volume_of
 
@@ -26,8 +27,9 @@ CODES = {"lv": 1, "myo": 2, "rv": 3}
 def find(src) -> dict[str, dict]:
     """Subject label → {folder, row: of the challenge's table}; ValueError where the table lists a code twice."""
     src = Path(src)
-    folders = sorted({path.parent for path in src.rglob("*_sa.nii.gz")})
-    table = next(iter(sorted([*src.glob("*M&Ms*.csv"), *src.glob("*/*M&Ms*.csv")])), None)
+    files = sorted(files_of(src))
+    folders = sorted({path.parent for path in files if path.name.endswith("_sa.nii.gz")})
+    table = next((path for path in files if path.match("*M&Ms*.csv")), None)
     rows = {}
     if table:
         listed = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=lambda name: name.strip())

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.cohort.study import Study, label_folders, rejected_rows
+from cmrlib.datasets.finding import files_of, is_regular
 from cmrlib.datasets.masks import labelled_study, mask_of, phases
 from cmrlib.datasets.mnms import CODES
 from cmrlib.datasets.volumes import Volume, cine_of, volume_of
@@ -29,10 +30,10 @@ VIEWS = {"SA": "sax", "LA": "4ch"}
 def find(src) -> dict[str, dict]:
     """Subject label → {folder, row: of dataset_information.csv}."""
     src = Path(src)
-    folders = sorted({path.parent for path in src.rglob("*_*_*.nii.gz") if re.match(r"\w+_(SA|LA)_", path.name)})
+    folders = sorted({path.parent for path in files_of(src) if re.match(r"\w+_(SA|LA)_.*\.nii\.gz$", path.name)})
     tables = [root / "dataset_information.csv" for root in (src, src.parent)]
     items = label_folders(folders)
-    rows = _rows(next((table for table in tables if table.exists()), None), items.values())
+    rows = _rows(next((table for table in tables if is_regular(table)), None), items.values())
     return {label: {"folder": folder, "row": row} for (label, folder), row in zip(items.items(), rows)}
 
 

@@ -25,7 +25,7 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, read_tsv
 from cmrlib.cohort.study import Study, label_folders, rejected_rows, subject_label
-from cmrlib.datasets.finding import files_of
+from cmrlib.datasets.finding import files_of, is_regular
 from cmrlib.datasets.frame_files import Found, from_frames, stem_of
 from cmrlib.datasets.geometry import Frame, Stack
 from cmrlib.datasets.masks import check_labels, is_mask, key_of, paired
@@ -70,7 +70,7 @@ def _is_nifti(path) -> bool:
 def _people(src) -> dict[str, dict]:
     """Columns of BIDS' participants.tsv that a cohort keeps, by subject."""
     table = src / "participants.tsv"
-    if not table.exists():
+    if not is_regular(table):
         return {}
     rows = read_tsv(table).to_dict("records")
     keep = ("sex", "age", "height_m", "weight_kg", "group")
@@ -160,7 +160,7 @@ def _volumes(files, rejected, sources, masks=None):
 def _sidecar(path) -> dict:
     beside = path.with_name(stem_of(path) + ".json")
     try:
-        side = json.loads(beside.read_text())
+        side = json.loads(beside.read_text()) if is_regular(beside) else {}
         return side if isinstance(side, dict) else {}
     except (OSError, ValueError):
         return {}

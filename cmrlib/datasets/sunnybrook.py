@@ -17,9 +17,11 @@ images than its i-contours (as little as 41 % of the cavity lies inside), so a s
 o-contours and is flagged; RR differs from slice to slice; copies with two phases only (SC-N-2) hold no whole cine.
 """
 
+import lzma
 import os
 import re
 import tarfile
+import zlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,7 @@ from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.dicom import cine_of, decoded_stacks
+from cmrlib.datasets.finding import files_of, walk
 from cmrlib.datasets.header import parsed, suppress_warnings
 from cmrlib.datasets.images import frame_of, reason
 
@@ -44,6 +47,7 @@ GROUPS = {
     "Hypertrophy": "HYP",
     "Normal": "N",
 }
+DAMAGED = "the archive is damaged or cut short: only what lies before the damage was read; fetch it again"
 _COLUMNS = {"patient_id": "scd", "PatientID": "scd", "original_id": "original", "OriginalID": "original"}
 _CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt")
 
@@ -51,18 +55,16 @@ _CONTOUR = re.compile(r"IM-\d+-(\d+)-([io])contour-manual\.txt")
 def find(src) -> dict[str, dict]:
     """Subject label (SC-HF-I-1 → SCHFI1) → {images, contours: path or None, person: participants' columns}."""
     images, contours, tables = {}, {}, []
-    for root, folders, names in os.walk(src):
-        folders.sort()
-        for name in sorted([*folders, *names]):
-            path = Path(root, name)
-            if match := re.fullmatch(r"(SCD\d{7})(_\w+)?(\.tar\.xz)?", name):
-                if match[1] not in images or not match[2]:  # SCD0003701_ED_ES only where SCD0003701 is not there
-                    images[match[1]] = path
-            elif re.fullmatch(r"SC-[A-Z]+(-[A-Z]+)?-\d+", name) and path.is_dir():
-                contours.setdefault(unpadded(name), path)
-            elif name in ("link.csv", "scd_patientdata.csv"):
-                table = pd.read_csv(path, dtype=str, keep_default_na=False)
-                tables += table.rename(columns=_COLUMNS).to_dict("records")
+    files = set(files_of(Path(src)))
+    for path in sorted(files.union(*(path.parents for path in files))):
+        if match := re.fullmatch(r"(SCD\d{7})(_\w+)?(\.tar\.xz)?", path.name):
+            if match[1] not in images or not match[2]:  # SCD0003701_ED_ES only where SCD0003701 is not there
+                images[match[1]] = path
+        elif re.fullmatch(r"SC-[A-Z]+(-[A-Z]+)?-\d+", path.name) and path not in files:
+            contours.setdefault(unpadded(path.name), path)
+        elif path.name in ("link.csv", "scd_patientdata.csv"):
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            tables += table.rename(columns=_COLUMNS).to_dict("records")
     people = {}
     for row in tables:
         people.setdefault(row["scd"], {}).update(row)
@@ -128,7 +130,7 @@ def _study(participant, cine, contours, rejected, sources) -> Study:
 def _frames(path):
     """Frames, (digest, reason) of refused files and digest → path of a tar.xz or folder of DICOM files."""
     frames, refused, sources = [], [], {}
-    for name, data, wanted in _files(path):
+    for name, data, wanted in _files(path, refused):
         mark = short_digest(data)
         if mark in sources:
             refused.append((mark, "the same file twice"))
@@ -144,17 +146,25 @@ def _frames(path):
     return frames, refused, sources
 
 
-def _files(path):
+def _files(path, refused):
     """(name, bytes, whether it is wanted) of every file; in the full release's folders with several series the CINESAX
-    ones are."""
+    ones are. What is no file, or of an archive lies behind damage, goes to `refused` as (digest, reason)."""
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        refused += [("n/a", why) for _, why in walk(path) if why]
+        found = sorted(files_of(path))
         cines = {p for p in found if any(part.startswith("CINESAX") for part in p.relative_to(path).parts[:-1])}
         wanted = cines or set(found)
         yield from ((str(p.relative_to(path)), p.read_bytes(), p in wanted) for p in found)
         return
-    with tarfile.open(path) as archive:  # one pass: going back in an xz stream starts it anew
-        yield from ((member.name, archive.extractfile(member).read(), True) for member in archive if member.isfile())
+    try:
+        with tarfile.open(path) as archive:  # one pass: going back in an xz stream starts it anew
+            for member in archive:
+                if member.isfile():
+                    yield member.name, archive.extractfile(member).read(), True
+                elif not member.isdir():
+                    refused.append((short_digest(os.fsencode(member.name)), "a link, pipe or device in the archive"))
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, zlib.error) as error:
+        refused.append(("n/a", f"{DAMAGED} ({type(error).__name__})"))
 
 
 def _instance_flags(stack) -> tuple[str, ...]:
@@ -165,8 +175,8 @@ def _instance_flags(stack) -> tuple[str, ...]:
 
 def load_contours(folder, places, shape):
     """{(kind, slice, frame): points (n, 2), pixel centres at integers}, and (digest, reason) of the unusable files."""
-    contours, strays = {}, []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+    contours, strays = {}, [("n/a", why) for _, why in walk(folder) if why]
+    for path in sorted(files_of(folder)):
         data = path.read_bytes()
         if not path.name.endswith("contour-manual.txt"):
             strays.append((short_digest(data), "no contour that somebody drew"))

@@ -30,6 +30,7 @@ from cmrlib.cohort import Annotation
 from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_mask
+from cmrlib.datasets.finding import files_of, is_regular
 from cmrlib.datasets.sunnybrook import phases, unpadded
 
 DESCRIPTION = {"Name": "Sunnybrook endocardium", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
@@ -46,7 +47,7 @@ def find(src) -> dict[str, tuple]:
     Raises ValueError where one image lies there twice.
     """
     patients = {}
-    for path in sorted(Path(src).rglob("SC-*.png")):
+    for path in sorted(files_of(Path(src))):
         if match := _IMAGE.fullmatch(path.name):
             _, images = patients.setdefault(subject_label(unpadded(match[1])), (match[2], {}))
             if images.setdefault(int(match[3]), path) != path:
@@ -59,7 +60,7 @@ def find(src) -> dict[str, tuple]:
 
 def _mask_of(path) -> Path | None:
     mask = path.with_name(f"{path.stem}_mask.png")
-    return mask if mask.exists() else None
+    return mask if is_regular(mask) else None
 
 
 def read(label: str, item: tuple) -> Study:

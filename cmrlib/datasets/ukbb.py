@@ -24,6 +24,7 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import cines_of, distinct
+from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.header import Refused, parsed, suppress_warnings
 from cmrlib.datasets.images import frames_of, participant, reason
 from cmrlib.datasets.views import check_views
@@ -42,7 +43,7 @@ def find(src) -> dict[str, tuple[Path, ...]]:
     Raises ValueError where two archives of one participant, field and visit are there.
     """
     found = {}
-    for path in sorted(Path(src).rglob("*.zip")):
+    for path in sorted(files_of(Path(src))):
         if match := _NAME.fullmatch(path.name):
             found.setdefault(match[1], {}).setdefault((match[3], match[4], match[2]), []).append(path)
     items = {}

@@ -18,6 +18,7 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest
 from cmrlib.cohort.study import rejected_rows
 from cmrlib.datasets.bounds import possible
+from cmrlib.datasets.finding import is_regular, walk
 
 TOLERANCE_MM, TOLERANCE_DEG = 0.5, 1.0
 
@@ -244,13 +245,15 @@ def frame_step_ms(value: float, unit: int, frames: int) -> tuple[float, tuple[st
 
 def not_read(label, folder, read) -> list[dict]:
     """Rows of rejected.tsv for the files of a subject's folder that are not among those `read`."""
-    others = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in read]
-    return rejected_rows(label, [(digest(path)[:16], "no file of this layout") for path in others])
+    others = [(path, why) for path, why in walk(folder) if path.name not in read or path.parent != folder]
+    return rejected_rows(
+        label, [("n/a" if why else digest(path)[:16], why or "no file of this layout") for path, why in others]
+    )
 
 
 def volume_of(label, path, what) -> Volume:
     """A file's volume; ValueError naming subject and part where it is missing or damaged."""
-    if not path.exists():
+    if not is_regular(path):
         raise ValueError(f"sub-{label}: {what} is missing")
     try:
         return read_volume(path)

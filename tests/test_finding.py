@@ -1,0 +1,113 @@
+"""What is read of a source's folder, and what is never opened: links, pipes, devices, folders without end."""
+
+import os
+import tarfile
+
+import pytest
+from test_fuzz import no_hang
+from trees import write_cine, write_sunnybrook
+
+from cmrlib.cohort.files import read_tsv
+from cmrlib.datasets import acdc, finding, ingest, nifti, sunnybrook
+
+
+def read(kind, src, **options):
+    """The cohort of a source and the reasons in its rejected.tsv."""
+    with no_hang():
+        cohort = ingest(kind, src, src.parent / "cohort", workers=1, progress=False, **options)
+    return cohort, read_tsv(cohort.path / "rejected.tsv")["reason"].tolist()
+
+
+@pytest.fixture
+def src(tmp_path):
+    for name in ("P1", "P2"):
+        write_cine(tmp_path / "src" / name / "sax", slices=3)
+    return tmp_path / "src"
+
+
+def test_pipes_and_devices_are_listed_and_never_opened(src):
+    os.mkfifo(src / "readme.txt")
+    os.mkfifo(src / "P1" / "pipe")
+    (src / "notes.txt").symlink_to("/dev/zero")
+    (src / "P2" / "cpu").symlink_to("/proc/cpuinfo")
+    cohort, reasons = read("dicom", src)
+    assert len(cohort.subjects) == 2 and sorted(reasons) == sorted(
+        ["a pipe, socket or device, no file"] * 2 + ["a link to what is no file"] * 2
+    )
+
+
+def test_a_folder_that_is_a_link_is_read_once(src, tmp_path):
+    (src / "P1" / "sax").rename(tmp_path / "elsewhere")
+    (src / "P1" / "sax").symlink_to(tmp_path / "elsewhere")
+    (src / "P1" / "again").symlink_to(tmp_path / "elsewhere")
+    (src / "P1" / "up").symlink_to(src)
+    cohort, reasons = read("dicom", src)
+    assert cohort.cines["participant_id"].tolist() == ["P1", "P2"]
+    assert sorted(reasons) == ["a link to a folder that is read already", "a link to a folder that it lies in"]
+
+
+def test_links_to_the_whole_machine_are_not_followed(src):
+    (src / "root").symlink_to("/")
+    (src / "P1" / "kernel").symlink_to("/proc/self")
+    (src / "twin").symlink_to(src / "P2")  # one person would be two
+    cohort, reasons = read("dicom", src)
+    assert cohort.subjects["participant_id"].tolist() == ["P1", "P2"]
+    assert reasons.count("a link to the machine's own folders") == 2
+
+
+def test_a_walk_says_where_it_stopped(src, monkeypatch):
+    monkeypatch.setattr(finding, "MOST_FILES", 3)
+    found = list(finding.walk(src / "P1"))
+    assert len(found) == 4 and "more than 3 files" in found[-1][1]
+    monkeypatch.setattr(finding, "MOST_DEPTH", 1)
+    assert list(finding.walk(src / "P1")) == [(src / "P1" / "sax", "a folder more than 1 deep")]
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.json", "participants.tsv"])
+def test_nifti_meets_pipes(tmp_path, name):
+    (tmp_path / "P1").mkdir()
+    (tmp_path / "P1" / "y.nii").write_bytes(b"no image")
+    (tmp_path / "P1" / "x.nii.gz").write_bytes(b"no image")
+    os.mkfifo(tmp_path / name if name == "participants.tsv" else tmp_path / "P1" / name)
+    with no_hang():
+        ((label, item),) = nifti.find(tmp_path).items()
+        assert len(nifti.read(label, item).rejected) == 2
+
+
+def test_acdc_meets_a_pipe(tmp_path):
+    (tmp_path / "patient001").mkdir()
+    (tmp_path / "patient001" / "patient001_4d.nii.gz").write_bytes(b"no image")
+    os.mkfifo(tmp_path / "patient001" / "Info.cfg")
+    with no_hang(), pytest.raises(ValueError, match="Info.cfg is missing"):
+        acdc.read("patient001", acdc.find(tmp_path)["patient001"])
+
+
+def test_members_of_an_archive_that_are_no_files_are_listed(tmp_path):
+    write_sunnybrook(tmp_path)
+    (path,) = tmp_path.rglob("*.tar.xz")
+    with tarfile.open(path) as old:
+        members = [(member, old.extractfile(member)) for member in old if member.isfile()]
+        with tarfile.open(tmp_path / "new", "w:xz") as new:
+            for member, content in members:
+                new.addfile(member, content)
+            for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+                odd = tarfile.TarInfo(f"odd{kind}")
+                odd.type, odd.linkname = kind, members[0][0].name
+                new.addfile(odd)
+    (tmp_path / "new").replace(path)
+    reasons = [row["reason"] for row in sunnybrook.read("a", sunnybrook.find(tmp_path)["SCHFI1"]).rejected]
+    assert reasons == ["a link, pipe or device in the archive"] * 4
+
+
+def test_a_cut_archive_gives_what_lies_before_the_cut(tmp_path):
+    write_sunnybrook(tmp_path)
+    (path,) = tmp_path.rglob("*.tar.xz")
+    with tarfile.open(path) as old, tarfile.open(tmp_path / "plain", "w:") as new:
+        for member in old:
+            new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    content = (tmp_path / "plain").read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    study = sunnybrook.read("a", sunnybrook.find(tmp_path)["SCHFI1"])
+    assert len(study.cines) == 1 and any("only what lies before" in row["reason"] for row in study.rejected)
+    path.write_bytes(b"")
+    assert "archive is damaged" in sunnybrook.read("a", sunnybrook.find(tmp_path)["SCHFI1"]).rejected[0]["reason"]
