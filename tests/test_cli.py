@@ -86,7 +86,17 @@ def test_an_error_is_one_line_and_debug_shows_where(tmp_path, monkeypatch):
     for words in (["--debug", "check", tmp_path / "nowhere"], ["check", tmp_path / "nowhere", "--debug"]):
         assert isinstance(CliRunner().invoke(app, [str(word) for word in words]).exception, FileNotFoundError)
     monkeypatch.setattr("cmrlib.cohort.Cohort.open", lambda *_: {}["digest"])  # a fault of the program
-    assert isinstance(CliRunner().invoke(app, ["check", "somewhere"]).exception, KeyError)
+    assert refused("check", "somewhere") == "error: KeyError: digest (--debug shows where)"
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, IndexError, RuntimeError, MemoryError, RecursionError])
+def test_no_error_is_a_traceback(monkeypatch, error):
+    def broken(*_):
+        raise error("a list has\nno keys") if error is not MemoryError else error
+
+    monkeypatch.setattr("cmrlib.cohort.Cohort.open", broken)
+    assert f"error: {error.__name__}" in (line := refused("check", "somewhere")) and "--debug" in line
+    assert isinstance(CliRunner().invoke(app, ["check", "somewhere", "--debug"]).exception, error)
 
 
 def test_phantom_makes_a_cohort_once(place, tmp_path):
@@ -239,6 +249,8 @@ def test_weights_of_another_network_are_refused(place, tmp_path):
     card = json.loads((tmp_path / "sax.json").read_text())
     for change, problem in (
         ({"architecture": {"name": "HeartMAE"}}, "no weights card of a segmentation"),
+        ({"preprocessing": card["preprocessing"] | {"spacing_mm": 1e-6}}, "spacing_mm is 1e-06"),
+        ({"preprocessing": card["preprocessing"] | {"width": 10**9}}, "no card of these weights"),
         ({"preprocessing": card["preprocessing"] | {"width": 16}}, "does not fit the architecture"),
     ):
         (tmp_path / "sax.json").write_text(json.dumps(card | change))

@@ -512,6 +512,7 @@ def test_kaggles_tree_is_read_like_dicom_with_its_volumes(tmp_path):
     assert sax.slices == 3 and sax.spacing_mm[0] == pytest.approx(10)
     assert found.measures == {"kaggle": {"lvedv_ml": 120, "lvesv_ml": 50, "lvef_pct": pytest.approx(100 * 70 / 120)}}
     (tmp_path / "train" / "501" / "study").mkdir(parents=True)
+    (tmp_path / "train" / "501" / "study" / "x.dcm").write_bytes(b"another copy")
     with pytest.raises(ValueError, match="501 lies there twice"):
         dsb2015_dicom.find(tmp_path)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, map_nifti, read_json, read_tsv
 from cmrlib.cohort.observer import POINT_COLUMNS, Annotation, Observer, stem
-from cmrlib.cohort.sidecar import cine_from_sidecar
+from cmrlib.cohort.sidecar import check_tables, cine_from_sidecar
 
 __all__ = ["FORMAT_VERSION", "POINT_COLUMNS", "Annotation", "Cohort", "Examination", "Observer"]
 
@@ -51,18 +51,21 @@ class Cohort:
             hint = "its ingest was interrupted: run it again" if (path / ".ingest").exists() else "make one: cmr ingest"
             raise FileNotFoundError(f"{path} is no complete cohort, it lacks {', '.join(missing)} ({hint})")
         description = read_json(path / "dataset_description.json")
-        if description.get("FormatVersion") != FORMAT_VERSION:
+        version = description.get("FormatVersion") if isinstance(description, dict) and "Name" in description else None
+        if version != FORMAT_VERSION:
             raise ValueError(
-                f"{path} has cohort format {description.get('FormatVersion')}, expected {FORMAT_VERSION}: "
+                f"{path} has cohort format {version} in dataset_description.json, expected {FORMAT_VERSION}: "
                 "ingest it again with this version"
             )
+        tables = [read_tsv(path / f"{name}.tsv") for name in ("participants", "cines")]
+        check_tables(path, *tables)
         found = {p.name: Observer(p) for p in sorted((path / "derivatives").glob("*")) if p.is_dir()}
         for folder in observers:
             observer = Observer(folder)
             if not observer.path.is_dir():
                 raise FileNotFoundError(f"observer folder {folder} does not exist; run the notebook that writes it")
             found[observer.name] = observer
-        return cls(path, description, read_tsv(path / "participants.tsv"), read_tsv(path / "cines.tsv"), found)
+        return cls(path, description, *tables, found)
 
     def part(self, cines) -> "Cohort":
         """The same cohort, as if it held these cines (names) and their subjects only."""
@@ -125,8 +128,9 @@ class Cohort:
 
     def _check_file(self, path, row):
         """A size differs: changed. Written after the tables (or copied): the digest decides, computed once."""
-        if not path.exists():
-            raise FileNotFoundError(f"{row['cine']}: its array {path.name} is missing from the cohort; ingest it again")
+        for file in (path, path.with_suffix(".json")):
+            if not file.exists():
+                raise FileNotFoundError(f"{row['cine']}: its {file.name} is missing from the cohort; ingest it again")
         stat, memo = path.stat(), self._memos.setdefault(row["cine"], {})
         old = stat.st_mtime <= self._written or memo.get("unchanged_at") == stat.st_mtime_ns
         if stat.st_size == row["bytes"] and (old or digest(path) == row["digest"]):
@@ -138,11 +142,14 @@ class Cohort:
         )
 
     def check(self) -> pd.DataFrame:
-        """Compare every array with its digest: cine, state (ok, missing, changed)."""
+        """Compare every array with its digest, and read its sidecar: cine, state (ok, missing, changed)."""
 
         def state(row):
-            path = self._array(row.cine)
-            return "missing" if not path.exists() else "ok" if digest(path) == row.digest else "changed"
+            try:
+                _open_cine.__wrapped__(self, row.cine)
+            except (FileNotFoundError, ValueError) as error:
+                return "missing" if isinstance(error, FileNotFoundError) else "changed"
+            return "ok" if digest(self._array(row.cine)) == row.digest else "changed"
 
         return pd.DataFrame({"cine": row.cine, "state": state(row)} for row in self._rows.itertuples())
 
@@ -156,6 +163,6 @@ def _open_cine(cohort: Cohort, name: str) -> Cine:
     path = cohort._array(name)
     cohort._check_file(path, row)
     pixels, affine = map_nifti(path)
-    cine = cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")))
+    cine = cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")), name)
     object.__setattr__(cine, "memo", cohort._memos.setdefault(name, {}))
     return cine

@@ -88,7 +88,7 @@ def read_arrays(path):
 def read_json(path):
     try:
         return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as JSON ({error}); restore it from its source") from error
 
 
@@ -121,10 +121,15 @@ def write_tsv(table: pd.DataFrame, path):
 
 
 def read_tsv(path) -> pd.DataFrame:
-    """TSV → DataFrame; only `n/a` and empty cells are missing, identifiers stay text."""
+    """TSV → DataFrame; only `n/a` and empty cells are missing, identifiers stay text. ValueError where it is none."""
     names = ("participant_id", "session", "cine", "view", "flags", "observer", "group", "sex", "digest")
     options = {"na_values": ["n/a", ""], "keep_default_na": False, "dtype": dict.fromkeys(names, str)}
-    table = pd.read_csv(path, sep="\t", **options)
+    try:
+        table = pd.read_csv(path, sep="\t", **options)
+    except ValueError as error:  # pandas' own and the encoding's are kinds of it
+        raise ValueError(
+            f"{path} is not readable as a table ({error}); save it as UTF-8, tabs between cells"
+        ) from error
     return table.fillna({name: "" for name in ("session", "flags") if name in table})
 
 

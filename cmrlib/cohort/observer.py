@@ -66,9 +66,16 @@ class Observer:
         if not self.has(cine_name):
             raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
         sidecar = read_json(self._file(cine_name, "dseg.json"))
-        annotated = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}
-        sure = {name: np.nan if value is None else value for name, value in sidecar.get("confidence", {}).items()}
-        said = {"flags": tuple(sidecar.get("flags", ())), "confidence": sure}
+        try:
+            annotated = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}
+            codes({one for structures in annotated.values() for one in structures})
+            sure = {name: np.nan if value is None else value for name, value in sidecar.get("confidence", {}).items()}
+            said = {"flags": tuple(sidecar.get("flags", ())), "confidence": sure}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{self._file(cine_name, 'dseg.json')} does not list what was drawn ({type(error).__name__}: {error}); "
+                "restore it, or draw the mask again"
+            ) from error
         by_hand = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
         if not by_hand.exists():
             return Annotation(map_nifti(self._file(cine_name, "dseg.nii"))[0], annotated, **said)

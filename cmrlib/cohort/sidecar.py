@@ -1,13 +1,40 @@
-"""A cine's JSON sidecar: all of a Cine but its pixels and affine; unknown times are null."""
+"""A cine's JSON sidecar: all of a Cine but its pixels and affine; unknown times are null. And its row in cines.tsv."""
 
+import re
 from dataclasses import fields
 
 import numpy as np
+import pandas as pd
 
 from cmrlib.cine import Cine
 
 _TIMES = ("frame_times_ms", "rr_ms", "slice_position_mm")
 _KEPT = [one.name for one in fields(Cine) if one.init and one.name not in ("pixels", "affine")]
+LABEL = "[A-Za-z0-9]+"
+_NAME = re.compile(rf"sub-({LABEL})(?:_ses-({LABEL}))?_view-({LABEL})(?:_run-([0-9]+))?")
+_COLUMNS = ("cine", "participant_id", "session", "view", "run", "frames", "rr_ms", "flags", "bytes", "digest")
+
+
+def check_tables(path, subjects: pd.DataFrame, cines: pd.DataFrame):
+    """Raise ValueError naming the table in the folder `path` where columns are missing, or labels are not what file
+    names are made of: letters and digits, and each cine's name made of its subject, session, view and run."""
+    for name, table, columns in (("participants", subjects, _COLUMNS[1:2]), ("cines", cines, _COLUMNS)):
+        if lacking := [column for column in columns if column not in table]:
+            raise ValueError(f"{path / name}.tsv lacks the columns {', '.join(lacking)}; ingest the cohort again")
+    for label in subjects["participant_id"]:
+        if not re.fullmatch(LABEL, str(label)):
+            raise ValueError(
+                f"{path / 'participants.tsv'}: participant_id {label!r}; expected letters and digits: ingest again"
+            )
+    known = set(subjects["participant_id"])
+    for row in cines.itertuples():
+        found = _NAME.fullmatch(str(row.cine))
+        labels = (row.participant_id, row.session, row.view, "" if row.run == 1 else str(row.run))
+        if not found or found.groups("") != labels or row.participant_id not in known:
+            raise ValueError(
+                f"{path / 'cines.tsv'}: {row.cine!r} is no name of a cine of {labels[0]!r}, session {labels[1]!r}, "
+                f"view {labels[2]!r}, run {row.run}, in participants.tsv; restore the table or ingest the cohort again"
+            )
 
 
 def cine_sidecar(cine: Cine) -> dict:
@@ -16,8 +43,27 @@ def cine_sidecar(cine: Cine) -> dict:
     return side | {name: np.round(side[name], 4) for name in _TIMES if side[name] is not None}
 
 
-def cine_from_sidecar(pixels, affine, side: dict) -> Cine:
-    """Cine from its array and its sidecar."""
+def cine_from_sidecar(pixels, affine, side: dict, name: str) -> Cine:
+    """The cine `name` from its array and its sidecar. Raises ValueError where that is damaged, or another cine's."""
+    try:
+        cine = _cine(pixels, affine, side)
+        if not all(0 <= k < cine.slices and 0 <= t < cine.frames for k, t in cine.meta.get("missing", ())):
+            raise ValueError("meta.missing names a frame that is not there")
+        if cine.frames_of is not None and len(cine.frames_of[0]) != cine.frames:
+            raise ValueError("frames_of names another number of frames than there is")
+        if np.shape(cine.slice_position_mm) not in ((), (cine.slices,)):
+            raise ValueError("slice_position_mm has another number of slices than there is")
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"{name}: its sidecar {name}_cine.json is damaged ({type(error).__name__}: {error}); restore it or ingest "
+            "the subject again"
+        ) from error
+    if cine.name != name:
+        raise ValueError(f"{name}: its sidecar {name}_cine.json is that of {cine.name}; ingest the subject again")
+    return cine
+
+
+def _cine(pixels, affine, side: dict) -> Cine:
     times = {name: None if side[name] is None else np.array(side[name], float) for name in _TIMES}
     frames_of = None if side["frames_of"] is None else (tuple(side["frames_of"][0]), side["frames_of"][1])
     rest = {name: side[name] for name in _KEPT}

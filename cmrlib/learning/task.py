@@ -45,6 +45,8 @@ from cmrlib.learning.training import (
 from cmrlib.learning.weights import load_weights, save_weights
 from cmrlib.measures import RefusedError
 
+SPACING_MM = (0.2, 20.0)
+"""What the pixels that a network sees can measure."""
 PAPERS = ("ternausnet", "tempreg", "mvnet", "cussp", "sslhf", "heartmae")
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
@@ -264,10 +266,18 @@ class Task:
         if card and name not in Task.known:
             raise ValueError(f"{path}: weights of {name!r}; known are {', '.join(sorted(Task.known))}")
         task, n = None, card.get("architecture", {}).get("n_models", 1)
-        if card:
-            settings = {k: tuple(v) if isinstance(v, list) else v for k, v in card["preprocessing"].items()}
-            task = Task.known[name](**settings)
-        model, card = load_weights(
-            path, lambda _: task.network() if n == 1 else nn.ModuleList(task.network() for _ in range(n))
-        )
+        try:
+            if card:
+                settings = {k: tuple(v) if isinstance(v, list) else v for k, v in card["preprocessing"].items()}
+                task = Task.known[name](**settings)
+                if not SPACING_MM[0] <= (getattr(task, "spacing_mm", 0) or 1) <= SPACING_MM[1]:
+                    raise TypeError(f"spacing_mm is {task.spacing_mm}, expected {SPACING_MM[0]} to {SPACING_MM[1]}")
+            model, card = load_weights(
+                path, lambda _: task.network() if n == 1 else nn.ModuleList(task.network() for _ in range(n))
+            )
+        except (AttributeError, KeyError, MemoryError, RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"{Path(path).with_suffix('.json')} is no card of these weights ({type(error).__name__}: {error}); "
+                "restore the one that was written beside them"
+            ) from error
         return task, [model] if n == 1 else list(model), card

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+_ERRORS = (ValueError, LookupError, OSError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+
 
 class Commands(TyperGroup):
     """Errors that say what to do become one line; --debug, which may stand anywhere, shows where they came from."""
@@ -17,15 +19,16 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except (ValueError, KeyError, OSError) as error:
+        except (typer.Exit, typer.Abort):
+            raise
+        except _ERRORS as error:
             if ctx.params["debug"] or getattr(error, "errno", None) == errno.EPIPE:
                 raise
             # of a KeyError, str() would be the message in quotes
             text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-            foreign = " " not in text
-            if foreign and isinstance(error, KeyError):  # a bare key is a fault of the program
-                raise
-            typer.echo(f"error: {type(error).__name__ + ': ' if foreign else ''}{text}", err=True)
+            if " " not in text or not isinstance(error, (ValueError, KeyError, OSError)):  # not written to be read
+                text = f"{type(error).__name__}: {text or 'no more is known'} (--debug shows where)"
+            typer.echo(f"error: {text}", err=True)
             raise typer.Exit(2) from None
 
 

@@ -58,13 +58,7 @@ def load_segmenters(weights) -> dict[str, Network]:
     """
 
     def load(path):
-        try:
-            task, models, card = Task.load(path)
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path.with_suffix('.json')} is no weights card of a segmentation ({error}); cards are "
-                "written beside the weights by 01_segmentation and cmr finetune"
-            ) from error
+        task, models, card = Task.load(path)
         file = path.with_suffix(".safetensors")
         return Network(task, models, file, digest(file), card, "dseg.json")
 
