@@ -272,6 +272,15 @@ def test_measure_prints_and_writes(place, segmented):
     assert table["participant_id"].tolist() == [f"P000{k}" for k in range(1, 6)] and "mean ± SD of 5" in output
 
 
+def test_measure_writes_nothing_into_the_cohort_and_tests_its_folder_first(place, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("cmrlib.app.cli.observers.measured", None)  # never reached
+    words = ["measure", place / "hearts", "--observer", "truth", "--out"]
+    assert "lies inside the cohort" in refused(*words, place / "hearts" / "derivatives")
+    assert "cannot write" in refused(*words, tmp_path / "file")
+    assert not (place / "hearts" / "measures.tsv").exists()
+
+
 def test_measure_of_truth_takes_given_phases_and_leaves_the_cohort_alone(place, tmp_path):
     hearts = place / "hearts"
     before = (hearts / "derivatives" / "truth" / "measures.tsv").read_bytes()

@@ -234,6 +234,11 @@ def test_a_full_disk_stops_the_ingest_and_a_rerun_completes_it(tmp_path, monkeyp
                 raise OSError(errno.ENOSPC, "No space left on device")
             yield part
 
+    with (
+        pytest.raises(OSError, match="No space left on device for .*table.tsv: make room"),
+        atomic(tmp_path / "table.tsv"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as patched:
         patched.setattr(files, "atomic", full_disk)
         with pytest.raises(OSError, match="No space left"):

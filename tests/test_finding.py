@@ -55,6 +55,12 @@ def test_links_to_the_whole_machine_are_not_followed(src):
     assert reasons.count("a link to the machine's own folders") == 2
 
 
+def test_the_cohorts_folder_is_tested_before_the_source_is_read(src, monkeypatch):
+    monkeypatch.setattr("cmrlib.datasets.dicom.find", None)  # never reached
+    with pytest.raises(OSError, match="cannot write in"):
+        ingest("dicom", src, next(path for path in src.rglob("*") if path.is_file()) / "cohort", progress=False)
+
+
 def test_a_walk_says_where_it_stopped(src, monkeypatch):
     monkeypatch.setattr(finding, "MOST_FILES", 3)
     found = list(finding.walk(src / "P1"))

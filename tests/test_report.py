@@ -21,6 +21,7 @@ from cmrlib.measures import features
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
 from cmrlib.report.errors import errors_of
+from cmrlib.report.page import _require_page
 from cmrlib.report.reference import place
 from cmrlib.report.study import homes_of, measured_rows
 
@@ -73,6 +74,24 @@ def test_masks_of_an_opened_cohort_are_taken_as_they_are(heart, weights, tmp_pat
     expected = features(heart, "truth", phases="curve").iloc[0]
     for name in ("lvef_pct", "lvedv_ml", "rvedv_ml"):
         assert values[name] == pytest.approx(expected[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("name, words", [
+    ("x.dcm", "x.dcm is no report"), ("x.html", "x.json is no report"), ("", "is a folder"),
+    ("x.dcm/r.html", "cannot write"),
+])  # fmt: skip
+def test_nothing_but_a_report_is_written_over(tmp_path, monkeypatch, name, words):
+    monkeypatch.setattr("cmrlib.report.page.examine", None)  # never reached
+    for kind in ("dcm", "json"):
+        (tmp_path / f"x.{kind}").write_text("somebody's own")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match=words):
+        make_report(tmp_path, tmp_path / name)
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "x.dcm").read_text() == "somebody's own"
+
+
+def test_a_report_is_written_over(said):
+    _require_page(said[1])
 
 
 def test_lvef_with_its_error_is_the_headline(said, heart):

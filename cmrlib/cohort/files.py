@@ -1,6 +1,7 @@
 """Files that other programs open too: TSV, JSON and NIfTI, written whole or not at all."""
 
 import ast
+import errno
 import hashlib
 import json
 import re
@@ -19,19 +20,34 @@ def atomic(path):
 
     A reader, a full disk or a killed process never meets half a file under its final name.
     """
-    path = Path(path)
+    path, part = Path(path), _part(Path(path))
+    try:
+        yield part
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            why = f"No space left on device for {path}: make room and run it again, what is done stays"
+            raise OSError(error.errno, why) from error
+        raise
+
+
+def _part(path) -> Path:
+    """An empty file beside `path`; OSError where that is a folder or cannot be written."""
     part = path.with_name(f".part-{secrets.token_hex(4)}-{path.name}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
     except OSError as error:
         raise OSError(f"cannot write in {path.parent}: {error.strerror}; choose a folder that you may write") from error
-    try:
-        yield part
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    return part
+
+
+def require_writable(path):
+    """Raise OSError before any work where the file `path` could not be written after it."""
+    _part(Path(path)).unlink()
 
 
 def write_json(value, path):

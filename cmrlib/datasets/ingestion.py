@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 from cmrlib.cohort import Cohort
-from cmrlib.cohort.files import digest, read_json, short_digest, write_json
+from cmrlib.cohort.files import digest, read_json, require_writable, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
@@ -61,6 +61,7 @@ def ingest(
     description = reader.DESCRIPTION | {"Options": options, "Source": fingerprint(src, limit, dest.resolve())}
     if _finished(dest, description):  # without looking into any file
         return Cohort.open(dest)
+    require_writable((dest if dest.exists() else dest.parent) / "dataset_description.json")
     found = reader.find(src)
     left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)

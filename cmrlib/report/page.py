@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 import cmrlib
 from cmrlib import plots
 from cmrlib.cine.anatomy import COLOURS, MITRAL_POINTS, NAMES, VIEW_STRUCTURES
-from cmrlib.cohort.files import atomic, write_json
+from cmrlib.cohort.files import atomic, require_writable, write_json
 from cmrlib.learning.weightsets import DEFAULT
 from cmrlib.measures import Conventions, curves
 from cmrlib.measures.crossings import LEAST_AGREEMENT, agreement
@@ -35,8 +35,10 @@ def make_report(
     source: a folder of DICOM of one person, or a cohort of one. weights: see `examine`; default the shipped set real.
     keep: folder in which cohort and observers stay, to be corrected or measured again; default: they are removed.
     title: the page's heading. sex (M or F), age (years): where the source lacks them, for the reference ranges.
+    Raises FileExistsError before any work where `out` or the JSON beside it is a file of something else.
     """
     start, out = time.monotonic(), Path(out)
+    _require_page(out)
     plots.use_style()
     with tempfile.TemporaryDirectory() as folder:
         found = examine(source, keep or folder, weights or DEFAULT, sex, age)
@@ -48,6 +50,14 @@ def make_report(
         part.write_text(page)
     write_json(said, out.with_suffix(".json"))
     return said
+
+
+def _require_page(out):
+    """Raise OSError where a page cannot be written to `out`, or would replace what is none."""
+    require_writable(out)
+    for path, start in ((out, b"<!doctype html>"), (out.with_suffix(".json"), b'{\n "structures": ')):
+        if path.exists() and not (path.is_file() and path.read_bytes().startswith(start)):
+            raise FileExistsError(f"{path} is no report and is not written over; name another file")
 
 
 def render(said: dict, pictures: list[dict]) -> str:

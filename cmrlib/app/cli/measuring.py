@@ -42,8 +42,9 @@ def measure(
 ):
     """Volumes, ejection fraction and mass from an observer's masks: a table, and measures.tsv."""
     from cmrlib.app.cli import shown
-    from cmrlib.app.cli.observers import changed, drawn_by, laid_over, measured
+    from cmrlib.app.cli.observers import changed, drawn_by, laid_over, measured, require_outside
     from cmrlib.cohort import Observer
+    from cmrlib.cohort.files import require_writable
     from cmrlib.measures import Conventions
     from cmrlib.measures.features import single_frames
 
@@ -51,9 +52,11 @@ def measure(
         raise ValueError("a shard's measures need a folder of their own: --out")
     conventions = Conventions(papillary, basal_rule, summation)
     hearts, name, folder = laid_over(cohort, observer)
+    folder = out or folder
+    require_outside(folder, hearts)
+    require_writable(folder / "measures.tsv")
     people = chosen(subjects, shard, drawn_by(hearts, name) if shard else ())
     table, counted = measured(hearts, name, conventions, phases, people)
-    folder = out or folder
     Observer(folder).write_measures(table)
     shown.measures(table, f"{name} · {conventions} · ED and ES: {counted}")
     shown.unknown_phases(table, single_frames(hearts, name, conventions, people))

@@ -31,14 +31,19 @@ def claim(folder, cohort: Cohort, made_by: dict, taken: str = "sub-*"):
     Raises ValueError for a folder inside the cohort, FileExistsError where it is somebody else's.
     """
     folder, mark = Path(folder), Path(folder) / "made_by.json"
-    if folder.resolve().is_relative_to(cohort.path.resolve()):
-        raise ValueError(f"{folder} lies inside the cohort, which never changes; choose a folder outside")
+    require_outside(folder, cohort)
     if read_json(mark) != made_by if mark.exists() else any(folder.glob(taken)):
         raise FileExistsError(
             f"{folder} holds what another command made, or this one with other weights, labels, settings or cohort; "
             "choose another folder or name"
         )
     write_json(made_by, mark)
+
+
+def require_outside(folder, cohort: Cohort):
+    """Raise ValueError for a folder inside the cohort."""
+    if Path(folder).resolve().is_relative_to(cohort.path.resolve()):
+        raise ValueError(f"{folder} lies inside the cohort, which never changes; choose a folder outside")
 
 
 def require_subjects(cohort: Cohort, subjects):
