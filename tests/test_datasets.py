@@ -188,7 +188,7 @@ def test_views_by_description_folder_and_name(tmp_path):
         read_folder(tmp_path, views={"x": "5ch"})
 
 
-def test_subjects_come_from_folders(tmp_path):
+def test_subjects_come_from_folders(tmp_path, capsys):
     for name in ("P one", "1234567"):
         write_cine(tmp_path / "many" / name / "deep" / "er")
     (tmp_path / "many" / "README.txt").write_text("not a subject")
@@ -196,11 +196,22 @@ def test_subjects_come_from_folders(tmp_path):
     assert "Pone" in labels and len(labels) == 2 and not any("1234567" in label for label in labels)
     assert labels == dicom.find(tmp_path / "many")
     write_cine(tmp_path / "many" / "P-one")
-    with pytest.raises(ValueError, match="two folders give the subject label 'Pone'"):
-        dicom.find(tmp_path / "many")
+    write_cine(tmp_path / "many" / "心臓")
+    assert "Pone" not in dicom.find(tmp_path / "many") and len(dicom.find(tmp_path / "many")) == 1
+    said = capsys.readouterr().err
+    assert "'P one', 'P-one': two folders give the subject label 'Pone'" in said and "'心臓': gives" in said
 
 
 # --- ACDC ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "info, words", [("ED: ²\nES: 7\n", "no frame number for ED"), ("ED: 1\nES: 7\nNbFrame: thirty\n", "")]
+)
+def test_acdc_info_that_is_no_number_is_named(tmp_path, info, words):
+    (tmp_path / "Info.cfg").write_text(info)
+    with pytest.raises(ValueError, match=f"^sub-x: .*{words}"):
+        acdc.read("x", tmp_path)
 
 
 def read_acdc(folder):

@@ -61,6 +61,24 @@ def test_the_cohorts_folder_is_tested_before_the_source_is_read(src, monkeypatch
         ingest("dicom", src, next(path for path in src.rglob("*") if path.is_file()) / "cohort", progress=False)
 
 
+def test_names_of_any_encoding(src, tmp_path):
+    odd = os.fsdecode(b"M\xfcller.txt")
+    for path in (src / odd, src / "P1" / odd):
+        path.write_text("a letter to " + str(path.parent))
+    cohort, reasons = read("dicom", src)
+    assert len(cohort.subjects) == 2 and len(reasons) == 2
+    assert (tmp_path / ".cohort.sources.tsv").read_bytes().count(b"M\xfcller.txt") == 2
+
+
+def test_folders_that_give_no_label_of_their_own_are_named_and_the_others_read(src, capsys):
+    (src / "P2").rename(src / "心臓")
+    for name in ("A-1", "A_1"):
+        write_cine(src / name)
+    cohort, reasons = read("dicom", src)
+    assert cohort.subjects["participant_id"].tolist() == ["P1"] and set(reasons) == {finding.STRAY}
+    assert "'A-1', 'A_1': two folders" in capsys.readouterr().err
+
+
 def test_a_walk_says_where_it_stopped(src, monkeypatch):
     monkeypatch.setattr(finding, "MOST_FILES", 3)
     found = list(finding.walk(src / "P1"))

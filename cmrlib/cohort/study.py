@@ -1,7 +1,9 @@
 """Study: what a reader or the phantom hands over, and how studies are written to become a cohort."""
 
 import hashlib
+import os
 import re
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,9 +36,12 @@ class Study:
     origins: dict[str, dict] = field(default_factory=dict)
 
 
+_NO_LABEL = "[^A-Za-z0-9]"
+
+
 def subject_label(text: str) -> str:
     """A legal BIDS label: letters and digits only (SC-HF-I-1 → SCHFI1)."""
-    label = re.sub(r"[^A-Za-z0-9]", "", text)
+    label = re.sub(_NO_LABEL, "", text)
     if not label:
         raise ValueError("a subject's name holds no letter or digit, so no subject label can be made from it")
     return label
@@ -46,16 +51,25 @@ def label_folders(folders, salt=None) -> dict[str, Path]:
     """Subject label → folder, from the folders' names.
 
     salt: folder → bytes; given, a name that holds a seven-digit number (a UK Biobank participant) becomes a hash of
-    name and salt. Raises ValueError where two names give one label: a subject must not overwrite another.
+    name and salt. Names that give no label, or one that others give too, are left out, which is said on stderr: a
+    subject must not overwrite another. Raises ValueError where no folder is left.
     """
-    labels = {}
+    named = {}
     for folder in map(Path, folders):
-        label = subject_label(folder.name)
+        label = re.sub(_NO_LABEL, "", folder.name)
         if salt and re.search(r"(?<![A-Za-z0-9])[0-9]{7}(?![A-Za-z0-9])", folder.name):
-            label = "H" + hashlib.blake2b(folder.name.encode() + salt(folder), digest_size=6).hexdigest()
-        if label in labels:
-            raise ValueError(f"two folders give the subject label {label!r}; rename one of them")
-        labels[label] = folder
+            label = "H" + hashlib.blake2b(os.fsencode(folder.name) + salt(folder), digest_size=6).hexdigest()
+        named.setdefault(label, []).append(folder)
+    labels = {label: same[0] for label, same in named.items() if label and len(same) == 1}
+    for label, same in named.items():
+        if labels.get(label) is None:
+            names = ", ".join(repr(folder.name) for folder in same)
+            line = (
+                f"{names}: {'two folders give' if label else 'gives'} the subject label {label!r}; rename to read them"
+            )
+            if not labels:
+                raise ValueError(line)
+            print(line, file=sys.stderr)
     return labels
 
 
@@ -166,5 +180,6 @@ def _participants(rows: list[dict]) -> pd.DataFrame:
 def write_sources(path, sources: dict[str, str]):
     """The private map from digests to source paths: outside the cohort, readable by its owner only."""
     with atomic(path) as part:
-        part.write_text("digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items())))
+        text = "digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items()))
+        part.write_bytes(os.fsencode(text))  # paths need not be UTF-8
     Path(path).chmod(0o600)

@@ -53,7 +53,7 @@ def read(label: str, folder: Path) -> Study:
         flags.append("ed_es_swapped")
     (ed, es), frames_of = numbers.values(), None
     if whole is None:
-        frames_of = (ed, es), int(info.get("NbFrame", 0))
+        frames_of = (ed, es), int(number_in(info, "NbFrame") or 0)
         whole = replace(images["ED"], pixels=np.concatenate([images["ED"].pixels, images["ES"].pixels]))
         ed, es = 0, 1
     cine = cine_of(
@@ -129,7 +129,7 @@ def _info(label, folder) -> dict[str, str]:
     text = (folder / "Info.cfg").read_text(encoding="utf-8-sig", errors="replace")
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     info = {key.strip(): value.strip() for key, value in lines}
-    missing = [key for key in ("ED", "ES") if not info.get(key, "").isdigit()]
+    missing = [key for key in ("ED", "ES") if not info.get(key, "").isdecimal()]
     if missing:
         raise ValueError(f"sub-{label}: Info.cfg gives no frame number for {' and '.join(missing)}; add it (1-based)")
     return info

@@ -19,7 +19,7 @@ from cmrlib.datasets.header import header_of, starts_as_dicom, suppress_warnings
 from cmrlib.datasets.views import view_in
 
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
-STRAY = "belongs to no subject: a table, or not of this kind of data"
+STRAY = "belongs to no subject: a table, not of this kind of data, or in a folder whose name gives no label of its own"
 MOST_FILES, MOST_DEPTH = 5_000_000, 50
 _SYSTEM = re.compile(r"/(proc|sys|dev(?!/shm))?(/|$)")
 """Paths of the whole machine and of what the system only shows as files; memory may serve as a disk."""
