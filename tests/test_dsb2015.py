@@ -19,6 +19,14 @@ def jpeg(pixels):
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
+def claims_32000():
+    """A small JPEG whose frame header says 32000 × 32000."""
+    content = bytearray(jpeg(np.zeros((40, 40), np.uint8)))
+    at = content.index(b"\xff\xc0")
+    content[at + 5 : at + 9] = (32000).to_bytes(2, "big") * 2
+    return bytes(content)
+
+
 def drawn(width, shape=(40, 40)):
     """Dark on white, as these contours are."""
     picture = np.full(shape, 255, np.uint8)
@@ -66,6 +74,7 @@ def test_frames_contours_and_volumes(tmp_path):
         ({"m__images__ch4_9_0001": jpeg(drawn(5))}, "contour is missing"),
         ({"m__images__ch4_9_0001": jpeg(drawn(5)), "m__contours__ch4_9_0001": jpeg(drawn(5, (30, 40)))}, "one shape"),
         ({"m__images__ch4_9_0001": bytes(5_000_000), "m__contours__ch4_9_0001": jpeg(drawn(5))}, "missing or damaged"),
+        ({"m__images__ch4_9_0001": claims_32000(), "m__contours__ch4_9_0001": jpeg(drawn(5))}, "more pixels than"),
     ],
 )
 def test_a_damaged_image_costs_its_patient_only(tmp_path, names, reason):

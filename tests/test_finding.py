@@ -8,7 +8,7 @@ from test_fuzz import no_hang
 from trees import write_cine, write_sunnybrook
 
 from cmrlib.cohort.files import read_tsv
-from cmrlib.datasets import acdc, finding, ingest, nifti, sunnybrook
+from cmrlib.datasets import acdc, finding, header, ingest, nifti, sunnybrook
 
 
 def read(kind, src, **options):
@@ -87,6 +87,14 @@ def test_a_walk_says_where_it_stopped(src, monkeypatch):
     assert list(finding.walk(src / "P1")) == [(src / "P1" / "sax", "a folder more than 1 deep")]
 
 
+def test_a_sparse_file_costs_itself_only(src, tmp_path):
+    with (src / "P1" / "huge").open("wb") as file:
+        file.write(bytes(128) + b"DICM")
+        file.truncate(40 * 2**30)
+    cohort, reasons = read("dicom", src)
+    assert len(cohort.subjects) == len(cohort.cines) == 2 and reasons == [header.TOO_LARGE]
+
+
 @pytest.mark.parametrize("name", ["x.nii", "x.json", "participants.tsv"])
 def test_nifti_meets_pipes(tmp_path, name):
     (tmp_path / "P1").mkdir()
@@ -121,6 +129,13 @@ def test_members_of_an_archive_that_are_no_files_are_listed(tmp_path):
     (tmp_path / "new").replace(path)
     reasons = [row["reason"] for row in sunnybrook.read("a", sunnybrook.find(tmp_path)["SCHFI1"]).rejected]
     assert reasons == ["a link, pipe or device in the archive"] * 4
+
+
+def test_a_member_that_is_too_large_is_not_unpacked(tmp_path, monkeypatch):
+    write_sunnybrook(tmp_path)
+    monkeypatch.setattr(sunnybrook, "LARGEST_BYTES", 1)
+    study = sunnybrook.read("a", sunnybrook.find(tmp_path)["SCHFI1"])
+    assert not study.cines and {row["reason"] for row in study.rejected} == {header.TOO_LARGE}
 
 
 def test_a_cut_archive_gives_what_lies_before_the_cut(tmp_path):

@@ -54,6 +54,21 @@ def test_a_damaged_value_is_absent(tmp_path):
         assert np.isnan(number(found, "TriggerTime")) and np.isnan(number(found, "Rows"))
 
 
+def test_what_unpacks_to_too_much_is_refused_before_it_is(tmp_path, monkeypatch):
+    content = saved(pydicom.dcmread(io.BytesIO(one_file(tmp_path))), pydicom.uid.DeflatedExplicitVRLittleEndian)
+    assert parsed(content).header["BitsStored"] == 12
+    monkeypatch.setattr(header, "LARGEST_BYTES", 200)
+    monkeypatch.setattr(pydicom, "dcmread", None)  # never reached
+    with pytest.raises(header.Refused, match="stored or unpacked"):
+        parsed(content)
+
+
+def test_an_image_that_claims_too_many_pixels_is_not_decoded(tmp_path):
+    claims = parsed(one_file(tmp_path, Rows=30000, Columns=30000))
+    with pytest.raises(header.Refused, match="more pixels than any scanner"):
+        images.frame_of(claims, "mark")
+
+
 def test_values_of_a_header():
     values = {"A": "x", "B": ("a", "b"), "C": 3, "D": None, "E": "12", "F": ("1", "x"), "G": ("1", "2")}
     assert [values_of(values, key) for key in "ABCDEZ"] == [("x",), ("a", "b"), (3,), (), ("12",), ()]

@@ -19,7 +19,7 @@ from cmrlib.app.cli import app
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import digest, read_tsv
-from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb
+from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb, volumes
 from cmrlib.phantom import make_study, subject_specs
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
@@ -105,9 +105,19 @@ def test_what_is_no_cine_is_listed_with_its_reason(tmp_path):
     study = read(nifti, tmp_path)
     assert [cine.view for cine in study.cines] == ["sax"]
     reasons = sorted(row["reason"] for row in study.rejected)
-    for word in ("bytes are there", "NIfTI-2", "not a NIfTI", "twice", "single 3-D", "segmentation"):
+    for word in ("stored or unpacked", "NIfTI-2", "not a NIfTI", "twice", "single 3-D", "segmentation"):
         assert sum(word in text for text in reasons) == 1, (word, reasons)
     assert len(reasons) == 6 and len(study.sources) == 6
+
+
+def test_what_unpacks_to_too_much_is_refused_on_the_way(tmp_path, monkeypatch):
+    save(tmp_path / "sax.nii.gz", cube())
+    unpacked = gzip.decompress((tmp_path / "sax.nii.gz").read_bytes())
+    monkeypatch.setattr(volumes, "LARGEST_BYTES", 3 * len(unpacked))
+    volumes.read_volume(tmp_path / "sax.nii.gz")
+    (tmp_path / "sax.nii.gz").write_bytes(gzip.compress(unpacked + bytes(2**24)))
+    with pytest.raises(volumes.Damaged, match="stored or unpacked"):
+        volumes.read_volume(tmp_path / "sax.nii.gz")
 
 
 @pytest.mark.parametrize(

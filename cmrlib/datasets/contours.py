@@ -1,8 +1,31 @@
-"""Closed contours as readers meet them: exact areas, and masks without the bias of filling at native size."""
+"""Closed contours as readers meet them: exact areas, masks without the bias of filling at native size, and pictures."""
 
+import io
+
+import cv2
 import numpy as np
+from PIL import Image
+
+from cmrlib.datasets.header import LARGEST_IMAGE_PX, TOO_MANY_PIXELS, Refused
 
 LINES = 16
+
+
+def grey_image(content: bytes) -> np.ndarray | None:
+    """Grey values (rows, columns) uint8 of a JPEG or PNG, None where it is none.
+
+    Raises Refused, before anything is decoded, where it claims more pixels than `LARGEST_IMAGE_PX`.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            too_many = image.width * image.height > LARGEST_IMAGE_PX
+    except Image.DecompressionBombError:
+        too_many = True
+    except OSError:
+        return None
+    if too_many:
+        raise Refused(TOO_MANY_PIXELS)
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 def polygon_area(points) -> float:

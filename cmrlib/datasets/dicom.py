@@ -24,7 +24,7 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.decoding import pixels
-from cmrlib.datasets.finding import FileSubset, find, walk
+from cmrlib.datasets.finding import FileSubset, content_of, find, walk
 from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
 from cmrlib.datasets.images import frames_of, participant, reason, scanner
@@ -83,8 +83,9 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
             continue
         try:
             content, mark = _content(path)
-        except OSError as error:
-            refused.append(("n/a", f"file cannot be opened ({type(error).__name__})"))
+        except (OSError, Refused) as error:
+            why = str(error) if isinstance(error, Refused) else f"file cannot be opened ({type(error).__name__})"
+            refused.append(("n/a", why))
             continue
         if mark in sources:
             refused.append((mark, TWICE))
@@ -108,13 +109,12 @@ def distinct(frames) -> tuple[list[Frame], list[tuple[str, str]]]:
 
 
 def _content(path) -> tuple[bytes, str]:
-    """A file's bytes and digest; of what cannot be DICOM, and may be of any size, the first bytes only."""
+    """A file's bytes and digest; of what cannot be DICOM the first bytes only. Raises Refused where it is too large."""
     with path.open("rb", buffering=0) as file:
         first = file.read(132)
         if first and not starts_as_dicom(first):
             return first, digest(path)[:16]
-        file.seek(0)
-        content = file.read()
+    content = content_of(path)
     return content, short_digest(content)
 
 

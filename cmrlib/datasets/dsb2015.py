@@ -18,7 +18,6 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -26,7 +25,9 @@ from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.cohort.study import Study
+from cmrlib.datasets.contours import grey_image
 from cmrlib.datasets.finding import is_regular
+from cmrlib.datasets.header import Refused
 
 DESCRIPTION = {"Name": "DSB2015", "License": "research only; Kaggle Data Science Bowl 2015"}
 ZIP = "manual_lax4ch.zip"
@@ -116,11 +117,10 @@ def _image(label, file, name):
     try:
         if file.getinfo(name).file_size > _LARGEST_BYTES:
             raise ValueError("it is far too large")
-        image = cv2.imdecode(np.frombuffer(file.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (KeyError, ValueError, zipfile.BadZipFile, cv2.error) as error:
-        raise ValueError(
-            f"sub-{label}: an image or its contour is missing or damaged ({type(error).__name__})"
-        ) from error
+        image = grey_image(file.read(name))
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        why = str(error) if isinstance(error, Refused) else type(error).__name__
+        raise ValueError(f"sub-{label}: an image or its contour is missing or damaged ({why})") from error
     if image is None:
         raise ValueError(f"sub-{label}: an image is no readable JPEG")
     return image

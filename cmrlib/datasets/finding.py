@@ -15,7 +15,15 @@ from pathlib import Path
 import pydicom
 
 from cmrlib.cohort.study import label_folders
-from cmrlib.datasets.header import header_of, starts_as_dicom, suppress_warnings, text
+from cmrlib.datasets.header import (
+    LARGEST_BYTES,
+    TOO_LARGE,
+    Refused,
+    header_of,
+    starts_as_dicom,
+    suppress_warnings,
+    text,
+)
 from cmrlib.datasets.views import view_in
 
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
@@ -122,6 +130,13 @@ def _below(folder, without, links, seen, depth):
             yield path, "" if is_regular(path) else "a link to what is no file"
     for path in folders:
         yield from _below(path, without, links, seen, depth - 1)
+
+
+def content_of(path) -> bytes:
+    """A file's bytes. Raises Refused where they are more than `LARGEST_BYTES`, OSError where it cannot be opened."""
+    if path.stat().st_size > LARGEST_BYTES:
+        raise Refused(TOO_LARGE)
+    return path.read_bytes()
 
 
 def files_of(item: Path | FileSubset, without=frozenset()):

@@ -5,6 +5,7 @@ Fields are read by `text`, `number`, `words` and `values_of`, which take absent 
 
 import io
 import warnings
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,6 +41,12 @@ OVERLAYS = tuple(0x60000102 + 0x20000 * n for n in range(16))
 """Overlay Bit Position of each group of overlays: there where one lies in bits above the pixels' own."""
 
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+
+LARGEST_BYTES, LARGEST_IMAGE_PX = 2**30, 2**26
+"""Of a file or an archive's member, stored and unpacked; of one image. What claims more is not decoded."""
+TOO_LARGE = f"more than {LARGEST_BYTES >> 20} MiB, as stored or unpacked: no file of cines is so large"
+
+TOO_MANY_PIXELS = "an image of more pixels than any scanner makes: its header is damaged"
 
 
 class Refused(ValueError):
@@ -82,6 +89,7 @@ def parsed(content: bytes) -> File:
     """
     if not content:
         raise Refused("empty file, not a DICOM file")
+    _check_inflated(content)
     bare = starts_as_dicom(content[:132]) and content[128:132] != b"DICM"
     data = pydicom.dcmread(
         io.BytesIO(content), force=bare, specific_tags=[*KEYWORDS[1:], *_PIXELS, *_GROUPS, *OVERLAYS]
@@ -93,6 +101,22 @@ def parsed(content: bytes) -> File:
         explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
         data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
     return File(header_of(data), data)
+
+
+def _check_inflated(content: bytes):
+    """Raise Refused where a deflated data set unpacks to more than `LARGEST_BYTES`: pydicom unpacks all at once."""
+    deflated = pydicom.uid.DeflatedExplicitVRLittleEndian
+    if deflated.encode() not in content[:4096]:
+        return
+    file = io.BytesIO(content)
+    file.seek(132)
+    pydicom.filereader.read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    inflate, rest, total = zlib.decompressobj(-zlib.MAX_WBITS), content[file.tell() :], 0
+    while rest and not inflate.eof:
+        total += len(inflate.decompress(rest, 2**20))
+        rest = inflate.unconsumed_tail
+        if total > LARGEST_BYTES:
+            raise Refused(TOO_LARGE)
 
 
 def header_of(data: pydicom.Dataset) -> dict:

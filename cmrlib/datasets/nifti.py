@@ -162,7 +162,7 @@ def _sidecar(path) -> dict:
     try:
         side = json.loads(beside.read_text()) if is_regular(beside) else {}
         return side if isinstance(side, dict) else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

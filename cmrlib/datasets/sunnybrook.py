@@ -35,8 +35,8 @@ from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.dicom import cine_of, decoded_stacks
-from cmrlib.datasets.finding import files_of, walk
-from cmrlib.datasets.header import parsed, suppress_warnings
+from cmrlib.datasets.finding import content_of, files_of, walk
+from cmrlib.datasets.header import LARGEST_BYTES, TOO_LARGE, Refused, parsed, suppress_warnings
 from cmrlib.datasets.images import frame_of, reason
 
 DESCRIPTION = {"Name": "Sunnybrook", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
@@ -154,15 +154,20 @@ def _files(path, refused):
         found = sorted(files_of(path))
         cines = {p for p in found if any(part.startswith("CINESAX") for part in p.relative_to(path).parts[:-1])}
         wanted = cines or set(found)
-        yield from ((str(p.relative_to(path)), p.read_bytes(), p in wanted) for p in found)
+        for p in found:
+            try:
+                yield str(p.relative_to(path)), content_of(p), p in wanted
+            except (OSError, Refused) as error:
+                refused.append(("n/a", reason(error)))
         return
     try:
         with tarfile.open(path) as archive:  # one pass: going back in an xz stream starts it anew
             for member in archive:
-                if member.isfile():
+                why = "a link, pipe or device in the archive" if not member.isfile() else ""
+                if why or member.size > LARGEST_BYTES:
+                    refused += [(short_digest(os.fsencode(member.name)), why or TOO_LARGE)] * (not member.isdir())
+                else:
                     yield member.name, archive.extractfile(member).read(), True
-                elif not member.isdir():
-                    refused.append((short_digest(os.fsencode(member.name)), "a link, pipe or device in the archive"))
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, zlib.error) as error:
         refused.append(("n/a", f"{DAMAGED} ({type(error).__name__})"))
 

@@ -27,10 +27,10 @@ import numpy as np
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
-from cmrlib.cohort.files import short_digest
+from cmrlib.cohort.files import digest
 from cmrlib.cohort.study import Study, rejected_rows, subject_label
-from cmrlib.datasets.contours import polygon_mask
-from cmrlib.datasets.finding import files_of, is_regular
+from cmrlib.datasets.contours import grey_image, polygon_mask
+from cmrlib.datasets.finding import content_of, files_of, is_regular
 from cmrlib.datasets.sunnybrook import phases, unpadded
 
 DESCRIPTION = {"Name": "Sunnybrook endocardium", "License": "CC0 1.0; cite Radau et al., MIDAS Journal 2009"}
@@ -72,7 +72,7 @@ def read(label: str, item: tuple) -> Study:
         try:
             image, cavity = _pair(path, mask)
         except ValueError as error:
-            refused.append((short_digest(path.read_bytes()), str(error)))
+            refused.append((digest(path)[:16], str(error)))
             continue
         images[place], cavities[place] = image, cavity
     if len(shapes := {image.shape for image in images.values()}) > 1:
@@ -131,10 +131,7 @@ def _pair(path, mask_path) -> tuple[np.ndarray, np.ndarray]:
     """Picture (rows, columns) uint8 and its cavity, boolean; raises ValueError with the reason why it is refused."""
     if mask_path is None:
         raise ValueError("an image without a mask")
-    image, mask = (
-        cv2.imdecode(np.frombuffer(one.read_bytes() or b"0", np.uint8), cv2.IMREAD_GRAYSCALE)
-        for one in (path, mask_path)
-    )
+    image, mask = (grey_image(content_of(one)) for one in (path, mask_path))
     if image is None or mask is None:
         raise ValueError("an image or its mask is no readable PNG")
     if mask.shape != image.shape:

@@ -25,7 +25,7 @@ from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import cines_of, distinct
 from cmrlib.datasets.finding import files_of
-from cmrlib.datasets.header import Refused, parsed, suppress_warnings
+from cmrlib.datasets.header import LARGEST_BYTES, Refused, parsed, suppress_warnings
 from cmrlib.datasets.images import frames_of, participant, reason
 from cmrlib.datasets.views import check_views
 
@@ -33,8 +33,8 @@ DESCRIPTION = {"Name": "UK Biobank", "License": "UK Biobank material transfer ag
 SHORT_AXIS, LONG_AXIS = "20209", "20208"
 _NAME = re.compile(rf"(\d+)_({LONG_AXIS}|{SHORT_AXIS})_(\d)_(\d)\.zip")
 _MANIFESTS = ("manifest.csv", "manifest.cvs")
-_EXPANSION, _FREE_BYTES, _LARGEST_BYTES = 50, 2**20, 2**29
-"""A member may unpack to 50 times its size and 1 MiB (black images pack well), and never to more than 512 MiB."""
+_EXPANSION, _FREE_BYTES = 50, 2**20
+"""A member may unpack to 50 times its size and 1 MiB (black images pack well)."""
 
 
 def find(src) -> dict[str, tuple[Path, ...]]:
@@ -159,7 +159,7 @@ def _why(error) -> str:
 
 
 def _safe(info) -> bool:
-    return info.file_size <= min(_EXPANSION * info.compress_size + _FREE_BYTES, _LARGEST_BYTES)
+    return info.file_size <= min(_EXPANSION * info.compress_size + _FREE_BYTES, LARGEST_BYTES)
 
 
 def _check_member(info):

@@ -6,6 +6,7 @@ standard (nifti.nimh.nih.gov); codes of sform and qform of 0 mean "says nothing"
 """
 
 import gzip
+import io
 import math
 import zlib
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest
 from cmrlib.cohort.study import rejected_rows
 from cmrlib.datasets.bounds import possible
-from cmrlib.datasets.finding import is_regular, walk
+from cmrlib.datasets.finding import content_of, is_regular, walk
+from cmrlib.datasets.header import LARGEST_BYTES, TOO_LARGE, Refused
 
 TOLERANCE_MM, TOLERANCE_DEG = 0.5, 1.0
 
@@ -89,25 +91,38 @@ def read_volume(path) -> Volume:
 def _content(path) -> bytes:
     """All bytes of a file, unpacked: gzip compares its checksum at the end of the stream."""
     try:
-        content = Path(path).read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        content = content_of(Path(path))
+        if content[:2] != b"\x1f\x8b":
+            return content
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = bytearray(file.read(348))
+            _header(unpacked)  # refuses what claims too much before the rest is unpacked
+            while more := file.read(2**20):
+                unpacked += more
+                if len(unpacked) > LARGEST_BYTES:
+                    raise Damaged(TOO_LARGE)
+            return bytes(unpacked)
+    except Refused as error:
+        raise Damaged(str(error)) from error
     except (OSError, EOFError, zlib.error) as error:
         raise Damaged(f"the file is damaged or cut short ({type(error).__name__})") from error
 
 
 def _header(content) -> nib.Nifti1Header:
-    """The header as it is stored: nibabel's own checks would repair it."""
+    """The header as it is stored: nibabel's own checks would repair it. Damaged where its image is too large."""
     if len(content) < 348:
         raise Damaged("the file is empty or cut short: it holds no whole NIfTI header")
     if content[:4] in ((540).to_bytes(4, "little"), (540).to_bytes(4, "big")):
         raise Damaged("this is NIfTI-2; save it as NIfTI-1")
     try:
-        head = nib.Nifti1Header(content[:348], check=False)
+        head = nib.Nifti1Header(bytes(content[:348]), check=False)
         if head["magic"].item() != b"n+1" or not 1 <= int(head["dim"][0]) <= 7 or min(head.get_data_shape()) < 1:
             raise ValueError
         head.get_data_dtype()
     except Exception as error:
         raise Damaged("the file is damaged or no single-file NIfTI image (.nii)") from error
+    if math.prod(head.get_data_shape()) * max(head.get_data_dtype().itemsize, 4) > LARGEST_BYTES:  # scaled to float32
+        raise Damaged(TOO_LARGE)
     return head
 
 
