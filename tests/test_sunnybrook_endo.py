@@ -9,6 +9,7 @@ import pytest
 
 from cmrlib.cohort.files import read_tsv
 from cmrlib.datasets import ingest, sunnybrook, sunnybrook_endo
+from cmrlib.datasets.finding import STRAY
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 real = pytest.mark.skipif(not (DATA / "sunnybrook_endo").is_dir(), reason="no real data: CMR_DATA_DIR has none of it")

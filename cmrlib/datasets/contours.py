@@ -1,12 +1,13 @@
 """Closed contours as readers meet them: exact areas, masks without the bias of filling at native size, and pictures."""
 
 import io
+import math
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from cmrlib.datasets.header import LARGEST_IMAGE_PX, TOO_MANY_PIXELS, Refused
+from cmrlib.datasets.header import check_size
 
 LINES = 16
 
@@ -18,13 +19,11 @@ def grey_image(content: bytes) -> np.ndarray | None:
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            too_many = image.width * image.height > LARGEST_IMAGE_PX
+            check_size(image.height, image.width)
     except Image.DecompressionBombError:
-        too_many = True
+        check_size(math.inf, 1)
     except OSError:
         return None
-    if too_many:
-        raise Refused(TOO_MANY_PIXELS)
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 

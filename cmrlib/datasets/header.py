@@ -46,8 +46,6 @@ LARGEST_BYTES, LARGEST_IMAGE_PX = 2**30, 2**26
 """Of a file or an archive's member, stored and unpacked; of one image. What claims more is not decoded."""
 TOO_LARGE = f"more than {LARGEST_BYTES >> 20} MiB, as stored or unpacked: no file of cines is so large"
 
-TOO_MANY_PIXELS = "an image of more pixels than any scanner makes: its header is damaged"
-
 
 class Refused(ValueError):
     """A file that becomes no frame; the text is fit to be shown and written."""
@@ -130,6 +128,12 @@ def header_of(data: pydicom.Dataset) -> dict:
             except Exception:  # whatever pydicom raises for a value that is not what its kind says
                 continue
     return header
+
+
+def check_size(rows, columns):
+    """Raise Refused where an image claims more pixels than `LARGEST_IMAGE_PX`, before they are decoded."""
+    if rows * columns > LARGEST_IMAGE_PX:
+        raise Refused("an image of more pixels than any scanner makes: its header is damaged")
 
 
 def values_of(header: dict, keyword: str) -> tuple:

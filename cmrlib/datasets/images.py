@@ -12,18 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pydicom
 
-from cmrlib.datasets.header import (
-    LARGEST_IMAGE_PX,
-    PIXELS,
-    TOO_MANY_PIXELS,
-    File,
-    Refused,
-    number,
-    text,
-    values_of,
-    vector,
-    words,
-)
+from cmrlib.datasets.header import PIXELS, File, Refused, check_size, number, text, values_of, vector, words
 from cmrlib.datasets.order import NAN, Frame
 from cmrlib.datasets.purpose import exclusion_reason
 
@@ -123,8 +112,7 @@ def _check_image(header, named: bool):
         raise Refused("not an MR image")
     if not (number(header, "Rows") > 0 and number(header, "Columns") > 0 and PIXELS in header):
         raise Refused("no pixel data")
-    if number(header, "Rows") * number(header, "Columns") > LARGEST_IMAGE_PX:
-        raise Refused(TOO_MANY_PIXELS)
+    check_size(number(header, "Rows"), number(header, "Columns"))
     if number(header, "NumberOfFrames") > 1 or (number(header, "SamplesPerPixel") or 1) > 1:
         raise Refused("colour image, or multi-frame without functional groups: nothing says where and when frames are")
     velocity = text(header, "PhaseContrast") == "YES" or number(header, "VelocityEncodingMaximumValue") > 0
