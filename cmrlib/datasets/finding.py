@@ -19,7 +19,9 @@ from cmrlib.datasets.header import (
     LARGEST_BYTES,
     TOO_LARGE,
     Refused,
+    check_inflated,
     header_of,
+    is_deflated,
     starts_as_dicom,
     suppress_warnings,
     text,
@@ -163,8 +165,8 @@ def unassigned_files(src, items) -> list[tuple[Path, str]]:
 
 
 def _first_bytes(folder) -> bytes:
-    """The first file's, to salt a label with."""
-    return next((path.read_bytes() for path in files_of(folder)), b"")
+    """The first file's, to salt a label with; of a file that is too large, none."""
+    return next((path.read_bytes() for path in files_of(folder) if path.stat().st_size <= LARGEST_BYTES), b"")
 
 
 def _is_dicom(path) -> bool:
@@ -214,6 +216,9 @@ def _hashed(patient, salt) -> str:
 def _tag(path, keyword) -> str:
     with suppress_warnings():
         try:
+            with path.open("rb") as file:
+                if is_deflated(file.read(4096)):
+                    check_inflated(content_of(path))
             data = pydicom.dcmread(path, specific_tags=[keyword], stop_before_pixels=True, force=True)
             return text(header_of(data), keyword)
         except Exception:

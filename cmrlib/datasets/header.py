@@ -87,7 +87,8 @@ def parsed(content: bytes) -> File:
     """
     if not content:
         raise Refused("empty file, not a DICOM file")
-    _check_inflated(content)
+    if is_deflated(content):
+        check_inflated(content)
     bare = starts_as_dicom(content[:132]) and content[128:132] != b"DICM"
     data = pydicom.dcmread(
         io.BytesIO(content), force=bare, specific_tags=[*KEYWORDS[1:], *_PIXELS, *_GROUPS, *OVERLAYS]
@@ -101,11 +102,13 @@ def parsed(content: bytes) -> File:
     return File(header_of(data), data)
 
 
-def _check_inflated(content: bytes):
-    """Raise Refused where a deflated data set unpacks to more than `LARGEST_BYTES`: pydicom unpacks all at once."""
-    deflated = pydicom.uid.DeflatedExplicitVRLittleEndian
-    if deflated.encode() not in content[:4096]:
-        return
+def is_deflated(first: bytes) -> bool:
+    """Whether a file's first 4096 bytes speak of a deflated data set, which pydicom unpacks all at once."""
+    return pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in first[:4096]
+
+
+def check_inflated(content: bytes):
+    """Raise Refused where a deflated data set unpacks to more than `LARGEST_BYTES`."""
     file = io.BytesIO(content)
     file.seek(132)
     pydicom.filereader.read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)

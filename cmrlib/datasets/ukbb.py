@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cmrlib.cine import Cine
-from cmrlib.cohort.files import short_digest
+from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import cines_of, distinct
 from cmrlib.datasets.finding import files_of
@@ -61,7 +61,8 @@ def _label(number, path) -> str:
         with zipfile.ZipFile(path) as archive:
             salt = repr([info.CRC for info in archive.infolist()])
     except (OSError, zipfile.BadZipFile):
-        salt = hashlib.blake2b(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            salt = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
     return "H" + hashlib.blake2b(f"{number}/{salt}".encode(), digest_size=6).hexdigest()
 
 
@@ -124,7 +125,7 @@ class _Archive:
                     if not info.is_dir() and Path(info.filename).name not in _MANIFESTS:
                         self._member(archive, info, listed or {}, path, sources)
         except (OSError, zipfile.BadZipFile) as error:
-            self.refused.append((short_digest(path.read_bytes()), f"the archive is damaged ({type(error).__name__})"))
+            self.refused.append((digest(path)[:16], f"the archive is damaged ({type(error).__name__})"))
 
     def _manifest(self, archive):
         """File → series description as the manifest has it; None where there is none."""
