@@ -443,6 +443,14 @@ def test_a_damaged_list_of_what_was_drawn_is_named(cohort, side):
         looked.mask(NAME)
 
 
+def test_a_mask_of_another_shape_is_refused(cohort):
+    path = next(cohort.path.rglob("sub-a1_*_dseg.nii*"))
+    mask, affine = files.map_nifti(path)
+    files.write_nifti(path, np.array(mask[:, :2]), affine)
+    with pytest.raises(ValueError, match=rf"{NAME}: the mask of .* expected \(4, 3, 8, 6\)"):
+        list(cohort.examinations(next(iter(cohort.observers))))
+
+
 def test_a_copied_cohort_opens_and_what_is_not_there_is_named(cohort, tmp_path):
     copy = Cohort.open(shutil.copytree(cohort.path, tmp_path / "copy", copy_function=shutil.copyfile))
     np.testing.assert_array_equal(copy.cine(NAME).pixels, cohort.cine(NAME).pixels)

@@ -114,7 +114,12 @@ class Cohort:
             views = {}
             for name, view in zip(rows["cine"], rows["view"]):
                 if view not in views and annotated.has(name, file):
-                    annotation = annotated.annotation(name)
+                    annotation, shape = annotated.annotation(name), self.cine(name).pixels.shape
+                    if annotation.mask is not None and annotation.mask.shape != shape:
+                        raise ValueError(
+                            f"{name}: the mask of {observer} has shape {annotation.mask.shape}; expected {shape}, its "
+                            "cine's: restore it, or draw it again"
+                        )
                     if timed.has(name, "frames.tsv"):
                         annotation.frames = timed.frames(name)
                     views[view] = self.cine(name), annotation
