@@ -1,5 +1,6 @@
 """What is read of a source's folder, and what is never opened: links, pipes, devices, folders without end."""
 
+import json
 import os
 import tarfile
 
@@ -8,8 +9,9 @@ import pytest
 from test_fuzz import no_hang
 from trees import write_cine, write_sunnybrook
 
-from cmrlib.cohort.files import read_tsv
+from cmrlib.cohort.files import alone, read_tsv
 from cmrlib.datasets import acdc, finding, header, ingest, nifti, sunnybrook
+from cmrlib.phantom import make_cohort
 
 
 def read(kind, src, **options):
@@ -161,3 +163,16 @@ def test_a_cut_archive_gives_what_lies_before_the_cut(tmp_path):
     assert len(study.cines) == 1 and any("only what lies before" in row["reason"] for row in study.rejected)
     path.write_bytes(b"")
     assert "archive is damaged" in sunnybrook.read("a", sunnybrook.find(tmp_path)["SCHFI1"]).rejected[0]["reason"]
+
+
+def test_two_ingests_of_one_folder_do_not_meet(tmp_path):
+    """The second would take what the first is reading for what a crash left behind, and refuse it."""
+    settings = {"frames": 4, "size": 32, "spacing_mm": 6.0, "slices": 3, "views": ("sax",), "workers": 1}
+    make_cohort(tmp_path / "whole", 2, progress=False, **settings)
+    plan = json.loads((tmp_path / "whole" / "dataset_description.json").read_text())
+    lock = tmp_path / "c" / ".ingest" / "lock-all"
+    lock.parent.mkdir(parents=True)
+    (lock.parent / "plan.json").write_text(json.dumps(plan))
+    with alone(lock, "held"), pytest.raises(FileExistsError, match="another ingest is writing .*wait"):
+        make_cohort(tmp_path / "c", 2, progress=False, **settings)
+    assert len(make_cohort(tmp_path / "c", 2, progress=False, **settings).cines) == 2

@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import fcntl
 import hashlib
 import json
 import re
@@ -48,6 +49,18 @@ def _part(path) -> Path:
 def require_writable(path):
     """Raise OSError before any work where the file `path` could not be written after it."""
     _part(Path(path)).unlink()
+
+
+@contextmanager
+def alone(lock, otherwise: str):
+    """Hold a lock while at work: two that write the same files would take each other's for damaged ones. It falls with
+    the process. Raises FileExistsError, `otherwise` its text, where somebody else holds it."""
+    with Path(lock).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FileExistsError(f"{otherwise}: wait until it is done, and ask again") from None
+        yield
 
 
 def write_json(value, path):

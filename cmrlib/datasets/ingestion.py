@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 from cmrlib.cohort import Cohort
-from cmrlib.cohort.files import digest, read_json, require_writable, short_digest, write_json
+from cmrlib.cohort.files import alone, digest, read_json, require_writable, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
@@ -105,6 +105,11 @@ def build_cohort(
         return Cohort.open(dest)
     _claim(dest, dest / ".ingest", description)
     own = [label for label in items if shard is None or label in shard]
+    with alone(dest / ".ingest" / f"lock-{str(shard or 'all').replace('/', '-')}", f"another ingest is writing {dest}"):
+        return _build(dest, items, own, read, description, workers, progress, left, shard)
+
+
+def _build(dest, items, own, read, description, workers, progress, left, shard) -> Cohort | None:
     todo = [label for label in own if not _rows(dest, label).exists()]
     done = _run(todo, items, read, dest, workers)
     if progress:
