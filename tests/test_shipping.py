@@ -87,7 +87,8 @@ def test_cards_give_errors_by_subgroup(runs, tmp_path):
 
 
 def test_a_network_that_knows_all_patients_is_checked_by_its_recipe(runs, tmp_path):
-    """Where its own run tested nobody, the rows are those of the profile that tested networks of the same recipe."""
+    """Where its own run tested nobody, the rows are those of the profile that tested networks of the same recipe; never
+    those of another network there."""
     weights = runs / "tested" / "01_segmentation" / "weights"
     by_characteristics(weights.parent)
     weights.mkdir()
@@ -95,6 +96,10 @@ def test_a_network_that_knows_all_patients_is_checked_by_its_recipe(runs, tmp_pa
     ship("real", runs, tmp_path / "out")
     card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
     assert card["checked"][0]["value"] == 0.91 and "same recipe" in card["checked_on"]
+    (weights / "sax.json").rename(weights / "lax.json")
+    ship("real", runs, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
+    assert card["checked"] == []
 
 
 def test_too_much_and_nothing_and_strangers_are_refused(runs, tmp_path, monkeypatch):

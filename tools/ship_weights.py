@@ -124,7 +124,7 @@ def _pack(path, dest, tested):
     with atomic(dest) as part:
         save_file(half, part)
     rows, tested_on = error_by_subgroup(path), _tested_on(path)
-    there = any(tested.parent.rglob(tested.name))  # in folders of their own where folds were tested
+    there = any(tested.parent.rglob(f"{tested.stem}.json"))  # in folders of their own where folds were tested
     if not rows and there and (rows := error_by_subgroup(tested)):
         tested_on = f"{_tested_on(tested)}, by networks of the same recipe that had not seen them"
     kept = {name: value for name, value in card.items() if name not in PRIVATE} | {"stored": "half precision"}
