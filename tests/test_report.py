@@ -91,7 +91,9 @@ def test_nothing_but_a_report_is_written_over(tmp_path, monkeypatch, name, words
 
 
 def test_a_report_is_written_over(said):
-    _require_page(said[1])
+    before = said[1].read_text(), said[1].with_suffix(".json").read_text()
+    assert _require_page(said[1]) is None  # it raises where something else lies there
+    assert (said[1].read_text(), said[1].with_suffix(".json").read_text()) == before
 
 
 def test_lvef_with_its_error_is_the_headline(said, heart):

@@ -8,8 +8,8 @@ Iglovikov & Shvets 2018, arXiv:1801.05746, as used by CUSSP (section 2.1) with 1
 README.md maps the papers' blocks and tables to functions and notebook cells, and says where we leave them.
 """
 
-from cmrlib.papers.ternausnet.data import Pooled
+from cmrlib.papers.ternausnet.data import Pooled, SliceReader
 from cmrlib.papers.ternausnet.network import SegmentationLoss, TernausNet, load_imagenet_encoder
 from cmrlib.papers.ternausnet.task import Segmentation
 
-__all__ = ["Pooled", "Segmentation", "SegmentationLoss", "TernausNet", "load_imagenet_encoder"]
+__all__ = ["Pooled", "Segmentation", "SegmentationLoss", "SliceReader", "TernausNet", "load_imagenet_encoder"]
