@@ -39,6 +39,7 @@ def test_limits_belong_to_the_possible(measure):
     ({"lvm_g": 19.0}, "lvm_implausible:19", ("lvm_g",)),
     ({"lvm_g": 1367.0}, "lvm_implausible:1367", ("lvm_g",)),
     ({"laef_pct": -3.0}, "laef_implausible:-3", ("la_max_ml", "la_min_ml", "lasv_ml", "laef_pct")),
+    ({"laef_pct": 88.5}, "laef_implausible:88.5", ("la_max_ml", "la_min_ml", "lasv_ml", "laef_pct")),
     ({"raef_pct": 101.0}, "raef_implausible:101", ("ra_max_ml", "ra_min_ml", "rasv_ml", "raef_pct")),
     ({"lvef_biplane_pct": 95.0}, "lvef_biplane_implausible:95",
      ("lvedv_biplane_ml", "lvesv_biplane_ml", "lvef_biplane_pct")),

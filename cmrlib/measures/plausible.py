@@ -12,12 +12,13 @@ import pandas as pd
 from cmrlib.cine.anatomy import NAMES
 from cmrlib.measures.names import FEATURES, MEASURES, indexed_name
 
-EF_PCT, EMPTYING_PCT = (0.0, 90.0), (0.0, 100.0)
+EF_PCT, EMPTYING_PCT = (0.0, 90.0), (0.0, 85.0)
 LIMITS = {
     "lvef_pct": EF_PCT, "rvef_pct": EF_PCT, "lvef_biplane_pct": EF_PCT,
     "laef_pct": EMPTYING_PCT, "raef_pct": EMPTYING_PCT, "lvm_g": (20.0, 500.0),
 }  # fmt: skip
-"""Measure → lowest and highest possible value of an adult, both included. Below an EF of 0, ESV lies above EDV."""
+"""Measure → lowest and highest possible value of an adult, both included. Below an EF of 0, ESV lies above EDV; an
+atrium that seems to empty by more than 85 % was outlined too small."""
 
 LEAST_SHARE = 0.5
 """Of the slices between base and apex so many must be drawn, or their sum is no volume of a ventricle."""
