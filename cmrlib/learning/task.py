@@ -36,6 +36,7 @@ from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.training import (
     AveragedWeights,
     MixedPrecision,
+    ReturnMemory,
     SeedEpochs,
     StopOnNaN,
     ValidateEvery,
@@ -157,6 +158,7 @@ class Task:
             raise ValueError(f"unknown precision {precision!r}; expected bf16 or fp32")
         torch.manual_seed(seed)
         cbs = [SeedEpochs(seed), MixedPrecision(precision == "bf16"), AveragedWeights(), ValidateEvery(), StopOnNaN()]
+        cbs.append(ReturnMemory())
         return Learner(
             dls,
             model or self.network(),

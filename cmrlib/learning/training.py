@@ -1,5 +1,6 @@
 """What all learners share: seeds, CPU mixed precision, averaged weights, progress."""
 
+import ctypes
 import os
 import random
 import time
@@ -197,6 +198,17 @@ class StopOnNaN(Callback):
     def after_loss(self):
         if self.training and not torch.isfinite(self.loss):
             raise FloatingPointError(f"the loss is {self.loss.item()} in epoch {self.epoch + 1}: lower the rate")
+
+
+class ReturnMemory(Callback):
+    """After each epoch freed memory goes back to the system: crops of many sizes leave glibc's heap in pieces that it
+    keeps, so that a long training grows without holding more."""
+
+    def __init__(self):
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None) if os.name == "posix" else lambda _: None
+
+    def after_epoch(self):
+        self._trim(0)
 
 
 def progress_lines(what: str) -> list[Callback]:
