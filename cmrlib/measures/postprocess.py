@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from cmrlib.cine.anatomy import BACKGROUND, STRUCTURES
-from cmrlib.measures.volumes import base_is_first, ring_fraction
+from cmrlib.cine.anatomy import BACKGROUND, STRUCTURES, codes
+from cmrlib.measures.volumes import Conventions, basal_rule_applies, base_is_first, excluded_slices, ring_fraction
 
 _OPEN_RING = 0.8
 """Least share of a cavity's border that myocardium covers in a closed slice; the basal slice may be half open."""
@@ -19,6 +19,7 @@ _OPEN_RING = 0.8
 _OPEN_LONG_AXIS = {"4ch": 0.9, "2ch": 0.9, "3ch": 0.7}
 """The same where myocardium or left atrium border the cavity; in 3CH the aorta, which has no label, does too."""
 
+_HALF_RING = Conventions(basal_rule="half ring")
 _REACH_PX = 3
 _WITHIN_SLICE = np.zeros((3, 3, 3), bool)
 _WITHIN_SLICE[1] = True
@@ -30,8 +31,10 @@ def clean_mask(mask, keep_fraction: float = 0.25, view: str = "sax") -> tuple[np
     Per structure (cavity and wall of the LV together): 3-D components below `keep_fraction` of the largest are removed
     (a larger second one is a gap in the stack, kept and flagged `…_in_parts`), then all but the largest component of
     each slice, except myocardium that touches the cavity; holes are filled, those between cavity and wall with
-    myocardium. `myo_open` counts slices whose cavity lies bare (`open_slices`; nothing is corrected). Flags read
-    `lv_island_removed:frames=1,slices=2,voxels=37` and count voxels that differ in the end.
+    myocardium. Basal slices of a stack whose LV cavity myocardium surrounds by less than half are no ventricle (SCMR,
+    Schulz-Menger et al., JCMR 2020) and lose cavity and wall: `base_removed`. `myo_open` counts slices whose cavity
+    lies bare (`open_slices`; nothing is corrected). Flags read `lv_island_removed:frames=1,slices=2,voxels=37` and
+    count voxels that differ in the end.
     """
     mask = np.array(mask)
     if mask.ndim not in (3, 4) or mask.dtype != np.uint8:
@@ -69,6 +72,11 @@ def _clean_frame(frame, keep_fraction, view):
     if len(ventricle) == 2:
         _fill(box, ventricle, "myo")
     yield from _changes(before, box, far, present)
+    if view == "sax" and len(ventricle) == 2 and basal_rule_applies(frame, ventricle, _HALF_RING):
+        base = excluded_slices(frame, _HALF_RING)
+        frame[base] = np.where(np.isin(frame[base], codes(ventricle)), BACKGROUND, frame[base])
+        if base:
+            yield "base_removed", {"slices": len(base)}
     bare = open_slices(frame, view) if len(ventricle) == 2 and (len(box) > 1 or view in _OPEN_LONG_AXIS) else []
     if bare:
         yield "myo_open", {"slices": len(bare)}
