@@ -11,3 +11,14 @@ def cohort(tmp_path_factory):
     return make_cohort(
         path, subjects=6, frames=4, size=64, spacing_mm=3.2, slices=5, views=("sax",), workers=1, progress=False
     )
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For small networks: a second thread costs them more than it brings."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -15,7 +15,7 @@ from cmrlib.measures import RefusedError
 from cmrlib.papers.cussp import preparation, table2, tabular
 from cmrlib.papers.cussp.cnnlstm import CnnLstm
 from cmrlib.papers.cussp.data import LABELLED, Distort, Scale
-from cmrlib.papers.cussp.network import barlow_loss, contrastive_loss, cross_correlation, joint_loss
+from cmrlib.papers.cussp.network import cross_correlation
 from cmrlib.papers.cussp.preparation import locate, prepare
 from cmrlib.papers.cussp.roles import assign_roles
 from cmrlib.papers.cussp.table2 import MODELS
@@ -24,6 +24,6 @@ from cmrlib.papers.cussp.weak import weak_labels
 
 __all__ = [
     "LABELLED", "MODELS", "CnnLstm", "CusspJoint", "CusspPairs", "CusspPretraining", "Distort", "MitralRegurgitation",
-    "RefusedError", "Scale", "TensorLabel", "assign_roles", "barlow_loss", "contrastive_loss", "cross_correlation",
-    "joint_loss", "locate", "preparation", "prepare", "table2", "tabular", "weak_labels",
+    "RefusedError", "Scale", "TensorLabel", "assign_roles", "cross_correlation", "locate", "preparation", "prepare",
+    "table2", "tabular", "weak_labels",
 ]  # fmt: skip

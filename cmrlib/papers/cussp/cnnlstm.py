@@ -10,7 +10,7 @@ from torchvision.models.densenet import DenseNet
 
 from cmrlib.learning.losses import WeightedBCE
 from cmrlib.papers.cussp.network import perceptron
-from cmrlib.papers.cussp.roles import require_no_leak
+from cmrlib.papers.cussp.roles import PRETRAINING
 from cmrlib.papers.cussp.task import Cussp
 
 BLOCKS = {"densenet121": (32, (6, 12, 24, 16), 64), "slim": (12, (2, 3, 4, 3), 24), "tiny": (6, (1, 1, 1, 1), 8)}
@@ -98,7 +98,12 @@ class CnnLstm(Cussp):
         items = super().items(cohort, annotations, split)
         if weak is None:
             return items
-        require_no_leak(weak.index, split)
+        wrong = weak.index[~weak.index.map(split).isin(PRETRAINING)]
+        if len(wrong):
+            raise ValueError(
+                f"{len(wrong)} subjects of validation or test have weak labels, e.g. {wrong[:3].tolist()}; only "
+                f"{' and '.join(PRETRAINING)} subjects may"
+            )
         weak = weak[~weak.index.isin(split.index[split == "train"])]
         more = self.usable(cohort, annotations, weak.index)
         more = more.assign(label=more["participant_id"].map(weak) + 2, split="train")

@@ -21,7 +21,7 @@ class Encoder(nn.Module):
 
     def __init__(self, frames: int, width: int = 64):
         super().__init__()
-        self.frames, self.width = frames, width
+        self.width = width
         self.conv1 = nn.Conv2d(frames, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = _stage(width, width, 1)
@@ -34,8 +34,6 @@ class Encoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x):
-        if x.shape[1] != self.frames:
-            raise ValueError(f"the encoder takes {self.frames} frames as channels, got {x.shape[1]}")
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
         return self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3))
 
@@ -143,18 +141,27 @@ def barlow_loss(projections, weight: float = BARLOW_LAMBDA) -> torch.Tensor:
     return (1 - diagonal).square().sum() + weight * (c.square().sum() - diagonal.square().sum())
 
 
-def contrastive_loss(embeddings, unlike, margin: float = 1.0) -> torch.Tensor:
+class ContrastiveLoss:
     """Mean of ½ d² for like pairs and ½ max(0, margin − d)² for unlike ones; Hadsell, Chopra & LeCun 2006.
 
-    embeddings: (b, 2, e). unlike: (b,) 1 where one of the two has mitral regurgitation and the other has not.
+    embeddings: (b, 2, e). unlike: (b,) 1 where one of the two has mitral regurgitation and the other has not. Pairs are
+    shown with d, the distance of their embeddings.
     """
-    squared = (embeddings[:, 0] - embeddings[:, 1]).float().square().sum(1)
-    distance = (squared + 1e-12).sqrt()  # the root's slope has no end at 0
-    short = (margin - distance).clamp(min=0).square()
-    return torch.where(unlike.bool(), short, squared).mean() / 2
+
+    def __init__(self, margin: float = 1.0):
+        self.margin = margin
+
+    def __call__(self, embeddings, unlike):
+        squared = (embeddings[:, 0] - embeddings[:, 1]).float().square().sum(1)
+        distance = (squared + 1e-12).sqrt()  # the root's slope has no end at 0
+        short = (self.margin - distance).clamp(min=0).square()
+        return torch.where(unlike.bool(), short, squared).mean() / 2
+
+    def decodes(self, embeddings):
+        return (embeddings[:, 0] - embeddings[:, 1]).norm(dim=1)
 
 
-def joint_loss(outputs, target, correlation_share: float, weight: float = BARLOW_LAMBDA) -> torch.Tensor:
+def joint_loss(outputs, target, correlation_share: float) -> torch.Tensor:
     """correlation_share · Barlow Twins + (1 − correlation_share) · cross-entropy of both views; of `Joint`."""
     entropy = F.binary_cross_entropy_with_logits(outputs[:, :, -1].float(), target.float()[:, None].expand(-1, 2))
-    return correlation_share * barlow_loss(outputs[:, :, :-1], weight) + (1 - correlation_share) * entropy
+    return correlation_share * barlow_loss(outputs[:, :, :-1]) + (1 - correlation_share) * entropy

@@ -78,7 +78,7 @@ def prepare(cine: Cine, annotation: Annotation, how) -> Patch:
         raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     valve = locate(cine, annotation) if how.kind == "valve" else None
     planes = patch_planes(cine, valve, how) if valve else (central_plane(cine, how),)
-    outside = outside_share(planes)
+    outside = float(np.mean([plane.mask(np.ones(plane.source_shape)) == 0 for plane in planes]))
     if valve and outside > MOST_OUTSIDE:
         hint = f"{100 * outside:.0f} % of it; choose a smaller field_mm"
         raise RefusedError(cine.name, "patch outside the image", hint)
@@ -87,7 +87,9 @@ def prepare(cine: Cine, annotation: Annotation, how) -> Patch:
     if how.kind == "heart":
         inside = np.isin(annotation.mask[:, 0], list(STRUCTURES.values()))
         images = np.where(inside, images, np.float32(window[0]))
-    cropped = crop(cine, images, planes, window[0], how.frames)
+    taken = zip(planes * cine.frames if len(planes) == 1 else planes, images)
+    cropped = np.stack([plane.pixels(image, outside=window[0]) for plane, image in taken])
+    cropped = cine.section(0).resampled(cropped, how.frames)  # the cycle in even steps
     pixels = equalise(cropped, window) if valve else np.round(255 * within(cropped, window)).astype(np.uint8)
     ed, es = (cine.section(0).to_even(frame, how.frames) for frame in phases(cine, annotation))
     return Patch(pixels, cropped, planes, valve, window, ed, es, outside)
@@ -156,27 +158,11 @@ def central_plane(cine: Cine, how) -> Plane:
     return Plane.around(cine.pixels.shape[2:], how.field_mm / how.size / spacing, (how.size,) * 2, centre)
 
 
-def outside_share(planes) -> float:
-    """Share of the patch's pixels whose centre lies beyond the image, mean over its planes."""
-    rows, columns = np.indices(planes[0].shape)
-    places = np.stack([plane.back_points(np.c_[columns.ravel(), rows.ravel()]) for plane in planes])
-    limit = np.array(planes[0].source_shape[::-1])
-    return float(((places < -0.5) | (places > limit - 0.5)).any(-1).mean())
-
-
 def atrial_range(cine: Cine, annotation: Annotation) -> tuple[float, float]:
     """Percentiles RANGE_PCT of the LA's pixels over all frames that were drawn."""
     inside = [cine.pixels[t, 0][np.asarray(annotation.mask[t, 0]) == STRUCTURES["la"]] for t in annotation.annotated]
     low, high = np.percentile(np.concatenate(inside).astype(np.float32), RANGE_PCT)
     return float(low), float(max(high, low + 1e-6))
-
-
-def crop(cine: Cine, images, planes, outside: float, frames: int) -> np.ndarray:
-    """(frames, size, size) float32: the patch of a cine's images (frames, rows, columns) through the cycle, in even
-    steps; `outside` beyond the image."""
-    planes = planes * cine.frames if len(planes) == 1 else planes
-    found = np.stack([plane.pixels(image, outside=outside) for plane, image in zip(planes, images)])
-    return cine.section(0).resampled(found, frames)
 
 
 def within(grey, window) -> np.ndarray:

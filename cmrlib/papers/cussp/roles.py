@@ -55,14 +55,3 @@ def assign_roles(
             roles[part] = side
     check_split(roles[roles != "unlabelled"])
     return roles
-
-
-def require_no_leak(subjects, roles: pd.Series):
-    """Raise ValueError where one of these subjects is a validation or test subject, or has no role."""
-    seen = roles.reindex(pd.unique(pd.Series(list(subjects))))
-    wrong = seen[~seen.isin(PRETRAINING)]
-    if len(wrong):
-        raise ValueError(
-            f"{len(wrong)} subjects of validation or test in the pretraining, e.g. "
-            f"{wrong.index[:3].tolist()}; it may see {' and '.join(PRETRAINING)} subjects only"
-        )

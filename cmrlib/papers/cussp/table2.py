@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 
 from cmrlib.agreement import choose_threshold, classification
+from cmrlib.agreement.resampling import bounded
 from cmrlib.learning.comparison import compared_auc
 from cmrlib.papers.cussp.task import CusspJoint, CusspPairs, CusspPretraining, MitralRegurgitation
 
@@ -126,8 +127,8 @@ def table_2(scores: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
         result = classification(labels[wide.index], wide, limits[wide.columns]).set_index("metric")
         row = {"model": model, "name": MODELS[model]}
         for metric, name in METRICS.items():
-            for end, column in (("", "estimate"), ("_low", "low"), ("_high", "high"), ("_sd", "sd")):
-                row[name + end] = result.loc[metric, column]
+            row |= bounded(name, *result.loc[metric, ["estimate", "low", "high"]])
+            row[f"{name}_sd"] = result.loc[metric, "sd"]
         rows.append(row | result.iloc[0][["n", "n_positive", "n_missing", "n_runs"]].to_dict())
     return pd.DataFrame(rows).join(PAPER.set_index("model").add_suffix("_paper"), on="model")
 
@@ -144,11 +145,11 @@ def gap_closed(scores: pd.DataFrame, model: str = "siam25") -> dict:
     NaN without both bounds. gap_closed, gap_closed_low, gap_closed_high.
     """
     models = (model, "floor", "ceiling")
-    found = dict.fromkeys(("estimate", "low", "high"), np.nan)
-    if set(models) <= set(scores["model"]):
-        found = compared_auc([tested(scores, name) for name in models], share_of_the_way)
-    return {"gap_closed": found["estimate"], "gap_closed_low": found["low"], "gap_closed_high": found["high"]}
+    if not set(models) <= set(scores["model"]):
+        return bounded("gap_closed")
 
+    def share(own, low, high):
+        return (own - low) / (high - low) if high > low else np.nan
 
-def share_of_the_way(own: float, low: float, high: float) -> float:
-    return (own - low) / (high - low) if high > low else np.nan
+    found = compared_auc([tested(scores, name) for name in models], share)
+    return bounded("gap_closed", found["estimate"], found["low"], found["high"])

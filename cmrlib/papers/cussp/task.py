@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -18,24 +19,11 @@ from cmrlib.learning.losses import WeightedBCE
 from cmrlib.learning.task import Task, by_split
 from cmrlib.measures import RefusedError
 from cmrlib.papers.cussp import data, network, preparation
-from cmrlib.papers.cussp.data import LABELLED, VIEWS, Distort, Scale, TensorPair
+from cmrlib.papers.cussp.data import LABELLED, VIEWS, Distort, Distortion, Scale, TensorPair
 from cmrlib.papers.cussp.preparation import prepare, window_frames
-from cmrlib.papers.cussp.roles import PRETRAINING, require_no_leak
+from cmrlib.papers.cussp.roles import PRETRAINING
 
 KINDS = ("valve", "whole", "heart")
-
-
-class Contrastive:
-    """`contrastive_loss`; shown as the distance of the two embeddings."""
-
-    def __init__(self, margin: float):
-        self.margin = margin
-
-    def __call__(self, embeddings, unlike):
-        return network.contrastive_loss(embeddings, unlike, self.margin)
-
-    def decodes(self, embeddings):
-        return (embeddings[:, 0] - embeddings[:, 1]).norm(dim=1)
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,9 @@ class Cussp(Task):
     window: int = 0
     width: int = 64
 
+    distortion: ClassVar[Distortion] = LABELLED
+    two_views: ClassVar[bool] = False
+    """Whether a batch holds two distorted views of every cine."""
     code = (cine, cine.plane, cine.section, blocks, training, data, network, preparation, sys.modules[__name__])
 
     def __post_init__(self):
@@ -123,18 +114,13 @@ class Cussp(Task):
             get_x=self.clip(cohort, annotations),
             get_y=lambda row: TensorLabel(row["label"]),
             splitter=by_split,
-            batch_tfms=self.batch_transforms(),
+            batch_tfms=[Scale(), Distort(self.distortion, self.two_views)],
         )
 
-    def batch_transforms(self) -> list:
-        return [Scale(), Distort(LABELLED)]
-
-    def clip(self, cohort, annotations, start: float = LABELLED.start):
-        """Function from a row of `items` to its prepared cine: all frames, or `window` of them from ED on.
-
-        start: how far the first frame varies in training, as a share of the cycle.
-        """
-        patches = self.patches(cohort, annotations)
+    def clip(self, cohort, annotations):
+        """Function from a row of `items` to its prepared cine: all frames, or `window` of them from ED on; in training
+        the first frame varies by `distortion.start`."""
+        patches, start = self.patches(cohort, annotations), self.distortion.start
 
         def read(row):
             late = np.random.uniform(-start, start) * self.frames if row["split"] == "train" and start else 0.0
@@ -183,20 +169,15 @@ class CusspPretraining(Cussp):
 
     projector: int = 2048
 
+    distortion = VIEWS
+    two_views = True
+
     def items(self, cohort, annotations, split):
-        """A twentieth of the subjects only shows the loss. Raises ValueError where a validation or test subject is
-        among them."""
+        """A twentieth of the subjects only shows the loss."""
         items = self.usable(cohort, annotations, split.index[split.isin(PRETRAINING)])
-        require_no_leak(items["participant_id"], split)
         people = sorted(items["participant_id"].unique())
         watched = items["participant_id"].isin(people[::20] if len(people) > 20 else [])
         return items.assign(label=np.nan, split=np.where(watched, "validation", "train"))
-
-    def clip(self, cohort, annotations, start=VIEWS.start):
-        return super().clip(cohort, annotations, start)
-
-    def batch_transforms(self):
-        return [Scale(), Distort(VIEWS, twice=True)]
 
     def network(self):
         return network.BarlowTwins(self.encoder(), self.projector)
@@ -233,8 +214,8 @@ class CusspPairs(Cussp):
             pairs.append(both.assign(others=[tuple(zip(without["cine"], without["ed"]))] * len(both)))
         return pd.concat(pairs, ignore_index=True)
 
-    def clip(self, cohort, annotations, start=LABELLED.start):
-        read = super().clip(cohort, annotations, start)
+    def clip(self, cohort, annotations):
+        read = super().clip(cohort, annotations)
 
         def pair(row):
             rng = np.random if row["split"] == "train" else np.random.default_rng([*row["cine"].encode()])
@@ -248,7 +229,7 @@ class CusspPairs(Cussp):
         return network.Siamese(self.encoder().freeze_all_but(self.last))
 
     def loss(self):
-        return Contrastive(self.margin)
+        return network.ContrastiveLoss(self.margin)
 
 
 def spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -281,8 +262,7 @@ class CusspJoint(Cussp):
     dropout: float = 0.2
     share: float = 0.5
 
-    def batch_transforms(self):
-        return [Scale(), Distort(LABELLED, twice=True)]
+    two_views = True
 
     def network(self):
         return network.Joint(network.BarlowTwins(self.encoder(), self.projector), self.hidden, self.dropout)

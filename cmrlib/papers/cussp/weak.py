@@ -45,16 +45,11 @@ def label_model(votes: pd.DataFrame, prevalence: float, iterations: int = 100) -
     for _ in range(iterations):
         counts = np.einsum("cn,nvk->vck", np.stack([1 - positive, positive]), onehot) + 1 + SHARPNESS * np.eye(2, 3)
         chances = counts / counts.sum(2, keepdims=True)
-        before, positive = positive, posterior(onehot, chances, prevalence)
+        logs = np.einsum("nvk,vck->nc", onehot, np.log(chances)) + np.log([1 - prevalence, prevalence])
+        before, positive = positive, 1 / (1 + np.exp(logs[:, 0] - logs[:, 1]))  # Bayes' rule
         if np.abs(positive - before).max() < 1e-8:
             break
     return pd.Series(positive, index=votes.index, name="probability"), chances
-
-
-def posterior(onehot, chances, prevalence: float) -> np.ndarray:
-    """(subjects,) Bayes' rule: onehot (subjects, rules, vote), chances (rules, class, vote)."""
-    logs = np.einsum("nvk,vck->nc", onehot, np.log(chances)) + np.log([1 - prevalence, prevalence])
-    return 1 / (1 + np.exp(logs[:, 0] - logs[:, 1]))
 
 
 def weak_labels(measured: pd.DataFrame, roles: pd.Series, labels: pd.Series) -> tuple[pd.Series, pd.DataFrame]:

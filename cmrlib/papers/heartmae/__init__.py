@@ -18,15 +18,6 @@ from cmrlib.papers.heartmae.targets import EJECTION, cardiac_targets, first_sess
 from cmrlib.papers.heartmae.task import VARIANTS, HeartMAE
 
 __all__ = [
-    "EJECTION",
-    "MODELS",
-    "VARIANTS",
-    "HeartMAE",
-    "Probe",
-    "cardiac_targets",
-    "first_session",
-    "learn_axes",
-    "make_bags",
-    "mean_features",
-    "section_table",
-]
+    "EJECTION", "MODELS", "VARIANTS", "HeartMAE", "Probe", "cardiac_targets", "first_session", "learn_axes",
+    "make_bags", "mean_features", "section_table",
+]  # fmt: skip

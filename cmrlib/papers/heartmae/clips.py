@@ -97,19 +97,16 @@ def even_cuts(cine: Cine, task, crops: int = 3, times: int = 2) -> list[Cut]:
     Crops have the largest side seen in training. Of a square image all crops are one; pooled with equal weight, copies
     of one feature say the same as the feature itself, so nothing is lost.
     """
-    rows, columns = cine.pixels.shape[2:]
     side = crop_side(cine, task.crop_high, task.spacing_mm)
-    spare_rows, spare_columns = rows - side, columns - side
-    along = np.linspace(0, 1, crops) if crops > 1 else np.array([0.5])
-    tall = spare_rows >= spare_columns
-    tops = np.round(along * spare_rows).astype(int) if tall else [spare_rows // 2] * crops
-    lefts = [spare_columns // 2] * crops if tall else np.round(along * spare_columns).astype(int)
+    spare = np.array(cine.pixels.shape[2:]) - side
+    corners = np.tile(spare // 2, (crops, 1))  # (row, column)
+    corners[:, spare.argmax()] = np.round((np.linspace(0, 1, crops) if crops > 1 else 0.5) * spare.max())
     last = first_frames(cine.frames, task.frames)
     if task.frames >= cine.frames:
         starts = np.arange(times) * last // times
     else:
         starts = np.linspace(0, last - 1, times).round().astype(int)
-    cuts = [Cut(int(start), int(top), int(left), side) for top, left in zip(tops, lefts) for start in starts]
+    cuts = [Cut(start, top, left, side) for top, left in corners.tolist() for start in starts.tolist()]
     return list(dict.fromkeys(cuts))
 
 
@@ -144,23 +141,15 @@ def section_table(cohort, split: pd.Series, views=None, sax_share: float = 0.5, 
 def intensity_moments(sections, most: int = 200) -> tuple[float, float]:
     """Mean and SD of sections' pixels as shares of each cine's maximum, from at most so many of them.
 
-    sections: a sequence of `SectionRef`.
+    sections: a sequence of `Section`.
     """
     sums = np.zeros(3)
     for n in np.linspace(0, len(sections) - 1, min(most, len(sections))).astype(int):
-        cine, k = sections[n].cine, sections[n].k
-        pixels = np.asarray(cine.pixels[:, k], np.float64)[:: max(1, cine.frames // 4)] / peak_of(cine)
+        section = sections[n]
+        pixels = np.asarray(section.pixels[:: max(1, section.cine.frames // 4)], np.float64) / peak_of(section.cine)
         sums += pixels.size, pixels.sum(), (pixels**2).sum()
     mean = sums[1] / sums[0]
     return float(mean), float(max(1e-6, np.sqrt(sums[2] / sums[0] - mean**2)))
-
-
-@dataclass(frozen=True)
-class SectionRef:
-    """One slice through time, before it becomes a tensor."""
-
-    cine: Cine
-    k: int
 
 
 class TensorClips(TensorImage):
@@ -192,7 +181,7 @@ def show_results(x: TensorClips, y: TensorPixels, samples, outs, ctxs=None, max_
 
 
 class SectionClips(ItemTransform):
-    """(SectionRef, weights (rows, columns) uint8) → (TensorClips, TensorPixels 0 to 1): `repeats` clips of one section
+    """(Section, weights (rows, columns) uint8) → (TensorClips, TensorPixels 0 to 1): `repeats` clips of one section
     and the weights cut alike; random in training, else even."""
 
     def __init__(self, task):
@@ -203,14 +192,15 @@ class SectionClips(ItemTransform):
         return super().__call__(item, split_idx=split_idx, **kwargs)
 
     def encodes(self, item):
-        (cine, k), weights = (item[0].cine, item[0].k), item[1]
+        section, weights = item
+        cine = section.cine
         if self.training:
             cuts = [random_cut(cine, self.task) for _ in range(self.task.repeats)]
         else:
             middle, last = even_cuts(cine, self.task, 1, 1)[0], first_frames(cine.frames, self.task.frames)
             repeats = self.task.repeats
             cuts = [replace(middle, start=n * cine.frames // repeats % last) for n in range(repeats)]
-        clips = [cut.clip(cine.pixels[:, k], self.task, peak_of(cine)) for cut in cuts]
+        clips = [cut.clip(section.pixels, self.task, peak_of(cine)) for cut in cuts]
         maps = [cut_weights(weights, cine, cut, self.task.size) for cut in cuts]
         return TensorClips(torch.from_numpy(np.stack(clips))), TensorPixels(torch.from_numpy(np.stack(maps)))
 

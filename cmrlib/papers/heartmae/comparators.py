@@ -1,6 +1,5 @@
 """What pretraining is compared with; each gives bags of features as the encoder does."""
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -27,10 +26,8 @@ KINETICS = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 def motion_picture(task, cine: Cine, k: int, side: int = 32) -> np.ndarray:
     """(1, side²): standard deviation over the cycle, where and how much a section changes, without learning."""
-    cut = even_cuts(cine, task, 1, 1)[0]
     spread = np.asarray(cine.pixels[:, k], np.float32).std(0) / peak_of(cine)
-    part = spread[cut.top : cut.top + cut.side, cut.left : cut.left + cut.side]
-    return cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA).reshape(1, -1)
+    return even_cuts(cine, task, 1, 1)[0].image(spread, side).reshape(1, -1)
 
 
 def principal_bags(bags: dict[str, Bag], train, components: int = 64) -> dict[str, Bag]:

@@ -101,7 +101,6 @@ def mean_features(bags: dict[str, Bag]) -> pd.DataFrame:
 
 def feature_table(vectors: dict) -> pd.DataFrame:
     """participant_id → (width,) as a table: participant_id, f0, f1, …"""
-    table = pd.DataFrame(
-        np.stack(list(vectors.values())), columns=[f"f{i}" for i in range(len(next(iter(vectors.values()))))]
-    )
-    return table.assign(participant_id=list(vectors))[["participant_id", *table.columns]]
+    table = pd.DataFrame(np.stack(list(vectors.values()))).add_prefix("f")
+    table.insert(0, "participant_id", list(vectors))
+    return table

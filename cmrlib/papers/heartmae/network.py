@@ -47,13 +47,11 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(design.width, design.heads) for _ in range(design.depth))
         self.norm = nn.LayerNorm(design.width, eps=1e-6)
 
-    def forward(self, pixels, ids=None, grid=None):
-        """pixels: (n, tokens, values of a token); ids: (n, tokens) which they are, None for all in order.
-
-        grid: tokens in time, rows and columns where it is another than the design's. Returns (n, tokens, width).
-        """
+    def forward(self, pixels, ids=None):
+        """pixels: (n, tokens, values of a token); ids: (n, tokens) which they are, None for all in order. Returns (n,
+        tokens, width)."""
         x = self.embed(pixels)
-        x = x + self.positions(ids, grid)  # in fp32: the sum over twelve blocks stays exact, and few tokens are seen
+        x = x + self.positions(ids)  # in fp32: the sum over twelve blocks stays exact, and few tokens are seen
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
@@ -61,8 +59,7 @@ class Encoder(nn.Module):
     def tokens(self, clips):
         """Standardised clips (n, frames, size, size), no token hidden → (n, moments, places, width)."""
         design = self.design
-        grid = (clips.shape[1] // design.tubelet, clips.shape[2] // design.patch, clips.shape[3] // design.patch)
-        return self(patches(clips, design.patch, design.tubelet), None, grid).unflatten(1, (grid[0], -1))
+        return self(patches(clips, design.patch, design.tubelet)).unflatten(1, (design.grid[0], -1))
 
 
 class Decoder(nn.Module):
@@ -106,12 +103,12 @@ class MaskedAutoencoder(nn.Module):
     (width,) and `axes` (width, a) of its tokens, zero until `features.learn_axes`.
     """
 
-    def __init__(self, design, masking: Masking | None = None, mean: float = 0.0, std: float = 1.0):
+    def __init__(self, design):
         super().__init__()
-        self.design, self.masking = design, masking or Masking()
+        self.design, self.masking = design, Masking(design.mask_ratio, design.masking, design.decoder_share)
         self.encoder, self.decoder = Encoder(design), Decoder(design)
-        self.register_buffer("mean", torch.tensor(float(mean)))
-        self.register_buffer("std", torch.tensor(float(std)))
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
         self.register_buffer("centre", torch.zeros(design.width))
         self.register_buffer("axes", torch.zeros(design.width, min(AXES, design.width)))
         self.apply(_start)

@@ -252,7 +252,8 @@ class Probe(Task):
         """participant_id and one column per target: values in the target's unit, or probabilities."""
         found = np.concatenate([infer(models, self.inputs(bag), "fp32").numpy() for bag in bags.values()])
         table = pd.DataFrame(found, columns=list(self.targets))
-        return table.assign(participant_id=list(bags))[["participant_id", *self.targets]]
+        table.insert(0, "participant_id", list(bags))
+        return table
 
     def embeddings(self, model, bags: dict[str, Bag]) -> pd.DataFrame:
         """The subject's feature z of equation 3, one kind of view after the other: participant_id, f0, f1, …"""

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from cmrlib.agreement import bootstrap
+from cmrlib.agreement.resampling import bounded
 from cmrlib.papers.heartmae.clips import cut_weights, even_cuts
 from cmrlib.papers.heartmae.masking import target_frames
 from cmrlib.papers.heartmae.tokens import joined, patches
@@ -73,12 +74,8 @@ def explained_variance(table: pd.DataFrame) -> pd.DataFrame:
         sums = part.groupby("participant_id")[["mse", "variance", "mse_moving", "variance_moving"]].sum()
         row = {"variant": variant, "n": len(sums)}
         for end in ("", "_moving"):
-            one = bootstrap(
-                sums[[f"mse{end}", f"variance{end}"]], lambda a, b, axis=-1: 1 - a.sum(axis) / b.sum(axis)
-            ).iloc[0]
-            row |= {
-                f"explained{end}{bound}": one[value]
-                for bound, value in (("", "estimate"), ("_low", "low"), ("_high", "high"))
-            }
+            both = sums[[f"mse{end}", f"variance{end}"]]
+            found = bootstrap(both, lambda a, b, axis=-1: 1 - a.sum(axis) / b.sum(axis)).iloc[0]
+            row |= bounded(f"explained{end}", *found[["estimate", "low", "high"]])
         rows.append(row)
     return pd.DataFrame(rows)

@@ -40,12 +40,9 @@ def predict_all(models: dict, truth: pd.DataFrame, kind: str, split: pd.Series, 
 
 
 def _long(found, truth, train):
-    parts = [
-        table.rename_axis("participant_id").reset_index().melt("participant_id", var_name="target", value_name=value)
-        for table, value in ((found, "predicted"), (truth, "true"))
-    ]
-    table = parts[0].merge(parts[1], on=["participant_id", "target"])
-    return table.assign(scale=table["target"].map(train.std()))
+    both = {"predicted": found.unstack(), "true": truth.loc[found.index, found.columns].unstack()}
+    table = pd.DataFrame(both).rename_axis(["target", "participant_id"]).reset_index()
+    return table.assign(scale=table["target"].map(train.std()))[["participant_id", "target", *both, "scale"]]
 
 
 def _subject_errors(predictions, targets=None):
@@ -62,17 +59,16 @@ def error_table(predictions: pd.DataFrame) -> pd.DataFrame:
     intervals over subjects, mae_sd (by the training SD), r (Pearson), n."""
     errors = _subject_errors(predictions)
     means = predictions.groupby(["model", "target", "participant_id"])[["predicted", "true"]].mean()
-    base = errors[errors["model"] == "mean"].set_index(["participant_id", "target"])["error"]
+    base = errors.loc[errors["model"] == "mean", ["participant_id", "target", "error"]]
+    errors = errors.merge(base.rename(columns={"error": "base"}), "left", ["participant_id", "target"])
     rows = []
     for (model, target), part in errors.groupby(["model", "target"], sort=False):
-        reference = base.reindex(list(zip(part["participant_id"], part["target"]))).to_numpy()
-        own = means.loc[model, target].dropna()
-        varies = len(own) > 2 and own["predicted"].std() > 0 and own["true"].std() > 0
+        own = means.loc[model, target]
         rows.append(
             {"model": model, "target": target, "n": len(part), "mae_sd": part["scaled"].mean()}
-            | _interval("mae", bootstrap(part["error"].to_numpy(), _mean))
-            | _interval("ratio", bootstrap(np.c_[part["error"], reference], _ratio))
-            | {"r": np.corrcoef(own["predicted"], own["true"])[0, 1] if varies else np.nan}
+            | _interval("mae", bootstrap(part["error"].to_numpy(), np.mean))
+            | _interval("ratio", bootstrap(part[["error", "base"]], _ratio))
+            | {"r": own["predicted"].corr(own["true"], min_periods=3)}
         )
     return _in_order(pd.DataFrame(rows))
 
@@ -87,10 +83,6 @@ def _in_order(table):
     return table.sort_values("model", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
-def _mean(values, axis=-1):
-    return values.mean(axis)
-
-
 def _ratio(ours, theirs, axis=-1):
     return ours.mean(axis) / theirs.mean(axis)
 
@@ -102,7 +94,7 @@ def gain_pct(predictions: pd.DataFrame, better: str, worse: str, targets=EJECTIO
     errors = _subject_errors(predictions, targets)
     both = errors.groupby(["participant_id", "model"])["scaled"].mean().unstack("model")
     if not {better, worse} <= set(both):
-        return {"gain_pct": np.nan, "gain_pct_low": np.nan, "gain_pct_high": np.nan, "n": 0}
+        return bounded("gain_pct") | {"n": 0}
     both = both[[better, worse]].dropna()
     gain = bootstrap(both, lambda a, b, axis=-1: 100 * (1 - _ratio(a, b, axis)))
     return _interval("gain_pct", gain) | {"n": len(both)}

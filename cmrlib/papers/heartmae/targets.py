@@ -25,15 +25,8 @@ def cardiac_targets(cohort, observer: str = "truth") -> pd.DataFrame:
     tables += [features(cohort, observer, walls=True)] if drawn else []
     if not tables:
         raise ValueError(f"observer {observer!r} measured nothing in {cohort.path.name}; choose another")
-    left_out = {
-        *CONFIDENCES,
-        "ed_frame",
-        "es_frame",
-        "bsa_m2",
-        "heart_rate_bpm",
-        *map(indexed_name, (*INDEXED, *FEATURES)),
-    }
-    columns = {}
+    others = ["ed_frame", "es_frame", "bsa_m2", "heart_rate_bpm"]
+    left_out, columns = {*CONFIDENCES, *others, *map(indexed_name, (*INDEXED, *FEATURES))}, {}
     for table in tables:
         numbers = first_session(table).select_dtypes("number")
         columns |= {name: numbers[name] for name in numbers if name not in {*left_out, *columns}}

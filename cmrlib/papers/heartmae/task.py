@@ -14,17 +14,9 @@ from cmrlib.learning.cache import ArrayCache
 from cmrlib.learning.task import Task, by_split
 from cmrlib.learning.training import adamw
 from cmrlib.papers.heartmae import clips, features, flow, masking, network, tokens
-from cmrlib.papers.heartmae.clips import (
-    SectionClips,
-    SectionRef,
-    even_cuts,
-    intensity_moments,
-    peak_of,
-    section_table,
-)
+from cmrlib.papers.heartmae.clips import SectionClips, even_cuts, intensity_moments, peak_of, section_table
 from cmrlib.papers.heartmae.features import pooled, token_features
 from cmrlib.papers.heartmae.flow import flow_weights, stored_weights
-from cmrlib.papers.heartmae.masking import Masking
 from cmrlib.papers.heartmae.network import MaskedAutoencoder, weighted_error
 
 VARIANTS = {"plain": "MAE-ViT", "mask95": "MAE-95", "tube": "MAE-tube", "flow": "HeartMAE"}
@@ -33,10 +25,10 @@ VARIANTS = {"plain": "MAE-ViT", "mask95": "MAE-95", "tube": "MAE-tube", "flow": 
 SETTINGS = {"plain": {}, "mask95": {"mask_ratio": 0.95}, "tube": {"masking": "tube"}, "flow": {"flow": True}}
 """Fields of the task in which a variant differs from the plain model."""
 
-CODE = (cine, clips, flow, masking, network, tokens, training)
-
 NOTHING = np.zeros((1, 1), np.uint8)
 """Flow weights of a section whose loss is not weighted."""
+
+CODE = (cine, clips, flow, masking, network, tokens, training)  # in the class, fields hide two of these modules
 
 
 @dataclass(frozen=True)
@@ -130,13 +122,13 @@ class HeartMAE(Task):
 
     def section(self, cohort):
         """Function from a row of `items` to the section."""
-        return lambda row: SectionRef(cohort.cine(row["cine"]), row["k"])
+        return lambda row: cohort.cine(row["cine"]).section(row["k"])
 
     def cut(self) -> SectionClips:
         return SectionClips(self)
 
     def network(self):
-        return MaskedAutoencoder(self, Masking(self.mask_ratio, self.masking, self.decoder_share))
+        return MaskedAutoencoder(self)
 
     def loss(self):
         return weighted_error

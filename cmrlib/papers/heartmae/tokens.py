@@ -24,12 +24,11 @@ def joined(tokens, grid, patch: int, tubelet: int):
 class Positions(nn.Module):
     """Learned embeddings of time and of place, added: steps + rows · columns vectors for steps · rows · columns tokens.
 
-    They start as sines and cosines (ours: how they start is not stated) and are interpolated for grids of other sizes.
+    They start as sines and cosines (ours: how they start is not stated).
     """
 
     def __init__(self, grid, width: int):
         super().__init__()
-        self.grid = tuple(grid)
         steps, rows, columns = grid
         half = width // 2
         down = np.repeat(_waves(rows, half), columns, 0)
@@ -37,23 +36,9 @@ class Positions(nn.Module):
         self.time = nn.Parameter(torch.from_numpy(_waves(steps, width)).float())
         self.space = nn.Parameter(torch.from_numpy(np.concatenate([down, across], 1)).float())
 
-    def table(self, grid=None):
-        """(tokens, width) of all tokens of a grid, default the trained one."""
-        time, space = self.time, self.space
-        if grid is not None and tuple(grid) != self.grid:
-            time, space = self._resized(grid)
-        return (time[:, None] + space[None]).flatten(0, 1)
-
-    def _resized(self, grid):
-        steps, rows, columns = grid
-        time = functional.interpolate(self.time.T[None], steps, mode="linear", align_corners=False)[0].T
-        space = self.space.T.reshape(1, -1, *self.grid[1:])
-        space = functional.interpolate(space, (rows, columns), mode="bicubic", align_corners=False)
-        return time, space[0].flatten(1).T
-
-    def forward(self, ids=None, grid=None):
+    def forward(self, ids=None):
         """(tokens, width), or, of tokens ids (n, tokens), (n, tokens, width)."""
-        table = self.table(grid)
+        table = (self.time[:, None] + self.space[None]).flatten(0, 1)
         return table if ids is None else functional.embedding(ids, table)
 
 

@@ -1,4 +1,4 @@
-"""Patches of the left ventricle through time: which slices, where a patch lies, how it is scaled; labels and folds."""
+"""Patches of the left ventricle through time: which slices, where a patch lies, how it is scaled; folds."""
 
 import numpy as np
 import pandas as pd
@@ -53,22 +53,6 @@ def lv_slices(cine: Cine, annotation: Annotation | None = None, share: float = 0
     for t in [cine.ed] if cine.ed in drawn else drawn:
         seen |= (np.asarray(annotation.mask[t]) == STRUCTURES["lv"]).any((1, 2))
     return np.flatnonzero(seen & whole).tolist()
-
-
-def labelled(subjects: pd.DataFrame, column: str, positive: str) -> pd.Series:
-    """1 or 0 by participant_id for those who have a label; positive: the value (as text) that is 1.
-
-    Raises ValueError where there is no such column, or where no subject or every subject is positive.
-    """
-    if column not in subjects:
-        raise ValueError(f"participants.tsv has no column {column!r}; it has {', '.join(subjects.columns)}")
-    known = subjects.dropna(subset=[column]).set_index("participant_id")[column].astype(str)
-    known = known[~known.isin(["", "n/a", "None"])]
-    if not 0 < (known == positive).sum() < len(known):
-        raise ValueError(
-            f"column {column!r} must hold {positive!r} and something else; it holds {known.value_counts().to_dict()}"
-        )
-    return (known == positive).astype(int)
 
 
 def patient_split(

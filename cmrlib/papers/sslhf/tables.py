@@ -9,6 +9,7 @@ import pandas as pd
 from fastai.learner import Learner
 
 from cmrlib.agreement import bootstrap, choose_threshold, roc_auc
+from cmrlib.agreement.resampling import bounded
 from cmrlib.learning.comparison import compared_auc, over_runs, runs_of
 from cmrlib.papers.sslhf.comparators import COMPARATORS
 from cmrlib.papers.sslhf.task import HeartFailure, SslhfRestoration
@@ -134,7 +135,7 @@ def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
             for name, column, statistic in (("auc", known["score"], roc_auc), ("acc", called, _accuracy)):
                 columns = pd.DataFrame({"run": runs_of(known), "label": known["label"], "value": column})
                 found = bootstrap(columns, partial(over_runs, statistic), known["participant_id"], n_boot).iloc[0]
-                row |= _with_bounds(f"{level}_{name}", found)
+                row |= bounded(f"{level}_{name}", *found[["estimate", "low", "high"]])
             row["n_missing"] = len(one) - len(known)  # the patients', which come last
         rows.append(row)
     values = [f"{level}_{what}" for level in LEVELS for what in ("auc", "acc")]
@@ -147,10 +148,6 @@ def _accuracy(labels, called):
     return np.mean(labels == called)
 
 
-def _with_bounds(name, found) -> dict:
-    return {name: found["estimate"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
-
-
 def paired_table(scores: pd.DataFrame, better: str = "sslhf", n_boot: int = 1000) -> pd.DataFrame:
     """How much larger `better`'s AUC is than every other method's on the same folds, seeds and patients: a row a method
     and level with gain, gain_low, gain_high (bootstrap over patients, folds and seeds averaged), n_runs, n_patients,
@@ -161,10 +158,10 @@ def paired_table(scores: pd.DataFrame, better: str = "sslhf", n_boot: int = 1000
             tables = [scores[(scores["level"] == level) & (scores["method"] == name)] for name in (better, method)]
             if all(len(one) for one in tables):
                 found = compared_auc(tables, np.subtract, n_boot)
-                ends = {name: found[name] for name in ("least", "most", "n_runs")} | {"n_patients": found["n"]}
-                rows.append({"method": method, "level": level} | _with_bounds("gain", found) | ends)
-    names = ["method", "level", "gain", "gain_low", "gain_high", "least", "most", "n_runs", "n_patients"]
-    return pd.DataFrame(rows, columns=names)
+                rows.append({"method": method, "level": level} | found)
+    names = {"estimate": "gain", "low": "gain_low", "high": "gain_high", "n": "n_patients"}
+    columns = ["method", "level", "gain", "gain_low", "gain_high", "least", "most", "n_runs", "n_patients"]
+    return pd.DataFrame(rows).rename(columns=names).reindex(columns=columns)
 
 
 def study_metrics(table: pd.DataFrame, gains: pd.DataFrame, prefix: str = "") -> dict:

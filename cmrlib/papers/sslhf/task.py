@@ -25,7 +25,7 @@ from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.sslhf import comparators, network, patches, transformations
 from cmrlib.papers.sslhf.comparators import COMPARATORS, Comparator
 from cmrlib.papers.sslhf.network import Classifier, Restorer
-from cmrlib.papers.sslhf.patches import labelled, lv_slices, section_patch
+from cmrlib.papers.sslhf.patches import lv_slices, section_patch
 from cmrlib.papers.sslhf.transformations import KINDS, MODES, PatchItem, cover_frames, cover_patches, shuffle_windows
 
 BATCH = 4
@@ -212,8 +212,21 @@ class HeartFailure(Sslhf):
     backbone: str = "encoder"
 
     def labels(self, cohort) -> pd.Series:
-        """1 or 0 by participant_id, of those who have a label."""
-        return labelled(cohort.subjects, self.label, self.positive)
+        """1 or 0 by participant_id, of those who have a label.
+
+        Raises ValueError where there is no such column, or where no subject or every subject is positive.
+        """
+        subjects, column, positive = cohort.subjects, self.label, self.positive
+        if column not in subjects:
+            raise ValueError(f"participants.tsv has no column {column!r}; it has {', '.join(subjects.columns)}")
+        known = subjects.dropna(subset=[column]).set_index("participant_id")[column].astype(str)
+        known = known[~known.isin(["", "n/a", "None"])]
+        if not 0 < (known == positive).sum() < len(known):
+            raise ValueError(
+                f"column {column!r} must hold {positive!r} and something else; it holds "
+                f"{known.value_counts().to_dict()}"
+            )
+        return (known == positive).astype(int)
 
     def items(self, cohort, annotations, split):
         """Patches of training and validation subjects. Raises ValueError where one side lacks a class."""
