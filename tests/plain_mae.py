@@ -1,36 +1,27 @@
-"""The masked autoencoder as it is usually written, nothing made fast: what `heartmae` is timed and checked against.
+"""The masked autoencoder as it is usually written, nothing made fast: what `heartmae` is checked against.
 
-Straight from the papers' text: a 3-D convolution makes all tokens, those kept are gathered; attention is softmax(q kᵀ)
-v in full; the decoder's tokens are put back into their order; every token is predicted, and the loss averaged over the
-hidden ones.
+Straight from the papers' text: a 3-D convolution makes all tokens, those kept are gathered; blocks are torch's own; the
+decoder's tokens are put back into their order; every token is predicted, and the loss averaged over the hidden ones.
 """
 
+from copy import deepcopy
+
+import numpy as np
 import torch
 from torch import nn
 
 
-class PlainBlock(nn.Module):
-    def __init__(self, block):
-        super().__init__()
-        width = block.project.in_features
-        self.heads = block.heads
-        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.q, self.k, self.v, self.project = (nn.Linear(width, width) for _ in range(4))
-        self.widen, self.activation, self.narrow = nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        for name in ("norm1", "norm2", "project", "widen", "narrow"):
-            getattr(self, name).load_state_dict(getattr(block, name).state_dict())
-        for n, part in enumerate((self.q, self.k, self.v)):
-            part.weight.data = block.qkv.weight.data[n * width : (n + 1) * width].clone()
-            part.bias.data = block.qkv.bias.data[n * width : (n + 1) * width].clone()
-
-    def forward(self, x):
-        n, tokens, width = x.shape
-        y = self.norm1(x)
-        q, k, v = (part(y).reshape(n, tokens, self.heads, -1).transpose(1, 2) for part in (self.q, self.k, self.v))
-        attention = (q @ k.transpose(-2, -1)) * (width // self.heads) ** -0.5
-        mixed = (attention.softmax(-1) @ v).transpose(1, 2).reshape(n, tokens, width)
-        x = x + self.project(mixed)
-        return x + self.narrow(self.activation(self.widen(self.norm2(x))))
+def plain_block(block):
+    """torch's transformer layer with the weights of a `Block`."""
+    width = block.project.in_features
+    options = {"activation": "gelu", "layer_norm_eps": 1e-6, "batch_first": True, "norm_first": True}
+    layer = nn.TransformerEncoderLayer(width, block.heads, 4 * width, dropout=0.0, **options)
+    names = {"qkv.": "self_attn.in_proj_", "project": "self_attn.out_proj", "widen": "linear1", "narrow": "linear2"}
+    state = block.state_dict()
+    for theirs, ours in names.items():
+        state = {name.replace(theirs, ours): value for name, value in state.items()}
+    layer.load_state_dict(state)
+    return layer
 
 
 class PlainMAE(nn.Module):
@@ -47,19 +38,10 @@ class PlainMAE(nn.Module):
         for name, part in (("encoder", model.encoder), ("decoder", model.decoder)):
             self.register_parameter(f"{name}_time", nn.Parameter(part.positions.time.data.clone()))
             self.register_parameter(f"{name}_space", nn.Parameter(part.positions.space.data.clone()))
-            setattr(self, f"{name}_blocks", nn.ModuleList(PlainBlock(block) for block in part.blocks))
+            setattr(self, f"{name}_blocks", nn.ModuleList(plain_block(block) for block in part.blocks))
         self.hidden = nn.Parameter(model.decoder.hidden.data.clone())
-        self.norm = nn.LayerNorm(design.width, eps=1e-6)
-        self.decoder_norm = nn.LayerNorm(design.decoder_width, eps=1e-6)
-        self.narrow = nn.Linear(design.width, design.decoder_width)
-        self.pixels = nn.Linear(design.decoder_width, model.decoder.pixels.out_features)
-        for mine, other in (
-            (self.norm, model.encoder.norm),
-            (self.decoder_norm, model.decoder.norm),
-            (self.narrow, model.decoder.embed),
-            (self.pixels, model.decoder.pixels),
-        ):
-            mine.load_state_dict(other.state_dict())
+        copied = model.encoder.norm, model.decoder.embed, model.decoder.norm, model.decoder.pixels
+        self.norm, self.narrow, self.decoder_norm, self.pixels = map(deepcopy, copied)
 
     def positions(self, name):
         time, space = getattr(self, f"{name}_time"), getattr(self, f"{name}_space")
@@ -83,24 +65,18 @@ class PlainMAE(nn.Module):
         for block in self.decoder_blocks:
             full = block(full)
         said = self.pixels(self.decoder_norm(full))  # every token
-        return self.loss(x, said, back >= kept, weights)
-
-    def loss(self, x, said, hidden, weights):
-        design = self.design
         frames = torch.linspace(0, design.frames - 1, design.frames // 2).long()  # 0, 2, …, 20, 23
-        wanted = self.tokens(x[:, frames], design.tubelet // 2)
-        error = (wanted - said) ** 2
+        error = (self.tokens(x[:, frames]) - said) ** 2
         if weights is not None:
-            error = error * (1 + self.tokens(weights[:, None].expand(-1, len(frames), -1, -1), design.tubelet // 2))
+            error = error * (1 + self.tokens(weights[:, None].expand(-1, len(frames), -1, -1)))
+        hidden = back >= kept
         return (error.mean(2) * hidden).sum(1) / hidden.sum(1)
 
-    def tokens(self, x, tubelet):
-        """Clips → pixels of each token, by loops over the grid."""
+    def tokens(self, x):
+        """Target frames → pixels of each token, by loops over the grid."""
         steps, rows, columns = self.design.grid
-        p, parts = self.design.patch, []
-        for t in range(steps):
-            for i in range(rows):
-                for j in range(columns):
-                    cube = x[:, t * tubelet : (t + 1) * tubelet, i * p : (i + 1) * p, j * p : (j + 1) * p]
-                    parts.append(cube.reshape(len(x), -1))
+        p, tubelet, parts = self.design.patch, self.design.tubelet // 2, []
+        for t, i, j in np.ndindex(steps, rows, columns):
+            cube = x[:, t * tubelet : (t + 1) * tubelet, i * p : (i + 1) * p, j * p : (j + 1) * p]
+            parts.append(cube.reshape(len(x), -1))
         return torch.stack(parts, 1)

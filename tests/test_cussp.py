@@ -19,18 +19,10 @@ from cmrlib.learning.task import Task
 from cmrlib.measures import FEATURES
 from cmrlib.measures.arealength import single_plane_curve
 from cmrlib.measures.valve import point_array
-from cmrlib.papers.cussp import table2, tabular
+from cmrlib.papers.cussp import network, table2, tabular
 from cmrlib.papers.cussp.cnnlstm import CnnLstm, CnnLstmNet, SpatialAttention, WeakLoss
 from cmrlib.papers.cussp.data import VIEWS, Distortion, distorted, scaled
-from cmrlib.papers.cussp.network import (
-    BARLOW_LAMBDA,
-    BarlowTwins,
-    ContrastiveLoss,
-    Encoder,
-    Joint,
-    barlow_loss,
-    joint_loss,
-)
+from cmrlib.papers.cussp.network import ContrastiveLoss, Encoder, barlow_loss
 from cmrlib.papers.cussp.preparation import RefusedError, equalise, locate, patch_planes, prepare, window_frames
 from cmrlib.papers.cussp.roles import assign_roles
 from cmrlib.papers.cussp.task import CusspPairs, CusspPretraining, MitralRegurgitation
@@ -283,7 +275,7 @@ def test_barlow_twins_loss_against_a_loop(n):
     for i, j in product(range(5), range(5)):
         a, b = z[:, 0, i] - z[:, 0, i].mean(), z[:, 1, j] - z[:, 1, j].mean()
         c = sum(x * y for x, y in zip(a, b)) / n / np.sqrt((a**2).mean() * (b**2).mean())
-        total += (1 - c) ** 2 if i == j else BARLOW_LAMBDA * c**2
+        total += (1 - c) ** 2 if i == j else network.BARLOW_LAMBDA * c**2
     assert float(barlow_loss(torch.from_numpy(z))) == pytest.approx(total, rel=1e-4)
 
 
@@ -308,13 +300,13 @@ def test_contrastive_loss_at_its_margins():
 
 
 def test_the_joint_loss_is_the_weighted_sum_and_its_classifier_the_one_that_was_trained():
-    model = Joint(BarlowTwins(Encoder(4, 4), 8), 8).eval()
+    model = network.Joint(network.BarlowTwins(Encoder(4, 4), 8), 8).eval()
     x, target = torch.randn(9, 4, 32, 32), (torch.arange(9) % 2).float()
     outputs = model(torch.stack([x, x.flip(0)], 1))
     assert outputs.shape == (9, 2, 9)
     torch.testing.assert_close(model.classifier(x), outputs[:, 0, -1])
     by_hand = 0.1 * barlow_loss(outputs[:, :, :8]) + 0.9 * cross_entropy(outputs[:, :, 8], target[:, None].repeat(1, 2))
-    torch.testing.assert_close(joint_loss(outputs, target, 0.1), by_hand)
+    torch.testing.assert_close(network.joint_loss(outputs, target, 0.1), by_hand)
 
 
 def test_weak_targets_weigh_less():

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import cv2
@@ -19,15 +20,7 @@ from cmrlib.cine import Cine
 from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.task import Task
 from cmrlib.papers.heartmae import HeartMAE, Probe, cardiac_targets, learn_axes, make_bags, section_table
-from cmrlib.papers.heartmae.clips import (
-    Cut,
-    cut_weights,
-    even_cuts,
-    first_frames,
-    peak_of,
-    random_cut,
-    wrapped,
-)
+from cmrlib.papers.heartmae.clips import Cut, cut_weights, even_cuts, first_frames, peak_of, random_cut, wrapped
 from cmrlib.papers.heartmae.comparators import principal_bags
 from cmrlib.papers.heartmae.evidence import attribution, occluded
 from cmrlib.papers.heartmae.features import Bag, moving, pooled, token_features
@@ -51,12 +44,7 @@ def network(task=TASK, mean=0.3, std=0.2):
     return model
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def cine_of(pixels, view="sax", **more):
@@ -87,21 +75,17 @@ def test_token_counts_of_the_paper():
     assert [Masking(0.9).kept(6, 196), Masking(0.95).kept(6, 196), Masking(0.9, "tube").kept(6, 196)] == [117, 58, 114]
 
 
-def test_tubes_keep_the_same_positions_in_every_step():
-    masking = Masking(0.9, "tube")
-    kept = masking.draw(5, 6, 196)[:, : masking.kept(6, 196)]
+def test_masks_are_orders_of_all_tokens_and_tubes_the_same_in_every_step():
+    tubes = Masking(0.9, "tube")
+    for masking in (Masking(0.9), tubes):
+        assert (masking.draw(4, 6, 49).sort(1).values == torch.arange(6 * 49)).all()
+    first = torch.stack([Masking(0.5).draw(400, 2, 4)[:, :4] == token for token in range(8)]).float().mean((1, 2)) * 4
+    assert ((first - 0.5).abs() < 0.1).all(), "every token is seen equally often"
+    kept = tubes.draw(5, 6, 196)[:, : tubes.kept(6, 196)]
     for ids in kept:
         by_step = [set((ids[ids // 196 == step] % 196).tolist()) for step in range(6)]
         assert len(by_step[0]) == 19 and all(one == by_step[0] for one in by_step)
     assert len({tuple(sorted(ids.tolist())) for ids in kept}) == 5, "every clip has its own tubes"
-
-
-def test_random_masks_are_orders_of_all_tokens():
-    for masking in (Masking(0.9), Masking(0.9, "tube")):
-        ids = masking.draw(4, 6, 49)
-        assert (ids.sort(1).values == torch.arange(6 * 49)).all()
-    first = torch.stack([Masking(0.5).draw(400, 2, 4)[:, :4] == token for token in range(8)]).float().mean((1, 2)) * 4
-    assert ((first - 0.5).abs() < 0.1).all(), "every token is seen equally often"
 
 
 def test_patches_by_loops_and_back():
@@ -114,19 +98,11 @@ def test_patches_by_loops_and_back():
     assert torch.equal(joined(found, (2, 3, 2), 2, 2), clips)
 
 
-def test_positions_are_sums_of_time_and_place_and_resize():
+def test_positions_are_sums_of_time_and_place():
     positions = Positions((2, 3, 3), 8)
-    table = positions.table().view(2, 9, 8)
-    assert torch.allclose(table[1] - table[0], (positions.time[1] - positions.time[0]).expand(9, 8), atol=1e-6)
-    assert torch.equal(positions.table((2, 3, 3)), positions.table())
-    with torch.no_grad():
-        positions.space.fill_(2.0)
-        positions.time.copy_(torch.tensor([[0.0], [1.0]]).expand(2, 8))
-    other = positions.table((4, 5, 6)).view(4, 30, 8)
-    assert torch.allclose(other[:, 0, 0] - 2, torch.tensor([0.0, 0.25, 0.75, 1.0]), atol=1e-5)  # linear
-    assert network().encoder.tokens(torch.randn(2, 16, 48, 40)).shape[2:] == (30, 16)
-    ids = torch.tensor([[3, 0], [17, 5]])
-    assert torch.equal(positions(ids)[1, 0], positions.table()[17])
+    table = positions()
+    torch.testing.assert_close(table[9:] - table[:9], (positions.time[1] - positions.time[0]).expand(9, 8))
+    assert torch.equal(positions(torch.tensor([[3, 0], [17, 5]]))[1, 0], table[17])
 
 
 @pytest.mark.parametrize("strategy", ["random", "tube"])
@@ -139,16 +115,17 @@ def test_loss_and_gradients_equal_a_naive_network(strategy):
     ours, theirs = weighted_error(error, maps[:, None]), plain(clips, ids, maps).mean()
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     ours.backward(), theirs.backward()
-    pairs = [
-        (model.encoder.embed.weight.grad.flatten(1), plain.embed.weight.grad.flatten(1)),
-        (model.decoder.hidden.grad, plain.hidden.grad),
-        (model.encoder.positions.space.grad, plain.encoder_space.grad),
-        (model.decoder.positions.time.grad, plain.decoder_time.grad),
-        (model.decoder.blocks[-1].narrow.weight.grad, plain.decoder_blocks[-1].narrow.weight.grad),
-        (model.decoder.blocks[-1].qkv.weight.grad[16:], plain.decoder_blocks[-1].v.weight.grad),
-    ]
-    for mine, other in pairs:
-        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+    mine, other = model.decoder, plain.decoder_blocks[-1]
+    for one, two in [
+        (model.encoder.embed.weight, plain.embed.weight),
+        (mine.hidden, plain.hidden),
+        (model.encoder.positions.space, plain.encoder_space),
+        (mine.positions.time, plain.decoder_time),
+        (mine.blocks[-1].narrow.weight, other.linear2.weight),
+    ]:
+        torch.testing.assert_close(one.grad, two.grad.view_as(one), atol=1e-5, rtol=1e-4)
+    values = mine.blocks[-1].qkv.weight.grad[16:], other.self_attn.in_proj_weight.grad[16:]
+    torch.testing.assert_close(*values, atol=1e-5, rtol=1e-4)
 
 
 def test_axes_are_the_principal_ones_of_training_tokens(cohort, sections):
@@ -186,12 +163,15 @@ def test_pooling_looks_where_tokens_change():
     assert still[:, 8:15].abs().max() < 1e-5
 
 
-def test_what_is_hidden_cannot_be_seen():
+def test_what_is_hidden_cannot_be_seen_and_validation_hides_the_same_every_time():
     model, (clips, ids) = network().eval(), clips_and_ids()
     changed = patches(clips, 8, 4)
     changed[0, ids[0, 8:]] = 0
     changed = joined(changed, model.design.grid, 8, 4)
     assert torch.equal(model.reconstruct(clips, ids, 8), model.reconstruct(changed, ids, 8))
+    assert torch.equal(model(clips[:, None]), model(clips[:, None]))
+    model.train()
+    assert not torch.equal(model(clips[:, None]), model(clips[:, None]))
 
 
 @pytest.mark.parametrize("strategy", ["random", "tube"])
@@ -206,13 +186,6 @@ def test_a_training_step_decodes_a_share_of_the_hidden_tokens_and_validation_all
     whole = network(task)
     assert torch.equal(model.eval()(clips[:, None], ids), whole(clips[:, None], ids))
     assert Masking(decoder_share=0.001).decoded(24) == 1
-
-
-def test_validation_hides_the_same_tokens_every_time():
-    model, (clips, _) = network().eval(), clips_and_ids()
-    assert torch.equal(model(clips[:, None]), model(clips[:, None]))
-    model.train()
-    assert not torch.equal(model(clips[:, None]), model(clips[:, None]))
 
 
 def test_short_cines_go_round_their_cycle():
@@ -247,12 +220,7 @@ def test_weights_follow_crop_flip_and_resize():
 def test_views_cover_the_longer_side_and_the_cycle():
     cuts = even_cuts(random_cine(frames=50, rows=300, columns=224), HeartMAE(crop_high=224))
     assert [(cut.top, cut.left, cut.start) for cut in cuts] == [
-        (0, 0, 0),
-        (0, 0, 26),
-        (38, 0, 0),
-        (38, 0, 26),
-        (76, 0, 0),
-        (76, 0, 26),
+        (top, 0, start) for top in (0, 38, 76) for start in (0, 26)
     ]
     square = even_cuts(random_cine(frames=10, rows=64, columns=64), HeartMAE(size=32, crop_low=64, crop_high=64))
     assert [(cut.top, cut.left, cut.start) for cut in square] == [(0, 0, 0), (0, 0, 5)], "three equal crops are one"
@@ -312,25 +280,17 @@ class KillAfter(Callback):
             raise Killed
 
 
-def trained(cohort, split, epochs, *cbs, state, task=TASK, rate=0.003):
+def trained(cohort, split, epochs, *cbs, state, rate):
     """Learner of a training that keeps its epochs 1 and the last one."""
-    dls, kept = task.dataloaders(cohort, "", split, 2), Snapshots([1, epochs])
-    learn = task.learner(dls, precision="fp32")
-    resume = ExactResume(state, task.job(cohort, "", dls) | kept.settings)
+    dls, kept = TASK.dataloaders(cohort, "", split, 2), Snapshots([1, epochs])
+    learn = TASK.learner(dls, precision="fp32")
+    resume = ExactResume(state, TASK.job(cohort, "", dls) | kept.settings)
     learn.fit_one_cycle(epochs, rate, pct_start=0.15, cbs=[resume, kept, *cbs])
     return learn, kept
 
 
 def same(one, other):
     return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
-
-
-def test_it_learns_to_reconstruct_and_standardises_by_the_training_sections(cohort, split, sections, tmp_path):
-    learn, _ = trained(cohort, split, 12, state=tmp_path, rate=0.006)
-    assert np.mean(learn.recorder.losses[-3:]) < 0.93 * np.mean(learn.recorder.losses[:3])
-    pixels = [cohort.cine(r.cine).pixels[:, r.k] / cohort.cine(r.cine).pixels.max() for r in sections[:6].itertuples()]
-    assert float(learn.model.mean) == pytest.approx(np.mean(pixels), rel=1e-4)
-    assert float(learn.model.std) == pytest.approx(np.std(pixels), rel=1e-4)
 
 
 def test_batches_hold_repeated_clips_and_their_weights_and_show_themselves(cohort, split, tmp_path):
@@ -395,14 +355,9 @@ def test_errors_ratios_and_gains_by_hand():
     metrics = headline(table, error_table(table), "flow")
     assert metrics["lvef_mae_ratio"] == pytest.approx(0.2) and metrics["flow_gain_pct"] == pytest.approx(50)
     assert metrics["lvef_flow_gain_pct"] == pytest.approx(50)
-    other = predictions(
-        [
-            (model, 1, f"s{n}", "lvm_g", n, n + error)
-            for model, error in (("mean", 8), ("flow", 3), ("plain", 3))
-            for n in range(4)
-        ]
-    )  # a target beyond ejection fractions, in which nothing is gained
-    both = headline(pd.concat([table, other]), error_table(table), "flow")
+    errors = product({"mean": 8, "flow": 3, "plain": 3}.items(), range(4))
+    other = predictions([(model, 1, f"s{n}", "lvm_g", n, n + error) for (model, error), n in errors])
+    both = headline(pd.concat([table, other]), error_table(table), "flow")  # of mass nothing is gained
     assert both["flow_gain_pct"] == metrics["flow_gain_pct"] and 0 < both["all_flow_gain_pct"] < 50
     assert np.isnan(metrics["raef_mae_ratio"]) and {"lvef_mae_ratio_low", "gain_vs_pca_pct_high"} <= set(metrics)
 
@@ -434,16 +389,8 @@ def test_a_reconstructed_clip_keeps_what_was_seen():
 
 
 def test_explained_share_by_hand():
-    table = pd.DataFrame(
-        {
-            "participant_id": ["a", "a", "b", "c"],
-            "variant": "plain",
-            "mse": [1.0, 1.0, 1.0, 1.0],
-            "variance": [4.0, 4.0, 4.0, 4.0],
-            "mse_moving": 2.0,
-            "variance_moving": 4.0,
-        }
-    )
+    errors = {"mse": 1.0, "variance": 4.0, "mse_moving": 2.0, "variance_moving": 4.0}
+    table = pd.DataFrame({"participant_id": list("aabc"), "variant": "plain"} | errors)
     row = explained_variance(table).iloc[0]
     assert row["explained"] == pytest.approx(0.75) and row["explained_moving"] == pytest.approx(0.5) and row["n"] == 3
 
@@ -465,27 +412,29 @@ def test_what_cannot_be_is_refused(wrong, why):
         wrong()
 
 
-@pytest.mark.parametrize("after", [1, 2])
-def test_a_killed_training_and_its_snapshots_end_as_the_undisturbed_one(cohort, split, sections, tmp_path, after):
+def test_it_learns_and_a_killed_training_and_its_snapshots_end_as_the_undisturbed_one(
+    cohort, split, sections, tmp_path
+):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    whole, kept = trained(cohort, split, 3, state=tmp_path / "a")
+    whole, kept = trained(cohort, split, 12, state=tmp_path / "a", rate=0.006)
+    assert np.mean(whole.recorder.losses[-3:]) < 0.93 * np.mean(whole.recorder.losses[:3])
+    pixels = [cohort.cine(r.cine).pixels[:, r.k] / cohort.cine(r.cine).pixels.max() for r in sections[:6].itertuples()]
+    assert float(whole.model.mean) == pytest.approx(np.mean(pixels), rel=1e-4)
+    assert float(whole.model.std) == pytest.approx(np.std(pixels), rel=1e-4)
     with pytest.raises(Killed):
-        trained(cohort, split, 3, KillAfter(after), state=tmp_path / "b")
-    resumed, again = trained(cohort, split, 3, state=tmp_path / "b")
-    assert resumed.checkpoint.done == after and same(whole.model, resumed.model)
+        trained(cohort, split, 12, KillAfter(2), state=tmp_path / "b", rate=0.006)
+    resumed, again = trained(cohort, split, 12, state=tmp_path / "b", rate=0.006)
+    assert resumed.checkpoint.done == 2 and same(whole.model, resumed.model)
     for (epoch, one), (_, other) in zip(kept.models(whole.model), again.models(whole.model), strict=True):
-        assert same(one, other) and same(one, whole.model) == (epoch == 3)
+        assert same(one, other) and same(one, whole.model) == (epoch == 12)
     start, table = choose_start(TASK, whole.model, kept, cohort, sections, pd.Series(np.arange(6.0), split.index))
-    assert table["epoch"].tolist() == [1, 3] and table["n"].tolist() == [1, 1]
+    assert table["epoch"].tolist() == [1, 12] and table["n"].tolist() == [1, 1]
     assert same(start, dict(kept.models(whole.model))[table.loc[table["validation_mae"].idxmin(), "epoch"]])
-
-
-def test_a_finished_training_never_passes_its_weights_off_as_earlier_ones(cohort, split, tmp_path):
-    learn, kept = trained(cohort, split, 2, state=tmp_path)
     for file in kept.folder.iterdir():
         file.unlink()
-    found, again = trained(cohort, split, 2, state=tmp_path)  # found finished: it trains nothing, and keeps nothing
-    assert found.checkpoint.done == 2 and same(learn.model, found.model) and not list(again.folder.iterdir())
+    found, again = trained(cohort, split, 12, state=tmp_path / "a", rate=0.006)  # it trains nothing, and keeps nothing:
+    assert found.checkpoint.done == 12 and same(whole.model, found.model)  # its weights are no earlier epoch's
+    assert not list(again.folder.iterdir())
 
 
 def test_variants_differ_in_fields_and_flow_weights_follow_theirs(cohort, sections, tmp_path):

@@ -21,11 +21,8 @@ from cmrlib.learning.sidebyside import side_by_side
 from cmrlib.learning.task import RefusedError, Task
 from cmrlib.learning.training import BestEpoch
 from cmrlib.papers.sslhf import (
-    Classifier,
     HeartFailure,
-    Restorer,
     SslhfRestoration,
-    labelled,
     lv_slices,
     patient_split,
     restoration,
@@ -34,7 +31,7 @@ from cmrlib.papers.sslhf import (
     transformations,
 )
 from cmrlib.papers.sslhf.comparators import Comparator
-from cmrlib.papers.sslhf.network import Conv3d, halved
+from cmrlib.papers.sslhf.network import Classifier, Conv3d, Restorer, halved
 from cmrlib.papers.sslhf.transformations import KINDS, augmented, neighbour_average
 from cmrlib.phantom import make_hf_cohort
 
@@ -44,12 +41,7 @@ SMALL = {"task": SIZES | {"window_px": 3, "length": 1}, "restore": STAGE, "class
 SMALL |= {"precision": "fp32", "comparator_width": 4}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def beating(frames=8, size=24, slices=1, spacing=2.0, **kwargs):
@@ -64,17 +56,13 @@ def beating(frames=8, size=24, slices=1, spacing=2.0, **kwargs):
 # --- patches ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_patch_is_centred_clipped_and_z_scored():
-    patch = section_patch(beating(), 0, 16, 8, 2.0, 300.0)
+def test_a_patch_is_z_scored_and_cut_at_the_clip_or_at_the_999th_permille():
+    patch, cine = section_patch(beating(), 0, 16, 8, 2.0, 300.0), beating()
     assert patch.shape == (8, 16, 16) and patch.dtype == np.float32
     assert patch.mean() == pytest.approx(0, abs=1e-4) and patch.std() == pytest.approx(1, abs=1e-4)
     assert patch.max() < section_patch(beating(), 0, 16, 8, 2.0, 1e6).max()
     values, counts = np.unique(patch.round(4), return_counts=True)
     assert values[counts.argmax()] == pytest.approx(patch.max(), abs=1e-3)  # the disc, brighter than 300, is flat
-
-
-def test_without_a_scanners_units_the_999th_permille_is_the_largest():
-    cine = beating()
     cine.pixels[:, 0, 12, 12] = 40_000  # one pixel of 256 a frame: .4 %, so it is not cut away
     cine.pixels[3, 0, 8, 8] = 90_000
     seen = np.sort(section_patch(cine, 0, 16, 8, 2.0).ravel())
@@ -83,8 +71,7 @@ def test_without_a_scanners_units_the_999th_permille_is_the_largest():
 
 def test_a_patch_that_leaves_the_image_is_scaled_by_what_is_inside():
     wide, inner = (section_patch(beating(size=24), 0, size, 8, 2.0, 1e6) for size in (48, 24))
-    assert wide.shape == (8, 48, 48)
-    assert len(np.unique(wide[:, :8])) == 1  # nothing is there: one value
+    assert wide.shape == (8, 48, 48) and len(np.unique(wide[:, :8])) == 1  # nothing is there: one value
     np.testing.assert_allclose(wide[:, 12:36, 12:36], inner, atol=0.15)
     flat = replace(beating(), pixels=np.full((8, 1, 24, 24), 7, np.int16))
     assert not section_patch(flat, 0, 16, 8, 2.0).any()
@@ -196,12 +183,9 @@ def test_one_or_more_transformations_leave_their_input_and_repeat_by_the_generat
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(clip, kept)
     assert (one != clip).any()
-
-
-@pytest.mark.parametrize("wrong", [{"shuffle": "rows"}, {"kinds": ()}, {"kinds": ("blur",)}])
-def test_unknown_transformations_are_refused(wrong):
-    with pytest.raises(ValueError, match="unknown"):
-        SslhfRestoration(**wrong)
+    for wrong in ({"shuffle": "rows"}, {"kinds": ()}, {"kinds": ("blur",)}):
+        with pytest.raises(ValueError, match="unknown"):
+            SslhfRestoration(**wrong)
 
 
 def test_the_average_of_temporal_neighbours_against_a_loop():
@@ -297,23 +281,19 @@ def hearts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def labels(hearts):
-    return labelled(hearts.subjects, "hf_type", "HFrEF")
-
-
-@pytest.fixture(scope="module")
 def told(tmp_path_factory):
     return SMALL | {"task": SMALL["task"] | {"cache": tmp_path_factory.mktemp("state")}}
 
 
 @pytest.fixture(scope="module")
-def first(told):
-    return tables.variant(told, "sslhf")[0]
+def stages(told):
+    """Both tasks."""
+    return tables.variant(told, "sslhf")
 
 
 @pytest.fixture(scope="module")
-def second(told):
-    return tables.variant(told, "sslhf")[1]
+def labels(hearts, stages):
+    return stages[1].labels(hearts)
 
 
 @pytest.fixture(scope="module")
@@ -324,28 +304,22 @@ def trained(hearts, labels, told):
     return split, tables.restore(hearts, split, "sslhf", told, 1), learn
 
 
-def test_labels_and_observers_that_say_nothing_are_refused(hearts, labels, second):
+def test_labels_and_observers_that_say_nothing_are_refused(hearts, labels, stages):
+    task = stages[1]
     with pytest.raises(ValueError, match="no column 'disease'"):
-        labelled(hearts.subjects, "disease", "1")
+        replace(task, label="disease").labels(hearts)
     with pytest.raises(ValueError, match="must hold 'HFmrEF' and something else"):
-        labelled(hearts.subjects, "hf_type", "HFmrEF")
-    assert labelled(hearts.subjects, "hf_type", "HFpEF").sum() == 15 - labels.sum()
+        replace(task, positive="HFmrEF").labels(hearts)
+    assert replace(task, positive="HFpEF").labels(hearts).sum() == 15 - labels.sum()
     with pytest.raises(KeyError, match="no observer 'nobody'"):
-        second.table(hearts, "nobody", labels.index)
+        task.table(hearts, "nobody", labels.index)
     with pytest.raises(ValueError, match="no short-axis slice of hearts shows the LV"):
-        second.table(hearts, "truth", ["nobody"])
-    assert len(second.table(hearts, "", labels.index)) == 15 * 3
-
-
-def test_every_patient_is_tested_once_and_stands_on_one_side(hearts, labels):
-    tested = []
-    for fold in range(5):
-        split = patient_split(hearts.subjects, labels, fold)
-        assert split.value_counts().to_dict() == {"train": 9, "validation": 3, "test": 3}
-        tested += list(split.index[split == "test"])
-        for side in ("train", "validation", "test"):
-            assert labels[split.index[split == side]].nunique() == 2
-    assert sorted(tested) == sorted(hearts.subjects["participant_id"])
+        task.table(hearts, "truth", ["nobody"])
+    assert len(task.table(hearts, "", labels.index)) == 15 * 3
+    split = patient_split(hearts.subjects, labels, 0)
+    split[(split == "validation") & (labels.reindex(split.index) == 1)] = "test"
+    with pytest.raises(ValueError, match=r"validation patients of this fold have the classes \[0"):
+        task.items(hearts, "truth", split)
 
 
 def test_fewer_labels_leave_the_test_as_it_is(hearts, labels):
@@ -360,31 +334,29 @@ def test_fewer_labels_leave_the_test_as_it_is(hearts, labels):
         assert (drawn[whole != "train"] == whole[whole != "train"]).all()
 
 
-@pytest.mark.parametrize("fold", range(5))
-def test_no_stage_sees_who_is_tested_and_restoration_nobody_who_validates(hearts, labels, first, second, fold):
-    split = patient_split(hearts.subjects, labels, fold)
-    people = {side: set(split.index[split == side]) for side in set(split)}
-    loaders = first.dataloaders(hearts, "truth", split, 8)
-    train, check = (set(part.items["participant_id"]) for part in (loaders.train, loaders.valid))
-    assert train and check and not train & check and train | check <= people["train"]
-    loaders = second.dataloaders(hearts, "truth", split, 8)
-    assert set(loaders.train.items["participant_id"]) == people["train"]
-    assert set(loaders.valid.items["participant_id"]) == people["validation"]
-    few = patient_split(hearts.subjects, labels, fold, most=3)
-    assert set(first.items(hearts, "truth", few)["participant_id"]) == set(few.index[few == "train"])
-    taught = few.replace("unlabelled", "train")
-    assert set(first.items(hearts, "truth", taught)["participant_id"]) == people["train"]
+def test_every_patient_is_tested_once_and_no_stage_sees_who_is_tested(hearts, labels, stages):
+    tested, (first, second) = [], stages
+    for fold in range(5):
+        split = patient_split(hearts.subjects, labels, fold)
+        people = {side: set(split.index[split == side]) for side in set(split)}
+        tested += people["test"]
+        assert {side: len(part) for side, part in people.items()} == {"train": 9, "validation": 3, "test": 3}
+        assert all(labels[list(part)].nunique() == 2 for part in people.values())
+        loaders = first.dataloaders(hearts, "truth", split, 8)
+        train, check = (set(part.items["participant_id"]) for part in (loaders.train, loaders.valid))
+        assert train and check and not train & check and train | check <= people["train"]
+        loaders = second.dataloaders(hearts, "truth", split, 8)
+        assert set(loaders.train.items["participant_id"]) == people["train"]
+        assert set(loaders.valid.items["participant_id"]) == people["validation"]
+        few = patient_split(hearts.subjects, labels, fold, most=3)
+        assert set(first.items(hearts, "truth", few)["participant_id"]) == set(few.index[few == "train"])
+        taught = few.replace("unlabelled", "train")
+        assert set(first.items(hearts, "truth", taught)["participant_id"]) == people["train"]
+    assert sorted(tested) == sorted(hearts.subjects["participant_id"])
 
 
-def test_a_fold_with_one_class_only_is_refused_by_name(hearts, labels, second):
-    split = patient_split(hearts.subjects, labels, 0)
-    split[(split == "validation") & (labels.reindex(split.index) == 1)] = "test"
-    with pytest.raises(ValueError, match=r"validation patients of this fold have the classes \[0"):
-        second.items(hearts, "truth", split)
-
-
-def test_batches_of_restoration_and_what_both_stages_show(hearts, labels, first, trained):
-    dls = first.dataloaders(hearts, "truth", patient_split(hearts.subjects, labels, 0), 8)
+def test_batches_of_restoration_and_what_both_stages_show(hearts, labels, stages, trained):
+    dls = stages[0].dataloaders(hearts, "truth", patient_split(hearts.subjects, labels, 0), 8)
     shown, clean = dls.one_batch()
     assert shown.shape == clean.shape == (8, 8, 16, 16) and (shown != clean).any((1, 2, 3)).all()
     one, two = ([batch[0] for batch in dls.valid] for _ in range(2))
@@ -397,48 +369,35 @@ def test_batches_of_restoration_and_what_both_stages_show(hearts, labels, first,
     plt.close("all")
 
 
-def test_stage_two_starts_from_the_encoder_of_stage_one(trained, second):
-    restorer = trained[1].model
-    started = second.started_from(restorer, 1)
-    for name, value in restorer.encoder.state_dict().items():
-        assert (started.encoder.state_dict()[name] == value).all()
-
-
-def test_a_finished_job_is_found_with_its_best_epoch(hearts, trained, told):
-    """The best epoch lay in a file of its own; where that was lost, a finished training asked for a lower rate."""
-    split, _, learn = trained
-    files = {file: file.stat().st_mtime_ns for file in told["task"]["cache"].glob("*.pt")}
-    assert len(files) == 2
-    _, again = tables.classify(hearts, split, split, "sslhf", told, 1)
-    assert {file: file.stat().st_mtime_ns for file in told["task"]["cache"].glob("*.pt")} == files
-    assert again.best_epoch.best["epoch"] == learn.best_epoch.best["epoch"] > 0 and again.checkpoint.done == 2
-    for one, other in zip(again.model.state_dict().values(), learn.model.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_the_rate_is_halved_by_epochs(hearts, labels, first):
-    task = replace(first, halve_every=2)
+def test_the_rate_is_halved_by_epochs(hearts, labels, stages):
+    task = replace(stages[0], halve_every=2)
     learn = task.train(hearts, "truth", patient_split(hearts.subjects, labels, 0), 5, 1e-3, bs=64)
     assert learn.recorder.hps["lr"] == [1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4]  # one batch an epoch
 
 
-def test_trainings_side_by_side_are_those_one_after_the_other(hearts, trained, tmp_path):
+def test_trainings_side_by_side_are_those_one_after_the_other_and_found_with_their_best_epoch(
+    hearts, trained, stages, tmp_path
+):
+    """The best epoch lay in a file of its own; where that was lost, a finished training asked for a lower rate."""
     split, apart = trained[0], SMALL | {"task": SMALL["task"] | {"cache": tmp_path}}
     jobs = [partial(tables.classify, hearts, split, split, method, apart, 1) for method in ("scratch", "sslhf")]
     torch.set_num_threads(2)
-    try:
-        side_by_side(jobs, 2)
-    finally:
-        torch.set_num_threads(1)
+    side_by_side(jobs, 2)
+    torch.set_num_threads(1)
     made = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
     again = [job()[1] for job in jobs]
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")} == made, "trained again"
+    assert len(made) == 3 and again[1].checkpoint.done == 2
+    assert again[1].best_epoch.best["epoch"] == trained[2].best_epoch.best["epoch"] > 0
     for name, value in trained[2].model.state_dict().items():
         assert torch.equal(value, again[1].model.state_dict()[name]), name
+    restorer = trained[1].model
+    started = stages[1].started_from(restorer, 1).encoder.state_dict()
+    assert all(torch.equal(value, started[name]) for name, value in restorer.encoder.state_dict().items())
 
 
-def test_a_patients_score_is_the_mean_over_his_patches(hearts, second, trained, tmp_path):
-    model, name = trained[2].model, hearts.cines["cine"].iloc[0]
+def test_a_patients_score_is_the_mean_over_his_patches(hearts, stages, trained, tmp_path):
+    model, name, second = trained[2].model, hearts.cines["cine"].iloc[0], stages[1]
     second.save(model, tmp_path / "one", threshold=0.4)
     task, models, card = Task.load(tmp_path / "one")
     assert isinstance(task, HeartFailure) and task == second and card["threshold"] == 0.4
@@ -456,8 +415,8 @@ def test_a_patients_score_is_the_mean_over_his_patches(hearts, second, trained, 
         task.predict_cine(models, replace(cine, view="4ch"))
 
 
-def test_restoration_errors_are_those_on_changed_pixels(hearts, first, trained):
-    people = hearts.subjects["participant_id"].tolist()[:1]
+def test_restoration_errors_are_those_on_changed_pixels(hearts, stages, trained):
+    first, people = stages[0], hearts.subjects["participant_id"].tolist()[:1]
     errors = restoration.restoration_errors(first, trained[1].model, hearts, "truth", people, 3, "fp32")
     rows = first.table(hearts, "truth", people)
     assert len(errors) == 3 * len(rows) and set(errors["kind"]) == set(KINDS)
@@ -474,9 +433,6 @@ def test_restoration_errors_are_those_on_changed_pixels(hearts, first, trained):
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
-
-
-METHODS = (("sslhf", 0.9), ("scratch", 5.0))
 
 
 def made_scores(method, fold, seed, spread, n=30):
@@ -522,8 +478,8 @@ def test_tables_are_means_over_folds_and_seeds_with_the_papers_values():
 
 
 def test_gains_are_means_over_draws_of_the_labels_and_who_ran_once_stands_beside_all():
-    one, other = (pd.concat(made_scores(name, 0, seed, spread) for seed in (1, 2)) for name, spread in METHODS)
-    one, other = (table[table["level"] == "patient"] for table in (one, other))
+    made = (pd.concat(made_scores("any", 0, seed, spread) for seed in (1, 2)) for spread in (0.9, 5.0))
+    one, other = (table[table["level"] == "patient"] for table in made)
     single = [compared_auc([t[t["seed"] == n] for t in (one, other)], np.subtract, 50)["estimate"] for n in (1, 2)]
     drawn = [pd.concat([t.assign(draw=0), t[t["seed"] == 2].assign(draw=1)]) for t in (one, other)]  # one draw more
     several = compared_auc(drawn, np.subtract, 50)
