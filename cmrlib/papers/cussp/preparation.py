@@ -105,8 +105,8 @@ def locate(cine: Cine, annotation: Annotation) -> Valve:
     drawn = [t for t, structures in annotation.annotated.items() if {"lv", "la"} <= set(structures)]
     if not drawn:
         raise RefusedError(cine.name, "LV or LA not drawn", "masks of both chambers are needed")
-    masks = {t: np.asarray(annotation.mask[t, 0]) for t in drawn}
-    often = {name: sum((mask == STRUCTURES[name]).astype(int) for mask in masks.values()) for name in ("lv", "la")}
+    masks = np.asarray(annotation.mask)[drawn, 0]
+    often = {name: (masks == STRUCTURES[name]).sum(0) for name in ("lv", "la")}
     for name, counts in often.items():
         if not counts.any():
             raise RefusedError(cine.name, f"no {name.upper()} in the masks", "look at the segmentation")
@@ -117,7 +117,7 @@ def locate(cine: Cine, annotation: Annotation) -> Valve:
     else:  # square pixels that give the LV the length of an adult's
         spacing = np.full(2, UNKNOWN_LV_MM / (np.ptp(points @ principal_axis(points)) + 1))
     centres = np.full((cine.frames, 2), np.nan)
-    for t, mask in masks.items():
+    for t, mask in zip(drawn, masks):
         middle = valve_middle(mask, tuple(spacing[::-1]), "la")
         if middle is not None:
             centres[t] = middle / spacing
@@ -160,8 +160,9 @@ def central_plane(cine: Cine, how) -> Plane:
 
 def atrial_range(cine: Cine, annotation: Annotation) -> tuple[float, float]:
     """Percentiles RANGE_PCT of the LA's pixels over all frames that were drawn."""
-    inside = [cine.pixels[t, 0][np.asarray(annotation.mask[t, 0]) == STRUCTURES["la"]] for t in annotation.annotated]
-    low, high = np.percentile(np.concatenate(inside).astype(np.float32), RANGE_PCT)
+    drawn = list(annotation.annotated)
+    inside = cine.pixels[drawn, 0][np.asarray(annotation.mask)[drawn, 0] == STRUCTURES["la"]]
+    low, high = np.percentile(inside.astype(np.float32), RANGE_PCT)
     return float(low), float(max(high, low + 1e-6))
 
 
@@ -191,7 +192,7 @@ def phases(cine: Cine, annotation: Annotation) -> tuple[float, float]:
     if len(named) == 2:
         return named["ed"], named["es"]
     drawn = sorted(annotation.annotated)
-    areas = np.array([(np.asarray(annotation.mask[t, 0]) == STRUCTURES["lv"]).sum() for t in drawn], float)
+    areas = (np.asarray(annotation.mask)[drawn, 0] == STRUCTURES["lv"]).sum((1, 2)).astype(float)
     if len(drawn) >= FEWEST_FRAMES:  # a single frame's slip must not become a phase
         areas = (np.roll(areas, 1) + 2 * areas + np.roll(areas, -1)) / 4
     return drawn[int(areas.argmax())], drawn[int(areas.argmin())]

@@ -44,17 +44,11 @@ class Cut:
         return part[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def clip(self, section, task, peak: float) -> np.ndarray:
-        """(frames, size, size) float32 of a section (frames, rows, columns), as shares of `peak`."""
-        size, n, made = task.size, task.frames, {}
-        order = wrapped(self.start, n, len(section))
-        for frame in set(order.tolist()):
-            made[frame] = self.image(np.asarray(section[frame], np.float32), size)
-        return np.stack([made[frame] for frame in order.tolist()]) / np.float32(peak)
-
-
-def wrapped(start: int, n: int, frames: int) -> np.ndarray:
-    """n consecutive frame numbers from `start` on, round the cycle of `frames`."""
-    return (start + np.arange(n)) % frames
+        """(frames, size, size) float32 of a section (frames, rows, columns), as shares of `peak`; consecutive frames,
+        round the cycle."""
+        order = [(self.start + n) % len(section) for n in range(task.frames)]
+        made = {frame: self.image(np.asarray(section[frame], np.float32), task.size) for frame in set(order)}
+        return np.stack([made[frame] for frame in order]) / np.float32(peak)
 
 
 def peak_of(cine: Cine) -> float:

@@ -1,6 +1,8 @@
 """The paper's tables: every model's features under the same heads, errors and areas with intervals, and what is
 gained."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -63,12 +65,13 @@ def error_table(predictions: pd.DataFrame) -> pd.DataFrame:
     errors = errors.merge(base.rename(columns={"error": "base"}), "left", ["participant_id", "target"])
     rows = []
     for (model, target), part in errors.groupby(["model", "target"], sort=False):
-        own = means.loc[model, target]
+        own = means.loc[model, target].dropna()
+        varies = len(own) > 2 and own.nunique().min() > 1
         rows.append(
             {"model": model, "target": target, "n": len(part), "mae_sd": part["scaled"].mean()}
             | _interval("mae", bootstrap(part["error"].to_numpy(), np.mean))
             | _interval("ratio", bootstrap(part[["error", "base"]], _ratio))
-            | {"r": own["predicted"].corr(own["true"], min_periods=3)}
+            | {"r": np.corrcoef(own["predicted"], own["true"])[0, 1] if varies else np.nan}
         )
     return _in_order(pd.DataFrame(rows))
 
@@ -149,19 +152,15 @@ def headline(predictions: pd.DataFrame, errors: pd.DataFrame, model: str) -> dic
     """Metrics of a run: `lvef_mae_ratio` and the like for the four chambers; gains over the untrained encoder and PCA,
     and of flow weighting over the plain model, in these four, in LVEF alone and (`all_`) in all targets; each with its
     interval."""
-    metrics, own = {}, errors[errors["model"] == model].set_index("target").reindex(EJECTION)
-    for target, row in own.iterrows():
+    own, metrics = errors[errors["model"] == model].set_index("target").reindex(EJECTION), {}
+    for (target, row), end in product(own.iterrows(), ("", "_low", "_high")):
         name = target.removesuffix("_pct")
-        for end in ("", "_low", "_high"):
-            metrics |= {f"{name}_mae_pct{end}": row[f"mae{end}"], f"{name}_mae_ratio{end}": row[f"ratio{end}"]}
-    for name, better, worse in (
-        ("gain_vs_random", model, "random"),
-        ("gain_vs_pca", model, "pca"),
-        ("flow_gain", "flow", "plain"),
-    ):
-        for prefix, targets in (("", EJECTION), ("lvef_", ("lvef_pct",)), ("all_", None)):
-            gain = gain_pct(predictions, better, worse, targets)
-            metrics |= {f"{prefix}{name}_pct{end}": gain[f"gain_pct{end}"] for end in ("", "_low", "_high")}
+        metrics |= {f"{name}_mae_pct{end}": row[f"mae{end}"], f"{name}_mae_ratio{end}": row[f"ratio{end}"]}
+    pairs = {"gain_vs_random": (model, "random"), "gain_vs_pca": (model, "pca"), "flow_gain": ("flow", "plain")}
+    scopes = {"": EJECTION, "lvef_": ("lvef_pct",), "all_": None}
+    for (name, pair), (prefix, targets) in product(pairs.items(), scopes.items()):
+        gain = gain_pct(predictions, *pair, targets)
+        metrics |= {f"{prefix}{name}_pct{end}": gain[f"gain_pct{end}"] for end in ("", "_low", "_high")}
     return metrics | {"n": int(predictions["participant_id"].nunique())}
 
 
