@@ -20,7 +20,7 @@ from cmrlib.measures import FEATURES
 from cmrlib.measures.arealength import single_plane_curve
 from cmrlib.measures.valve import point_array
 from cmrlib.papers.cussp import network, table2, tabular
-from cmrlib.papers.cussp.cnnlstm import CnnLstm, CnnLstmNet, SpatialAttention, WeakLoss
+from cmrlib.papers.cussp.cnnlstm import CnnLstm, CnnLstmNet, WeakLoss
 from cmrlib.papers.cussp.data import VIEWS, Distortion, distorted, scaled
 from cmrlib.papers.cussp.network import ContrastiveLoss, Encoder, barlow_loss
 from cmrlib.papers.cussp.preparation import RefusedError, equalise, locate, patch_planes, prepare, window_frames
@@ -207,12 +207,10 @@ def test_cines_of_a_cohort_are_prepared_for_these_masks(mr, settings, tmp_path):
     np.testing.assert_array_equal(task.patches(mr, "truth")[row["cine"]], patch.pixels)
     assert row["ed"] == patch.ed and (table["refused"] == "").all() and len(table) == 42
     other = Observer(tmp_path / "truth")  # other masks under the same name
-    for n, name in enumerate(mr.cines["cine"][:3]):
-        annotation = mr.observer("truth").mask(name)
-        mask = np.roll(annotation.mask, 4, 3)
-        other.write(mr.cine(name), replace(annotation, mask=np.where(mask == 4, 0, mask) if n == 0 else mask))
+    annotation = mr.observer("truth").mask(row["cine"])
+    other.write(mr.cine(row["cine"]), replace(annotation, mask=np.where(annotation.mask == 4, 0, annotation.mask)))
     again = task.prepared(Cohort.open(mr.path, [tmp_path / "truth"]), "truth", people)
-    assert again["refused"].tolist()[:4] == ["no LA in the masks", "", "", "not segmented"]
+    assert again["refused"].tolist()[4:6] == ["not segmented", "no LA in the masks"]
 
 
 # --- roles and leaks -------------------------------------------------------------------------------------------------
@@ -277,15 +275,8 @@ def test_barlow_twins_loss_against_a_loop(n):
         c = sum(x * y for x, y in zip(a, b)) / n / np.sqrt((a**2).mean() * (b**2).mean())
         total += (1 - c) ** 2 if i == j else network.BARLOW_LAMBDA * c**2
     assert float(barlow_loss(torch.from_numpy(z))) == pytest.approx(total, rel=1e-4)
-
-
-def test_limits_of_the_barlow_twins_loss():
-    z = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
-    white = torch.linalg.qr(z - z.mean(0))[0]  # columns without correlation
-    assert float(barlow_loss(torch.stack([white, white], 1), 1.0)) < 0.01
-    assert float(barlow_loss(torch.stack([z, -z], 1), 0.0)) == pytest.approx(4 * 6, rel=1e-4)
     with pytest.raises(ValueError, match="two or more"):
-        barlow_loss(z[:1, None].expand(1, 2, 6))
+        barlow_loss(torch.from_numpy(z[:1]))
 
 
 def test_contrastive_loss_at_its_margins():
@@ -299,7 +290,7 @@ def test_contrastive_loss_at_its_margins():
     assert torch.isfinite(together.grad).all()
 
 
-def test_the_joint_loss_is_the_weighted_sum_and_its_classifier_the_one_that_was_trained():
+def test_joint_and_weak_losses_are_weighted_sums_and_the_joint_classifier_is_the_one_that_was_trained():
     model = network.Joint(network.BarlowTwins(Encoder(4, 4), 8), 8).eval()
     x, target = torch.randn(9, 4, 32, 32), (torch.arange(9) % 2).float()
     outputs = model(torch.stack([x, x.flip(0)], 1))
@@ -307,15 +298,12 @@ def test_the_joint_loss_is_the_weighted_sum_and_its_classifier_the_one_that_was_
     torch.testing.assert_close(model.classifier(x), outputs[:, 0, -1])
     by_hand = 0.1 * barlow_loss(outputs[:, :, :8]) + 0.9 * cross_entropy(outputs[:, :, 8], target[:, None].repeat(1, 2))
     torch.testing.assert_close(network.joint_loss(outputs, target, 0.1), by_hand)
-
-
-def test_weak_targets_weigh_less():
-    output, target = torch.tensor([0.3, -1.0]), torch.tensor([1.0, 2.7])  # the second is weak, .7
+    output, target = torch.tensor([0.3, -1.0]), torch.tensor([1.0, 2.7])  # the second label is weak, .7
     one, two = (cross_entropy(o, t) for o, t in zip(output, torch.tensor([1.0, 0.7])))
     torch.testing.assert_close(WeakLoss(0.25)(output, target), (one + 0.25 * two) / 1.25)
 
 
-def test_the_encoder_is_resnet18_and_the_cnn_densenet121():
+def test_the_encoder_is_resnet18_and_the_cnn_densenet121_with_attention():
     from torchvision.models import densenet121, resnet18  # after cmrlib, which lets it work beside a CPU torch
 
     theirs, ours = resnet18(num_classes=1).eval(), Encoder(3).eval()
@@ -325,15 +313,10 @@ def test_the_encoder_is_resnet18_and_the_cnn_densenet121():
     torch.testing.assert_close(ours(x), theirs(x))
     ours, theirs = CnnLstmNet("densenet121").features.state_dict(), densenet121().features.state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
-
-
-def test_attention_starts_as_identity_and_the_cnn_lstm_reads_any_size():
-    x, cine = torch.randn(2, 8, 6, 6), torch.randn(2, 5, 48, 48)
-    torch.testing.assert_close(SpatialAttention(8)(x), x)
     with_it, without = (CnnLstmNet("tiny", 32, attention, 4).eval() for attention in (True, False))
     without.load_state_dict(with_it.state_dict(), strict=False)
-    torch.testing.assert_close(with_it(cine), without(cine))
-    assert with_it(cine).shape == (2,)
+    cine = torch.randn(2, 5, 48, 48)  # of any size
+    torch.testing.assert_close(with_it(cine), without(cine))  # attention starts as identity
 
 
 @pytest.mark.parametrize(("last", "learning"), [("block", "layer4.1"), ("stage", "layer4")])
@@ -423,8 +406,7 @@ def test_the_label_model_learns_whom_to_trust_without_labels():
     specificity = chances[:, 0, 0] / chances[:, 0, :2].sum(1)
     np.testing.assert_allclose(specificity[[0, 2]], [0.9, 0.5], atol=0.06)
     np.testing.assert_allclose(chances[:, 0, :2].sum(1), [0.7, 0.7, 0.7, 1.0], atol=0.03)  # how often they vote
-    majority = (said == 1).sum(axis=1) - (said == 0).sum(axis=1)
-    assert roc_auc_score(truth, found) > roc_auc_score(truth, majority) + 0.005
+    assert roc_auc_score(truth, found) > roc_auc_score(truth, (said == 1).sum(axis=1) - (said == 0).sum(axis=1)) + 0.005
     assert found.mean() == pytest.approx(0.2, abs=0.05)
     for n in range(10):  # Bayes' rule; the last vote is to abstain
         without, having = (np.prod([chances[k, c, vote] for k, vote in enumerate(said.iloc[n])]) for c in (0, 1))

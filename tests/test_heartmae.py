@@ -256,10 +256,6 @@ def test_half_of_the_short_axis_is_drawn_by_name(cohort, split, sections):
         section_table(cohort, split, ["4ch"])
 
 
-class Killed(BaseException):
-    pass
-
-
 class KillAfter(Callback):
     order = 99
 
@@ -268,7 +264,7 @@ class KillAfter(Callback):
 
     def after_epoch(self):
         if self.epoch + 1 == self.last:
-            raise Killed
+            raise KeyboardInterrupt
 
 
 def trained(cohort, split, epochs, *cbs, state, rate):
@@ -418,7 +414,7 @@ def test_it_learns_and_a_killed_training_and_its_snapshots_end_as_the_undisturbe
     pixels = [cohort.cine(r.cine).pixels[:, r.k] / cohort.cine(r.cine).pixels.max() for r in sections[:6].itertuples()]
     assert float(whole.model.mean) == pytest.approx(np.mean(pixels), rel=1e-4)
     assert float(whole.model.std) == pytest.approx(np.std(pixels), rel=1e-4)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         trained(cohort, split, 12, KillAfter(2), state=tmp_path / "b", rate=0.006)
     resumed, again = trained(cohort, split, 12, state=tmp_path / "b", rate=0.006)
     assert resumed.checkpoint.done == 2 and same(whole.model, resumed.model)
@@ -522,14 +518,11 @@ def test_solved_heads_are_the_ridge_regression_of_what_attention_pools(people):
     bags, targets, split = people
     targets = targets[["value_ml"]].assign(rare=[1.0, 2.0] + [np.nan] * 58, other=np.arange(60.0))
     probe = Probe.of(bags, targets, views_share=1.0)
-    models = [
-        replace(probe, closed_form=solved).train(None, "", split, 3, 0.001, precision="fp32").model
-        for solved in (False, True)
-    ]
+    probes = (replace(probe, closed_form=solved) for solved in (False, True))
+    models = [one.train(None, "", split, 3, 0.001, precision="fp32").model for one in probes]
     assert all(torch.equal(a, b) for a, b in zip(*(model.poolings.parameters() for model in models)))
-    z, found = (
-        one.set_index("participant_id") for one in (probe.embeddings(models[1], bags), probe.predict(models[1], bags))
-    )
+    tables = probe.embeddings(models[1], bags), probe.predict(models[1], bags)
+    z, found = (one.set_index("participant_id") for one in tables)
     learned = z.loc[split != "test"]
     scaled = (z - learned.mean()) / learned.std()
     for name in ("value_ml", "other"):
@@ -544,13 +537,14 @@ def test_a_probe_is_found_again_by_its_features(people, tmp_path):
     bags, targets, split = people
     cohort = SimpleNamespace(digest="c")
     probe = Probe.of(bags, targets[["high"]], "classification")
-    first, again = (probe.train(cohort, "", split, 2, 0.01, precision="fp32", state=tmp_path) for _ in range(2))
+
+    def train(one):
+        return one.train(cohort, "", split, 2, 0.01, precision="fp32", state=tmp_path)
+
+    first, again = train(probe), train(probe)
     assert again.checkpoint.done == 2 and same(first.model, again.model)
     other = {s: Bag(s, one.features + 1, one.where) for s, one in bags.items()}
-    assert (
-        replace(probe, bags=other).train(cohort, "", split, 2, 0.01, precision="fp32", state=tmp_path).checkpoint.done
-        == 0
-    )
+    assert train(replace(probe, bags=other)).checkpoint.done == 0
 
 
 def test_targets_that_cannot_be_learned_are_left_out_and_said(people):
@@ -558,18 +552,15 @@ def test_targets_that_cannot_be_learned_are_left_out_and_said(people):
     kept, left_out = usable(targets.assign(rare=[1.0, 2.0] + [np.nan] * 58), split)
     assert kept == ["value_ml", "high"]
     assert left_out["reason"].tolist() == ["constant 5 in training subjects", "known to 2 of 3 training subjects"]
-    subjects = pd.DataFrame(
-        {"participant_id": list("abcdefgh"), "group": ["NOR", "DCM"] * 4, "sex": "M", "age": range(8)}
-    )
+    known = {"participant_id": list("abcdefgh"), "group": ["NOR", "DCM"] * 4, "sex": "M", "age": range(8)}
+    subjects = pd.DataFrame(known)
     table = disease_targets(subjects.assign(mr=[0, 1, 0, 0, 0, 0, 0, 0]))
     assert list(table) == ["DCM", "mr"] and table["DCM"].tolist() == [0, 1] * 4
     split = pd.Series(["train"] * 4 + ["validation"] * 2 + ["test"] * 2, list("abcdefgh"))
     kept, left_out = enough_positives(table, split, {"train": 2, "validation": 1, "test": 1})
     assert kept == ["DCM"] and left_out["reason"][0].startswith("positives: 1 train (needs 2), 0 validation")
     body = body_targets(subjects.assign(height_m=1.8, weight_kg=81.0))
-    assert body["bmi_kg_m2"].iloc[0] == pytest.approx(25) and body["bsa_m2"].iloc[0] == pytest.approx(
-        (180 * 81 / 3600) ** 0.5
-    )
+    assert body.iloc[0][["bmi_kg_m2", "bsa_m2"]].tolist() == pytest.approx([25, (180 * 81 / 3600) ** 0.5])
 
 
 def test_principal_directions_come_from_training_subjects(people):
@@ -606,21 +597,19 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
         return " ".join(result.output.split())
 
     TASK.save(network(), tmp_path / "run" / "weights" / "plain")
-    words = ("--weights", tmp_path / "run", "--out", tmp_path / "e")
-    assert "6 subjects × 320 numbers" in cmr(*words)
-    cmr(*words[:2], "--out", tmp_path / "half", "--shard", "0/2")
-    whole, half = (
-        pd.read_csv(tmp_path / one / "embeddings.csv", dtype={"participant_id": str}) for one in ("e", "half")
-    )
+    words = ("--weights", tmp_path / "run", "--out")
+    assert "6 subjects × 320 numbers" in cmr(*words, tmp_path / "e")
+    cmr(*words, tmp_path / "half", "--shard", "0/2")
+    files = (tmp_path / name / "embeddings.csv" for name in ("e", "half"))
+    whole, half = (pd.read_csv(file, dtype={"participant_id": str}) for file in files)
     assert whole["participant_id"].tolist() == cohort.subjects["participant_id"].tolist() and 0 < len(half) < 6
-    pd.testing.assert_frame_equal(
-        half, whole[whole["participant_id"].isin(half["participant_id"])].reset_index(drop=True)
-    )
+    same_rows = whole[whole["participant_id"].isin(half["participant_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(half, same_rows)
     own = section_table(cohort, pd.Series("test", whole["participant_id"][:1]))
     first = np.concatenate([TASK.embed(network(), cohort.cine(row.cine), row.k) for row in own.itertuples()]).mean(0)
     np.testing.assert_allclose(whole.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
     TASK.save(network(mean=0.4), tmp_path / "run" / "weights" / "flow")
-    assert "this one with other weights" in cmr(*words, code=2)
+    assert "this one with other weights" in cmr(*words, tmp_path / "e", code=2)
 
 
 def test_pixels_and_features_go_to_where_the_weights_are(monkeypatch):

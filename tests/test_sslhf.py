@@ -219,23 +219,18 @@ def count(model, kind):
     return sum(isinstance(part, kind) for part in model.modules())
 
 
-def test_the_papers_numbers_of_layers():
-    model = Restorer(2, 40)
+@pytest.mark.parametrize(("frames", "skips"), [(8, False), (11, True), (20, True)])
+def test_networks_have_the_papers_layers_and_clips_must_fit(frames, skips):
+    model, head = Restorer(2, frames, skips), Classifier(2, frames, (64, 8)).head
     assert (count(model.encoder, nn.Conv3d), count(model.encoder, nn.MaxPool3d)) == (10, 4)
     assert (count(model.decoder, nn.Conv3d), count(model.decoder, nn.ConvTranspose3d)) == (10, 4)
-    head = Classifier(2, 40, (64, 8)).head
     assert count(head, nn.Linear) == 3
     assert head[0].weight.std().item() == pytest.approx(np.sqrt(2 / 32), rel=0.2)  # Kaiming, 32 features in
-    assert halved(40) == [2, 2, 2, 1] and halved(20) == [2, 2, 1, 1] and halved(8) == [2, 2, 2, 1]
-
-
-@pytest.mark.parametrize(("frames", "skips"), [(8, False), (11, True), (20, True)])
-def test_clips_keep_their_shape_and_must_fit(frames, skips):
-    model = Restorer(2, frames, skips)
     assert model(torch.zeros(2, frames, 32, 16)).shape == (2, frames, 32, 16)
     for shape in ((1, frames + 1, 16, 16), (1, frames, 20, 16)):
         with pytest.raises(ValueError, match=f"{frames} frames and sides of multiples of 16"):
             model(torch.zeros(shape))
+    assert halved(40) == [2, 2, 2, 1] and halved(20) == [2, 2, 1, 1] and halved(8) == [2, 2, 2, 1]
 
 
 def test_the_comparators_are_what_they_are_called():
@@ -322,18 +317,6 @@ def test_labels_and_observers_that_say_nothing_are_refused(hearts, labels, stage
         task.items(hearts, "truth", split)
 
 
-def test_fewer_labels_leave_the_test_as_it_is(hearts, labels):
-    whole, few = (patient_split(hearts.subjects, labels, 0, most=most) for most in (0, 3))
-    assert (few == "train").sum() == 3 and labels[few.index[few == "train"]].nunique() == 2
-    assert (whole[few != "unlabelled"] == few[few != "unlabelled"]).all()
-    assert set(whole[few == "unlabelled"]) == {"train"}
-    one, again, two = (patient_split(hearts.subjects, labels, 0, most=3, draw=draw) for draw in (1, 1, 2))
-    assert one.equals(again) and not one.equals(two) and not one.equals(few)
-    for drawn in (one, two):
-        assert drawn.value_counts().equals(few.value_counts())
-        assert (drawn[whole != "train"] == whole[whole != "train"]).all()
-
-
 def test_every_patient_is_tested_once_and_no_stage_sees_who_is_tested(hearts, labels, stages):
     tested, (first, second) = [], stages
     for fold in range(5):
@@ -353,6 +336,20 @@ def test_every_patient_is_tested_once_and_no_stage_sees_who_is_tested(hearts, la
         taught = few.replace("unlabelled", "train")
         assert set(first.items(hearts, "truth", taught)["participant_id"]) == people["train"]
     assert sorted(tested) == sorted(hearts.subjects["participant_id"])
+
+
+def test_fewer_labels_leave_the_test_as_it_is(hearts, labels):
+    def split(most=3, draw=0):
+        return patient_split(hearts.subjects, labels, 0, most=most, draw=draw)
+
+    whole, few = split(0), split()
+    assert (few == "train").sum() == 3 and labels[few.index[few == "train"]].nunique() == 2
+    assert (whole[few != "unlabelled"] == few[few != "unlabelled"]).all()
+    assert set(whole[few == "unlabelled"]) == {"train"}
+    assert split(draw=1).equals(split(draw=1)) and not split(draw=1).equals(split(draw=2))
+    for drawn in (split(draw=1), split(draw=2)):
+        assert drawn.value_counts().equals(few.value_counts()) and not drawn.equals(few)
+        assert (drawn[whole != "train"] == whole[whole != "train"]).all()
 
 
 def test_batches_of_restoration_and_what_both_stages_show(hearts, labels, stages, trained):
