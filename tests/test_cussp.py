@@ -1,5 +1,6 @@
 """CUSSP: a drawn heart whose valve is known, losses against loops and limits, what may and may not learn, no leaks."""
 
+import re
 from dataclasses import replace
 from itertools import product
 
@@ -13,6 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from cmrlib import plots
+from cmrlib.app.runs.parameters import cells
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.learning.task import Task
@@ -556,6 +558,13 @@ def test_cmr_classify_writes_a_score_a_cine(mr, siam25, tmp_path):
     (tmp_path / "weights" / "siam25.json").write_text('{"architecture": {"name": "TernausNet"}}')
     wrong = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "weights" / "siam25.safetensors")])
     assert wrong.exit_code == 2 and "weights of TernausNet do not classify" in wrong.output
+
+
+def test_the_notebook_predicts_in_the_precision_that_was_asked_for():
+    """It was bf16 whatever the parameter said."""
+    source = "\n".join(cell["source"] for cell in cells("05_cussp"))
+    asked = r"classifier\.predict.*precision=precision"
+    assert source.count("classifier.predict") == len(re.findall(asked, source)) == 3
 
 
 def test_the_five_steps_are_pictures_with_their_geometry(mr):

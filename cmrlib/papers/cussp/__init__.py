@@ -1,13 +1,9 @@
 """CUSSP: mitral regurgitation (MR) from four-chamber cines, with few labels and many cines without.
 
-"Cardiovascular magnetic resonance U-Net localized Self-Supervised Predictor": segment, localise the mitral valve, crop
-around it, equalise over the left atrium's grey values, predict. The encoder learns without labels (Barlow Twins), then
-from pairs (Siamese), then carries a classifier.
+README.md maps the paper to functions and notebook cells.
 
     task, models, card = Task.load("runs/quick/05_cussp/weights/siam25")
     task.predict(models, cohort, annotations="ternausnet")  # masks of LV and LA
-
-README.md maps the paper's steps, tables and figures to functions and notebook cells, and says where we leave it.
 """
 
 from cmrlib.learning.blocks import TensorLabel
