@@ -60,7 +60,7 @@ def train_row(row: str, cohort, annotations: str, roles: pd.Series, told: dict, 
     settings = told["task"] | {"window": told["task"]["frames"] // 2 if half else 0, "share": SHARES.get(row)}
     task, learners, twins = MitralRegurgitation.of(settings), {}, None
 
-    def step(name, what, of, one_seed, start=None):
+    def step(name, what, of, one_seed, **start):
         learners[what] = _trained(name, of.of(settings), cohort, annotations, roles, told, one_seed, start)
         return learners[what].model
 
@@ -68,28 +68,25 @@ def train_row(row: str, cohort, annotations: str, roles: pd.Series, told: dict, 
         what = f"Barlow Twins, {'half' if half else 'whole'} cycle, seed {pretraining_seed}"
         twins = step("barlow", what, CusspPretraining, pretraining_seed)
     if row in SHARES:
-        start = twins and _prefixed("classifier.encoder", twins.encoder) | _prefixed("projector", twins.projector)
-        return task, step("joint", f"both losses, {row}, seed {seed}", CusspJoint, seed, start).classifier, learners
-    start = _prefixed("encoder", twins.encoder)
-    siamese = step("siamese", f"Siamese, {row}, seed {seed}", CusspPairs, seed, start)
-    start = _prefixed("encoder", siamese.encoder)
-    return task, step("classifier", f"classifier, {row}, seed {seed}", MitralRegurgitation, seed, start), learners
+        start = {"classifier.encoder": twins.encoder, "projector": twins.projector} if twins else {}
+        return task, step("joint", f"both losses, {row}, seed {seed}", CusspJoint, seed, **start).classifier, learners
+    encoder = step("siamese", f"Siamese, {row}, seed {seed}", CusspPairs, seed, encoder=twins.encoder).encoder
+    what = f"classifier, {row}, seed {seed}"
+    return task, step("classifier", what, MitralRegurgitation, seed, encoder=encoder), learners
 
 
-def _trained(step, task, cohort, annotations, roles, told, seed, start=None):
-    """Learner of one training from the weights `start`; of several numbers of epochs validation subjects choose."""
+def _trained(step, task, cohort, annotations, roles, told, seed, start):
+    """Learner of one training; start: part of the network → module that it starts from. Of several numbers of epochs
+    validation subjects choose."""
     tried, given = [], told["steps"][step]
     for epochs in np.atleast_1d(given["epochs"]).tolist():
         torch.manual_seed(seed)
         model = task.network()
-        model.load_state_dict(model.state_dict() | (start or {}))
+        for part, module in start.items():
+            model.get_submodule(part).load_state_dict(module.state_dict())
         how = given | {"epochs": epochs, "seed": seed, "model": model}
         tried.append(task.train(cohort, annotations, roles, **how, precision=told["precision"], state=task.cache))
     return min(tried, key=lambda learn: learn.recorder.values[-1][-1])
-
-
-def _prefixed(name, module) -> dict:
-    return {f"{name}.{key}": value for key, value in module.state_dict().items()}
 
 
 def score_rows(model: str, seed: int, scores: pd.Series, labels: pd.Series, roles: pd.Series) -> pd.DataFrame:
