@@ -32,7 +32,7 @@ from cmrlib.papers.heartmae.reconstruction import explained_variance, reconstruc
 from cmrlib.papers.heartmae.starts import Snapshots, choose_start
 from cmrlib.papers.heartmae.study import disease_table, error_table, gain_pct, headline, over_tasks
 from cmrlib.papers.heartmae.targets import body_targets, disease_targets, enough_positives, usable
-from cmrlib.papers.heartmae.tokens import Positions, joined, patches
+from cmrlib.papers.heartmae.tokens import joined, patches
 
 TASK = small_heartmae(mask_ratio=0.75)
 
@@ -87,27 +87,11 @@ def test_masks_are_orders_of_all_tokens_and_tubes_the_same_in_every_step():
     assert len({tuple(sorted(ids.tolist())) for ids in kept}) == 5, "every clip has its own tubes"
 
 
-def test_patches_by_loops_and_back():
-    clips = torch.arange(2 * 4 * 6 * 4).reshape(2, 4, 6, 4).float()
-    found = patches(clips, 2, 2)
-    by_hand = [
-        clips[:, t : t + 2, i : i + 2, j : j + 2].reshape(2, -1) for t in (0, 2) for i in (0, 2, 4) for j in (0, 2)
-    ]
-    assert torch.equal(found, torch.stack(by_hand, 1))
-    assert torch.equal(joined(found, (2, 3, 2), 2, 2), clips)
-
-
-def test_positions_are_sums_of_time_and_place():
-    positions = Positions((2, 3, 3), 8)
-    table = positions()
-    torch.testing.assert_close(table[9:] - table[:9], (positions.time[1] - positions.time[0]).expand(9, 8))
-    assert torch.equal(positions(torch.tensor([[3, 0], [17, 5]]))[1, 0], table[17])
-
-
 @pytest.mark.parametrize("strategy", ["random", "tube"])
 def test_loss_and_gradients_equal_a_naive_network(strategy):
     model = network(replace(TASK, masking=strategy))
     plain, clips, ids = PlainMAE(model), clips_and_ids()[0], model.masking.draw(3, 2, 16)
+    assert torch.equal(joined(patches(clips, 8, 4), model.design.grid, 8, 4), clips)
     maps = torch.rand(3, 32, 32)
     error = model(clips[:, None], ids)
     torch.testing.assert_close(losses(error), plain(clips, ids), atol=1e-5, rtol=1e-5)
@@ -256,23 +240,20 @@ def test_half_of_the_short_axis_is_drawn_by_name(cohort, split, sections):
         section_table(cohort, split, ["4ch"])
 
 
-class KillAfter(Callback):
+class KilledInSecondEpoch(Callback):
     order = 99
 
-    def __init__(self, epoch):
-        self.last = epoch
-
     def after_epoch(self):
-        if self.epoch + 1 == self.last:
+        if self.epoch == 1:
             raise KeyboardInterrupt
 
 
-def trained(cohort, split, epochs, *cbs, state, rate):
-    """Learner of a training that keeps its epochs 1 and the last one."""
-    dls, kept = TASK.dataloaders(cohort, "", split, 2), Snapshots([1, epochs])
+def trained(cohort, split, state, *cbs):
+    """Learner of a training that keeps its epochs 1 and 12, the last one."""
+    dls, kept = TASK.dataloaders(cohort, "", split, 2), Snapshots([1, 12])
     learn = TASK.learner(dls, precision="fp32")
     resume = ExactResume(state, TASK.job(cohort, "", dls) | kept.settings)
-    learn.fit_one_cycle(epochs, rate, pct_start=0.15, cbs=[resume, kept, *cbs])
+    learn.fit_one_cycle(12, 0.006, pct_start=0.15, cbs=[resume, kept, *cbs])
     return learn, kept
 
 
@@ -409,14 +390,14 @@ def test_it_learns_and_a_killed_training_and_its_snapshots_end_as_the_undisturbe
     cohort, split, sections, tmp_path
 ):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    whole, kept = trained(cohort, split, 12, state=tmp_path / "a", rate=0.006)
+    whole, kept = trained(cohort, split, tmp_path / "a")
     assert np.mean(whole.recorder.losses[-3:]) < 0.93 * np.mean(whole.recorder.losses[:3])
     pixels = [cohort.cine(r.cine).pixels[:, r.k] / cohort.cine(r.cine).pixels.max() for r in sections[:6].itertuples()]
     assert float(whole.model.mean) == pytest.approx(np.mean(pixels), rel=1e-4)
     assert float(whole.model.std) == pytest.approx(np.std(pixels), rel=1e-4)
     with pytest.raises(KeyboardInterrupt):
-        trained(cohort, split, 12, KillAfter(2), state=tmp_path / "b", rate=0.006)
-    resumed, again = trained(cohort, split, 12, state=tmp_path / "b", rate=0.006)
+        trained(cohort, split, tmp_path / "b", KilledInSecondEpoch())
+    resumed, again = trained(cohort, split, tmp_path / "b")
     assert resumed.checkpoint.done == 2 and same(whole.model, resumed.model)
     for (epoch, one), (_, other) in zip(kept.models(whole.model), again.models(whole.model), strict=True):
         assert same(one, other) and same(one, whole.model) == (epoch == 12)
@@ -425,7 +406,7 @@ def test_it_learns_and_a_killed_training_and_its_snapshots_end_as_the_undisturbe
     assert same(start, dict(kept.models(whole.model))[table.loc[table["validation_mae"].idxmin(), "epoch"]])
     for file in kept.folder.iterdir():
         file.unlink()
-    found, again = trained(cohort, split, 12, state=tmp_path / "a", rate=0.006)  # it trains nothing, and keeps nothing:
+    found, again = trained(cohort, split, tmp_path / "a")  # it trains nothing, and keeps nothing:
     assert found.checkpoint.done == 12 and same(whole.model, found.model)  # its weights are no earlier epoch's
     assert not list(again.folder.iterdir())
 
