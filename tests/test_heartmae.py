@@ -25,14 +25,13 @@ from cmrlib.papers.heartmae.comparators import principal_bags
 from cmrlib.papers.heartmae.evidence import attribution, occluded
 from cmrlib.papers.heartmae.features import Bag, moving, pooled, token_features
 from cmrlib.papers.heartmae.flow import flow_weights, frame_pairs
-from cmrlib.papers.heartmae.masking import Masking, target_frames
 from cmrlib.papers.heartmae.network import weighted_error
 from cmrlib.papers.heartmae.probe import GatedPooling, some_views
 from cmrlib.papers.heartmae.reconstruction import explained_variance, reconstruct
 from cmrlib.papers.heartmae.starts import Snapshots, choose_start
 from cmrlib.papers.heartmae.study import disease_table, error_table, gain_pct, headline, over_tasks
 from cmrlib.papers.heartmae.targets import body_targets, disease_targets, enough_positives, usable
-from cmrlib.papers.heartmae.tokens import joined, patches
+from cmrlib.papers.heartmae.tokens import Masking, joined, patches, target_frames
 
 TASK = small_heartmae(mask_ratio=0.75)
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cmrlib.papers.heartmae.masking import Masking, target_frames
-from cmrlib.papers.heartmae.tokens import Positions, joined, patches
+from cmrlib.papers.heartmae.tokens import Masking, Positions, joined, patches, target_frames
 
 
 class Block(nn.Module):
@@ -111,7 +110,10 @@ class MaskedAutoencoder(nn.Module):
         self.register_buffer("std", torch.tensor(1.0))
         self.register_buffer("centre", torch.zeros(design.width))
         self.register_buffer("axes", torch.zeros(design.width, min(AXES, design.width)))
-        self.apply(_start)
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                nn.init.zeros_(part.bias)
 
     def standardise(self, clips):
         """Shares of the cine's maximum → mean 0 and SD 1 over the training set."""
@@ -162,9 +164,3 @@ class MaskedAutoencoder(nn.Module):
 def weighted_error(error, weights):
     """Equation 2: a place's error counts 1 + W; with W = 0 equation 1. Both are (items, clips, size, size)."""
     return (error * (1 + weights)).sum((2, 3)).mean()
-
-
-def _start(part):
-    if isinstance(part, nn.Linear):
-        nn.init.xavier_uniform_(part.weight)
-        nn.init.zeros_(part.bias)

@@ -9,8 +9,7 @@ import torch
 from cmrlib.agreement import bootstrap
 from cmrlib.agreement.resampling import bounded
 from cmrlib.papers.heartmae.clips import cut_weights, even_cuts
-from cmrlib.papers.heartmae.masking import target_frames
-from cmrlib.papers.heartmae.tokens import joined, patches
+from cmrlib.papers.heartmae.tokens import joined, patches, target_frames
 
 
 def reconstruct(task, model, cine, k: int, seed: int = 0) -> dict:

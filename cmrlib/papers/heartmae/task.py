@@ -13,7 +13,7 @@ from cmrlib.learning import training
 from cmrlib.learning.cache import ArrayCache
 from cmrlib.learning.task import Task, by_split
 from cmrlib.learning.training import adamw
-from cmrlib.papers.heartmae import clips, features, flow, masking, network, tokens
+from cmrlib.papers.heartmae import clips, features, flow, network, tokens
 from cmrlib.papers.heartmae.clips import SectionClips, even_cuts, intensity_moments, peak_of, section_table
 from cmrlib.papers.heartmae.features import pooled, token_features
 from cmrlib.papers.heartmae.flow import flow_weights, stored_weights
@@ -28,7 +28,7 @@ SETTINGS = {"plain": {}, "mask95": {"mask_ratio": 0.95}, "tube": {"masking": "tu
 NOTHING = np.zeros((1, 1), np.uint8)
 """Flow weights of a section whose loss is not weighted."""
 
-CODE = (cine, clips, flow, masking, network, tokens, training)  # in the class, fields hide two of these modules
+CODE = (cine, clips, flow, network, tokens, training)  # in the class, a field hides the module `flow`
 
 
 @dataclass(frozen=True)
