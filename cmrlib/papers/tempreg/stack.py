@@ -1,0 +1,253 @@
+"""ED and ES of a whole short-axis stack, one decision for all slices: what patients need where TempReg-Net's single
+sections say too little.
+
+A segmentation and the pixels around the ventricles become a few signals over the cycle (`StackSignals`). A network of
+circular convolutions over time reads them: shifting the recording by a frame shifts its answer by a frame, for any
+number of frames, so that where a recording begins tells it nothing. Where a recording leaves out a part of the cycle,
+the jump from its last frame to its first would tell: in training up to `cut` neighbouring frames are left out at a
+random place, which makes jumps elsewhere.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from fastai.data.block import DataBlock, TransformBlock
+from fasttransform import ItemTransform
+from torch import nn
+
+from cmrlib import cine
+from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import STRUCTURES
+from cmrlib.cohort import Annotation
+from cmrlib.learning import blocks, training
+from cmrlib.learning.blocks import TensorLabel
+from cmrlib.learning.task import RefusedError, Task, by_split
+from cmrlib.measures.curves import FEWEST_FRAMES
+
+SIGNALS = ("lv", "myo", "rv", "lv_middle", "component", "next", "previous", "wide", "brightness")
+AROUND_MM = 6.0
+"""So far from the ventricles, wherever they come in the cycle, pixels are looked at."""
+MOVING = 0.1
+"""Share of those pixels whose grey value changes most."""
+
+
+@dataclass(frozen=True)
+class StackSignals:
+    """What is kept of a stack: enough for the signals of any choice of its frames.
+
+    areas (frames, 4): LV, myocardium, RV, and LV of the three slices that show most of it, in pixels. brightness
+    (frames,): mean of the moving pixels. products (frames, frames): mean product of two frames' moving pixels.
+    distances (frames, frames): mean absolute difference of two frames, all pixels around the ventricles.
+    """
+
+    areas: np.ndarray
+    brightness: np.ndarray
+    products: np.ndarray
+    distances: np.ndarray
+
+    @classmethod
+    def of(cls, cine: Cine, mask) -> "StackSignals":
+        """mask: (frames, slices, rows, columns) labels of the whole cycle. Raises RefusedError for cines of fewer than
+        8 frames, without a slice that is complete, or without a left ventricle."""
+        slices = cine.complete_slices
+        if cine.frames < FEWEST_FRAMES or not len(slices):
+            raise RefusedError(
+                cine.name, f"{cine.frames} frames", f"a whole cycle of {FEWEST_FRAMES} or more is needed"
+            )
+        labels = np.asarray(mask)[:, slices]
+        counts = np.stack([(labels == STRUCTURES[name]).sum((2, 3)) for name in ("lv", "myo", "rv")], -1)
+        if not counts[..., 0].any(1).all():
+            raise RefusedError(cine.name, "frames without a left ventricle", "a mask of the whole cycle is needed")
+        middle = np.argsort(-counts[..., 0].mean(0), kind="stable")[:3]
+        heart = np.isin(labels, [STRUCTURES[name] for name in ("lv", "myo", "rv")]).any((0, 1)).astype(np.uint8)
+        mm = cine.spacing_mm[1:] if cine.spacing_known else (1.4, 1.4)
+        reach = [2 * round(AROUND_MM / one) + 1 for one in mm]
+        around = cv2.dilate(heart, np.ones(reach, np.uint8)) > 0
+        low, high = cine.intensity_window()
+        pixels = np.asarray(cine.pixels[:, slices], np.float32)[:, :, around].reshape(cine.frames, -1)
+        pixels = np.clip((pixels - low) / (high - low), 0, 1)
+        spread = pixels.std(0)
+        moving = pixels[:, spread >= np.quantile(spread, 1 - MOVING)]
+        return cls(
+            np.c_[counts.sum(1), counts[:, middle, 0].sum(1)].astype(np.float32),
+            moving.mean(1),
+            moving @ moving.T / moving.shape[1],
+            np.stack([np.abs(pixels - frame).mean(1) for frame in pixels]),
+        )
+
+    def signals(self, frames=None) -> np.ndarray:
+        """(chosen frames, SIGNALS) float32, each of mean 0 and SD 1. frames: in their order round the cycle; default
+        all.
+
+        component: first principal component of the moving pixels, positive where they are bright (blood: ED). next,
+        previous, wide: distance to the following and the last frame, and between the frames two before and after.
+        """
+        chosen = np.arange(len(self.areas)) if frames is None else np.asarray(frames)
+        later, earlier = np.roll(chosen, -1), np.roll(chosen, 1)
+        found = np.c_[
+            self.areas[chosen],
+            self.component(chosen),
+            self.distances[chosen, later],
+            self.distances[chosen, earlier],
+            self.distances[np.roll(chosen, 2), np.roll(chosen, -2)],
+            self.brightness[chosen],
+        ]
+        return ((found - found.mean(0)) / (found.std(0) + 1e-6)).astype(np.float32)
+
+    def component(self, frames=None) -> np.ndarray:
+        """(chosen frames,) first principal component over time of the moving pixels."""
+        chosen = np.arange(len(self.areas)) if frames is None else np.asarray(frames)
+        centred = self.products[np.ix_(chosen, chosen)]
+        centred = centred - centred.mean(0) - centred.mean(1)[:, None] + centred.mean()
+        _, vectors = np.linalg.eigh(centred.astype(float))
+        bright = self.brightness[chosen] - self.brightness[chosen].mean()
+        return vectors[:, -1] * (1 if vectors[:, -1] @ bright >= 0 else -1)
+
+
+class CircularNet(nn.Module):
+    """(1, signals, frames) → logits (1, 2, frames) of ED and ES; sees eight frames each way, round the cycle."""
+
+    def __init__(self, signals: int = len(SIGNALS), width: int = 32, dropout: float = 0.2):
+        super().__init__()
+        layers, channels = [], signals
+        for kernel, dilation in ((5, 1), (3, 2), (3, 4)):
+            reach = dilation * (kernel // 2)
+            layers.append(nn.Conv1d(channels, width, kernel, padding=reach, dilation=dilation, padding_mode="circular"))
+            layers += [nn.ReLU(), nn.Dropout(dropout)]
+            channels = width
+        self.layers = nn.Sequential(*layers, nn.Conv1d(width, 2, 1))
+
+    def forward(self, x):
+        return self.layers(x)
+
+    def activation(self, logits):
+        """Logits → probability of every frame, of which an ensemble takes the mean."""
+        return logits.softmax(-1)
+
+
+class FrameLoss:
+    """Cross-entropy against frames near the true one: a bell of `sigma` frames round the cycle, for ED and ES."""
+
+    def __init__(self, sigma: float):
+        self.sigma = sigma
+
+    def __call__(self, logits, target):
+        """logits (1, 2, frames), target (1, 2): ED and ES."""
+        frames = logits.shape[-1]
+        away = (torch.arange(frames, device=logits.device) - target[..., None]) % frames
+        bell = torch.exp(-0.5 * (torch.minimum(away, frames - away) / self.sigma) ** 2)
+        return -(bell / bell.sum(-1, keepdim=True) * logits.log_softmax(-1)).sum(-1).mean()
+
+    def activation(self, logits):
+        return logits.softmax(-1)
+
+    def decodes(self, logits):
+        return logits.argmax(-1)
+
+
+class FrameCuts(ItemTransform):
+    """(StackSignals, (ed, es)) → signals (SIGNALS, frames) and ED and ES among them. In training up to `cut`
+    neighbouring frames are left out, never ED or ES."""
+
+    def __init__(self, chosen, cut: int):
+        self.chosen, self.cut, self.training = chosen, cut, False
+
+    def __call__(self, pair, split_idx=None, **kwargs):
+        self.training = split_idx == 0
+        return super().__call__(pair, split_idx=split_idx, **kwargs)
+
+    def encodes(self, pair):
+        kept, (ed, es) = pair
+        frames = cut_frames(len(kept.areas), ed, es, self.cut, np.random) if self.training else None
+        signals = kept.signals(frames)[:, self.chosen]
+        if frames is not None:
+            ed, es = (int(np.flatnonzero(frames == one)[0]) for one in (ed, es))
+            signals = signals + np.random.normal(0, 0.1, signals.shape).astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(signals.T)), TensorLabel([float(ed), float(es)])
+
+
+def cut_frames(n: int, ed: int, es: int, most: int, random) -> np.ndarray:
+    """The frames of n that are left when 0 to `most` neighbours, never ED or ES, and never so many that fewer than 8
+    stay, are left out at a random place. random: `numpy.random`, or a generator."""
+    draw = getattr(random, "integers", None) or random.randint
+    gone = (draw(n) + np.arange(min(draw(most + 1), n - FEWEST_FRAMES))) % n
+    frames = np.arange(n)
+    return frames if {ed, es} & set(gone.tolist()) else np.setdiff1d(frames, gone)
+
+
+@dataclass(frozen=True)
+class StackPhases(Task):
+    """ED and ES of a short-axis stack from a segmentation of its whole cycle and from what moves.
+
+    masks: observer that drew the cycle. signals: which of SIGNALS. width, dropout: of `CircularNet`. cut, sigma: of
+    `FrameCuts` and `FrameLoss`. Batches are of one stack, since cycles differ in length: use `bs=1`.
+    """
+
+    views: tuple[str, ...] = ("sax",)
+    masks: str = "ternausnet"
+    signals: tuple[str, ...] = SIGNALS
+    width: int = 32
+    dropout: float = 0.2
+    cut: int = 5
+    sigma: float = 1.0
+
+    fewest_frames = FEWEST_FRAMES
+    code = (cine, blocks, training)
+
+    def items(self, cohort, annotations, split):
+        """A row a stack whose ED and ES the observer knows: participant_id, cine, view, frames, ed, es, split."""
+        knows, drawn, rows = cohort.observer(annotations), cohort.observer(self.masks), []
+        for row in cohort.cines[cohort.cines["view"].isin(self.views)].itertuples():
+            if row.participant_id in split.index and knows.has(row.cine, "frames.tsv") and drawn.has(row.cine):
+                ed, es = (int(knows.frames(row.cine)[phase]) for phase in ("ed", "es"))
+                rows.append((row.participant_id, row.cine, row.view, row.frames, ed, es, split[row.participant_id]))
+        return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "frames", "ed", "es", "split"])
+
+    def block(self, cohort, annotations):
+        drawn, kept = cohort.observer(self.masks), {}
+
+        def signals(row):
+            if row["cine"] not in kept:  # some 20 kB a stack
+                kept[row["cine"]] = StackSignals.of(cohort.cine(row["cine"]), drawn.mask(row["cine"]).mask)
+            return kept[row["cine"]]
+
+        return DataBlock(
+            blocks=(TransformBlock, TransformBlock),
+            get_x=signals,
+            get_y=lambda row: (row["ed"], row["es"]),
+            splitter=by_split,
+            item_tfms=FrameCuts(self._chosen, self.cut),
+        )
+
+    @property
+    def _chosen(self):
+        return [SIGNALS.index(name) for name in self.signals]
+
+    def network(self):
+        return CircularNet(len(self.signals), self.width, self.dropout)
+
+    def loss(self):
+        return FrameLoss(self.sigma)
+
+    def inputs(self, cine: Cine, annotation=None, frames=None):
+        """(1, signals, frames). annotation: with the mask of the whole cycle. frames: which are shown; default all."""
+        if annotation is None or annotation.mask is None:
+            raise RefusedError(cine.name, "no mask", "the whole cycle must be segmented before")
+        signals = StackSignals.of(cine, annotation.mask).signals(frames)[:, self._chosen]
+        return torch.from_numpy(np.ascontiguousarray(signals.T[None]))
+
+    def decode(self, cine, outputs):
+        """Probabilities (1, 2, frames) → ED and ES, the most probable pair of two frames. confidence: how probable
+        it is that both lie within a frame of that, of independent errors."""
+        ed, es = np.asarray(outputs, float)[0]
+        pair = ed[:, None] * es
+        np.fill_diagonal(pair, 0)
+        found = dict(zip(("ed", "es"), map(int, np.unravel_index(pair.argmax(), pair.shape))))
+        sure = 1.0
+        for values, k in ((ed, found["ed"]), (es, found["es"])):
+            sure *= values[[k - 1, k, (k + 1) % len(values)]].sum() / values.sum()
+        row = found | {"confidence": float(sure)}
+        return Annotation(frames={"view": cine.view} | row), [{"slice": -1} | row]
