@@ -7,7 +7,7 @@ import pytest
 
 from cmrlib.cine.anatomy import views_of
 from cmrlib.learning import weightsets
-from cmrlib.learning.weightsets import by_view, credit, network, networks, places
+from cmrlib.learning.weightsets import by_view, credit, network, networks, of_fold, places
 
 ACDC = {"synthetic": False, "licence": "ACDC: CC BY-NC-SA 4.0", "trained_on": {"ACDC": ["patient001", "patient002"]}}
 PHANTOM = {"synthetic": True, "licence": "phantom: Apache-2.0", "trained_on": {"phantom": ["P0001"]}}
@@ -70,6 +70,12 @@ def test_a_path_still_works(shipped, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     assert networks("./real") == {"4ch": Path("real/4ch.safetensors")}
     assert set(networks("real")) == {"sax", "2ch", "4ch"}
+
+
+def test_each_fold_has_its_own_network_where_several_were_trained(tmp_path):
+    (tmp_path / "several" / "fold-3").mkdir(parents=True)
+    assert of_fold("several", 3, tmp_path) == tmp_path / "several" / "fold-3"
+    assert of_fold("several", 2, tmp_path) == "several" and of_fold("real", 3, tmp_path) == "real"
 
 
 def test_two_networks_for_one_view_in_one_folder_are_refused(tmp_path):

@@ -49,6 +49,14 @@ def network(weights, view: str, root=Path()) -> Path:
     return found[view]
 
 
+def of_fold(weights, fold: int, root=Path()):
+    """The folder `fold-K` within these weights, where a run trained several folds; else the weights as they are named."""
+    if str(weights) in SETS:
+        return weights
+    folder = Path(root) / Path(weights).expanduser() / f"fold-{fold}"
+    return folder if folder.is_dir() else weights
+
+
 def by_view(found: list[Path]) -> dict[str, Path]:
     """View → file of the network that serves it: that of the first of these places that has one.
 
