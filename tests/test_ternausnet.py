@@ -44,12 +44,7 @@ SAX = VIEW_STRUCTURES["sax"]
 SMALL = Segmentation(("sax",), 3.2, 64, 64, 4)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- the network -----------------------------------------------------------------------------------------------------

@@ -35,12 +35,7 @@ def look(order, **events):
     return type("Look", (Callback,), {"order": order, **events})()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    set_threads_and_seed(0, 1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Points(torch.utils.data.Dataset):
