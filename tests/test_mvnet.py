@@ -124,8 +124,9 @@ def test_augmentation_moves_in_the_picture_s_own_pixels_and_mirrored_points_chan
     np.random.seed(0)
     points, firsts = np.array([[45.0, 40.0], [55.0, 40.0]]), set()
     flat = Plane.around((90, 110), 1.0, (40, 60))
+    mirrored = mvnet.MitralPoints(augment_scale=0, augment_rotation_deg=0, augment_shift_px=0, augment_mirror=True)
     for _ in range(12):
-        made, named = StandardFrame(None, 0, 0, 0, mirror=True).augmented(flat, points)
+        made, named = StandardFrame(mirrored).augmented(flat, points)
         shown = made.points(named)
         assert shown[0, 0] < shown[1, 0]
         firsts.add(float(named[0, 0]))

@@ -13,7 +13,7 @@ from cmrlib.cine import Cine, Plane
 from cmrlib.cine.display import is_mirrored
 from cmrlib.cohort import Annotation
 from cmrlib.learning import training
-from cmrlib.learning.inference import infer
+from cmrlib.learning.inference import as_list, infer
 from cmrlib.learning.task import Task, by_split
 from cmrlib.measures import RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -90,8 +90,7 @@ class MitralPoints(Task):
         )
 
     def transform(self) -> StandardFrame:
-        augment = self.augment_scale, self.augment_rotation_deg, self.augment_shift_px, self.augment_mirror
-        return StandardFrame(self.plane, *augment)
+        return StandardFrame(self)
 
     def network(self):
         return MVNet(self.backbone, self.head)
@@ -141,7 +140,7 @@ class MitralTracking(Task):
         if not len(there):
             raise RefusedError(cine.name, "every frame is missing", "read the study again")
         first, second = (self.stages()[f"{cine.view}_stage{n}"] for n in (1, 2))
-        nets = [[model[f"{cine.view}_stage{n}"] for model in _as_list(models)] for n in (1, 2)]
+        nets = [[model[f"{cine.view}_stage{n}"] for model in as_list(models)] for n in (1, 2)]
         axes = None if knows_orientation(cine) else _most_confident_orientation(first, nets[0], cine, there, precision)
         # where one frame sets the picture upright for all, stage 1 need not look at the others
         seen = there[:1] if axes is None and n_passes > 1 else there
@@ -176,7 +175,7 @@ class MitralTracking(Task):
         least_confidence and smooth_ms."""
         own = {name: getattr(self, name) for name in ("n_passes", "least_confidence", "smooth_ms")}
         for name, stage in self.stages().items():
-            stage.save([model[name] for model in _as_list(models)], Path(path) / name, **own | card)
+            stage.save([model[name] for model in as_list(models)], Path(path) / name, **own | card)
 
     @staticmethod
     def load(path) -> tuple["MitralTracking", list[nn.ModuleDict], dict]:
@@ -196,10 +195,6 @@ class MitralTracking(Task):
         if list(task.stages().values()) != list(tasks):
             raise ValueError(f"the weights in {folder} are of other views or stages than their names say")
         return task, [nn.ModuleDict(dict(zip(loaded, nets))) for nets in zip(*models)], card
-
-
-def _as_list(models) -> list:
-    return models if isinstance(models, list) else [models]
 
 
 def _most_confident_orientation(first: MitralPoints, models, cine, there, precision, most: int = 4):
