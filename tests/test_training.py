@@ -96,43 +96,42 @@ def test_threads_are_those_asked_for_in_torch_and_blas():
 
 @pytest.mark.parametrize("bf16", [True, False])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, bf16, capsys):
-    killed = tmp_path / "killed.pt"
-    whole = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "whole.pt")
+    whole = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "whole")
     lines = capsys.readouterr().out
     with pytest.raises(Killed):
-        fit(tiny(), 4, bf16=bf16, every=2, place=killed, callbacks=[KillIn(2)])
-    state = torch.load(killed, weights_only=True)
+        fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed", callbacks=[KillIn(2)])
+    [file] = (tmp_path / "killed").iterdir()
+    state = torch.load(file, weights_only=True)
     assert state["epoch"] == 2
-    torch.save(state | {"seconds": 1000.0}, killed)
+    torch.save(state | {"seconds": 1000.0}, file)
     np.random.seed(99)  # the state of a new process is another
     torch.manual_seed(99)
-    again = fit(tiny(), 4, bf16=bf16, every=2, place=killed)
+    again = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed")
     assert_same_weights(weights_of(whole), weights_of(again))
     np.testing.assert_array_equal(table(whole), table(again))
     assert table(whole).shape == (4, 2) and np.isnan(table(whole)[:, 1]).tolist() == [True, False, False, False]
     assert lines.count("net: epoch") == 4 and "epoch 4/4" in lines and "0.0 min left" in lines
     assert "epoch 1/4" not in capsys.readouterr().out.split("epoch 2/4", 1)[1]  # the resumed one started at three
-    assert 1000 < again.training_seconds() < 1010 and not list(tmp_path.glob(".part-*"))
+    assert 1000 < again.training_seconds() < 1010 and list((tmp_path / "killed").iterdir()) == [file]
 
 
-def test_a_finished_training_returns_at_once_and_other_settings_are_refused(tmp_path, capsys):
-    first = fit(tiny(), place=tmp_path / "c.pt", settings={"width": 4})
-    written = (tmp_path / "c.pt").read_bytes()
+def test_a_finished_training_returns_at_once_and_its_checkpoint_runs_no_code(tmp_path, capsys, poison):
+    first = fit(tiny(), place=tmp_path)
+    written = first.checkpoint.file.read_bytes()
     capsys.readouterr()
-    again = fit(
-        tiny(), place=tmp_path / "c.pt", settings={"width": 4}, callbacks=[KillIn(0)]
-    )  # one batch would kill it
+    again = fit(tiny(), place=tmp_path, callbacks=[KillIn(0)])  # one batch would kill it
     assert_same_weights(weights_of(first), weights_of(again))
-    assert (tmp_path / "c.pt").read_bytes() == written and "epoch" not in capsys.readouterr().out
+    assert first.checkpoint.file.read_bytes() == written and "epoch" not in capsys.readouterr().out
     assert first.training_seconds() == again.training_seconds() > 0
-    with pytest.raises(ValueError, match="belongs to a training with other settings"):
-        fit(tiny(), place=tmp_path / "c.pt", settings={"width": 8})
+    first.checkpoint.file.write_bytes(poison.pickle)
+    with pytest.raises(pickle.UnpicklingError):
+        fit(tiny(), place=tmp_path)
+    assert not poison.marker.exists()
 
 
 def test_settings_schedule_and_code_name_a_checkpoint_and_prose_does_not(tmp_path, monkeypatch):
-    module, folder = tmp_path / "recipe_of_a_test.py", tmp_path / "state"
+    module = tmp_path / "recipe_of_a_test.py"
     monkeypatch.syspath_prepend(tmp_path)
-    folder.mkdir()
 
     def file_for(text, size=4, **changes):
         module.write_text(text)
@@ -140,7 +139,7 @@ def test_settings_schedule_and_code_name_a_checkpoint_and_prose_does_not(tmp_pat
         linecache.checkcache()
         sys.modules.pop(module.stem, None)
         settings = {"task": "Net", "code": [importlib.import_module(module.stem)], "size": size}
-        return fit(tiny(), **{"epochs": 1} | changes, place=folder, settings=settings).checkpoint.file.name
+        return fit(tiny(), **{"epochs": 1} | changes, place=tmp_path / "state", settings=settings).checkpoint.file.name
 
     text = '"""Old words."""\n\n\nclass Net:\n    """A net."""\n\n    rate = 2  # why\n'
     first = file_for(text)
@@ -149,13 +148,6 @@ def test_settings_schedule_and_code_name_a_checkpoint_and_prose_does_not(tmp_pat
     changes = ({"epochs": 2}, {"lr": 1e-3}, {"seed": 5}, {"bf16": False}, {"size": 5})
     others = [file_for(text.replace("2", "30")), *(file_for(text, **one) for one in changes)]
     assert len({first, *others}) == 7
-
-
-def test_a_checkpoint_runs_no_code(tmp_path, poison):
-    (tmp_path / "c.pt").write_bytes(poison.pickle)
-    with pytest.raises(pickle.UnpicklingError):
-        fit(tiny(), place=tmp_path / "c.pt")
-    assert not poison.marker.exists()
 
 
 # --- callbacks -------------------------------------------------------------------------------------------------------
@@ -221,5 +213,5 @@ def test_seeds_repeat_a_training_and_reach_every_generator():
 
 def test_a_training_that_diverges_says_so(tmp_path):
     with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1: lower the"):
-        fit(tiny(value=float("nan")), place=tmp_path / "c.pt")
-    assert not (tmp_path / "c.pt").exists()  # nothing that a rerun would take for a result
+        fit(tiny(value=float("nan")), place=tmp_path)
+    assert not list(tmp_path.iterdir())  # nothing that a rerun would take for a result
