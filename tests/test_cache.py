@@ -15,10 +15,8 @@ def cohort(tmp_path_factory):
 
 
 def test_arrays_are_made_once_with_facts_and_reasons(cohort, tmp_path):
-    made, answers = (
-        [],
-        {"a": np.arange(6).reshape(2, 3), "b": (np.ones(2, np.uint8), {"ed": 3}), "c": (None, {"no": "LV"})},
-    )
+    made = []
+    answers = {"a": np.arange(6).reshape(2, 3), "b": (np.ones(2, np.uint8), {"ed": 3}), "c": (None, {"no": "LV"})}
 
     def make(key):
         made.append(key)

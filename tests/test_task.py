@@ -15,7 +15,6 @@ from torch import nn
 
 from cmrlib.cine import Cine
 from cmrlib.cohort.splits import split_subjects
-from cmrlib.learning.inference import infer
 from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.task import RefusedError, Task, by_split
 from cmrlib.phantom import make_cohort
@@ -131,14 +130,6 @@ def test_first_weights_and_subjects_name_a_training(hearts, split, tmp_path):
         assert not train(hearts, side, state=tmp_path, **options).checkpoint.done
     assert train(hearts, split, state=tmp_path).checkpoint.done == 3
     assert train(hearts, split, state=tmp_path, model=other_start).checkpoint.done != 3  # it has learned since
-
-
-def test_several_networks_answer_with_their_mean(tmp_path):
-    models, batch = [TASK.network() for _ in range(3)], torch.rand(4, 16, 16)
-    mean = torch.stack([infer(model, batch, "fp32") for model in models]).mean(0)
-    torch.testing.assert_close(infer(models, batch, "fp32"), mean)
-    TASK.save(models, tmp_path / "w")
-    torch.testing.assert_close(infer(Task.load(tmp_path / "w")[1], batch, "fp32"), mean)
 
 
 def test_too_few_to_train_is_said_and_never_passes_for_training(hearts, split):
