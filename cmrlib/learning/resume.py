@@ -52,9 +52,10 @@ class ExactResume(Callback):
         for name, value in self.model.state_dict().items():
             first.update(name.encode())
             first.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        rate = self.learn.param_scheduler.scheds["lr"]  # the optimiser holds a default until the first batch
         self.settings |= {
             "epochs": self.n_epoch,
-            "lr": self._rates(),
+            "lr": [np.round(rate(position), 10).tolist() for position in (0.0, 0.1, 0.25, 0.5, 0.9)],
             "seed": self.learn.seed_epochs.seed,
             "precision": "bf16" if self.learn.mixed_precision.enabled else "fp32",
             "first weights": first.hexdigest(),
@@ -62,13 +63,6 @@ class ExactResume(Callback):
         text = "\n".join([repr(sorted(self.settings.items())), *self.code])
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return f"{self.settings.get('task', 'training').lower()}_{digest}.pt"
-
-    def _rates(self) -> list:
-        """Learning rates along the schedule; fastai's optimiser holds the learner's default until the first batch."""
-        if not hasattr(self.learn, "param_scheduler"):
-            return [float(group["lr"]) for group in self.opt.hypers]
-        rate = self.learn.param_scheduler.scheds["lr"]
-        return [np.round(rate(position), 10).tolist() for position in (0.0, 0.1, 0.25, 0.5, 0.9)]
 
     def before_epoch(self):
         if self.epoch < self.done:

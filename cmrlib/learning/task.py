@@ -6,8 +6,7 @@
     learn.fit_one_cycle(12, 0.03, cbs=ExactResume("runs/.state", task.job(cohort, "manual", dls)))
     rows = task.predict(learn.model, cohort, test_subjects, out="runs/mine/observers/tempreg")
 
-A paper writes `items`, `block`, `network`, `loss`, `inputs` and `decode`. Device, precision, ensembles, saving, loading
-and the loop over a cohort are the same for all.
+A paper writes `items`, `block`, `network`, `loss`, `inputs` and `decode`; the rest is the same for all.
 """
 
 import tempfile
@@ -48,6 +47,7 @@ from cmrlib.measures import RefusedError
 
 SPACING_MM = (0.2, 20.0)
 """What the pixels that a network sees can measure."""
+CACHE = Path(tempfile.gettempdir()) / "cmrlib"
 PAPERS = ("ternausnet", "tempreg", "mvnet", "cussp", "sslhf", "heartmae")
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
@@ -64,13 +64,7 @@ class Task:
     """
 
     views: tuple[str, ...] = ()
-    cache: str | Path = field(
-        default=Path(tempfile.gettempdir()) / "cmrlib",
-        kw_only=True,
-        compare=False,
-        repr=False,
-        metadata={"card": False},
-    )
+    cache: str | Path = field(default=CACHE, kw_only=True, compare=False, repr=False)
 
     known: ClassVar[dict[str, type["Task"]]] = {}
     fewest_frames: ClassVar[int] = 1
@@ -88,8 +82,8 @@ class Task:
 
     @property
     def settings(self) -> dict:
-        """What the weights card stores."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("card", True)}
+        """What the weights card stores: the fields that make a task another one."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
 
     # --- what a paper writes
 
