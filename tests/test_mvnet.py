@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from typer.testing import CliRunner
 
 from cmrlib.app.cli import app
 from cmrlib.cine import Cine, Plane
-from cmrlib.cine.display import Reorientation, reoriented
+from cmrlib.cine.display import reoriented
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.datasets.mitral_edge import unordered_distance, write_edge_points
@@ -80,8 +79,7 @@ def test_stage_2_lays_the_valve_across_and_back_within_a_hundredth_of_a_mm(angle
 
 def eight_ways(cine, points):
     """The same heart stored in any of eight ways, affine and points along."""
-    for transposed, rows, columns in product([False, True], repeat=3):
-        by = Reorientation(transposed, False, rows, columns)
+    for by in geometry.ORIENTATIONS:
         back = np.linalg.inv(by.matrix(cine.pixels.shape))  # (column, row) as stored → in the new order
         yield reoriented(cine, by), points @ back[:2, :2].T + back[:2, 3]
 
