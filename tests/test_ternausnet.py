@@ -5,10 +5,6 @@ from dataclasses import replace
 from itertools import product
 
 import cv2
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
