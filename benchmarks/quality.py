@@ -24,7 +24,7 @@ from cmrlib.cine import Cine
 from cmrlib.cohort.files import read_tsv
 from cmrlib.cohort.splits import committed_list
 from cmrlib.datasets import acdc, dicom, dsb2015, qc, sunnybrook
-from cmrlib.learning.appearance import appearance_distance, appearance_reference
+from cmrlib.learning.appearance import appearance, appearance_distance, appearance_reference
 from cmrlib.phantom import EFFECTS, make_study, subject_specs
 
 TROUBLES = ("breath_hold", "mistrigger")
@@ -159,7 +159,7 @@ def report_looks(looks, arguments):
     reference = appearance_reference(own[::2])
     print(f"unlike_training, reference of {reference['n']} hearts of one scanner, limit {reference['limit']:.1f}")
     for name, cines in looks.items():
-        apart = [appearance_distance(cine, reference) for cine in cines]
+        apart = [appearance_distance(appearance(cine), reference) for cine in cines]
         if apart:
             print(
                 f"  {name}: n {len(apart)}, median distance {np.median(apart):.1f}, "

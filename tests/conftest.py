@@ -1,4 +1,9 @@
-"""What several test files look at: one small phantom cohort, made once, since nothing changes a cohort."""
+"""What several test files look at: one small phantom cohort, made once, since nothing changes a cohort; and a pickle
+that nobody may open."""
+
+import pickle
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,3 +27,20 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class Poison:
+    """Unpickling it writes a file."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return partial(open, mode="w"), (self.marker,)
+
+
+@pytest.fixture
+def poison(tmp_path):
+    """pickle: bytes that leave the file `marker` when they are unpickled."""
+    marker = tmp_path / "marker"
+    return SimpleNamespace(pickle=pickle.dumps({"model": Poison(marker)}, 2), marker=marker)

@@ -1,14 +1,10 @@
 """The augmentation that papers share: crops, rotations, scales and deformations of a heart, and its grey values."""
 
 import cv2
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from cmrlib.cine import Cine
 from cmrlib.learning import blocks
@@ -133,6 +129,5 @@ def test_elastic_deformations_hold_hearts_of_other_shapes():
 
 
 def test_clips_show_four_frames():
-    ax = blocks.TensorClip(torch.rand(12, 16, 20)).show(ctx=plt.figure().add_subplot())
+    ax = blocks.TensorClip(torch.rand(12, 16, 20)).show(ctx=Figure().add_subplot())
     assert ax.images[0].get_array().shape[:2] == (16, 80)
-    plt.close("all")

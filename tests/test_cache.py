@@ -1,24 +1,18 @@
 """One cache of prepared arrays: found again while cohort, masks, settings and code are the same."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from cmrlib.cohort import Cohort
 from cmrlib.learning import cache as cache_module
 from cmrlib.learning.cache import ArrayCache
-from cmrlib.phantom import make_cohort
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache") / "c"
-    return make_cohort(folder, 1, frames=8, size=32, spacing_mm=6.0, views=("4ch",), workers=1, progress=False)
 
 
 def test_arrays_are_made_once_with_facts_and_reasons(cohort, tmp_path):
-    made, answers = (
-        [],
-        {"a": np.arange(6).reshape(2, 3), "b": (np.ones(2, np.uint8), {"ed": 3}), "c": (None, {"no": "LV"})},
-    )
+    made = []
+    answers = {"a": np.arange(6).reshape(2, 3), "b": (np.ones(2, np.uint8), {"ed": 3}), "c": (None, {"no": "LV"})}
 
     def make(key):
         made.append(key)
@@ -47,6 +41,8 @@ def test_interrupted_key_is_made_again(cohort, tmp_path, monkeypatch):
 
 
 def test_key_is_what_was_drawn_and_how_not_the_observers_name(cohort, tmp_path):
+    cohort = Cohort.open(shutil.copytree(cohort.path, tmp_path / "c"))
+
     def digest(**changes):
         given = {"annotations": "truth", "settings": {"size": 8}, "code": ()} | changes
         return ArrayCache(tmp_path, "things", cohort, **given).digest

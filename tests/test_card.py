@@ -21,26 +21,11 @@ pytestmark = pytest.mark.skipif(
 
 def executed(notebook, runs, precision, card):
     """Run one notebook of profile smoke, with or without the card."""
-    words = ["-p", f"precision={precision}"] if "precision" in resolve(notebook, "smoke") else []
+    words = ["execute", notebook, "--profile", "smoke", "--runs", str(runs)]
+    words += ["-p", f"precision={precision}"] if "precision" in resolve(notebook, "smoke") else []
     env = os.environ if card else os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "cmrlib.app.runs",
-            "execute",
-            notebook,
-            "--profile",
-            "smoke",
-            "--runs",
-            str(runs),
-            *words,
-        ],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
+    command = [sys.executable, "-m", "cmrlib.app.runs", *words]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return runs / "smoke" / notebook
 

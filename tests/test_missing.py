@@ -68,7 +68,10 @@ def test_where_pictures_are_missing():
 def test_sections_with_a_hole_are_not_looked_at(cohort):
     split = pd.Series({"a": "train"})
     assert {row.view: whole_sections(cohort, row) for row in cohort.cines.itertuples()} == {"sax": [0, 1], "4ch": []}
-    for table in (tempreg.section_table(cohort, "truth", split), heartmae.section_table(cohort, split, sax_share=1.0)):
+    for table in (
+        tempreg.clips.section_table(cohort, "truth", split),
+        heartmae.section_table(cohort, split, sax_share=1.0),
+    ):
         assert list(zip(table["view"], table["k"])) == [("sax", 0), ("sax", 1)]
     drawn = np.ones((FRAMES, 3, 64, 64), np.uint8)
     assert sslhf.lv_slices(cine("sax", 3), share=1.0) == [0, 1]

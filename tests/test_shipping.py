@@ -72,14 +72,16 @@ def by_characteristics(folder):
     (folder / "manifest.json").write_text(json.dumps({"parameters": {"testing": {"sources": ["acdc:acdc/training"]}}}))
 
 
+def shipped_card(runs, out):
+    ship("real", runs, out)
+    return json.loads((out / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
+
+
 def test_cards_give_errors_by_subgroup(runs, tmp_path):
     """Rows of the weights' own view, with the hearts behind them, in the JSON and in CARDS.md."""
     by_characteristics(runs / "mine" / "01_segmentation")
-    ship("real", runs, tmp_path / "out")
-    card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
-    assert card["checked"] == [
-        {"who": "sex F", "what": "dice lv, sax", "value": 0.91, "low": 0.88, "high": 0.93, "n": 12}
-    ]
+    row = {"who": "sex F", "what": "dice lv, sax", "value": 0.91, "low": 0.88, "high": 0.93, "n": 12}
+    assert shipped_card(runs, tmp_path / "out")["checked"] == [row]
     text = (tmp_path / "out" / "real" / "CARDS.md").read_text()
     assert "| sex F | dice lv, sax | 0.91 (0.88 to 0.93) | 12 |" in text and "test patients of acdc" in text
     assert "lv, 4ch" not in text and "Dice lv 0.9" in text  # beside the full-size network's
@@ -93,13 +95,10 @@ def test_a_network_that_knows_all_patients_is_checked_by_its_recipe(runs, tmp_pa
     by_characteristics(weights.parent)
     weights.mkdir()
     (weights / "sax.json").write_text((runs / "mine" / "01_segmentation" / "weights" / "sax.json").read_text())
-    ship("real", runs, tmp_path / "out")
-    card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
+    card = shipped_card(runs, tmp_path / "out")
     assert card["checked"][0]["value"] == 0.91 and "same recipe" in card["checked_on"]
     (weights / "sax.json").rename(weights / "lax.json")
-    ship("real", runs, tmp_path / "out")
-    card = json.loads((tmp_path / "out" / "real" / "01_segmentation" / "weights" / "sax.json").read_text())
-    assert card["checked"] == []
+    assert shipped_card(runs, tmp_path / "out")["checked"] == []
 
 
 def test_too_much_and_nothing_and_strangers_are_refused(runs, tmp_path, monkeypatch):

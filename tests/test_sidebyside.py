@@ -3,6 +3,7 @@
 import os
 import time
 from functools import partial
+from multiprocessing import forkserver
 
 import pytest
 import torch
@@ -37,10 +38,11 @@ def waits(path):
     path.touch()
 
 
-def test_jobs_share_the_threads_and_what_they_print_is_seen(tmp_path, capsys):
+def test_jobs_share_the_threads_and_print_where_their_parent_prints(tmp_path, capfd):
+    forkserver._forkserver._stop()  # of an earlier test, which prints elsewhere
     side_by_side([partial(leaves, tmp_path / name) for name in "abc"], 5)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "1", "b": "1", "c": "1"}
-    assert sorted(capsys.readouterr().out.splitlines()) == ["leaving a", "leaving b", "leaving c"]
+    assert sorted(capfd.readouterr().out.splitlines()) == ["leaving a", "leaving b", "leaving c"]
 
 
 @pytest.mark.parametrize(("jobs", "processes", "threads"), [(1, 2, 2), (2, 1, 2), (2, 2, 1)])

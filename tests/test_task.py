@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.callback.core import Callback
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.torch_core import TensorBase
+from interrupted import Killed, KillIn
 from torch import nn
 
 from cmrlib.cine import Cine
 from cmrlib.cohort.splits import split_subjects
-from cmrlib.learning.inference import infer
 from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.task import RefusedError, Task, by_split
 from cmrlib.phantom import make_cohort
@@ -94,21 +93,6 @@ def test_a_new_paper_learns_predicts_and_comes_back_from_its_file(hearts, split,
         Task.load(tmp_path / "w")
 
 
-class Killed(BaseException):
-    pass
-
-
-class KillIn(Callback):
-    order = 99
-
-    def __init__(self, epoch):
-        self.last = epoch
-
-    def after_batch(self):
-        if self.training and self.epoch == self.last:
-            raise Killed
-
-
 def test_an_interrupted_training_ends_as_the_undisturbed_one(hearts, split, tmp_path):
     whole = train(hearts, split, 5)
     dls = TASK.dataloaders(hearts, "truth", split, 3)
@@ -121,45 +105,36 @@ def test_an_interrupted_training_ends_as_the_undisturbed_one(hearts, split, tmp_
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)
     np.testing.assert_allclose(resumed.recorder.losses, whole.recorder.losses, rtol=1e-6)
-    np.testing.assert_allclose([row[-1] for row in resumed.recorder.values], [row[-1] for row in whole.recorder.values])
     resumed.recorder.plot_loss(skip_start=0)  # all epochs of both sittings
+    again = train(hearts, split, 5, state=tmp_path)  # found finished
+    for learn in (resumed, again):
+        np.testing.assert_allclose([row[-1] for row in learn.recorder.values], [r[-1] for r in whole.recorder.values])
+    assert again.checkpoint.done == 5
 
 
-def test_epochs_between_validations_repeat_the_last_one(hearts, split, tmp_path):
-    learn = train(hearts, split, 16, state=tmp_path)
+def test_epochs_between_validations_repeat_the_last_one(hearts, split):
+    learn = train(hearts, split, 16)
     validation = [row[-1] for row in learn.recorder.values]
     assert np.isnan(validation[0]) and validation[2] == validation[1] != validation[3]  # every second one
     learn.recorder.plot_loss(skip_start=0)  # IndexError, once
-    assert len(learn.get_preds()[0]) == 2  # None, once
-    assert [row[-1] for row in train(hearts, split, 16, state=tmp_path).recorder.values][1:] == validation[1:]
     nobody = train(hearts, split.replace("validation", "test"), 2)
     assert np.isnan([row[-1] for row in nobody.recorder.values]).all()
     nobody.recorder.plot_loss(skip_start=0)
 
 
-def test_what_decides_a_training_names_it(hearts, split, tmp_path):
-    train(hearts, split, state=tmp_path)
-    assert train(hearts, split, state=tmp_path).checkpoint.done == 3
+def test_first_weights_and_subjects_name_a_training(hearts, split, tmp_path):
+    """Beside what test_training holds: settings, schedule, seed and code."""
     other_start = TASK.network()
-    for changed in ({"epochs": 4}, {"seed": 2}, {"model": other_start}):
-        assert not train(hearts, split, state=tmp_path, **changed).checkpoint.done
     fewer = split.where(split.index != split.index[split == "train"][0], "unused")
-    assert not train(hearts, fewer, state=tmp_path).checkpoint.done
+    for side, options in ((split, {}), (split, {"model": other_start}), (fewer, {})):
+        assert not train(hearts, side, state=tmp_path, **options).checkpoint.done
+    assert train(hearts, split, state=tmp_path).checkpoint.done == 3
     assert train(hearts, split, state=tmp_path, model=other_start).checkpoint.done != 3  # it has learned since
 
 
-def test_several_networks_answer_with_their_mean(tmp_path):
-    models, batch = [TASK.network() for _ in range(3)], torch.rand(4, 16, 16)
-    mean = torch.stack([infer(model, batch, "fp32") for model in models]).mean(0)
-    torch.testing.assert_close(infer(models, batch, "fp32"), mean)
-    TASK.save(models, tmp_path / "w")
-    torch.testing.assert_close(infer(Task.load(tmp_path / "w")[1], batch, "fp32"), mean)
-
-
 def test_too_few_to_train_is_said_and_never_passes_for_training(hearts, split):
-    nobody = split.replace("train", "test")
     with pytest.raises(ValueError, match="no 4ch of a training subject"):
-        TASK.dataloaders(hearts, "truth", nobody)
+        TASK.dataloaders(hearts, "truth", split.replace("train", "test"))
     few = TASK.dataloaders(hearts, "truth", split, bs=64)  # more than there are: one batch of all
     assert len(few.train) == 1
     items = TASK.items(hearts, "truth", split).query("split != 'test'").reset_index(drop=True)
@@ -192,7 +167,7 @@ def test_looking_at_a_trained_network_leaves_its_weights(hearts, split):
     x, y = learn.dls.valid.one_batch()
     loss = float(learn.loss_func(learn.model(x), y).detach())
     assert learn.validate()[0] == pytest.approx(loss, rel=1e-5)
-    learn.get_preds()
+    assert len(learn.get_preds()[0]) == 2  # None, once
     assert all(torch.equal(value, kept[name]) for name, value in learn.model.state_dict().items())
     steps = learn.averaged_weights.steps
     learn.lr_find(num_it=30, show_plot=False)

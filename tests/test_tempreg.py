@@ -1,6 +1,7 @@
 """TempReg-Net: curves by hand, its loss against loops, exact frames for a network that knows, and what it learns."""
 
 import re
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,8 +18,6 @@ from cmrlib.cohort import Cohort
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.papers.tempreg import (
     TempReg,
-    TempRegLoss,
-    TempRegNet,
     decode,
     frame_difference,
     load_imagenet_encoder,
@@ -27,12 +26,17 @@ from cmrlib.papers.tempreg import (
 )
 from cmrlib.papers.tempreg.clips import moving_centre, section_clip
 from cmrlib.papers.tempreg.comparators import drawn_areas, found_by_areas, graph_cut_areas, level_set_areas
-from cmrlib.papers.tempreg.network import PaperLSTM, parameter_groups
+from cmrlib.papers.tempreg.network import PaperLSTM, TempRegLoss, TempRegNet
 from cmrlib.papers.tempreg.table1 import afd_table, best_on_validation, found_by_constant, frame_errors, paired_gain
 from cmrlib.phantom import make_cohort
 
-SMALL = {"size": 32, "width": 3, "features": 8, "hidden": 6}
-TINY = TempReg(("4ch", "2ch"), 6.0, frames=8, **SMALL)
+TINY = TempReg(("4ch", "2ch"), 6.0, size=32, frames=8, width=3, features=8, hidden=6)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def network(**fields):
+    return replace(TINY, **fields).network()
 
 
 # --- targets and decoding
@@ -49,16 +53,13 @@ def test_targets_by_hand(ed, es, kind, by_hand):
     np.testing.assert_allclose(target_curve(ed, es, 8, kind), by_hand, atol=1e-12)
 
 
-def test_shifting_the_cycle_shifts_the_target():
+def test_shifting_the_cycle_shifts_the_target_and_impossible_phases_are_refused():
     for offset in range(10):
         shifted = target_curve((1 + offset) % 10, (4.3 + offset) % 10, 10)
         np.testing.assert_allclose(shifted, np.roll(target_curve(1, 4.3, 10), offset), atol=1e-9)
-
-
-@pytest.mark.parametrize(("ed", "es"), [(3, 3), (-1, 3), (3, 8), (np.nan, 2)])
-def test_impossible_phases_are_refused(ed, es):
-    with pytest.raises(ValueError, match="two different frames from 0 to 7"):
-        target_curve(ed, es, 8)
+    for ed, es in ((3, 3), (-1, 3), (3, 8), (np.nan, 2)):
+        with pytest.raises(ValueError, match="two different frames from 0 to 7"):
+            target_curve(ed, es, 8)
 
 
 @pytest.mark.parametrize("how", ["fit", "extremes"])
@@ -84,11 +85,6 @@ def test_the_fit_finds_es_where_noise_hides_the_smallest_value():
     for nothing in ([1.0, 1, 1, 1], [1.0, np.nan, 2, 3], [1.0, 2]):
         with pytest.raises(ValueError, match="3 or more different numbers"):
             decode(nothing)
-
-
-def test_frame_differences_plain_and_round_the_cycle():
-    np.testing.assert_array_equal(frame_difference([19, 0, 5], [0, 19, 7]), [19, 19, 2])
-    np.testing.assert_array_equal(frame_difference([19, 0, 5], [0, 19, 7], 20), [1, 1, 2])
 
 
 # --- loss and network
@@ -118,16 +114,16 @@ def test_the_loss_is_the_loop(cyclic):
 
 def test_full_width_is_the_papers_network():
     with torch.device("meta"):
-        model = TempRegNet()
+        model = TempReg(size=224).network()
     shapes = [tuple(m.weight.shape) for m in model.encoder.modules() if isinstance(m, nn.Conv2d)]
     assert shapes == [(96, 3, 7, 7), (256, 96, 5, 5), (384, 256, 3, 3), (384, 384, 3, 3), (256, 384, 3, 3)]
     assert model.encoder.full.out_features == 1024 and model.lstm.num_layers == 1
-    body, readout = parameter_groups(model)
+    body, readout = TINY.parameter_groups(model)
     assert sum(p.numel() for p in readout) == 256 + 1
     assert sum(p.numel() for p in [*body, *readout]) == sum(p.numel() for p in model.parameters())
     for bad in ({"size": 40}, {"width": 8}, {"norm": "x"}, {"lstm": "x"}, {"n_passes": 0}):
         with pytest.raises(ValueError, match="multiples of 32"):
-            TempRegNet(**bad)
+            network(**bad)
 
 
 def test_the_papers_lstm_is_equation_1():
@@ -149,7 +145,7 @@ def test_the_papers_lstm_is_equation_1():
 def test_where_a_recording_begins_does_not_matter(lstm):
     """An LSTM that goes round until its answer stands still says the same of a frame wherever the recording begins."""
     torch.manual_seed(0)
-    once, twice = (TempRegNet(**SMALL, n_passes=n, lstm=lstm).eval() for n in (1, 2))
+    once, twice = (network(n_passes=n, lstm=lstm).eval() for n in (1, 2))
     for weight in twice.lstm.parameters():
         nn.init.uniform_(weight, -0.5, 0.5)
     once.load_state_dict(twice.state_dict())
@@ -157,11 +153,11 @@ def test_where_a_recording_begins_does_not_matter(lstm):
     with torch.inference_mode():
         change = [float((model(clip.roll(5, 1)).roll(-5, 1) - model(clip)).abs().max()) for model in (once, twice)]
     assert change[1] < min(1e-2 * change[0], 1e-3)
-    assert TempRegNet(**SMALL, lstm="none", channels="copies")(clip).shape == (1, 13)
+    assert network(lstm="none", channels="copies")(clip).shape == (1, 13)
 
 
 def test_imagenet_weights_fit_or_are_refused(tmp_path):
-    model, other = TempRegNet(**SMALL), TempRegNet(**SMALL)
+    model, other = network(), network()
     mine, theirs = ([m for m in net.encoder.modules() if isinstance(m, nn.Conv2d)] for net in (model, other))
     state = {f"conv{n}.{name}": p.detach() for n, m in enumerate(theirs, 1) for name, p in m.named_parameters()}
     save_file(state, tmp_path / "zf.safetensors")
@@ -170,7 +166,7 @@ def test_imagenet_weights_fit_or_are_refused(tmp_path):
         torch.equal(one.weight, two.weight) and torch.equal(one.bias, two.bias) for one, two in zip(mine, theirs)
     )
     with pytest.raises(ValueError, match="give the weights of a Zeiler–Fergus network, or choose its width"):
-        load_imagenet_encoder(TempRegNet(**SMALL | {"width": 6}), tmp_path / "zf.safetensors")
+        load_imagenet_encoder(network(width=6), tmp_path / "zf.safetensors")
 
 
 # --- a beating disc
@@ -192,7 +188,7 @@ class Oracle(TempRegNet):
     """Says how much of a frame is bright."""
 
     def __init__(self):
-        super().__init__(**SMALL)
+        super().__init__(TINY)
 
     def forward(self, clips):
         return (clips.float() > 140).float().mean((2, 3))
@@ -208,7 +204,8 @@ def test_a_clip_is_centred_on_what_moves_whatever_the_pixels():
     column, row = moving_centre(beating())
     assert column * 1.5 == pytest.approx(40, abs=1.5) and row * 1.5 == pytest.approx(32, abs=1.5)
     seen = (((1.5, 1.5), (48, 56)), ((1.0, 2.0), (72, 42)))
-    one, other = (section_clip(beating(spacing_mm=mm, shape=shape), 0, 1.5, 32, 20) for mm, shape in seen)
+    task = TempReg(spacing_mm=1.5, size=32, frames=20)
+    one, other = (section_clip(beating(spacing_mm=mm, shape=shape), 0, task) for mm, shape in seen)
     assert one.shape == (20, 32, 32) and one.min() >= 0 and one.max() <= 255
     brightest = [np.argwhere(clip[0] > 200).mean(0) for clip in (one, other)]
     np.testing.assert_allclose(brightest[0], 15.5, atol=1)
@@ -249,7 +246,7 @@ def test_errors_by_hand_and_what_was_not_found_counts_as_half_a_cycle():
     found = sections[["participant_id", "cine", "view"]].assign(slice=sections["k"], frame_step_ms=[40.0, 40, 50])
     found = found.assign(ed=[0, 18, np.nan], es=[6, 9, np.nan], seconds=0.1)
     errors = frame_errors(found, sections, method="tempreg")
-    np.testing.assert_array_equal(errors["afd_ed"], [19, 1, 5])
+    np.testing.assert_array_equal(errors["afd_ed"], [19, 1, 5])  # cyclic: the shorter way round
     np.testing.assert_array_equal(errors["afd_ed_cyclic"], [1, 1, 5])
     np.testing.assert_array_equal(errors["afd_es_ms"], [0, 120, 250])
     hidden = errors.assign(kind=["sax with LV", "sax without LV", "4ch"])
@@ -292,29 +289,21 @@ def sections(hearts, split):
     return TINY.items(hearts, "truth", split)
 
 
-def test_clips_turn_with_their_targets(hearts, split, sections):
+def test_clips_turn_with_their_targets_and_curves_are_learned(hearts, split, sections):
     assert len(sections) == 16 and (sections.groupby("participant_id")["split"].nunique() == 1).all()
-    dls = TINY.dataloaders(hearts, "truth", split, 4)
-    starts = {int(curve.argmax()) for _ in range(4) for curve in dls.train.one_batch()[1]}
+    learn = TINY.train(hearts, "truth", split, 2, 0.03, bs=4)
+    starts = {int(curve.argmax()) for _ in range(4) for curve in learn.dls.train.one_batch()[1]}
     assert len(starts) >= 4  # a training recording begins anywhere
-    x, y = dls.valid.one_batch()
+    x, y = learn.dls.valid.one_batch()
     assert x.shape[1:] == (8, 32, 32) and y.shape[1:] == (8,) and float(x.max()) > 100
     rows = sections[sections["split"] == "validation"].iloc[: len(y)]
     np.testing.assert_allclose(y, np.stack([target_curve(r.ed, r.es, 8) for r in rows.itertuples()]), atol=1e-6)
-    learn = TINY.learner(dls)
+    assert learn.recorder.values[-1][0] < learn.recorder.values[0][0]
     learn.show_results(max_n=2)
     titles = [ax.get_title() for ax in plt.gcf().axes if ax.get_title()]
     assert len(titles) == 2 and all(re.fullmatch(r"ED \d, ES \d → ED \d, ES \d", title) for title in titles)
     chosen, best = best_on_validation({TINY: learn}, hearts, sections, 1)
     assert chosen.decoding in ("fit", "extremes") and best is learn
-
-
-def test_it_becomes_an_observer(hearts, tmp_path):
-    table = TINY.predict(TINY.network(), hearts, ["P0001"], out=tmp_path / "tempreg", offset_seed=3)
-    assert len(table) == 4 and set(table["slice"]) == {0, -1}
-    whole = table[table["slice"] == -1].iloc[0]
-    written = Cohort.open(hearts.path, [tmp_path / "tempreg"]).observer("tempreg").frames(whole["cine"])
-    assert (written["ed"], written["es"]) == (whole["ed"], whole["es"])
 
 
 def test_the_best_constant_knows_where_recordings_begin_or_does_not(hearts, sections):
@@ -339,5 +328,9 @@ def test_cmr_frames_writes_an_observer_and_a_table(hearts, tmp_path):
     assert result.exit_code == 0 and "ED and ES of 2 cines" in result.output
     table = pd.read_csv(tmp_path / "seen" / "frames.csv")
     assert set(table["participant_id"]) == {"P0002"} and {"ed", "es", "ed_ms", "confidence"} <= set(table)
+    assert len(table) == 4 and set(table["slice"]) == {0, -1}
+    whole = table[table["slice"] == -1].iloc[0]
+    written = Cohort.open(hearts.path, [tmp_path / "seen"]).observer("seen").frames(whole["cine"])
+    assert (written["ed"], written["es"]) == (whole["ed"], whole["es"])
     inside = CliRunner().invoke(app, [*words, str(hearts.path / "x")])
     assert inside.exit_code == 2 and "inside the cohort" in inside.output

@@ -3,8 +3,8 @@
 import importlib
 import linecache
 import pickle
+import random
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
+from interrupted import Killed, KillIn
 from threadpoolctl import threadpool_info
 from torch import nn
 
@@ -29,29 +30,12 @@ from cmrlib.learning.training import (
 )
 
 
-class Interrupted(BaseException):
-    """Stands for a killed process: no handler of ours or fastai's may catch it."""
+def look(order, **events):
+    """A callback that does this and no more; events: name → function of the callback."""
+    return type("Look", (Callback,), {"order": order, **events})()
 
 
-class StopIn(Callback):
-    """Kill the training in the middle of an epoch, after one batch of it."""
-
-    order = 99
-
-    def __init__(self, epoch):
-        self.last = epoch
-
-    def after_batch(self):
-        if self.epoch == self.last and self.training:
-            raise Interrupted
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    set_threads_and_seed(0, 1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Points(torch.utils.data.Dataset):
@@ -68,12 +52,12 @@ class Points(torch.utils.data.Dataset):
         return self.x[i], self.y[i]
 
 
-def tiny(tmp_path=None, value=None, **settings):
+def tiny(value=None):
     """A learner of nine numbers that takes milliseconds."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))
     dls = DataLoaders(DataLoader(Points(16, value), bs=4, shuffle=True), DataLoader(Points(8), bs=4))
-    return Learner(dls, model, loss_func=nn.MSELoss(), path=tmp_path, **{"opt_func": adamw} | settings)
+    return Learner(dls, model, loss_func=nn.MSELoss(), opt_func=adamw)
 
 
 def weights_of(learn):
@@ -112,88 +96,61 @@ def test_threads_are_those_asked_for_in_torch_and_blas():
 
 @pytest.mark.parametrize("bf16", [True, False])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, bf16, capsys):
-    whole = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "whole.pt")
+    whole = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "whole")
     lines = capsys.readouterr().out
-    with pytest.raises(Interrupted):
-        fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed.pt", callbacks=[StopIn(2)])
-    assert torch.load(tmp_path / "killed.pt", weights_only=True)["epoch"] == 2
+    with pytest.raises(Killed):
+        fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed", callbacks=[KillIn(2)])
+    [file] = (tmp_path / "killed").iterdir()
+    state = torch.load(file, weights_only=True)
+    assert state["epoch"] == 2
+    torch.save(state | {"seconds": 1000.0}, file)
     np.random.seed(99)  # the state of a new process is another
     torch.manual_seed(99)
-    again = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed.pt")
+    again = fit(tiny(), 4, bf16=bf16, every=2, place=tmp_path / "killed")
     assert_same_weights(weights_of(whole), weights_of(again))
     np.testing.assert_array_equal(table(whole), table(again))
     assert table(whole).shape == (4, 2) and np.isnan(table(whole)[:, 1]).tolist() == [True, False, False, False]
     assert lines.count("net: epoch") == 4 and "epoch 4/4" in lines and "0.0 min left" in lines
     assert "epoch 1/4" not in capsys.readouterr().out.split("epoch 2/4", 1)[1]  # the resumed one started at three
-    assert not list(tmp_path.glob(".part-*"))
+    assert 1000 < again.training_seconds() < 1010 and list((tmp_path / "killed").iterdir()) == [file]
 
 
-def test_a_finished_training_returns_at_once(tmp_path, capsys):
-    first = fit(tiny(), place=tmp_path / "c.pt")
-    written = (tmp_path / "c.pt").read_bytes()
+def test_a_finished_training_returns_at_once_and_its_checkpoint_runs_no_code(tmp_path, capsys, poison):
+    first = fit(tiny(), place=tmp_path)
+    written = first.checkpoint.file.read_bytes()
     capsys.readouterr()
-    again = fit(tiny(), place=tmp_path / "c.pt", callbacks=[StopIn(0)])  # one batch would stop it
+    again = fit(tiny(), place=tmp_path, callbacks=[KillIn(0)])  # one batch would kill it
     assert_same_weights(weights_of(first), weights_of(again))
-    assert (tmp_path / "c.pt").read_bytes() == written and "epoch" not in capsys.readouterr().out
+    assert first.checkpoint.file.read_bytes() == written and "epoch" not in capsys.readouterr().out
     assert first.training_seconds() == again.training_seconds() > 0
-
-
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    fit(tiny(), place=tmp_path / "c.pt", settings={"width": 4})
-    with pytest.raises(ValueError, match="belongs to a training with other settings"):
-        fit(tiny(), place=tmp_path / "c.pt", settings={"width": 8})
+    first.checkpoint.file.write_bytes(poison.pickle)
+    with pytest.raises(pickle.UnpicklingError):
+        fit(tiny(), place=tmp_path)
+    assert not poison.marker.exists()
 
 
 def test_settings_schedule_and_code_name_a_checkpoint_and_prose_does_not(tmp_path, monkeypatch):
-    module, folder = tmp_path / "recipe_of_a_test.py", tmp_path / "state"
+    module = tmp_path / "recipe_of_a_test.py"
     monkeypatch.syspath_prepend(tmp_path)
-    folder.mkdir()
 
-    def file_for(text, **changes):
+    def file_for(text, size=4, **changes):
         module.write_text(text)
         importlib.invalidate_caches()
         linecache.checkcache()
         sys.modules.pop(module.stem, None)
-        settings = {"task": "Net", "code": [importlib.import_module(module.stem)], "size": changes.pop("size", 4)}
-        return fit(tiny(), **{"epochs": 1} | changes, place=folder, settings=settings).checkpoint.file.name
+        settings = {"task": "Net", "code": [importlib.import_module(module.stem)], "size": size}
+        return fit(tiny(), **{"epochs": 1} | changes, place=tmp_path / "state", settings=settings).checkpoint.file.name
 
     text = '"""Old words."""\n\n\nclass Net:\n    """A net."""\n\n    rate = 2  # why\n'
     first = file_for(text)
     assert first.startswith("net_")
     assert file_for('"""New words."""\nclass Net:\n    """Better."""\n    rate = (2)\n') == first
-    others = [file_for(text.replace("2", "30"))]
-    others += [
-        file_for(text, **one) for one in ({"epochs": 2}, {"lr": 1e-3}, {"seed": 5}, {"bf16": False}, {"size": 5})
-    ]
+    changes = ({"epochs": 2}, {"lr": 1e-3}, {"seed": 5}, {"bf16": False}, {"size": 5})
+    others = [file_for(text.replace("2", "30")), *(file_for(text, **one) for one in changes)]
     assert len({first, *others}) == 7
 
 
-class Poison:
-    """Unpickling it writes a file."""
-
-    def __init__(self, marker):
-        self.marker = str(marker)
-
-    def __reduce__(self):
-        return partial(open, mode="w"), (self.marker,)
-
-
-def test_a_checkpoint_runs_no_code(tmp_path):
-    (tmp_path / "c.pt").write_bytes(pickle.dumps(Poison(tmp_path / "marker"), 2))
-    with pytest.raises(pickle.UnpicklingError):
-        fit(tiny(), place=tmp_path / "c.pt")
-    assert not (tmp_path / "marker").exists()
-
-
-def test_seconds_add_up_over_sittings(tmp_path):
-    with pytest.raises(Interrupted):
-        fit(tiny(), place=tmp_path / "c.pt", callbacks=[StopIn(2)])
-    state = torch.load(tmp_path / "c.pt", weights_only=True)
-    torch.save(state | {"seconds": 1000.0}, tmp_path / "c.pt")
-    assert 1000 < fit(tiny(), place=tmp_path / "c.pt").training_seconds() < 1010
-
-
-# --- mixed precision -------------------------------------------------------------------------------------------------
+# --- callbacks -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("bf16", "inside"), [(True, torch.bfloat16), (False, torch.float32)])
@@ -202,25 +159,17 @@ def test_convolutions_really_run_in_bf16_on_cpu(bf16, inside):
     learn.model[0].register_forward_hook(
         lambda module, x, y: seen.append((y.dtype, x[0].is_contiguous(memory_format=torch.channels_last), type(x[0])))
     )
-    predictions = type("Look", (Callback,), {"order": 20, "after_pred": lambda self: kept.append(self.pred.dtype)})()
-    fit(learn, 1, bf16=bf16, callbacks=[predictions])
-    assert {dtype for dtype, _, _ in seen} == {inside} and set(kept) == {torch.float32}
-    assert all(last for _, last, _ in seen) and {kind for _, _, kind in seen} == {torch.Tensor}
+    fit(learn, 1, bf16=bf16, callbacks=[look(20, after_pred=lambda self: kept.append(self.pred.dtype))])
+    assert set(seen) == {(inside, True, torch.Tensor)} and set(kept) == {torch.float32}
     assert all(p.dtype == torch.float32 for p in learn.model.parameters())
     assert not torch.is_autocast_enabled("cpu")
 
 
-# --- callbacks -------------------------------------------------------------------------------------------------------
-
-
 def test_averaged_weights_are_the_running_mean_by_hand():
-    history = []
-    look = type("Look", (Callback,), {"order": 49, "after_step": lambda self: history.append(weights_of(self.learn))})()
-    learn, average = tiny(), AveragedWeights(decay=0.8)
-    start = weights_of(learn)
+    history, learn, average = [], tiny(), AveragedWeights(decay=0.8)
+    name, expected = "0.weight", weights_of(learn)["0.weight"]
     with learn.no_bar(), learn.no_logging():
-        learn.fit(3, 0.05, cbs=[average, look])
-    name, expected = "0.weight", start["0.weight"]
+        learn.fit(3, 0.05, cbs=[average, look(49, after_step=lambda self: history.append(weights_of(self.learn)))])
     for step, weights in enumerate(history, 1):
         keep = min(0.8, step / (step + 9))
         expected = keep * expected + (1 - keep) * weights[name]
@@ -229,39 +178,16 @@ def test_averaged_weights_are_the_running_mean_by_hand():
     torch.testing.assert_close(average.average[name], history[-1][name])  # the last weights lie in reserve
 
 
-class Keep(Callback):
-    """The weights that the first epoch ends with and the second begins with."""
-
-    order = 70
-
-    def __init__(self, kept):
-        self.kept = kept
-
-    def after_train(self):
-        if self.epoch == 0:
-            self.kept["last"] = weights_of(self.learn)
-
-    def before_train(self):
-        self.kept["start"] = weights_of(self.learn)
-
-
-def test_validation_sees_the_average_and_training_goes_on_from_the_last():
-    seen = {}
-    events = {
-        "order": 60,
-        "before_validate": lambda self: seen.update(valid=weights_of(self.learn)),
-        "before_train": lambda self: seen.update(start=weights_of(self.learn)),
-        "after_train": lambda self: seen.update(last=weights_of(self.learn)),
-    }
-    look = type("Look", (Callback,), events)()
-    learn = tiny()
+@pytest.mark.parametrize("every", [1, 2])
+def test_validation_sees_the_average_and_training_goes_on_from_the_last(every):
+    seen, learn = {"start": [], "last": [], "valid": []}, tiny()
+    events = {"before_train": "start", "after_train": "last", "before_validate": "valid"}
+    keep = {event: lambda self, to=to: seen[to].append(weights_of(self.learn)) for event, to in events.items()}
     with learn.no_bar(), learn.no_logging():
-        learn.fit(1, 0.05, cbs=[AveragedWeights(), look])
-        first = dict(seen)
-        assert not torch.equal(first["valid"]["0.weight"], first["last"]["0.weight"])
-        assert_same_weights(first["valid"], weights_of(learn))  # what was validated is kept
-        learn.fit(2, 0.05, cbs=[AveragedWeights(), ValidateEvery(2), Keep(seen)])
-    assert_same_weights(seen["last"], seen["start"])  # an epoch without validation changes nothing either
+        learn.fit(2, 0.05, cbs=[AveragedWeights(), ValidateEvery(every), look(60, **keep)])
+    assert_same_weights(seen["last"][0], seen["start"][1])  # an epoch without validation changes nothing either
+    assert not torch.equal(seen["valid"][-1]["0.weight"], seen["last"][-1]["0.weight"])
+    assert_same_weights(seen["valid"][-1], weights_of(learn))  # what was validated is kept
 
 
 @pytest.mark.parametrize(("n", "validated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
@@ -273,13 +199,10 @@ def test_validation_comes_every_nth_epoch_and_last(n, validated):
 
 
 def test_seeds_repeat_a_training_and_reach_every_generator():
-    import random
-
     one, other = fit(tiny()), fit(tiny())
     assert_same_weights(weights_of(one), weights_of(other))
     assert not torch.equal(one.model[0].weight, fit(tiny(), seed=5).model[0].weight)
-    learn, drawn = tiny(), []
-    seeds = SeedEpochs(2**40)
+    learn, drawn, seeds = tiny(), [], SeedEpochs(2**40)
     seeds.learn = learn
     for epoch in (3, 1, 3):
         learn.epoch = epoch
@@ -290,5 +213,5 @@ def test_seeds_repeat_a_training_and_reach_every_generator():
 
 def test_a_training_that_diverges_says_so(tmp_path):
     with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1: lower the"):
-        fit(tiny(value=float("nan")), place=tmp_path / "c.pt")
-    assert not (tmp_path / "c.pt").exists()  # nothing that a rerun would take for a result
+        fit(tiny(value=float("nan")), place=tmp_path)
+    assert not list(tmp_path.iterdir())  # nothing that a rerun would take for a result

@@ -50,6 +50,14 @@ def learned(card: dict) -> dict:
     return {"licence": card.get("licence", "not stated"), "trained_on": known} if known else {}
 
 
+def data_sets(card: dict) -> str:
+    """Data sets of `trained_on`, with the number of subjects where their ids are listed; empty for a card without."""
+    return ", ".join(
+        f"{name} ({len(who)} subjects)" if people_of(name) else name
+        for name, who in learned(card).get("trained_on", {}).items()
+    )
+
+
 def phantoms_alone(card: dict) -> bool:
     """Whether a network learned from no patient; a card that names nobody is believed in what it says of that."""
     return set(learned(card).get("trained_on", {"phantom": ()} if card.get("synthetic") else ())) == {"phantom"}

@@ -3,8 +3,8 @@
     card["appearance"] = training_appearance([(cohort, subjects)], views)   # where weights are saved
     appearance_flags(cine, card["appearance"])                               # ("unlike_training",) or ()
 
-A network may fail on a look it never saw, and fail confidently. The flag says: look at these outlines. Numbers and
-limit are ours; benchmarks/quality.py prints how many hearts of the same and of other scanners get it.
+A network may fail confidently on a look it never saw. Numbers and limit are ours; benchmarks/quality.py prints how
+many hearts of the same and of other scanners get the flag.
 """
 
 from itertools import pairwise
@@ -53,7 +53,7 @@ def appearance_reference(cines) -> dict:
     if len(seen) < FEWEST:
         raise ValueError(f"a reference of appearance needs at least {FEWEST} cines, got {len(seen)}")
     reference = {"mean": seen.mean(0), "sd": np.maximum(seen.std(0, ddof=1), 0.02)}
-    apart = np.array([_distance(one, reference) for one in seen])
+    apart = np.array([appearance_distance(one, reference) for one in seen])
     return {name: value.tolist() for name, value in reference.items()} | {
         "limit": float(apart.mean() + 3 * apart.std(ddof=1)),
         "n": len(seen),
@@ -75,14 +75,11 @@ def training_appearance(sources, views) -> list[dict]:
 
 def appearance_flags(cine: Cine, references: list[dict]) -> tuple[str, ...]:
     """`unlike_training` where a cine is farther from each reference than its limit; nothing without a reference."""
-    apart = [appearance_distance(cine, one) > one["limit"] for one in references]
-    return (UNLIKE,) if apart and all(apart) else ()
+    seen = appearance(cine) if references else None
+    unlike = [appearance_distance(seen, one) > one["limit"] for one in references]
+    return (UNLIKE,) if unlike and all(unlike) else ()
 
 
-def appearance_distance(cine: Cine, reference: dict) -> float:
-    """Root mean square of the standard scores of a cine's appearance in a reference of `appearance_reference`."""
-    return _distance(appearance(cine), reference)
-
-
-def _distance(seen, reference) -> float:
+def appearance_distance(seen, reference: dict) -> float:
+    """Root mean square of the standard scores of a cine's `appearance` in a reference of `appearance_reference`."""
     return float(np.sqrt(np.mean(((seen - reference["mean"]) / reference["sd"]) ** 2)))

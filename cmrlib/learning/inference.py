@@ -12,15 +12,16 @@ def infer(models, batch: torch.Tensor, precision: str = "bf16") -> torch.Tensor:
 
     A network's `activation`, where it has one, is applied before the mean. precision: `bf16` or `fp32`.
     """
-    models = models if isinstance(models, list) else [models]
+    models = as_list(models)
     device = next(models[0].parameters(), batch).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        outputs = [_activated(model.eval(), model(batch.to(device)).float()) for model in models]
+        outputs = [getattr(net, "activation", nn.Identity())(net.eval()(batch.to(device)).float()) for net in models]
     return torch.stack(outputs).mean(0).cpu()
 
 
-def _activated(model, output):
-    return model.activation(output) if hasattr(model, "activation") else output
+def as_list(models) -> list:
+    """Networks of an ensemble, of which one alone is one too."""
+    return models if isinstance(models, list) else [models]
 
 
 def optimise_for_inference(model: nn.Module) -> nn.Module:

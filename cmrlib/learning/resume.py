@@ -13,49 +13,38 @@ from cmrlib.cohort.files import atomic, code_of
 
 
 class ExactResume(Callback):
-    """Checkpoint after every n-th epoch (weights, average, optimiser, losses); the same training goes on from there.
+    """Checkpoint after every epoch (weights, average, optimiser, losses); the same training goes on from there.
 
-    A finished training leaves its checkpoint too, so that a rerun returns at once. place: a file, whose settings must
-    agree; or a folder, where the training has a file of its own by settings, schedule, first weights and code, so that
-    it is found again whoever asks. settings: of `Task.job`. The file is read with `weights_only`: it cannot run code.
+    A finished training leaves its checkpoint too, so that a rerun returns at once. folder: the training has a file of
+    its own there by settings, schedule, first weights and code, so that it is found again whoever asks. settings: of
+    `Task.job`; the learner is one of `Task.learner`. The file is read with `weights_only`: it cannot run code.
     """
 
     order = 95
 
-    def __init__(self, place, settings: dict, every: int = 1):
+    def __init__(self, folder, settings: dict):
         code = settings.get("code", ())
         self.settings = {name: value for name, value in settings.items() if name != "code"}
         self.code = [code_of(inspect.getsource(module)) for module in code]
-        self.file, self.every = Path(place), every
-        self.done, self.seconds = 0, 0.0
+        self.folder, self.done, self.seconds = Path(folder), 0, 0.0
         """Epochs that were trained before, and seconds over all sittings."""
         self._values, self._iters = [], []
 
     def before_fit(self):
-        if self.file.is_dir():
-            self.file = self.file / self._name()
+        self.file = self.folder / self._name()
         self.learn.checkpoint = self  # fastai forgets a fit's own callbacks
         self.learn.training_seconds = lambda: self.seconds
         if not self.file.exists():
             return
         state = torch.load(self.file, weights_only=True, map_location="cpu")
-        if state["settings"] != self._asked():
-            raise ValueError(
-                f"{self.file} belongs to a training with other settings; delete it or name the run anew\n"
-                f"expected {self._asked()}\ngot      {state['settings']}"
-            )
         self.done, self._values, self.seconds = state["epoch"], state["values"], state["seconds"]
         self.model.load_state_dict(state["model"])
         self.opt.load_state_dict(state["opt"])
         self.recorder.losses, self.recorder.lrs, self._iters = state["losses"], state["lrs"], state["iters"]
         self.recorder.smooth_loss.count, self.recorder.smooth_loss.val = state["smooth"]
-        if hasattr(self.learn, "averaged_weights"):
-            self.averaged_weights.average, self.averaged_weights.steps = state["average"], state["steps"]
+        self.averaged_weights.average, self.averaged_weights.steps = state["average"], state["steps"]
         if state.get("best") and hasattr(self.learn, "best_epoch"):
             self.learn.best_epoch.best = state["best"]
-
-    def _asked(self):
-        return repr(sorted(self.settings.items()))
 
     def _name(self):
         """File of this training among others: what decides its result, as a digest."""
@@ -63,23 +52,17 @@ class ExactResume(Callback):
         for name, value in self.model.state_dict().items():
             first.update(name.encode())
             first.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        rate = self.learn.param_scheduler.scheds["lr"]  # the optimiser holds a default until the first batch
         self.settings |= {
             "epochs": self.n_epoch,
-            "lr": self._rates(),
+            "lr": [np.round(rate(position), 10).tolist() for position in (0.0, 0.1, 0.25, 0.5, 0.9)],
             "seed": self.learn.seed_epochs.seed,
             "precision": "bf16" if self.learn.mixed_precision.enabled else "fp32",
             "first weights": first.hexdigest(),
         }
-        text = "\n".join([self._asked(), *self.code])
+        text = "\n".join([repr(sorted(self.settings.items())), *self.code])
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return f"{self.settings.get('task', 'training').lower()}_{digest}.pt"
-
-    def _rates(self) -> list:
-        """Learning rates along the schedule; fastai's optimiser holds the learner's default until the first batch."""
-        if not hasattr(self.learn, "param_scheduler"):
-            return [float(group["lr"]) for group in self.opt.hypers]
-        rate = self.learn.param_scheduler.scheds["lr"]
-        return [np.round(rate(position), 10).tolist() for position in (0.0, 0.1, 0.25, 0.5, 0.9)]
 
     def before_epoch(self):
         if self.epoch < self.done:
@@ -99,16 +82,14 @@ class ExactResume(Callback):
             return
         self._restore_values()
         self.seconds += time.monotonic() - self._tick
-        if (self.epoch + 1) % self.every and self.epoch + 1 != self.n_epoch:
-            return
-        average, recorder = getattr(self.learn, "averaged_weights", None), self.recorder
+        average, recorder = self.averaged_weights, self.recorder
         state = {
             "epoch": self.epoch + 1,
-            "settings": self._asked(),
+            "settings": repr(sorted(self.settings.items())),
             "model": self.model.state_dict(),
             "opt": _plain(self.opt.state_dict()),
-            "average": average and average.average,
-            "steps": average and average.steps,
+            "average": average.average,
+            "steps": average.steps,
             "values": [list(row) for row in recorder.values],
             "smooth": (recorder.smooth_loss.count, recorder.smooth_loss.val),
             "losses": [float(loss) for loss in recorder.losses],

@@ -1,11 +1,8 @@
 """Trainings side by side, each in a process of its own: small networks gain little from a second processor thread, and
 two of them at once everything."""
 
-import io
 import os
-import queue
-import sys
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from threading import Thread
@@ -20,8 +17,8 @@ def side_by_side(jobs, processes: int):
     """Call every job, a functools.partial, `processes` at a time, with this process's processor threads shared out
     among them; what they return is dropped.
 
-    For trainings that leave a checkpoint: who asks for one afterwards finds it. What they print is printed here. Does
-    nothing where fewer than two would run at once or on a GPU: who asks then trains. Raises the first
+    For trainings that leave a checkpoint: who asks for one afterwards finds it. They print where this process prints.
+    Does nothing where fewer than two would run at once or on a GPU: who asks then trains. Raises the first
     error of a job and ends the others, which go on from their checkpoints the next time.
     """
     processes = min(processes, len(jobs), torch.get_num_threads())
@@ -29,15 +26,11 @@ def side_by_side(jobs, processes: int):
         return
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, *sorted({job.func.__module__ for job in jobs})])  # imported once
-    lines, stop, threads = context.Queue(), context.Event(), torch.get_num_threads() // processes
-    with ProcessPoolExecutor(processes, context, _begin, (lines, stop, threads)) as pool:
-        waiting = {pool.submit(_call, job) for job in jobs}
+    stop, threads = context.Event(), torch.get_num_threads() // processes
+    with ProcessPoolExecutor(processes, context, _begin, (stop, threads)) as pool:
         try:
-            while waiting:
-                done, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
-                _show(lines)
-                for one in done:
-                    one.result()
+            for one in as_completed([pool.submit(_call, job) for job in jobs]):
+                one.result()
         except BrokenProcessPool:
             raise MemoryError(
                 f"the system ended one of {processes} trainings side by side, most likely for want of "
@@ -47,37 +40,14 @@ def side_by_side(jobs, processes: int):
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    _show(lines)
 
 
-def _begin(lines, stop, threads):
-    """A process's first act: its share of the threads, its prints to `lines`, and no life beyond that of its parent."""
+def _begin(stop, threads):
+    """A process's first act: its share of the threads, and no life beyond that of its parent."""
     end_with_parent()
     Thread(target=lambda: stop.wait() and os._exit(1), daemon=True).start()
-    sys.stdout = _Lines(lines)
     set_threads_and_seed(0, threads)
 
 
 def _call(job):
     job()
-
-
-class _Lines(io.TextIOBase):
-    """Standard output that another process prints, by whole lines."""
-
-    def __init__(self, lines):
-        self.lines, self.begun = lines, ""
-
-    def write(self, text):
-        *whole, self.begun = (self.begun + text).split("\n")
-        for line in whole:
-            self.lines.put(line)
-        return len(text)
-
-
-def _show(lines):
-    while True:
-        try:
-            print(lines.get_nowait(), flush=True)
-        except queue.Empty:
-            return

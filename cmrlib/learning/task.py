@@ -6,8 +6,7 @@
     learn.fit_one_cycle(12, 0.03, cbs=ExactResume("runs/.state", task.job(cohort, "manual", dls)))
     rows = task.predict(learn.model, cohort, test_subjects, out="runs/mine/observers/tempreg")
 
-A paper writes `items`, `block`, `network`, `loss`, `inputs` and `decode`. Device, precision, ensembles, saving, loading
-and the loop over a cohort are the same for all.
+A paper writes `items`, `block`, `network`, `loss`, `inputs` and `decode`; the rest is the same for all.
 """
 
 import tempfile
@@ -27,11 +26,11 @@ from torch import nn
 
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
-from cmrlib.cohort.files import read_json, short_digest
+from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.provenance import KNOWN, known_to, record
 from cmrlib.learning.appearance import appearance_flags
-from cmrlib.learning.inference import infer, optimise_for_inference
+from cmrlib.learning.inference import as_list, infer, optimise_for_inference
 from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.training import (
     AveragedWeights,
@@ -43,11 +42,12 @@ from cmrlib.learning.training import (
     adamw,
     progress_lines,
 )
-from cmrlib.learning.weights import load_weights, save_weights
+from cmrlib.learning.weights import load_weights, read_card, save_weights
 from cmrlib.measures import RefusedError
 
 SPACING_MM = (0.2, 20.0)
 """What the pixels that a network sees can measure."""
+CACHE = Path(tempfile.gettempdir()) / "cmrlib"
 PAPERS = ("ternausnet", "tempreg", "mvnet", "cussp", "sslhf", "heartmae")
 """Packages of `cmrlib.papers` whose module `task` defines tasks."""
 
@@ -64,13 +64,7 @@ class Task:
     """
 
     views: tuple[str, ...] = ()
-    cache: str | Path = field(
-        default=Path(tempfile.gettempdir()) / "cmrlib",
-        kw_only=True,
-        compare=False,
-        repr=False,
-        metadata={"card": False},
-    )
+    cache: str | Path = field(default=CACHE, kw_only=True, compare=False, repr=False)
 
     known: ClassVar[dict[str, type["Task"]]] = {}
     fewest_frames: ClassVar[int] = 1
@@ -84,13 +78,12 @@ class Task:
     @classmethod
     def of(cls, settings: dict) -> "Task":
         """The task with those of `settings` that it knows; lists, as a notebook has them, become tuples."""
-        known = {one.name: settings[one.name] for one in fields(cls) if one.name in settings}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+        return cls(**with_tuples({one.name: settings[one.name] for one in fields(cls) if one.name in settings}))
 
     @property
     def settings(self) -> dict:
-        """What the weights card stores."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("card", True)}
+        """What the weights card stores: the fields that make a task another one."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
 
     # --- what a paper writes
 
@@ -223,7 +216,7 @@ class Task:
                 f"no cine of {self.fewest_frames} or more frames among these subjects and views of {cohort.path.name}"
             )
         reference = cohort.observer(annotations) if annotations else None
-        models = [optimise_for_inference(model) for model in (models if isinstance(models, list) else [models])]
+        models = [optimise_for_inference(model) for model in as_list(models)]
         card, table = card or {}, []
         known = known_to(card, cohort)
         if out is not None:
@@ -250,7 +243,7 @@ class Task:
 
     def save(self, models, path, **card):
         """Weights of a network, or of an ensemble, and a card beside them that says how they were made."""
-        models = models if isinstance(models, list) else [models]
+        models = as_list(models)
         own = {
             "architecture": {"name": type(self).__name__, "n_models": len(models)},
             "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in self.settings.items()},
@@ -259,27 +252,29 @@ class Task:
 
     @staticmethod
     def load(path) -> tuple["Task", list[nn.Module], dict]:
-        """(task, networks in eval mode, card). Raises ValueError for weights of no known task."""
-        card = read_json(Path(path).with_suffix(".json")) if Path(path).with_suffix(".json").exists() else {}
-        name = card.get("architecture", {}).get("name")
+        """(task, networks in eval mode, card). Raises ValueError for weights of no known task and for a card that does
+        not fit them, FileNotFoundError where there are none."""
+        card = read_card(path)
+        name, n = (card.get("architecture", {}).get(key, other) for key, other in (("name", None), ("n_models", 1)))
         if name not in Task.known:
             for paper in PAPERS:
                 import_module(f"cmrlib.papers.{paper}.task")
-        if card and name not in Task.known:
+        if name not in Task.known:
             raise ValueError(f"{path}: weights of {name!r}; known are {', '.join(sorted(Task.known))}")
-        task, n = None, card.get("architecture", {}).get("n_models", 1)
         try:
-            if card:
-                settings = {k: tuple(v) if isinstance(v, list) else v for k, v in card["preprocessing"].items()}
-                task = Task.known[name](**settings)
-                if not SPACING_MM[0] <= (getattr(task, "spacing_mm", 0) or 1) <= SPACING_MM[1]:
-                    raise TypeError(f"spacing_mm is {task.spacing_mm}, expected {SPACING_MM[0]} to {SPACING_MM[1]}")
-            model, card = load_weights(
-                path, lambda _: task.network() if n == 1 else nn.ModuleList(task.network() for _ in range(n))
-            )
+            task = Task.known[name](**with_tuples(card["preprocessing"]))
+            if not SPACING_MM[0] <= (getattr(task, "spacing_mm", 0) or 1) <= SPACING_MM[1]:
+                raise TypeError(f"spacing_mm is {task.spacing_mm}, expected {SPACING_MM[0]} to {SPACING_MM[1]}")
+            model = task.network() if n == 1 else nn.ModuleList(task.network() for _ in range(n))
         except (AttributeError, KeyError, MemoryError, RuntimeError, TypeError) as error:
             raise ValueError(
                 f"{Path(path).with_suffix('.json')} is no card of these weights ({type(error).__name__}: {error}); "
                 "restore the one that was written beside them"
             ) from error
+        model = load_weights(model, path)
         return task, [model] if n == 1 else list(model), card
+
+
+def with_tuples(settings: dict) -> dict:
+    """Settings in which lists, as notebooks and cards have them, are tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from cmrlib.cohort.files import atomic, read_json, write_json
 
@@ -18,31 +18,32 @@ def save_weights(model, path, card: dict):
     write_json(card, path.with_suffix(".json"))
 
 
-def load_weights(path, build) -> tuple[torch.nn.Module, dict]:
-    """(model in eval mode, card) from a safetensors file and its JSON card; pickles are never opened.
-
-    build: architecture dict → model. Raises ValueError where the file is of another kind or another network.
-    """
+def read_card(path) -> dict:
+    """Card of a weights file. Raises ValueError for a pickle, FileNotFoundError where weights or card are missing."""
     path = Path(path)
-    weights, sidecar = path.with_suffix(".safetensors"), path.with_suffix(".json")
     if path.suffix not in ("", ".safetensors", ".json"):
         raise ValueError(
             f"{path.name} is no safetensors file; pickled weights can run code and are never opened: "
             "save them as safetensors with a JSON card"
         )
-    missing = [f.name for f in (weights, sidecar) if not f.exists()]
-    if missing:
+    files = path.with_suffix(".safetensors"), path.with_suffix(".json")
+    if missing := [file.name for file in files if not file.exists()]:
         raise FileNotFoundError(
             f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors file "
             "and a .json file of one name"
         )
-    card = read_json(sidecar)
-    model = build(card["architecture"])
+    return read_json(files[1])
+
+
+def load_weights(model: nn.Module, path) -> nn.Module:
+    """The model in eval mode with the weights of a file. Raises ValueError where they are no safetensors or another
+    network's."""
+    path = Path(path).with_suffix(".safetensors")
     try:
-        model.load_state_dict(load_file(weights))
+        model.load_state_dict(load_file(path))
     except Exception as error:
         raise ValueError(
-            f"{weights.name} does not fit the architecture in {sidecar.name} "
-            f"({card['architecture'].get('name')}): {str(error)[:300]}"
+            f"{path.name} does not fit the architecture in {path.stem}.json ({type(model).__name__}): "
+            f"{str(error)[:300]}"
         ) from error
-    return model.eval(), card
+    return model.eval()

@@ -117,43 +117,26 @@ def credit(weights, notebooks=NOTEBOOKS) -> str:
     Empty for a path."""
     if str(weights) not in SETS:
         return ""
-    parts, served = [], {}
+    from cmrlib.cohort.provenance import data_sets, joined, phantoms_alone
+
+    parts, served = [], {"lax"}
     for folder in folders(weights):
-        cards, names = [], []
-        for notebook in notebooks:
-            files = {
-                name: path
-                for path in sorted((folder / notebook / "weights").glob("*.safetensors"))
-                for name in (views_served(path) if notebook == NOTEBOOKS[0] else [notebook])
-                if name != "lax"
-            }
-            new = [name for name in files if name not in served]
-            served |= dict.fromkeys(new)
-            names += new
-            cards += [card_beside(files[name]) for name in new]
-        if names:
+        cards = {}
+        for notebook, path in [
+            (n, p) for n in notebooks for p in sorted((folder / n / "weights").glob("*.safetensors"))
+        ]:
+            names = views_served(path) if notebook == NOTEBOOKS[0] else [notebook]
+            cards |= {name: card_beside(path) for name in names if name not in served}
+        served |= set(cards)
+        if cards:
+            known = list(cards.values())
+            terms = [part.split(";")[0] for card in known for part in card.get("licence", "not stated").split(" · ")]
+            taught = data_sets(joined(*known)) or "what no card states"
             parts.append(
-                f"{', '.join(names)} of {folder.name}, {_trained(cards)}, licence {_licence(cards)}, see "
-                f"{folder}/LICENSE.md, and CARDS.md for how much they err"
+                f"{', '.join(cards)} of {folder.name}, trained on "
+                f"{'phantoms alone' if all(map(phantoms_alone, known)) else taught}, licence "
+                f"{' · '.join(dict.fromkeys(terms))}, see {folder}/LICENSE.md, and CARDS.md for how much they err"
             )
         elif folder.name == str(weights):
             parts.append(f"{folder.name} has none yet")
     return f"networks that travel with the package: {'; '.join(parts)}"
-
-
-def _trained(cards) -> str:
-    """`trained on phantoms alone`, or the data sets, with the number of subjects where their ids are listed."""
-    from cmrlib.cohort.provenance import joined, people_of, phantoms_alone
-
-    if all(map(phantoms_alone, cards)):
-        return "trained on phantoms alone"
-    known = joined(*cards).get("trained_on", {"what no card states": ()})
-    return "trained on " + ", ".join(
-        f"{name} ({len(who)} subjects)" if people_of(name) else name for name, who in known.items()
-    )
-
-
-def _licence(cards) -> str:
-    """The terms of each data set, without what is to be cited: LICENSE.md has it."""
-    parts = [part.split(";")[0] for card in cards for part in card.get("licence", "not stated").split(" · ")]
-    return " · ".join(dict.fromkeys(parts))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from cmrlib.cine.anatomy import VIEW_STRUCTURES
 from cmrlib.cohort.files import read_json
-from cmrlib.cohort.provenance import learned, people_of, phantoms_alone
+from cmrlib.cohort.provenance import data_sets, phantoms_alone
 from cmrlib.learning.weightsets import views_served
 
 
@@ -27,11 +27,8 @@ def card_of(what: str, path) -> dict:
 
 
 def learned_text(card: dict) -> str:
-    """Training data of weights: data sets, with the number of subjects where their ids are listed."""
-    known = learned(card).get("trained_on", {})
-    return ", ".join(
-        f"{name} ({len(who)} subjects)" if people_of(name) else name for name, who in known.items()
-    ) or card.get("cohort", "not stated")
+    """Training data of weights, as in `provenance.data_sets`."""
+    return data_sets(card) or card.get("cohort", "not stated")
 
 
 def error_by_subgroup(path) -> list[dict]:

@@ -14,7 +14,7 @@ from cmrlib import cine
 from cmrlib.learning import blocks, training
 from cmrlib.learning.blocks import TensorClip, TensorLabel
 from cmrlib.learning.cache import ArrayCache
-from cmrlib.learning.inference import infer
+from cmrlib.learning.inference import as_list, infer
 from cmrlib.learning.losses import WeightedBCE
 from cmrlib.learning.task import Task, by_split
 from cmrlib.measures import RefusedError
@@ -158,7 +158,7 @@ class Cussp(Task):
         """
         x, row = self.inputs(cine, annotation), {}
         if embeddings:
-            encoder = (models[0] if isinstance(models, list) else models).encoder
+            encoder = as_list(models)[0].encoder
             row = {f"e{i:03d}": float(value) for i, value in enumerate(infer(encoder, x, precision)[0])}
         return None, [{"score": float(infer(models, x, precision)[0])} | row]
 

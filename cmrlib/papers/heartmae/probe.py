@@ -120,8 +120,8 @@ class Probe(Task):
     views_share: float = 0.7
     weight_decay: float = 0.1
     closed_form: bool = True
-    bags: dict = field(default_factory=dict, kw_only=True, compare=False, repr=False, metadata={"card": False})
-    truth: pd.DataFrame = field(default=None, kw_only=True, compare=False, repr=False, metadata={"card": False})
+    bags: dict = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+    truth: pd.DataFrame = field(default=None, kw_only=True, compare=False, repr=False)
 
     code = (training, sys.modules[__name__])
 

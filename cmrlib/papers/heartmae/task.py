@@ -11,6 +11,7 @@ from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import VIEWS
 from cmrlib.learning import training
 from cmrlib.learning.cache import ArrayCache
+from cmrlib.learning.inference import as_list
 from cmrlib.learning.task import Task, by_split
 from cmrlib.learning.training import adamw
 from cmrlib.papers.heartmae import clips, features, flow, network, tokens
@@ -162,10 +163,9 @@ class HeartMAE(Task):
 
     def predict_cine(self, models, cine, annotation=None, precision="bf16"):
         """No annotation; a row a section: slice and features f0, f1, …, the mean over its views and over networks."""
-        models = models if isinstance(models, list) else [models]
         rows = []
         for k in cine.complete_slices:
-            found = np.mean([self.embed(model, cine, k, None, precision).mean(0) for model in models], 0)
+            found = np.mean([self.embed(model, cine, k, None, precision).mean(0) for model in as_list(models)], 0)
             rows.append({"slice": k} | {f"f{n}": value for n, value in enumerate(found)})
         return None, rows
 

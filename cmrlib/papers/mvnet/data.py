@@ -104,16 +104,12 @@ def points_of(cohort, observer: str):
 
 
 class StandardFrame(ItemTransform):
-    """(FrameRef, points) → (TensorFrame, TensorPoints) by one plane for both, random in training only.
+    """(FrameRef, points) → (TensorFrame, TensorPoints) by one plane of a `MitralPoints` for both, random in training
+    only. With `augment_mirror` every second picture is turned over too and its points change names, so that the first
+    still lies left when the apex is down."""
 
-    plane: function (cine, reference points) → Plane. scale and rotation_deg: ±; shift_px: ± pixels of the picture.
-    mirror: every second picture is turned over too and its points change names, so that the first still lies left
-    when the apex is down: for images that lost their orientation.
-    """
-
-    def __init__(self, plane, scale=0.1, rotation_deg=10.0, shift_px=3.0, mirror=False):
-        self.plane, self.training = plane, False
-        self.scale, self.rotation_deg, self.shift_px, self.mirror = scale, rotation_deg, shift_px, mirror
+    def __init__(self, task):
+        self.task, self.training = task, False
 
     def __call__(self, pair, split_idx=None, **kwargs):
         self.training = split_idx == 0  # see blocks.StandardSlice
@@ -121,7 +117,7 @@ class StandardFrame(ItemTransform):
 
     def encodes(self, pair):
         reference, points = pair
-        plane = self.plane(reference.cine, reference.reference_px)
+        plane = self.task.plane(reference.cine, reference.reference_px)
         plane, points = self.augmented(plane, points) if self.training else (plane, points)
         image = standardised(reference.cine.pixels[reference.frame, 0], plane)
         image = varied(image) if self.training else image
@@ -130,9 +126,9 @@ class StandardFrame(ItemTransform):
 
     def augmented(self, plane, points):
         """(plane, points) drawn at random."""
-        scale, rotation, *shift, over = np.random.uniform(-1, 1, 5)
-        mirror, shift_px = self.mirror and over < 0, self.shift_px * np.array(shift)
-        plane = jittered(plane, 1 + self.scale * scale, self.rotation_deg * rotation, shift_px, mirror)
+        task, (scale, rotation, *shift, over) = self.task, np.random.uniform(-1, 1, 5)
+        mirror, shift_px = task.augment_mirror and over < 0, task.augment_shift_px * np.array(shift)
+        plane = jittered(plane, 1 + task.augment_scale * scale, task.augment_rotation_deg * rotation, shift_px, mirror)
         return plane, points[::-1] if mirror else points
 
 

@@ -4,23 +4,19 @@ Both are one `Plane` each, so points stay floating-point numbers from the networ
 (…, 2, 2): two points as (column, row), first the one that stands left in stage 2 (anterior or lateral).
 """
 
+from itertools import product
+
 import numpy as np
 
 from cmrlib.cine import Cine, Plane
-from cmrlib.cine.display import orientation_known, reorientation
+from cmrlib.cine.display import Reorientation, orientation_known, reorientation
 
 STAGE1_SHAPE = (160, 160)
 STAGE2_SHAPE, STAGE2_MM = (118, 162), 0.75
 """118×162 is taken as rows×columns: the valve lies across, and its plane must fit more than its motion."""
 
-_RIGHT, _DOWN = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-ORIENTATIONS = [
-    (across, down)
-    for right in (_RIGHT, -_RIGHT)
-    for across, down in ((right, _DOWN), (_DOWN, -right), (-right, -_DOWN), (-_DOWN, right))
-]
-"""The eight orientations of an image, the last four mirrored: axes of the picture, (across, down), as (column, row) of
-the image."""
+ORIENTATIONS = [Reorientation(transposed, False, *turned) for transposed, *turned in product((False, True), repeat=3)]
+"""The eight orders of rows and columns in which an image can be looked at."""
 _VALVE_DEG = {"4ch": -136.0, "2ch": 62.0}
 """Direction of the line from the first point to the second in upright images, clockwise from the picture's right."""
 
@@ -30,34 +26,33 @@ def knows_orientation(cine: Cine) -> bool:
     return cine.spacing_known and orientation_known(cine)
 
 
-def orientation(cine: Cine):
-    """The one of `ORIENTATIONS` in which a cine has its canonical display; as it is stored where that is unknown."""
-    if not knows_orientation(cine):
-        return ORIENTATIONS[0]
-    by = reorientation(cine)
-    across, down = (_DOWN, _RIGHT) if by.transposed else (_RIGHT, _DOWN)
-    return across * (-1) ** by.reversed_columns, down * (-1) ** by.reversed_rows
+def axes(by: Reorientation) -> np.ndarray:
+    """(2, 2): column 0 runs across the picture that a reorientation makes, column 1 down, as (column, row) stored."""
+    return by.matrix((1, 1, 1))[:2, :2]
 
 
-def is_reflection(orientation) -> bool:
-    return bool(np.linalg.det(orientation) < 0)
+def is_reflection(by: Reorientation) -> bool:
+    return bool(np.linalg.det(axes(by)) < 0)
 
 
-def orientation_from_points(points_px, view: str):
+def orientation_from_points(points_px, view: str) -> Reorientation:
     """The unmirrored one of `ORIENTATIONS` in which points (2, 2) lie as those of upright images do."""
     along, wanted = points_px[1] - points_px[0], np.deg2rad(_VALVE_DEG[view])
-    return max(ORIENTATIONS[:4], key=lambda axes: along @ axes[0] * np.cos(wanted) + along @ axes[1] * np.sin(wanted))
+    unmirrored = [by for by in ORIENTATIONS if not is_reflection(by)]
+    return max(unmirrored, key=lambda by: along @ axes(by) @ [np.cos(wanted), np.sin(wanted)])
 
 
-def stage1_plane(cine: Cine, shape=STAGE1_SHAPE, axes=None) -> Plane:
+def stage1_plane(cine: Cine, shape=STAGE1_SHAPE, by: Reorientation | None = None) -> Plane:
     """The whole image resized to `shape`, so pixels become anisotropic, as the paper has it.
 
-    axes: one of `ORIENTATIONS`, default that of the affine: a heart stored in any of eight orders gives one picture.
+    by: one of `ORIENTATIONS`. Default that of the affine, so that a heart stored in any of eight orders gives one
+    picture; as it is stored where that is unknown.
     """
     rows, columns = cine.pixels.shape[2:]
-    across, down = orientation(cine) if axes is None else axes
-    size = np.array([columns, rows], float)
-    linear = np.stack([across * (np.abs(across) @ size) / shape[1], down * (np.abs(down) @ size) / shape[0]], 1)
+    if by is None:
+        by = reorientation(cine) if knows_orientation(cine) else Reorientation()
+    size, shown = np.array([columns, rows], float), (rows, columns) if by.transposed else (columns, rows)
+    linear = axes(by) * shown / shape[::-1]
     middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
     return Plane(np.c_[linear, (size - 1) / 2 - linear @ middle], tuple(shape), (rows, columns))
 

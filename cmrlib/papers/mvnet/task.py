@@ -13,7 +13,7 @@ from cmrlib.cine import Cine, Plane
 from cmrlib.cine.display import is_mirrored
 from cmrlib.cohort import Annotation
 from cmrlib.learning import training
-from cmrlib.learning.inference import infer
+from cmrlib.learning.inference import as_list, infer
 from cmrlib.learning.task import Task, by_split
 from cmrlib.measures import RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -64,13 +64,13 @@ class MitralPoints(Task):
         whole = geometry.STAGE1_SHAPE if self.stage == 1 else geometry.STAGE2_SHAPE
         return tuple(round(n * self.scale) for n in whole)
 
-    def plane(self, cine: Cine, points_px=None, mirrored: bool | None = None, axes=None) -> Plane:
+    def plane(self, cine: Cine, points_px=None, mirrored: bool | None = None, by=None) -> Plane:
         """Where the network looks. points_px: (2, 2) of the frame that gives stage 2 its orientation and centre; in
-        stage 1 they lay an image upright whose orientation is unknown. axes, for stage 1: one of `ORIENTATIONS`."""
+        stage 1 they lay an image upright whose orientation is unknown. by, for stage 1: one of `ORIENTATIONS`."""
         if self.stage == 1:
-            if axes is None and points_px is not None and not knows_orientation(cine):
-                axes = geometry.orientation_from_points(points_px, self.views[0])
-            return geometry.stage1_plane(cine, self.shape, axes)
+            if by is None and points_px is not None and not knows_orientation(cine):
+                by = geometry.orientation_from_points(points_px, self.views[0])
+            return geometry.stage1_plane(cine, self.shape, by)
         mirrored, step = is_mirrored(cine) if mirrored is None else mirrored, geometry.STAGE2_MM / self.scale
         if not cine.spacing_known:
             step *= float(np.hypot(*(points_px[1] - points_px[0]))) / ANNULUS_MM
@@ -90,8 +90,7 @@ class MitralPoints(Task):
         )
 
     def transform(self) -> StandardFrame:
-        augment = self.augment_scale, self.augment_rotation_deg, self.augment_shift_px, self.augment_mirror
-        return StandardFrame(self.plane, *augment)
+        return StandardFrame(self)
 
     def network(self):
         return MVNet(self.backbone, self.head)
@@ -141,16 +140,16 @@ class MitralTracking(Task):
         if not len(there):
             raise RefusedError(cine.name, "every frame is missing", "read the study again")
         first, second = (self.stages()[f"{cine.view}_stage{n}"] for n in (1, 2))
-        nets = [[model[f"{cine.view}_stage{n}"] for model in _as_list(models)] for n in (1, 2)]
-        axes = None if knows_orientation(cine) else _most_confident_orientation(first, nets[0], cine, there, precision)
+        nets = [[model[f"{cine.view}_stage{n}"] for model in as_list(models)] for n in (1, 2)]
+        by = None if knows_orientation(cine) else _most_confident_orientation(first, nets[0], cine, there, precision)
         # where one frame sets the picture upright for all, stage 1 need not look at the others
-        seen = there[:1] if axes is None and n_passes > 1 else there
-        found = [first.points(nets[0], cine, seen, [first.plane(cine, axes=axes)] * len(seen), precision)]
+        seen = there[:1] if by is None and n_passes > 1 else there
+        found = [first.points(nets[0], cine, seen, [first.plane(cine, by=by)] * len(seen), precision)]
         for _ in range(n_passes):
-            used = found[-1][:1] if axes is None else found[-1]
+            used = found[-1][:1] if by is None else found[-1]
             lengths = _lengths(used, spacing_or_one(cine))
             if lengths.min() > SHORTEST_MM:
-                planes = _upright(second, cine, there, found[-1], axes)
+                planes = _upright(second, cine, there, found[-1], by)
                 found.append(second.points(nets[1], cine, there, planes, precision))
             else:  # nothing can be set upright: no annulus in any frame, so a confidence of 0
                 found.append(np.repeat(used[[lengths.argmin()]], len(there), 0))
@@ -176,7 +175,7 @@ class MitralTracking(Task):
         least_confidence and smooth_ms."""
         own = {name: getattr(self, name) for name in ("n_passes", "least_confidence", "smooth_ms")}
         for name, stage in self.stages().items():
-            stage.save([model[name] for model in _as_list(models)], Path(path) / name, **own | card)
+            stage.save([model[name] for model in as_list(models)], Path(path) / name, **own | card)
 
     @staticmethod
     def load(path) -> tuple["MitralTracking", list[nn.ModuleDict], dict]:
@@ -198,24 +197,20 @@ class MitralTracking(Task):
         return task, [nn.ModuleDict(dict(zip(loaded, nets))) for nets in zip(*models)], card
 
 
-def _as_list(models) -> list:
-    return models if isinstance(models, list) else [models]
-
-
 def _most_confident_orientation(first: MitralPoints, models, cine, there, precision, most: int = 4):
     """Of the eight `ORIENTATIONS` the one in which stage 1 is most confident of its points. Four numbers per picture
     (head "points") come without a confidence: then as it is stored."""
     if first.head == "points":
         return ORIENTATIONS[0]
     seen = there[:: -(-len(there) // most)]
-    looks = [pictures(cine, seen, [first.plane(cine, axes=axes)] * len(seen)) for axes in ORIENTATIONS]
+    looks = [pictures(cine, seen, [first.plane(cine, by=by)] * len(seen)) for by in ORIENTATIONS]
     return ORIENTATIONS[int(np.argmax([peak_confidence(infer(models, one, precision)).mean() for one in looks]))]
 
 
-def _upright(second: MitralPoints, cine, there, points, axes) -> list[Plane]:
+def _upright(second: MitralPoints, cine, there, points, by) -> list[Plane]:
     """Stage 2's planes, one per frame: all the first frame's, unless a cohort kept single frames of unknown size."""
-    mirrored = None if axes is None else geometry.is_reflection(axes)
-    if axes is not None and len(there) >= FEWEST_FRAMES:
+    mirrored = None if by is None else geometry.is_reflection(by)
+    if by is not None and len(there) >= FEWEST_FRAMES:
         ed = int(np.abs(there - (cine.ed or 0)).argmin())
         mirrored = geometry.apical_side(points, spacing_or_one(cine), ed) < 0
     if cine.spacing_known:

@@ -79,15 +79,15 @@ def clip_of(cine: Cine, k: int, plane: Plane, frames: int) -> np.ndarray:
     return np.clip((images - low) / (high - low), 0, 1)
 
 
-def central_plane(cine: Cine, spacing_mm: float, size: int) -> Plane:
-    """`size` pixels around the moving region; pixels of unknown size count as 1.4 mm, as in most cines."""
-    step = spacing_mm / np.array(cine.spacing_mm[1:] if cine.spacing_known else (1.4, 1.4))
-    return Plane.around(cine.pixels.shape[2:], step, (size, size), moving_centre(cine))
+def central_plane(cine: Cine, task) -> Plane:
+    """The grid of a `TempReg` around the moving region; pixels of unknown size count as 1.4 mm, as in most cines."""
+    step = task.spacing_mm / np.array(cine.spacing_mm[1:] if cine.spacing_known else (1.4, 1.4))
+    return Plane.around(cine.pixels.shape[2:], step, (task.size, task.size), moving_centre(cine))
 
 
-def section_clip(cine: Cine, k: int, spacing_mm: float, size: int, frames: int) -> np.ndarray:
-    """(frames, size, size) float32, 0 to 255, around the moving region: what the network sees of slice k."""
-    return 255 * clip_of(cine, k, central_plane(cine, spacing_mm, size), frames).transpose(2, 0, 1)
+def section_clip(cine: Cine, k: int, task) -> np.ndarray:
+    """(frames, size, size) float32, 0 to 255, around the moving region: what the network of a task sees of slice k."""
+    return 255 * clip_of(cine, k, central_plane(cine, task), task.frames).transpose(2, 0, 1)
 
 
 class TensorCurve(TensorBase):
@@ -106,25 +106,24 @@ class SectionClip(ItemTransform):
     cannot be known from where a recording begins (not with target `paper`, which knows a first frame).
     """
 
-    def __init__(self, spacing_mm: float, size: int, frames: int, target: str = "cyclic"):
-        self.spacing_mm, self.size, self.frames, self.target = spacing_mm, size, frames, target
-        self.random = RandomPlane(spacing_mm, size, rotation_deg=30.0, shift_mm=8.0, anywhere=0.0)
-        self.training = False
+    def __init__(self, task):
+        self.task, self.training = task, False
+        self.random = RandomPlane(task.spacing_mm, task.size, rotation_deg=30.0, shift_mm=8.0, anywhere=0.0)
 
     def __call__(self, pair, split_idx=None, **kwargs):
         self.training = split_idx == 0  # as blocks.StandardSlice: one transform that looks at the split
         return super().__call__(pair, split_idx=split_idx, **kwargs)
 
     def encodes(self, pair):
-        reference, (ed, es) = pair
+        (reference, (ed, es)), frames, target = pair, self.task.frames, self.task.target
         cine, k = reference.cine, reference.k
-        plane = self.random.plane(reference) if self.training else central_plane(cine, self.spacing_mm, self.size)
-        clip = clip_of(cine, k, plane, self.frames)
-        ed, es = (cine.section(k).to_even(frame, self.frames) for frame in (ed, es))
+        plane = self.random.plane(reference) if self.training else central_plane(cine, self.task)
+        clip = clip_of(cine, k, plane, frames)
+        ed, es = (cine.section(k).to_even(frame, frames) for frame in (ed, es))
         if self.training:
             clip = self.random.intensities(clip)
-            offset = np.random.randint(self.frames) if self.target == "cyclic" else 0
-            clip, ed, es = np.roll(clip, offset, 2), (ed + offset) % self.frames, (es + offset) % self.frames
+            offset = np.random.randint(frames) if target == "cyclic" else 0
+            clip, ed, es = np.roll(clip, offset, 2), (ed + offset) % frames, (es + offset) % frames
         clip = np.ascontiguousarray(255 * np.clip(clip, 0, 1).transpose(2, 0, 1), np.float32)
-        curve = target_curve(ed, es, self.frames, self.target).astype(np.float32)
+        curve = target_curve(ed, es, frames, target).astype(np.float32)
         return TensorClip(torch.from_numpy(clip)), TensorCurve(torch.from_numpy(curve))

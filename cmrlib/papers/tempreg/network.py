@@ -15,7 +15,7 @@ class ZeilerFergus(nn.Module):
     """Frames (n, 3, size, size) → (n, features): five convolutions, pooling of 3×3 and stride 2 after the first,
     second and fifth, one fully connected layer. Padded, so that every stride halves exactly."""
 
-    def __init__(self, size: int = 224, width: int = 96, features: int = 1024, norm: str = "local"):
+    def __init__(self, size: int, width: int, features: int, norm: str):
         super().__init__()
         a, b, c = width, 8 * width // 3, 4 * width
 
@@ -62,45 +62,27 @@ class PaperLSTM(nn.Module):
 class TempRegNet(nn.Module):
     """Clips (b, frames, size, size) with values 0 to 255 → curves (b, frames), fp32. Any number of frames.
 
-    The paper: width 96, 1024 features; LSTM width and crop size are not stated there. size: pixels a side of a frame, a
-    multiple of 32. channels: `copies` of the grey frame (the paper), or `motion`: the frame, its difference from the
-    cycle's mean, and the change from the frame before to the one after. width: channels of the first convolution, a
-    multiple of 3. norm: `batch`, or `local` (response normalisation, as the published Zeiler–Fergus weights want it).
-    lstm: `standard`, `paper` (equation 1), or `none` (the paper's CNN + regression). relative: features are taken
-    relative to their mean over the cycle. n_passes: how often the LSTM goes round the cycle in training; the last pass
-    counts. 1 is the paper, which leaves the first frames without a past, in prediction too; with more, prediction goes
-    round until the curve no longer changes, so that no frame is the first.
+    design: a task `TempReg`, or what has its fields size and channels to n_passes.
     """
 
-    def __init__(
-        self,
-        size: int = 224,
-        channels: str = "motion",
-        width: int = 96,
-        features: int = 1024,
-        hidden: int = 256,
-        norm: str = "batch",
-        lstm: str = "standard",
-        relative: bool = True,
-        n_passes: int = 2,
-    ):
+    def __init__(self, design):
         super().__init__()
-        known = channels in ("motion", "copies") and norm in ("batch", "local")
-        known &= lstm in ("standard", "paper", "none")
-        if not known or size % 32 or size < 32 or width % 3 or width < 3 or n_passes < 1:
+        known = design.channels in ("motion", "copies") and design.norm in ("batch", "local")
+        known &= design.lstm in ("standard", "paper", "none")
+        if not known or min(design.size, design.width, design.n_passes) < 1 or design.size % 32 or design.width % 3:
             raise ValueError(
                 "expected a size in multiples of 32, a width in multiples of 3, channels motion or copies, norm batch "
                 "or local, lstm standard, paper or none, and 1 or more passes"
             )
-        self.channels, self.relative, self.n_passes = channels, relative, n_passes
-        self.encoder = ZeilerFergus(size, width, features, norm)
+        self.channels, self.relative, self.n_passes = design.channels, design.relative, design.n_passes
+        self.encoder = ZeilerFergus(design.size, design.width, design.features, design.norm)
         self.lstm = None
-        if lstm != "none":
-            kind = PaperLSTM if lstm == "paper" else lambda *sizes: nn.LSTM(*sizes, batch_first=True)
-            self.lstm = kind(features, hidden)
+        if design.lstm != "none":
+            kind = PaperLSTM if design.lstm == "paper" else lambda *sizes: nn.LSTM(*sizes, batch_first=True)
+            self.lstm = kind(design.features, design.hidden)
             for weight in self.lstm.parameters():
                 nn.init.uniform_(weight, -0.01, 0.01)
-        self.readout = nn.Linear(features if lstm == "none" else hidden, 1)
+        self.readout = nn.Linear(design.features if self.lstm is None else design.hidden, 1)
 
     def forward(self, clips):
         with torch.autocast(clips.device.type, enabled=False):

@@ -1,7 +1,6 @@
 """TempReg-Net as a task: sections through time in, ED and ES of every section and of the whole cine out."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ from cmrlib.cohort import Annotation
 from cmrlib.learning import blocks, training
 from cmrlib.learning.blocks import SliceRef
 from cmrlib.learning.inference import infer
-from cmrlib.learning.task import RefusedError, Task, by_split
+from cmrlib.learning.task import Task, by_split
+from cmrlib.measures import RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.tempreg import clips, network, targets
 from cmrlib.papers.tempreg.clips import SectionClip, moving_centre, section_clip, section_table
@@ -28,8 +28,15 @@ COLUMNS = ("slice", "ed", "es", "ed_frac", "es_frac", "ed_ms", "es_ms", "confide
 class TempReg(Task):
     """ED and ES of a cine of any left-heart view (Kong et al., MICCAI 2016).
 
-    spacing_mm, size (pixels a side), frames (of a cycle; other lengths are resampled): of the network's input. channels
-    to n_passes: of `TempRegNet`. beta: weight of the structured loss, 0 for none. weight_decay: alpha of equation 3.
+    The paper: width 96, 1024 features; LSTM width and crop size are not stated there. spacing_mm, size (pixels a side,
+    a multiple of 32), frames (of a cycle; other lengths are resampled): of the network's input. channels: `copies` of
+    the grey frame (the paper), or `motion`: the frame, its difference from the cycle's mean, and the change from the
+    frame before to the one after. width: channels of the first convolution, a multiple of 3. norm: `batch`, or `local`
+    (response normalisation, as the published Zeiler–Fergus weights want it). lstm: `standard`, `paper` (equation 1), or
+    `none` (the paper's CNN + regression). relative: features are taken relative to their mean over the cycle. n_passes:
+    how often the LSTM goes round the cycle in training; the last pass counts. 1 is the paper, which leaves the first
+    frames without a past, in prediction too; with more, prediction goes round until the curve no longer changes, so
+    that no frame is the first. beta: weight of the structured loss, 0 for none. weight_decay: alpha of equation 3.
     target: `cyclic` or `paper` (equation 4 to the letter). decoding: how a curve becomes frames (`targets.decode`).
     """
 
@@ -70,11 +77,10 @@ class TempReg(Task):
         return lambda row: SliceRef(cohort.cine(row["cine"]), 0, row["k"], moving_centre(cohort.cine(row["cine"])))
 
     def clip(self) -> SectionClip:
-        return SectionClip(self.spacing_mm, self.size, self.frames, self.target)
+        return SectionClip(self)
 
     def network(self):
-        design = ("size", "channels", "width", "features", "hidden", "norm", "lstm", "relative", "n_passes")
-        return TempRegNet(**{name: getattr(self, name) for name in design})
+        return TempRegNet(self)
 
     def loss(self):
         return TempRegLoss(self.beta, self.target == "cyclic")
@@ -86,8 +92,7 @@ class TempReg(Task):
         return OptimWrapper(params, torch.optim.AdamW, lr=lr, weight_decay=self.weight_decay)
 
     def inputs(self, cine: Cine, annotation=None):
-        clip = partial(section_clip, spacing_mm=self.spacing_mm, size=self.size, frames=self.frames)
-        return torch.from_numpy(np.stack([clip(cine, k) for k in range(cine.slices)]))
+        return torch.from_numpy(np.stack([section_clip(cine, k, self) for k in range(cine.slices)]))
 
     def curves(self, models, cine: Cine, offsets=None, precision: str = "bf16") -> np.ndarray:
         """(slices, frames of the task): the networks' answer, high at ED and low at ES.

@@ -65,10 +65,8 @@ class CineSegmentation:
 
     def _agreement(self, votes, mean) -> np.ndarray:
         """(structures,) mean Dice of votes with their mean."""
-        values = np.full((max(1, len(votes)), len(self.codes) - 1), np.nan)
-        for row, vote in zip(values, votes):
-            row[:] = [dice(vote, mean, code) for code in self.codes[1:]]
-        return nan_mean(values, 0)
+        values = [[dice(vote, mean, code) for vote in votes] for code in self.codes[1:]]
+        return nan_mean(np.array(values, float), 1)
 
     def _labels(self, probabilities):
         """Most probable label; what the view cannot show counts as background."""
@@ -81,11 +79,8 @@ class CineSegmentation:
     def _orientations(self):
         """Orientations of `Candidate`: one where the geometry is known, else all that are possible."""
         low, high = spacing_range_mm(self.cine)
-        sizes_mm = (
-            [np.array(self.cine.spacing_mm[1:])]
-            if self.cine.spacing_known
-            else [np.full(2, mm) for mm in (low, np.sqrt(low * high), high)]
-        )
+        sizes_mm = [np.full(2, mm) for mm in (low, np.sqrt(low * high), high)]
+        sizes_mm = [np.array(self.cine.spacing_mm[1:])] if self.cine.spacing_known else sizes_mm
         turns = [(False, 0)] if orientation_known(self.cine) else product((False, True), (0, 90, 180, 270))
         return [(self.task.spacing_mm / size_mm, *turn) for turn in turns for size_mm in sizes_mm]
 
