@@ -109,7 +109,6 @@ class Scan:
         # a slice takes some eight beats, whose mean counts
         rr = subject.rr_ms * (1 + subject.rr_sd / np.sqrt(8) * rng.standard_normal(plan.slices))
         times = np.arange(p.frames) / p.frames * rr[:, None]
-        bad = np.flatnonzero(artefacts.mixed)
         cine = Cine(
             pixels,
             plan.affine,
@@ -120,7 +119,7 @@ class Scan:
             ed=self.ed,
             es=self.es,
             slice_position_mm=np.arange(plan.slices) * float(np.linalg.norm(plan.affine[:3, 2])),
-            flags=("mistriggered",) if len(bad) else (),
+            flags=("mistriggered",) if artefacts.mixed.any() else (),
             meta=self._record(plan, artefacts),
         )
         annotated = dict.fromkeys(range(p.frames), VIEW_STRUCTURES[view])
@@ -129,9 +128,9 @@ class Scan:
     def _record(self, plan, artefacts) -> dict:
         """Settings and artefacts as plain numbers and names, for `Cine.meta`."""
         names = ("flip_deg", "tr_ms", "field_t", "noise", "blur_mm")
-        numbers = {name: getattr(self.contrast, name) for name in names} | {"slice_thickness_mm": plan.thickness_mm}
         return {
-            **{name: round(float(value), 3) for name, value in numbers.items()},
+            **{name: round(float(getattr(self.contrast, name)), 3) for name in names},
+            "slice_thickness_mm": round(plan.thickness_mm, 3),
             "synthetic": True,
             "scanner": self.scanner,
             "appearance": self.contrast.appearance,
