@@ -21,12 +21,6 @@ from cmrlib.phantom.subject import Subject
 GENERATOR_VERSION = "5"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
-__all__ = [
-    "ACDC_GROUPS", "ANNOTATORS", "COHORTS", "DESCRIPTION", "DIAGNOSES", "EFFECTS", "Heart", "Protocol", "Scan",
-    "Subject", "SubjectSpec", "make_cohort", "make_hf_cohort", "make_study", "sample_member", "sample_subject",
-    "subject_specs",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class SubjectSpec:
