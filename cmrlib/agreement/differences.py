@@ -155,8 +155,10 @@ def repeatability(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     rows = complete(a, b, subjects=subjects)
     positive = all((c > 0).all() for c in rows.columns)
     note = rows.note or ("" if positive else "ratings not all positive: no coefficient of variation")
-    row = intervals(rows, n_boot, seed, within_sd=_within_sd, cv_pct=_cv_pct, rc=_rc)
-    return pd.DataFrame([rows.counts | row | ({} if positive else bounded("cv_pct")) | {"note": note}])
+    cv = {"cv_pct": _cv_pct} if positive else {}
+    row = rows.counts | bounded("within_sd") | bounded("cv_pct")
+    row |= intervals(rows, n_boot, seed, within_sd=_within_sd, rc=_rc, **cv)
+    return pd.DataFrame([row | {"note": note}])
 
 
 def _within_sd(a, b, axis=-1):
