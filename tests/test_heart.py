@@ -183,6 +183,5 @@ def test_body_holds_lungs_liver_and_spine_where_they_belong():
         (body["mid_r"], body["mid_a"] - body["half_a"] + 18.0, 0.0): [tissue.BONE, tissue.MUSCLE],
         (0.0, 400.0, 0.0): [tissue.AIR],
     }
-    codes = np.empty(len(places), np.uint8)
-    paint_body(np.array(list(places)) @ axes, axes, body, np.zeros(len(places), np.uint8), codes)
+    codes = paint_body(np.array(list(places)) @ axes, axes, body, np.zeros(len(places), np.uint8))
     assert all(code in expected for code, expected in zip(codes, places.values()))

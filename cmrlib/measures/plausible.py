@@ -112,7 +112,7 @@ def rule_of(flag: str) -> Rule:
 def explain(flag: str) -> str:
     """A flag of `RULES` as a reader understands it."""
     name, _, detail = flag.partition(":")
-    text = RULES[name].text if name in RULES else ""
+    text = rule_of(name).text
     if name.startswith(("lvef", "rvef")) and detail.startswith("-"):
         text = f"ESV above EDV ({text.rpartition(', outside')[0]})"
     return text.format(detail.replace("_", " "))

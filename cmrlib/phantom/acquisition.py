@@ -163,13 +163,11 @@ class Scan:
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = np.ascontiguousarray(self._points(plan, k, pixels) + normal * part * plan.thickness_mm)
             near = np.flatnonzero(((points > low) & (points < high)).all(1))
-            static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
+            at_ed = np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
-            paint_body(points, self.axes, self.body, at_ed, static)
-            moving = np.empty((self.protocol.frames, len(near)), np.uint8)
-            paint(points[near], geometry, static[near], moving)
+            static = paint_body(points, self.axes, self.body, at_ed)
             codes[i] = static
-            codes[i][:, near] = moving
+            codes[i][:, near] = paint(points[near], geometry, static[near])
         return codes.reshape(n, self.protocol.frames, rows, columns)
 
     def _points(self, plan, k, pixels):
@@ -203,22 +201,18 @@ class Scan:
 
     def _margin(self, plan, artefacts, k):
         """Signed signal (rows, columns) of the body outside the field of view, folded in along the phase direction."""
-        size, width, axis = list(self.protocol.size), artefacts.wrap_px, artefacts.phase_axis
+        size, width, axis = self.protocol.size, artefacts.wrap_px, artefacts.phase_axis
         folded = np.zeros(size, np.float32)
         for start in (-width, size[axis]):
-            part = size.copy()
-            part[axis] = width
-            first = [0, 0]
-            first[axis] = start
-            points = self._points(plan, k, _grid(*part) + np.array(first[::-1]))
-            codes = np.empty(len(points), np.uint8)
-            paint_body(np.ascontiguousarray(points), self.axes, self.body, np.zeros(len(points), np.uint8), codes)
+            part, first = list(size), [0, 0]
+            part[axis], first[axis] = width, start
+            points = np.ascontiguousarray(self._points(plan, k, _grid(*part) + np.array(first[::-1])))
+            codes = paint_body(points, self.axes, self.body, np.zeros(len(points), np.uint8))
             signal = tissue_signal(self.contrast, codes.reshape(1, *part))
             if "coil" in self.protocol.effects:
                 signal *= self._coil(plan, k, *first, *part)
-            place = [slice(None), slice(None)]
-            place[axis] = slice(start % size[axis], start % size[axis] + width)
-            folded[tuple(place)] += signal
+            place = start % size[axis]
+            np.moveaxis(folded, axis, 0)[place : place + width] += np.moveaxis(signal, axis, 0)
         return folded
 
     def mitral_points(self, plan: Plan) -> pd.DataFrame | None:

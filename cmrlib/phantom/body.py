@@ -225,12 +225,13 @@ def body_at(r, a, s, b):
 
 
 @njit(cache=True)
-def paint_body(points, axes, b, heart_at_ed, codes):
-    """Fill `codes` (n,) for heart-coordinate points (n, 3); `axes` (3, 3) turns them to the body.
+def paint_body(points, axes, b, heart_at_ed):
+    """Tissue codes (n,) uint8 at heart-coordinate points (n, 3); `axes` (3, 3) turns them to the body.
 
     heart_at_ed: (n,) tissue codes. Where the heart withdraws in systole it leaves fat on the right ventricle's side
     and at the base, else lung.
     """
+    codes = np.empty(len(points), np.uint8)
     for n in range(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         r = axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z
@@ -240,3 +241,4 @@ def paint_body(points, axes, b, heart_at_ed, codes):
         if code == kind.LUNG and (x < 0.0 or z < 8.0) and heart_at_ed[n] != kind.AIR:
             code = kind.FAT
         codes[n] = code
+    return codes
