@@ -3,9 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from cmrlib.agreement.overlap import compare_masks, dice, overlap_metrics, slice_levels
 
@@ -23,29 +20,13 @@ def distances(pred, ref, spacing_mm):
     return compare_masks(pred, ref, spacing_mm, ["lv"]).loc[0, ["hd95_mm", "assd_mm"]].tolist()
 
 
-masks = hnp.arrays(np.uint8, (4, 6, 6), elements=st.sampled_from([0, 1, 2]))
-
-
 def test_dice_by_hand():
     pred, ref = np.zeros((2, 1, 2, 4), np.uint8)
     pred[0, 0, :3] = LV
     ref[0, 0, 1:] = LV
-    assert dice(pred, ref, LV) == pytest.approx(4 / 6)
+    assert dice(pred, ref, LV) == pytest.approx(4 / 6) == dice(ref, pred, LV)
     assert dice(pred, 0 * ref, LV) == 0 == dice(0 * pred, ref, LV)
     assert np.isnan(dice(0 * pred, 0 * ref, LV))
-    volumes = np.array([10.0, 14.0]) ** 3  # concentric balls
-    assert dice(ball(10), ball(14), LV) == pytest.approx(2 * volumes[0] / volumes.sum(), rel=0.02)
-
-
-@settings(max_examples=30, deadline=None)
-@given(masks, masks)
-def test_scores_are_symmetric_and_bounded(a, b):
-    there, back = dice(a, b, LV), dice(b, a, LV)
-    assert there == pytest.approx(back, nan_ok=True)
-    assert np.isnan(there) or 0 <= there <= 1
-    spacing = (8, 1.5, 1.4)
-    assert distances(a, b, spacing) == pytest.approx(distances(b, a, spacing), nan_ok=True)
-    assert distances(a, a, spacing) == pytest.approx([0.0 if (a == LV).any() else np.nan] * 2, nan_ok=True)
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (2, 1, 1), (1.5, 0.8, 1.2)])
@@ -55,6 +36,8 @@ def test_concentric_balls_lie_their_radii_apart_and_shifted_ones_at_most_the_shi
     assert hd95 == pytest.approx(6, abs=max(spacing)) and assd == pytest.approx(6, abs=max(spacing) / 2)
     hd95, assd = distances(ball(10), ball(10, shift_mm=5.0), (1, 1, 1))
     assert 4 <= hd95 <= 5 and 2 < assd < 3  # mean of 5 |cos| over a sphere is 2.5
+    two = ball(5) | ball(5, shift_mm=14.0)  # near to one of them everywhere, but not the other way round
+    assert distances(two, ball(5), spacing) == distances(ball(5), two, spacing) > [10, 3]
 
 
 def test_distances_are_millimetres_along_each_axis():
