@@ -19,24 +19,19 @@ from cmrlib.measures.crossings import (
 )
 from cmrlib.measures.plausible import explain, off_sax
 from cmrlib.measures.valve import off_mask_mm, point_array, valve_tables
-from cmrlib.phantom import Heart, Scan, make_cohort, make_study, sample_subject, subject_specs
+from cmrlib.phantom import Heart, Scan, make_cohort, sample_subject, subject_specs
 
-
-@pytest.fixture(scope="module")
-def spec():
-    return next(iter(subject_specs(1, seed=3).values()))
-
-
-@pytest.fixture(scope="module")
-def views(spec):
-    study = make_study("P0001", spec)
-    return {cine.view: (cine, study.observers["truth"][cine.name]) for cine in study.cines}
+SETTINGS = {"frames": 10, "size": 96, "spacing_mm": 2.4, "diagnoses": ["NOR"]}
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    settings = {"frames": 10, "size": 96, "spacing_mm": 2.4, "diagnoses": ["NOR"], "workers": 1, "progress": False}
-    return make_cohort(tmp_path_factory.mktemp("crossings") / "c", 1, 3, **settings)
+    return make_cohort(tmp_path_factory.mktemp("crossings") / "c", 1, 3, workers=1, progress=False, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def views(cohort):
+    return next(cohort.examinations("truth")).views
 
 
 def moved(pair, columns):
@@ -68,12 +63,12 @@ def test_true_outlines_agree_and_those_of_another_place_do_not(views):
     assert comparable(views | {"sax": (nominal, views["sax"][1])}) == []  # its place is not known
 
 
-def test_shifts_between_breath_holds_are_found_and_taken_back(spec, views):
+def test_shifts_between_breath_holds_are_found_and_taken_back(views):
     lines = {view: crossings(views["sax"], views[view]) for view in comparable(views)}
     sax = views["sax"][0]
     found = slice_shifts_mm(sax, lines)
     axes = sax.affine[:3, :2] / np.linalg.norm(sax.affine[:3, :2], axis=0)
-    heart = Heart(sample_subject(spec.seed, spec.number, spec.diagnoses))
+    heart, (spec,) = Heart(sample_subject(3, 1, ("NOR",))), subject_specs(1, 3, **SETTINGS).values()
     true = -Scan(heart, spec.protocol).plan("sax").breath_mm @ axes
     known = np.isfinite(found).all(1)
     assert known.sum() > 0.6 * sax.slices
@@ -87,9 +82,8 @@ def test_shifts_between_breath_holds_are_found_and_taken_back(spec, views):
 
 def laid_over(cohort, folder, columns):
     """Truth's masks as another observer's, those of some views moved."""
-    for _, _, views in cohort.examinations("truth", subjects=["P0001"]):
-        for view, pair in views.items():
-            Observer(folder).write(pair[0], moved(pair, columns.get(view, 0))[1])
+    for view, pair in next(cohort.examinations("truth")).views.items():
+        Observer(folder).write(pair[0], moved(pair, columns.get(view, 0))[1])
     return Cohort.open(cohort.path, [folder])
 
 
@@ -108,8 +102,7 @@ def test_what_rests_on_a_doubted_view_is_not_reported(cohort, tmp_path, columns,
         assert "different hearts" in explain("4ch_off_sax:0.10") and flag in " ".join(table["flag"])
 
 
-def test_points_and_masks_are_each_others_second_opinion(cohort, tmp_path):
-    views = next(cohort.examinations("truth", subjects=["P0001"])).views
+def test_points_and_masks_are_each_others_second_opinion(cohort, views, tmp_path):
     cine, annotation = views["4ch"]
     points = point_array(annotation.points, "4ch", cine.frames)
     assert off_mask_mm(cine, points, annotation) < 5
@@ -117,11 +110,10 @@ def test_points_and_masks_are_each_others_second_opinion(cohort, tmp_path):
     without = replace(annotation, mask=np.where(annotation.mask == STRUCTURES["la"], 0, annotation.mask))
     assert np.isnan(off_mask_mm(cine, points, without))
     laid = laid_over(cohort, tmp_path / "other", {"4ch": 40})
-    of = {"subjects": ["P0001"]}
-    _, agreed = valve_tables(laid, "truth", masks="truth", **of)
-    _, doubted = valve_tables(laid, "truth", masks="other", **of)
+    _, agreed = valve_tables(laid, "truth", masks="truth")
+    _, doubted = valve_tables(laid, "truth", masks="other")
     assert agreed["views"].item() == "2ch+4ch" and doubted["views"].item() == "2ch"
     assert "4ch_points_off_mask" in doubted["flags"].item()
     laid = laid_over(cohort, tmp_path / "both", {"4ch": 40, "2ch": 40})
-    _, none = valve_tables(laid, "truth", masks="both", **of)
+    _, none = valve_tables(laid, "truth", masks="both")
     assert none["mapse_mm"].isna().all() and "valve_doubtful" in none["flags"].item()

@@ -106,33 +106,23 @@ def test_a_stack_may_reach_beyond_the_heart():
 # whole studies from hand-made masks
 
 
-def stack(scale=1.0, wall_mm=9.0, slices=10):
-    """(slices, 72, 72) half ellipsoid, base first, cavity 24·scale mm wide, with a RV on its left."""
+def stack(scale=1.0, wall_mm=9.0):
+    """(10, 72, 72) half ellipsoid, base first, cavity 24·scale mm wide, with a RV on its left."""
     rows, columns = np.indices((72, 72))
     x, y = (columns - 40) * PIXEL_MM, (rows - 36) * PIXEL_MM
-    mask = np.zeros((slices, 72, 72), np.uint8)
-    for k in range(slices):
-        inner = 24 * scale * np.sqrt(1 - ((k + 0.5) / slices) ** 2)
+    mask = np.zeros((10, 72, 72), np.uint8)
+    for k in range(10):
+        inner = 24 * scale * np.sqrt(1 - ((k + 0.5) / 10) ** 2)
         mask[k][np.hypot(x + inner + wall_mm, y) < 15 + 5 * scale] = 3
         mask[k][np.hypot(x, y) <= inner + wall_mm] = 2
         mask[k][np.hypot(x, y) <= inner] = 1
     return mask
 
 
-def only(mask, slices):
-    """The mask with nothing but these slices."""
-    return np.where(np.isin(np.arange(len(mask)), slices)[:, None, None], mask, 0).astype(np.uint8)
-
-
-def without(mask, structure, slices):
+def put(value, mask, slices, over=(0, 1, 2, 3)):
+    """The mask with a value in the place of some labels in some slices."""
     mask = mask.copy()
-    mask[slices] = np.where(mask[slices] == structure, 0, mask[slices])
-    return mask
-
-
-def unseen(mask, slices):
-    mask = mask.copy()
-    mask[slices] = 255
+    mask[slices] = np.where(np.isin(mask[slices], over), value, mask[slices])
     return mask
 
 
@@ -144,16 +134,16 @@ def smaller_rv(mask):
 ED, ES = stack(), stack(0.7)
 STUDIES = {
     "good": (ED, ES),
-    "seven": (only(ED, range(2, 9)), only(ES, range(3, 8))),
-    "one": (only(ED, [4]), only(ES, [4])),
+    "seven": (put(0, ED, [0, 1, 9]), put(0, ES, [0, 1, 2, 8, 9])),
+    "one": (put(0, ED, np.arange(10) != 4), put(0, ES, np.arange(10) != 4)),
     "swapped": (ES, ED),
     "collapsed": (ED, stack(0.25)),
-    "middle": (without(ED, 1, [3, 4, 5]), without(ES, 1, [3, 4, 5])),
-    "hole": (ED, only(ES, [0, 1, 2, 3, 4, 5, 6, 8, 9])),
+    "middle": (put(0, ED, [3, 4, 5], [1]), put(0, ES, [3, 4, 5], [1])),
+    "hole": (ED, put(0, ES, [7])),
     "thin": (stack(0.5, 0.8), smaller_rv(stack(0.4, 0.8))),
     "thick": (stack(1.0, 30.0), smaller_rv(stack(0.7, 30.0))),
-    "rv": (smaller_rv(ED), np.where(ES == 3, 3, ES)),
-    "ends": (unseen(ED, [0, 9]), unseen(ES, [0, 9])),
+    "rv": (smaller_rv(ED), ES),
+    "ends": (put(255, ED, [0, 9]), put(255, ES, [0, 9])),
 }
 
 

@@ -29,11 +29,3 @@ from cmrlib.agreement.ranks import paired_test, rank_correlation, unpaired_test
 from cmrlib.agreement.reliability import icc, icc_a1
 from cmrlib.agreement.resampling import bootstrap
 from cmrlib.agreement.summary import error_by_subgroup, example_cases, table_one, with_intervals
-
-__all__ = [
-    "HEADLINE", "bland_altman", "bootstrap", "calibration_curve", "calibration_error", "calibration_tables",
-    "changes", "choose_threshold", "classification", "compare", "error_by_confidence", "error_by_subgroup",
-    "example_cases", "expected_dice", "headline", "icc", "icc_a1", "left_out", "observer_pairs", "paired_ratings",
-    "paired_test", "precision_metrics", "rank_correlation", "regression", "repeatability", "roc_auc", "roc_pr",
-    "scan_rescan", "table_one", "unpaired_test", "with_intervals",
-]  # fmt: skip

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
-from cmrlib.agreement.resampling import MIN_SUBJECTS, N_BOOT, batches, complete, few_subjects, percentiles
+from cmrlib.agreement.ranks import superiority
+from cmrlib.agreement.resampling import N_BOOT, batches, complete, percentiles
 
 METRICS = ("roc_auc", "average_precision", "f1", "precision", "recall", "accuracy")
 METRICS += ("accuracy_positive", "accuracy_negative")
@@ -28,17 +28,17 @@ def classification(y_true, score, threshold, n_boot=N_BOOT, seed=0) -> pd.DataFr
     if np.isnan(threshold).any():
         raise ValueError("expected a number as threshold, got NaN; choose_threshold gives one")
     rows, positive = _classes(y_true, *scores)
-    both = 0 < positive.sum() < rows.n
-    note = few_subjects(rows) or ("" if both else "one class only: nothing to tell apart")
+    both = 0 < positive.sum() < len(positive)
+    note = rows.note or ("" if both else "one class only: nothing to tell apart")
     runs = list(zip(rows.columns[1:], threshold, strict=True))
-    whole = [_metrics(np.ones((1, rows.n)), positive, *run) for run in runs]
-    drawn = [_resampled(rows, positive, *run, n_boot, seed) for run in runs] if rows.n_subjects >= MIN_SUBJECTS else []
+    whole = [_metrics(np.ones((1, len(positive))), positive, *run) for run in runs]
+    drawn = [] if rows.note else [_resampled(positive, *run, n_boot, seed) for run in runs]
     counts = rows.counts | {"n_positive": int(positive.sum()), "n_runs": len(runs)}
     table = []
     for name in METRICS:
         each = np.array([one[name][0] for one in whole])
         resampled = np.mean([one[name] for one in drawn], axis=0) if drawn else np.empty(0)
-        low, high, n_undefined = percentiles(resampled, rows.n_subjects)
+        low, high, n_undefined = percentiles(resampled, rows.counts["n_subjects"])
         row = {"metric": name, "estimate": float(each.mean()), "low": low, "high": high}
         row |= {"sd": float(each.std(ddof=1)) if len(each) > 1 else np.nan, "threshold": float(threshold.mean())}
         table.append(row | counts | {"n_undefined": n_undefined, "note": note})
@@ -53,10 +53,10 @@ def _classes(y_true, *scores):
     return rows, rows.columns[0] == 1
 
 
-def _resampled(rows, positive, score, threshold, n_boot, seed):
+def _resampled(positive, score, threshold, n_boot, seed):
     """metric → (n_boot,). A resample is how often each subject was drawn, so one sort by score serves all."""
-    rng, share = np.random.default_rng(seed), np.full(rows.n, 1 / rows.n)
-    draws = (rng.multinomial(rows.n, share, size=size) for size in batches(n_boot, rows.n))  # (resamples, subjects)
+    rng, n = np.random.default_rng(seed), len(positive)
+    draws = (rng.multinomial(n, np.full(n, 1 / n), size=size) for size in batches(n_boot, n))  # (resamples, subjects)
     parts = [_metrics(counts, positive, score, threshold) for counts in draws]
     return {name: np.hstack([p[name] for p in parts]) for name in METRICS}
 
@@ -95,9 +95,8 @@ def _metrics(counts, positive, score, threshold):
 def roc_auc(y_true, score) -> float:
     """Area under the ROC curve from ranks (Mann–Whitney), for resamples: thirty times as fast as scikit-learn's. NaN
     with one class only."""
-    positive = np.asarray(y_true) > 0.5
-    n, m = positive.sum(), (~positive).sum()
-    return float((rankdata(score)[positive].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
+    positive, score = np.asarray(y_true) > 0.5, np.asarray(score)
+    return float(superiority(score[positive], score[~positive])) if 0 < positive.sum() < len(positive) else np.nan
 
 
 def choose_threshold(y_true, score, by="f1") -> float:
@@ -123,7 +122,7 @@ def roc_pr(y_true, score, threshold=None) -> pd.DataFrame:
     NaN.
     """
     rows, positive = _classes(y_true, score)
-    thresholds, (tp,), (fp,) = _sweep(np.ones((1, rows.n)), positive, rows.columns[1])
+    thresholds, (tp,), (fp,) = _sweep(np.ones((1, len(positive))), positive, rows.columns[1])
     p, q = positive.sum(), (~positive).sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         table = pd.DataFrame({
@@ -131,4 +130,5 @@ def roc_pr(y_true, score, threshold=None) -> pd.DataFrame:
             "precision": tp / (tp + fp), "f1": 2 * tp / (tp + fp + p) if p else np.nan,
         })  # fmt: skip
     called = -1 if threshold is None else np.searchsorted(-thresholds, -threshold, side="right") - 1
-    return table.assign(chosen=table.index == called, n=rows.n, n_positive=int(p), n_missing=rows.n_missing)
+    counts = {"n": len(positive), "n_positive": int(p), "n_missing": rows.counts["n_missing"]}
+    return table.assign(chosen=table.index == called, **counts)

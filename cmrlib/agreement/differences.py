@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cmrlib.agreement.resampling import N_BOOT, bounded, complete, few_subjects, interval
+from cmrlib.agreement.resampling import N_BOOT, bounded, complete, interval, intervals
 
 Z = 1.96
 """Limits of agreement are bias ± 1.96 SD, as Bland and Altman and the papers print them."""
@@ -25,7 +25,7 @@ def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
     """
     rows = complete(a, b, subjects=subjects)
     a, b = rows.columns
-    d, note = a - b, few_subjects(rows)
+    d, note = a - b, rows.note
     row = {"difference": f"{names[0]} - {names[1]}"} | rows.counts | dict.fromkeys(_COLUMNS, np.nan)
     if not note:
         if _flat(d, a):
@@ -109,7 +109,7 @@ def _line(x, y, rows, scale=None):
         return _NO_LINE
     from statsmodels.regression.linear_model import OLS  # half a second to import
 
-    fit = OLS(y, np.column_stack([np.ones(rows.n), x])).fit()
+    fit = OLS(y, np.column_stack([np.ones(len(x)), x])).fit()
     with np.errstate(divide="ignore"):  # a perfect line has no error
         fit = fit.get_robustcov_results("cluster", groups=rows.subjects, use_t=True) if rows.repeated else fit
         (intercept, slope), bounds, p = fit.params, fit.conf_int(), fit.pvalues[1]
@@ -125,16 +125,13 @@ def regression(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """
     rows = complete(a, b, subjects=subjects)
     a, b = rows.columns
-    note = few_subjects(rows)
-    if not note and (_flat(a) or _flat(b)):
-        note = "ratings of one observer do not vary: no line"
+    note = rows.note or ("ratings of one observer do not vary: no line" if _flat(a) or _flat(b) else "")
     row = rows.counts | bounded("r") | _NO_LINE
     if not note:
         fit = stats.pearsonr(a, b)
         bounds = interval(rows, pearson, n_boot, seed)[1:3] if rows.repeated else fit.confidence_interval(0.95)
         row |= bounded("r", fit.statistic, *bounds) | _line(b, a, rows)
-    row |= bounded("mae", *interval(rows, _mean_absolute, n_boot, seed)[:3])
-    return pd.DataFrame([row | {"note": note}])
+    return pd.DataFrame([row | intervals(rows, n_boot, seed, mae=_mean_absolute) | {"note": note}])
 
 
 def pearson(a, b, axis=-1):
@@ -157,11 +154,10 @@ def repeatability(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """
     rows = complete(a, b, subjects=subjects)
     positive = all((c > 0).all() for c in rows.columns)
-    note = few_subjects(rows) or ("" if positive else "ratings not all positive: no coefficient of variation")
-    row = rows.counts
-    for name, statistic in (("within_sd", _within_sd), ("cv_pct", _cv_pct), ("rc", _rc)):
-        known = positive or name != "cv_pct"
-        row |= bounded(name, *interval(rows, statistic, n_boot, seed)[:3]) if known else bounded(name)
+    note = rows.note or ("" if positive else "ratings not all positive: no coefficient of variation")
+    cv = {"cv_pct": _cv_pct} if positive else {}
+    row = rows.counts | bounded("within_sd") | bounded("cv_pct")
+    row |= intervals(rows, n_boot, seed, within_sd=_within_sd, rc=_rc, **cv)
     return pd.DataFrame([row | {"note": note}])
 
 

@@ -123,21 +123,21 @@ def observer_pairs(table, reference: str, test: str, measure: str, on=KEYS) -> p
     return pairs.rename(columns={"a": "reference", "b": "test"})
 
 
-def scan_rescan(table, measures, observers=None) -> pd.DataFrame:
+def scan_rescan(table, measures) -> pd.DataFrame:
     """Precision from the first two sessions of every subject: one row per observer and measure.
 
     table: measures of any number of observers with columns observer, participant_id, session. Returns observer,
     measure, then the columns of `repeatability` (cv_pct, rc, …). Raises ValueError where no subject was imaged twice.
     """
     rows = []
-    for observer in observers or table["observer"].unique():
+    for observer in table["observer"].unique():
         part = _of(table, observer).sort_values(["participant_id", "session"])
         part = part.assign(visit=part.groupby("participant_id").cumcount())
         first, second = (part[part["visit"] == n].set_index("participant_id") for n in (0, 1))
         if second.empty:
             raise ValueError(f"observer {observer!r} has one session per subject: precision needs two scans of each")
         both = second.index
-        for measure in (m for m in measures if m in part and part[m].notna().any()):
+        for measure in (m for m in measures if _has(part, m)):
             result = repeatability(first.loc[both, measure], second[measure], both)
             rows.append({"observer": observer, "measure": measure} | result.to_dict("records")[0])
     return pd.DataFrame(rows)

@@ -36,8 +36,9 @@ def _masks(pred, ref, label):
 
 
 def _surface_gaps(pred, ref, spacing):
-    """→ distances mm from each surface voxel of one mask to the other surface, and its slice, both ways."""
-    if not (pred.any() and ref.any()):
+    """→ distances mm from each surface voxel of one mask to the other surface, and its slice, both ways; none where
+    a mask is empty or spacing unknown."""
+    if spacing is None or not (pred.any() and ref.any()):
         return [(np.empty(0), np.empty(0, int))] * 2
     box = ndimage.find_objects((pred | ref).view(np.uint8))[0]  # both lie within, so the distances do too
     pred, ref = _surface(pred[box]), _surface(ref[box])
@@ -96,7 +97,7 @@ def compare_masks(pred, ref, spacing_mm, structures, levels=None) -> pd.DataFram
     table = []
     for structure, label in zip(structures, codes(structures), strict=True):
         masks = _masks(pred, ref, label)
-        gaps = None if spacing is None else _surface_gaps(*masks, spacing)
+        gaps = _surface_gaps(*masks, spacing)
         for level, inside in parts.items():
             scores = _scores(masks, gaps, inside, spacing, int(one_sided[inside].sum()))
             table.append({"structure": structure, "level": level} | scores)
@@ -108,7 +109,7 @@ def _scores(masks, gaps, inside, spacing, n_one_sided):
     pred, ref = (m[inside] for m in masks)
     ml = np.nan if spacing is None else spacing.prod() / 1000  # 1 mL = 1000 mm³
     row = {"dice": _dice(pred, ref), "hd95_mm": np.nan, "assd_mm": np.nan}
-    forth, back = [distances[inside[z]] for distances, z in gaps or [(np.empty(0), np.empty(0, int))] * 2]
+    forth, back = (distances[inside[z]] for distances, z in gaps)
     if len(forth) and len(back):
         row["hd95_mm"] = max(np.percentile(forth, 95), np.percentile(back, 95))
         row["assd_mm"] = np.concatenate([forth, back]).mean()

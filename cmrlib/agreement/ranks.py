@@ -11,8 +11,8 @@ from cmrlib.agreement.resampling import (
     batches,
     bounded,
     complete,
-    few_subjects,
     interval,
+    intervals,
     percentiles,
 )
 
@@ -29,13 +29,10 @@ def paired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     rows = complete(a, b)
     a, b = rows.columns
     n_zero = int((a == b).sum())
-    row = rows.counts | {"n_zero": n_zero}
-    for name, statistic in (("median_difference", _median_difference), ("rank_biserial", _rank_biserial)):
-        estimate, low, high, _ = interval(rows, statistic, n_boot, seed)
-        row |= bounded(name, estimate, low, high)
-    note = few_subjects(rows) or ("no pair differs: no test" if n_zero == rows.n else "")
-    test = (np.nan, np.nan) if note else stats.wilcoxon(a, b)
-    return pd.DataFrame([row | {"w": float(test[0]), "p": float(test[1]), "note": note}])
+    row = intervals(rows, n_boot, seed, median_difference=_median_difference, rank_biserial=_rank_biserial)
+    note = rows.note or ("no pair differs: no test" if n_zero == len(a) else "")
+    w, p = (np.nan, np.nan) if note else stats.wilcoxon(a, b)
+    return pd.DataFrame([rows.counts | {"n_zero": n_zero} | row | {"w": float(w), "p": float(p), "note": note}])
 
 
 def _median_difference(a, b, axis=-1):
@@ -58,22 +55,22 @@ def unpaired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """
     groups = [complete(a), complete(b)]
     (a,), (b,) = (g.columns for g in groups)
-    row = {"n_a": len(a), "n_b": len(b), "n_missing": sum(g.n_missing for g in groups)}
+    row = {"n_a": len(a), "n_b": len(b), "n_missing": sum(g.counts["n_missing"] for g in groups)}
     if min(len(a), len(b)) < MIN_SUBJECTS:
         row |= {"median_a": np.nan, "median_b": np.nan} | bounded("superiority") | bounded("rank_biserial")
         note = f"groups of {len(a)} and {len(b)}: no test below {MIN_SUBJECTS}"
         return pd.DataFrame([row | {"u": np.nan, "p": np.nan, "note": note}])
     rng, sizes = np.random.default_rng(seed), batches(n_boot, len(a) + len(b))
-    drawn = [_superiority(rng.choice(a, (n, len(a))), rng.choice(b, (n, len(b)))) for n in sizes]
+    drawn = [superiority(rng.choice(a, (n, len(a))), rng.choice(b, (n, len(b)))) for n in sizes]
     low, high, _ = percentiles(np.hstack(drawn), min(len(a), len(b)))
-    shares = np.array([_superiority(a, b), low, high])
+    shares = np.array([superiority(a, b), low, high])
     row |= {"median_a": float(np.median(a)), "median_b": float(np.median(b))}
     row |= bounded("superiority", *shares) | bounded("rank_biserial", *(2 * shares - 1))
     test = stats.mannwhitneyu(a, b)
     return pd.DataFrame([row | {"u": float(test.statistic), "p": float(test.pvalue), "note": ""}])
 
 
-def _superiority(a, b):
+def superiority(a, b):
     """P(a > b) + P(a = b) / 2 along the last axis, from rank sums."""
     n_a, n_b = a.shape[-1], b.shape[-1]
     ranks = stats.rankdata(np.concatenate([a, b], axis=-1), axis=-1)
@@ -87,9 +84,8 @@ def rank_correlation(confidence, dice, subjects=None, n_boot=N_BOOT, seed=0) -> 
     n, n_subjects, n_missing, n_undefined, note.
     """
     rows = complete(confidence, dice, subjects=subjects)
-    note = few_subjects(rows)
-    if not note and not all(np.ptp(c) for c in rows.columns):
-        note = "one column does not vary: no ranks to correlate"
+    flat = not rows.note and not all(np.ptp(c) for c in rows.columns)
+    note = "one column does not vary: no ranks to correlate" if flat else rows.note
     *rho, n_undefined = (np.nan, np.nan, np.nan, 0) if note else interval(rows, _spearman, n_boot, seed)
     p = np.nan if note or rows.repeated else float(stats.spearmanr(*rows.columns).pvalue)
     row = bounded("rho", *rho) | {"p": p} | rows.counts | {"n_undefined": n_undefined, "note": note}

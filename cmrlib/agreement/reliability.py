@@ -28,7 +28,7 @@ def icc(ratings: pd.DataFrame) -> pd.DataFrame:
     """
     rows = complete(*(ratings[c] for c in ratings))
     scores = np.column_stack(rows.columns)  # (targets, raters)
-    counts = {"n": rows.n, "n_raters": scores.shape[1], "n_missing": rows.n_missing}
+    counts = {"n": len(scores), "n_raters": scores.shape[1], "n_missing": rows.counts["n_missing"]}
     value, note = _special_case(scores)
     if note:
         table = pd.DataFrame([{"form": form} | bounded("icc", value, value, value) for form in FORMS])

@@ -15,27 +15,17 @@ _BATCH = 2_000_000  # numbers in memory at a time
 
 
 class Rows(NamedTuple):
-    """Rows without gaps. columns: (n,) floats; subjects: (n,) codes 0 to n_subjects - 1; n_missing."""
+    """Rows without gaps. columns: (n,) floats; subjects: (n,) codes 0 to n_subjects - 1; counts: n, n_subjects,
+    n_missing by name; note: why there is no interval, else empty."""
 
     columns: list[np.ndarray]
     subjects: np.ndarray
-    n_missing: int
+    counts: dict[str, int]
+    note: str
 
     @property
-    def n(self):
-        return len(self.subjects)
-
-    @property
-    def n_subjects(self):
-        return len(np.unique(self.subjects))
-
-    @property
-    def repeated(self):
-        return self.n > self.n_subjects
-
-    @property
-    def counts(self):
-        return {"n": self.n, "n_subjects": self.n_subjects, "n_missing": self.n_missing}
+    def repeated(self) -> bool:
+        return self.counts["n"] > self.counts["n_subjects"]
 
 
 def complete(*columns, subjects=None) -> Rows:
@@ -53,10 +43,12 @@ def complete(*columns, subjects=None) -> Rows:
     if np.isinf(numbers).any():
         raise ValueError("infinite ratings; NaN means missing")
     there = ~np.isnan(numbers).any(axis=0)
-    codes = pd.factorize((np.arange(len(there)) if subjects is None else np.asarray(subjects))[there])[0]
+    codes, named = pd.factorize((np.arange(len(there)) if subjects is None else np.asarray(subjects))[there])
     if (codes < 0).any():
         raise ValueError(f"{(codes < 0).sum()} rated rows name no subject; give each one, or drop those rows")
-    return Rows([c[there] for c in numbers], codes, int((~there).sum()))
+    counts = {"n": len(codes), "n_subjects": len(named), "n_missing": int((~there).sum())}
+    few = f"{len(named)} subjects: no interval below {MIN_SUBJECTS}" if len(named) < MIN_SUBJECTS else ""
+    return Rows([c[there] for c in numbers], codes, counts, few)
 
 
 def bootstrap(values, statistic, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
@@ -74,12 +66,7 @@ def bootstrap(values, statistic, subjects=None, n_boot=N_BOOT, seed=0) -> pd.Dat
     rows = complete(*columns, subjects=subjects)
     estimate, low, high, n_undefined = interval(rows, statistic, n_boot, seed)
     row = {"estimate": estimate, "low": low, "high": high} | rows.counts
-    return pd.DataFrame([row | {"n_undefined": n_undefined, "note": few_subjects(rows)}])
-
-
-def few_subjects(rows: Rows) -> str:
-    """The note of a table with too few subjects for an interval, else empty."""
-    return "" if rows.n_subjects >= MIN_SUBJECTS else f"{rows.n_subjects} subjects: no interval below {MIN_SUBJECTS}"
+    return pd.DataFrame([row | {"n_undefined": n_undefined, "note": rows.note}])
 
 
 def bounded(name, estimate=np.nan, low=np.nan, high=np.nan) -> dict:
@@ -87,20 +74,26 @@ def bounded(name, estimate=np.nan, low=np.nan, high=np.nan) -> dict:
     return {name: float(estimate), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
+def intervals(rows: Rows, n_boot, seed, **statistics) -> dict:
+    """Each statistic with its bounds, as `bounded` names them."""
+    found = {name: interval(rows, statistic, n_boot, seed)[:3] for name, statistic in statistics.items()}
+    return {key: value for name, three in found.items() for key, value in bounded(name, *three).items()}
+
+
 def interval(rows: Rows, statistic, n_boot=N_BOOT, seed=0):
     """→ estimate, low, high, number of resamples in which the statistic is undefined."""
-    if not rows.n:
+    if not len(rows.subjects):
         return np.nan, np.nan, np.nan, 0
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = {"axis": -1} if "axis" in inspect.signature(statistic).parameters else {}
         estimate = float(statistic(*rows.columns, **whole))
-        if rows.n_subjects < MIN_SUBJECTS:
+        if rows.note:
             return estimate, np.nan, np.nan, 0
         values = []
         for drawn in resamples(rows.subjects, n_boot, seed):  # (resamples, rows) or (rows,)
             batch = [drawn] if whole else np.atleast_2d(drawn)
             values += [statistic(*(c[index] for c in rows.columns), **whole) for index in batch]
-    return estimate, *percentiles(np.hstack(values), rows.n_subjects)
+    return estimate, *percentiles(np.hstack(values), rows.counts["n_subjects"])
 
 
 def percentiles(values, n_subjects):

@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from cmrlib.agreement.ranks import unpaired_test
-from cmrlib.agreement.resampling import MIN_SUBJECTS, bootstrap
+from cmrlib.agreement.resampling import MIN_SUBJECTS, complete, intervals
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,9 @@ def agreement_with(groups: Groups, classes: dict) -> pd.DataFrame:
         known = known.reindex(groups.labels.index).dropna()
         if known.nunique() < 2:
             continue
-        pair = np.c_[groups.labels[known.index], pd.factorize(known)[0]]
         row = {"classes": name, "n_classes": int(known.nunique())}
-        for measure, statistic in (("adjusted_rand", adjusted_rand_score), ("purity", purity)):
-            one = bootstrap(pair, lambda a, b, of=statistic: of(a.astype(int), b.astype(int)), n_boot=400).iloc[0]
-            row |= {measure: one["estimate"], f"{measure}_low": one["low"], f"{measure}_high": one["high"]}
+        pairs = complete(groups.labels[known.index].to_numpy(), pd.factorize(known)[0])
+        row |= intervals(pairs, 400, 0, adjusted_rand=adjusted_rand_score, purity=purity)
         rows.append(row | {"chance": known.value_counts(normalize=True).iloc[0], "n": len(known)})
     return pd.DataFrame(rows)
 

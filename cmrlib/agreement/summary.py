@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from cmrlib.agreement.resampling import bootstrap
+from cmrlib.agreement.resampling import N_BOOT, complete, intervals
 
 UNITS = {"age": "years", "height_m": "m", "weight_kg": "kg", "heart_rate_bpm": "bpm"}
 
 
-def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_id") -> pd.DataFrame:
+def with_intervals(table: pd.DataFrame, values, by) -> pd.DataFrame:
     """Mean of each value with its bootstrap interval over subjects, one row per group: value, value_low, value_high, n.
 
     n counts subjects with a defined value, n_undefined the rows without one (both masks empty, …), both of the first
@@ -18,10 +18,12 @@ def with_intervals(table: pd.DataFrame, values, by, subject: str = "participant_
     for key, part in table.groupby(list(by), sort=False):
         row = dict(zip(by, key, strict=True))
         for value in values:
-            one = bootstrap(part[value], np.mean, subjects=part[subject]).iloc[0]
-            of = "" if value == values[0] else f"_{value}"
-            row |= {value: one["estimate"], f"{value}_low": one["low"], f"{value}_high": one["high"]}
-            row |= {f"n{of}": int(one["n_subjects"]), f"n_undefined{of}": int(one["n_missing"])}
+            known, of = (
+                complete(part[value], subjects=part["participant_id"]),
+                "" if value == values[0] else f"_{value}",
+            )
+            row |= intervals(known, N_BOOT, 0, **{value: np.mean})
+            row |= {f"n{of}": known.counts["n_subjects"], f"n_undefined{of}": known.counts["n_missing"]}
         rows.append(row)
     return pd.DataFrame(rows)
 

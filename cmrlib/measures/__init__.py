@@ -7,8 +7,3 @@ from cmrlib.measures.phases import RefusedError, whole_sections
 from cmrlib.measures.plausible import withheld
 from cmrlib.measures.postprocess import clean_mask
 from cmrlib.measures.volumes import Conventions, volumes
-
-__all__ = [
-    "FEATURES", "INDEXED", "MEASURES", "Conventions", "RefusedError", "clean_mask", "curves", "features",
-    "indexed_name", "volumes", "whole_sections", "withheld",
-]  # fmt: skip

@@ -6,6 +6,7 @@ V = 8/(3π) · A₂ · A₄ / L from 2CH and 4CH, L the shorter of the two lengt
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES
@@ -18,16 +19,21 @@ _FACTOR = 8 / (3 * np.pi)
 
 
 def biplane_ml(area_2ch_mm2, area_4ch_mm2, length_2ch_mm, length_4ch_mm):
-    """Biplane area–length volume in mL; numbers or arrays, NaN where one of them is unknown."""
+    """Biplane area–length volume in mL; numbers or arrays, NaN where one of them is unknown. Single-plane with one
+    view for both."""
     length = np.minimum(length_2ch_mm, length_4ch_mm)  # np.minimum hands NaN on
     with np.errstate(divide="ignore", invalid="ignore"):
         volume = _FACTOR * np.asarray(area_2ch_mm2, float) * area_4ch_mm2 / length / 1000
     return np.where(np.asarray(length) > 0, volume, np.nan)
 
 
-def single_plane_ml(area_mm2, length_mm):
-    """Single-plane area–length volume in mL."""
-    return biplane_ml(area_mm2, area_mm2, length_mm, length_mm)
+def point_array(table: pd.DataFrame, view: str, frames: int) -> np.ndarray:
+    """A points table (POINT_COLUMNS) → (frames, 2, 2) (column, row), NaN where a frame has none."""
+    points = np.full((frames, 2, 2), np.nan)
+    for i, name in enumerate(MITRAL_POINTS[view]):
+        own = table[table["name"] == name]
+        points[own["frame"].to_numpy(int), i] = own[["column_px", "row_px"]].to_numpy(float)
+    return points
 
 
 def valve_middle(mask2d, spacing_mm, structure: str):
@@ -78,26 +84,16 @@ def chamber_curve(cine: Cine, annotation: Annotation, structure: str) -> tuple[n
     Mitral points of the annotation give the valve line of LA and LV where both lie in a frame. Uses slice 0.
     """
     area, length = np.full((2, cine.frames), np.nan)
-    spacing = cine.spacing_mm[1:]
+    spacing, middles = cine.spacing_mm[1:], np.full((cine.frames, 2), np.nan)
+    if annotation.points is not None and cine.view in MITRAL_POINTS and structure in ("la", "lv"):
+        middles = point_array(annotation.points, cine.view, cine.frames).mean(axis=1) * np.array(spacing[::-1])
     for t, drawn in annotation.annotated.items():
         if structure in drawn:
-            valve = _mitral_middle(cine, annotation, t) if structure in ("la", "lv") else None
+            valve = middles[t] if np.isfinite(middles[t]).all() else None
             area[t], length[t] = area_length(np.asarray(annotation.mask[t, 0]), spacing, structure, valve)
     gone = cine.incomplete_frames
     area[gone] = length[gone] = np.nan
     return area, length
-
-
-def _mitral_middle(cine, annotation, t):
-    """Middle of the two mitral points of a frame, (x_mm, y_mm) in the plane, or None."""
-    names = MITRAL_POINTS.get(cine.view)
-    if annotation.points is None or names is None:
-        return None
-    points = annotation.points
-    points = points[(points["frame"] == t) & points["name"].isin(names)].drop_duplicates("name")
-    if len(points) < 2:
-        return None
-    return points[["column_px", "row_px"]].to_numpy(float).mean(axis=0) * np.array(cine.spacing_mm[:0:-1])
 
 
 def resample_cyclic(values, phase, wanted) -> np.ndarray:
@@ -124,7 +120,7 @@ def biplane_curve(two: tuple[Cine, Annotation], four: tuple[Cine, Annotation], s
 def single_plane_curve(cine: Cine, annotation: Annotation, structure: str = "ra") -> np.ndarray:
     """Single-plane volume (frames,) mL."""
     area, length = chamber_curve(cine, annotation, structure)
-    return np.where(area > 0, single_plane_ml(area, length), np.nan)
+    return np.where(area > 0, biplane_ml(area, area, length, length), np.nan)
 
 
 def has_structure(annotation: Annotation, structure: str) -> bool:

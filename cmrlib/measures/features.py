@@ -27,7 +27,6 @@ def features(
     *,
     bsa: str = "mosteller",
     phases: str = "given",
-    frames_from: str | None = None,
     walls: bool = False,
     subjects=None,
 ) -> pd.DataFrame:
@@ -36,16 +35,15 @@ def features(
     Undefined is NaN, its reason is in `flags` (joined by `;`), beside what the observer itself warns of. Values that no
     heart has, those of which too few slices were drawn, and those of long axes that contradict the stack, are NaN too
     (`plausible`). phases: "given" (the observer's frames, else the cohort's ED and ES, else the curves) or "curve":
-    each ventricle's own.
-    frames_from: an observer whose ED and ES count. walls: AHA segments too. LA and RA extremes come from their own
-    curves. CONFIDENCES follow KEYS where a network told them. Raises ValueError where the observer drew nothing.
+    each ventricle's own. walls: AHA segments too. LA and RA extremes come from their own curves. CONFIDENCES follow
+    KEYS where a network told them. Raises ValueError where the observer drew nothing.
     """
     if phases not in ("given", "curve"):
         raise ValueError(f"phases={phases!r}; expected 'given' or 'curve'")
     conventions = conventions or Conventions()
     people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
     rows = []
-    for participant, session, views in cohort.examinations(observer, subjects, frames_from):
+    for participant, session, views in cohort.examinations(observer, subjects):
         row, flags = _body(people.loc[participant], bsa)
         _short_axis(row, flags, views, conventions, phases, walls)
         _long_axis(row, flags, views)

@@ -53,7 +53,10 @@ def stack_flags(
     ed, es = phases["ed"], phases["es"]
     if "es" in drawn and _base_cut(np.asarray(annotation.mask[es])):
         flags.append("lv_reaches_stack_base")
-    return flags + _volume_flags(volume[ed], volume[es]) + _time_flags(float(cine.phase(ed)[es]))
+    flags, systole = flags + _volume_flags(volume[ed], volume[es]), float(cine.phase(ed)[es])
+    if systole < SYSTOLE[0] or systole > SYSTOLE[1]:  # NaN where times are unknown
+        flags.append(f"es_{'early' if systole < SYSTOLE[0] else 'late'}:{systole:.2f}_of_cycle")
+    return flags
 
 
 def _frame_flags(mask, drawn, conventions):
@@ -89,9 +92,3 @@ def _volume_flags(ed, es):
     if ed[1] > 0 and abs(es[1] - ed[1]) > 0.3 * ed[1]:
         flags.append("mass_ed_es_differ")
     return flags
-
-
-def _time_flags(fraction):
-    if np.isnan(fraction) or SYSTOLE[0] <= fraction <= SYSTOLE[1]:
-        return []
-    return [f"es_{'early' if fraction < SYSTOLE[0] else 'late'}:{fraction:.2f}_of_cycle"]

@@ -112,7 +112,7 @@ def rule_of(flag: str) -> Rule:
 def explain(flag: str) -> str:
     """A flag of `RULES` as a reader understands it."""
     name, _, detail = flag.partition(":")
-    text = RULES[name].text if name in RULES else ""
+    text = rule_of(name).text
     if name.startswith(("lvef", "rvef")) and detail.startswith("-"):
         text = f"ESV above EDV ({text.rpartition(', outside')[0]})"
     return text.format(detail.replace("_", " "))
@@ -148,19 +148,6 @@ def off_sax(agreements: dict[str, float], least: float) -> list[str]:
     return flags + ([f"sax_off_long_axes:{len(off)}"] if len(off) == len(agreements) > 1 else [])
 
 
-def _crossing_rules(of_the_stack):
-    """What falls where two views contradict each other."""
-    text = "the outlines in {} and in the short axis show different hearts (Dice {{}} where the planes cross)"
-    views = {"4ch": (*_ATRIAL["la"], *_ATRIAL["ra"], *_BIPLANE), "2ch": (*_ATRIAL["la"], *_BIPLANE), "3ch": ()}
-    rules = {f"{view}_off_sax": Rule(falls, text.format(view.upper())) for view, falls in views.items()}
-    valve = tuple(name for name in MEASURES if name.startswith(("mapse", "sprime", "eprime", "aprime")))
-    doubtful = Rule(
-        valve, "mitral points found with too little confidence, or elsewhere than the outlines have the valve"
-    )
-    stack = Rule(of_the_stack, "all {} long axes show another heart than the short axis")
-    return rules | {"sax_off_long_axes": stack, "valve_doubtful": doubtful}
-
-
 def _rules() -> dict[str, Rule]:
     rest, lvm = {}, ("lvm_g",)
     for c in ("lv", "rv"):
@@ -168,7 +155,8 @@ def _rules() -> dict[str, Rule]:
         rest[c] = (f"{c}sv_ml", f"{c}ef_pct", *rates, *(("lvco_l_min",) if c == "lv" else ()))
     falls = {f"{c}ef_pct": (f"{c}edv_ml", f"{c}esv_ml", *rest[c]) for c in ("lv", "rv")}
     few = "{} slices of the stack drawn, fewer than half of base to apex"
-    rules = {"heart_few_slices": Rule((*falls["lvef_pct"], *lvm, *falls["rvef_pct"]), few)}
+    whole = (*falls["lvef_pct"], *lvm, *falls["rvef_pct"])
+    rules = {"heart_few_slices": Rule(whole, few)}
     for phase, structures in _JUDGED.items():
         for structure in structures:
             measures = (f"{structure}{phase}v_ml", *rest[structure]) if structure in rest else ()
@@ -182,7 +170,14 @@ def _rules() -> dict[str, Rule]:
             if structure == "lv":
                 where = "in the middle of the stack, slice {} (counted from 0)"
                 rules[f"{flag}_absent_mid"] = Rule(measures, f"no {what} {where}")
-    rules |= _crossing_rules((*falls["lvef_pct"], *lvm, *falls["rvef_pct"]))
+    rules |= {"sax_off_long_axes": Rule(whole, "all {} long axes show another heart than the short axis")}
+    hearts = "the outlines in {} and in the short axis show different hearts (Dice {{}} where the planes cross)"
+    views = {"4ch": (*_ATRIAL["la"], *_ATRIAL["ra"], *_BIPLANE), "2ch": (*_ATRIAL["la"], *_BIPLANE), "3ch": ()}
+    rules |= {f"{view}_off_sax": Rule(measures, hearts.format(view.upper())) for view, measures in views.items()}
+    rules["valve_doubtful"] = Rule(
+        tuple(name for name in MEASURES if name.startswith(("mapse", "sprime", "eprime", "aprime"))),
+        "mitral points found with too little confidence, or elsewhere than the outlines have the valve",
+    )
     # two volumes of an impossible ratio cannot both be right, and which one is wrong is not known
     falls |= {f"{c}ef_pct": _ATRIAL[c] for c in _ATRIAL} | {"lvef_biplane_pct": _BIPLANE, "lvm_g": lvm}
     for name, (low, high) in LIMITS.items():

@@ -17,7 +17,7 @@ from scipy.signal import find_peaks
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS
 from cmrlib.cohort import POINT_COLUMNS
-from cmrlib.measures.arealength import valve_middle
+from cmrlib.measures.arealength import point_array, valve_middle
 from cmrlib.measures.curves import FEWEST_FRAMES, PeriodicFit, fourier_basis
 from cmrlib.measures.phases import RefusedError
 
@@ -33,15 +33,6 @@ FARTHEST_MM = 10.0
 show one valve (our choice; a third of an annulus)."""
 METRICS = ("mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s")
 METRICS += ("mapse_time_ms", "sprime_time_ms", "eprime_time_ms", "aprime_time_ms")
-
-
-def point_array(table: pd.DataFrame, view: str, frames: int) -> np.ndarray:
-    """A points table (POINT_COLUMNS) → (frames, 2, 2) (column, row), NaN where a frame has none."""
-    points = np.full((frames, 2, 2), np.nan)
-    for i, name in enumerate(MITRAL_POINTS[view]):
-        own = table[table["name"] == name]
-        points[own["frame"].to_numpy(int), i] = own[["column_px", "row_px"]].to_numpy(float)
-    return points
 
 
 def points_table(cine: Cine, points, confidence) -> pd.DataFrame:
@@ -205,7 +196,6 @@ def valve_tables(
     observer: str,
     smooth_ms: float = 0.0,
     subjects=None,
-    frames_from: str | None = None,
     least_confidence: float = 0.0,
     masks: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -213,13 +203,12 @@ def valve_tables(
 
     motion: participant_id, session, view (2ch, 4ch, mean), frame, phase, time_ms, displacement_mm, velocity_cm_s; the
     mean stands at the frames of the first view. metrics: participant_id, session, views, METRICS, mapse of each view,
-    flags. frames_from: an observer whose ED counts. A cine whose points have a median confidence below
-    `least_confidence` is flagged `…_valve_not_found` and not used; one with points beyond the image `…_points_outside`.
-    masks: an observer whose outlines are a second opinion: a view whose points lie elsewhere is flagged
-    `…_points_off_mask` and not used.
+    flags. A cine whose points have a median confidence below `least_confidence` is flagged `…_valve_not_found` and not
+    used; one with points beyond the image `…_points_outside`. masks: an observer whose outlines are a second opinion: a
+    view whose points lie elsewhere is flagged `…_points_off_mask` and not used.
     """
     motion, metrics, looked = [], [], cohort.observer(masks) if masks else None
-    for participant, session, found in cohort.examinations(observer, subjects, frames_from, of="points"):
+    for participant, session, found in cohort.examinations(observer, subjects, of="points"):
         found = {view: pair for view, pair in found.items() if view in MITRAL_POINTS}
         doubtful = [v for v, (_, a) in found.items() if not a.points["confidence"].median() >= least_confidence]
         flags = [f"{view}_valve_not_found" for view in doubtful]

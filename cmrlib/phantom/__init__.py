@@ -21,12 +21,6 @@ from cmrlib.phantom.subject import Subject
 GENERATOR_VERSION = "5"
 DESCRIPTION = {"Name": "phantom", "Synthetic": True, "License": "Apache-2.0", "GeneratorVersion": GENERATOR_VERSION}
 
-__all__ = [
-    "ACDC_GROUPS", "ANNOTATORS", "COHORTS", "DESCRIPTION", "DIAGNOSES", "EFFECTS", "Heart", "Protocol", "Scan",
-    "Subject", "SubjectSpec", "make_cohort", "make_hf_cohort", "make_study", "sample_member", "sample_subject",
-    "subject_specs",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class SubjectSpec:
@@ -105,10 +99,9 @@ def subject_specs(
     size = (size, size) if isinstance(size, int) else size and tuple(int(n) for n in size)
     protocol = {name: tuple(value) if isinstance(value, list) else value for name, value in protocol.items()}
     given = Protocol(size=size, **protocol), tuple(diagnoses or ACDC_GROUPS), tuple(people), cohort
-    numbers = range(1, subjects + 1)
-    if visits == 1:
-        return {f"P{k:04d}": SubjectSpec(int(seed), k, *given) for k in numbers}
-    return {f"P{k:04d}-{n}": SubjectSpec(int(seed), k, *given, n) for k in numbers for n in range(1, visits + 1)}
+    times = [0] if visits == 1 else range(1, visits + 1)
+    examinations = [(k, n) for k in range(1, subjects + 1) for n in times]
+    return {f"P{k:04d}" + (f"-{n}" if n else ""): SubjectSpec(int(seed), k, *given, n) for k, n in examinations}
 
 
 def make_hf_cohort(dest, subjects: int = 184, seed: int = 1, workers: int | None = None, **settings) -> Cohort:

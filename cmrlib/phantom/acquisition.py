@@ -109,7 +109,6 @@ class Scan:
         # a slice takes some eight beats, whose mean counts
         rr = subject.rr_ms * (1 + subject.rr_sd / np.sqrt(8) * rng.standard_normal(plan.slices))
         times = np.arange(p.frames) / p.frames * rr[:, None]
-        bad = np.flatnonzero(artefacts.mixed)
         cine = Cine(
             pixels,
             plan.affine,
@@ -120,7 +119,7 @@ class Scan:
             ed=self.ed,
             es=self.es,
             slice_position_mm=np.arange(plan.slices) * float(np.linalg.norm(plan.affine[:3, 2])),
-            flags=("mistriggered",) if len(bad) else (),
+            flags=("mistriggered",) if artefacts.mixed.any() else (),
             meta=self._record(plan, artefacts),
         )
         annotated = dict.fromkeys(range(p.frames), VIEW_STRUCTURES[view])
@@ -129,9 +128,9 @@ class Scan:
     def _record(self, plan, artefacts) -> dict:
         """Settings and artefacts as plain numbers and names, for `Cine.meta`."""
         names = ("flip_deg", "tr_ms", "field_t", "noise", "blur_mm")
-        numbers = {name: getattr(self.contrast, name) for name in names} | {"slice_thickness_mm": plan.thickness_mm}
         return {
-            **{name: round(float(value), 3) for name, value in numbers.items()},
+            **{name: round(float(getattr(self.contrast, name)), 3) for name in names},
+            "slice_thickness_mm": round(plan.thickness_mm, 3),
             "synthetic": True,
             "scanner": self.scanner,
             "appearance": self.contrast.appearance,
@@ -164,13 +163,11 @@ class Scan:
             pixels = grid + np.array([part, -part if i % 2 else part])
             points = np.ascontiguousarray(self._points(plan, k, pixels) + normal * part * plan.thickness_mm)
             near = np.flatnonzero(((points > low) & (points < high)).all(1))
-            static, at_ed = np.empty(len(points), np.uint8), np.zeros(len(points), np.uint8)
+            at_ed = np.zeros(len(points), np.uint8)
             at_ed[near] = self.heart.tissue(points[near], 0.0)
-            paint_body(points, self.axes, self.body, at_ed, static)
-            moving = np.empty((self.protocol.frames, len(near)), np.uint8)
-            paint(points[near], geometry, static[near], moving)
+            static = paint_body(points, self.axes, self.body, at_ed)
             codes[i] = static
-            codes[i][:, near] = moving
+            codes[i][:, near] = paint(points[near], geometry, static[near])
         return codes.reshape(n, self.protocol.frames, rows, columns)
 
     def _points(self, plan, k, pixels):
@@ -204,22 +201,18 @@ class Scan:
 
     def _margin(self, plan, artefacts, k):
         """Signed signal (rows, columns) of the body outside the field of view, folded in along the phase direction."""
-        size, width, axis = list(self.protocol.size), artefacts.wrap_px, artefacts.phase_axis
+        size, width, axis = self.protocol.size, artefacts.wrap_px, artefacts.phase_axis
         folded = np.zeros(size, np.float32)
         for start in (-width, size[axis]):
-            part = size.copy()
-            part[axis] = width
-            first = [0, 0]
-            first[axis] = start
-            points = self._points(plan, k, _grid(*part) + np.array(first[::-1]))
-            codes = np.empty(len(points), np.uint8)
-            paint_body(np.ascontiguousarray(points), self.axes, self.body, np.zeros(len(points), np.uint8), codes)
+            part, first = list(size), [0, 0]
+            part[axis], first[axis] = width, start
+            points = np.ascontiguousarray(self._points(plan, k, _grid(*part) + np.array(first[::-1])))
+            codes = paint_body(points, self.axes, self.body, np.zeros(len(points), np.uint8))
             signal = tissue_signal(self.contrast, codes.reshape(1, *part))
             if "coil" in self.protocol.effects:
                 signal *= self._coil(plan, k, *first, *part)
-            place = [slice(None), slice(None)]
-            place[axis] = slice(start % size[axis], start % size[axis] + width)
-            folded[tuple(place)] += signal
+            place = start % size[axis]
+            np.moveaxis(folded, axis, 0)[place : place + width] += np.moveaxis(signal, axis, 0)
         return folded
 
     def mitral_points(self, plan: Plan) -> pd.DataFrame | None:

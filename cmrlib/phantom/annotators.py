@@ -14,13 +14,13 @@ import pandas as pd
 from scipy import ndimage
 
 from cmrlib.cine import Cine
-from cmrlib.cine.anatomy import BACKGROUND, MITRAL_POINTS, NOT_ANNOTATED, STRUCTURES
+from cmrlib.cine.anatomy import BACKGROUND, NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
+from cmrlib.measures.valve import point_array, points_table
 from cmrlib.measures.volumes import ring_fraction
 
 LUND_OUTWARD_MM, LUND_APICAL_MM = 3.5, 1.5
 """From the hinge of the leaflet to the middle of the wall's basal end (ours)."""
-
 
 CONTOUR_SD_MM, SLIP = 0.4, 0.15
 """SD of the bias of outlines between cases; chance of choosing the frame beside ED or ES."""
@@ -125,32 +125,25 @@ def _points(annotator, cine, truth, rng) -> pd.DataFrame | None:
     """The truth's points, moved by convention, a steady error and a wandering one; mm are in the image plane."""
     if truth.points is None:
         return None
-    spacing = np.array(cine.spacing_mm[2:0:-1], float)  # column, row
-    table = truth.points.sort_values(["frame", "name"], kind="stable").reset_index(drop=True)
-    mm = table[["column_px", "row_px"]].to_numpy() * spacing
+    spacing = np.array(cine.spacing_mm[:0:-1], float)  # column, row
+    mm = point_array(truth.points, cine.view, cine.frames) * spacing  # (frames, 2, 2)
     if annotator.convention == "compact":
-        mm = mm + _compact(table, mm, truth.mask, spacing)
-    for name in MITRAL_POINTS[cine.view]:
-        own = (table["name"] == name).to_numpy()
-        mm[own] += rng.normal(0, annotator.point_sd_mm, 2) + _wander(int(own.sum()), annotator.jitter_mm, rng)
-    pixels = mm / spacing
-    table[["column_px", "row_px"]] = pixels
-    table[["x_mm", "y_mm", "z_mm"]] = cine.to_world(pixels, 0)
-    return table
+        mm = mm + _compact(mm, truth.mask, spacing)
+    for i in range(2):
+        mm[:, i] += rng.normal(0, annotator.point_sd_mm, 2) + _wander(cine.frames, annotator.jitter_mm, rng)
+    return points_table(cine, mm / spacing, np.ones(cine.frames))
 
 
-def _compact(table, mm, mask, spacing):
+def _compact(mm, mask, spacing):
     """Steps from the hinges to the compact myocardium: outward along the valve plane, a little towards the apex."""
     steps = np.zeros_like(mm)
-    for t, rows in table.groupby("frame").groups.items():
-        pair, i = mm[rows], np.asarray(rows)
+    for t, pair in enumerate(mm):
         along = (pair[1] - pair[0]) / max(np.linalg.norm(pair[1] - pair[0]), 1e-6)
         r, c = np.nonzero(mask[t, 0] == STRUCTURES["lv"])
         apical = np.array([c.mean(), r.mean()]) * spacing - pair.mean(0) if len(r) else np.zeros(2)
         apical -= along * (apical @ along)
         apical /= max(np.linalg.norm(apical), 1e-6)
-        steps[i[0]] = -LUND_OUTWARD_MM * along + LUND_APICAL_MM * apical
-        steps[i[1]] = LUND_OUTWARD_MM * along + LUND_APICAL_MM * apical
+        steps[t] = np.outer([-LUND_OUTWARD_MM, LUND_OUTWARD_MM], along) + LUND_APICAL_MM * apical
     return steps
 
 

@@ -78,20 +78,12 @@ def tubes(left, shape, planes):
 
     Near the valves they follow the planes; their far ends rest.
     """
-    n = len(planes["zb"])
-    out = np.zeros((n, 3, 7))
-    radius, centre = left.outlet_mm, left.outlet_centre_mm
-    root = centre * np.array([np.cos(OUTLET_RAD), np.sin(OUTLET_RAD)])
-    out[:, 0, :2], out[:, 0, 2] = root, planes["zb"]
-    out[:, 0, 3:6] = np.r_[root, 0] + np.array([-6.0, 16.0, -34.0])
-    out[:, 0, 6] = 1.08 * radius
-    angle, reach = shape["pulmonary_rad"], np.sqrt(left.at_ed[1][0].max()) + 0.8 * radius
-    valve = reach * np.array([np.cos(angle), np.sin(angle)])
-    out[:, 1, :2], out[:, 1, 2] = valve, planes["zpv"] + 2
-    out[:, 1, 3:6] = np.r_[valve, 0] + np.array([20.0, 4.0, -42.0])
-    out[:, 1, 6] = 1.05 * radius
-    ring = left.ring_ed
-    out[:, 2, :2], out[:, 2, 2] = 0.9 * ring, -14 + 0.6 * planes["zb"]
-    out[:, 2, 3:5], out[:, 2, 5] = (0.85 * ring + 3, 1.5 * ring + 10), 2 + 0.8 * planes["zb"]
-    out[:, 2, 6] = shape["appendage_mm"]
-    return out
+    zb, radius, ring, angle = planes["zb"], left.outlet_mm, left.ring_ed, shape["pulmonary_rad"]
+    root = left.outlet_centre_mm * np.array([np.cos(OUTLET_RAD), np.sin(OUTLET_RAD)])
+    valve = (np.sqrt(left.at_ed[1][0].max()) + 0.8 * radius) * np.array([np.cos(angle), np.sin(angle)])
+    vessels = [
+        (*root, zb, *np.add(root, [-6.0, 16.0]), -34.0, 1.08 * radius),
+        (*valve, planes["zpv"] + 2, *np.add(valve, [20.0, 4.0]), -42.0, 1.05 * radius),
+        (0.9 * ring, 0.9 * ring, -14 + 0.6 * zb, 0.85 * ring + 3, 1.5 * ring + 10, 2 + 0.8 * zb, shape["appendage_mm"]),
+    ]
+    return np.stack([np.stack(np.broadcast_arrays(*vessel), -1) for vessel in vessels], 1, dtype=float)

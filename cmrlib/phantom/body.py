@@ -86,17 +86,16 @@ def _surface(heart: Heart) -> np.ndarray:
 def _vessels(heart: Heart, axes, b) -> np.ndarray:
     """(TUBES, 8): ends (right, anterior, superior) and radii of what joins the heart, from its own positions."""
     g = heart.at_ed[0]
-    ends = (g["tubes"].reshape(3, 2 + 5)[:2, 3:6]) @ axes.T
-    size = g["tubes"].reshape(3, 7)[:, 6]
+    tubes = g["tubes"].reshape(3, 7)
+    root, trunk = tubes[:2, 3:6] @ axes.T
     la_size = 0.62 * (1000 * heart.subject.la_min_ml) ** (1 / 3)
     la = axes @ np.array([g["la_shift"], 0, -0.62 * g["la_length"]])
     ra = axes @ np.array([g["ra_x"] + g["ra_shift"], g["ra_y"], -0.5 * g["ra_length"]])
-    root, trunk = ends
     arch = root + np.array([2.0, -8.0, 42.0])
     back = np.array([b["mid_r"] - 25.0, b["mid_a"] - b["half_a"] + 38.0, arch[2] + 4])
     aorta = float(b["aorta_mm"])
     lines = [
-        (root, arch, size[0]),
+        (root, arch, tubes[0, 6]),
         (arch, back, 1.05 * aorta),
         (trunk, [root[0] + 30, root[1] - 22, trunk[2] + 6], 9.5),
         (trunk, trunk + np.array([-24, -34, 8]), 10.5),
@@ -226,12 +225,13 @@ def body_at(r, a, s, b):
 
 
 @njit(cache=True)
-def paint_body(points, axes, b, heart_at_ed, codes):
-    """Fill `codes` (n,) for heart-coordinate points (n, 3); `axes` (3, 3) turns them to the body.
+def paint_body(points, axes, b, heart_at_ed):
+    """Tissue codes (n,) uint8 at heart-coordinate points (n, 3); `axes` (3, 3) turns them to the body.
 
     heart_at_ed: (n,) tissue codes. Where the heart withdraws in systole it leaves fat on the right ventricle's side
     and at the base, else lung.
     """
+    codes = np.empty(len(points), np.uint8)
     for n in range(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         r = axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z
@@ -241,3 +241,4 @@ def paint_body(points, axes, b, heart_at_ed, codes):
         if code == kind.LUNG and (x < 0.0 or z < 8.0) and heart_at_ed[n] != kind.AIR:
             code = kind.FAT
         codes[n] = code
+    return codes

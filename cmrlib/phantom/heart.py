@@ -87,10 +87,8 @@ class Heart:
     def tissue(self, points_mm, time_ms: float) -> np.ndarray:
         """Tissue codes (n,) uint8 at heart-coordinate points (n, 3); 0 where there is no heart."""
         points = np.ascontiguousarray(points_mm, np.float64).reshape(-1, 3)
-        codes = np.empty((1, len(points)), np.uint8)
         frames = self.at_ed if time_ms == 0 else self.geometry(time_ms)
-        paint(points, frames, np.zeros(len(points), np.uint8), codes)
-        return codes[0]
+        return paint(points, frames, np.zeros(len(points), np.uint8))[0]
 
     def labels(self, points_mm, time_ms: float) -> np.ndarray:
         """Labels of `cmrlib.cine.anatomy` (n,) uint8 at heart-coordinate points (n, 3)."""

@@ -5,11 +5,19 @@ from functools import cached_property
 
 import numpy as np
 
+from cmrlib.measures.names import FEATURES
+from cmrlib.measures.volumes import bsa_m2
 from cmrlib.phantom.cycle import ISOVOLUMIC_RELAXATION_MS, peaks
 from cmrlib.phantom.diagnoses import MR_GRADES
 
 LARGEST_LEAK = 0.75
 """Largest share of a stroke volume that regurgitates."""
+
+TRUTH = (
+    *FEATURES, "lv_pfr_ml_s", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "lv_length_mm", "annulus_mm",
+    "regurgitant_ml", "forward_sv_ml", "bsa_m2", "heart_rate_bpm",
+)  # fmt: skip
+"""Columns of the truth's table of measures."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Subject:
     @property
     def bsa_m2(self) -> float:
         """Body surface area, Mosteller 1987."""
-        return float(np.sqrt(self.height_m * 100 * self.weight_kg / 3600))
+        return float(bsa_m2(self.height_m, self.weight_kg))
 
     @property
     def rr_ms(self) -> float:
@@ -97,41 +105,17 @@ class Subject:
         return peaks(self)
 
     def measures(self) -> dict:
-        """Ground truth in 3-D from the model, not from label maps; names carry units."""
-        lvsv, rvsv = self.lvedv_ml - self.lvesv_ml, self.rvedv_ml - self.rvesv_ml
-        la, ra = self.la_max_ml - self.la_min_ml, self.ra_max_ml - self.ra_min_ml
-        back = self.regurgitant_fraction * lvsv
-        return {
-            "lvedv_ml": self.lvedv_ml,
-            "lvesv_ml": self.lvesv_ml,
-            "lvsv_ml": lvsv,
-            "lvef_pct": self.lvef_pct,
-            "lvco_l_min": lvsv * self.heart_rate_bpm / 1000,
-            "lvm_g": self.lvm_g,
-            "rvedv_ml": self.rvedv_ml,
-            "rvesv_ml": self.rvesv_ml,
-            "rvsv_ml": rvsv,
-            "rvef_pct": 100 * rvsv / self.rvedv_ml,
-            "la_max_ml": self.la_max_ml,
-            "la_min_ml": self.la_min_ml,
-            "lasv_ml": la,
-            "laef_pct": 100 * la / self.la_max_ml,
-            "ra_max_ml": self.ra_max_ml,
-            "ra_min_ml": self.ra_min_ml,
-            "rasv_ml": ra,
-            "raef_pct": 100 * ra / self.ra_max_ml,
-            "lv_pfr_ml_s": float(np.nanmax([self.peaks["pfr_early_ml_s"], self.peaks["pfr_late_ml_s"]])),
-            "mapse_mm": self.mapse_mm,
-            "sprime_cm_s": self.peaks["sprime_cm_s"],
-            "eprime_cm_s": self.peaks["eprime_cm_s"],
-            "aprime_cm_s": self.peaks["aprime_cm_s"],
-            "lv_length_mm": self.lv_length_mm,
-            "annulus_mm": self.annulus_mm,
-            "regurgitant_ml": back,
-            "forward_sv_ml": lvsv * (1 - self.aortic_fraction) - back,
-            "bsa_m2": self.bsa_m2,
-            "heart_rate_bpm": self.heart_rate_bpm,
-        }
+        """Ground truth in 3-D from the model, not from label maps: `TRUTH`, names carry units."""
+        values = vars(self) | self.peaks | {"bsa_m2": self.bsa_m2}
+        for c in ("lv", "rv", "la", "ra"):
+            largest, smallest = ("edv_ml", "esv_ml") if c in ("lv", "rv") else ("_max_ml", "_min_ml")
+            values[f"{c}sv_ml"] = values[c + largest] - values[c + smallest]
+            values[f"{c}ef_pct"] = 100 * values[f"{c}sv_ml"] / values[c + largest]
+        lvsv, back = values["lvsv_ml"], self.regurgitant_fraction * values["lvsv_ml"]
+        values |= {"lvef_pct": self.lvef_pct, "lvco_l_min": lvsv * self.heart_rate_bpm / 1000}
+        values |= {"regurgitant_ml": back, "forward_sv_ml": lvsv * (1 - self.aortic_fraction) - back}
+        values["lv_pfr_ml_s"] = float(np.nanmax([self.peaks["pfr_early_ml_s"], self.peaks["pfr_late_ml_s"]]))
+        return {name: values[name] for name in TRUTH}
 
     def labels(self) -> dict:
         """Columns of participants.tsv on the diagnosis; None where a label does not apply.

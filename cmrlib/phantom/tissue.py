@@ -265,18 +265,20 @@ def _polar(points, g, out):
 
 
 @_compiled
-def _paint(points, polar, frames, tubes, lv, rv, la, ra, static, codes):
+def _paint(points, polar, frames, tubes, lv, rv, la, ra, static):
+    codes = np.empty((len(frames), len(points)), np.uint8)
     for t in range(len(frames)):
         for n in range(len(points)):
             code = _tissue_at(points[n], polar[n], frames[t], t, tubes, lv, rv, la, ra)
             codes[t, n] = code if code != AIR else static[n]
+    return codes
 
 
-def paint(points, frames, static, codes):
-    """Fill `codes` (frames, n) uint8 for heart-coordinate points (n, 3); `static` (n,) where there is no heart."""
+def paint(points, frames, static) -> np.ndarray:
+    """Tissue codes (frames, n) uint8 at heart-coordinate points (n, 3); `static` (n,) where there is no heart."""
     around, scalars = np.empty((len(points), 6)), np.empty(len(frames), SCALARS)
     for name in SCALARS.names:
         scalars[name] = frames[name]
     _polar(points, scalars[0], around)
     tubes, lv, rv, la, ra = (np.ascontiguousarray(frames[name]) for name in TABLES)
-    _paint(points, around, scalars, tubes, lv, rv, la[..., None], ra[..., None], static, codes)
+    return _paint(points, around, scalars, tubes, lv, rv, la[..., None], ra[..., None], static)
