@@ -50,7 +50,7 @@ def network(weights, view: str, root=Path()) -> Path:
 
 
 def of_fold(weights, fold: int, root=Path()):
-    """The folder `fold-K` within these weights, where a run trained several folds; else the weights as they are named."""
+    """The folder `fold-K` within these weights, where a run trained several folds; else the weights as named."""
     if str(weights) in SETS:
         return weights
     folder = Path(root) / Path(weights).expanduser() / f"fold-{fold}"
