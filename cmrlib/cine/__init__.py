@@ -151,9 +151,9 @@ class Cine:
         """Slices of which no frame is missing."""
         return np.flatnonzero(~self.missing.any(1)).tolist()
 
-    def section(self, k: int) -> Section:
-        """Slice k through time."""
-        return Section(self, k)
+    def section(self, k: int, order=None) -> Section:
+        """Slice k through time. order: which frames, from which on; default all."""
+        return Section(self, k, order)
 
     def select(self, frames) -> "Cine":
         """The same cine with a list of frames only (ED and ES are dropped; they would point elsewhere)."""

@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Slice k of a cine through time."""
+    """Slice k of a cine through time.
+
+    order: which frames are shown, in this order round the cycle; default all, from the first on. Where some are left
+    out nothing tells how long they lasted: the others count as evenly spaced.
+    """
 
     cine: "Cine"
     k: int
+    order: np.ndarray | None = None
 
     def __post_init__(self):
         if not 0 <= self.k < self.cine.slices:
@@ -22,8 +27,8 @@ class Section:
 
     @property
     def pixels(self) -> np.ndarray:
-        """(frames, rows, columns), a view on the cine's own."""
-        return self.cine.pixels[:, self.k]
+        """(frames, rows, columns), a view on the cine's own where these are in its order."""
+        return self.cine.pixels[:, self.k] if self.order is None else self.cine.pixels[self.order, self.k]
 
     @property
     def frame_times_ms(self) -> np.ndarray | None:
@@ -37,6 +42,11 @@ class Section:
         An RR interval too short for the frames (below .9 of their span) is not believed.
         """
         frames, times = self.cine.frames, self.frame_times_ms
+        if self.order is not None and len(self.order) < frames:
+            return np.arange(len(self.order)) / len(self.order)
+        if self.order is not None:
+            phase = Section(self.cine, self.k).phase[self.order]
+            return (phase - phase[0]) % 1
         even = np.arange(frames) / frames
         if times is None:
             return even
@@ -49,7 +59,7 @@ class Section:
         return times / (rr_ms if rr_ms > times[-1] and rr_ms > 0.9 * span else span)
 
     def resampled(self, images, frames: int) -> np.ndarray:
-        """Images (frames of the cine, …) → (frames, …), evenly spaced in the cycle, by linear interpolation round it.
+        """Images (frames of the section, …) → (frames, …), evenly spaced in the cycle, by interpolation round it.
 
         Unchanged where the cine's own frames lie within a quarter of a step of the even ones: no needless blur.
         """
@@ -63,15 +73,16 @@ class Section:
         return images[before] * (1 - weight) + images[(before + 1) % len(phase)] * weight
 
     def to_even(self, frame: float, frames: int) -> float:
-        """A frame number of the cine → of the `frames` of `resampled`."""
+        """A frame's place in the section → among the `frames` of `resampled`."""
         phase = self.phase
         if _is_even(phase, frames):
             return float(frame)
         return float(np.interp(frame, np.arange(len(phase) + 1), np.r_[phase, phase[0] + 1]) * frames % frames)
 
     def from_even(self, frame: float, frames: int) -> float:
-        """A frame number of the `frames` of `resampled` → of the cine."""
-        phase, n = self.phase, self.cine.frames
+        """A place among the `frames` of `resampled` → a frame's place in the section."""
+        phase = self.phase
+        n = len(phase)
         if _is_even(phase, frames):
             return float(frame)
         return float(np.interp(frame / frames, np.r_[phase, phase[0] + 1], np.arange(n + 1)) % n)

@@ -7,7 +7,7 @@ import torch
 from fastai.torch_core import TensorBase
 from fasttransform import ItemTransform
 
-from cmrlib.cine import Cine, Plane
+from cmrlib.cine import Cine, Plane, Section
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.learning.blocks import RandomPlane, TensorClip
 from cmrlib.measures import whole_sections
@@ -71,11 +71,20 @@ def moving_centre(cine: Cine) -> tuple[float, float]:
     return cine.memo["moving_centre"]
 
 
-def clip_of(cine: Cine, k: int, plane: Plane, frames: int) -> np.ndarray:
+def cut_frames(n: int, ed: int, es: int, most: int, random) -> np.ndarray:
+    """The frames of n that are left when 0 to `most` neighbours, never ED or ES, and never so many that fewer than 8
+    stay, are left out at a random place. random: `numpy.random`, or a generator."""
+    draw = getattr(random, "integers", None) or random.randint
+    gone = (draw(n) + np.arange(min(draw(most + 1), n - FEWEST_FRAMES))) % n
+    frames = np.arange(n)
+    return frames if {ed, es} & set(gone.tolist()) else np.setdiff1d(frames, gone)
+
+
+def clip_of(section: Section, plane: Plane, frames: int) -> np.ndarray:
     """(rows, columns, frames) float32, 0 to 1: a section on the plane's grid, its cycle in `frames` even steps."""
-    low, high = cine.intensity_window()
-    images = np.stack([plane.pixels(image, outside=low) for image in cine.pixels[:, k]])
-    images = np.moveaxis(cine.section(k).resampled(images, frames), 0, -1)  # in memory a frame stays in one piece
+    low, high = section.cine.intensity_window()
+    images = np.stack([plane.pixels(image, outside=low) for image in section.pixels])
+    images = np.moveaxis(section.resampled(images, frames), 0, -1)  # in memory a frame stays in one piece
     return np.clip((images - low) / (high - low), 0, 1)
 
 
@@ -85,9 +94,11 @@ def central_plane(cine: Cine, task) -> Plane:
     return Plane.around(cine.pixels.shape[2:], step, (task.size, task.size), moving_centre(cine))
 
 
-def section_clip(cine: Cine, k: int, task) -> np.ndarray:
-    """(frames, size, size) float32, 0 to 255, around the moving region: what the network of a task sees of slice k."""
-    return 255 * clip_of(cine, k, central_plane(cine, task), task.frames).transpose(2, 0, 1)
+def section_clip(cine: Cine, k: int, task, order=None) -> np.ndarray:
+    """(frames, size, size) float32, 0 to 255, around the moving region: what the network of a task sees of slice k.
+
+    order: of the cine's frames; default all, from the first on."""
+    return 255 * clip_of(cine.section(k, order), central_plane(cine, task), task.frames).transpose(2, 0, 1)
 
 
 class TensorCurve(TensorBase):
@@ -102,8 +113,9 @@ class TensorCurve(TensorBase):
 class SectionClip(ItemTransform):
     """(SliceRef, (ed, es)) → (TensorClip, TensorCurve): one warp for all frames, the cycle in `frames` even steps.
 
-    In training the crop is shifted, turned and scaled, grey values vary, and the first frame is random, so that ED
-    cannot be known from where a recording begins (not with target `paper`, which knows a first frame).
+    In training the crop is shifted, turned and scaled, grey values vary, up to `cut` neighbouring frames are left out,
+    and the recording begins anywhere (not with target `paper`, which knows a first frame): both before the cycle comes
+    in even steps, whose blur would tell where frames lay.
     """
 
     def __init__(self, task):
@@ -116,14 +128,17 @@ class SectionClip(ItemTransform):
 
     def encodes(self, pair):
         (reference, (ed, es)), frames, target = pair, self.task.frames, self.task.target
-        cine, k = reference.cine, reference.k
+        cine, k, order = reference.cine, reference.k, None
+        if self.training and target == "cyclic":
+            order = cut_frames(cine.frames, ed, es, self.task.cut, np.random)
+            order = np.roll(order, np.random.randint(len(order)))
+            ed, es = (int(np.flatnonzero(order == frame)[0]) for frame in (ed, es))
         plane = self.random.plane(reference) if self.training else central_plane(cine, self.task)
-        clip = clip_of(cine, k, plane, frames)
-        ed, es = (cine.section(k).to_even(frame, frames) for frame in (ed, es))
+        section = cine.section(k, order)
+        clip = clip_of(section, plane, frames)
+        ed, es = (section.to_even(frame, frames) for frame in (ed, es))
         if self.training:
             clip = self.random.intensities(clip)
-            offset = np.random.randint(frames) if target == "cyclic" else 0
-            clip, ed, es = np.roll(clip, offset, 2), (ed + offset) % frames, (es + offset) % frames
         clip = np.ascontiguousarray(255 * np.clip(clip, 0, 1).transpose(2, 0, 1), np.float32)
         curve = target_curve(ed, es, frames, target).astype(np.float32)
         return TensorClip(torch.from_numpy(clip)), TensorCurve(torch.from_numpy(curve))

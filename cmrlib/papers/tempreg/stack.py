@@ -26,6 +26,8 @@ from cmrlib.learning import blocks, training
 from cmrlib.learning.blocks import TensorLabel
 from cmrlib.learning.task import RefusedError, Task, by_split
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.papers.tempreg import clips
+from cmrlib.papers.tempreg.clips import cut_frames
 
 SIGNALS = ("lv", "myo", "rv", "lv_middle", "component", "next", "previous", "wide", "brightness")
 AROUND_MM = 6.0
@@ -169,15 +171,6 @@ class FrameCuts(ItemTransform):
         return torch.from_numpy(np.ascontiguousarray(signals.T)), TensorLabel([float(ed), float(es)])
 
 
-def cut_frames(n: int, ed: int, es: int, most: int, random) -> np.ndarray:
-    """The frames of n that are left when 0 to `most` neighbours, never ED or ES, and never so many that fewer than 8
-    stay, are left out at a random place. random: `numpy.random`, or a generator."""
-    draw = getattr(random, "integers", None) or random.randint
-    gone = (draw(n) + np.arange(min(draw(most + 1), n - FEWEST_FRAMES))) % n
-    frames = np.arange(n)
-    return frames if {ed, es} & set(gone.tolist()) else np.setdiff1d(frames, gone)
-
-
 @dataclass(frozen=True)
 class StackPhases(Task):
     """ED and ES of a short-axis stack from a segmentation of its whole cycle and from what moves.
@@ -195,7 +188,7 @@ class StackPhases(Task):
     sigma: float = 1.0
 
     fewest_frames = FEWEST_FRAMES
-    code = (cine, blocks, training)
+    code = (cine, blocks, training, clips)
 
     def items(self, cohort, annotations, split):
         """A row a stack whose ED and ES the observer knows: participant_id, cine, view, frames, ed, es, split."""

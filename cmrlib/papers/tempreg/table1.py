@@ -10,7 +10,7 @@ from fastai.learner import Learner
 from cmrlib.agreement import bootstrap
 from cmrlib.agreement.summary import with_intervals
 from cmrlib.papers.tempreg.targets import DECODINGS, frame_difference
-from cmrlib.papers.tempreg.task import TempReg, random_offsets
+from cmrlib.papers.tempreg.task import TempReg, random_first
 
 ERRORS = ["afd_ed", "afd_es", "afd_ed_cyclic", "afd_es_cyclic", "afd_ed_ms", "afd_es_ms"]
 
@@ -39,9 +39,7 @@ def found_by_constant(cohort, sections, learned_from, offset_seed=None) -> pd.Da
         return pd.concat([found_by_constant(cohort, *pair, offset_seed) for pair in alone], ignore_index=True)
     steps, offsets = cohort.cines.set_index("cine")["frame_step_ms"].astype(float), 0
     if offset_seed is not None:
-        offsets = [
-            random_offsets(cohort.cine(row.cine), offset_seed, row.frames)[row.k] for row in sections.itertuples()
-        ]
+        offsets = [random_first(cohort.cine(name), offset_seed) for name in sections["cine"]]
     found = sections[["participant_id", "cine", "view"]].assign(
         slice=sections["k"], frame_step_ms=sections["cine"].map(steps), seconds=0.0
     )
@@ -49,7 +47,7 @@ def found_by_constant(cohort, sections, learned_from, offset_seed=None) -> pd.Da
     for phase in ("ed", "es"):
         true, frames = (learned_from[name].to_numpy(float) for name in (phase, "frames"))
         errors = [frame_difference(np.round(share * frames) % frames, true, frames).mean() for share in shares]
-        found[phase] = (np.round(shares[np.argmin(errors)] * sections["frames"]) - offsets) % sections["frames"]
+        found[phase] = (np.round(shares[np.argmin(errors)] * sections["frames"]) + offsets) % sections["frames"]
     return found
 
 

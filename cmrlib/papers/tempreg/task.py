@@ -37,7 +37,8 @@ class TempReg(Task):
     how often the LSTM goes round the cycle in training; the last pass counts. 1 is the paper, which leaves the first
     frames without a past, in prediction too; with more, prediction goes round until the curve no longer changes, so
     that no frame is the first. beta: weight of the structured loss, 0 for none. weight_decay: alpha of equation 3.
-    target: `cyclic` or `paper` (equation 4 to the letter). decoding: how a curve becomes frames (`targets.decode`).
+    cut: up to so many neighbouring frames are left out in training, so that a jump in the recording is no ED. target:
+    `cyclic` or `paper` (equation 4 to the letter). decoding: how a curve becomes frames (`targets.decode`).
     """
 
     views: tuple[str, ...] = ("sax", "4ch", "2ch", "3ch")
@@ -54,6 +55,7 @@ class TempReg(Task):
     n_passes: int = 2
     beta: float = 10.0
     weight_decay: float = 0.01
+    cut: int = 0
     target: str = "cyclic"
     decoding: str = "fit"
 
@@ -91,68 +93,65 @@ class TempReg(Task):
     def optimiser(self, params, lr):
         return OptimWrapper(params, torch.optim.AdamW, lr=lr, weight_decay=self.weight_decay)
 
-    def inputs(self, cine: Cine, annotation=None):
-        return torch.from_numpy(np.stack([section_clip(cine, k, self) for k in range(cine.slices)]))
+    def inputs(self, cine: Cine, annotation=None, order=None):
+        return torch.from_numpy(np.stack([section_clip(cine, k, self, order) for k in range(cine.slices)]))
 
-    def curves(self, models, cine: Cine, offsets=None, precision: str = "bf16") -> np.ndarray:
-        """(slices, frames of the task): the networks' answer, high at ED and low at ES.
-
-        offsets: (slices,) whole frames by which each section is shifted round the cycle before a network sees it; its
-        answer is shifted back. NaN for sections that lack a frame.
-        """
-        offsets = np.zeros(cine.slices, int) if offsets is None else offsets
-        curves, inputs = np.full((cine.slices, self.frames), np.nan, np.float32), self.inputs(cine)
+    def curves(self, models, cine: Cine, order=None, precision: str = "bf16") -> np.ndarray:
+        """(slices, frames of the task): the networks' answer, high at ED and low at ES; NaN for sections that lack a
+        frame. order: of the cine's frames, as the networks are shown them; default all, from the first on."""
+        curves, inputs = np.full((cine.slices, self.frames), np.nan, np.float32), self.inputs(cine, order=order)
         for k in cine.complete_slices:  # a batch is one section, so that none sways another
-            clip = inputs[k : k + 1].roll(int(offsets[k]), 1)
-            curves[k] = np.roll(infer(models, clip, precision)[0].numpy(), -offsets[k])
+            curves[k] = infer(models, inputs[k : k + 1], precision)[0].numpy()
         return curves
 
-    def predict_cine(self, models, cine, annotation=None, offset_seed=None, offsets=None, precision="bf16"):
+    def predict_cine(self, models, cine, annotation=None, offset_seed=None, order=None, precision="bf16"):
         """Annotation with ED and ES, and a row of COLUMNS per slice and one, slice −1, for the whole cine.
 
-        offset_seed: every section is shown from a random frame on, so that nothing can be known from where a recording
-        begins; None shows them as they are, and so does target `paper`, which knows a first frame. offsets: these
-        frames themselves.
+        offset_seed: the cine is shown from a random frame on, so that nothing can be known from where a recording
+        begins; None shows it as it is, and so does target `paper`, which knows a first frame. order: which frames are
+        shown, in this order.
         """
         if cine.frames < self.fewest_frames:
             whole = f"ED and ES are looked for in a whole cycle of {self.fewest_frames} or more"
             raise RefusedError(cine.name, f"{cine.frames} frames", whole)
         if offset_seed is not None and self.target == "cyclic":
-            offsets = random_offsets(cine, offset_seed, self.frames)
-        return self.decode(cine, self.curves(models, cine, offsets, precision))
+            order = np.roll(np.arange(cine.frames), -random_first(cine, offset_seed))
+        return self.decode(cine, self.curves(models, cine, order, precision), order)
 
-    def decode(self, cine, outputs):
+    def decode(self, cine, outputs, order=None):
         """Curves (slices, frames) → ED and ES. The whole cine's curve is the mean of its slices' weighted by their
         confidence; its times are those of the most confident slice."""
-        curves = np.asarray(outputs)
+        curves, order = np.asarray(outputs), np.arange(cine.frames) if order is None else np.asarray(order)
         nothing = dict.fromkeys(COLUMNS[1:], np.nan)
         rows = [{"slice": k} | nothing for k in (*range(len(curves)), -1)]
         weights = {}
         for k in np.flatnonzero(np.isfinite(curves).all(1)):
             found = decode(curves[k], self.decoding, self.target)
-            rows[k] |= self._row(cine, k, found)
+            rows[k] |= self._row(cine, k, found, order)
             weights[k] = found.confidence**2 + 1e-6
         if not weights:
             return None, rows
         mean = np.average(curves[list(weights)], axis=0, weights=list(weights.values()))
-        last = self._row(cine, max(weights, key=weights.get), decode(mean, self.decoding, self.target))
+        last = self._row(cine, max(weights, key=weights.get), decode(mean, self.decoding, self.target), order)
         rows[-1] |= last
         frames = {"view": cine.view} | {name: last[name] for name in ("ed", "es", "ed_frac", "es_frac", "confidence")}
         return Annotation(frames=frames), rows
 
-    def _row(self, cine, k, found):
+    def _row(self, cine, k, found, order):
         """COLUMNS but the slice; times are those of slice k, NaN where these are unknown."""
-        row, times = {"confidence": found.confidence}, np.full(cine.frames, np.nan)
+        row, times, n = {"confidence": found.confidence}, np.full(cine.frames, np.nan), cine.frames
         if cine.frame_times_ms is not None and np.isfinite(cine.frame_times_ms[k]).all():
             times = cine.frame_times_ms[k]
         times = np.r_[times, times[-1] + np.median(np.diff(times))]
+        onward = order[0] + np.r_[(order - order[0]) % n, n]
         for phase, frame in (("ed", found.ed), ("es", found.es)):
-            between = cine.section(k).from_even(frame, self.frames)
-            row |= {phase: int(np.floor(between + 0.5)) % cine.frames, f"{phase}_frac": between}
-            row[f"{phase}_ms"] = float(np.interp(between, np.arange(cine.frames + 1), times))
+            place = cine.section(k, order).from_even(frame, self.frames)
+            between = float(np.interp(place, np.arange(len(onward)), onward) % n)
+            row |= {phase: int(order[int(np.floor(place + 0.5)) % len(order)]), f"{phase}_frac": between}
+            row[f"{phase}_ms"] = float(np.interp(between, np.arange(n + 1), times))
         return row
 
 
-def random_offsets(cine: Cine, seed: int, frames: int) -> np.ndarray:
-    """(slices,) where in the cycle each section begins, from the seed and the cine's name alone."""
-    return np.random.default_rng([seed, *cine.name.encode()]).integers(frames, size=cine.slices)
+def random_first(cine: Cine, seed: int) -> int:
+    """The frame from which a cine is shown, from the seed and the cine's name alone."""
+    return int(np.random.default_rng([seed, *cine.name.encode()]).integers(cine.frames))
