@@ -26,6 +26,7 @@ from cmrlib.plots.frames import (
     seed_pairs,
     sequence_pictures,
     sequence_sheet,
+    stack_phases,
 )
 from cmrlib.plots.patches import patch_strips, preparation_steps, real_patches, saliency_sheet, step_pictures
 from cmrlib.plots.selfsupervision import (

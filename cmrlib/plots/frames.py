@@ -86,6 +86,25 @@ def seed_pairs(errors, gains: dict, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
+def stack_phases(cases, synthetic: bool):
+    """How likely every frame of a stack is ED and ES, over its LV area; one panel each.
+
+    cases: title → {"probabilities": (2, frames), "lv": (frames,), "ed", "es": the reference's frames}.
+    """
+    figure, axes = panels(len(cases), (3.4, 2.9), sharey=True)
+    for ax, (title, case) in zip(axes, cases.items()):
+        area = case["lv"]
+        ax.plot((area - area.min()) / max(np.ptp(area), 1e-6), color="#999999", lw=1, label="LV area")
+        for (phase, colour), likely in zip(COLOURS.items(), case["probabilities"]):
+            ax.bar(np.arange(len(area)), likely, color=colour, alpha=0.6, label=PHASES[phase])
+            ax.axvline(case[phase], color=colour, ls="--", lw=1.2)
+        ax.set_title(title, fontsize=9)
+        ax.set_xlabel("frame")
+    axes[0].set_ylabel("probability")
+    legend_below(figure, axes[0])
+    return mark_synthetic(figure, synthetic)
+
+
 def confidence_error(errors, synthetic: bool):
     """Mean cyclic error of ED and ES over the confidence of a section."""
     figure, ax = plt.subplots(figsize=(4.6, 3.2))

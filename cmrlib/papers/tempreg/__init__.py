@@ -7,7 +7,16 @@ README.md cites the paper, maps its equations and table to functions and noteboo
 """
 
 from cmrlib.papers.tempreg.network import load_imagenet_encoder, structured_loss
+from cmrlib.papers.tempreg.stack import StackPhases
 from cmrlib.papers.tempreg.targets import decode, frame_difference, target_curve
 from cmrlib.papers.tempreg.task import TempReg
 
-__all__ = ["TempReg", "decode", "frame_difference", "load_imagenet_encoder", "structured_loss", "target_curve"]
+__all__ = [
+    "StackPhases",
+    "TempReg",
+    "decode",
+    "frame_difference",
+    "load_imagenet_encoder",
+    "structured_loss",
+    "target_curve",
+]

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.data.block import DataBlock, TransformBlock
+from fastai.torch_core import TensorBase
+from fastai.vision.core import TensorImage
 from fasttransform import ItemTransform
 from torch import nn
 
@@ -23,7 +25,7 @@ from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.learning import blocks, training
-from cmrlib.learning.blocks import TensorLabel
+from cmrlib.learning.inference import infer
 from cmrlib.learning.task import RefusedError, Task, by_split
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.papers.tempreg import clips
@@ -168,7 +170,28 @@ class FrameCuts(ItemTransform):
         if frames is not None:
             ed, es = (int(np.flatnonzero(frames == one)[0]) for one in (ed, es))
             signals = signals + np.random.normal(0, 0.1, signals.shape).astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(signals.T)), TensorLabel([float(ed), float(es)])
+        return TensorSignals(np.ascontiguousarray(signals.T)), TensorPhases([float(ed), float(es)])
+
+
+class TensorSignals(TensorImage):
+    """(signals, frames) float; shows itself as curves, one above the other."""
+
+    def show(self, ctx=None, **kwargs):
+        signals = np.asarray(self, float)
+        ctx.plot(signals.T / 4 + np.arange(len(signals)), linewidth=1)
+        ctx.set(xlabel="frame", yticks=[])
+        return ctx
+
+
+class TensorPhases(TensorBase):
+    """(2,) ED and ES: lines across what they belong to, and its title."""
+
+    def show(self, ctx=None, **kwargs):
+        ed, es = (int(one) for one in self)
+        ctx.axvline(ed, color="0.3", linewidth=1)
+        ctx.axvline(es, color="0.3", linewidth=1, linestyle="--")
+        ctx.set_title(f"ED {ed}, ES {es}", fontsize=9)
+        return ctx
 
 
 @dataclass(frozen=True)
@@ -200,20 +223,28 @@ class StackPhases(Task):
         return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "frames", "ed", "es", "split"])
 
     def block(self, cohort, annotations):
-        drawn, kept = cohort.observer(self.masks), {}
-
-        def signals(row):
-            if row["cine"] not in kept:  # some 20 kB a stack
-                kept[row["cine"]] = StackSignals.of(cohort.cine(row["cine"]), drawn.mask(row["cine"]).mask)
-            return kept[row["cine"]]
-
         return DataBlock(
             blocks=(TransformBlock, TransformBlock),
-            get_x=signals,
+            get_x=self.reader(cohort),
             get_y=lambda row: (row["ed"], row["es"]),
             splitter=by_split,
-            item_tfms=FrameCuts(self._chosen, self.cut),
+            item_tfms=self.cuts(),
         )
+
+    def reader(self, cohort):
+        """Function from a row of `items` to its `StackSignals`; computed once a cohort, some 20 kB a stack."""
+        drawn, key = cohort.observer(self.masks), ("stack_signals", self.masks)
+
+        def signals(row):
+            one = cohort.cine(row["cine"])
+            if key not in one.memo:
+                one.memo[key] = StackSignals.of(one, drawn.mask(row["cine"]).mask)
+            return one.memo[key]
+
+        return signals
+
+    def cuts(self) -> FrameCuts:
+        return FrameCuts(self._chosen, self.cut)
 
     @property
     def _chosen(self):
@@ -225,22 +256,37 @@ class StackPhases(Task):
     def loss(self):
         return FrameLoss(self.sigma)
 
-    def inputs(self, cine: Cine, annotation=None, frames=None):
-        """(1, signals, frames). annotation: with the mask of the whole cycle. frames: which are shown; default all."""
+    def inputs(self, cine: Cine, annotation=None):
+        """(1, signals, frames). annotation: with the mask of the whole cycle."""
         if annotation is None or annotation.mask is None:
             raise RefusedError(cine.name, "no mask", "the whole cycle must be segmented before")
-        signals = StackSignals.of(cine, annotation.mask).signals(frames)[:, self._chosen]
-        return torch.from_numpy(np.ascontiguousarray(signals.T[None]))
+        return self.shown(StackSignals.of(cine, annotation.mask))
+
+    def shown(self, kept: StackSignals, frames=None) -> torch.Tensor:
+        """(1, signals, frames) of those frames that are shown; default all."""
+        return torch.from_numpy(np.ascontiguousarray(kept.signals(frames)[:, self._chosen].T[None]))
+
+    def probabilities(self, models, kept: StackSignals, frames=None) -> np.ndarray:
+        """(2, frames): how likely each of the frames shown is ED, and ES; the mean of several networks."""
+        return infer(models, self.shown(kept, frames), "fp32")[0].numpy()
+
+    def predict_cine(self, models, cine, annotation=None):
+        return self.decode(cine, infer(models, self.inputs(cine, annotation), "fp32"))
 
     def decode(self, cine, outputs):
-        """Probabilities (1, 2, frames) → ED and ES, the most probable pair of two frames. confidence: how probable
-        it is that both lie within a frame of that, of independent errors."""
-        ed, es = np.asarray(outputs, float)[0]
-        pair = ed[:, None] * es
-        np.fill_diagonal(pair, 0)
-        found = dict(zip(("ed", "es"), map(int, np.unravel_index(pair.argmax(), pair.shape))))
-        sure = 1.0
-        for values, k in ((ed, found["ed"]), (es, found["es"])):
-            sure *= values[[k - 1, k, (k + 1) % len(values)]].sum() / values.sum()
-        row = found | {"confidence": float(sure)}
+        """Probabilities (1, 2, frames) → ED and ES; see `likeliest`."""
+        row = likeliest(np.asarray(outputs, float)[0])
         return Annotation(frames={"view": cine.view} | row), [{"slice": -1} | row]
+
+
+def likeliest(probabilities) -> dict:
+    """(2, frames) → ed, es: the most probable pair of two frames; confidence: how probable it is that both lie within a
+    frame of that, if they err independently."""
+    ed, es = probabilities
+    pair = ed[:, None] * es
+    np.fill_diagonal(pair, 0)
+    found = dict(zip(("ed", "es"), map(int, np.unravel_index(pair.argmax(), pair.shape))))
+    sure = [
+        values[[k - 1, k, (k + 1) % len(values)]].sum() / values.sum() for values, k in zip((ed, es), found.values())
+    ]
+    return found | {"confidence": float(np.prod(sure))}
