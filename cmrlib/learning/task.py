@@ -49,7 +49,7 @@ SPACING_MM = (0.2, 20.0)
 """What the pixels that a network sees can measure."""
 CACHE = Path(tempfile.gettempdir()) / "cmrlib"
 PAPERS = ("ternausnet", "tempreg", "mvnet", "cussp", "sslhf", "heartmae")
-"""Packages of `cmrlib.papers` whose module `task` defines tasks."""
+"""Packages of `cmrlib.papers`, each of which imports its tasks."""
 
 by_split = ColSplitter("split", on="validation")
 """The splitter of every DataBlock: subjects were assigned beforehand, never items."""
@@ -258,7 +258,7 @@ class Task:
         name, n = (card.get("architecture", {}).get(key, other) for key, other in (("name", None), ("n_models", 1)))
         if name not in Task.known:
             for paper in PAPERS:
-                import_module(f"cmrlib.papers.{paper}.task")
+                import_module(f"cmrlib.papers.{paper}")
         if name not in Task.known:
             raise ValueError(f"{path}: weights of {name!r}; known are {', '.join(sorted(Task.known))}")
         try:

@@ -10,7 +10,7 @@ SHIPPED = Path(__file__).parents[1] / "shipped"
 SETS = ("real", "synthetic")
 """Each with those after it for what it lacks."""
 DEFAULT = SETS[0]
-NOTEBOOKS = ("01_segmentation", "03_tempreg", "04_mvnet")
+NOTEBOOKS = ("01_segmentation", "03_tempreg", "04_mvnet", "03c_tempreg_patients")
 """Whose networks travel with the package."""
 N_TTA = 3
 """Passes of test-time augmentation wherever nobody asks for another number: those that the printed errors were measured

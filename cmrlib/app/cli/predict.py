@@ -56,15 +56,24 @@ def frames(
     ] = REAL,
     out: Out = None,
     observer: Name = "tempreg",
+    masks: Annotated[str, typer.Option(help="Whose masks of whole cycles help with short-axis stacks.")] = "ternausnet",
     subjects: Subjects = None,
     threads: Threads = 2,
 ):
-    """Find ED and ES of every cine with TempReg-Net: an observer, and frames.csv with a row a slice."""
+    """Find ED and ES of every cine: an observer, and frames.csv.
+
+    TempReg-Net looks at sections, a row a slice. Where `cmr segment` drew a short-axis stack's whole cycle before, a
+    network that is closer on patients decides for the stack from these masks and what moves: one row, slice −1.
+    """
     from cmrlib.app.cli import predicting
     from cmrlib.app.cli.observers import observer_folder, write_table
+    from cmrlib.cohort import Cohort
 
     hearts, folder = _open(cohort, threads), out or observer_folder(cohort, observer)
-    networks = predicting.load_tempreg(credited(weights, "03_tempreg"))
+    if masks not in hearts.observers and observer_folder(cohort, masks).is_dir():
+        hearts = Cohort.open(cohort, [observer_folder(cohort, masks)])
+    networks = predicting.load_tempreg(credited(weights, "03_tempreg", "03c_tempreg_patients"))
+    networks = predicting.with_stacks(networks, weights, hearts, masks)
     table, _ = predicting.draw(hearts, networks, folder, words(subjects))
     write_table(table, folder / "frames.csv")
     typer.echo(f"ED and ES of {table['cine'].nunique()} cines of 8 or more frames: frames.csv is in {folder}")
@@ -158,7 +167,7 @@ def embed(
     typer.echo(f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}")
 
 
-VERBS = {"Segmentation": segment, "TempReg": frames, "MitralPoints": valve, "HeartMAE": embed}
+VERBS = {"Segmentation": segment, "TempReg": frames, "StackPhases": frames, "MitralPoints": valve, "HeartMAE": embed}
 """Name on a weights card → the command for such networks; any other is a classifier's."""
 
 

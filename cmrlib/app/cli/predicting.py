@@ -35,7 +35,7 @@ class NoCineError(ValueError):
 class Network:
     """A task with its networks, the file (or folder) that they come from, their digest, and their card.
 
-    drawn: suffix of the file that says that they drew on a cine.
+    drawn: suffix of the file that says that they drew on a cine. masks: name of the observer whose masks they need.
     """
 
     task: Task
@@ -44,10 +44,12 @@ class Network:
     digest: str
     card: dict
     drawn: str
+    masks: str = ""
 
     def predict(self, cohort: Cohort, views, folder, **options) -> pd.DataFrame:
         """Rows of `Task.predict`; what is drawn goes to the observer in `folder`."""
-        return self.task.predict(self.models, cohort, out=folder, views=views, card=self.card, **options)
+        options = {"annotations": self.masks, "out": folder, "views": views, "card": self.card} | options
+        return self.task.predict(self.models, cohort, **options)
 
 
 def load_segmenters(weights) -> dict[str, Network]:
@@ -77,6 +79,21 @@ def load_tempreg(weights) -> dict[str, Network]:
     return {view: network for view in VIEWS if view not in RIGHT_HEART}
 
 
+def with_stacks(networks: dict, weights, cohort: Cohort, masks: str) -> dict[str, Network]:
+    """`networks`, and by the cine's name the network that decides for a short-axis stack as a whole, where the weights
+    have one and the observer `masks` drew the stack's whole cycle."""
+    files = [path for place in places(weights, "03c_tempreg_patients") for path in weights_files(place)]
+    path = next((path for path in files if path.stem == "stack"), None)
+    if path is None or masks not in cohort.observers:
+        return networks
+    (task, models, card), drew = Task.load(path), cohort.observer(masks)
+    stack = Network(task, models, path, digest(path.with_suffix(".safetensors")), card, "frames.tsv", masks)
+    stacks = cohort.cines[cohort.cines["view"].isin(task.views)]
+    drawn = [row for row in stacks.itertuples() if drew.has(row.cine)]
+    whole = [row.cine for row in drawn if len(drew.mask(row.cine).annotated) == row.frames]
+    return networks | dict.fromkeys(whole, stack)
+
+
 def load_mvnet(weights) -> dict[str, Network]:
     """View → the networks of both stages, of a run's folder or its folder of weights."""
     (place,) = places(weights, "04_mvnet")[:1]
@@ -88,6 +105,7 @@ def load_mvnet(weights) -> dict[str, Network]:
 def draw(cohort: Cohort, by_view: dict[str, Network], folder, subjects=None, **options) -> tuple[pd.DataFrame, int]:
     """(rows of all wanted cines, number of cines looked at now): lay an observer over the cohort.
 
+    by_view: view → its network; a single cine's stands under its name.
     options: of the task's prediction. Raises NoCineError where there is nothing to look at, ValueError for unknown
     subjects and a folder inside the cohort, FileExistsError where the folder is another observer's.
     """
@@ -95,11 +113,16 @@ def draw(cohort: Cohort, by_view: dict[str, Network], folder, subjects=None, **o
     name = type(next(iter(by_view.values())).task).__name__
     claim(folder, cohort, {"made_by": f"cmr predict: {name}", "cohort": cohort.digest, "synthetic": cohort.synthetic})
 
+    def network(row):
+        return by_view.get(row.cine) or by_view[row.view]
+
     def maker(row):
-        return {"weights": by_view[row.view].digest, "cine": row.digest} | options
+        masks = network(row).masks
+        needed = {"masks": cohort.observer(masks).digest} if masks else {}
+        return {"weights": network(row).digest, "cine": row.digest} | needed | options
 
     def made(row):
-        there = Observer(folder).has(row.cine, by_view[row.view].drawn) and _note(folder, row.cine).exists()
+        there = Observer(folder).has(row.cine, network(row).drawn) and _note(folder, row.cine).exists()
         return there and read_json(_note(folder, row.cine))["made_by"] == maker(row)
 
     todo = [row for row in wanted.itertuples() if not made(row)]
@@ -107,7 +130,7 @@ def draw(cohort: Cohort, by_view: dict[str, Network], folder, subjects=None, **o
         note = _note(folder, row.cine)
         note.unlink(missing_ok=True)  # from here on what is drawn may be anybody's
         with redirect_stderr(io.StringIO()):  # its own bar counts to one
-            table = by_view[row.view].predict(cohort.part([row.cine]), [row.view], folder, **options)
+            table = network(row).predict(cohort.part([row.cine]), [row.view], folder, **options)
         rows = table.drop(columns=["seconds", "frame_step_ms"]).to_dict("records")
         write_json({"made_by": maker(row), "rows": rows}, note)
     return noted(folder, wanted), len(todo)
