@@ -214,8 +214,11 @@ def _hashed(patient, salt) -> str:
 
 
 def _tag(path, keyword) -> str:
+    """A header's text, empty where the file cannot be read or is too large: pydicom walks through all of its zeros."""
     with suppress_warnings():
         try:
+            if path.stat().st_size > LARGEST_BYTES:
+                return ""
             with path.open("rb") as file:
                 if is_deflated(file.read(4096)):
                     check_inflated(content_of(path))
