@@ -489,17 +489,6 @@ def test_table_2_holds_means_over_seeds_with_thresholds_from_validation(scores):
     assert row["n_missing"] == 2 and row["n"] == 78  # counted, not called negative
 
 
-def test_the_gap_closed_is_a_share_of_the_way(scores):
-    scores = scores[scores["seed"] == 1]
-    groups = scores[scores["split"] == "test"].groupby("model")
-    value = {name: roc_auc_score(part["label"], part["score"]) for name, part in groups}
-    found = table2.gap_closed(scores)
-    share = (value["siam25"] - value["floor"]) / (value["ceiling"] - value["floor"])
-    assert found["gap_closed"] == pytest.approx(share)
-    assert found["gap_closed_low"] < share < found["gap_closed_high"]
-    assert np.isnan(table2.gap_closed(scores[scores["model"] != "floor"])["gap_closed"])
-
-
 # --- from end to end -------------------------------------------------------------------------------------------------
 
 

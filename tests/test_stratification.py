@@ -98,13 +98,13 @@ def test_values_between_two_and_more_groups():
 
 
 def test_pictures_draw_what_they_are_given():
-    features, classes = blobs(8)
+    features, classes = blobs(10)
     groups = cluster(features)
-    tracks = pd.DataFrame({"group": classes, "age": range(12)})
+    tracks = pd.DataFrame({"group": classes, "age": range(15)})
     figure = plots.group_heatmap(top_features(features, groups), groups, tracks, True)
-    heatmap = next(ax for ax in figure.axes if ax.get_xlabel() == "12 subjects")
-    assert heatmap.collections[0].get_array().shape == (4, 12)
+    heatmap = next(ax for ax in figure.axes if ax.get_xlabel() == "15 subjects")
+    assert heatmap.collections[0].get_array().shape == (4, 15)
     tests = between_groups(groups, features[["a"]])
     assert plots.by_group(features[["a"]], groups, tests, False).axes[0].get_title().startswith("Mann–Whitney p = ")
-    table = features.assign(umap_1=range(12), umap_2=0.0, group=classes)
+    table = features.assign(umap_1=range(15), umap_2=0.0, group=classes)
     assert len(plots.coloured_maps(table, {"group": "disease", "a": "a"}, True).axes) == 3

@@ -5,6 +5,7 @@ reason in `note`. Columns have the unit of the ratings unless their name says an
 out and counted (`n_missing`; between observers also by reason, `left_out`); ratings entered twice are refused.
 """
 
+from cmrlib.agreement.areas import compared_auc, holm, mean_auc
 from cmrlib.agreement.classification import choose_threshold, classification, roc_auc, roc_pr
 from cmrlib.agreement.confidence import (
     calibration_curve,

@@ -3,24 +3,26 @@
 import numpy as np
 import pandas as pd
 
+from cmrlib.agreement.areas import RUN, delong, over_runs, ratio
 from cmrlib.agreement.ranks import superiority
-from cmrlib.agreement.resampling import N_BOOT, batches, complete, percentiles
+from cmrlib.agreement.resampling import MIN_SUBJECTS, complete
 
 METRICS = ("roc_auc", "average_precision", "f1", "precision", "recall", "accuracy")
 METRICS += ("accuracy_positive", "accuracy_negative")
 _NEED_BOTH = METRICS[:5]
 
 
-def classification(y_true, score, threshold, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
-    """How well a score finds the positive class: one row per metric, with a bootstrap interval.
+def classification(y_true, score, threshold) -> pd.DataFrame:
+    """How well a score finds the positive class: one row per metric, with its interval.
 
     y_true: (subjects,) 0 or 1. score: (subjects,), or (subjects, runs) of several runs (seeds) of one model, of which
     the mean of each metric is reported. threshold: a number, or (runs,), fixed beforehand on validation data
-    (`choose_threshold`). All runs see the same resamples, so the interval is that of the mean.
+    (`choose_threshold`).
     Metrics: METRICS, dimensionless, 0 to 1; accuracy_positive and accuracy_negative are sensitivity and specificity.
+    Intervals (`areas.Estimate`): DeLong's on the logit scale for roc_auc; Wilson's for the others, for F1 and average
+    precision with as many cases as their variance amounts to; over subjects, and over runs where there are several.
     Returns metric, estimate, low, high, sd (between runs; NaN for one), threshold (mean), n, n_subjects, n_missing,
-    n_positive, n_runs, n_undefined (resamples without one of the classes, left out), note. With one class only, metrics
-    that need both are NaN and the note says so.
+    n_positive, n_runs, note. With one class only, metrics that need both are NaN and the note says so.
     """
     scores, threshold = [score] if np.ndim(score) == 1 else np.asarray(score).T, np.atleast_1d(threshold).astype(float)
     if not len(scores) or len(scores) != len(threshold):
@@ -28,20 +30,23 @@ def classification(y_true, score, threshold, n_boot=N_BOOT, seed=0) -> pd.DataFr
     if np.isnan(threshold).any():
         raise ValueError("expected a number as threshold, got NaN; choose_threshold gives one")
     rows, positive = _classes(y_true, *scores)
-    both = 0 < positive.sum() < len(positive)
-    note = rows.note or ("" if both else "one class only: nothing to tell apart")
-    runs = list(zip(rows.columns[1:], threshold, strict=True))
-    whole = [_metrics(np.ones((1, len(positive))), positive, *run) for run in runs]
-    drawn = [] if rows.note else [_resampled(positive, *run, n_boot, seed) for run in runs]
-    counts = rows.counts | {"n_positive": int(positive.sum()), "n_runs": len(runs)}
+    sizes = {"n_positive": int(positive.sum()), "n_runs": len(scores)}
+    rarer = min(positive.sum(), (~positive).sum())
+    note = rows.note if rarer else "one class only: nothing to tell apart"
+    if not note and rarer < MIN_SUBJECTS:
+        note = f"{rarer} in the smaller class: areas have no interval below {MIN_SUBJECTS}"
+    runs = [_metrics(positive, *run) for run in zip(rows.columns[1:], threshold, strict=True)]
+    index = pd.MultiIndex.from_tuples([(0, n, 0) for n in range(len(runs))], names=RUN)
     table = []
     for name in METRICS:
-        each = np.array([one[name][0] for one in whole])
-        resampled = np.mean([one[name] for one in drawn], axis=0) if drawn else np.empty(0)
-        low, high, n_undefined = percentiles(resampled, rows.counts["n_subjects"])
-        row = {"metric": name, "estimate": float(each.mean()), "low": low, "high": high}
-        row |= {"sd": float(each.std(ddof=1)) if len(each) > 1 else np.nan, "threshold": float(threshold.mean())}
-        table.append(row | counts | {"n_undefined": n_undefined, "note": note})
+        each = pd.Series([run[name][0] for run in runs], index)
+        area = name == "roc_auc"
+        cases = rarer if area else np.mean([run[name][2] for run in runs])
+        found = over_runs(each, [run[name][1] for run in runs], max(rarer - 1, 1) if area else np.inf, cases,
+                          "area" if area else "share")  # fmt: skip
+        low, high = found.bounds()
+        row = {"metric": name, "estimate": found.value, "low": low, "high": high, "sd": each.std()}
+        table.append(row | {"threshold": float(threshold.mean())} | rows.counts | sizes | {"note": note})
     return pd.DataFrame(table)
 
 
@@ -53,48 +58,41 @@ def _classes(y_true, *scores):
     return rows, rows.columns[0] == 1
 
 
-def _resampled(positive, score, threshold, n_boot, seed):
-    """metric → (n_boot,). A resample is how often each subject was drawn, so one sort by score serves all."""
-    rng, n = np.random.default_rng(seed), len(positive)
-    draws = (rng.multinomial(n, np.full(n, 1 / n), size=size) for size in batches(n_boot, n))  # (resamples, subjects)
-    parts = [_metrics(counts, positive, score, threshold) for counts in draws]
-    return {name: np.hstack([p[name] for p in parts]) for name in METRICS}
+def _metrics(positive, score, threshold):
+    """metric → (value, influence of each subject, cases that decide it), of one run."""
+    called, every = score >= threshold, np.ones(len(score))
+    hit = positive & called
+    parts = {
+        "f1": (2 * hit, 1.0 * called + positive), "precision": (hit, called), "recall": (hit, positive),
+        "accuracy": (called == positive, every),
+        "accuracy_positive": (hit, positive), "accuracy_negative": (~positive & ~called, ~positive),
+    }  # fmt: skip
+    found = {name: (*ratio(*part), np.sum(part[1])) for name, part in parts.items()}
+    found["f1"] = (*found["f1"][:2], positive.sum())
+    found |= {"roc_auc": (*delong(positive, score), np.nan), "average_precision": _average_precision(positive, score)}
+    if positive.all() or not positive.any():
+        found |= dict.fromkeys(_NEED_BOTH, (np.nan, pd.Series(dtype=float), 0))
+    return found
 
 
-def _sweep(counts, positive, score):
-    """Thresholds (steps,) from infinity down over the distinct scores; true, false positives (resamples, steps).
-
-    counts: (resamples, rows), how often each row was drawn.
-    """
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.diff(score[order], append=np.nan))  # of equal scores, which are called together
-    called = (np.cumsum(counts[:, order] * label[order], axis=1)[:, last] for label in (positive, ~positive))
-    none = np.zeros((len(counts), 1))
-    return np.r_[np.inf, score[order][last]], *(np.hstack([none, found]) for found in called)
-
-
-def _metrics(counts, positive, score, threshold):
-    """metric → (resamples,); counts: (resamples, rows) says how often each row was drawn."""
-    thresholds, hits, alarms = _sweep(counts, positive, score)
-    p, q = (counts * positive).sum(1), (counts * ~positive).sum(1)
-    called = np.searchsorted(-thresholds, -threshold, side="right") - 1
-    tp, fp = hits[:, called], alarms[:, called]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = hits[:, 1:] / (hits + alarms)[:, 1:]
-        values = {
-            "roc_auc": np.trapezoid(hits, alarms, axis=1) / (p * q),
-            "average_precision": np.nansum(np.diff(hits) * precision, axis=1) / p,  # none drawn: 0/0
-            "f1": 2 * tp / (tp + fp + p), "precision": tp / (tp + fp), "recall": tp / p,
-            "accuracy": (tp + q - fp) / (p + q),
-            "accuracy_positive": tp / p, "accuracy_negative": (q - fp) / q,
-        }  # fmt: skip
-    single = (p == 0) | (q == 0)
-    return {name: np.where(single, np.nan, v) if name in _NEED_BOTH else v for name, v in values.items()}
+def _average_precision(positive, score):
+    """Mean over positives of the precision at their own score, its derivatives by each subject's weight."""
+    m, order = max(positive.sum(), 1), np.argsort(-score, kind="stable")
+    last = np.searchsorted(-score[order], -score, side="right") - 1  # of equal scores, which are called together
+    above = (last + 1).astype(float)
+    precision = np.cumsum(positive[order])[last] / above
+    value = precision[positive].mean() if positive.any() else np.nan
+    # a subject counts in the precision of every positive whose score is not above its own
+    shares = np.stack([positive / above, positive * precision / above])[:, order][:, ::-1].cumsum(1)[:, ::-1]
+    first = np.searchsorted(-score[order], -score, side="left")
+    ones, precisions = shares[:, first]
+    moved = positive * (precision - value) + positive * ones - precisions
+    return float(value), pd.Series(moved / m), positive.sum()
 
 
 def roc_auc(y_true, score) -> float:
-    """Area under the ROC curve from ranks (Mann–Whitney), for resamples: thirty times as fast as scikit-learn's. NaN
-    with one class only."""
+    """Area under the ROC curve from ranks (Mann–Whitney), thirty times as fast as scikit-learn's; NaN with one class
+    only."""
     positive, score = np.asarray(y_true) > 0.5, np.asarray(score)
     return float(superiority(score[positive], score[~positive])) if 0 < positive.sum() < len(positive) else np.nan
 
@@ -122,8 +120,11 @@ def roc_pr(y_true, score, threshold=None) -> pd.DataFrame:
     NaN.
     """
     rows, positive = _classes(y_true, score)
-    thresholds, (tp,), (fp,) = _sweep(np.ones((1, len(positive))), positive, rows.columns[1])
-    p, q = positive.sum(), (~positive).sum()
+    (_, score), p, q = rows.columns, positive.sum(), (~positive).sum()
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=np.nan))  # of equal scores, which are called together
+    thresholds = np.r_[np.inf, score[order][last]]
+    tp, fp = (np.r_[0, np.cumsum(side[order])[last]] for side in (positive, ~positive))
     with np.errstate(divide="ignore", invalid="ignore"):
         table = pd.DataFrame({
             "threshold": thresholds, "recall": tp / p, "fpr": fp / q,

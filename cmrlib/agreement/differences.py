@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cmrlib.agreement.resampling import N_BOOT, bounded, complete, interval, intervals
+from cmrlib.agreement.resampling import FEWEST, N_BOOT, bounded, complete, estimates_alone, interval, intervals
 
 Z = 1.96
 """Limits of agreement are bias ± 1.96 SD, as Bland and Altman and the papers print them."""
@@ -27,14 +27,14 @@ def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
     a, b = rows.columns
     d, note = a - b, rows.note
     row = {"difference": f"{names[0]} - {names[1]}"} | rows.counts | dict.fromkeys(_COLUMNS, np.nan)
-    if not note:
+    if rows.counts["n_subjects"] >= FEWEST:
         if _flat(d, a):
-            d, note = np.full_like(d, d.mean()), "differences do not vary"
+            d, note = np.full_like(d, d.mean()), note or "differences do not vary"
         row |= _repeated_limits(d, rows.subjects) if rows.repeated else _limits(d)
         pooled, bias = d.std(ddof=1), d.mean()
         row |= {"pooled_sd": pooled, "pooled_loa_low": bias - Z * pooled, "pooled_loa_high": bias + Z * pooled}
         row |= _trends(d, (a + b) / 2, rows)
-    return pd.DataFrame([row | {"note": note}])
+    return pd.DataFrame([(estimates_alone(row) if rows.note else row) | {"note": note}])
 
 
 _COLUMNS = (
@@ -125,13 +125,14 @@ def regression(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """
     rows = complete(a, b, subjects=subjects)
     a, b = rows.columns
-    note = rows.note or ("ratings of one observer do not vary: no line" if _flat(a) or _flat(b) else "")
-    row = rows.counts | bounded("r") | _NO_LINE
-    if not note:
+    row, few = rows.counts | bounded("r") | _NO_LINE, rows.counts["n_subjects"] < FEWEST
+    flat = not few and (_flat(a) or _flat(b))
+    if not (few or flat):
         fit = stats.pearsonr(a, b)
         bounds = interval(rows, pearson, n_boot, seed)[1:3] if rows.repeated else fit.confidence_interval(0.95)
         row |= bounded("r", fit.statistic, *bounds) | _line(b, a, rows)
-    return pd.DataFrame([row | intervals(rows, n_boot, seed, mae=_mean_absolute) | {"note": note}])
+    row = (estimates_alone(row) if rows.note else row) | intervals(rows, n_boot, seed, mae=_mean_absolute)
+    return pd.DataFrame([row | {"note": "ratings of one observer do not vary: no line" if flat else rows.note}])
 
 
 def pearson(a, b, axis=-1):

@@ -4,17 +4,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from cmrlib.agreement.areas import Estimate, delong
 from cmrlib.agreement.differences import pearson
-from cmrlib.agreement.resampling import (
-    MIN_SUBJECTS,
-    N_BOOT,
-    batches,
-    bounded,
-    complete,
-    interval,
-    intervals,
-    percentiles,
-)
+from cmrlib.agreement.resampling import FEWEST, MIN_SUBJECTS, N_BOOT, bounded, complete, interval, intervals
 
 
 def paired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
@@ -30,7 +22,7 @@ def paired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     a, b = rows.columns
     n_zero = int((a == b).sum())
     row = intervals(rows, n_boot, seed, median_difference=_median_difference, rank_biserial=_rank_biserial)
-    note = rows.note or ("no pair differs: no test" if n_zero == len(a) else "")
+    note = "no pair differs: no test" if n_zero == len(a) > 0 else rows.note
     w, p = (np.nan, np.nan) if note else stats.wilcoxon(a, b)
     return pd.DataFrame([rows.counts | {"n_zero": n_zero} | row | {"w": float(w), "p": float(p), "note": note}])
 
@@ -46,12 +38,12 @@ def _rank_biserial(a, b, axis=-1):
     return (np.sign(difference) * ranks).sum(axis) / ranks.sum(axis)
 
 
-def unpaired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
+def unpaired_test(a, b) -> pd.DataFrame:
     """Mann-Whitney test of two independent groups, one row.
 
     a: (n_a,), b: (n_b,), one value per subject. Returns n_a, n_b, n_missing, median_a, median_b, superiority
     (P(a > b) + P(a = b) / 2, the area under the ROC curve), rank_biserial (2·superiority - 1), both with `_low`,
-    `_high` (bootstrap within each group), u, p (two-sided), note.
+    `_high` (DeLong's, `areas.Estimate`), u, p (two-sided), note.
     """
     groups = [complete(a), complete(b)]
     (a,), (b,) = (g.columns for g in groups)
@@ -60,10 +52,9 @@ def unpaired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
         row |= {"median_a": np.nan, "median_b": np.nan} | bounded("superiority") | bounded("rank_biserial")
         note = f"groups of {len(a)} and {len(b)}: no test below {MIN_SUBJECTS}"
         return pd.DataFrame([row | {"u": np.nan, "p": np.nan, "note": note}])
-    rng, sizes = np.random.default_rng(seed), batches(n_boot, len(a) + len(b))
-    drawn = [superiority(rng.choice(a, (n, len(a))), rng.choice(b, (n, len(b)))) for n in sizes]
-    low, high, _ = percentiles(np.hstack(drawn), min(len(a), len(b)))
-    shares = np.array([superiority(a, b), low, high])
+    area, moved = delong(np.repeat([1, 0], [len(a), len(b)]), np.r_[a, b])
+    fewer = min(len(a), len(b))
+    shares = np.array([area, *Estimate(area, (moved**2).sum(), fewer - 1, fewer, "area").bounds()])
     row |= {"median_a": float(np.median(a)), "median_b": float(np.median(b))}
     row |= bounded("superiority", *shares) | bounded("rank_biserial", *(2 * shares - 1))
     test = stats.mannwhitneyu(a, b)
@@ -84,9 +75,10 @@ def rank_correlation(confidence, dice, subjects=None, n_boot=N_BOOT, seed=0) -> 
     n, n_subjects, n_missing, n_undefined, note.
     """
     rows = complete(confidence, dice, subjects=subjects)
-    flat = not rows.note and not all(np.ptp(c) for c in rows.columns)
+    few = rows.counts["n_subjects"] < FEWEST
+    flat = not few and not all(np.ptp(c) for c in rows.columns)
     note = "one column does not vary: no ranks to correlate" if flat else rows.note
-    *rho, n_undefined = (np.nan, np.nan, np.nan, 0) if note else interval(rows, _spearman, n_boot, seed)
+    *rho, n_undefined = (np.nan, np.nan, np.nan, 0) if few or flat else interval(rows, _spearman, n_boot, seed)
     p = np.nan if note or rows.repeated else float(stats.spearmanr(*rows.columns).pvalue)
     row = bounded("rho", *rho) | {"p": p} | rows.counts | {"n_undefined": n_undefined, "note": note}
     return pd.DataFrame([row])

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from cmrlib.agreement.resampling import MIN_SUBJECTS, N_BOOT, bounded, complete, interval
+from cmrlib.agreement.resampling import FEWEST, N_BOOT, bounded, complete, interval
 
 FORMS = ("ICC(1,1)", "ICC(A,1)", "ICC(C,1)", "ICC(1,k)", "ICC(A,k)", "ICC(C,k)")
 COLUMNS = ("form", "icc", "icc_low", "icc_high", "f", "df1", "df2", "p")
@@ -31,15 +31,20 @@ def icc(ratings: pd.DataFrame) -> pd.DataFrame:
     counts = {"n": len(scores), "n_raters": scores.shape[1], "n_missing": rows.counts["n_missing"]}
     value, note = _special_case(scores)
     if note:
-        table = pd.DataFrame([{"form": form} | bounded("icc", value, value, value) for form in FORMS])
+        bounds = (np.nan, np.nan) if rows.note else (value, value)
+        table = pd.DataFrame([{"form": form} | bounded("icc", value, *bounds) for form in FORMS])
         return table.reindex(columns=COLUMNS).assign(**counts, note=note)
-    return _undefined(_six_forms(scores), *_mean_squares(*rows.columns))[[*COLUMNS, "note"]].assign(**counts)
+    table = _undefined(_six_forms(scores), *_mean_squares(*rows.columns))[[*COLUMNS, "note"]].assign(**counts)
+    if rows.note:
+        table[["icc_low", "icc_high", "p"]] = np.nan
+        table["note"] = table["note"].where(table["note"] != "", rows.note)
+    return table
 
 
 def _special_case(scores):
     """→ what every form then is, and why; note "" where there is something to compute. scores: (targets, raters)."""
-    if len(scores) < MIN_SUBJECTS:
-        return np.nan, f"{len(scores)} complete targets: undefined below {MIN_SUBJECTS}"
+    if len(scores) < FEWEST:
+        return np.nan, f"{len(scores)} complete targets: undefined below {FEWEST}"
     if np.ptp(scores) == 0:
         return np.nan, "constant ratings: no variance to divide"
     if (scores == scores[:, :1]).all():

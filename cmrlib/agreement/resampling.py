@@ -8,8 +8,11 @@ import pandas as pd
 from scipy import stats
 
 N_BOOT = 2000
-MIN_SUBJECTS = 3
-"""With fewer subjects intervals are NaN."""
+MIN_SUBJECTS = 5
+"""With fewer subjects intervals are NaN: a bootstrap of three means holds the truth in 73 % of samples."""
+
+FEWEST = 3
+"""With fewer subjects a spread, a line and a correlation are NaN too."""
 
 _BATCH = 2_000_000  # numbers in memory at a time
 
@@ -72,6 +75,13 @@ def bootstrap(values, statistic, subjects=None, n_boot=N_BOOT, seed=0) -> pd.Dat
 def bounded(name, estimate=np.nan, low=np.nan, high=np.nan) -> dict:
     """An estimate and its bounds under the house's column names: name, name_low, name_high."""
     return {name: float(estimate), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def estimates_alone(row: dict) -> dict:
+    """The same with NaN for bounds and p values: below MIN_SUBJECTS."""
+    ends = ("_low", "_high", "_p")  # of loa_low the stem is no estimate
+    bounds = {name for name in row for end in ends if name.endswith(end) and name.removesuffix(end) in row}
+    return row | dict.fromkeys(bounds | ({"p"} & set(row)), np.nan)
 
 
 def intervals(rows: Rows, n_boot, seed, **statistics) -> dict:

@@ -16,6 +16,7 @@ from scipy.stats import kruskal
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from cmrlib.agreement.areas import holm
 from cmrlib.agreement.ranks import unpaired_test
 from cmrlib.agreement.resampling import MIN_SUBJECTS, complete, intervals
 
@@ -117,7 +118,8 @@ def agreement_with(groups: Groups, classes: dict) -> pd.DataFrame:
 
 def between_groups(groups: Groups, values: pd.DataFrame) -> pd.DataFrame:
     """Each value in each pair of groups, one row per pair: value, group_a, group_b, medians, Mann–Whitney p, effect
-    with interval (`agreement.unpaired_test`), and p_all, Kruskal–Wallis over all groups (of two, Mann–Whitney's p)."""
+    with interval (`agreement.unpaired_test`), p_holm (p of all rows, corrected by Holm), and p_all, Kruskal–Wallis over
+    all groups (of two, Mann–Whitney's p)."""
     rows = []
     for name in values:
         known = values[name].reindex(groups.labels.index)
@@ -131,5 +133,6 @@ def between_groups(groups: Groups, values: pd.DataFrame) -> pd.DataFrame:
         p_all = kruskal(*tested).pvalue if several else pairs[0]["p"].iloc[0] if len(parts) == 2 else np.nan
         rows += [pair.assign(p_all=p_all) for pair in pairs]
     table = pd.concat(rows, ignore_index=True)
+    table["p_holm"] = holm(table["p"])
     first = ["value", "group_a", "group_b"]
     return table[[*first, *[c for c in table if c not in first]]]

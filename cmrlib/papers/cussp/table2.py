@@ -6,7 +6,6 @@ import torch
 
 from cmrlib.agreement import choose_threshold, classification
 from cmrlib.agreement.resampling import bounded
-from cmrlib.learning.comparison import compared_auc
 from cmrlib.papers.cussp.task import CusspJoint, CusspPairs, CusspPretraining, MitralRegurgitation
 
 MODELS = {
@@ -134,19 +133,3 @@ def metrics_of(table: pd.DataFrame) -> dict:
     """`rf_auc`, `rf_auc_low`, … of a table 2."""
     names = [name + end for name in METRICS.values() for end in ("", "_low", "_high")]
     return {f"{row['model']}_{name}": row[name] for row in table.to_dict("records") for name in names}
-
-
-def gap_closed(scores: pd.DataFrame, model: str = "siam25") -> dict:
-    """Share of the way from floor to ceiling that a model's AUC has come, with its interval over test subjects.
-
-    NaN without both bounds. gap_closed, gap_closed_low, gap_closed_high.
-    """
-    models = (model, "floor", "ceiling")
-    if not set(models) <= set(scores["model"]):
-        return bounded("gap_closed")
-
-    def share(own, low, high):
-        return (own - low) / (high - low) if high > low else np.nan
-
-    found = compared_auc([tested(scores, name) for name in models], share)
-    return bounded("gap_closed", found["estimate"], found["low"], found["high"])

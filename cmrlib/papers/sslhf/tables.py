@@ -2,15 +2,13 @@
 intervals."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from fastai.learner import Learner
 
-from cmrlib.agreement import bootstrap, choose_threshold, roc_auc
+from cmrlib.agreement import areas, choose_threshold
 from cmrlib.agreement.resampling import bounded
-from cmrlib.learning.comparison import compared_auc, over_runs, runs_of
 from cmrlib.papers.sslhf.comparators import COMPARATORS
 from cmrlib.papers.sslhf.task import HeartFailure, SslhfRestoration
 
@@ -118,9 +116,10 @@ def ef_scores(measures: pd.DataFrame, labels: pd.Series, subjects, limit_pct: fl
     return table.assign(score=1 - ef.to_numpy() / 100, level="patient", threshold=limit, **keys)
 
 
-def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
-    """Tables I to III: a row a method with patch and patient AUC and accuracy, `_low`, `_high` (bootstrap over
-    patients), n_runs (folds × seeds done), n_patients, n_missing, and the paper's value as `_paper`.
+def study_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Tables I to III: a row a method with patch and patient AUC and accuracy, `_low`, `_high` (over patients, and over
+    seeds where there are several), n_runs (folds × seeds done), n_patients, n_missing, and the paper's value as
+    `_paper`.
 
     Values are means over folds and seeds, as the paper's. scores: of `score_table` with method, fold, seed, all methods
     below each other.
@@ -128,14 +127,11 @@ def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     rows = []
     for method in [name for name in METHODS if name in set(scores["method"])]:
         part = scores[scores["method"] == method]
-        row = {"method": method, "n_runs": len(set(runs_of(part))), "n_patients": part["participant_id"].nunique()}
+        row = {"method": method, "n_runs": len(areas.runs_of(part)), "n_patients": part["participant_id"].nunique()}
         for level, one in part.groupby("level"):
             known = one.dropna(subset=["score"])
-            called = (known["score"] >= known["threshold"]).astype(float)
-            for name, column, statistic in (("auc", known["score"], roc_auc), ("acc", called, _accuracy)):
-                columns = pd.DataFrame({"run": runs_of(known), "label": known["label"], "value": column})
-                found = bootstrap(columns, partial(over_runs, statistic), known["participant_id"], n_boot).iloc[0]
-                row |= bounded(f"{level}_{name}", *found[["estimate", "low", "high"]])
+            for name, found in (("auc", areas.mean_auc(known)), ("acc", areas.by_runs(known, _accuracy, "share"))):
+                row |= bounded(f"{level}_{name}", found.value, *found.bounds())
             row["n_missing"] = len(one) - len(known)  # the patients', which come last
         rows.append(row)
     values = [f"{level}_{what}" for level in LEVELS for what in ("auc", "acc")]
@@ -144,24 +140,27 @@ def study_table(scores: pd.DataFrame, n_boot: int = 1000) -> pd.DataFrame:
     return table.reindex(columns=["method", *names, "n_patients", "n_runs", "n_missing"])
 
 
-def _accuracy(labels, called):
-    return np.mean(labels == called)
+def _accuracy(rows):
+    right = (rows["score"] >= rows["threshold"]) == (rows["label"] > 0.5)
+    return areas.ratio(right, np.ones(len(rows)), rows["participant_id"])
 
 
-def paired_table(scores: pd.DataFrame, better: str = "sslhf", n_boot: int = 1000) -> pd.DataFrame:
+def paired_table(scores: pd.DataFrame, better: str = "sslhf") -> pd.DataFrame:
     """How much larger `better`'s AUC is than every other method's on the same folds, seeds and patients: a row a method
-    and level with gain, gain_low, gain_high (bootstrap over patients, folds and seeds averaged), n_runs, n_patients,
-    and the smallest and largest gain of a single run."""
+    and level with gain, gain_low, gain_high (over patients, and over seeds or draws where there are several), p_holm
+    (of all methods of a level), n_runs, n_patients, and the smallest and largest gain of a single run."""
     rows = []
     for method in [name for name in METHODS if name in set(scores["method"]) - {better}]:
         for level in LEVELS:
-            tables = [scores[(scores["level"] == level) & (scores["method"] == name)] for name in (better, method)]
-            if all(len(one) for one in tables):
-                found = compared_auc(tables, np.subtract, n_boot)
-                rows.append({"method": method, "level": level} | found)
+            both = [scores[(scores["level"] == level) & (scores["method"] == name)] for name in (better, method)]
+            if all(len(one) for one in both):
+                rows.append({"method": method, "level": level} | areas.compared_auc(*both))
     names = {"estimate": "gain", "low": "gain_low", "high": "gain_high", "n": "n_patients"}
-    columns = ["method", "level", "gain", "gain_low", "gain_high", "least", "most", "n_runs", "n_patients"]
-    return pd.DataFrame(rows).rename(columns=names).reindex(columns=columns)
+    columns = ["method", "level", "gain", "gain_low", "gain_high", "p_holm", "least", "most", "n_runs", "n_patients"]
+    table = pd.DataFrame(rows)
+    if rows:
+        table["p_holm"] = table.groupby("level")["p"].transform(areas.holm)
+    return table.rename(columns=names).reindex(columns=columns)
 
 
 def study_metrics(table: pd.DataFrame, gains: pd.DataFrame, prefix: str = "") -> dict:
