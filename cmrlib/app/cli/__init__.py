@@ -4,7 +4,7 @@ Heavy imports stand inside the commands, so that help comes at once. What whoeve
 missing file, a full disk) is one line and exit code 2; `check` and `compare` end with 1 when they find something.
 """
 
-from cmrlib.app.cli import data, measuring, predict, reporting, tuning  # noqa: F401  give the app its commands
+from cmrlib.app.cli import data, exporting, measuring, predict, reporting, tuning  # noqa: F401  give the app its commands
 from cmrlib.app.cli.app import app
 
 __all__ = ["app"]
