@@ -12,7 +12,7 @@ import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.display import Reorientation, displayed
-from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer
+from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer, digests
 from cmrlib.cohort.files import atomic, write_json, write_nifti, write_tsv
 from cmrlib.cohort.observer import check_mask, stem
 from cmrlib.cohort.sidecar import cine_sidecar
@@ -139,6 +139,8 @@ def write_study(root, study: Study) -> dict:
         path = root / stem(cine.name).with_name(f"{cine.name}_cine.nii")
         mark = write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
         write_json(cine_sidecar(cine), path.with_suffix(".json"))
+        digests.note({path: mark, path.with_suffix(".json"): None})
+        cine.memo["digest"] = mark
         rows.append(cine_row(cine) | {"bytes": path.stat().st_size, "digest": mark})
         for name, drawn in study.observers.items():
             if cine.name in drawn:
@@ -151,7 +153,7 @@ def write_study(root, study: Study) -> dict:
 
 
 def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Cohort:
-    """Write the tables that make a folder of studies a cohort, the description last. rejected: rows of no subject."""
+    """Write the tables that make a folder of studies a cohort, their digests last. rejected: rows of no subject."""
     root = Path(root)
     rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
     participants = _participants([r["participant"] for r in rows])
@@ -159,10 +161,13 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
         table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
         Observer(root / "derivatives" / name).write_measures(table)
     rejected = [*(x for r in rows for x in r["rejected"]), *rejected]
-    write_tsv(pd.DataFrame(rejected, columns=["participant_id", "digest", "reason"]), root / "rejected.tsv")
-    write_tsv(participants, root / "participants.tsv")
-    write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
+    rejected = pd.DataFrame(rejected, columns=["participant_id", "digest", "reason"])
+    tables = {"rejected": rejected, "participants": participants}
+    tables["cines"] = pd.DataFrame([c for r in rows for c in r["cines"]])
+    for name, table in tables.items():
+        write_tsv(table, root / f"{name}.tsv")
     write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
+    digests.note(dict.fromkeys([root / "dataset_description.json", *(root / f"{name}.tsv" for name in tables)]))
     return Cohort.open(root)
 
 

@@ -100,8 +100,9 @@ def build_cohort(
             f"nothing to ingest for {description['Name']}: no subject was found; check the folder and kind"
         )
     description = description | {"Plan": _plan_digest(items, description)}
-    if (path := dest / "dataset_description.json").exists():
-        _require_same(description, read_json(path), f"{dest} holds another cohort, and a cohort never changes")
+    if _complete(dest):
+        made = read_json(dest / "dataset_description.json")
+        _require_same(description, made, f"{dest} holds another cohort, and a cohort never changes")
         return Cohort.open(dest)
     _claim(dest, dest / ".ingest", description)
     own = [label for label in items if shard is None or label in shard]
@@ -170,9 +171,12 @@ def _plan_digest(items, description):
 
 def _finished(dest, description) -> bool:
     """Whether `dest` holds the finished cohort of this description, made of these very files."""
-    path = dest / "dataset_description.json"
-    made = read_json(path) if path.exists() else {}
+    made = read_json(dest / "dataset_description.json") if _complete(dest) else {}
     return all(made.get(name) == value for name, value in json.loads(json.dumps(description)).items())
+
+
+def _complete(dest) -> bool:
+    return (dest / "dataset_description.json").exists() and not (dest / ".ingest").exists()
 
 
 def _require_same(description, made, what):

@@ -138,16 +138,28 @@ def inspect(
 
 
 @app.command()
-def check(cohort: Folder):
-    """Compare every array of a cohort with its digest; exit code 1 where one is missing or changed."""
+def check(
+    cohort: Folder,
+    observer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FOLDER", help="An observer laid over it; default those in COHORT-observers. Repeat."),
+    ] = None,
+):
+    """Compare every file of a cohort and of its observers with its digest (digests.json in each folder, BLAKE2b as by
+    `b2sum --length 128`); exit code 1 where one is missing or changed, or was drawn on another image."""
+    from cmrlib.app.cli.observers import beside
     from cmrlib.cohort import Cohort
 
-    states = Cohort.open(cohort).check()
-    wrong = states[states["state"] != "ok"]
-    for row in wrong.itertuples():
-        typer.echo(f"{row.state}: {row.cine}")
-    typer.echo(f"{len(states) - len(wrong)} of {len(states)} arrays are as they were at ingest")
-    if len(wrong):
+    found = observer or sorted(path for path in beside(cohort, "observers").glob("*") if path.is_dir())
+    states = Cohort.open(cohort, found).check()
+    other = states[states["state"] != "ok"]
+    for row in other.itertuples():
+        typer.echo(f"{row.state}: {row.file}")
+    added = (other["state"] == "added").sum()
+    typer.echo(
+        f"{len(states) - len(other)} of {len(states) - added} files are as they were written; {added} were added"
+    )
+    if len(other) > added:
         raise typer.Exit(1)
 
 
