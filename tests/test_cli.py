@@ -167,7 +167,7 @@ def test_a_mask_changed_in_place_is_found_and_not_drawn_over(place, segmented, t
         shutil.copytree(place / name, tmp_path / name)
     assert "0 were added" in cmr("check", tmp_path / "mine")
     mask = next((tmp_path / "mine-observers").rglob("sub-P0003*_dseg.nii"))
-    mask.write_bytes(content := mask.read_bytes()[:-1] + b"\1")
+    mask.write_bytes(content := mask.read_bytes()[:-1] + b"\7")
     assert f"changed: {mask}" in cmr("check", tmp_path / "mine", code=1)
     words = ["segment", tmp_path / "mine", *QUICK, "--weights", place / "run" / "weights" / "sax.safetensors"]
     assert "to correct masks by hand use `cmr correct`" in refused(*words)

@@ -369,6 +369,18 @@ def test_labels_are_legal_and_never_collide(tmp_path):
     assert "1234567" not in str(list(hashed)) and list(hashed) != list(other)
 
 
+@pytest.mark.parametrize("name, hidden", [
+    *((name, True) for name in ("12345678", "4857773456", "485 777 3456", "DOE_JOHN_19540312", "1954-03-12", "12.3.54",
+                                "3 Mar 1954", "Doe_John 54", "JohnDoe7", "Müller_3", "LEE KIM 2", "MRN0012345")),
+    *((name, False) for name in ("patient001", "sub-P0001", "case 12", "HealthyVolunteer_3", "SC-HF-I-1", "01-0007",
+                                 "Anna", "HCM_003", "A0S9V9", "site2_scan-01", "P1_ED")),
+])  # fmt: skip
+def test_names_that_look_like_identifiers_become_hashes(tmp_path, capsys, name, hidden):
+    assert (set(label_folders([tmp_path / name], lambda _: b"")) != {subject_label(name)}) == hidden
+    assert ("--keep-names" in capsys.readouterr().err) == hidden
+    assert set(label_folders([tmp_path / name])) == {subject_label(name)}
+
+
 # --- a cohort that is not as it was
 
 

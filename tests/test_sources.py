@@ -79,7 +79,7 @@ def test_files_side_by_side_and_views_by_the_users_word(tmp_path):
         nifti.read("case1", items["case1"], views={"x": "5ch"})
 
 
-def test_folders_of_views_are_one_person_and_seven_digits_are_hashed(tmp_path):
+def test_folders_of_views_are_one_person_and_numbers_are_hashed(tmp_path):
     for n, view in enumerate(("sax", "4ch")):
         for t in range(4):
             save(tmp_path / "patient 7" / view / f"t{t}.nii", cube()[t] + n)
@@ -87,7 +87,14 @@ def test_folders_of_views_are_one_person_and_seven_digits_are_hashed(tmp_path):
     assert label == "patient7" and {cine.view for cine in nifti.read(label, item).cines} == {"sax", "4ch"}
     save(tmp_path / "many" / "1234567" / "sax.nii", cube())
     (label,) = nifti.find(tmp_path / "many")
-    assert re.fullmatch("H[0-9a-f]{12}", label)
+    assert re.fullmatch("H[0-9a-f]{12}", label) and list(nifti.find(tmp_path / "many", keep_names=True)) == ["1234567"]
+
+
+def test_rows_of_one_person_that_contradict_each_other_say_nothing(tmp_path, capsys):
+    save(tmp_path / "sub-1" / "sax.nii", cube())
+    (tmp_path / "participants.tsv").write_text("participant_id\tsex\tage\nsub-1\tF\t40\n1\tM\t40\n")
+    assert nifti.find(tmp_path)["1"]["person"] == {"sex": None, "age": 40}
+    assert "rows of 1 subjects contradict each other" in capsys.readouterr().err
 
 
 def test_what_is_no_cine_is_listed_with_its_reason(tmp_path):

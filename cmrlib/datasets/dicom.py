@@ -11,8 +11,9 @@ Known to be wrong with such data: UIDs that differ in every file, absent instanc
 order, trigger times that are none, SliceLocation that is no distance, the same slice twice (order.py has the rule),
 other images of the examination (purpose.py), images missing. Files that are no image of a cine, or cannot be decoded,
 are listed as rejected; a hole in a cine stays black, without time, and flagged. Names, UIDs, dates, descriptions and
-paths are read for sorting only and never written; but subject labels come from folder names (hashed where seven
-digits): rename folders that are called after people.
+paths are read for sorting only and never written; but subject labels come from folder names. Those that look like
+identifiers (six or more digits, a date, a name beside digits) become hashes, unless `keep_names` says otherwise: rename
+folders that are called after people without a digit.
 """
 
 from functools import cache

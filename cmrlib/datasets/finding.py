@@ -43,8 +43,8 @@ class FileSubset:
     names: tuple[str, ...]
 
 
-def find(src) -> dict[str, Path | FileSubset]:
-    """Subject label → folder, or part of one.
+def find(src, keep_names: bool = False) -> dict[str, Path | FileSubset]:
+    """Subject label → folder, or part of one. keep_names: also where a folder's name looks like an identifier.
 
     Raises ValueError where two folders give one label, NotADirectoryError where `src` is a file.
     """
@@ -56,7 +56,7 @@ def find(src) -> dict[str, Path | FileSubset]:
         if parts := _patients(src):
             return parts
         folders = [src]
-    return label_folders(folders, salt=_first_bytes)
+    return label_folders(folders, salt=None if keep_names else _first_bytes)
 
 
 def is_regular(path) -> bool:

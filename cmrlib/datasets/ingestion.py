@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -44,13 +45,15 @@ def ingest(
     progress: bool = True,
     limit: int | None = None,
     shard=None,
+    keep_names: bool = False,
     **options,
 ) -> Cohort | None:
     """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
 
     kind: one of KINDS. limit: the first so many subjects only. shard: read these subjects only (`in` decides), return
-    None, and leave the cohort's tables to a call without it. options go to the reader (see its module). Cines get
-    the flags of `cmrlib.datasets.qc` besides the reader's.
+    None, and leave the cohort's tables to a call without it. keep_names: dicom and nifti call subjects after their
+    folders, also where a name looks like an identifier. options go to the reader (see its module). Cines get the flags
+    of `cmrlib.datasets.qc` besides the reader's.
     Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist,
     FileExistsError where `dest` holds something else, or where files of the source changed since.
     """
@@ -58,14 +61,23 @@ def ingest(
     if not Path(src).exists():
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
     src, dest = Path(src).resolve(), Path(dest)
-    description = reader.DESCRIPTION | {"Options": options, "Source": fingerprint(src, limit, dest.resolve())}
+    told = options | ({"keep_names": True} if keep_names else {})
+    description = reader.DESCRIPTION | {"Options": told, "Source": fingerprint(src, limit, dest.resolve())}
     if _finished(dest, description):  # without looking into any file
         return Cohort.open(dest)
     require_writable((dest if dest.exists() else dest.parent) / "dataset_description.json")
-    found = reader.find(src)
+    found = found_by(reader, src, keep_names)
     left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
     return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
+
+
+def found_by(reader, src, keep_names: bool = False) -> dict:
+    """Subject label → what the reader's `read` needs. Raises ValueError for keep_names where it calls no subject after
+    a folder."""
+    if keep_names and "keep_names" not in signature(reader.find).parameters:
+        raise ValueError(f"keep_names is not for {reader.DESCRIPTION['Name']}: its subjects are called by its own rule")
+    return reader.find(src, **({"keep_names": True} if keep_names else {}))
 
 
 def read_with_qc(label, item, reader, options) -> Study:
