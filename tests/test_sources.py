@@ -6,6 +6,7 @@ No real sample of M&Ms' masks, of M&Ms-2 or of UK Biobank is at hand: their layo
 import gzip
 import re
 import zipfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -337,6 +338,18 @@ def test_the_command_takes_stacks_of_one_frame(tmp_path):
         assert cmr(*words).exit_code == 2
     assert cmr("dicom", "--workers", "1", "--min-frames", "1", "--phase", "ed").exit_code == 0
     assert Cohort.open(tmp_path / "out").cines[["frames", "ed"]].values.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("reader, place", [(ukbb, "9000001_20209_2_0.zip"), (sunnybrook, "SCD0000101")])
+def test_images_of_several_people_are_no_subject(tmp_path, reader, place):
+    (tmp_path / "src").mkdir()
+    write_cine(tmp_path / "src" / "SCD0000101", PatientSex=lambda k, t: "MF"[t % 2])
+    if reader is ukbb:
+        with zipfile.ZipFile(tmp_path / "src" / place, "w") as archive:
+            for path in filter(Path.is_file, (tmp_path / "src" / "SCD0000101").rglob("*")):
+                archive.write(path, path.name)
+    (row,) = read(reader, tmp_path / "src").rejected
+    assert "images of several patients in one folder: 2 sexes" in row["reason"]
 
 
 # --- UK Biobank ------------------------------------------------------------------------------------------------------

@@ -63,10 +63,8 @@ def names_somebody(text: str) -> bool:
     """Whether a folder's name looks like an identifier: six or more digits in a row (eight with spaces, dots or hyphens
     between them), a date, or beside digits a word that may be a name: one of four or more letters, or two of three,
     that is not among the common words of study folders."""
-    words = [
-        word.lower() for part in re.findall(r"[^\W\d_]+", text) for word in re.findall("[A-Z]?[^A-Z]+|[A-Z]+", part)
-    ]
-    strange = [word for word in words if len(word) > 2 and word not in _COMMON]
+    words = [word for part in re.findall(r"[^\W\d_]+", text) for word in re.findall("[A-Z]?[^A-Z]+|[A-Z]+", part)]
+    strange = [word for word in words if len(word) > 2 and not _COMMON.fullmatch(word.lower())]
     beside_digits = re.search(r"\d", text) and (len(strange) > 1 or any(len(word) > 3 for word in strange))
     return bool(_IDENTIFIER.search(text) or beside_digits)
 

@@ -52,14 +52,14 @@ def read(
     check_phase(label, phase)
     with suppress_warnings():
         frames, refused, sources = headers(folder, views or {})
-        _check_one_person(label, [frame.source.file.header for frame in frames])
+        check_one_person(label, [frame.source.file.header for frame in frames])
         cines, left_out, origins = cines_of(label, frames, views or {}, min_frames, phase)
         person = participant(frames[0].source.header if frames else {})
     rejected = rejected_rows(label, [*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources, origins=origins)
 
 
-def _check_one_person(label, headers):
+def check_one_person(label, headers):
     """Raise ValueError where headers name several people. Sex and date of birth may be missing from some of them."""
     for keyword, name, unknown in (
         ("PatientID", "patient numbers", set()),
