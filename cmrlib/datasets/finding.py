@@ -175,6 +175,15 @@ def unassigned_files(src, items) -> list[tuple[Path, str]]:
     return [(path, why or STRAY) for path, why in walk(Path(src), folders) if path not in files]
 
 
+def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
+    """Digest of the names, sizes and times of a source's files, but for those below the folder `without`."""
+    text = hashlib.blake2b(repr(limit).encode(), digest_size=16)
+    for path, _ in walk(src, {without}) if src.is_dir() else [(src, "")]:
+        stat = path.lstat()
+        text.update(os.fsencode(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
+    return text.hexdigest()
+
+
 def _first_bytes(folder) -> bytes:
     """The first file's, to salt a label with; of a file that is too large, none."""
     return next((path.read_bytes() for path in files_of(folder) if path.stat().st_size <= LARGEST_BYTES), b"")

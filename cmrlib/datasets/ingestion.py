@@ -18,7 +18,7 @@ from cmrlib.cohort.files import alone, digest, read_json, require_writable, shor
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.finding import STRAY, unassigned_files, walk
+from cmrlib.datasets.finding import STRAY, fingerprint, unassigned_files
 from cmrlib.datasets.qc import with_qc_flags
 
 KINDS = (
@@ -163,15 +163,6 @@ def _short(path, why) -> str:
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------
-
-
-def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
-    """Digest of the names, sizes and times of a source's files, but for those below the folder `without`."""
-    text = hashlib.blake2b(repr(limit).encode(), digest_size=16)
-    for path, _ in walk(src, {without}) if src.is_dir() else [(src, "")]:
-        stat = path.lstat()
-        text.update(os.fsencode(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
-    return text.hexdigest()
 
 
 def _plan_digest(items, description):
