@@ -6,6 +6,7 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
+from cmrlib.measures import label
 from cmrlib.plots.elements import grouped_intervals, interval_plot, mark_synthetic, panels
 
 LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}
@@ -212,7 +213,7 @@ def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
 def precision_figure(table):
     """Coefficient of variation of two scans with intervals: a group per measure, a colour per observer."""
     figure, ax = plt.subplots(figsize=(1.6 + 1.1 * table["measure"].nunique(), 3.2))
-    grouped_intervals(ax, table, "cv_pct", "measure", "observer")
+    grouped_intervals(ax, table.assign(measure=table["measure"].map(label)), "cv_pct", "measure", "observer")
     ax.tick_params(axis="x", rotation=20)
     ax.set(ylabel="coefficient of variation (%)", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")
