@@ -259,8 +259,14 @@ def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):
     started(seed=1).finish({"dice": 0.9})
     manifest = json.loads((root / "runs/interactive/00_a/manifest.json").read_text())
     manifest |= {"profile": "acdc", "parameters": {"data_dir": str(root / "data"), "seed": 1}}
-    record.keep(manifest)
-    record.keep(manifest | {"metrics": {"dice": 0.95, "n": 16}})
+    again = manifest | {"metrics": {"dice": 0.95, "n": 16}}
+    profile(root, "record: true", "acdc")
+    waiting = root / "runs/acdc" / execution.UNRECORDED
+    waiting.parent.mkdir()
+    waiting.write_text(f"{json.dumps(manifest)}\n{json.dumps(again)}\n")
+    assert record.append("acdc", root / "runs") == ["00_a", "00_a"] and not waiting.exists()
+    with pytest.raises(runs.UsageError, match="no evaluation of profile acdc waits"):
+        record.append("acdc", root / "runs")
     kept = json.loads((root / "figures/record/acdc_00_a.json").read_text())
     assert kept["metrics"] == {"dice": 0.95, "n": 16} and kept["parameters"] == {"data_dir": "data", "seed": 1}
     rows = list(csv.DictReader((root / "figures/record/acdc_00_a.csv").open()))

@@ -73,7 +73,7 @@ def label(name: str, full: bool = False) -> str:
     if name in MEASURES:
         measure = MEASURES[name]
         return f"{measure.description.split(':')[0] if full else measure.short} ({measure.unit})"
-    words, _, unit = name.rpartition("_")
+    words, _, unit = ("age_years" if name == "age" else name).rpartition("_")
     return f"{words.replace('_', ' ')} ({unit})" if unit in ("m", "kg", "years") else name.replace("_", " ")
 
 

@@ -81,14 +81,18 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
 
 
 def confidence(table, rho, synthetic: bool):
-    """Dice over confidence, a point per cine; rho: row of `agreement.rank_correlation`."""
+    """Dice over confidence, a point per cine; rho: a row of `agreement.rank_correlation` per view."""
     figure, ax = plt.subplots(figsize=(4.6, 3.4))
     sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
     ax.set(
         xlabel="confidence",
         ylabel="mean Dice",
-        title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}",
+        title="\n".join(
+            f"{row.view.upper()}: Spearman {row.rho:.2f} ({row.rho_low:.2f} to {row.rho_high:.2f}), n = {row.n}"
+            for row in rho.itertuples()
+        ),
     )
+    ax.title.set_fontsize(9)
     return mark_synthetic(figure, synthetic)
 
 
