@@ -259,8 +259,14 @@ def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):
     started(seed=1).finish({"dice": 0.9})
     manifest = json.loads((root / "runs/interactive/00_a/manifest.json").read_text())
     manifest |= {"profile": "acdc", "parameters": {"data_dir": str(root / "data"), "seed": 1}}
-    record.keep(manifest)
-    record.keep(manifest | {"metrics": {"dice": 0.95, "n": 16}})
+    again = manifest | {"metrics": {"dice": 0.95, "n": 16}}
+    profile(root, "record: true", "acdc")
+    waiting = root / "runs/acdc" / execution.UNRECORDED
+    waiting.parent.mkdir()
+    waiting.write_text(f"{json.dumps(manifest)}\n{json.dumps(again)}\n")
+    assert record.append("acdc", root / "runs") == ["00_a", "00_a"] and not waiting.exists()
+    with pytest.raises(runs.UsageError, match="no evaluation of profile acdc waits"):
+        record.append("acdc", root / "runs")
     kept = json.loads((root / "figures/record/acdc_00_a.json").read_text())
     assert kept["metrics"] == {"dice": 0.95, "n": 16} and kept["parameters"] == {"data_dir": "data", "seed": 1}
     rows = list(csv.DictReader((root / "figures/record/acdc_00_a.csv").open()))
@@ -301,7 +307,8 @@ def test_folds_that_ran_apart_are_pooled(root):
     fold(["01", "02", "03", "04"], 0.0)
     fold(["05", "06", "07", "08"], 0.5)
     fold(["05", "06", "07", "08"], 0.1)
-    metrics = readme.pool_folds("folds")
+    readme.write_json(readme.pooled("folds"), root / "figures/record/folds_pooled.json")
+    metrics = readme.pooled("folds")["metrics"]
     assert metrics["n"] == metrics["n_dice"] == 8
     assert metrics["dice_lv"] == pytest.approx(0.85) == metrics["dice_mean"]
     assert metrics["lvef_mae_pct"] == pytest.approx(0.5) == metrics["lvef_bias_pct"]

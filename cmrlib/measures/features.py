@@ -29,21 +29,25 @@ def features(
     phases: str = "given",
     walls: bool = False,
     subjects=None,
+    frames_from: str | None = None,
 ) -> pd.DataFrame:
     """Measures of one observer's masks, one row per subject and session: KEYS, then `MEASURES` that masks can give.
 
     Undefined is NaN, its reason is in `flags` (joined by `;`), beside what the observer itself warns of. Values that no
     heart has, those of which too few slices were drawn, and those of long axes that contradict the stack, are NaN too
     (`plausible`). phases: "given" (the observer's frames, else the cohort's ED and ES, else the curves) or "curve":
-    each ventricle's own. walls: AHA segments too. LA and RA extremes come from their own curves. CONFIDENCES follow
+    each ventricle's own. frames_from: another observer whose ED and ES count, such as TempReg-Net, with phases "given".
+    walls: AHA segments too. LA and RA extremes come from their own curves. CONFIDENCES follow
     KEYS where a network told them. Raises ValueError where the observer drew nothing.
     """
     if phases not in ("given", "curve"):
         raise ValueError(f"phases={phases!r}; expected 'given' or 'curve'")
+    if frames_from and phases != "given":
+        raise ValueError(f"frames_from={frames_from!r} with phases={phases!r}: frames of an observer are 'given'")
     conventions = conventions or Conventions()
     people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
     rows = []
-    for participant, session, views in cohort.examinations(observer, subjects):
+    for participant, session, views in cohort.examinations(observer, subjects, frames_from):
         row, flags = _body(people.loc[participant], bsa)
         _short_axis(row, flags, views, conventions, phases, walls)
         _long_axis(row, flags, views)

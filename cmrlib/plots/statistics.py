@@ -6,6 +6,7 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
+from cmrlib.measures import label
 from cmrlib.plots.elements import grouped_intervals, interval_plot, mark_synthetic, panels
 
 LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}
@@ -80,14 +81,18 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
 
 
 def confidence(table, rho, synthetic: bool):
-    """Dice over confidence, a point per cine; rho: row of `agreement.rank_correlation`."""
+    """Dice over confidence, a point per cine; rho: a row of `agreement.rank_correlation` per view."""
     figure, ax = plt.subplots(figsize=(4.6, 3.4))
     sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
     ax.set(
         xlabel="confidence",
         ylabel="mean Dice",
-        title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}",
+        title="\n".join(
+            f"{row.view.upper()}: Spearman {row.rho:.2f} ({row.rho_low:.2f} to {row.rho_high:.2f}), n = {row.n}"
+            for row in rho.itertuples()
+        ),
     )
+    ax.title.set_fontsize(9)
     return mark_synthetic(figure, synthetic)
 
 
@@ -212,7 +217,7 @@ def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
 def precision_figure(table):
     """Coefficient of variation of two scans with intervals: a group per measure, a colour per observer."""
     figure, ax = plt.subplots(figsize=(1.6 + 1.1 * table["measure"].nunique(), 3.2))
-    grouped_intervals(ax, table, "cv_pct", "measure", "observer")
+    grouped_intervals(ax, table.assign(measure=table["measure"].map(label)), "cv_pct", "measure", "observer")
     ax.tick_params(axis="x", rotation=20)
     ax.set(ylabel="coefficient of variation (%)", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")

@@ -2,6 +2,8 @@
 
 import math
 
+from cmrlib.measures import HUMAN_SD
+
 AGES = (45, 74)
 """Years for which RANGES hold."""
 
@@ -20,14 +22,6 @@ RANGES = {
 }
 """95 % ranges: Petersen et al., JCMR 2017;19:18 (UK Biobank; papillary muscles count as cavity, as in ACDC's outlines
 and the phantom's, with which the networks learn). MAPSE: 14 ± 3 mm of healthy adults, Seemann et al. 2017."""
-
-HUMAN_SD = {"lvedv_ml": 15.2, "lvesv_ml": 14.0, "lvm_g": 20.2, "lvef_pct": 4.6, "mapse_mm": 1.2, "eprime_cm_s": 1.7}
-HUMAN_SD |= {"rvedv_ml": 19.5, "rvesv_ml": 9.1, "rvef_pct": 6.5, "laef_pct": 4.9, "raef_pct": 11.5}
-"""How far two people differ (SD): the best pair of seven core laboratories (Suinesiaputra et al., JCMR 2015;17:63);
-MAPSE and e' as in MVnet (Gonzales et al., JCMR 2021, table 4). RV: 13 % of usual values (150 mL, 70 mL, 50 %), the
-upper end of two observers' coefficients of variation (Catalano et al., J Cardiovasc Med 2007). Emptying fractions:
-8.2 % of 60 % (LA) and 24 % of 48 % (RA), the upper ends between two examinations (Kowallick et al., JCMR 2015;17:36).
-The others have no figure that fits our conventions."""
 
 
 def place(measure: str, value: float, sex, age, error: dict | None = None) -> tuple[str, str]:
