@@ -40,7 +40,10 @@ class Shipment:
 SHIPMENTS = {
     "synthetic": Shipment(("carryover", "weights"), "few_labels", 20, "All learned from synthetic hearts alone"),
     "real": Shipment(
-        ("weights_sax", "weights_lax"), "weights_check", 12, "All learned from patients, some from phantoms first"
+        ("weights_sax", "weights_lax", "acdc_cine"),
+        "weights_check",
+        12,
+        "All learned from patients, some from phantoms first",
     ),
 }
 
