@@ -194,7 +194,10 @@ def _segment(ax, number, value, colours):
     width = np.pi / (3 if ring < 2 else 2)
     angle, inner, known = np.pi / 2 + place * width, (2 - ring) / 3, np.isfinite(value)
     ax.bar(angle, 1 / 3, width, inner, color=colours.to_rgba(value) if known else "#dddddd", edgecolor="white")
-    text, colour = f"{value:.3g}" if known else "–", "white" if known and colours.norm(value) < 0.6 else "black"
+    text, colour = (
+        (f"{value:.0f}" if abs(value) >= 20 else f"{value:.1f}") if known else "–",
+        "white" if known and colours.norm(value) < 0.6 else "black",
+    )
     ax.text(angle, inner + 1 / 6, text, ha="center", va="center", fontsize=7, color=colour)
 
 
