@@ -18,6 +18,8 @@ from cmrlib.measures.volumes import voxel_counts
 _FINE_MM = 0.5
 _SMOOTH_MM = 1.5
 """Outlines are found on masks of this pixel size, smoothed by this much (SD): a border's steps are no length."""
+VIEWS_DIFFER_PCT = 8.0
+"""Points of strain; two planes through one ventricle farther apart say that one outline is wrong (ours)."""
 PROMINENCE = 0.1
 """Of the fastest emptying: how far it must slow down between the LA's passive and active emptying (ours)."""
 
@@ -25,16 +27,16 @@ PROMINENCE = 0.1
 def function_measures(views: dict, row: dict) -> dict:
     """Measures of one examination that rest on its outlines and on what `features` has in `row`.
 
-    views: view → (cine, annotation). GLS: mean of 2CH and 4CH, those of them that agree with the short axis. What the
-    views cannot give is left out.
+    views: view → (cine, annotation); long axes that disagree with the short axis are not used. GLS: mean of 2CH and
+    4CH, where these differ by no more than `VIEWS_DIFFER_PCT`. What the views cannot give is left out.
     """
     usable = {view: pair for view, pair in views.items() if pair[0].spacing_known}
     off = [view for view in ("2ch", "4ch") if f"{view}_off_sax" in str(row.get("flags", ""))]
     long = {view: usable[view] for view in ("2ch", "4ch") if view in usable and view not in off}
     found = {}
     strains = [longitudinal_strain_pct(*pair) for pair in long.values() if has_structure(pair[1], "lv")]
-    if np.isfinite(strains).any():
-        found["lv_gls_pct"] = float(np.nanmean(strains))
+    if len(strains) == 2 and abs(strains[0] - strains[1]) <= VIEWS_DIFFER_PCT:
+        found["lv_gls_pct"] = float(np.mean(strains))
     phases = [row.get(name, np.nan) for name in ("ed_frame", "es_frame")]
     if "sax" in usable and np.isfinite(np.array(phases, float)).all():
         found["lv_gcs_pct"] = circumferential_strain_pct(*usable["sax"], *map(int, phases))
@@ -172,7 +174,11 @@ def la_phases(volume_ml, phase) -> dict[str, float]:
 
 def _lv_length_mm(long) -> float:
     """LV length at its largest, mean of the views."""
-    lengths = [np.nanmax(chamber_curve(*pair, "lv")[1], initial=np.nan) for pair in long.values()]
+    lengths = []
+    for pair in long.values():
+        area, length = chamber_curve(*pair, "lv")
+        if np.isfinite(area).any():
+            lengths.append(length[np.nanargmax(area)])
     return float(np.nanmean(lengths)) if np.isfinite(lengths).any() else float("nan")
 
 

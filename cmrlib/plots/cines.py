@@ -197,13 +197,13 @@ def drawn_frame(cine: Cine, t: int, k: int = 0, mask=None, height: int = 256, bo
     size = (round(pixels.shape[1] / aspect * scale), height)
     grey = np.clip((cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR) - low) / (high - low), 0, 1)
     rgb = np.repeat((255 * grey).astype(np.uint8)[..., None], 3, 2)
-    for name, code in STRUCTURES.items() if mask is not None else ():
+    for name, code in reversed(STRUCTURES.items()) if mask is not None else ():  # a cavity's outline over its wall's
         region = (np.asarray(mask)[window] == code).astype(np.float32)
         if region.any():
             smooth = cv2.GaussianBlur(cv2.resize(region, size, interpolation=cv2.INTER_LINEAR), (0, 0), 0.5 * scale)
             lines, _ = cv2.findContours((smooth >= 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
             colour = tuple(round(255 * channel) for channel in to_rgb(COLOURS[name]))
-            cv2.drawContours(rgb, lines, -1, colour, max(1, round(height / 160)), cv2.LINE_AA)
+            cv2.drawContours(rgb, lines, -1, colour, max(1, round(height / 140)), cv2.LINE_AA)
     return rgb
 
 

@@ -1,5 +1,6 @@
 """Flags of a report in words: what each means and what to do about it."""
 
+import re
 from fnmatch import fnmatchcase
 from importlib.resources import files
 
@@ -17,7 +18,7 @@ def advice(flags: list[str]) -> list[dict]:
     found = {}
     for flag in flags:
         pattern = next(one for one in FLAGS if fnmatchcase(_name(flag), one))
-        found.setdefault(pattern, []).append(flag.replace("_", " "))
+        found.setdefault(pattern, []).append(re.sub(r"(frames|slices)=\d+,|=", " ", flag).replace("_", " "))
     return [
         {"flag": "; ".join(found[pattern]), "means": means, "do": do}
         for pattern, (means, do) in FLAGS.items()

@@ -139,7 +139,7 @@ def _mitral_points(cohort, row) -> list[dict]:
     cine = cohort.cine(row.cine)
     points = point_array(cohort.observer("mvnet").points(row.cine), cine.view, cine.frames)
     names = " and ".join(MITRAL_POINTS[cine.view])
-    return [_plot(plots.points_sheet(cine, points), f"{cine.view.upper()}: mitral points, {names}")]
+    return [_plot(plots.points_sheet(cine, points), f"{cine.view.upper()}: mitral points, {names} (frames from 0)")]
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ REPORTED = {
 DERIVED = dict.fromkeys(("lvsv_ml", "lvco_l_min"), ("lvedv_ml", "lvesv_ml"))
 """What is a difference of others falls with them."""
 NEEDS = {
-    "lv_gls": "2CH or 4CH cines with LV and LA",
+    "lv_gls": "2CH and 4CH cines with LV and LA that agree within 8 points",
     "lv_sphericity": "a short-axis stack and a long axis",
     "tapse": "a 4CH cine with RV and RA",
     "la_conduit": "two waves of emptying of the LA in 2CH and 4CH cines",
