@@ -70,7 +70,7 @@ def render(said: dict, pictures: list[dict]) -> str:
     absent = {}
     for row in measures:
         if not (row["shown"] or row["refused"] or row["withheld"]):
-            absent.setdefault(row["reason"], []).append(row["description"])
+            absent.setdefault(row["reason"], []).append(row["description"].split(":")[0])
     columns = [name for name in SERIES if any(row.get(name) not in ("", None) for row in said["series"])]
     return environment.get_template("page.html").render(
         said,

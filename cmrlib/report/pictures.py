@@ -85,8 +85,9 @@ def _drawn(found) -> range:
     return range(max(0, held[0] - 1), min(mask.shape[1], held[-1] + 2)) if len(held) else range(0)
 
 
-def _sheet(columns, per_line: int = 6):
+def _sheet(columns, most: int = 7):
     """Pictures (title, cine, frame, slice, annotation, box) of each column above each other, in lines of columns."""
+    per_line = -(-len(columns) // -(-len(columns) // most))
     drawn = [
         np.concatenate(
             [
@@ -100,8 +101,7 @@ def _sheet(columns, per_line: int = 6):
     drawn = [np.pad(one, ((4, 4), (0, width - one.shape[1] + 4), (0, 0)), constant_values=255) for one in drawn]
     blank = np.full_like(drawn[0], 255)
     lines = [drawn[n : n + per_line] for n in range(0, len(drawn), per_line)]
-    most = len(lines[0])
-    return np.concatenate([np.concatenate(line + [blank] * (most - len(line)), 1) for line in lines])
+    return np.concatenate([np.concatenate(line + [blank] * (per_line - len(line)), 1) for line in lines])
 
 
 def _titled(rgb, title):
@@ -171,8 +171,11 @@ def _curves(found, phases) -> list[dict]:
         for phase, frame in zip(("ED", "ES"), phases.get((view, structure), ())):
             table.loc[(table["structure"] == structure) & (table["frame"] == frame), "phase"] = phase
     if len(table):
+        timed = table["time_ms"].notna().all()
+        table = table if timed else table.assign(time_ms=table["frame"] + 1)
         figure, ax = plt.subplots(figsize=(5.2, 3.2))
         plots.volume_curves(table, ax).legend(frameon=False, fontsize=8)
+        ax.set_xlabel("time (ms)" if timed else "frame (times are unknown)")
         left = "".join(f"; {NAMES[structure]} is not reported" for structure in sorted(hidden))
         made.append(_plot(figure, f"volumes through the cycle, each chamber with its own ED and ES{left}"))
     if len(found.motion):

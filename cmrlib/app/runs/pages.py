@@ -118,4 +118,6 @@ def _rows(metrics):
 def _number(value) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "undefined"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
