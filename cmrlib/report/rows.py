@@ -24,6 +24,8 @@ REPORTED = {
 """Measures of a page by part of the heart, in its order."""
 DERIVED = dict.fromkeys(("lvsv_ml", "lvco_l_min"), ("lvedv_ml", "lvesv_ml"))
 """What is a difference of others falls with them."""
+TIMED = ("lvco_l_min", "lv_pfr_edv_s", "lv_pfr_time_ms")
+"""Measures of the stack that take its times as well."""
 NEEDS = {
     "lv_gls": "2CH and 4CH cines with LV and LA that agree within 8 points",
     "lv_sphericity": "a short-axis stack and a long axis",
@@ -129,5 +131,7 @@ def _why_not(name, cohort) -> str:
     if name.startswith(("lv", "rv")) and "biplane" not in name and len(sax) and (sax["frames"] == 1).all():
         known = [phase.upper() for phase in ("ed", "es") if sax[phase].notna().any()]
         return f"one frame, at {known[0]}" if known else "one frame, and nothing says whether it is ED or ES"
+    if name in TIMED and len(sax):
+        return "frame times or heart rate unknown"
     need = next((need for start, need in NEEDS.items() if name.startswith(start)), "")
     return f"not found; needs {need}" if need else "not found"
