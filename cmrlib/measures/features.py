@@ -9,6 +9,7 @@ from cmrlib.measures.arealength import biplane_curve, has_structure, single_plan
 from cmrlib.measures.crossings import LEAST_AGREEMENT, agreements
 from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, peak_rates
 from cmrlib.measures.flags import stack_flags
+from cmrlib.measures.function import function_measures
 from cmrlib.measures.names import MEASURES, indexed_features
 from cmrlib.measures.phases import named_phases
 from cmrlib.measures.plausible import off_sax, withhold
@@ -52,6 +53,7 @@ def features(
         _short_axis(row, flags, views, conventions, phases, walls)
         _long_axis(row, flags, views)
         flags += withhold(row, flags)
+        row |= function_measures(views, row | {"flags": flags})
         flags += [f"{flag}:{view}" for view, (_, annotation) in views.items() for flag in annotation.flags]
         keys = {"participant_id": participant, "session": session} | _confidence(views)
         rows.append(keys | {"convention": str(conventions), "flags": ";".join(flags)} | row)
