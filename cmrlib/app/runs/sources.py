@@ -57,10 +57,11 @@ def reached(names: set[str], package: Path = PACKAGE) -> set[str]:
     return found
 
 
+@cache
 def imports(source: str, package: Path = PACKAGE) -> set[str]:
     """cmrlib modules that a module or a cell names in its imports, wherever they stand."""
     names = set()
-    for node in ast.walk(_parsed(source)):
+    for node in ast.walk(_parsed(source)) if "cmrlib" in source else ():
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -68,7 +69,6 @@ def imports(source: str, package: Path = PACKAGE) -> set[str]:
     return {name for name in names if name.split(".")[0] == "cmrlib" and _file(name, package)}
 
 
-@cache
 def _parsed(source):
     """Syntax tree; `%magic` and `!command` lines of a cell are passed over, a cell of another language is empty."""
     for text in (source, re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE)):
@@ -79,6 +79,7 @@ def _parsed(source):
     return ast.parse("")
 
 
+@cache
 def _normal(source):
     """Source without prose and layout; magics stay."""
     try:
