@@ -20,11 +20,11 @@ def write_pages(profile: str, runs=ROOT / "runs") -> Path:
     """runs/PROFILE/NN_name/page.html for every finished notebook, made again where the notebook is newer, and
     runs/PROFILE/index.html; returns the index."""
     folder = Path(runs) / profile
-    finished = manifests(folder)
+    finished, exporter = manifests(folder), HTMLExporter(embed_images=True)
     for name in finished:
         page, notebook = folder / name / "page.html", folder / name / "executed.ipynb"
         if notebook.exists() and not (page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime):
-            text, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(notebook, as_version=4))
+            text, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
             with atomic(page) as part:
                 part.write_text(OUTSIDE.sub("", text))
     given = [manifest["parameters"] for manifest in finished.values()]

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from cmrlib.app.runs.parameters import cells, is_parameters
-from cmrlib.cohort.files import code_of
 
 PACKAGE = Path(__file__).parents[2]
 LISTS = (".tsv", ".yaml")  # committed beside the modules that read them: test subjects, label maps
@@ -82,6 +81,8 @@ def _parsed(source):
 @cache
 def _normal(source):
     """Source without prose and layout; magics stay."""
+    from cmrlib.cohort.files import code_of  # brings pandas, which processes that only start notebooks never need
+
     try:
         return code_of(source)
     except SyntaxError:
