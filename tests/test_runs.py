@@ -156,7 +156,7 @@ def test_digest_follows_imports_and_nothing_else(root, package):
     }
 
     def digests():
-        sources._parsed.cache_clear()
+        sources.imports.cache_clear()
         return sources.code_digest("00_a", package)
 
     cells = ["%matplotlib inline\nif True:\n    !ls\n    from cmrlib import measures, net", "import cmrlib.datasets"]
@@ -210,12 +210,12 @@ def test_a_metric_is_one_number(root, value):
 def test_a_new_run_starts_without_the_old_results_but_keeps_the_cohort(root):
     one = started()
     one.table(pd.DataFrame({"x": [1]}), "old")
-    (one.folder / "cohort").mkdir()
+    one.new_cohort.mkdir()
     assert one.observer("net").is_dir() and one.weights.is_dir()
     one.finish({"n": 1})
     assert (one.folder / "manifest.json").exists()
     two = started(profile="interactive")
-    assert sorted(path.name for path in two.folder.iterdir()) == [".cohort", "cohort"]
+    assert sorted(path.name for path in two.folder.iterdir()) == [".cohort", "cohort"] and two.new_cohort.exists()
     started(epochs=7)
     assert not (one.folder / "cohort").exists(), "other parameters make another cohort"
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import yaml
 
 from cmrlib.app.runs.execution import NotebookFailed, execute, follow_parent, snakemake
-from cmrlib.app.runs.pages import write_pages
 from cmrlib.app.runs.parameters import ROOT, UsageError, resolve
+
+# jsonschema, which nbformat imports, builds a grammar of web addresses from this package: a second in every process,
+# for a format that no notebook has.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 
 def arguments(words=None):
@@ -43,6 +46,8 @@ def main(words=None) -> int:
 
             print("figures/record/ has one more line of:", ", ".join(record.append(given.profile, given.runs)))
         elif given.command == "pages":
+            from cmrlib.app.runs.pages import write_pages  # brings nbconvert
+
             print(write_pages(given.profile, given.runs))
         elif given.command == "execute":
             execute(given.notebook, given.profile, given.runs, overrides, given.part)

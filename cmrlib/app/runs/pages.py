@@ -40,11 +40,12 @@ def write_pages(profile: str, runs=ROOT / "runs") -> Path:
     runs/PROFILE/index.html; returns the index."""
     folder = Path(runs) / profile
     finished = manifests(folder)
+    exporter = HTMLExporter(raw_template=TEMPLATE, embed_images=True)
     for name, manifest in finished.items():
         page, notebook = folder / name / "page.html", folder / name / "executed.ipynb"
         if notebook.exists() and not (page.exists() and page.stat().st_mtime >= notebook.stat().st_mtime):
             made = readable(nbformat.read(notebook, as_version=4), manifest["parameters"])
-            text, _ = HTMLExporter(raw_template=TEMPLATE, embed_images=True).from_notebook_node(made)
+            text, _ = exporter.from_notebook_node(made)
             with atomic(page) as part:
                 part.write_text(OUTSIDE.sub("", text))
     given = [manifest["parameters"] for manifest in finished.values()]
