@@ -29,8 +29,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from cmrlib.cohort import FORMAT_VERSION, Cohort, stem
-from cmrlib.cohort.files import write_json, write_tsv
+from cmrlib.cohort import FORMAT_VERSION, TABLES, Cohort, digests, stem
+from cmrlib.cohort.files import read_json, write_json, write_tsv
 
 VIEWS = {"sax": 13, "4ch": 1, "3ch": 1, "2ch": 1}
 
@@ -151,12 +151,16 @@ def tables(path, n):
                 }
             )
         )
-    write_tsv(subjects, path / "participants.tsv")
-    write_tsv(pd.concat(parts).sort_values("cine"), path / "cines.tsv")
-    write_json(
-        {"Name": "synthetic tables", "Synthetic": True, "FormatVersion": FORMAT_VERSION},
-        path / "dataset_description.json",
-    )
+    described = {"Name": "synthetic tables", "Synthetic": True, "FormatVersion": FORMAT_VERSION}
+    _write_tables(path, subjects, pd.concat(parts).sort_values("cine"), described)
+
+
+def _write_tables(path, subjects, cines, description):
+    tables = {"participants": subjects, "cines": cines, "rejected": pd.DataFrame(columns=["participant_id", "reason"])}
+    for name, table in tables.items():
+        write_tsv(table, path / f"{name}.tsv")
+    write_json(description, path / "dataset_description.json")
+    digests.note(dict.fromkeys(path / name for name in TABLES))
 
 
 def prepared(step, path, n):
@@ -196,6 +200,7 @@ def _sparse(path, row, name):
         },
         file.with_suffix(".json"),
     )
+    digests.note({file: row["digest"], file.with_suffix(".json"): None})
 
 
 def _linked_hearts(folder, n):
@@ -215,17 +220,19 @@ def _linked_hearts(folder, n):
             target.mkdir(parents=True)
             for file in (source / "sub-P0001").iterdir():
                 linked = target.with_name(f"sub-{copied}") / file.name.replace("P0001", copied)
-                (
-                    shutil.copy2(file, linked)
-                    if label == copied
-                    else os.link(linked, target / file.name.replace("P0001", label))
-                )
+                mine = target / file.name.replace("P0001", label)
+                if file.name.endswith("_cine.json"):
+                    write_json(read_json(file) | {"subject": label}, mine)
+                elif label == copied:
+                    shutil.copy2(file, mine)
+                else:
+                    os.link(linked, mine)
+            (target / digests.NAME).unlink()
+            drawn = dict.fromkeys(target.iterdir())
+            digests.note(drawn, "" if source == made.path else row["digest"])
         rows.append(row | {"cine": name, "participant_id": label})
-    write_tsv(pd.DataFrame(rows), many / "cines.tsv")
-    write_tsv(
-        pd.DataFrame([person | {"participant_id": row["participant_id"]} for row in rows]), many / "participants.tsv"
-    )
-    write_json(made.description, many / "dataset_description.json")
+    people = pd.DataFrame([person | {"participant_id": row["participant_id"]} for row in rows])
+    _write_tables(many, people, pd.DataFrame(rows), made.description)
 
 
 def _shards(path, size=100):

@@ -254,6 +254,15 @@ def test_no_machine_path_and_no_registry_host():
             assert not (found := re.search(pattern, text)), f"{relative(path)} names {found[0]}"
 
 
+def test_no_pickle_is_written_or_opened():
+    """Pickles can run code. torch.load takes weights alone; tests hold pickles to see that they are refused."""
+    never = r"\b(import|from) (pickle|joblib|dill|cloudpickle|shelve)\b|(to|read)_pickle|load_learner|allow_pickle=True"
+    for path in [*MODULES, *NOTEBOOKS, *(ROOT / "tools").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+        text = path.read_text()
+        assert not re.search(never, text), relative(path)
+        assert all("weights_only=True" in call for call in re.findall(r"torch\.load\([^\n]*", text)), relative(path)
+
+
 def test_git_ignores_no_module():
     assert set(MODULES) | set(NOTEBOOKS) | set(PROFILES) <= set(tracked())
 

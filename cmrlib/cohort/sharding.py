@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cmrlib.cohort import digests
 from cmrlib.cohort.files import atomic
 
 KEYS = ("participant_id", "session", "cine", "view", "k")
@@ -47,4 +48,6 @@ def join_tables(paths, dest) -> pd.DataFrame:
         raise ValueError(f"{table.loc[table.duplicated(keys), keys[0]].iloc[0]} is in two of these tables")
     with atomic(dest) as part:
         table.sort_values(keys, kind="stable").to_csv(part, sep=separator, index=False, lineterminator="\n")
+    if digests.noted(Path(dest).parent):  # an observer's measures
+        digests.note({Path(dest): None})
     return table
