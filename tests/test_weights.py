@@ -24,6 +24,17 @@ def test_weights_come_back_with_their_card(tmp_path):
         load_weights(nn.Linear(2, 6), tmp_path / "deep" / "sax")
 
 
+def test_a_card_of_other_settings_is_refused(tmp_path):
+    save_weights(nn.Linear(2, 4), tmp_path / "sax", CARD | {"preprocessing": {"size": np.int64(64), "views": ("sax",)}})
+    card = read_card(tmp_path / "sax")
+    load_weights(nn.Linear(2, 4), tmp_path / "sax")
+    write_json(card | {"note": "checked"}, tmp_path / "sax.json")  # the rest of a card may grow
+    load_weights(nn.Linear(2, 4), tmp_path / "sax")
+    write_json(card | {"preprocessing": {"size": 32, "views": ["sax"]}}, tmp_path / "sax.json")
+    with pytest.raises(ValueError, match=r"sax.json: architecture or preprocessing are not those that sax.safetensors"):
+        load_weights(nn.Linear(2, 4), tmp_path / "sax")
+
+
 def test_a_pickle_is_never_opened(tmp_path, poison):
     for suffix in (".pt", ".pth", ".pkl", ".ckpt", ".bin"):
         (tmp_path / "sax").with_suffix(suffix).write_bytes(poison.pickle)

@@ -115,6 +115,7 @@ def _pack(path, dest, tested):
     """One network in half precision with its card. tested: the same file of a run that tested this recipe."""
     from safetensors.torch import load_file, save_file
 
+    from cmrlib.learning.weights import settings_digest
     from cmrlib.report.cards import error_by_subgroup
 
     card = read_json(path.with_suffix(".json"))
@@ -126,7 +127,7 @@ def _pack(path, dest, tested):
     dest.parent.mkdir(parents=True, exist_ok=True)
     half = {name: value.half() if value.is_floating_point() else value for name, value in load_file(path).items()}
     with atomic(dest) as part:
-        save_file(half, part)
+        save_file(half, part, {"settings": settings_digest(card)})
     rows, tested_on = error_by_subgroup(path), _tested_on(path)
     there = any(tested.parent.rglob(f"{tested.stem}.json"))  # in folders of their own where folds were tested
     if not rows and there and (rows := error_by_subgroup(tested)):

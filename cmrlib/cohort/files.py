@@ -66,14 +66,15 @@ def alone(lock, otherwise: str):
 def write_json(value, path):
     """JSON; numpy values become plain ones, NaN and infinity become null."""
     with atomic(path) as part:
-        part.write_text(json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
+        part.write_text(json.dumps(as_json(value), indent=1, allow_nan=False) + "\n")
 
 
-def _plain(value):
+def as_json(value):
+    """The value as `write_json` writes it and `read_json` reads it."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
+        return [as_json(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,21 +1,30 @@
 """Weights files: safetensors beside a JSON card; pickles are never opened, for they can run code."""
 
+import json
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cmrlib.cohort.files import atomic, read_json, write_json
+from cmrlib.cohort.files import as_json, atomic, read_json, short_digest, write_json
 
 
 def save_weights(model, path, card: dict):
-    """Weights as safetensors beside a JSON card (architecture, preprocessing, data); the card comes last."""
+    """Weights as safetensors beside a JSON card (architecture, preprocessing, data); the card comes last. The weights
+    hold a digest of its architecture and preprocessing: with others they would give other masks without a word."""
     path = Path(path)
     if not {"architecture", "preprocessing"} <= set(card):
         raise ValueError(f"a weights card needs architecture and preprocessing, got {sorted(card)}")
     with atomic(path.with_suffix(".safetensors")) as part:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part, {"settings": settings_digest(card)})
     write_json(card, path.with_suffix(".json"))
+
+
+def settings_digest(card: dict) -> str:
+    """Digest of what a card says of architecture and preprocessing."""
+    settings = as_json([card.get("architecture"), card.get("preprocessing")])
+    return short_digest(json.dumps(settings, sort_keys=True).encode())
 
 
 def read_card(path) -> dict:
@@ -37,13 +46,20 @@ def read_card(path) -> dict:
 
 def load_weights(model: nn.Module, path) -> nn.Module:
     """The model in eval mode with the weights of a file. Raises ValueError where they are no safetensors or another
-    network's."""
+    network's, or where the card says other settings than they were written with."""
     path = Path(path).with_suffix(".safetensors")
     try:
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get("settings")  # files of earlier versions have none
         model.load_state_dict(load_file(path))
     except Exception as error:
         raise ValueError(
             f"{path.name} does not fit the architecture in {path.stem}.json ({type(model).__name__}): "
             f"{str(error)[:300]}"
         ) from error
+    if written and written != settings_digest(read_json(path.with_suffix(".json"))):
+        raise ValueError(
+            f"{path.stem}.json: architecture or preprocessing are not those that {path.name} was written with; restore "
+            "the card, or train again with other settings"
+        )
     return model.eval()
