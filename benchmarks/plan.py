@@ -1,8 +1,10 @@
 """What a large study will cost, from the jobs of a small one with the same settings.
 
     python benchmarks/plan.py --size 65000 [--nodes 10 --cores 32 --memory-gb 128 --shard 100] [--profile NAME]
+    python benchmarks/plan.py --subjects 200 --jobs 2   # from DICOM to tables and pages: measured= is the point then
 
 The default profile is run first, on DICOM files of eight full-size phantoms; of another one the finished run is read.
+Last come what was measured: seconds on the clock (0 where the run was only read), processor seconds, the highest peak.
 A job's CPU time is a line over its number of subjects: its start (imports) and the work for each subject; the range is
 that of single shards. Assumed: subjects of the large study are like those of the small one, and the cluster's cores are
 as fast as this machine's. Training and GPU time are not in it.
@@ -13,6 +15,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +34,26 @@ def main():
     parser.add_argument("--size", type=int, default=65000, help="subjects")
     for name, default in (("shard", 100), ("nodes", 10), ("cores", 32), ("memory-gb", 128)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
+    parser.add_argument("--subjects", type=int, default=8, help="of the small study, where this program makes it")
+    parser.add_argument("--jobs", type=int, default=1, help="of the small study at once")
+    given, start = parser.parse_args(), time.monotonic()
     if given.profile == "plan":
-        run_small_study()
+        run_small_study(given.subjects, given.jobs)
+    wall_s = time.monotonic() - start if given.profile == "plan" else 0
     study = ROOT / "runs" / given.profile / "study"
     subjects = pd.read_csv(study / "cohort" / "participants.tsv", sep="\t", dtype=str)["participant_id"]
-    table = plan(read_jobs(study, subjects), given.size, given.shard, given.nodes, given.cores, given.memory_gb)
+    jobs = read_jobs(study, subjects)
+    table = plan(jobs, given.size, given.shard, given.nodes, given.cores, given.memory_gb)
     print(table.round(2).to_string(index=False, na_rep="n/a"))
     disk = sum(path.stat().st_size for path in study.rglob("*") if path.is_file()) / len(subjects)
     print(f"disk: {disk * given.size / 1e9:.0f} GB for {given.size} subjects; measured on {len(subjects)}")
+    cpu_s, peak_mb = jobs["cpu_s"].sum(), jobs["peak_mb"].max()
+    print(f"measured={len(subjects)} wall_s={wall_s:.0f} cpu_s={cpu_s:.0f} peak_mb={peak_mb:.0f}")
 
 
-def run_small_study():
-    """Run the profile `plan`, after writing its DICOM files into runs/plan-source."""
+def run_small_study(subjects: int, jobs: int):
+    """Run the profile `plan`, after writing its DICOM files into runs/plan-source. Raises ValueError where that folder
+    holds another number of subjects."""
     sys.path.append(str(ROOT / "tests"))
     from corpus import build, write_source
 
@@ -51,9 +61,11 @@ def run_small_study():
 
     source = ROOT / "runs" / "plan-source"
     if not source.exists():
-        specs = subject_specs(8, frames=50, size=208, spacing_mm=1.8)
+        specs = subject_specs(subjects, frames=50, size=208, spacing_mm=1.8)
         write_source(source, (build(make_study(label, spec), 1) for label, spec in specs.items()))
-    words = ["-m", "cmrlib.app.runs", "all", "--profile", "plan", "--cores", "1", "--follow"]
+    if (found := len(list(source.iterdir()))) != subjects:
+        raise ValueError(f"{source} holds {found} subjects, expected {subjects}: delete it and runs/plan")
+    words = ["-m", "cmrlib.app.runs", "all", "--profile", "plan", "--cores", str(jobs), "--follow"]
     subprocess.run([sys.executable, *words], env=os.environ | {"CMR_DATA_DIR": str(ROOT / "runs")}, check=True)
 
 

@@ -216,12 +216,12 @@ def test_on_its_own_grid_the_mask_is_exact():
     not reach is background."""
     cine, labels = labelled_heart()
     seen, plane = looking(cine), Plane.around((96, 96), 1, (96, 96))
-    native = seen._native(seen._probabilities(1, plane), plane)
+    native = seen._native(seen._probabilities(seen._images(1), plane), plane)
     assert native.shape == (3, 4, 96, 96)
     np.testing.assert_array_equal(seen._labels(native), labels[1])
     np.testing.assert_allclose(native.sum(1), 1, atol=1e-5)
     plane = Plane.around((96, 96), 1, (32, 32), (10, 10))
-    native = seen._native(seen._probabilities(0, plane), plane)
+    native = seen._native(seen._probabilities(seen._images(0), plane), plane)
     assert (native[:, 0, 40:, 40:] == 1).all() and not native[:, 1:, 40:, 40:].any()
 
 

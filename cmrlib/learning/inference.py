@@ -16,7 +16,7 @@ def infer(models, batch: torch.Tensor, precision: str = "bf16") -> torch.Tensor:
     device = next(models[0].parameters(), batch).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         outputs = [getattr(net, "activation", nn.Identity())(net.eval()(batch.to(device)).float()) for net in models]
-    return torch.stack(outputs).mean(0).cpu()
+    return (torch.stack(outputs).mean(0) if len(outputs) > 1 else outputs[0]).cpu()
 
 
 def as_list(models) -> list:

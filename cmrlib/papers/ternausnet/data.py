@@ -137,12 +137,22 @@ def standard_slice(cine: Cine, frame: int, k: int, plane: Plane, antiphase: bool
 
     antiphase: the slice half a cycle later is a fourth channel; of a cine of ED and ES alone, the other of the two.
     """
-    low, high = cine.intensity_window()
+    return standard_pixels(cine, seen_slice(cine, frame, k, antiphase), plane)
+
+
+def seen_slice(cine: Cine, frame: int, k: int, antiphase: bool = False) -> np.ndarray:
+    """(rows, columns, 3 or 4): the channels of `standard_slice` as the cine has them."""
     seen = cine.context(frame, k)
     if antiphase:
         later = cine.pixels[(frame + cine.frames // 2) % cine.frames, k]
         later = later if later.any() else cine.pixels[frame, k]  # a missing image
         seen = np.concatenate([seen, later[..., None]], axis=-1)
+    return seen
+
+
+def standard_pixels(cine: Cine, seen, plane: Plane) -> np.ndarray:
+    """Channels of `seen_slice` on the plane's grid, in the intensities of `standard_slice`."""
+    low, high = cine.intensity_window()
     return np.clip((plane.pixels(seen, outside=low) - low) / (high - low), 0, 1)
 
 

@@ -132,7 +132,7 @@ class SegmentationLoss:
 
     def decodes(self, logits):
         """Logits → label codes, for fastai's `show_results` and `predict`."""
-        return TensorLabels(torch.tensor([0, *codes(self.structures)])[logits.argmax(1)])
+        return TensorLabels(torch.tensor([0, *codes(self.structures)], device=logits.device)[logits.argmax(1)])
 
     @staticmethod
     def _none_of_those(log_p, truth, partial):

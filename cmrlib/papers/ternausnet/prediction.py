@@ -13,7 +13,7 @@ from cmrlib.cine.anatomy import VIEW_STRUCTURES, codes
 from cmrlib.cine.display import orientation_known
 from cmrlib.learning.blocks import spacing_range_mm
 from cmrlib.learning.inference import infer
-from cmrlib.papers.ternausnet.data import standard_slice
+from cmrlib.papers.ternausnet.data import seen_slice, standard_pixels
 
 TIE = 0.02
 """Two orientations whose confidences differ by less are not told apart."""
@@ -55,13 +55,16 @@ class CineSegmentation:
         single augmented passes with their mean, times how far the orientation is trusted; NaN for one pass, and for
         what no pass shows."""
         planes, trust = self._heart_planes(frames, augmentations(n_tta))
-        masks, confidence = [], []
-        for t in frames:
-            probabilities = [self._native(self._probabilities(t, plane), plane) for plane in planes]
-            masks.append(self._labels(np.mean(probabilities, axis=0)))
+        box = self._reach(planes)  # elsewhere no pass shows anything
+        masks = np.zeros((len(frames), *self.cine.pixels.shape[1:]), np.uint8)
+        confidence = []
+        for mask, t in zip(masks, frames):
+            images = self._images(t)
+            probabilities = [self._native(self._probabilities(images, plane), plane, box) for plane in planes]
             votes = [self._labels(p) for p in probabilities] if n_tta > 1 else []
-            confidence.append(self._agreement(votes, masks[-1]) * trust)
-        return np.stack(masks), np.array(confidence)
+            mask[:, *box] = self._labels(sum(probabilities[1:], start=probabilities[0]) / np.float32(n_tta))
+            confidence.append(self._agreement(votes, mask[:, *box]) * trust)
+        return masks, np.array(confidence)
 
     def _agreement(self, votes, mean) -> np.ndarray:
         """(structures,) mean Dice of votes with their mean."""
@@ -96,7 +99,7 @@ class CineSegmentation:
         step, *turned = best.orientation
         sides = [int(-(-best.side / min(scale, 1) // 32) * 32) for _, scale in augmented]  # the same field of view
         return [
-            self._plane(side, (step * scale, *turned), angle, best.centre)
+            self._plane((side, side), (step * scale, *turned), angle, best.centre)
             for (angle, scale), side in zip(augmented, sides, strict=True)
         ], trust
 
@@ -104,18 +107,20 @@ class CineSegmentation:
         side, centre = self._find(frames, orientation)
         if not judge:
             return Candidate(orientation, side, centre)
-        planes = [self._plane(side, orientation, angle, centre) for angle in (-10, 10)]
+        looked = [self._images(t) for t in frames]
+        planes = [self._plane((side, side), orientation, angle, centre) for angle in (-10, 10)]
         one, other = (
-            np.concatenate([self._labels(self._native(self._probabilities(t, plane), plane)) for t in frames])
+            np.concatenate([self._labels(self._native(self._probabilities(images, plane), plane)) for images in looked])
             for plane in planes
         )
         return Candidate(orientation, side, centre, float(np.nan_to_num(nan_mean(self._agreement([one], other)))), one)
 
     def _find(self, frames, orientation):
         """(side in pixels, centre (column, row) or None) of a crop around the largest thing found."""
-        side = int(-(-max(np.array(self.cine.pixels.shape[2:]) / orientation[0]) // 32) * 32)
-        whole = self._plane(side, orientation)
-        found = _largest(np.concatenate([self._probabilities(t, whole) for t in frames]).argmax(1) > 0)
+        shape = np.ceil(np.array(self.cine.pixels.shape[2:]) / orientation[0] / 32).astype(int) * 32
+        whole, side = self._plane(shape[:: -1 if orientation[2] % 180 else 1], orientation), int(shape.max())
+        probabilities = np.concatenate([self._probabilities(self._images(t), whole) for t in frames])
+        found = _largest((probabilities[:, 1:] > probabilities[:, :1]).any(1))
         if not found.any():
             return side, None
         r, c = np.nonzero(found)
@@ -123,24 +128,37 @@ class CineSegmentation:
         centre = whole.back_points([[(c.min() + c.max()) / 2, (r.min() + r.max()) / 2]])[0]
         return min(side, int(-(-size // 32) * 32)), centre
 
-    def _plane(self, side, orientation, angle_deg=0.0, centre=None) -> Plane:
+    def _plane(self, shape, orientation, angle_deg=0.0, centre=None) -> Plane:
         step, mirror, turn = orientation
-        return Plane.around(self.cine.pixels.shape[2:], step, (side, side), centre, turn + angle_deg, mirror)
+        return Plane.around(self.cine.pixels.shape[2:], step, tuple(shape), centre, turn + angle_deg, mirror)
 
-    def _probabilities(self, t, plane) -> np.ndarray:
+    def _images(self, t) -> list[np.ndarray]:
+        """What the network sees of each slice of a frame, before any plane is taken: see `seen_slice`."""
+        return [seen_slice(self.cine, t, k, self.task.antiphase) for k in range(self.cine.slices)]
+
+    def _probabilities(self, images, plane) -> np.ndarray:
         """(slices, classes, rows, columns) on the plane's grid; a batch is one frame's slices, never more."""
-        stack = [standard_slice(self.cine, t, k, plane, self.task.antiphase) for k in range(self.cine.slices)]
+        stack = [standard_pixels(self.cine, image, plane) for image in images]
         batch = torch.from_numpy(np.stack(stack)).permute(0, 3, 1, 2)  # channels last in memory
         return infer(self.models, batch, self.precision).numpy()
 
-    def _native(self, probabilities, plane) -> np.ndarray:
-        """(slices, classes, rows, columns) on the plane's grid → the same on the cine's own grid."""
-        native = np.zeros((*probabilities.shape[:2], *plane.source_shape), np.float32)
+    def _native(self, probabilities, plane, box=np.s_[:, :]) -> np.ndarray:
+        """(slices, classes, rows, columns) on the plane's grid → the same on the cine's own grid, or on a box of it."""
+        inside = np.empty(plane.source_shape, bool)[box].shape
+        native = np.empty((*probabilities.shape[:2], *inside), np.float32)
         for k, channels in enumerate(probabilities):
             for c in range(1, len(channels)):
-                native[k, c] = plane.back_pixels(channels[c])
+                native[k, c] = plane.back_pixels(channels[c])[box]
         native[:, 0] = 1 - native[:, 1:].sum(1)
         return native
+
+    def _reach(self, planes) -> tuple[slice, slice]:
+        """Rows and columns of the cine's grid that planes reach together, and a pixel more."""
+        corners = [
+            plane.back_points([(c, r) for c in (-1, plane.shape[1]) for r in (-1, plane.shape[0])]) for plane in planes
+        ]
+        low, high = np.concatenate(corners).min(0), np.concatenate(corners).max(0)
+        return tuple(slice(max(0, int(a)), max(0, int(b) + 2)) for a, b in zip(low[::-1], high[::-1]))
 
 
 def nan_mean(values, axis=None):
