@@ -16,6 +16,7 @@ from hearts import save_segmentation, small_heartmae
 from typer.testing import CliRunner
 
 from cmrlib.app.cli import app
+from cmrlib.app.cli.app import near
 from cmrlib.app.cli.comparing import compare_runs
 from cmrlib.app.cli.finetuning import before_after, fold_splits
 from cmrlib.cine.anatomy import NOT_ANNOTATED, views_of
@@ -121,6 +122,11 @@ def test_ingest_says_what_came_out_and_refuses_what_it_cannot_use(tmp_path):
     assert "1 subjects" in cmr("ingest", "dicom", src, tmp_path / "one", "--limit", 1, "--workers", 1)
     (tmp_path / "empty" / "anna").mkdir(parents=True)
     assert "nothing to ingest" in refused("ingest", "dicom", tmp_path / "empty", tmp_path / "c", "--workers", 1)
+    (tmp_path / "patient001").mkdir()
+    for name in ("patient001_frame01", "patient001_frame01_gt", "patient001_frame12", "patient001_frame12_gt"):
+        (tmp_path / "patient001" / f"{name}.nii.gz").touch()
+    (tmp_path / "patient001" / "Info.cfg").write_text("ED: 1")
+    assert "looks like acdc" in refused("ingest", "dicom", tmp_path / "patient001", tmp_path / "d", "--workers", 1)
     for words, problem in (
         (("xyz", src), "unknown kind of data 'xyz'"),
         (("acdc", tmp_path / "nowhere"), "does not exist"),
@@ -278,6 +284,12 @@ def test_weights_of_another_network_are_refused(place, tmp_path):
 
 
 # -- measure ----------------------------------------------------------------------------------------------------
+
+
+def test_messages_name_paths_as_seen_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert near(f"all measures: {tmp_path / 'a' / 'b.tsv'}") == "all measures: a/b.tsv"
+    assert near(f"{Path.home() / 'c'} and {tmp_path.parent}") == f"~/c and {tmp_path.parent}"
 
 
 def test_measure_prints_and_writes(place, segmented):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from cmrlib.agreement import error_by_subgroup, example_cases, table_one, with_intervals
 
@@ -77,6 +78,13 @@ def test_means_have_intervals_over_subjects_and_counts(scores):
     row = with_intervals(scores[scores["structure"] == "lv"], ["dice", "hd95_mm"], ["structure"]).iloc[0]
     assert row[["n", "n_undefined", "n_hd95_mm", "n_undefined_hd95_mm"]].tolist() == [7, 4, 6, 8]
     assert row["dice_median"] == scores.loc[scores["structure"] == "lv", "dice"].median()
+
+
+def test_the_mean_of_hits_has_wilsons_interval(scores):
+    once = scores.drop_duplicates("participant_id").assign(hit=[1.0] * 6 + [0.0] * 2, all=1.0)
+    row = with_intervals(once, ["hit", "all"], ["structure"]).iloc[0]
+    assert tuple(row[["hit_low", "hit_high"]]) == pytest.approx(proportion_confint(6, 8, method="wilson"))
+    assert (row["all"], row["all_high"]) == (1, 1) and row["all_low"] == pytest.approx(0.676, abs=1e-3)
 
 
 def test_errors_by_what_is_known_of_the_subjects(scores):

@@ -6,6 +6,7 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from inspect import signature
@@ -35,6 +36,16 @@ def reader_of(kind: str):
     if kind not in KINDS:
         raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, and `phantom` by `cmr phantom`")
     return import_module(f"cmrlib.datasets.{kind}")
+
+
+def other_kinds(src, kind: str) -> str:
+    """`; this looks like acdc: …` where readers of other kinds find subjects in a source, else empty."""
+    found = []
+    for name in (one for one in KINDS if one not in (kind, "dicom")):
+        with suppress(Exception):  # of a reader that does not know this layout
+            found += [name] * bool(reader_of(name).find(Path(src).resolve()))
+    found = [name for name in found if name != "nifti"] or found  # any NIfTI file is that kind
+    return f"; this looks like {' or '.join(found)}: name that kind" if found else ""
 
 
 def ingest(
@@ -69,7 +80,10 @@ def ingest(
     found = found_by(reader, src, keep_names)
     left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
-    return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
+    try:
+        return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
+    except ValueError as error:  # nothing was read
+        raise ValueError(f"{error}{other_kinds(src, kind)}") from None
 
 
 def found_by(reader, src, keep_names: bool = False) -> dict:

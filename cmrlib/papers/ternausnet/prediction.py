@@ -11,6 +11,7 @@ from cmrlib.agreement.overlap import dice
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import VIEW_STRUCTURES, codes
 from cmrlib.cine.display import orientation_known
+from cmrlib.cohort.progress import with_progress
 from cmrlib.learning.blocks import spacing_range_mm
 from cmrlib.learning.inference import infer
 from cmrlib.papers.ternausnet.data import standard_slice
@@ -56,7 +57,7 @@ class CineSegmentation:
         what no pass shows."""
         planes, trust = self._heart_planes(frames, augmentations(n_tta))
         masks, confidence = [], []
-        for t in frames:
+        for t in with_progress(frames, self.cine.name, "frame", leave=False):
             probabilities = [self._native(self._probabilities(t, plane), plane) for plane in planes]
             masks.append(self._labels(np.mean(probabilities, axis=0)))
             votes = [self._labels(p) for p in probabilities] if n_tta > 1 else []
