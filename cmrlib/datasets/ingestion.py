@@ -6,9 +6,7 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from inspect import signature
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -20,32 +18,10 @@ from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
 from cmrlib.datasets.finding import STRAY, fingerprint, unassigned_files
+from cmrlib.datasets.kinds import other_kinds, reader_of
 from cmrlib.datasets.qc import with_qc_flags
 
-KINDS = (
-    *("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom"),
-    *("sunnybrook_endo", "dsb2015_sax"),
-)
-"""Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
-
 LARGEST_STRAY_BYTES = 2**26
-
-
-def reader_of(kind: str):
-    """The module that reads a kind of data. Raises ValueError for an unknown one."""
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, and `phantom` by `cmr phantom`")
-    return import_module(f"cmrlib.datasets.{kind}")
-
-
-def other_kinds(src, kind: str) -> str:
-    """`; this looks like acdc: …` where readers of other kinds find subjects in a source, else empty."""
-    found = []
-    for name in (one for one in KINDS if one not in (kind, "dicom")):
-        with suppress(Exception):  # of a reader that does not know this layout
-            found += [name] * bool(reader_of(name).find(Path(src).resolve()))
-    found = [name for name in found if name != "nifti"] or found  # any NIfTI file is that kind
-    return f"; this looks like {' or '.join(found)}: name that kind" if found else ""
 
 
 def ingest(
