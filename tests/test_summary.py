@@ -40,9 +40,14 @@ def test_table_one_by_hand():
 def test_table_one_has_no_exponents_no_column_twice_and_counts_labels():
     people = PEOPLE.assign(mr=[0, 1, 0, 0], heart_rate_bpm=[60.0, 70, 80, 90])
     measures = pd.DataFrame({"participant_id": list("abcd"), "heart_rate_bpm": 1.0, "lvedv_ml": [104.0, 204, 304, 404]})
+    measures["regurgitant_ml"] = 0.0
     table = table_one(people, measures=measures)["all"]
     assert table["mr, n (%)"] == "1 (25)" and table["LVEDV (mL)"] == "254 ± 129"
-    assert table["heart rate (1/min)"] == "75 ± 13" and not [name for name in table.index if "_" in name]
+    assert (
+        table["RVol (mL)"] == "0.0 ± 0.0"
+        and table["heart rate (1/min)"] == "75 ± 13"
+        and not [name for name in table.index if "_" in name]
+    )
 
 
 def test_table_one_without_groups_has_one_column():

@@ -5,7 +5,7 @@ import pandas as pd
 
 from cmrlib.agreement.areas import Estimate, ratio
 from cmrlib.agreement.resampling import N_BOOT, bounded, complete, intervals
-from cmrlib.measures import label
+from cmrlib.measures import MEASURES, label
 
 
 def with_intervals(table: pd.DataFrame, values, by) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def table_one(subjects: pd.DataFrame, by: str = "group", measures: pd.DataFrame 
         women = table["sex"].map({"F": 1.0, "M": 0.0})
         rows["women, n (%)"] = {name: _share(women[part.index]) for name, part in columns.items()}
     for column in (c for c in table.select_dtypes("number").columns if c != "session"):
-        yes_or_no = table[column].notna().any() and set(table[column].dropna()) <= {0, 1}
+        yes_or_no = column not in MEASURES and table[column].notna().any() and set(table[column].dropna()) <= {0, 1}
         name, text = (f"{label(column)}, n (%)", _share) if yes_or_no else (label(column), _mean_sd)
         rows[name] = {group: text(part[column]) for group, part in columns.items()}
     return pd.DataFrame(rows).T.rename_axis("characteristic")
