@@ -127,14 +127,14 @@ def test_scores_per_level():
 
 
 def test_metrics_of_a_manifest_are_named_and_bounded():
-    """Two views, LV and RV, four subjects."""
-    rows = [(p, view, s) for p in "abcd" for view in ("sax", "4ch") for s in ("lv", "rv")]
+    """Two views, LV and RV, eight subjects."""
+    rows = [(p, view, s) for p in "abcdefgh" for view in ("sax", "4ch") for s in ("lv", "rv")]
     table = pd.DataFrame(rows, columns=["participant_id", "view", "structure"])
     table = table.assign(dice=np.linspace(0.8, 0.95, len(table)), hd95_mm=np.linspace(4, 9, len(table)))
     metrics, sax = overlap_metrics(table), table[table["view"] == "sax"]
     assert metrics["dice_lv"] == pytest.approx(sax.loc[sax["structure"] == "lv", "dice"].mean())
     assert metrics["hd95_lv_mm"] == pytest.approx(sax.loc[sax["structure"] == "lv", "hd95_mm"].mean())
     assert metrics["dice_mean"] == pytest.approx(sax["dice"].mean())
-    assert metrics["dice_lv_low"] < metrics["dice_lv"] < metrics["dice_lv_high"] and metrics["n_dice_lv"] == 4
+    assert metrics["dice_lv_low"] < metrics["dice_lv"] < metrics["dice_lv_high"] and metrics["n_dice_lv"] == 8
     assert metrics["dice_lv_4ch"] != metrics["dice_lv"] and "hd95_lv_4ch_mm_high" in metrics
     assert "dice_lv" in (only := overlap_metrics(table[table["view"] == "4ch"])) and "dice_lv_4ch" not in only

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from scipy.stats import kruskal
 
 from cmrlib import plots
@@ -107,4 +108,9 @@ def test_pictures_draw_what_they_are_given():
     tests = between_groups(groups, features[["a"]])
     assert plots.by_group(features[["a"]], groups, tests, False).axes[0].get_title().startswith("Mann–Whitney p = ")
     table = features.assign(umap_1=range(15), umap_2=0.0, group=classes)
-    assert len(plots.coloured_maps(table, {"group": "disease", "a": "a"}, True).axes) == 3
+    drawn = plots.coloured_maps(table, {"group": "disease", "a": "a"}, True)
+    assert len(drawn.axes) == 3
+    in_map = {h.get_label(): h.get_markerfacecolor() for h in drawn.axes[0].get_legend().legend_handles}
+    in_tracks = {h.get_label(): h.get_color() for h in figure.legends[0].legend_handles}
+    for name in ("healthy", "ill"):  # one colour in both figures
+        assert to_rgb(in_map[name]) == pytest.approx(to_rgb(in_tracks[f"group {name}"]))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from cmrlib.agreement import error_by_subgroup, example_cases, table_one, with_intervals
 
@@ -39,9 +40,14 @@ def test_table_one_by_hand():
 def test_table_one_has_no_exponents_no_column_twice_and_counts_labels():
     people = PEOPLE.assign(mr=[0, 1, 0, 0], heart_rate_bpm=[60.0, 70, 80, 90])
     measures = pd.DataFrame({"participant_id": list("abcd"), "heart_rate_bpm": 1.0, "lvedv_ml": [104.0, 204, 304, 404]})
+    measures["regurgitant_ml"] = 0.0
     table = table_one(people, measures=measures)["all"]
     assert table["mr, n (%)"] == "1 (25)" and table["LVEDV (mL)"] == "254 ± 129"
-    assert table["heart rate (1/min)"] == "75 ± 13" and not [name for name in table.index if "_" in name]
+    assert (
+        table["RVol (mL)"] == "0.0 ± 0.0"
+        and table["heart rate (1/min)"] == "75 ± 13"
+        and not [name for name in table.index if "_" in name]
+    )
 
 
 def test_table_one_without_groups_has_one_column():
@@ -77,6 +83,13 @@ def test_means_have_intervals_over_subjects_and_counts(scores):
     row = with_intervals(scores[scores["structure"] == "lv"], ["dice", "hd95_mm"], ["structure"]).iloc[0]
     assert row[["n", "n_undefined", "n_hd95_mm", "n_undefined_hd95_mm"]].tolist() == [7, 4, 6, 8]
     assert row["dice_median"] == scores.loc[scores["structure"] == "lv", "dice"].median()
+
+
+def test_the_mean_of_hits_has_wilsons_interval(scores):
+    once = scores.drop_duplicates("participant_id").assign(hit=[1.0] * 6 + [0.0] * 2, all=1.0)
+    row = with_intervals(once, ["hit", "all"], ["structure"]).iloc[0]
+    assert tuple(row[["hit_low", "hit_high"]]) == pytest.approx(proportion_confint(6, 8, method="wilson"))
+    assert (row["all"], row["all_high"]) == (1, 1) and row["all_low"] == pytest.approx(0.676, abs=1e-3)
 
 
 def test_errors_by_what_is_known_of_the_subjects(scores):

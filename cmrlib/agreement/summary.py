@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from cmrlib.agreement.resampling import N_BOOT, complete, intervals
-from cmrlib.measures import label
+from cmrlib.agreement.areas import Estimate, ratio
+from cmrlib.agreement.resampling import N_BOOT, bounded, complete, intervals
+from cmrlib.measures import MEASURES, label
 
 
 def with_intervals(table: pd.DataFrame, values, by) -> pd.DataFrame:
-    """Mean of each value with its bootstrap interval over subjects, one row per group: value, value_low, value_high,
-    value_median, n.
+    """Mean of each value with its interval over subjects, one row per group: value, _low, _high, _median,
+    n. By bootstrap; of values that are all 0 or 1 Wilson's.
 
     n counts subjects with a defined value, n_undefined the rows without one (both masks empty, …), both of the first
     value; n_VALUE and n_undefined_VALUE belong to the others (an empty mask has a Dice, but no distance).
@@ -22,11 +23,21 @@ def with_intervals(table: pd.DataFrame, values, by) -> pd.DataFrame:
                 complete(part[value], subjects=part["participant_id"]),
                 "" if value == values[0] else f"_{value}",
             )
-            row |= intervals(known, N_BOOT, 0, **{value: np.mean})
+            row |= _mean(known, value)
             row[f"{value}_median"] = float(np.median(known.columns[0])) if known.counts["n"] else np.nan
             row |= {f"n{of}": known.counts["n_subjects"], f"n_undefined{of}": known.counts["n_missing"]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _mean(known, value) -> dict:
+    """Mean of complete rows with its bounds."""
+    (numbers,), n = known.columns, known.counts["n_subjects"]
+    if not len(numbers) or not set(np.unique(numbers)) <= {0.0, 1.0}:
+        return intervals(known, N_BOOT, 0, **{value: np.mean})
+    mean, moved = ratio(numbers, np.ones(len(numbers)), known.subjects)
+    share = Estimate(mean, (moved**2).sum(), max(n - 1, 1) if known.repeated else np.inf, n, "share")
+    return bounded(value, mean, *share.bounds())
 
 
 def table_one(subjects: pd.DataFrame, by: str = "group", measures: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -51,7 +62,7 @@ def table_one(subjects: pd.DataFrame, by: str = "group", measures: pd.DataFrame 
         women = table["sex"].map({"F": 1.0, "M": 0.0})
         rows["women, n (%)"] = {name: _share(women[part.index]) for name, part in columns.items()}
     for column in (c for c in table.select_dtypes("number").columns if c != "session"):
-        yes_or_no = table[column].notna().any() and set(table[column].dropna()) <= {0, 1}
+        yes_or_no = column not in MEASURES and table[column].notna().any() and set(table[column].dropna()) <= {0, 1}
         name, text = (f"{label(column)}, n (%)", _share) if yes_or_no else (label(column), _mean_sd)
         rows[name] = {group: text(part[column]) for group, part in columns.items()}
     return pd.DataFrame(rows).T.rename_axis("characteristic")

@@ -9,14 +9,15 @@ EVERY_S = 20.0
 """Seconds between lines; work that is done sooner stays silent."""
 
 
-def with_progress(items, what: str, unit: str, total: int | None = None, initial: int = 0):
+def with_progress(items, what: str, unit: str, total: int | None = None, initial: int = 0, leave: bool = True):
     """Yield `items` and say on stderr how many are done and how long the others will take.
 
-    unit: what one item is, singular. total: default the length of items. initial: how many were done before.
+    unit: what one item is, singular. total: default the length of items. initial: how many were done before. leave:
+    whether a terminal keeps the bar.
     """
     total = len(items) if total is None else total
     if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, unit=unit, total=total, initial=initial)
+        yield from tqdm(items, desc=what, unit=unit, total=total, initial=initial, leave=leave)
         return
     start = said = time.monotonic()
     for count, item in enumerate(items, initial + 1):

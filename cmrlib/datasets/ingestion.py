@@ -7,7 +7,6 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from importlib import import_module
 from inspect import signature
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -19,22 +18,10 @@ from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
 from cmrlib.datasets.finding import STRAY, fingerprint, unassigned_files
+from cmrlib.datasets.kinds import other_kinds, reader_of
 from cmrlib.datasets.qc import with_qc_flags
 
-KINDS = (
-    *("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom"),
-    *("sunnybrook_endo", "dsb2015_sax"),
-)
-"""Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
-
 LARGEST_STRAY_BYTES = 2**26
-
-
-def reader_of(kind: str):
-    """The module that reads a kind of data. Raises ValueError for an unknown one."""
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, and `phantom` by `cmr phantom`")
-    return import_module(f"cmrlib.datasets.{kind}")
 
 
 def ingest(
@@ -69,7 +56,10 @@ def ingest(
     found = found_by(reader, src, keep_names)
     left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
-    return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
+    try:
+        return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
+    except ValueError as error:  # nothing was read
+        raise ValueError(f"{error}{other_kinds(src, kind)}") from None
 
 
 def found_by(reader, src, keep_names: bool = False) -> dict:

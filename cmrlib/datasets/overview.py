@@ -8,7 +8,8 @@ import pandas as pd
 
 from cmrlib.cohort.study import cine_row
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.ingestion import found_by, reader_of, reason_of
+from cmrlib.datasets.ingestion import found_by, reason_of
+from cmrlib.datasets.kinds import other_kinds, reader_of
 from cmrlib.datasets.views import check_views
 
 COLUMNS = [
@@ -38,12 +39,15 @@ def inspect(
     """
     reader, rows = reader_of(kind), []
     if not (Path(src).is_dir() or (kind != "dicom" and Path(src).exists())):
-        raise FileNotFoundError(f"the source {src} is no folder; name the one that holds the {kind} data")
+        like = other_kinds(src, kind) if Path(src).exists() else ""
+        raise FileNotFoundError(f"the source {src} is no folder; name the one that holds the {kind} data{like}")
     check_views("all", views or {})
     for label, item in list(found_by(reader, Path(src).resolve(), keep_names).items())[:limit]:
         rows += _rows(reader, label, item, views)
     if not rows:
-        raise ValueError(f"{src} holds no {kind} data below its first-level folders: nothing to inspect")
+        raise ValueError(
+            f"{src} holds no {kind} data below its first-level folders: nothing to inspect{other_kinds(src, kind)}"
+        )
     table = pd.DataFrame(rows, columns=COLUMNS + PRIVATE * paths + ["thumbnail"] * thumbnails)
     texts = ("session", "view", "ordered_by", "flags", "reason", *PRIVATE * paths)
     whole = ("slices", "frames", "rows", "columns", "files")

@@ -19,7 +19,7 @@ from cmrlib.plots.cines import (
     thumbnails,
 )
 from cmrlib.plots.classification import calibration_figure, confusion, model_intervals, roc_by_method, roc_pr_figure
-from cmrlib.plots.elements import mark_synthetic, use_style
+from cmrlib.plots.elements import bounded_text, mark_synthetic, use_style
 from cmrlib.plots.frames import (
     confidence_error,
     frame_curves,

@@ -85,6 +85,13 @@ def attribution(ax, picture, values, sigma_px: float = 0.0, percentile: float = 
     return ax.imshow(values, extent=extent, interpolation="nearest", **colours)
 
 
+def bounded_text(row, name: str, digits: int = 3) -> str:
+    """`0.98 (0.96 to 0.99)` of an estimate in a table's row; (n/a) where there is no interval."""
+    value, low, high = (row[f"{name}{end}"] for end in ENDS)
+    known = np.isfinite(low) and np.isfinite(high)
+    return f"{value:.{digits}f} " + (f"({low:.{digits}f} to {high:.{digits}f})" if known else "(n/a)")
+
+
 def spread(table, value: str):
     """Lengths (2, rows) of the error bars from `value` to `value`_low and _high; 0 where an interval is undefined."""
     return np.nan_to_num(np.abs(table[[f"{value}_low", f"{value}_high"]].T.to_numpy() - table[value].to_numpy()))

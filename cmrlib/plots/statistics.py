@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
 from cmrlib.measures import label
-from cmrlib.plots.elements import grouped_intervals, interval_plot, mark_synthetic, panels
+from cmrlib.plots.elements import bounded_text, grouped_intervals, interval_plot, mark_synthetic, panels
 
 LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}
 
@@ -73,8 +73,7 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
     regression(pairs, row, axes[1], unit)
     left_out = f" ({row['n_left_out']} left out)" if row.get("n_left_out", 0) else ""
     figure.suptitle(
-        f"{title} · n = {len(pairs)}{left_out}, ICC(A,1) {row['icc_a1']:.3f} "
-        f"({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})",
+        f"{title} · n = {len(pairs)}{left_out}, ICC(A,1) {bounded_text(row, 'icc_a1')}",
         fontsize=10,
     )
     return figure
@@ -88,8 +87,8 @@ def confidence(table, rho, synthetic: bool):
         xlabel="confidence",
         ylabel="mean Dice",
         title="\n".join(
-            f"{row.view.upper()}: Spearman {row.rho:.2f} ({row.rho_low:.2f} to {row.rho_high:.2f}), n = {row.n}"
-            for row in rho.itertuples()
+            f"{row['view'].upper()}: Spearman {bounded_text(row, 'rho', 2)}, n = {row['n']}"
+            for row in rho.to_dict("records")
         ),
     )
     ax.title.set_fontsize(9)

@@ -8,8 +8,8 @@ import seaborn as sns
 from cmrlib.measures import label
 from cmrlib.plots.elements import mark_synthetic
 
-TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
-"""Colours of the tracks with classes, one set each, so that no colour means two things."""
+PALETTES = {"cluster": "Set2", "group": "colorblind", "sex": "Paired"}
+"""Colours of classes by column, in every figure the same; others have Dark2."""
 
 
 def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
@@ -19,9 +19,8 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     """
     numbers = features.loc[groups.labels.index]
     colours, legends = {}, []
-    for n, (name, column) in enumerate([("cluster", groups.labels.astype(str)), *tracks.items()]):
-        name = label(name)
-        colours[name], handles = _track(name, column.reindex(numbers.index), TRACKS[n % len(TRACKS)])
+    for name, column in [("cluster", groups.labels.astype(str)), *tracks.items()]:
+        colours[label(name)], handles = _track(name, column.reindex(numbers.index))
         legends += handles
     height = 5.6 + 0.28 * tracks.shape[1]
     with plt.rc_context({"figure.constrained_layout.use": False}):
@@ -47,17 +46,23 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     return mark_synthetic(grid.figure, synthetic)
 
 
-def _track(name, values, palette):
+def class_colours(name: str, values) -> dict[str, tuple]:
+    """Class → colour of a column with classes."""
+    classes = sorted(values.dropna().astype(str).unique())
+    palette = PALETTES.get(name, "Dark2") if len(classes) <= 8 else "husl"
+    return dict(zip(classes, sns.color_palette(palette, len(classes))))
+
+
+def _track(name, values):
     """(colours, legend handles) of one row: classes, or a number's range."""
+    of_class, name = class_colours(name, values), label(name)
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > 6:
         low, high = values.min(), values.max()
         colours = [plt.cm.viridis((v - low) / (high - low)) if pd.notna(v) else (1, 1, 1) for v in values]
         ends = [(plt.cm.viridis(0.0), f"{name} {low:.0f}"), (plt.cm.viridis(1.0), f"{name} {high:.0f}")]
     else:
-        classes = sorted(values.dropna().astype(str).unique())
-        of_class = dict(zip(classes, sns.color_palette(palette if len(classes) <= 8 else "husl", len(classes))))
         colours = [of_class.get(str(value), (1, 1, 1)) for value in values]
-        ends = [(of_class[c], f"{name} {c}") for c in classes]
+        ends = [(colour, f"{name} {c}") for c, colour in of_class.items()]
         ends += [((1, 1, 1), f"{name} unknown (white)")] if values.isna().any() else []
     return colours, [plt.Line2D([], [], marker="s", ls="", color=colour, label=label) for colour, label in ends]
 
@@ -70,9 +75,9 @@ def coloured_maps(table, columns: dict, synthetic: bool):
             shown = ax.scatter(table["umap_1"], table["umap_2"], c=table[name], cmap="viridis", s=16)
             figure.colorbar(shown, ax=ax, fraction=0.05)
         else:
-            sns.scatterplot(
-                table, x="umap_1", y="umap_2", hue=table[name].astype(str), s=22, ax=ax, palette="colorblind"
-            )
+            colours = class_colours(name, table[name])
+            by = {"hue": table[name].astype(str), "hue_order": list(colours), "palette": colours}
+            sns.scatterplot(table, x="umap_1", y="umap_2", **by, s=22, ax=ax)
             ax.legend(frameon=False, fontsize=7, title="", loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5)
         ax.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
         ax.title.set_size(10)

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from cmrlib.agreement import observer_pairs
 from cmrlib.cine.anatomy import MITRAL_POINTS
 from cmrlib.plots.cines import save_animation, show_slice, show_still
-from cmrlib.plots.elements import chunks, image_grid, mark_synthetic, spread
+from cmrlib.plots.elements import bounded_text, chunks, image_grid, mark_synthetic, spread
 from cmrlib.plots.statistics import bland_altman, regression
 
 COLOURS = ("#E69F00", "#56B4E9")
@@ -167,7 +167,7 @@ def clinical_figure(panels, title: str, synthetic: bool):
     figure, axes = plt.subplots(2, len(panels), figsize=(3.9 * len(panels), 6.4), squeeze=False)
     for column, (label, (pairs, row, unit)) in zip(axes.T, panels.items()):
         regression(pairs, row, column[0], unit)
-        icc = f"{row['icc_a1']:.3f}\n({row['icc_a1_low']:.3f} to {row['icc_a1_high']:.3f})"
+        icc = bounded_text(row, "icc_a1").replace(" ", "\n", 1)
         column[0].set_title(f"{label} · ICC(A,1) {icc}, r = {row['r']:.3f}", fontsize=9)
         bland_altman(pairs, row, column[1], unit)
     figure.suptitle(title, fontsize=10)

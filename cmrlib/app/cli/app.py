@@ -10,6 +10,13 @@ from typer.core import TyperGroup
 _ERRORS = (ValueError, LookupError, OSError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
+def near(text) -> str:
+    """A message with paths as seen from the working folder, or from home: whole ones name people and machines."""
+    here, home = f"{Path.cwd()}/", f"{Path.home()}/"
+    text = str(text).replace(here, "") if here != "//" else str(text)
+    return text.replace(home, "~/") if home != "//" else text
+
+
 class Commands(TyperGroup):
     """Errors that say what to do become one line; --debug, which may stand anywhere, shows where they came from."""
 
@@ -28,7 +35,7 @@ class Commands(TyperGroup):
             text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
             if " " not in text or not isinstance(error, (ValueError, KeyError, OSError)):  # not written to be read
                 text = f"{type(error).__name__}: {text or 'no more is known'} (--debug shows where)"
-            typer.echo(f"error: {text}", err=True)
+            typer.echo(near(f"error: {text}"), err=True)
             raise typer.Exit(2) from None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import Folder, ShardOf, Subjects, app, chosen, words
+from cmrlib.app.cli.app import Folder, ShardOf, Subjects, app, chosen, near, words
 
 Phases = StrEnum("Phases", ["curve", "given"])
 Masks = Annotated[
@@ -63,11 +63,11 @@ def measure(
     Observer(folder).write_measures(table)
     shown.measures(table, f"{name} · {conventions} · ED and ES: {counted}")
     shown.unknown_phases(table, single_frames(hearts, name, conventions, people))
-    typer.echo(f"all measures: {folder / 'measures.tsv'}")
+    typer.echo(near(f"all measures: {folder / 'measures.tsv'}"))
     if against:
         moved = changed(cohort, against, table, conventions, phases, folder / "changes.csv")
         shown.show(moved.drop(columns="session").head(shown.MOST), f"{name} against {against}")
-        typer.echo(f"what changed: {folder / 'changes.csv'}")
+        typer.echo(near(f"what changed: {folder / 'changes.csv'}"))
 
 
 @app.command()
@@ -84,8 +84,8 @@ def correct(
     hearts, start, _ = laid_over(cohort, observer)
     table = lay_out(hearts, start, out or observer_folder(cohort, name), words(subjects))
     for row in table.itertuples():
-        typer.echo(f"itksnap -g {row.image} -s {row.mask}" + ("  # kept as it is" if row.state == "kept" else ""))
+        typer.echo(near(f"itksnap -g {row.image} -s {row.mask}" + ("  # kept as it is" if row.state == "kept" else "")))
     typer.echo(
-        f"{len(table)} masks to correct and to save under their own names; then: cmr measure {cohort} "
-        f"--observer {out or name} --against {observer}"
+        f"{len(table)} masks to correct and to save under their own names; then: cmr measure {near(cohort)} "
+        f"--observer {near(out or name)} --against {near(observer)}"
     )

@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import REAL, RUN, SETS, TTA, Folder, ShardOf, Subjects, Threads, app, chosen, credited, words
+from cmrlib.app.cli.app import (
+    REAL,
+    RUN,
+    SETS,
+    TTA,
+    Folder,
+    ShardOf,
+    Subjects,
+    Threads,
+    app,
+    chosen,
+    credited,
+    near,
+    words,
+)
 from cmrlib.learning.weightsets import N_TTA
 
 Out = Annotated[Path | None, typer.Option(help="The observer's folder; default COHORT-observers/OBSERVER.")]
@@ -45,7 +59,7 @@ def segment(
     if not shard:
         table = write_table(predicting.noted(folder, hearts.cines), folder / "segmented.csv")
     made = "masks" if shard else "masks and segmented.csv"
-    typer.echo(f"{new} cines segmented now, {len(table) - new} before: {made} are in {folder}")
+    typer.echo(near(f"{new} cines segmented now, {len(table) - new} before: {made} are in {folder}"))
 
 
 @app.command()
@@ -76,7 +90,7 @@ def frames(
     networks = predicting.with_stacks(networks, weights, hearts, masks)
     table, _ = predicting.draw(hearts, networks, folder, words(subjects))
     write_table(table, folder / "frames.csv")
-    typer.echo(f"ED and ES of {table['cine'].nunique()} cines of 8 or more frames: frames.csv is in {folder}")
+    typer.echo(near(f"ED and ES of {table['cine'].nunique()} cines of 8 or more frames: frames.csv is in {folder}"))
 
 
 @app.command()
@@ -104,7 +118,7 @@ def valve(
     table = predicting.write_valve(hearts, next(iter(networks.values())), folder, people, smooth_ms)
     names = ["participant_id", "views", "mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s", "flags"]
     shown.show(table[names].head(shown.MOST), "mitral valve")
-    typer.echo(f"{new} cines tracked now; points, valve_motion.csv and valve_metrics.csv are in {folder}")
+    typer.echo(near(f"{new} cines tracked now; points, valve_motion.csv and valve_metrics.csv are in {folder}"))
 
 
 @app.command()
@@ -164,7 +178,7 @@ def embed(
         raise ValueError("a shard's embeddings need a folder of their own: --out")
     people = chosen(subjects, shard, hearts.cines["participant_id"])
     table = predicting.embed(hearts, weights, folder, people, variant)
-    typer.echo(f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}")
+    typer.echo(near(f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}"))
 
 
 VERBS = {"Segmentation": segment, "TempReg": frames, "StackPhases": frames, "MitralPoints": valve, "HeartMAE": embed}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import REAL, SETS, ShardOf, Subjects, Threads, app, chosen, credited
+from cmrlib.app.cli.app import REAL, SETS, ShardOf, Subjects, Threads, app, chosen, credited, near
 
 Weights = Annotated[
     list[str] | None,
@@ -58,7 +58,7 @@ def report(
     title = title or ("A real heart (biv-me, Apache-2.0)" if sample else "Cardiac MRI")
     said = make_report(sample_folder() if sample else study, out, sets, keep, title, person)
     known = sum(row["value"] == row["value"] for row in said["measures"])
-    typer.echo(f"{known} measures in {said['seconds']:.0f} s: {out}")
+    typer.echo(near(f"{known} measures in {said['seconds']:.0f} s: {out}"))
     for missing in said["missing"]:
         typer.echo(f"missing: {missing}")
 
@@ -92,4 +92,4 @@ def _pages(cohort, observer, folder, subjects, shard, weights):
     for subject in missing:
         own = hearts.cines.loc[hearts.cines["participant_id"] == subject, "cine"]
         make_report(hearts.part(own), folder / f"sub-{subject}.html", weights, title=f"sub-{subject}")
-    typer.echo(f"{len(missing)} pages made now, {len(people) - len(missing)} before: {folder}")
+    typer.echo(near(f"{len(missing)} pages made now, {len(people) - len(missing)} before: {folder}"))

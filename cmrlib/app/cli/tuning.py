@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmrlib.app.cli.app import RUN, TTA, Threads, app, credited
+from cmrlib.app.cli.app import RUN, TTA, Threads, app, credited, near
 from cmrlib.learning.weightsets import N_TTA
 
 
@@ -32,4 +32,6 @@ def finetune(
     folder = out or beside(cohort, "finetuned")
     recipe = Recipe(epochs, seed, folds, learning_rate, n_tta, threads)
     shown.before_after(finetune(hearts, name, load_segmenters(credited(run, "01_segmentation")), folder, recipe))
-    typer.echo(f"weights, tables and both observers: {folder}; use them with `cmr segment COHORT --weights {folder}`")
+    typer.echo(
+        near(f"weights, tables and both observers: {folder}; use them with `cmr segment COHORT --weights {folder}`")
+    )

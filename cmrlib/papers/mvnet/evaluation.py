@@ -13,6 +13,8 @@ from cmrlib.measures.valve import point_array, points_table, valve_tables
 from cmrlib.papers.mvnet.geometry import spacing_or_one
 
 CLINICAL = ("mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s")
+GROSS_MM = 10.0
+"""A mean distance of both points beyond which an image counts as a gross failure (ours)."""
 MOTION = {"displacement": "displacement_mm", "mapse": "mapse_mm", "eprime": "eprime_cm_s"}
 
 
@@ -80,7 +82,8 @@ def compare_observers(cohort, reference: str, test: str, smooth_ms: float, refer
 
 def summarise(points: pd.DataFrame, compared: pd.DataFrame) -> dict:
     """One row of figures 4 to 6 from tables of `compare_observers`: means with intervals over subjects of euclid_mm,
-    angle_deg and both points of each view, SDs over frames, ICCs of displacement, MAPSE and e', n, n_images."""
+    angle_deg and both points of each view, medians, SDs over frames, gross (share of images off by more than GROSS_MM),
+    ICCs of displacement, MAPSE and e', n, n_images."""
     parts = [("euclid_mm", points, "euclid_mm"), ("angle_deg", points, "angle_deg")]
     for view, part in points.groupby("view", sort=False):
         first, second = (f"{view}_{name}_mm" for name in MITRAL_POINTS[view])
@@ -89,7 +92,8 @@ def summarise(points: pd.DataFrame, compared: pd.DataFrame) -> dict:
     for name, part, column in parts:
         one = agreement.bootstrap(part[column], np.mean, part["participant_id"]).iloc[0]
         row |= {name: one["estimate"], f"{name}_low": one["low"], f"{name}_high": one["high"]}
-        row[f"{name}_sd"] = part[column].std()
+        row |= {f"{name}_sd": part[column].std(), f"{name}_median": part[column].median()}
+    row["gross"] = (points["euclid_mm"] > GROSS_MM).mean()
     iccs = {name: value for name, value in motion_metrics(compared).items() if "_icc" in name}
     return row | iccs | {"n": points["participant_id"].nunique(), "n_images": len(points)}
 

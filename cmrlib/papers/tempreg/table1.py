@@ -74,7 +74,8 @@ def afd_table(errors: pd.DataFrame, by=("method",)) -> pd.DataFrame:
     """Table 1: a row a group with aFD, its interval over subjects, SD over sections, and seconds a sequence.
 
     Sections only, and without those of the short axis that do not show the LV, unless they are grouped `by` kind.
-    `afd_ed_subject_cyclic` and the like are means of subjects' means. n: subjects, n_sections.
+    `afd_ed_subject_cyclic` and the like are means of subjects' means, `_median` medians over sections, gross_ed and
+    gross_es the shares that are off by more than a tenth of the cycle. n: subjects, n_sections.
     """
     by = list(by)
     sections = errors[(errors["slice"] >= 0) & (("kind" in by) | showing_lv(errors))]
@@ -84,6 +85,10 @@ def afd_table(errors: pd.DataFrame, by=("method",)) -> pd.DataFrame:
     means = subjects[ERRORS[2:4]].mean().groupby(by, sort=False).mean()
     table = table.join(groups[ERRORS[:4]].std().rename(columns=lambda name: name.replace("afd", "sd")))
     table = table.join(means.rename(columns=lambda name: name.replace("_cyclic", "_subject_cyclic")))
+    far = sections[by].assign(
+        **{f"gross_{phase}": sections[f"afd_{phase}_cyclic"] > sections["frames"] / 10 for phase in ("ed", "es")}
+    )
+    table = table.join(far.groupby(by, sort=False).mean())
     return table.join(groups.agg(n_sections=("slice", "size"), seconds=("seconds", "mean"))).reset_index()
 
 

@@ -11,6 +11,7 @@ from cmrlib.agreement.overlap import dice
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import VIEW_STRUCTURES, codes
 from cmrlib.cine.display import orientation_known
+from cmrlib.cohort.progress import with_progress
 from cmrlib.learning.blocks import spacing_range_mm
 from cmrlib.learning.inference import infer
 from cmrlib.papers.ternausnet.data import seen_slice, standard_pixels
@@ -58,7 +59,7 @@ class CineSegmentation:
         box = self._reach(planes)  # elsewhere no pass shows anything
         masks = np.zeros((len(frames), *self.cine.pixels.shape[1:]), np.uint8)
         confidence = []
-        for mask, t in zip(masks, frames):
+        for mask, t in zip(masks, with_progress(frames, self.cine.name, "frame", leave=False)):
             images = self._images(t)
             probabilities = [self._native(self._probabilities(images, plane), plane, box) for plane in planes]
             votes = [self._labels(p) for p in probabilities] if n_tta > 1 else []

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 
 from cmrlib import plots
 from cmrlib.cohort.files import atomic, read_arrays
+from cmrlib.measures import label
 from cmrlib.plots.figures import drawing
 
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
@@ -86,17 +87,27 @@ def _scale(figure, width_in):
 
 
 def make_tables(profile: str, runs=None, dest=None) -> dict[str, pd.DataFrame]:
-    """Every table with the paper's values beside ours, as CSV, Markdown and LaTeX; file → DataFrame."""
+    """Every table with the paper's values beside ours, as CSV, and as Markdown and LaTeX with the names of labels.tsv
+    and of measures; file → DataFrame."""
     runs, dest = _folders(profile, runs, dest)
     made = {}
     for one in TABLES:
         if not _missing(runs, one.notebook, one.table):
             table = with_published_values(_read(runs, one.notebook, one.table), one)
-            made[one.file], latex = table, table.to_latex(index=False, escape=True)
-            for suffix, text in (("csv", table.to_csv(index=False)), ("md", _markdown(table)), ("tex", latex)):
+            made[one.file], shown = table, _titled(table, one)
+            latex = shown.to_latex(index=False, escape=True)
+            for suffix, text in (("csv", table.to_csv(index=False)), ("md", _markdown(shown)), ("tex", latex)):
                 with atomic(dest / f"{one.file}.{suffix}") as part:
                     part.write_text(text)
     return made
+
+
+def _titled(table, one) -> pd.DataFrame:
+    """The same with models, measures and columns called as people call them."""
+    titles, rows = drawing.labels("columns"), drawing.labels(one.paper)
+    table = table.assign(**{one.key: table[one.key].map(lambda name: rows.get(name, label(str(name))))})
+    titles |= {f"{name} (paper)": f"{title} (paper)" for name, title in titles.items()}
+    return table.rename(columns=titles)
 
 
 def with_published_values(ours: pd.DataFrame, table) -> pd.DataFrame:
