@@ -59,6 +59,7 @@ def test_every_command_says_the_same(cohorts, name, tmp_path):
         orientation.look(
             orientation.stored(cohorts[name], by, tmp_path / str(n), every=3 if name == "real" else 1),
             cohorts["networks"],
+            n_tta=1,
         )
         for n, by in enumerate((Reorientation(), TURNED))
     )
