@@ -39,9 +39,6 @@ SMALL = {"task": SIZES | {"window_px": 3, "length": 1}, "restore": STAGE, "class
 SMALL |= {"precision": "fp32", "comparator_width": 4}
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def beating(frames=8, size=24, slices=1, spacing=2.0, **kwargs):
     """A disc whose radius follows a cosine, on a plane that is not flat."""
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
