@@ -97,10 +97,10 @@ def untrained_networks(folder):
     task.save(task.network(), folder / "encoder" / "plain", synthetic=True, cohort="none")
 
 
-def look(cohort: Cohort, networks, weights="real") -> dict:
+def look(cohort: Cohort, networks, weights="real", n_tta: int = 3) -> dict:
     """What every command says of a cohort: name → masks by cine and structure, or a table."""
     made = cohort.path.parent / "made"
-    predicting.draw(cohort, predicting.load_segmenters(weights), made / "ternausnet", n_tta=3)
+    predicting.draw(cohort, predicting.load_segmenters(weights), made / "ternausnet", n_tta=n_tta)
     seen = Cohort.open(cohort.path, observers=[made / "ternausnet"])
     observer = seen.observer("ternausnet")
     masks = {

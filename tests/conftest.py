@@ -1,11 +1,15 @@
 """What several test files look at: one small phantom cohort, made once, since nothing changes a cohort; and a pickle
 that nobody may open."""
 
+import os
 import pickle
+import sys
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch, where a test or a process that it starts imports it
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +22,12 @@ def cohort(tmp_path_factory):
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """For small networks: a second thread costs them more than it brings."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    """Files are tested side by side, and in small networks a second thread costs more than it brings; the test of a
+    command may have left another number behind."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 class Poison:

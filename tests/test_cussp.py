@@ -35,8 +35,6 @@ PREP = MitralRegurgitation(size=32, frames=8)
 SMALL = {"size": 32, "frames": 8, "width": 4, "projector": 8, "hidden": 8}
 cross_entropy = nn.functional.binary_cross_entropy_with_logits
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def mr(tmp_path_factory):

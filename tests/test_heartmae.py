@@ -43,9 +43,6 @@ def network(task=TASK, mean=0.3, std=0.2):
     return model
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def cine_of(pixels):
     return Cine(np.asarray(pixels), np.diag([2.0, 2.0, 8.0, 1.0]), "sax", "X")
 

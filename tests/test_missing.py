@@ -23,12 +23,8 @@ FRAMES, HOLE = 10, 4
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def cine(view, slices, label="a") -> Cine:

@@ -30,8 +30,6 @@ from cmrlib.papers.mvnet.network import MVNet
 from cmrlib.papers.mvnet.task import agreement
 from cmrlib.phantom import make_cohort
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def hearts(tmp_path_factory):

@@ -16,7 +16,6 @@ from cmrlib.agreement import compared_auc, roc_auc
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation
 from cmrlib.learning.losses import WeightedBCE
-from cmrlib.learning.sidebyside import side_by_side
 from cmrlib.learning.task import RefusedError, Task
 from cmrlib.learning.training import BestEpoch
 from cmrlib.papers.sslhf import (
@@ -38,9 +37,6 @@ SIZES = {"size": 16, "frames": 8, "spacing_mm": 5.0, "clip": 0.0, "width": 2, "s
 STAGE = {"epochs": 2, "lr": 1e-3, "bs": 8}
 SMALL = {"task": SIZES | {"window_px": 3, "length": 1}, "restore": STAGE, "classify": STAGE, "observer": "truth"}
 SMALL |= {"precision": "fp32", "comparator_width": 4}
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def beating(frames=8, size=24, slices=1, spacing=2.0, **kwargs):
@@ -354,15 +350,12 @@ def test_the_rate_is_halved_by_epochs(hearts, labels, stages):
     assert learn.recorder.hps["lr"] == [1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4]  # one batch an epoch
 
 
-def test_trainings_side_by_side_are_those_one_after_the_other_and_found_with_their_best_epoch(
-    hearts, trained, stages, tmp_path
-):
+def test_a_finished_training_is_found_with_its_best_epoch(hearts, trained, stages, tmp_path):
     """The best epoch lay in a file of its own; where that was lost, a finished training asked for a lower rate."""
     split, apart = trained[0], SMALL | {"task": SMALL["task"] | {"cache": tmp_path}}
     jobs = [partial(tables.classify, hearts, split, split, method, apart, 1) for method in ("scratch", "sslhf")]
-    torch.set_num_threads(2)
-    side_by_side(jobs, 2)
-    torch.set_num_threads(1)
+    for job in jobs:
+        job()
     made = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
     again = [job()[1] for job in jobs]
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")} == made, "trained again"

@@ -20,8 +20,6 @@ from cmrlib.papers.tempreg.clips import cut_frames
 from cmrlib.papers.tempreg.stack import SIGNALS, StackSignals, likeliest
 from cmrlib.phantom import make_cohort
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ED, ES = 3, 11
 
 

@@ -32,8 +32,6 @@ from cmrlib.phantom import make_cohort
 
 TINY = TempReg(("4ch", "2ch"), 6.0, size=32, frames=8, width=3, features=8, hidden=6)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def network(**fields):
     return replace(TINY, **fields).network()

@@ -39,9 +39,6 @@ SAX = VIEW_STRUCTURES["sax"]
 SMALL = Segmentation(("sax",), 3.2, 64, 64, 4)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 # --- the network -----------------------------------------------------------------------------------------------------
 
 

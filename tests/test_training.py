@@ -35,9 +35,6 @@ def look(order, **events):
     return type("Look", (Callback,), {"order": order, **events})()
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 class Points(torch.utils.data.Dataset):
     """y = 2 x + 1 with a little noise, in 4-D so that memory formats matter."""
 

@@ -93,7 +93,7 @@ def test_a_second_run_does_nothing_and_a_changed_parameter_what_it_touches(root)
     status, said = finished(root, "all")
     assert (status, moments(root)) == (0, before), said
     (root / "profiles" / "quick.yaml").write_text(
-        "common: {seed: 3}\nafter: [first]\n01_b: {factors: [3, 4]}\nparts: {01_b: [factors]}"
+        "common: {seed: 3}\n01_b: {factors: [3, 4]}\nparts: {01_b: [factors]}"
     )
     try:
         status, said = finished(root, "all")
