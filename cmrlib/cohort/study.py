@@ -180,6 +180,7 @@ def _participants(rows: list[dict]) -> pd.DataFrame:
 def write_sources(path, sources: dict[str, str]):
     """The private map from digests to source paths: outside the cohort, readable by its owner only."""
     with atomic(path) as part:
-        text = "digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items()))
+        safe = {mark: re.sub(r"[\t\r\n]", lambda found: repr(found[0])[1:-1], name) for mark, name in sources.items()}
+        text = "digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(safe.items()))
         part.write_bytes(os.fsencode(text))  # paths need not be UTF-8
     Path(path).chmod(0o600)

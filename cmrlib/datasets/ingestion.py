@@ -12,12 +12,13 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
-from cmrlib.cohort import Cohort
-from cmrlib.cohort.files import alone, digest, read_json, require_writable, short_digest, write_json
+from cmrlib.cohort import Cohort, stem
+from cmrlib.cohort.files import alone, read_json, require_writable, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.finding import STRAY, unassigned_files, walk
+from cmrlib.datasets.finding import STRAY, mark_of, unassigned_files, walk
+from cmrlib.datasets.masks import with_mask_flags
 from cmrlib.datasets.qc import with_qc_flags
 
 KINDS = (
@@ -26,7 +27,7 @@ KINDS = (
 )
 """Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
 
-LARGEST_STRAY_BYTES = 2**26
+SHARED = "same_as_another_subject"
 
 
 def reader_of(kind: str):
@@ -70,7 +71,7 @@ def ingest(
 
 def read_with_qc(label, item, reader, options) -> Study:
     """One subject by a module's `read`, impossible values removed, with the flags of `cmrlib.datasets.qc` besides."""
-    study = with_possible_values(reader(label, item, **options))
+    study = with_mask_flags(with_possible_values(reader(label, item, **options)))
     study.cines = with_qc_flags(study.cines)
     return study
 
@@ -126,7 +127,7 @@ def _tabulate(dest, items, description, left) -> Cohort:
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})
         shutil.rmtree(dest)
         raise ValueError(f"no cine could be read for {description['Name']}; reasons: {'; '.join(reasons[:5])}")
-    strays = [(_short(path, why), why) for path, why in left]
+    strays = [(mark_of(path) if why == STRAY else short_digest(os.fsencode(path.name)), why) for path, why in left]
     sources = {mark: str(path) for (mark, _), (path, _) in zip(strays, left)}
     for result in results:
         sources |= result.pop("sources")
@@ -134,19 +135,22 @@ def _tabulate(dest, items, description, left) -> Cohort:
         write_sources(dest.parent / f".{dest.name}.sources.tsv", sources)
     for part in dest.rglob(".part-*"):  # what a killed run was writing
         part.unlink()
+    _flag_shared(dest, results)
     cohort = finish_cohort(dest, description, results, rejected_rows("n/a", strays))
     shutil.rmtree(dest / ".ingest")
     return cohort
 
 
-def _short(path, why) -> str:
-    """A stray file's short digest; of its name where it is no file, or too large to be read for that."""
-    try:
-        if why == STRAY and path.stat().st_size <= LARGEST_STRAY_BYTES:
-            return digest(path)[:16]
-    except OSError:
-        pass
-    return short_digest(os.fsencode(path.name))
+def _flag_shared(dest, results):
+    """Flag cines that two subjects have, to the pixel: a folder was copied, or holds somebody else's series."""
+    owners, cines = {}, [cine for result in results for cine in result["cines"]]
+    for cine in cines:
+        owners.setdefault(cine["digest"], set()).add(cine["participant_id"])
+    for cine in cines:
+        if len(owners[cine["digest"]]) > 1:
+            cine["flags"] = ";".join(filter(None, (cine["flags"], SHARED)))
+            path = Path(dest) / stem(cine["cine"]).with_name(f"{cine['cine']}_cine.json")
+            write_json(read_json(path) | {"flags": cine["flags"].split(";")}, path)
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------

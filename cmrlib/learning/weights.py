@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -32,15 +33,23 @@ def read_card(path) -> dict:
             f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors file "
             "and a .json file of one name"
         )
-    return read_json(files[1])
+    card = read_json(files[1])
+    if not isinstance(card, dict):
+        raise ValueError(f"{files[1]} is no card of weights; restore the one that was written beside them")
+    return card
 
 
 def load_weights(model: nn.Module, path) -> nn.Module:
-    """The model in eval mode with the weights of a file. Raises ValueError where they are no safetensors or another
-    network's."""
+    """The model in eval mode with the weights of a file. Raises ValueError where they are no safetensors, another
+    network's, or not finite, or all of them are one number."""
     path = Path(path).with_suffix(".safetensors")
     try:
-        model.load_state_dict(load_file(path))
+        weights = load_file(path)
+        model.load_state_dict(weights)
+        numbers = [value for value in weights.values() if value.is_floating_point() and value.numel()]
+        lowest, highest = (getattr(torch.stack([getattr(v, end)() for v in numbers]), end)() for end in ("min", "max"))
+        if not lowest < highest or not torch.isfinite(highest - lowest):  # NaN where one of them is
+            raise ValueError("its numbers are not finite, or all alike: it is damaged")
     except Exception as error:
         raise ValueError(
             f"{path.name} does not fit the architecture in {path.stem}.json ({type(model).__name__}): "
