@@ -9,6 +9,7 @@ elsewhere than asked); identifiers.
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -49,7 +50,7 @@ def attacked(families, only: str, workers: int) -> pd.DataFrame:
         (family, number, attack)
         for family in families
         for number, attack in enumerate(import_module(f"attacks.{family}").ATTACKS)
-        if only in attack.name
+        if re.search(only, attack.name)
     ]
 
     def key(attack):
@@ -81,7 +82,7 @@ def report(table: pd.DataFrame, path=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", default=",".join(FAMILIES), help="of " + ", ".join(FAMILIES))
-    parser.add_argument("--only", default="", help="a word in the names of attacks")
+    parser.add_argument("--only", default="", help="a regular expression that attacks' names hold")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", help="CSV file for the whole table")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """SIGKILL at random moments of ingest, `cmr segment`, a training and notebooks, each then run again to its end.
 
-    python benchmarks/kills.py [--jobs ingest,segment,training,notebooks] [--kills 10]
+    python benchmarks/kills.py [--jobs ingest,segment,training,00_cohort,01_segmentation] [--kills 10]
 
 What a killed and continued job leaves must be what an undisturbed one leaves: tables, arrays, masks and weights byte by
 byte, tables of notebooks but for their `seconds`. stuck: a job that did not end after its kill, in ten times its time.
@@ -9,6 +9,7 @@ byte, tables of notebooks but for their `seconds`. stuck: a job that did not end
 import argparse
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +34,6 @@ from cmrlib.datasets import ingest  # noqa: E402
 from cmrlib.learning.training import set_threads_and_seed  # noqa: E402
 from cmrlib.papers.ternausnet import Segmentation  # noqa: E402
 from cmrlib.phantom import make_cohort  # noqa: E402
-
-NOTEBOOKS = ("00_cohort", "01_segmentation")
 
 
 class Job:
@@ -62,11 +61,8 @@ class Segment(Job):
     """Eight cines of a phantom, an untrained network."""
 
     def prepare(self, place):
-        make_cohort(
-            *(place / "hearts", 8),
-            **{"frames": 8, "size": 64, "spacing_mm": 3.2, "slices": 6, "views": ("sax",), "workers": 1},
-            progress=False,
-        )
+        sizes = {"frames": 8, "size": 64, "spacing_mm": 3.2, "slices": 6}
+        make_cohort(place / "hearts", 8, **sizes, views=("sax",), workers=1, progress=False)
         save_segmentation(place / "weights" / "sax", lv=2, width=8)
 
     def run(self, place, folder):
@@ -87,19 +83,40 @@ class Training(Job):
         task.save(learn.model, folder / "weights" / "sax")
 
 
-class Notebooks(Job):
-    """The cohort and the segmentation of the smoke profile, as `make run` executes them."""
+class Notebook(Job):
+    """A notebook of the smoke profile as `make run` executes it, upon those before it."""
+
+    def __init__(self, name, *before):
+        self.name, self.before = name, before
+
+    def prepare(self, place):
+        (place / "runs").mkdir(exist_ok=True)
+        for name in self.before:
+            subprocess.run([sys.executable, *_execute(name, place / "runs")], check=True, cwd=ROOT)
 
     def run(self, place, folder):
-        for name in NOTEBOOKS:
-            words = ["-m", "cmrlib.app.runs", "execute", name, "--profile", "smoke", "--runs", folder, "--follow"]
-            subprocess.run([sys.executable, *map(str, words)], check=True, cwd=ROOT)
+        if not any(folder.iterdir()):
+            shutil.copytree(place / "runs", folder, dirs_exist_ok=True)
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, *_execute(self.name, folder)])
 
     def equal(self, one, other) -> bool:
-        return all(not compare_runs(one / "smoke" / name, other / "smoke" / name)[0] for name in NOTEBOOKS)
+        return not compare_runs(one / "smoke" / self.name, other / "smoke" / self.name)[0]
 
 
-JOBS = {"ingest": Ingest, "segment": Segment, "training": Training, "notebooks": Notebooks}
+def _execute(name, runs) -> list[str]:
+    return ["-m", "cmrlib.app.runs", "execute", name, "--profile", "smoke", "--runs", str(runs)]
+
+
+JOBS = {
+    "ingest": Ingest(),
+    "segment": Segment(),
+    "training": Training(),
+    "00_cohort": Notebook("00_cohort"),
+    "01_segmentation": Notebook("01_segmentation", "00_cohort"),
+}
+HALF = ("00_cohort", "01_segmentation")
+"""Jobs that are killed half as often as the others."""
 
 
 def digests(folder) -> dict[str, str]:
@@ -145,18 +162,18 @@ def ended(child, within_s: float) -> bool | None:
 
 def attacked(name, place, kills, rng) -> tuple[int, int, int]:
     """Numbers of kills, unequal results and stuck jobs."""
-    job, counts = JOBS[name](), np.zeros(3, int)
+    job, counts = JOBS[name], np.zeros(3, int)
     job.prepare(place)
     whole, begun = place / f"{name}-whole", time.monotonic()
     whole.mkdir()
     assert ended(started(job, place, whole), 3600), (place / f"{name}-whole.log").read_text()[-3000:]
     seconds = time.monotonic() - begun
-    for n in range(kills):
+    for n in range(kills // 2 if name in HALF else kills):
         folder, share = place / f"{name}-{n}", rng.uniform(0.02, 0.95)
         folder.mkdir()
         while ended(started(job, place, folder), share * seconds) is not None:  # it was faster: sooner, and from anew
             share *= 0.7
-            subprocess.run(["rm", "-rf", folder], check=True)
+            shutil.rmtree(folder)
             folder.mkdir()
         done = ended(started(job, place, folder), 10 * seconds + 60)
         if done is False:

@@ -305,7 +305,6 @@ OBSERVERS = {
     "mask_empty": ("empty|no |lv|myo", of_own(each_mask(np.zeros_like))),
     "mask_all_unknown": ("no |lv|empty|myo", of_own(each_mask(lambda m: np.full_like(m, 255)))),
     "mask_mirrored": ("masks_turned", of_own(each_mask(lambda m: m[::-1]))),
-    "mask_frames_exchanged": ("ed|ef|phase", of_own(each_mask(lambda m: m[..., ::-1]))),
 }
 WRITES = {
     "measure_into_the_cohort": ("inside the cohort", "measure {src} --observer truth --out {src}"),

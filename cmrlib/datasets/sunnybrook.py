@@ -199,6 +199,9 @@ def load_contours(folder, places, shape):
         except (AttributeError, ValueError):
             strays.append((short_digest(data), "contour file is not three or more pairs of numbers named IM-…-NNNN"))
             continue
+        if polygon_area(points) < 1:
+            strays.append((short_digest(data), "contour of no area"))
+            continue
         points -= CORNER_TO_CENTRE_PX
         inside = ((points >= -0.5) & (points <= np.array(shape[::-1]) - 0.5)).all()
         if int(number) not in places or not inside:

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cmrlib.cohort.files import atomic, read_json, write_json
+from cmrlib.cohort.files import atomic, write_json
+from cmrlib.learning.weightsets import card_beside
 
 
 def save_weights(model, path, card: dict):
@@ -33,10 +34,7 @@ def read_card(path) -> dict:
             f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors file "
             "and a .json file of one name"
         )
-    card = read_json(files[1])
-    if not isinstance(card, dict):
-        raise ValueError(f"{files[1]} is no card of weights; restore the one that was written beside them")
-    return card
+    return card_beside(path)
 
 
 def load_weights(model: nn.Module, path) -> nn.Module:
