@@ -13,7 +13,7 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cine.display import Reorientation, displayed
 from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer
-from cmrlib.cohort.files import atomic, write_json, write_nifti, write_tsv
+from cmrlib.cohort.files import atomic, read_json, write_json, write_nifti, write_tsv
 from cmrlib.cohort.observer import check_mask, stem
 from cmrlib.cohort.sidecar import cine_sidecar
 
@@ -155,6 +155,7 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
     root = Path(root)
     rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
     participants = _participants([r["participant"] for r in rows])
+    _flag_shared(root, [cine for r in rows for cine in r["cines"]])
     for name in sorted({name for r in rows for name in r["measures"]}):
         table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
         Observer(root / "derivatives" / name).write_measures(table)
@@ -164,6 +165,17 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
     write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
     write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
     return Cohort.open(root)
+
+
+def _flag_shared(root, cines: list[dict]):
+    """Flag cines that two subjects have, to the pixel: a folder was copied, or holds somebody else's series."""
+    owners = {}
+    for cine in cines:
+        owners.setdefault(cine["digest"], set()).add(cine["participant_id"])
+    for cine in (cine for cine in cines if len(owners[cine["digest"]]) > 1):
+        cine["flags"] = ";".join(filter(None, (cine["flags"], "same_as_another_subject")))
+        path = root / stem(cine["cine"]).with_name(f"{cine['cine']}_cine.json")
+        write_json(read_json(path) | {"flags": cine["flags"].split(";")}, path)
 
 
 def _participants(rows: list[dict]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
-from cmrlib.cohort import Cohort, stem
+from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import alone, read_json, require_writable, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
@@ -26,8 +26,6 @@ KINDS = (
     *("sunnybrook_endo", "dsb2015_sax"),
 )
 """Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
-
-SHARED = "same_as_another_subject"
 
 
 def reader_of(kind: str):
@@ -135,22 +133,9 @@ def _tabulate(dest, items, description, left) -> Cohort:
         write_sources(dest.parent / f".{dest.name}.sources.tsv", sources)
     for part in dest.rglob(".part-*"):  # what a killed run was writing
         part.unlink()
-    _flag_shared(dest, results)
     cohort = finish_cohort(dest, description, results, rejected_rows("n/a", strays))
     shutil.rmtree(dest / ".ingest")
     return cohort
-
-
-def _flag_shared(dest, results):
-    """Flag cines that two subjects have, to the pixel: a folder was copied, or holds somebody else's series."""
-    owners, cines = {}, [cine for result in results for cine in result["cines"]]
-    for cine in cines:
-        owners.setdefault(cine["digest"], set()).add(cine["participant_id"])
-    for cine in cines:
-        if len(owners[cine["digest"]]) > 1:
-            cine["flags"] = ";".join(filter(None, (cine["flags"], SHARED)))
-            path = Path(dest) / stem(cine["cine"]).with_name(f"{cine['cine']}_cine.json")
-            write_json(read_json(path) | {"flags": cine["flags"].split(";")}, path)
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------
