@@ -146,7 +146,7 @@ def compare_loaders(folder, subjects) -> float:
 
 def zip_arrays(cohort):
     for path in cohort.path.rglob("*.nii"):
-        with gzip.open(path.with_name(path.name + ".gz"), "wb", compresslevel=6) as zipped:
+        with gzip.open(path.with_name(path.name.replace(".nii", "_zipped.nii.gz")), "wb", compresslevel=6) as zipped:
             zipped.write(path.read_bytes())
 
 
@@ -162,7 +162,7 @@ class Rereading(Cohort):
 
     def _reread(self, name):
         cine = self._plain.cine(name)
-        path = next(self.path.glob(f"sub-*/**/{name}_cine.nii.gz"))
+        path = next(self.path.glob(f"sub-*/**/{name}_cine_zipped.nii.gz"))
         return ReadCine(**{**vars(cine), "pixels": map_nifti(path)[0]})
 
 
@@ -183,7 +183,7 @@ class RereadingObserver:
         self.observer, self.has, self.digest = observer, observer.has, observer.digest
 
     def mask(self, name):
-        path = next(self.observer.path.glob(f"sub-*/**/{name}_dseg.nii.gz"))
+        path = next(self.observer.path.glob(f"sub-*/**/{name}_dseg_zipped.nii.gz"))
         return Annotation(map_nifti(path)[0], self.observer.mask(name).annotated)
 
 

@@ -134,8 +134,8 @@ def test_ingest_says_what_came_out_and_refuses_what_it_cannot_use(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_check_names_missing_and_changed_arrays(place, tmp_path):
-    assert "6 of 6 arrays" in cmr("check", place / "hearts")
+def test_check_names_missing_and_changed_files(place, tmp_path):
+    assert "35 of 35 files" in cmr("check", place / "hearts")
     shutil.copytree(place / "hearts", tmp_path / "hearts")
     arrays = sorted((tmp_path / "hearts").rglob("*_cine.nii"))
     arrays[0].unlink()
@@ -143,9 +143,10 @@ def test_check_names_missing_and_changed_arrays(place, tmp_path):
     content[-1] ^= 1
     arrays[1].write_bytes(content)
     output = cmr("check", tmp_path / "hearts", code=1)
-    assert "missing: sub-P0001_view-sax" in output and "changed: sub-P0002_view-sax" in output
-    assert "4 of 6 arrays" in output
-    for subject, problem in (("P0001", "is missing from the cohort"), ("P0002", "changed after ingest")):
+    for state, path in (("missing", arrays[0]), ("changed", arrays[1])):
+        assert f"{state}: {path.relative_to(tmp_path / 'hearts')}" in output
+    assert "33 of 35 files" in output
+    for subject, problem in (("P0001", "is missing; a cohort never changes"), ("P0002", "changed after digests.json")):
         words = ["--weights", place / "run", *QUICK, "--subjects", subject]
         assert problem in refused("segment", tmp_path / "hearts", *words)
 
@@ -159,6 +160,20 @@ def segmented(place):
     words = ["segment", place / "mine", *QUICK, "--weights"]
     first = cmr(*words, place / "run", "--subjects", "P0001,P0002")
     return first, cmr(*words, place / "run" / "weights" / "sax.safetensors")
+
+
+def test_a_mask_changed_in_place_is_found_and_not_drawn_over(place, segmented, tmp_path):
+    for name in ("mine", "mine-observers"):
+        shutil.copytree(place / name, tmp_path / name)
+    assert "0 were added" in cmr("check", tmp_path / "mine")
+    mask = next((tmp_path / "mine-observers").rglob("sub-P0003*_dseg.nii"))
+    mask.write_bytes(content := mask.read_bytes()[:-1] + b"\7")
+    assert f"changed: {mask}" in cmr("check", tmp_path / "mine", code=1)
+    words = ["segment", tmp_path / "mine", *QUICK, "--weights", place / "run" / "weights" / "sax.safetensors"]
+    assert "to correct masks by hand use `cmr correct`" in refused(*words)
+    assert mask.read_bytes() == content
+    (mask.parent / "digests.json").unlink()
+    assert "0 cines segmented now, 5 before" in cmr(*words)
 
 
 def test_segment_goes_on_where_it_was(place, segmented, tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import trees
 
 from cmrlib.app.cli import observers
 from cmrlib.cine import Cine
-from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, files
+from cmrlib.cohort import POINT_COLUMNS, Annotation, Cohort, Observer, digests, files
 from cmrlib.cohort.study import Study, check_study, finish_cohort, label_folders, subject_label, write_study
 from cmrlib.datasets import ingest
 from cmrlib.datasets.ingestion import build_cohort
@@ -115,15 +116,18 @@ def test_an_annotation_comes_back_as_it_was(cohort):
     assert manual.measures()["lvef_pct"].tolist() == [50, 50]
 
 
-def test_masks_corrected_by_hand_are_read(cohort, tmp_path):
-    cine, observer = cohort.cine(NAME), Observer(tmp_path / "corrected")
+def test_of_two_masks_of_one_cine_none_is_read(cohort, tmp_path):
+    """Somebody's own folder: no digests, so both a mask with and one without .gz are as good."""
+    cine, observer = cohort.cine(NAME), Observer(tmp_path / "mine")
     observer.write(cine, Annotation(np.ones(cine.pixels.shape, np.uint8), dict.fromkeys(range(4), ("lv",))))
-    plain, corrected = next(observer.path.rglob("*_dseg.nii")), np.array(observer.mask(NAME).mask)
-    corrected[0, 0] = 0
-    files.write_nifti(plain.with_name(f"{plain.name}.gz"), corrected.astype(np.int16), cine.affine)
-    np.testing.assert_array_equal(observer.mask(NAME).mask, corrected)  # also while the first .nii is still there
+    next(observer.path.rglob(digests.NAME)).unlink()
+    plain, mine = next(observer.path.rglob("*_dseg.nii")), np.array(observer.mask(NAME).mask)
+    mine[0, 0] = 0
+    files.write_nifti(plain.with_name(f"{plain.name}.gz"), mine.astype(np.int16), cine.affine)
+    with pytest.raises(ValueError, match=r"dseg\.nii: a mask with and one without \.gz.*remove one.*cmr correct"):
+        observer.mask(NAME)
     plain.unlink()
-    np.testing.assert_array_equal(observer.mask(NAME).mask, corrected)
+    np.testing.assert_array_equal(observer.mask(NAME).mask, mine)
 
 
 @pytest.mark.parametrize("first_compressed", [True, False])
@@ -365,25 +369,92 @@ def test_labels_are_legal_and_never_collide(tmp_path):
     assert "1234567" not in str(list(hashed)) and list(hashed) != list(other)
 
 
+@pytest.mark.parametrize("name, hidden", [
+    *((name, True) for name in ("12345678", "4857773456", "485 777 3456", "DOE_JOHN_19540312", "1954-03-12", "12.3.54",
+                                "3 Mar 1954", "Doe_John 54", "JohnDoe7", "Müller_3", "LEE KIM 2", "MRN0012345")),
+    *((name, False) for name in ("patient001", "sub-P0001", "case 12", "HealthyVolunteer_3", "SC-HF-I-1", "01-0007",
+                                 "Anna", "HCM_003", "A0S9V9", "site2_scan-01", "P1_ED")),
+])  # fmt: skip
+def test_names_that_look_like_identifiers_become_hashes(tmp_path, capsys, name, hidden):
+    assert (set(label_folders([tmp_path / name], lambda _: b"")) != {subject_label(name)}) == hidden
+    assert ("--keep-names" in capsys.readouterr().err) == hidden
+    assert set(label_folders([tmp_path / name])) == {subject_label(name)}
+
+
 # --- a cohort that is not as it was
 
 
-def test_missing_and_changed_arrays_are_found(cohort):
-    first, second = (next(cohort.path.rglob(f"sub-{label}_*_cine.nii")) for label in ("a1", "b2"))
-    data = bytearray(first.read_bytes())
-    data[-1] ^= 1
-    first.write_bytes(data)
-    os.utime(first, (time.time() + 10,) * 2)
-    second.unlink()
-    again = Cohort.open(cohort.path)
-    assert again.check()["state"].tolist() == ["changed", "missing"]
-    with pytest.raises(ValueError, match="changed after ingest"):
-        again.cine(NAME)
-    with pytest.raises(FileNotFoundError, match="missing from the cohort"):
-        again.cine("sub-b2_view-sax")
-    trees.cut_short(first)
-    with pytest.raises(ValueError, match="changed after ingest"):
-        Cohort.open(cohort.path).cine(NAME)
+def read_all(path, observers=()):
+    """All that a cohort's files say of one subject."""
+    cohort = Cohort.open(path, observers)
+    cohort.cine(NAME)
+    return [(one.annotation(NAME), one.measures()) for one in cohort.observers.values()]
+
+
+def altered(path):
+    """Another last byte; size and time of change as they were, as `cp -p` and `rsync -t` leave them."""
+    data, stat = bytearray(path.read_bytes()), path.stat()
+    data[-2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def wrong(path, observers=()):
+    states = Cohort.open(path, observers).check()
+    return states[states["state"] != "ok"].values.tolist()
+
+
+FILES = ["sub-a1/*cine.nii", "sub-a1/*cine.json", "derivatives/manual/sub-a1/*dseg.nii*", "*.tsv", "*description.json"]
+FILES += [f"derivatives/manual/{name}" for name in ("sub-a1/*dseg.json", "sub-a1/*points.tsv", "sub-a1/*frames.tsv")]
+
+
+@pytest.mark.parametrize("pattern", [*FILES, "derivatives/manual/measures.tsv"])
+def test_a_changed_file_is_refused_and_found_by_check(cohort, pattern):
+    assert wrong(cohort.path) == []
+    read_all(cohort.path)
+    path = sorted(cohort.path.glob(pattern))[-1]
+    altered(path)
+    with pytest.raises(ValueError, match=re.escape(path.name)):
+        read_all(cohort.path)
+    if path.parent != cohort.path:
+        assert wrong(cohort.path) == [[str(path.relative_to(cohort.path)), "changed"]]
+        path.unlink()
+        assert wrong(cohort.path) == [[str(path.relative_to(cohort.path)), "missing"]]
+
+
+def test_what_kept_its_times_is_found_by_check_alone(cohort, monkeypatch):
+    """As after damage by the disk itself, or where the system keeps no time of change."""
+    path = next(cohort.path.rglob("sub-a1_*_dseg.nii*"))
+    altered(path)
+    (path.parent / digests.NAME).touch()
+    read_all(cohort.path)
+    assert [state for _, state in wrong(cohort.path)] == ["changed"]
+
+
+def test_an_observer_of_another_image_is_refused(cohort, tmp_path):
+    cine, mine = cohort.cine(NAME), Observer(tmp_path / "mine")
+    mine.write(cine, make_annotation(cine))
+    read_all(cohort.path, [mine.path])
+    other = make_cine()
+    other.pixels[0, 0, 0, 0] += 1
+    again = made_of(tmp_path / "again", [other])
+    with pytest.raises(ValueError, match="drawn on another image.*ingested anew, or files changed places"):
+        read_all(again.path, [mine.path])
+    assert {state for _, state in wrong(again.path, [mine.path])} == {"of another image"}
+    next(mine.path.rglob(digests.NAME)).unlink()  # somebody vouches for it
+    read_all(again.path, [mine.path])
+
+
+def test_a_mask_of_nobody_knows_whom_is_no_correction(cohort):
+    path = next(cohort.path.rglob("sub-a1_*_dseg.nii"))
+    path.rename(path.with_name(f"{path.name}.gz"))
+    with pytest.raises(ValueError, match=r"dseg\.nii\.gz of .* is not in digests\.json.*cmr correct"):
+        read_all(cohort.path)
+    assert {state for _, state in wrong(cohort.path)} == {"added", "missing"}
+    (cohort.path / "sub-a1" / digests.NAME).unlink()
+    with pytest.raises(ValueError, match="has no digests.json"):
+        cohort.cine(NAME)
+    assert ["sub-a1/sub-a1_view-sax_cine.nii", "unknown"] in wrong(cohort.path)
 
 
 @pytest.mark.parametrize("table, column, value, words", [
@@ -421,24 +492,21 @@ def test_a_description_that_is_none_is_refused(cohort, description):
     [], {}, "[" * 100_000, {"subject": ".."}, {"view": "2ch"}, {"meta": []}, {"meta": {"missing": [[99, 99]]}},
     {"frames_of": 5}, {"frames_of": [[0], 2]}, {"rr_ms": "abc"}, {"slice_position_mm": [1, 2, 3, 4, 5, 6, 7]},
 ])  # fmt: skip
-def test_a_damaged_sidecar_is_named_and_found_by_check(cohort, side):
+def test_a_damaged_sidecar_is_named(cohort, side):
     path = next(cohort.path.rglob("sub-a1_*_cine.json"))
     whole = files.read_json(path)
     path.write_text(side if isinstance(side, str) else json.dumps(side and whole | side))
-    again = Cohort.open(cohort.path)
+    digests.note({path: None})
     with pytest.raises(ValueError, match=path.name.replace(".", r"\.")):
-        again.cine(NAME)
-    assert again.check()["state"].tolist() == ["changed", "ok"]
-    path.unlink()
-    assert again.check()["state"].tolist() == ["missing", "ok"]
-    with pytest.raises(FileNotFoundError, match=f"{path.name} is missing"):
-        again.cine(NAME)
+        cohort.cine(NAME)
 
 
 @pytest.mark.parametrize("side", [[], {}, {"annotated": 5}, {"annotated": {"0": ["liver"]}}])
 def test_a_damaged_list_of_what_was_drawn_is_named(cohort, side):
     looked = next(iter(cohort.observers.values()))
-    files.write_json(side, looked.path / "sub-a1" / f"{NAME}_dseg.json")
+    path = looked.path / "sub-a1" / f"{NAME}_dseg.json"
+    files.write_json(side, path)
+    digests.note({path: None})
     with pytest.raises(ValueError, match="dseg.json does not list what was drawn"):
         looked.mask(NAME)
 
@@ -446,7 +514,7 @@ def test_a_damaged_list_of_what_was_drawn_is_named(cohort, side):
 def test_a_mask_of_another_shape_is_refused(cohort):
     path = next(cohort.path.rglob("sub-a1_*_dseg.nii*"))
     mask, affine = files.map_nifti(path)
-    files.write_nifti(path, np.array(mask[:, :2]), affine)
+    digests.note({path: files.write_nifti(path, np.array(mask[:, :2]), affine)})
     with pytest.raises(ValueError, match=rf"{NAME}: the mask of .* expected \(4, 3, 8, 6\)"):
         list(cohort.examinations(next(iter(cohort.observers))))
 
@@ -459,6 +527,6 @@ def test_a_copied_cohort_opens_and_what_is_not_there_is_named(cohort, tmp_path):
         cohort.cine("sub-zz_view-sax")
     with pytest.raises(KeyError, match="no observer 'yale'"):
         cohort.observer("yale")
-    for wrong in ([cohort.path, [tmp_path / "nobody"]], [tmp_path]):
+    for words in ([cohort.path, [tmp_path / "nobody"]], [tmp_path]):
         with pytest.raises(FileNotFoundError, match="does not exist|no complete cohort"):
-            Cohort.open(*wrong)
+            Cohort.open(*words)

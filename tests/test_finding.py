@@ -49,6 +49,15 @@ def test_a_folder_that_is_a_link_is_read_once(src, tmp_path):
     assert sorted(reasons) == ["a link to a folder that is read already", "a link to a folder that it lies in"]
 
 
+def test_a_link_to_another_subjects_folder_joins_nobody(src):
+    (src / "P1" / "other").symlink_to(src / "P2" / "sax")
+    (src / "P3").mkdir()
+    (src / "P3" / "twin").symlink_to(src / "P2")
+    cohort, reasons = read("dicom", src)
+    assert cohort.cines["cine"].tolist() == ["sub-P1_view-sax", "sub-P2_view-sax"]
+    assert reasons == [finding.READ_ALREADY] * 2
+
+
 def test_links_to_the_whole_machine_are_not_followed(src):
     (src / "root").symlink_to("/")
     (src / "P1" / "kernel").symlink_to("/proc/self")

@@ -6,6 +6,7 @@ No real sample of M&Ms' masks, of M&Ms-2 or of UK Biobank is at hand: their layo
 import gzip
 import re
 import zipfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -79,7 +80,7 @@ def test_files_side_by_side_and_views_by_the_users_word(tmp_path):
         nifti.read("case1", items["case1"], views={"x": "5ch"})
 
 
-def test_folders_of_views_are_one_person_and_seven_digits_are_hashed(tmp_path):
+def test_folders_of_views_are_one_person_and_numbers_are_hashed(tmp_path):
     for n, view in enumerate(("sax", "4ch")):
         for t in range(4):
             save(tmp_path / "patient 7" / view / f"t{t}.nii", cube()[t] + n)
@@ -87,7 +88,14 @@ def test_folders_of_views_are_one_person_and_seven_digits_are_hashed(tmp_path):
     assert label == "patient7" and {cine.view for cine in nifti.read(label, item).cines} == {"sax", "4ch"}
     save(tmp_path / "many" / "1234567" / "sax.nii", cube())
     (label,) = nifti.find(tmp_path / "many")
-    assert re.fullmatch("H[0-9a-f]{12}", label)
+    assert re.fullmatch("H[0-9a-f]{12}", label) and list(nifti.find(tmp_path / "many", keep_names=True)) == ["1234567"]
+
+
+def test_rows_of_one_person_that_contradict_each_other_say_nothing(tmp_path, capsys):
+    save(tmp_path / "sub-1" / "sax.nii", cube())
+    (tmp_path / "participants.tsv").write_text("participant_id\tsex\tage\nsub-1\tF\t40\n1\tM\t40\n")
+    assert nifti.find(tmp_path)["1"]["person"] == {"sex": None, "age": 40}
+    assert "rows of 1 subjects contradict each other" in capsys.readouterr().err
 
 
 def test_what_is_no_cine_is_listed_with_its_reason(tmp_path):
@@ -330,6 +338,18 @@ def test_the_command_takes_stacks_of_one_frame(tmp_path):
         assert cmr(*words).exit_code == 2
     assert cmr("dicom", "--workers", "1", "--min-frames", "1", "--phase", "ed").exit_code == 0
     assert Cohort.open(tmp_path / "out").cines[["frames", "ed"]].values.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("reader, place", [(ukbb, "9000001_20209_2_0.zip"), (sunnybrook, "SCD0000101")])
+def test_images_of_several_people_are_no_subject(tmp_path, reader, place):
+    (tmp_path / "src").mkdir()
+    write_cine(tmp_path / "src" / "SCD0000101", PatientSex=lambda k, t: "MF"[t % 2])
+    if reader is ukbb:
+        with zipfile.ZipFile(tmp_path / "src" / place, "w") as archive:
+            for path in filter(Path.is_file, (tmp_path / "src" / "SCD0000101").rglob("*")):
+                archive.write(path, path.name)
+    (row,) = read(reader, tmp_path / "src").rejected
+    assert "images of several patients in one folder: 2 sexes" in row["reason"]
 
 
 # --- UK Biobank ------------------------------------------------------------------------------------------------------

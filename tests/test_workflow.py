@@ -5,13 +5,16 @@ Each case starts real processes; a repository of tiny notebooks keeps them short
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
-from repositories import repository, write_notebook
+from repositories import ROOT, repository, write_notebook
 
 from cmrlib.app.runs import UsageError
 from cmrlib.app.runs.execution import Echo, locked, where_jobs_run
@@ -116,6 +119,26 @@ def test_killed_and_started_again_gives_the_tables_of_an_undisturbed_run(root, t
     status, said = finished(again, "all", "--follow")
     assert status == 0, said
     assert tables(again) == {"runs/quick/00_a/tables/numbers.csv": undisturbed}
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_what_ends_make_alone_ends_snakemake_and_kernels(tmp_path, name):
+    code = 'import os, time\nprint("kernel", os.getpid())\ntime.sleep(600)'
+    root = repository(tmp_path, {"00_a": ['profile = "interactive"\nseed = 0', code, FINISH]}, needs={"00_a": []})
+    (tmp_path / "ready").touch()
+    words = ["make", "-f", ROOT / "Makefile", "run", f"PY={sys.executable}", f"READY={tmp_path / 'ready'}"]
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    given = {"cwd": ROOT, "preexec_fn": heed, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    env = os.environ | {"CMR_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(words, env=env, **given)
+    while not (said := re.search(r"kernel (\d+)", line := process.stdout.readline())):
+        assert line
+    process.send_signal(getattr(signal, name))
+    process.communicate(timeout=60)  # whoever could write here has gone
+    until, kernel = time.monotonic() + 60, Path(f"/proc/{said[1]}/stat")
+    while kernel.exists() and kernel.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < until, "its kernel lives on"
+        time.sleep(0.1)
 
 
 FAILING = {

@@ -230,7 +230,7 @@ MASKS = {
 TABLES = {
     "people_not_utf8": ("participants.tsv", people(b"participant_id\tsex\nP0001\t\xff\n")),
     "people_formula": ("", people("participant_id\tsex\tage\tgroup\nP0001\t=1+1\t-5\t@SUM(1)\n")),
-    "people_twice": ("participants.tsv", people("participant_id\tsex\nP0001\tM\nP0001\tF\n")),
+    "people_twice": ("contradict", people("participant_id\tsex\nP0001\tM\nP0001\tF\n")),
     "people_without_ids": ("participants.tsv", people("name\tsex\nP0001\tM\n")),
     "people_empty": ("participants.tsv", people("")),
     "people_commas": ("participants.tsv", people("participant_id,sex\nP0001,M\n")),

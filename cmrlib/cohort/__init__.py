@@ -9,13 +9,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from cmrlib.cine import Cine
+from cmrlib.cohort import digests
 from cmrlib.cohort.files import digest, map_nifti, read_json, read_tsv
 from cmrlib.cohort.observer import POINT_COLUMNS, Annotation, Observer, stem
 from cmrlib.cohort.sidecar import check_tables, cine_from_sidecar
 
 __all__ = ["FORMAT_VERSION", "POINT_COLUMNS", "Annotation", "Cohort", "Examination", "Observer"]
 
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
+TABLES = ("dataset_description.json", "participants.tsv", "cines.tsv", "rejected.tsv")
 MOST_OPEN = 256
 """Cines that a process keeps open, over all cohorts: each holds a file descriptor, of which it usually has 1,024."""
 
@@ -35,7 +37,6 @@ class Cohort:
         self.path, self.description = Path(path), description
         self.subjects, self.cines, self.observers = subjects, cines, observers
         self._rows = cines.set_index("cine", drop=False)  # of all cines, also where this is a part
-        self._written = (self.path / "cines.tsv").stat().st_mtime
         self._memos = {}  # cine → its values computed so far, kept when the cine itself is closed
 
     def cine(self, name: str) -> Cine:
@@ -46,7 +47,7 @@ class Cohort:
     def open(cls, path, observers=()) -> "Cohort":
         """Open a cohort, with further observers' folders (a run's `observers/NAME`) laid over it."""
         path = Path(path)
-        missing = [n for n in ("dataset_description.json", "participants.tsv", "cines.tsv") if not (path / n).exists()]
+        missing = [name for name in TABLES if not (path / name).exists()]
         if missing:
             hint = "its ingest was interrupted: run it again" if (path / ".ingest").exists() else "make one: cmr ingest"
             raise FileNotFoundError(f"{path} is no complete cohort, it lacks {', '.join(missing)} ({hint})")
@@ -59,13 +60,20 @@ class Cohort:
             )
         tables = [read_tsv(path / f"{name}.tsv") for name in ("participants", "cines")]
         check_tables(path, *tables)
-        found = {p.name: Observer(p) for p in sorted((path / "derivatives").glob("*")) if p.is_dir()}
-        for folder in observers:
-            observer = Observer(folder)
-            if not observer.path.is_dir():
-                raise FileNotFoundError(f"observer folder {folder} does not exist; run the notebook that writes it")
-            found[observer.name] = observer
-        return cls(path, description, *tables, found)
+        for name in TABLES:
+            digests.require_unchanged(path / name, own=False)
+        cohort = cls(path, description, *tables, {})
+        for folder in [*(p for p in sorted((path / "derivatives").glob("*")) if p.is_dir()), *observers]:
+            cohort.lay_over(folder)
+        return cohort
+
+    def lay_over(self, folder) -> Observer:
+        """Lay the observer of a folder over the cohort, by the folder's name. FileNotFoundError where there is none."""
+        observer = Observer(folder, cines=self._rows["digest"].to_dict())
+        if not observer.path.is_dir():
+            raise FileNotFoundError(f"observer folder {folder} does not exist; run the notebook that writes it")
+        self.observers[observer.name] = observer
+        return observer
 
     def part(self, cines) -> "Cohort":
         """The same cohort, as if it held these cines (names) and their subjects only."""
@@ -131,32 +139,19 @@ class Cohort:
             raise KeyError(f"no cine {name!r} in this cohort; Cohort.cines lists them")
         return self._rows.loc[name].to_dict()
 
-    def _check_file(self, path, row):
-        """A size differs: changed. Written after the tables (or copied): the digest decides, computed once."""
-        for file in (path, path.with_suffix(".json")):
-            if not file.exists():
-                raise FileNotFoundError(f"{row['cine']}: its {file.name} is missing from the cohort; ingest it again")
-        stat, memo = path.stat(), self._memos.setdefault(row["cine"], {})
-        old = stat.st_mtime <= self._written or memo.get("unchanged_at") == stat.st_mtime_ns
-        if stat.st_size == row["bytes"] and (old or digest(path) == row["digest"]):
-            memo["unchanged_at"] = stat.st_mtime_ns
-            return
-        raise ValueError(
-            f"{row['cine']}: {path.name} changed after ingest (expected {row['bytes']} bytes, digest "
-            f"{row['digest'][:8]}…); a cohort never changes: ingest it again"
-        )
-
     def check(self) -> pd.DataFrame:
-        """Compare every array with its digest, and read its sidecar: cine, state (ok, missing, changed)."""
-
-        def state(row):
-            try:
-                _open_cine.__wrapped__(self, row.cine)
-            except (FileNotFoundError, ValueError) as error:
-                return "missing" if isinstance(error, FileNotFoundError) else "changed"
-            return "ok" if digest(self._array(row.cine)) == row.digest else "changed"
-
-        return pd.DataFrame({"cine": row.cine, "state": state(row)} for row in self._rows.itertuples())
+        """Compare every file of the cohort and of the observers laid over it with its digest: file (an observer's
+        outside the cohort with its folder), state (`digests.state`)."""
+        cines = self._rows["digest"].to_dict()
+        found = digests.compare(self.path, cines)
+        for name in self._rows.index:  # a folder may be gone with its digests
+            for path in (self._array(name), self._array(name).with_suffix(".json")):
+                found.setdefault(str(path.relative_to(self.path)), "unknown" if path.exists() else "missing")
+        for observer in self.observers.values():
+            if not observer.path.is_relative_to(self.path):
+                states = digests.compare(observer.path, cines)
+                found |= {str(observer.path / name): state for name, state in states.items()}
+        return pd.DataFrame(sorted(found.items()), columns=["file", "state"])
 
     def _array(self, name: str) -> Path:
         return self.path / stem(name).with_name(f"{name}_cine.nii")
@@ -164,10 +159,12 @@ class Cohort:
 
 @lru_cache(maxsize=MOST_OPEN)
 def _open_cine(cohort: Cohort, name: str) -> Cine:
-    row = cohort._row(name)
-    path = cohort._array(name)
-    cohort._check_file(path, row)
+    path, mark = cohort._array(name), cohort._row(name)["digest"]
+    for file in (path, path.with_suffix(".json")):
+        digests.require_unchanged(file, own=False)
+    if digests.noted(path.parent)[path.name]["digest"] != mark:
+        raise ValueError(f"{name}: {path.name} has another digest in cines.tsv; restore it or ingest the cohort again")
     pixels, affine = map_nifti(path)
     cine = cine_from_sidecar(pixels, affine, read_json(path.with_suffix(".json")), name)
-    object.__setattr__(cine, "memo", cohort._memos.setdefault(name, {}))
+    object.__setattr__(cine, "memo", cohort._memos.setdefault(name, {"digest": mark}))
     return cine

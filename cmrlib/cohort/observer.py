@@ -9,7 +9,8 @@ from nibabel import orientations
 
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, codes
-from cmrlib.cohort.files import digest, map_nifti, read_json, read_tsv, short_digest, write_json, write_nifti, write_tsv
+from cmrlib.cohort import digests
+from cmrlib.cohort.files import map_nifti, read_json, read_tsv, short_digest, write_json, write_nifti, write_tsv
 
 LARGEST_SHIFT_MM = 0.5
 """As far as a mask may lie from its cine: programs keep affines in single precision, or as a quaternion."""
@@ -42,14 +43,25 @@ def stem(cine_name: str) -> Path:
 
 
 class Observer:
-    """A folder of masks, points, frames and measures laid over a cohort: human, truth or network."""
+    """A folder of masks, points, frames and measures laid over a cohort: human, truth or network.
 
-    def __init__(self, path, name: str | None = None):
+    cines: name → digest of the cohort's cines; what was drawn on another image is refused. What changed after it was
+    written is refused too (`cohort.digests`), but for masks that were laid out to be corrected.
+    """
+
+    def __init__(self, path, name: str | None = None, cines: dict[str, str] | None = None):
         self.path = Path(path)
         self.name = name or self.path.name
+        self.cines = cines or {}
 
     def _file(self, cine_name: str, suffix: str) -> Path:
         return self.path / stem(cine_name).with_name(f"{cine_name}_{suffix}")
+
+    def _checked(self, cine_name: str, suffix: str) -> Path:
+        """The path of a file that is there and as it was written."""
+        path = self._file(cine_name, suffix)
+        digests.require_unchanged(path, self.cines.get(cine_name, ""))
+        return path
 
     def has(self, cine_name: str, what: str = "dseg.json") -> bool:
         return self._file(cine_name, what).exists()
@@ -57,15 +69,15 @@ class Observer:
     @property
     def digest(self) -> str:
         """Digest of all that this observer wrote: names and contents of its files."""
-        files = sorted(path for path in self.path.rglob("*") if path.is_file())
-        told = "\n".join(f"{path.relative_to(self.path)} {digest(path)}" for path in files)
+        files = sorted(path for path in self.path.rglob("*") if path.is_file() and path.name != digests.NAME)
+        told = "\n".join(f"{path.relative_to(self.path)} {digests.current(path)}" for path in files)
         return short_digest(told.encode())
 
     def mask(self, cine_name: str) -> Annotation:
         """The annotation's mask (a memory map) and what was annotated; raises FileNotFoundError where none."""
         if not self.has(cine_name):
             raise FileNotFoundError(f"observer {self.name} drew no mask of {cine_name}")
-        sidecar = read_json(self._file(cine_name, "dseg.json"))
+        sidecar = read_json(self._checked(cine_name, "dseg.json"))
         try:
             annotated = {int(t): tuple(s) for t, s in sidecar["annotated"].items()}
             codes({one for structures in annotated.values() for one in structures})
@@ -76,14 +88,17 @@ class Observer:
                 f"{self._file(cine_name, 'dseg.json')} does not list what was drawn ({type(error).__name__}: {error}); "
                 "restore it, or draw the mask again"
             ) from error
-        by_hand = self._file(cine_name, "dseg.nii.gz")  # a mask corrected by hand goes before the .nii
-        if not by_hand.exists():
-            path = self._file(cine_name, "dseg.nii")
-            return Annotation(_as_labels(map_nifti(path)[0], path), annotated, **said)
-        mask, affine = map_nifti(by_hand)
+        kinds = [kind for kind in ("dseg.nii", "dseg.nii.gz") if self.has(cine_name, kind)]
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{self._file(cine_name, kinds[0])}: a mask with and one without .gz, and nothing says which counts; "
+                "remove one of them. To correct masks by hand use `cmr correct`"
+            )
+        path = self._checked(cine_name, *(kinds or ["dseg.nii"]))
+        mask, affine = map_nifti(path)
         if "affine" in sidecar:
-            mask = to_cohort_grid(mask, affine, np.array(sidecar["affine"]), sidecar["shape"], annotated, by_hand)
-        return Annotation(_as_labels(mask, by_hand), annotated, **said)
+            mask = to_cohort_grid(mask, affine, np.array(sidecar["affine"]), sidecar["shape"], annotated, path)
+        return Annotation(_as_labels(mask, path), annotated, **said)
 
     def annotation(self, cine_name: str) -> Annotation:
         """All that was annotated on one cine: mask, points and frames, each where it is there."""
@@ -95,29 +110,34 @@ class Observer:
         return annotation
 
     def points(self, cine_name: str) -> pd.DataFrame:
-        return read_tsv(self._file(cine_name, "points.tsv"))
+        return read_tsv(self._checked(cine_name, "points.tsv"))
 
     def frames(self, cine_name: str) -> dict:
         """ed, es, ed_frac, es_frac, confidence of the cine."""
-        return read_tsv(self._file(cine_name, "frames.tsv")).iloc[0].to_dict()
+        return read_tsv(self._checked(cine_name, "frames.tsv")).iloc[0].to_dict()
 
     def measures(self) -> pd.DataFrame:
         """A row a subject and session, a column a measure (`lvedv_ml`, …); empty where nothing was measured."""
         path = self.path / "measures.tsv"
-        return read_tsv(path) if path.exists() else pd.DataFrame(columns=["participant_id", "session"])
+        if not path.exists():
+            return pd.DataFrame(columns=["participant_id", "session"])
+        digests.require_unchanged(path)
+        return read_tsv(path)
 
     def write(self, cine: Cine, annotation: Annotation, to_correct: bool = False):
         """Write one cine's annotation; the JSON comes last, so that its presence means the mask is whole.
 
         A mask of few frames is nearly all 255: compressed, it takes next to nothing. to_correct: other programs will
-        save it again, so it is compressed, and the JSON says which grid it must come back on.
+        save it again, so it is compressed, the JSON says which grid it must come back on, and both may change.
         """
+        written = {}
         if annotation.mask is not None:
             check_mask(cine, annotation)
             small = to_correct or 4 * len(annotation.annotated) < cine.frames
             suffix, other = ("dseg.nii.gz", "dseg.nii") if small else ("dseg.nii", "dseg.nii.gz")
-            write_nifti(self._file(cine.name, suffix), annotation.mask, cine.affine, cine.frame_step_ms)
-            self._file(cine.name, other).unlink(missing_ok=True)  # an older mask, which would be read too
+            mask, older, side = (self._file(cine.name, name) for name in (suffix, other, "dseg.json"))
+            written[mask] = write_nifti(mask, annotation.mask, cine.affine, cine.frame_step_ms)
+            older.unlink(missing_ok=True)
             sidecar = {
                 "annotated": {str(t): list(s) for t, s in annotation.annotated.items()},
                 "labels": "lv 1, myo 2, rv 3, la 4, ra 5, not annotated 255",
@@ -125,14 +145,22 @@ class Observer:
             sidecar |= {"shape": annotation.mask.shape, "affine": cine.affine} if to_correct else {}
             sidecar |= {"flags": list(annotation.flags)} if annotation.flags else {}
             sidecar |= {"confidence": annotation.confidence} if annotation.confidence else {}
-            write_json(sidecar, self._file(cine.name, "dseg.json"))
+            write_json(sidecar, side)
+            written |= {older: None, side: None}
+            written = dict.fromkeys(written, "") if to_correct else written
         if annotation.points is not None:
-            write_tsv(annotation.points[POINT_COLUMNS], self._file(cine.name, "points.tsv"))
+            written[path := self._file(cine.name, "points.tsv")] = None
+            write_tsv(annotation.points[POINT_COLUMNS], path)
         if annotation.frames is not None:
-            write_tsv(pd.DataFrame([annotation.frames]), self._file(cine.name, "frames.tsv"))
+            written[path := self._file(cine.name, "frames.tsv")] = None
+            write_tsv(pd.DataFrame([annotation.frames]), path)
+        if written:
+            digests.note(written, cine.memo.get("digest", ""))
 
     def write_measures(self, table: pd.DataFrame):
-        write_tsv(table, self.path / "measures.tsv")
+        path = self.path / "measures.tsv"
+        write_tsv(table, path)
+        digests.note({path: None})
 
 
 def check_mask(cine: Cine, annotation: Annotation):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cine.display import Reorientation, displayed
-from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer
+from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer, digests
 from cmrlib.cohort.files import atomic, read_json, write_json, write_nifti, write_tsv
 from cmrlib.cohort.observer import check_mask, stem
 from cmrlib.cohort.sidecar import cine_sidecar
@@ -47,19 +47,48 @@ def subject_label(text: str) -> str:
     return label
 
 
+_DATE = r"(?<!\d)(\d{4}|\d\d?)[-_. ](\d\d?|[A-Za-z]{3})[-_. ](\d{4}|\d\d?)(?!\d)"
+_IDENTIFIER = re.compile(rf"\d{{6}}|\d([ .-]?\d){{7}}|{_DATE}")
+_COMMON = re.compile(
+    "(anon(ymi[sz]ed|ymous)?|ar?vc|axis|baseline|biobank|bids|cardiac|case|cent(er|re)|cine|cohort|control|copy|data(set)?"
+    "|dicom|exam(ination)?|failure|follow|four|frame|group|healthy|heart|hfpef|hfref|human|image|infarct(ion)?|lax|long"
+    "|magnetic|minf|mitral|nifti|normal|part(icipant)?|patient|person|phantom|phase|philips|pilot|proband|pseudonym|random"
+    "|repeat|sample|scan(ner)?|series|session|short|siemens|site|stack|study|subj(ect)?|test(ing)?|three|train(ing)?|trial"
+    "|two|user|validation|vendor|view|visit|volunteer)s?"
+)
+"""Words of study folders, which are no person's name."""
+
+
+def names_somebody(text: str) -> bool:
+    """Whether a folder's name looks like an identifier: six or more digits in a row (eight with spaces, dots or hyphens
+    between them), a date, or beside digits a word that may be a name: one of four or more letters, or two of three,
+    that is not among the common words of study folders."""
+    words = [word for part in re.findall(r"[^\W\d_]+", text) for word in re.findall("[A-Z]?[^A-Z]+|[A-Z]+", part)]
+    strange = [word for word in words if len(word) > 2 and not _COMMON.fullmatch(word.lower())]
+    beside_digits = re.search(r"\d", text) and (len(strange) > 1 or any(len(word) > 3 for word in strange))
+    return bool(_IDENTIFIER.search(text) or beside_digits)
+
+
 def label_folders(folders, salt=None) -> dict[str, Path]:
     """Subject label → folder, from the folders' names.
 
-    salt: folder → bytes; given, a name that holds a seven-digit number (a UK Biobank participant) becomes a hash of
-    name and salt. Names that give no label, or one that others give too, are left out, which is said on stderr: a
+    salt: folder → bytes; given, a name that `names_somebody` becomes a hash of name and salt, and how many did is said
+    on stderr. Names that give no label, or one that others give too, are left out, which is said on stderr: a
     subject must not overwrite another. Raises ValueError where no folder is left.
     """
-    named = {}
+    named, hashed = {}, 0
     for folder in map(Path, folders):
         label = re.sub(_NO_LABEL, "", folder.name)
-        if salt and re.search(r"(?<![A-Za-z0-9])[0-9]{7}(?![A-Za-z0-9])", folder.name):
+        if salt and names_somebody(folder.name):
+            hashed += 1
             label = "H" + hashlib.blake2b(os.fsencode(folder.name) + salt(folder), digest_size=6).hexdigest()
         named.setdefault(label, []).append(folder)
+    if hashed:
+        print(
+            f"{hashed} of {len(folders)} names of folders look like identifiers (6 or more digits, a date, a name "
+            "beside digits): hashes stand for them in the cohort; --keep-names (keep_names) keeps the names",
+            file=sys.stderr,
+        )
     labels = {label: same[0] for label, same in named.items() if label and len(same) == 1}
     for label, same in named.items():
         if labels.get(label) is None:
@@ -139,6 +168,8 @@ def write_study(root, study: Study) -> dict:
         path = root / stem(cine.name).with_name(f"{cine.name}_cine.nii")
         mark = write_nifti(path, cine.pixels, cine.affine, cine.frame_step_ms)
         write_json(cine_sidecar(cine), path.with_suffix(".json"))
+        digests.note({path: mark, path.with_suffix(".json"): None})
+        cine.memo["digest"] = mark
         rows.append(cine_row(cine) | {"bytes": path.stat().st_size, "digest": mark})
         for name, drawn in study.observers.items():
             if cine.name in drawn:
@@ -151,7 +182,7 @@ def write_study(root, study: Study) -> dict:
 
 
 def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Cohort:
-    """Write the tables that make a folder of studies a cohort, the description last. rejected: rows of no subject."""
+    """Write the tables that make a folder of studies a cohort, their digests last. rejected: rows of no subject."""
     root = Path(root)
     rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
     participants = _participants([r["participant"] for r in rows])
@@ -160,10 +191,13 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
         table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
         Observer(root / "derivatives" / name).write_measures(table)
     rejected = [*(x for r in rows for x in r["rejected"]), *rejected]
-    write_tsv(pd.DataFrame(rejected, columns=["participant_id", "digest", "reason"]), root / "rejected.tsv")
-    write_tsv(participants, root / "participants.tsv")
-    write_tsv(pd.DataFrame([c for r in rows for c in r["cines"]]), root / "cines.tsv")
+    rejected = pd.DataFrame(rejected, columns=["participant_id", "digest", "reason"])
+    tables = {"rejected": rejected, "participants": participants}
+    tables["cines"] = pd.DataFrame([c for r in rows for c in r["cines"]])
+    for name, table in tables.items():
+        write_tsv(table, root / f"{name}.tsv")
     write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
+    digests.note(dict.fromkeys([root / "dataset_description.json", *(root / f"{name}.tsv" for name in tables)]))
     return Cohort.open(root)
 
 
@@ -176,6 +210,7 @@ def _flag_shared(root, cines: list[dict]):
         cine["flags"] = ";".join(filter(None, (cine["flags"], "same_as_another_subject")))
         path = root / stem(cine["cine"]).with_name(f"{cine['cine']}_cine.json")
         write_json(read_json(path) | {"flags": cine["flags"].split(";")}, path)
+        digests.note({path: None})
 
 
 def _participants(rows: list[dict]) -> pd.DataFrame:

@@ -11,8 +11,9 @@ Known to be wrong with such data: UIDs that differ in every file, absent instanc
 order, trigger times that are none, SliceLocation that is no distance, the same slice twice (order.py has the rule),
 other images of the examination (purpose.py), images missing. Files that are no image of a cine, or cannot be decoded,
 are listed as rejected; a hole in a cine stays black, without time, and flagged. Names, UIDs, dates, descriptions and
-paths are read for sorting only and never written; but subject labels come from folder names (hashed where seven
-digits): rename folders that are called after people.
+paths are read for sorting only and never written; but subject labels come from folder names. Those that look like
+identifiers (six or more digits, a date, a name beside digits) become hashes, unless `keep_names` says otherwise: rename
+folders that are called after people without a digit.
 """
 
 from functools import cache
@@ -51,14 +52,14 @@ def read(
     check_phase(label, phase)
     with suppress_warnings():
         frames, refused, sources = headers(folder, views or {})
-        _check_one_person(label, [frame.source.file.header for frame in frames])
+        check_one_person(label, [frame.source.file.header for frame in frames])
         cines, left_out, origins = cines_of(label, frames, views or {}, min_frames, phase)
         person = participant(frames[0].source.header if frames else {})
     rejected = rejected_rows(label, [*refused, *set(left_out)])  # of a multi-frame file's frames one row a reason
     return Study({"participant_id": label} | person, cines, rejected=rejected, sources=sources, origins=origins)
 
 
-def _check_one_person(label, headers):
+def check_one_person(label, headers):
     """Raise ValueError where headers name several people. Sex and date of birth may be missing from some of them."""
     for keyword, name, unknown in (
         ("PatientID", "patient numbers", set()),

@@ -31,6 +31,7 @@ from cmrlib.datasets.views import view_in
 
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
 STRAY = "belongs to no subject: a table, not of this kind of data, or in a folder whose name gives no label of its own"
+READ_ALREADY = "a link to a folder that is read already"
 MOST_FILES, MOST_DEPTH = 5_000_000, 50
 _SYSTEM = re.compile(r"/(proc|sys|dev(?!/shm))?(/|$)")
 """Paths of the whole machine and of what the system only shows as files; memory may serve as a disk."""
@@ -46,20 +47,28 @@ class FileSubset:
     names: tuple[str, ...]
 
 
-def find(src) -> dict[str, Path | FileSubset]:
-    """Subject label → folder, or part of one.
+def find(src, keep_names: bool = False) -> dict[str, Path | FileSubset]:
+    """Subject label → folder, or part of one. keep_names: also where a folder's name looks like an identifier.
 
     Raises ValueError where two folders give one label, NotADirectoryError where `src` is a file.
     """
     src = Path(src).resolve()
     loose = any(_is_dicom(path) for path in src.iterdir() if path.name != "DICOMDIR")
-    inner = [path.relative_to(src).parts for path in files_of(src)]
-    folders = sorted({src / parts[0] for parts in inner if len(parts) > 1})
+    walked = [(path.relative_to(src).parts, why) for path, why in walk(src)]
+    folders = sorted({src / parts[0] for parts, why in walked if not why and len(parts) > 1})
     if loose or (len(folders) > 1 and _series_of_one_study(folders)):
         if parts := _patients(src):
             return parts
         folders = [src]
-    return label_folders(folders, salt=_first_bytes)
+    labels = label_folders(folders, salt=None if keep_names else _first_bytes)
+    linked = {parts[0] for parts, why in walked if why == READ_ALREADY}  # perhaps to another subject's folder
+    return {label: _own(folder, walked) if folder.name in linked else folder for label, folder in labels.items()}
+
+
+def _own(folder, walked) -> FileSubset:
+    """The files of a first-level folder as the walk of the whole source found them: each in one subject."""
+    mine = (Path(*parts[1:]) for parts, why in walked if not why and parts[0] == folder.name and len(parts) > 1)
+    return FileSubset(folder, tuple(map(str, mine)))
 
 
 def is_regular(path) -> bool:
@@ -86,7 +95,7 @@ def walk(item: Path | FileSubset, without=frozenset()):
         return
     links, seen, count = [Path(item)], set(), 0
     for link in links:  # more are found on the way
-        why = _not_followed(link, seen)
+        why = _not_followed(link, seen, without)
         for path, reason in [(link, why)] if why else _below(link, without, links, seen, MOST_DEPTH):
             count += 1
             if count > MOST_FILES:
@@ -95,21 +104,23 @@ def walk(item: Path | FileSubset, without=frozenset()):
             yield path, reason
 
 
-def _not_followed(link, seen) -> str:
+def _not_followed(link, seen, without) -> str:
     """Why a link to a folder is not followed, empty for other folders."""
     if not link.is_symlink():
         return ""
-    target, parent = os.path.realpath(link), Path(os.path.realpath(link.parent))
-    if _SYSTEM.match(target):
+    target, parent = Path(os.path.realpath(link)), Path(os.path.realpath(link.parent))
+    if _SYSTEM.match(str(target)):
         return "a link to the machine's own folders"
     if parent.is_relative_to(target):
         return "a link to a folder that it lies in"
-    return "a link to a folder that is read already" if _status(link) in seen else ""
+    read = _status(link) in seen or not {target, *target.parents}.isdisjoint(without)
+    return READ_ALREADY if read else ""
 
 
 def _below(folder, without, links, seen, depth):
     """As `walk`, but links to folders are put off: they go to `links`."""
     if folder in without:
+        seen.add(_status(folder))
         return
     if not depth:
         yield folder, f"a folder more than {MOST_DEPTH} deep"
@@ -177,6 +188,15 @@ def unassigned_files(src, items) -> list[tuple[Path, str]]:
 
     claim(items)
     return [(path, why or STRAY) for path, why in walk(Path(src), folders) if path not in files]
+
+
+def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
+    """Digest of the names, sizes and times of a source's files, but for those below the folder `without`."""
+    text = hashlib.blake2b(repr(limit).encode(), digest_size=16)
+    for path, _ in walk(src, {without}) if src.is_dir() else [(src, "")]:
+        stat = path.lstat()
+        text.update(os.fsencode(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
+    return text.hexdigest()
 
 
 def _first_bytes(folder) -> bytes:

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -17,7 +18,7 @@ from cmrlib.cohort.files import alone, read_json, require_writable, short_digest
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.finding import STRAY, mark_of, unassigned_files, walk
+from cmrlib.datasets.finding import STRAY, fingerprint, mark_of, unassigned_files
 from cmrlib.datasets.masks import with_mask_flags
 from cmrlib.datasets.qc import with_qc_flags
 
@@ -43,13 +44,15 @@ def ingest(
     progress: bool = True,
     limit: int | None = None,
     shard=None,
+    keep_names: bool = False,
     **options,
 ) -> Cohort | None:
     """Turn the folder `src` into a cohort at `dest`; a finished one is opened, an interrupted one continued.
 
     kind: one of KINDS. limit: the first so many subjects only. shard: read these subjects only (`in` decides), return
-    None, and leave the cohort's tables to a call without it. options go to the reader (see its module). Cines get
-    the flags of `cmrlib.datasets.qc` besides the reader's.
+    None, and leave the cohort's tables to a call without it. keep_names: dicom and nifti call subjects after their
+    folders, also where a name looks like an identifier. options go to the reader (see its module). Cines get the flags
+    of `cmrlib.datasets.qc` besides the reader's.
     Raises ValueError for an unknown kind or an empty source, FileNotFoundError where `src` does not exist,
     FileExistsError where `dest` holds something else, or where files of the source changed since.
     """
@@ -57,14 +60,23 @@ def ingest(
     if not Path(src).exists():
         raise FileNotFoundError(f"the source {src} does not exist; name the folder that holds the {kind} data")
     src, dest = Path(src).resolve(), Path(dest)
-    description = reader.DESCRIPTION | {"Options": options, "Source": fingerprint(src, limit, dest.resolve())}
+    told = options | ({"keep_names": True} if keep_names else {})
+    description = reader.DESCRIPTION | {"Options": told, "Source": fingerprint(src, limit, dest.resolve())}
     if _finished(dest, description):  # without looking into any file
         return Cohort.open(dest)
     require_writable((dest if dest.exists() else dest.parent) / "dataset_description.json")
-    found = reader.find(src)
+    found = found_by(reader, src, keep_names)
     left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
     return build_cohort(dict(list(found.items())[:limit]), read, dest, description, workers, progress, left, shard)
+
+
+def found_by(reader, src, keep_names: bool = False) -> dict:
+    """Subject label → what the reader's `read` needs. Raises ValueError for keep_names where it calls no subject after
+    a folder."""
+    if keep_names and "keep_names" not in signature(reader.find).parameters:
+        raise ValueError(f"keep_names is not for {reader.DESCRIPTION['Name']}: its subjects are called by its own rule")
+    return reader.find(src, **({"keep_names": True} if keep_names else {}))
 
 
 def read_with_qc(label, item, reader, options) -> Study:
@@ -99,8 +111,9 @@ def build_cohort(
             f"nothing to ingest for {description['Name']}: no subject was found; check the folder and kind"
         )
     description = description | {"Plan": _plan_digest(items, description)}
-    if (path := dest / "dataset_description.json").exists():
-        _require_same(description, read_json(path), f"{dest} holds another cohort, and a cohort never changes")
+    if _complete(dest):
+        made = read_json(dest / "dataset_description.json")
+        _require_same(description, made, f"{dest} holds another cohort, and a cohort never changes")
         return Cohort.open(dest)
     _claim(dest, dest / ".ingest", description)
     own = [label for label in items if shard is None or label in shard]
@@ -141,15 +154,6 @@ def _tabulate(dest, items, description, left) -> Cohort:
 # --- what was made of what -------------------------------------------------------------------------------------------
 
 
-def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
-    """Digest of the names, sizes and times of a source's files, but for those below the folder `without`."""
-    text = hashlib.blake2b(repr(limit).encode(), digest_size=16)
-    for path, _ in walk(src, {without}) if src.is_dir() else [(src, "")]:
-        stat = path.lstat()
-        text.update(os.fsencode(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
-    return text.hexdigest()
-
-
 def _plan_digest(items, description):
     """Same items and settings, same digest; whether files changed is told by "Source"."""
     settings = {name: value for name, value in description.items() if name != "Source"}
@@ -159,9 +163,12 @@ def _plan_digest(items, description):
 
 def _finished(dest, description) -> bool:
     """Whether `dest` holds the finished cohort of this description, made of these very files."""
-    path = dest / "dataset_description.json"
-    made = read_json(path) if path.exists() else {}
+    made = read_json(dest / "dataset_description.json") if _complete(dest) else {}
     return all(made.get(name) == value for name, value in json.loads(json.dumps(description)).items())
+
+
+def _complete(dest) -> bool:
+    return (dest / "dataset_description.json").exists() and not (dest / ".ingest").exists()
 
 
 def _require_same(description, made, what):

@@ -16,11 +16,11 @@ not the frame step of a cine and is never read.
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import read_tsv
@@ -40,8 +40,11 @@ _HEAD = re.compile(
 _NAMELESS = ("orientation_unknown", "sform_of_1mm", "sform_against_qform", "sform_against_pixdim")
 
 
-def find(src) -> dict[str, dict]:
-    """Subject label → {files, person: participants' columns}; see the module's docstring for what makes a subject."""
+def find(src, keep_names: bool = False) -> dict[str, dict]:
+    """Subject label → {files, person: participants' columns}; see the module's docstring for what makes a subject.
+
+    keep_names: a label is made of the subject's name also where that looks like an identifier.
+    """
     src = Path(src)
     subjects = {}
     files = list(files_of(src))
@@ -55,7 +58,8 @@ def find(src) -> dict[str, dict]:
         if name and (len(parts) > 1 or _is_nifti(path)):
             subjects.setdefault(name, []).append(path)
     subjects = {name: paths for name, paths in subjects.items() if any(map(_is_nifti, paths))}
-    labels = label_folders(sorted(subjects), salt=lambda name: subjects[name.name][0].read_bytes())
+    salt = None if keep_names else lambda name: subjects[name.name][0].read_bytes()
+    labels = label_folders(sorted(subjects), salt)
     people = _people(src)
     return {
         label: {"files": tuple(subjects[name.name]), "person": people.get(name.name, {})}
@@ -68,20 +72,21 @@ def _is_nifti(path) -> bool:
 
 
 def _people(src) -> dict[str, dict]:
-    """Columns of BIDS' participants.tsv that a cohort keeps, by subject."""
+    """Columns of BIDS' participants.tsv that a cohort keeps, by subject; None where its rows contradict each other."""
     table = src / "participants.tsv"
     if not is_regular(table):
         return {}
-    people = read_tsv(table)
-    if "participant_id" not in people or people["participant_id"].duplicated().any():
-        raise ValueError(f"{table}: expected a column participant_id that names everybody once, tabs between cells")
-    rows = people.to_dict("records")
-    keep = ("sex", "age", "height_m", "weight_kg", "group")
+    rows = read_tsv(table)
+    if "participant_id" not in rows:
+        raise ValueError(f"{table} lacks a column participant_id; expected tabs between cells")
+    rows["participant_id"] = rows["participant_id"].astype(str).str.removeprefix("sub-")
+    keep = [name for name in ("sex", "age", "height_m", "weight_kg", "group") if name in rows]
+    groups = rows.groupby("participant_id")[keep]
+    if unsure := groups.nunique().gt(1).any(axis=1).sum():
+        print(f"{table.name}: rows of {unsure} subjects contradict each other; what they say is n/a", file=sys.stderr)
     return {
-        str(row["participant_id"]).removeprefix("sub-"): {
-            key: row[key] if pd.notna(row[key]) else None for key in keep if key in row
-        }
-        for row in rows
+        name: {key: mine[key].dropna().iloc[0] if mine[key].nunique() == 1 else None for key in keep}
+        for name, mine in groups
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cmrlib.cohort.study import cine_row
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.ingestion import reader_of, reason_of
+from cmrlib.datasets.ingestion import found_by, reader_of, reason_of
 from cmrlib.datasets.views import check_views
 
 COLUMNS = [
@@ -26,20 +26,21 @@ def inspect(
     thumbnails: bool = False,
     limit: int | None = None,
     kind: str = "dicom",
+    keep_names: bool = False,
 ) -> pd.DataFrame:
     """One row per cine of a source, and per reason for what is left out: COLUMNS, of which unknown ones are missing.
 
     The source is read as `ingest` reads it, and nothing is written. content: cine, or left out, with the reason and
     the number of files. views: the user's words for descriptions and folders, as for ingest. paths: PRIVATE columns
     too (of DICOM), which may name people. thumbnails: a column of small images (rows, columns) uint8, of the middle
-    slice's first frame. limit: the first so many subjects only. kind: of ingest.
+    slice's first frame. limit: the first so many subjects only. kind, keep_names: of ingest.
     Raises FileNotFoundError where there is no such folder, ValueError where it holds no file.
     """
     reader, rows = reader_of(kind), []
     if not (Path(src).is_dir() or (kind != "dicom" and Path(src).exists())):
         raise FileNotFoundError(f"the source {src} is no folder; name the one that holds the {kind} data")
     check_views("all", views or {})
-    for label, item in list(reader.find(Path(src).resolve()).items())[:limit]:
+    for label, item in list(found_by(reader, Path(src).resolve(), keep_names).items())[:limit]:
         rows += _rows(reader, label, item, views)
     if not rows:
         raise ValueError(f"{src} holds no {kind} data below its first-level folders: nothing to inspect")

@@ -34,7 +34,7 @@ from cmrlib.cohort import Annotation
 from cmrlib.cohort.files import read_csv, short_digest
 from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
-from cmrlib.datasets.dicom import cine_of, decoded_stacks
+from cmrlib.datasets.dicom import check_one_person, cine_of, decoded_stacks
 from cmrlib.datasets.finding import content_of, files_of, walk
 from cmrlib.datasets.header import LARGEST_BYTES, TOO_LARGE, Refused, parsed, suppress_warnings
 from cmrlib.datasets.images import frame_of, reason
@@ -96,12 +96,16 @@ def _person(row) -> dict:
 
 
 def read(label: str, item: dict) -> Study:
-    """One patient: the SAX cine, and its contours as masks, ED and ES, and measures of observer `manual`."""
+    """One patient: the SAX cine, and its contours as masks, ED and ES, and measures of observer `manual`.
+
+    Raises ValueError where the images name several people.
+    """
     participant = {"participant_id": label, "sex": None, "age": None, "group": None} | item["person"]
     if item["images"] is None:
         return Study(participant, [], rejected=rejected_rows(label, [("n/a", "contours without images")]))
     with suppress_warnings():
         frames, refused, sources = _frames(item["images"])
+        check_one_person(label, [frame.source.file.header for frame in frames])
         stacks, images = decoded_stacks(frames, 2, refused)
         rejected = rejected_rows(label, refused)
         if not stacks:

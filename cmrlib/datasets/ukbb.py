@@ -23,7 +23,7 @@ from pathlib import Path
 from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
-from cmrlib.datasets.dicom import cines_of, distinct
+from cmrlib.datasets.dicom import check_one_person, cines_of, distinct
 from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.header import LARGEST_BYTES, Refused, parsed, suppress_warnings
 from cmrlib.datasets.images import frames_of, participant, reason
@@ -67,7 +67,10 @@ def _label(number, path) -> str:
 
 
 def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_frames: int = 2) -> Study:
-    """One participant: the cines of all visits. views: {series description: view}."""
+    """One participant: the cines of all visits. views: {series description: view}.
+
+    Raises ValueError where the images of a visit name several people.
+    """
     check_views(label, views or {})
     cines, rejected, sources, person = [], [], {}, {}
     sessions = {}
@@ -77,6 +80,7 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
         for session, mine in sorted(sessions.items()):
             archives = [_Archive(path, sources) for path in mine]
             frames, copies = distinct([frame for archive in archives for frame in archive.frames])
+            check_one_person(label, [frame.source.file.header for frame in frames])
             found, left_out, _ = cines_of(label, frames, views or {}, min_frames)
             flags = ("visit_archived_twice",) * any(other != session and other[0] == session[0] for other in sessions)
             cines += _of_session(session, [_flagged(cine, archives, flags) for cine in found])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from cmrlib.cine.anatomy import MITRAL_POINTS, RIGHT_HEART, VIEWS
-from cmrlib.cohort import Cohort, Observer
+from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import read_tsv
 from cmrlib.datasets import ingest, inspect
 from cmrlib.learning.task import Task
@@ -152,7 +152,7 @@ def _segment(cohort, folder, places):
             task, models, card = Task.load(path)
             seen = [view for view in views if paths[view] == path]
             task.predict(models, cohort, out=folder / "ternausnet", views=seen, card=card)
-        cohort.observers["ternausnet"] = Observer(folder / "ternausnet")
+        cohort.lay_over(folder / "ternausnet")
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
     alone = [
         f"which phase the one frame shows; there, LV {row.lv_ml:.0f} mL, myocardium {row.myo_ml:.0f} mL, RV "
@@ -187,7 +187,7 @@ def _valve(cohort, folder, places):
     if not views & set(task.views):
         return nothing, ["valve motion: no weights for a view that is here"], []
     task.predict(models, cohort, out=folder / "mvnet", views=views & set(task.views))
-    cohort.observers["mvnet"] = Observer(folder / "mvnet")
+    cohort.lay_over(folder / "mvnet")
     cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in task.views if view in views]
     masks = "ternausnet" if "ternausnet" in cohort.observers else None
     tables = valve_tables(cohort, "mvnet", task.smooth_ms, least_confidence=task.least_confidence, masks=masks)

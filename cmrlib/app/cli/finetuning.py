@@ -14,7 +14,7 @@ from cmrlib.agreement import with_intervals
 from cmrlib.agreement.overlap import score_observers
 from cmrlib.app.cli.observers import claim, write_table
 from cmrlib.app.cli.predicting import Network
-from cmrlib.cohort import Cohort, Observer
+from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.provenance import joined, learned_from, refuse_known
 from cmrlib.cohort.splits import assign_folds, check_split
@@ -125,7 +125,8 @@ def _tested(cohort, observer, weights, splits, out, recipe):
         print(f"{view}, fold {fold + 1} of {splits['fold'].nunique()}: {split.value_counts().to_dict()}", flush=True)
         tuned = _train(cohort, observer, weights, split, out, recipe)
         task.predict(tuned, cohort, split.index[split == "test"], out=made / AFTER, **look)
-    cohort.observers = cohort.observers | {name: Observer(made / name) for name in (BEFORE, AFTER)}
+    for name in (BEFORE, AFTER):
+        cohort.lay_over(made / name)
     keys = ["participant_id", "session", "cine", "view", "frame", "structure"]
     scores = [score_observers(cohort, observer, name) for name in (BEFORE, AFTER)]
     whole = [table[table["level"] == "all"][[*keys, "dice"]] for table in scores]

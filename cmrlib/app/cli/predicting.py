@@ -13,7 +13,7 @@ import pandas as pd
 
 from cmrlib.app.cli.observers import claim, observer_folder, require_subjects, write_table
 from cmrlib.cine.anatomy import RIGHT_HEART, VIEWS
-from cmrlib.cohort import Cohort, Observer, stem
+from cmrlib.cohort import Cohort, Observer, digests, stem
 from cmrlib.cohort.files import digest, read_json, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.learning.task import Task
@@ -116,14 +116,19 @@ def draw(cohort: Cohort, by_view: dict[str, Network], folder, subjects=None, **o
     def network(row):
         return by_view.get(row.cine) or by_view[row.view]
 
+    observers = {one.masks for one in by_view.values()} - {""}
+    looked, masks = Observer(folder), {name: cohort.observer(name).digest for name in observers}
+
     def maker(row):
-        masks = network(row).masks
-        needed = {"masks": cohort.observer(masks).digest} if masks else {}
+        needed = {"masks": masks[network(row).masks]} if network(row).masks else {}
         return {"weights": network(row).digest, "cine": row.digest} | needed | options
 
     def made(row):
-        there = Observer(folder).has(row.cine, network(row).drawn) and _note(folder, row.cine).exists()
-        return there and read_json(_note(folder, row.cine))["made_by"] == maker(row)
+        note = _note(folder, row.cine)
+        if not (looked.has(row.cine, network(row).drawn) and note.exists()):
+            return False
+        looked.annotation(row.cine)  # corrected in place? it is refused, and not drawn over
+        return _noted(note)["made_by"] == maker(row)
 
     todo = [row for row in wanted.itertuples() if not made(row)]
     for row in with_progress(todo, name, "cine", len(wanted), len(wanted) - len(todo)):
@@ -133,13 +138,19 @@ def draw(cohort: Cohort, by_view: dict[str, Network], folder, subjects=None, **o
             table = network(row).predict(cohort.part([row.cine]), [row.view], folder, **options)
         rows = table.drop(columns=["seconds", "frame_step_ms"]).to_dict("records")
         write_json({"made_by": maker(row), "rows": rows}, note)
+        digests.note({note: None})
     return noted(folder, wanted), len(todo)
 
 
 def noted(folder, cines: pd.DataFrame) -> pd.DataFrame:
     """Rows of these cines that `draw` noted in the folder, each with the digest of the weights that made it."""
-    notes = [read_json(path) for cine in cines["cine"] if (path := _note(folder, cine)).exists()]
+    notes = [_noted(path) for cine in cines["cine"] if (path := _note(folder, cine)).exists()]
     return pd.DataFrame([row | {"weights": note["made_by"]["weights"]} for note in notes for row in note["rows"]])
+
+
+def _noted(path) -> dict:
+    digests.require_unchanged(path)
+    return read_json(path)
 
 
 def _note(folder, cine) -> Path:

@@ -37,7 +37,7 @@ def main(words=None) -> int:
         overrides = [word.partition("=") for word in getattr(given, "overrides", ())]
         overrides = {name: yaml.safe_load(value) for name, _, value in overrides}
         if given.command == "all":
-            snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
+            return snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
         elif given.command == "pages":
             print(write_pages(given.profile, given.runs))
         elif given.command == "execute":

@@ -6,8 +6,10 @@ and then manifest.json, the one file that Snakemake knows. What fails stays as f
 
 import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -82,8 +84,11 @@ def manifests(folder: Path) -> dict[str, dict]:
     return {path.parent.name: json.loads(path.read_text()) for path in found}
 
 
-def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluster: str = "") -> None:
-    """Become Snakemake, holding the lock of runs/PROFILE until it ends. Does not return.
+def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluster: str = "") -> int:
+    """Run Snakemake, holding the lock of runs/PROFILE until it ends; its exit status.
+
+    Snakemake and its jobs end with this process: told to end, Snakemake itself would first wait for its jobs. On a
+    cluster this process becomes Snakemake, which then cancels its jobs there.
 
     The profiles that this one runs after are brought up to date before. cluster: name of a folder in profiles/ with
     Snakemake's own settings (slurm, kubernetes); jobs then run there. Raises NotebookFailed where an earlier profile
@@ -96,7 +101,6 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
     folder = Path(runs).resolve() / profile
     with locked(folder) as lock:
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
-        os.set_inheritable(lock.fileno(), True)
         words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
         words += where_jobs_run(cluster) if cluster else ["--cores", str(cores)]
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
@@ -104,7 +108,11 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         # A notebook says itself what is wrong; of a job elsewhere, or killed in a shard, Snakemake names it.
         quiet = ["host", "progress", "reason", "rules"] if cluster or chosen.study else ["all"]
         words += ["--rerun-triggers", "params", "input", "mtime", "--quiet", *quiet]
-        os.execv(sys.executable, [*words, "--config", f"profile={profile}", f"follow={follow}"])
+        words += ["--config", f"profile={profile}", f"follow={follow or not cluster}"]
+        if cluster:
+            os.set_inheritable(lock.fileno(), True)
+            os.execv(sys.executable, words)
+        return subprocess.run(words, pass_fds=[lock.fileno()]).returncode
 
 
 def where_jobs_run(cluster: str) -> list[str]:
@@ -162,13 +170,25 @@ def _flocked(file) -> bool:
 def follow_parent() -> None:
     """End this process within a second of its parent's end, so that a killed run leaves nobody writing."""
     parent = os.getppid()
+    heeds = _make_catches_interrupts(parent)
 
     def watch():
-        while os.getppid() == parent:
+        # a make that is interrupted alone waits for its recipe and tells it nothing, but no longer catches the signal
+        while os.getppid() == parent and (not heeds or _make_catches_interrupts(parent)):
             time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _make_catches_interrupts(pid) -> bool:
+    """Whether a process is a make that would notice SIGINT; False too where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return status.startswith("Name:\tmake\n") and bool(caught) and bool(int(caught[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 class Echo:
