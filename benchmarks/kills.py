@@ -27,10 +27,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from hearts import save_segmentation, write_heart  # noqa: E402
 
-from cmrlib.app.cli import app  # noqa: E402
+from cmrlib.app.cli import app, predicting, shown  # noqa: E402, F401  what jobs need is imported before they part
 from cmrlib.app.cli.comparing import compare_runs  # noqa: E402
 from cmrlib.cohort import Cohort  # noqa: E402
-from cmrlib.datasets import ingest  # noqa: E402
+from cmrlib.datasets import ingest, nifti  # noqa: E402, F401
 from cmrlib.learning.training import set_threads_and_seed  # noqa: E402
 from cmrlib.papers.ternausnet import Segmentation  # noqa: E402
 from cmrlib.phantom import make_cohort  # noqa: E402

@@ -34,7 +34,7 @@ SHIFT_MM, CONTRAST, CNR, RR_SHARE = 4.0, 0.28, 6.0, 0.1
 INVERTED = -0.2
 """Correlation of two pictures below which one is the other's negative."""
 
-MORE_ALIKE = 0.25
+MORE_ALIKE = 0.2
 """By so much correlation must another orientation, or another order, of slices be better than theirs."""
 
 FEWEST_SLICES, SHORTEST_MM = 5, 40.0
