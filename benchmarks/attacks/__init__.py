@@ -271,10 +271,6 @@ def leaked(place, new, said, secrets) -> str:
     return ""
 
 
-def as_json(value) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
-
-
 def emptied(folder):
     """Remove a folder's content."""
     for path in Path(folder).iterdir():

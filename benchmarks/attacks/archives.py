@@ -108,7 +108,7 @@ def in_folders(place):
 
 def deflated_bomb(place):
     """A deflated DICOM member of a MB that unpacks to GBs: the zip's own numbers are honest."""
-    from attacks.dicom import bomb
+    from attacks.damage import bomb
 
     classic = place.source.images()
     names = [file for file in place.source.files if not file.cine]

@@ -126,7 +126,7 @@ def table(name, text):
     return lambda place: (place.src / name).write_text(text)
 
 
-LINK = "patient_id,original_id\nSCD0000101,SC-HF-I-1\n"
+PEOPLE = "PatientID,OriginalID,Gender,Age,Pathology\nSCD0000101,SC-HF-I-1,Male,{},Normal\n"
 SUNNYBROOK = {
     "contour_leaves_the_image": ("leaves its image", each_point(lambda p: p + 30)),
     "contour_of_two_points": ("three or more", each_point(lambda p: p[:2])),
@@ -145,9 +145,7 @@ SUNNYBROOK = {
     "link_table_broken": ("link.csv", table("link.csv", 'patient_id,original_id\n"SCD0000101,SC-HF-I-1\n')),
     "link_table_other_columns": ("link.csv", table("link.csv", "a,b\n1,2\n")),
     "link_table_empty": ("link.csv", table("link.csv", "")),
-    "people_age_999": ("age_implausible", table("scd_patientdata.csv", f"{HEAD}SCD0000101,SC-HF-I-1,Male,999,Normal\n"))
-    if (HEAD := "PatientID,OriginalID,Gender,Age,Pathology\n")
-    else None,
+    "people_age_999": ("age_implausible", table("scd_patientdata.csv", PEOPLE.format(999))),
 }
 
 
