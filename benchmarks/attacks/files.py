@@ -154,7 +154,7 @@ LINKS = {
         "",
         lambda place: (first(place).rename(place.root / "away"), link("P0001", place.root / "away")(place)),
     ),
-    "link_to_the_other_patient": ("belongs to no subject", link("P0003", lambda place: place.src / "P0002")),
+    "link_to_the_other_patient": ("read already", link("P0003", lambda place: place.src / "P0002")),
     "frames_are_hard_links": ("twice", lambda place: os.link(*_two(place))),
     "frame_is_a_link_outside": ("", lambda place: _out(place)),
 }
