@@ -308,6 +308,8 @@ def test_measure_of_truth_takes_given_phases_and_leaves_the_cohort_alone(place, 
     folder = hearts / "derivatives" / "truth"  # the same masks, named by their folder
     cmr("measure", hearts, "--observer", folder, "--out", tmp_path, "--phases", "given", "--subjects", "P0002")
     assert Observer(tmp_path).measures()["lvef_pct"].tolist() == [written["lvef_pct"]["P0002"]]
+    timed = [*("measure", hearts, "--observer", "truth", "--out", tmp_path), "--frames-from", folder]
+    assert "given by truth" in cmr(*timed)
     assert "expected one of" in refused("measure", hearts, "--observer", "truth", "--papillary", "maybe")
     assert "there are truth" in refused("measure", hearts, "--observer", "nobody", "--out", tmp_path)
     assert "['P9']" in refused("measure", hearts, "--observer", "truth", "--subjects", "P9")

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from cmrlib import measures as m
 from cmrlib.cine import Cine
-from cmrlib.cohort import Annotation
+from cmrlib.cohort import Annotation, Observer
 from cmrlib.cohort.study import Study, finish_cohort, write_study
 from cmrlib.measures.arealength import area_length, biplane_curve, biplane_ml, valve_middle
 from cmrlib.measures.curves import ed_es_from_curve, peak_rates, with_phases
@@ -478,6 +478,25 @@ def test_features(cohort):
         cohort, "truth", m.Conventions(summation="trapezoid"), phases="curve", bsa="dubois", subjects=["A"]
     )
     assert other["lvedv_ml"][0] < a["lvedv_ml"] and not any("wall" in name for name in other)
+
+
+def test_ed_and_es_of_another_observer(cohort, tmp_path):
+    cine = cohort.cine(next(name for name in cohort.cines["cine"] if "sub-A" in name and "sax" in name))
+    Observer(tmp_path / "tempreg").write(cine, Annotation(frames={"ed": 2, "es": 5}))
+    cohort.observers["tempreg"] = Observer(tmp_path / "tempreg")
+    row = m.features(cohort, "truth", subjects=["A"], frames_from="tempreg").iloc[0]
+    del cohort.observers["tempreg"]
+    own = m.features(cohort, "truth", subjects=["A"]).iloc[0]
+    assert (row["ed_frame"], row["es_frame"]) == (2, 5) and row["lvedv_ml"] < own["lvedv_ml"]
+    with pytest.raises(ValueError, match="are 'given'"):
+        m.features(cohort, "truth", phases="curve", frames_from="tempreg")
+
+
+def test_names_have_labels():
+    labels = {"lvef_pct": "LVEF (%)", "lvedvi_ml_m2": "LVEDV index (mL/m²)", "wall_ed_07_mm": "wall 7, ED (mm)"}
+    labels |= {"age": "age (years)", "height_m": "height (m)", "afd_ed": "afd ed"}
+    assert {name: m.label(name) for name in labels} == labels
+    assert m.label("lvm_g", full=True) == "LV mass (g)"
 
 
 def test_curves_of_a_cohort(cohort):

@@ -198,7 +198,9 @@ def test_losses_have_a_panel_a_view_and_a_line_a_fold(synthetic):
 
 def test_confidence_against_dice():
     table = pd.DataFrame({"confidence": [0.8, 0.9, 0.95], "dice": [0.7, 0.85, 0.9], "view": ["sax", "sax", "4ch"]})
-    figure = plots.confidence(table, {"rho": 1.0, "rho_low": 0.4, "rho_high": 1.0, "n": 3.0}, True)
+    rho = pd.DataFrame({"view": ["sax", "4ch"], "rho": 1.0, "rho_low": [0.4, np.nan], "rho_high": 1.0, "n": [2, 1]})
+    figure = plots.confidence(table, rho, True)
+    assert "SAX: Spearman 1.00 (0.40 to 1.00), n = 2\n4CH" in figure.axes[0].get_title()
     assert titles(figure) == ["Spearman 1.00 (0.40 to 1.00), n = 3"]
     np.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), table[["confidence", "dice"]])
 

@@ -17,13 +17,14 @@ from typer.testing import CliRunner
 from cmrlib.app.cli import app
 from cmrlib.cohort import Cohort
 from cmrlib.learning.weightsets import SHIPPED
-from cmrlib.measures import features
+from cmrlib.measures import MEASURES, features
 from cmrlib.phantom import make_cohort
 from cmrlib.report import HUMAN_SD, RANGES, known_errors, make_report, refused, render
+from cmrlib.report.advice import advice
 from cmrlib.report.errors import errors_of
 from cmrlib.report.page import _require_page
 from cmrlib.report.reference import place
-from cmrlib.report.study import homes_of, measured_rows
+from cmrlib.report.study import _took_part, homes_of, measured_rows
 
 DATA = Path(os.environ.get("CMR_DATA_DIR", "nowhere"))
 SOURCE = """<script>alert(1)</script>"""
@@ -55,7 +56,7 @@ def test_page_stands_alone_and_says_what_it_is(said):
     text, page = said[0], said[1].read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)  # nothing from a network
     assert "Not a medical device" in page and "synthetic hearts only" in page
-    assert page.count("data:image/webp") == 4  # base, middle and apex of the stack, and 4CH
+    assert page.count('role="img"') == 4  # players: base, middle and apex of the stack, and 4CH
     assert "<b>heart</b>" not in page and "A &lt;b&gt;heart&lt;/b&gt;" in page
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page  # where the weights learned from
     assert render(text, []) == render(json.loads(said[1].with_suffix(".json").read_text()), [])
@@ -100,13 +101,55 @@ def test_lvef_with_its_error_is_the_headline(said, heart):
     """Where it is not reported, its reason stands there."""
     error = {"bias": -0.4, "sd": 3.6, "n": 100, "real": True}
     for measured, shown in (
-        ({"lvef_pct": 61.2}, ("61.2 %", "error -0.4 ± 3.6 (100 real hearts)")),
+        ({"lvef_pct": 61.2}, ("61.2 %", "errs by -7.5 to +6.7 (100 real hearts)")),
         ({}, ("not reported", "not found; needs a short-axis stack")),
     ):
         table = measured_rows(measured | {"lvedv_ml": 120.0}, heart, {"lvef_pct": error})
         page = render(said[0] | {"measures": table.to_dict("records")}, [])
         first = re.search(r'<div class="key">(.*?)</div>', page, re.DOTALL)[1]
         assert "ejection fraction" in first and all(text in first for text in shown)
+
+
+def test_one_gate_for_every_number(said, heart):
+    """What nobody has checked is no headline, has no verdict, and stands apart; ESV stands beside EF with its error."""
+    errors = {name: {"bias": 0.5, "sd": 5.0, "n": 80, "real": True} for name in ("lvedv_ml", "lvesv_ml")}
+    values = {"lvef_pct": 30.0, "lvedv_ml": 150.0, "lvesv_ml": 125.0, "rvesv_ml": 20.0}
+    table = measured_rows(values, heart, errors)
+    rows = table.set_index("measure")
+    assert rows.loc["lvesv_ml", "place"] == "above" and rows.loc["rvesv_ml", "place"] == ""
+    page = render(said[0] | {"measures": table.to_dict("records")}, [])
+    heads = page[page.index('<div class="key">') : page.index("<h2>Outlines")]
+    assert "not validated" in heads and "125 mL" in heads and "errs by -9.3 to +10.3" in heads
+    assert "30.0 %" not in heads and "RV end-systolic" not in heads
+    small = page[page.index("<strong>Not validated") :]
+    assert "30.0 %" in small and "20.0 mL" in small and "20.0 mL" not in heads
+
+
+def test_values_by_body_surface_area(heart):
+    """Cohort of one phantom, whose height and weight are known: index, range and error by the same area."""
+    cohort = heart.part(heart.cines["cine"])
+    cohort.subjects = cohort.subjects.assign(sex="M", age=25)
+    errors = {"rvedv_ml": {"bias": 0.0, "sd": 4.0, "n": 80, "real": True}}
+    row = measured_rows({"rvedv_ml": 260.0, "bsa_m2": 2.0}, cohort, errors).set_index("measure").loc["rvedv_ml"]
+    assert (row["index_value"], row["index_unit"]) == (130.0, "mL/m²")
+    assert (row["index_range"], row["index_place"]) == ("56–129", "unclear")  # of men from 20 to 29
+    row = measured_rows({"rvedv_ml": 260.0}, cohort, errors).set_index("measure").loc["rvedv_ml"]
+    assert np.isnan(row["index_value"]) and row["index_range"] == ""
+
+
+def test_flags_say_what_to_do():
+    rows = advice(["sax: slices_shifted", "es_late:0.71_of_cycle", "lv_hole_filled:slices=1:sax", "new_one"])
+    assert [row["flag"] for row in rows] == [
+        "es late:0.71 of cycle", "lv hole filled:slices 1:sax", "sax: slices shifted", "new one",
+    ]  # fmt: skip
+    assert all(row["do"] for row in rows) and "breath-holds" in rows[2]["means"]
+
+
+def test_no_observer_stays_where_nothing_was_drawn(heart, tmp_path):
+    (tmp_path / "ternausnet").mkdir()
+    (tmp_path / "ternausnet" / "weights.json").write_text("[]")
+    assert not _took_part(heart, tmp_path / "ternausnet", "dseg.json")
+    assert not (tmp_path / "ternausnet").exists() and "ternausnet" not in heart.observers
 
 
 def test_the_sample_makes_its_page(weights, tmp_path):
@@ -187,9 +230,12 @@ def test_ranges_by_sex_and_age():
     assert place("lvm_g", 20.0, "M", 60, error) == ("64–141", "below")
     assert place("lvef_pct", 50.0, "F", 60) == ("51–70", "below")
     assert place("lvef_pct", 60.0, "M", 30) == ("48–69 at 45–74 years", "within")
-    assert place("lvef_pct", 60.0, None, 60) == ("sex unknown", "")
-    assert place("lvco_l_min", 5.0, "M", 60) == ("none known", "")
-    assert all(low < high for by_sex in RANGES.values() for low, high in by_sex.values())
+    assert place("rvedvi_ml_m2", 115.0, "M", None) == ("47–116", "within")
+    assert place("rvedvi_ml_m2", 115.0, "M", 72) == ("52–106", "above")
+    assert place("lvef_pct", 60.0, None, 60) == ("48–69 (M), 51–70 (F)", "within")
+    assert place("lvef_pct", 50.0, None, 60) == ("48–69 (M), 51–70 (F)", "")  # low for a woman only
+    assert place("lvco_l_min", 5.0, "M", 60) == ("", "")
+    assert (RANGES["low"] < RANGES["high"]).all() and set(RANGES["measure"]) <= set(MEASURES)
 
 
 def test_two_people_a_folder_without_images_and_still_pictures_are_refused(weights, tmp_path):
@@ -231,12 +277,13 @@ def test_a_broken_series_among_good_ones_is_left_out_and_named(weights, tmp_path
         for path in sorted((DATA / "mvnet_sample" / series).iterdir()):
             data = path.read_bytes()
             (tmp_path / "study" / series / path.name).write_bytes(data[: int(share * len(data))])
-    said = make_report(tmp_path / "study", tmp_path / "r.html", weights, sex="F", age=61)
+    said = make_report(tmp_path / "study", tmp_path / "r.html", weights, person={"sex": "F", "age": 61})
     assert "30 files left out: pixels cannot be read" in said["missing"][0]
     assert said["person"] == "F, 61 years"
     assert {row["measure"]: row["range"] for row in said["measures"]}["lvedv_ml"] == "88–161"  # women's
-    with pytest.raises(ValueError, match="sex is M or F"):
-        make_report(tmp_path / "study", tmp_path / "r.html", weights, sex="female")
+    for person, why in (({"sex": "female"}, "sex is M or F"), ({"height_m": 17.0}, "height_m is 17; expected 0.4 to")):
+        with pytest.raises(ValueError, match=why):
+            make_report(tmp_path / "study", tmp_path / "r.html", weights, person=person)
 
 
 def test_shipped_weights_fit_their_budget_and_look_at_a_heart(heart, tmp_path):

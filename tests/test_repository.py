@@ -150,6 +150,28 @@ def test_the_readme_shows_the_record_as_it_is(file, texts):
     assert file != "README.md" or len(written.splitlines()) <= 250
 
 
+def test_pooled_records_are_those_of_their_rows():
+    for path, kept in readme.pool_profiles().items():
+        written = json.loads(path.read_text())
+        assert written["metrics"] == pytest.approx(kept.pop("metrics"), rel=1e-4, nan_ok=True), "run `make readme`"
+        assert written | kept == written
+
+
+def test_bad_news_is_shown():
+    metrics = {"n": 3, "a": 0.95, "a_low": 0.9, "a_high": 1.0, "b": 1.0, "b_low": 1.0, "b_high": 1.0, "n_b": 40}
+    metrics |= {
+        "c_mae": 2.0,
+        "c_mae_low": 1.0,
+        "c_mae_high": 3.0,
+        "c_n": 38,
+        "c_loa_low_pct": -8.04,
+        "c_loa_high_pct": 9.0,
+    }
+    shown = [readme.shown_value(metrics, name, 2) for name in ("a", "b", "c_mae", "c_loa_pct", "d")]
+    assert shown == ["0.95 (n/a)", "1.00 (n/a)", "2.00 (1.00 to 3.00)", "-8.04 to 9.00", ""]
+    assert readme.shown_commit("86caafed91b0-dirty") == "86caafed-dirty"
+
+
 def test_every_quoted_number_stands_in_the_record():
     topics = readme.RESULTS["topic"].unique()
     assert sum(len(readme.results_table(topic).splitlines()) - 2 for topic in topics) == len(readme.RESULTS)

@@ -1,5 +1,6 @@
 """Profiles, parameters, digests and the Run object, without executing a notebook."""
 
+import base64
 import csv
 import json
 import math
@@ -8,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -18,7 +20,7 @@ from repositories import repository, write_notebook
 
 from cmrlib.app import runs
 from cmrlib.app.runs import execution, parameters, record, run, sources
-from cmrlib.app.runs.pages import write_pages
+from cmrlib.app.runs.pages import CARDS, write_pages
 
 PARAMETERS = 'profile = "interactive"\nseed = 0\nepochs = 3\nlr = 0.001\naugment = True\nviews = ["4ch"]  # of these'
 
@@ -154,7 +156,7 @@ def test_digest_follows_imports_and_nothing_else(root, package):
     }
 
     def digests():
-        sources._parsed.cache_clear()
+        sources.imports.cache_clear()
         return sources.code_digest("00_a", package)
 
     cells = ["%matplotlib inline\nif True:\n    !ls\n    from cmrlib import measures, net", "import cmrlib.datasets"]
@@ -208,12 +210,12 @@ def test_a_metric_is_one_number(root, value):
 def test_a_new_run_starts_without_the_old_results_but_keeps_the_cohort(root):
     one = started()
     one.table(pd.DataFrame({"x": [1]}), "old")
-    (one.folder / "cohort").mkdir()
+    one.new_cohort.mkdir()
     assert one.observer("net").is_dir() and one.weights.is_dir()
     one.finish({"n": 1})
     assert (one.folder / "manifest.json").exists()
     two = started(profile="interactive")
-    assert sorted(path.name for path in two.folder.iterdir()) == [".cohort", "cohort"]
+    assert sorted(path.name for path in two.folder.iterdir()) == [".cohort", "cohort"] and two.new_cohort.exists()
     started(epochs=7)
     assert not (one.folder / "cohort").exists(), "other parameters make another cohort"
 
@@ -259,8 +261,14 @@ def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):
     started(seed=1).finish({"dice": 0.9})
     manifest = json.loads((root / "runs/interactive/00_a/manifest.json").read_text())
     manifest |= {"profile": "acdc", "parameters": {"data_dir": str(root / "data"), "seed": 1}}
-    record.keep(manifest)
-    record.keep(manifest | {"metrics": {"dice": 0.95, "n": 16}})
+    again = manifest | {"metrics": {"dice": 0.95, "n": 16}}
+    profile(root, "record: true", "acdc")
+    waiting = root / "runs/acdc" / execution.UNRECORDED
+    waiting.parent.mkdir()
+    waiting.write_text(f"{json.dumps(manifest)}\n{json.dumps(again)}\n")
+    assert record.append("acdc", root / "runs") == ["00_a", "00_a"] and not waiting.exists()
+    with pytest.raises(runs.UsageError, match="no evaluation of profile acdc waits"):
+        record.append("acdc", root / "runs")
     kept = json.loads((root / "figures/record/acdc_00_a.json").read_text())
     assert kept["metrics"] == {"dice": 0.95, "n": 16} and kept["parameters"] == {"data_dir": "data", "seed": 1}
     rows = list(csv.DictReader((root / "figures/record/acdc_00_a.csv").open()))
@@ -301,7 +309,8 @@ def test_folds_that_ran_apart_are_pooled(root):
     fold(["01", "02", "03", "04"], 0.0)
     fold(["05", "06", "07", "08"], 0.5)
     fold(["05", "06", "07", "08"], 0.1)
-    metrics = readme.pool_folds("folds")
+    readme.write_json(readme.pooled("folds"), root / "figures/record/folds_pooled.json")
+    metrics = readme.pooled("folds")["metrics"]
     assert metrics["n"] == metrics["n_dice"] == 8
     assert metrics["dice_lv"] == pytest.approx(0.85) == metrics["dice_mean"]
     assert metrics["lvef_mae_pct"] == pytest.approx(0.5) == metrics["lvef_bias_pct"]
@@ -338,7 +347,8 @@ def test_a_disk_that_fills_up_leaves_the_old_table_whole(root):
 def test_pages_open_without_a_network_and_the_index_has_the_metrics(tmp_path):
     """A finished notebook becomes a page, made again only where it is newer; text of metrics cannot inject markup."""
     made = tmp_path / "smoke" / "01_segmentation"
-    made.mkdir(parents=True)
+    (made / "figures").mkdir(parents=True)
+    (made / "figures" / "all.png").write_bytes(b"PNG of all")
     cell = nbformat.v4.new_markdown_cell("# Title\n\n$x^2$")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), made / "executed.ipynb")
     metrics = {"dice_lv": 0.91234, "dice_lv_low": 0.9, "dice_lv_high": 0.95, "n": 8, "lvef_icc": None, "<b>": 1.0}
@@ -347,12 +357,46 @@ def test_pages_open_without_a_network_and_the_index_has_the_metrics(tmp_path):
     )
     index = write_pages("smoke", tmp_path)
     page, text = (made / "page.html").read_text(), index.read_text()
-    assert "Title" in page and not re.search(r"<(script|link)[^>]+(src|href)=.https?:", page)
-    assert "0.9123" in text and "0.9 to 0.95" in text and "dice_lv_low" not in text and "undefined" in text
+    assert "Title" in page and "<script" not in page and not re.search(r"<link[^>]+href=.https?:", page)
+    assert "dice_lv_low" not in text and "undefined" in text and "1.0 minutes" in text
     assert "<b>" not in text and "synthetic" in text and "01_segmentation/page.html" in text
+    assert "<h2>Title</h2>" in text and base64.b64encode(b"PNG of all").decode() in text
+    assert "<li>0.912 (0.9 to 0.95) overlap of the LV cavity" in text
     (made / "page.html").write_text("kept")
     write_pages("smoke", tmp_path)
     assert (made / "page.html").read_text() == "kept"
     os.utime(made / "executed.ipynb", (2e9, 2e9))
     write_pages("smoke", tmp_path)
     assert "Title" in (made / "page.html").read_text()
+
+
+def test_cards_name_notebooks_that_exist():
+    assert set(CARDS) == {path.stem for path in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb")}
+    for one in CARDS.values():
+        assert len(one["numbers"]) <= 3 and all(text.count("{}") == 1 for text in one["numbers"].values())
+
+
+def test_a_page_reads_without_code_logs_and_repeated_parameters(tmp_path):
+    """Code and logs stand behind a toggle, parameters are given once, a GIF is a picture, the last dict is left out."""
+    made = tmp_path / "smoke" / "00_cohort"
+    made.mkdir(parents=True)
+    outputs = [
+        nbformat.v4.new_output("stream", name="stdout", text="epoch 1 of 9"),
+        nbformat.v4.new_output("display_data", {"image/gif": "R0lGODlh", "text/plain": "<Image>"}),
+    ]
+    end = [nbformat.v4.new_output("execute_result", {"text/plain": "{'n': 1234.5}"}, execution_count=2)]
+    cells = [
+        nbformat.v4.new_code_cell("subjects = 1", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("subjects = 77", metadata={"tags": ["injected-parameters"]}),
+        nbformat.v4.new_code_cell("train()", outputs=outputs),
+        nbformat.v4.new_code_cell("finish()", outputs=end),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), made / "executed.ipynb")
+    said = {"metrics": {"n": 1}, "parameters": {"subjects": 77, "dest": "<i>"}, "seconds": 1, "commit": "abc"}
+    (made / "manifest.json").write_text(json.dumps(said))
+    write_pages("smoke", tmp_path)
+    page = (made / "page.html").read_text()
+    assert page.count(">77<") == 1 and "subjects = " not in re.sub("<[^>]+>", "", page) and "&lt;i&gt;" in page
+    assert 'src="data:image/gif;base64,R0lGODlh"' in page and "1234.5" not in page
+    assert len(re.findall("<details><summary>code</summary>", page)) == 2
+    assert re.search(r"<details><summary>log</summary>[^§]*epoch 1 of 9", page)

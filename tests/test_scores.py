@@ -1,5 +1,6 @@
 """What the report says beyond measures: scores of CUSSP and SSLHF, predictions of HeartMAE, or why there are none."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,8 +61,8 @@ def runs(tmp_path_factory):
     )
     errors = pd.DataFrame(
         [
-            (f"{n}", target, 50 + error, 50, "flow", 1)
-            for n in range(4)
+            (f"{n}", target, true + error, true, "flow", 1)
+            for n, true in enumerate((40, 50, 60, 50))
             for target, error in (("lvef_pct", 2 - n % 2 * 4), ("lvm_g", 100))
         ],
         columns=["participant_id", "target", "predicted", "true", "model", "seed"],
@@ -93,6 +94,21 @@ def test_scores_are_the_networks_own(heart, runs):
     assert hf["value"] == pytest.approx(np.mean([row["score"] for row in found[:-1]]))
     assert hf["checked"] == "" and not missing
     assert [card["weights"] for card in cards] == ["siam25", "sslhf", "flow"]
+
+
+def test_scores_at_chance_are_withheld(heart, runs, tmp_path):
+    """Its interval reaches .5; predictions that err as much as the mean of all subjects would."""
+    shutil.copytree(runs, tmp_path / "runs")
+    table = tmp_path / "runs" / "05_cussp" / "tables" / "table_2.csv"
+    table.write_text(table.read_text().replace("0.88,0.8,", "0.6,0.45,"))
+    table = tmp_path / "runs" / "08_heartmae_predict" / "tables" / "predictions_cardiac.csv"
+    pd.read_csv(table).assign(true=50).to_csv(table, index=False)
+    rows = {row["name"]: row for row in classify_examination(heart, homes_of(tmp_path / "runs"))[0]}
+    for name, why in (
+        ("probability of mitral regurgitation", "no better than chance: AUC 0.60 (0.45 to"),
+        ("predicted LV ejection fraction, from 4CH, SAX", "no better than the mean of all"),
+    ):
+        assert np.isnan(rows[name]["value"]) and why in rows[name]["reason"]
 
 
 def test_predictions_have_their_error_or_a_reason(heart, runs):

@@ -121,6 +121,7 @@ def test_it_learns_travels_with_its_card_and_needs_masks(sax_hearts, tmp_path):
     assert learn.recorder.values[-1][0] < 0.7 * learn.recorder.values[0][0]
     learn.dls.show_batch(max_n=1)
     learn.show_results(ds_idx=0, max_n=1)
+    assert task.job(sax_hearts, "truth", learn.dls)["masks"] == sax_hearts.observer("truth").digest
     task.save([learn.model], tmp_path / "stack")
     again, models, _ = Task.load(tmp_path / "stack")
     found = again.predict(models, sax_hearts, people, annotations="truth", out=tmp_path / "seen")

@@ -20,8 +20,8 @@ PEOPLE = pd.DataFrame(
 
 @pytest.fixture
 def scores():
-    """Four subjects, two views, LV and RV, ED and ES."""
-    rows = [(p, v, s) for p in "abcd" for v in ("sax", "4ch") for s in ("lv", "rv") for _ in ("ED", "ES")]
+    """Eight subjects, two views, LV and RV, ED and ES."""
+    rows = [(p, v, s) for p in "abcdefgh" for v in ("sax", "4ch") for s in ("lv", "rv") for _ in ("ED", "ES")]
     table = pd.DataFrame(rows, columns=["participant_id", "view", "structure"])
     return table.assign(dice=np.linspace(0.8, 0.95, len(table)), hd95_mm=np.linspace(4, 9, len(table)))
 
@@ -32,8 +32,16 @@ def test_table_one_by_hand():
     assert table.loc["n"].tolist() == ["4", "2", "2"]
     assert table.loc["women, n (%)"].tolist() == ["2 (67)", "0 (0)", "2 (100)"]  # of those whose sex is known
     assert table.loc["age (years)"].tolist() == ["50 ± 10 [1 missing]", "50 [1 missing]", "50 ± 14"]
-    assert table.loc["height_m (m)"].tolist()[0] == "1.75 ± 0.13"
-    assert table.loc["weight_kg (kg)"].tolist() == ["n/a"] * 3  # never zero
+    assert table.loc["height (m)"].tolist()[0] == "1.75 ± 0.13"
+    assert table.loc["weight (kg)"].tolist() == ["n/a"] * 3  # never zero
+
+
+def test_table_one_has_no_exponents_no_column_twice_and_counts_labels():
+    people = PEOPLE.assign(mr=[0, 1, 0, 0], heart_rate_bpm=[60.0, 70, 80, 90])
+    measures = pd.DataFrame({"participant_id": list("abcd"), "heart_rate_bpm": 1.0, "lvedv_ml": [104.0, 204, 304, 404]})
+    table = table_one(people, measures=measures)["all"]
+    assert table["mr, n (%)"] == "1 (25)" and table["LVEDV (mL)"] == "254 ± 129"
+    assert table["heart rate (1/min)"] == "75 ± 13" and not [name for name in table.index if "_" in name]
 
 
 def test_table_one_without_groups_has_one_column():
@@ -47,7 +55,7 @@ def test_table_one_takes_the_first_session_of_an_observers_measures():
         {"participant_id": ["a", "a", "b", "x"], "session": ["2", "1", "", ""], "lvef_pct": [60.0, np.nan, 45.0, 1.0]}
     )
     table = table_one(PEOPLE, measures=measures)  # a's first session has no LVEF: another's does not stand in for it
-    assert table.loc["lvef_pct", "NOR"] == "45 [1 missing]" and table.loc["lvef_pct", "DCM"] == "n/a"
+    assert table.loc["LVEF (%)", "NOR"] == "45 [1 missing]" and table.loc["LVEF (%)", "DCM"] == "n/a"
     assert table.loc["n", "all"] == "4" and "session" not in table.index
 
 
@@ -67,7 +75,8 @@ def test_means_have_intervals_over_subjects_and_counts(scores):
     assert result["dice"].tolist() == pytest.approx(scores.groupby(["view", "structure"], sort=False)["dice"].mean())
     assert ((result["dice_low"] < result["dice"]) & (result["dice"] < result["dice_high"])).all()
     row = with_intervals(scores[scores["structure"] == "lv"], ["dice", "hd95_mm"], ["structure"]).iloc[0]
-    assert row[["n", "n_undefined", "n_hd95_mm", "n_undefined_hd95_mm"]].tolist() == [3, 4, 2, 8]
+    assert row[["n", "n_undefined", "n_hd95_mm", "n_undefined_hd95_mm"]].tolist() == [7, 4, 6, 8]
+    assert row["dice_median"] == scores.loc[scores["structure"] == "lv", "dice"].median()
 
 
 def test_errors_by_what_is_known_of_the_subjects(scores):

@@ -64,7 +64,7 @@ def root(tmp_path_factory):
             "00_a": ['profile = "interactive"\nseed = 0\nslow_s = 0.0', FIRST, FINISH],
             "01_b": ['profile = "interactive"\nfactors = [2]', SECOND, FINISH],
         },
-        {"quick": "common: {seed: 3}\nafter: [first]", "first": "notebooks: [00_a]"},
+        {"quick": "common: {seed: 3}\nafter: [first]", "first": "record: true\nnotebooks: [00_a]"},
         needs={"00_a": [], "01_b": ["00_a"]},
     )
     status, said = finished(folder, "all")
@@ -84,6 +84,8 @@ def test_all_notebooks_ran_in_order_and_said_so(root):
     manifest = json.loads((root / "runs/quick/00_a/manifest.json").read_text())
     assert manifest["parameters"] == {"profile": "quick", "seed": 3, "slow_s": 0.0}
     assert manifest["metrics"] == {"n": 2}
+    waiting = (root / "runs/first/unrecorded.jsonl").read_text().splitlines()
+    assert [json.loads(line)["notebook"] for line in waiting] == ["00_a"] and not (root / "figures").exists()
 
 
 def test_a_second_run_does_nothing_and_a_changed_parameter_what_it_touches(root):

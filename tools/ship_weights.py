@@ -19,6 +19,7 @@ from cmrlib.cohort.files import atomic, read_json, write_json
 from cmrlib.learning.weightsets import NOTEBOOKS, SHIPPED
 
 NOT_SHIPPED = ("without_tsc",)  # comparators
+PICTURE = "![A real heart with the outlines of the networks](../../../figures/gallery/real_heart.png)"
 PRIVATE = ("cohort_digest",)  # card entries that mean nothing elsewhere
 
 
@@ -40,7 +41,10 @@ class Shipment:
 SHIPMENTS = {
     "synthetic": Shipment(("carryover", "weights"), "few_labels", 20, "All learned from synthetic hearts alone"),
     "real": Shipment(
-        ("weights_sax", "weights_lax"), "weights_check", 12, "All learned from patients, some from phantoms first"
+        ("weights_sax", "weights_lax", "acdc_cine"),
+        "weights_check",
+        12,
+        "All learned from patients, some from phantoms first",
     ),
 }
 
@@ -154,7 +158,7 @@ def _tested_on(path) -> str:
 
 
 def write_cards(dest, about: str, record=ROOT / "figures" / "record" / "acdc_01_segmentation.json") -> None:
-    """CARDS.md beside the weights: one model card per network, from its JSON."""
+    """CARDS.md beside the weights: errors of measures, a picture, then one model card per network, from its JSON."""
     parts = [
         f"# Weights that travel with the package: {Path(dest).name}",
         "",
@@ -168,12 +172,46 @@ def write_cards(dest, about: str, record=ROOT / "figures" / "record" / "acdc_01_
             for name in ("lv", "myo", "rv")
         )
         parts += ["", f"Beside them the full-size network, trained and tested on ACDC's patients: Dice {dice}."]
+    parts += ["", *_error_table(Path(dest) / "errors.csv"), "", PICTURE]
     for path in sorted(Path(dest).rglob("weights/*.json")):
         card = read_json(path)
         if "architecture" in card:
             parts += _card_text(path, card)
     with atomic(Path(dest) / "CARDS.md") as part:
         part.write_text("\n".join(parts) + "\n")
+
+
+def _error_table(path) -> list[str]:
+    """Rows of all hearts of `errors.csv`, with limits of agreement."""
+    from cmrlib.measures import MEASURES
+    from cmrlib.report.reference import limits
+
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["measure", "n"])
+    table = table[table["confidence_low"].isna()] if "confidence_low" in table else table
+    rows = []
+    for row in table[table["measure"].isin(MEASURES)].to_dict("records"):
+        low, high = limits(row)
+        hearts = f"{row['n']:.0f} {'patients' if row['real'] else 'phantoms'}"
+        name, unit = MEASURES[row["measure"]].description.partition(":")[0], MEASURES[row["measure"]].unit
+        rows.append(f"| {name} ({unit}) | {row['bias']:+.1f} | {low:+.1f} to {high:+.1f} | {hearts} |")
+    return ["| measure | bias | limits of agreement | on |", "| --- | --- | --- | --- |", *rows] if rows else []
+
+
+def _overall(rows) -> list[dict]:
+    """Means over all hearts, from those of both sexes, first; intervals are known of subgroups only."""
+    sexes, overall = [row for row in rows if row["who"].startswith("sex ")], []
+    for what in dict.fromkeys(row["what"] for row in sexes):
+        own = [row for row in sexes if row["what"] == what]
+        n = sum(row["n"] for row in own)
+        overall.append(
+            {
+                "who": "all of known sex",
+                "what": what,
+                "value": round(sum(r["value"] * r["n"] for r in own) / n, 3),
+                "n": n,
+            }
+        )
+    return overall
 
 
 def _card_text(path, card) -> list[str]:
@@ -193,7 +231,8 @@ def _card_text(path, card) -> list[str]:
     )
     rows = card.get("checked") or []
     head = ["", "| subgroup | what | mean (95 % interval) | n |", "| --- | --- | --- | --- |"] if rows else []
-    table = [
+    table = [f"| {row['who']} | {row['what']} | {row['value']} | {row['n']} |" for row in _overall(rows)]
+    table += [
         f"| {row['who']} | {row['what']} | {row['value']} ({row['low']} to {row['high']}) | {row['n']} |"
         for row in rows
     ]

@@ -5,6 +5,7 @@ import pandas as pd
 from cmrlib.agreement.differences import bland_altman, regression, repeatability
 from cmrlib.agreement.reliability import icc_a1
 from cmrlib.agreement.resampling import N_BOOT
+from cmrlib.measures import HUMAN_SD
 from cmrlib.measures.plausible import reasons
 
 KEYS = ("participant_id", "session")
@@ -53,7 +54,9 @@ def compare(table, reference, test, measures=None, on=KEYS, n_boot=N_BOOT, seed=
     in `note`. Differences are test - reference; where a subject has several sessions, limits, slopes and intervals
     account for it.
     Returns measure, reference, test, n_left_out (subjects without any pair of ratings), left_out (`left_out` as text),
-    then the columns of `bland_altman`, `regression`, `icc_a1` and `repeatability`.
+    ae_median and ae_max of the absolute differences, n_gross (those beyond twice what two people differ by,
+    `measures.HUMAN_SD`; NaN where that is unknown), then the columns of `bland_altman`, `regression`, `icc_a1` and
+    `repeatability`.
     Raises ValueError for an observer that is not in the table, where no measure was rated by both, and as
     `paired_ratings` does.
     """
@@ -81,6 +84,9 @@ def compare(table, reference, test, measures=None, on=KEYS, n_boot=N_BOOT, seed=
         row = {"measure": measure, "reference": reference, "test": test, "n_left_out": subjects.nunique() - both}
         reasons_of = why[why["measure"] == measure].itertuples()
         row["left_out"] = "; ".join(f"{one.observer}: {one.n} {one.reason}" for one in reasons_of)
+        off = (ratings[0] - ratings[1]).abs()
+        row |= {"ae_median": off.median(), "ae_max": off.max()}
+        row["n_gross"] = (off > 2 * HUMAN_SD[measure]).sum() if measure in HUMAN_SD else float("nan")
         for part in parts:
             row |= part.to_dict("records")[0]
         rows.append(row | {"note": "; ".join(dict.fromkeys(filter(None, notes)))})  # each once, in order
@@ -163,8 +169,11 @@ def changes(before: pd.DataFrame, after: pd.DataFrame, measures) -> pd.DataFrame
 HEADLINE = {
     "lvef_pct": ("lvef", "pct"),
     "lvedv_ml": ("lvedv", "ml"),
+    "lvesv_ml": ("lvesv", "ml"),
     "lvm_g": ("mass", "g"),
     "rvef_pct": ("rvef", "pct"),
+    "rvedv_ml": ("rvedv", "ml"),
+    "rvesv_ml": ("rvesv", "ml"),
 }
 """Measure → its name and unit in the metrics of a manifest."""
 
@@ -186,15 +195,15 @@ def to_metrics(table: pd.DataFrame, columns: dict[str, str], names=None) -> dict
 
 def headline(compared: pd.DataFrame) -> dict:
     """Metrics for a manifest from a table of `compare`: lvef_mae_pct, lvef_bias_pct, lvef_loa_low_pct, …, lvef_icc,
-    each with _low and _high, lvef_r, lvef_sd_pct, lvef_n and lvef_n_left_out, and the same of LVEDV and mass. A measure
-    that was not compared is NaN."""
+    each with _low and _high, lvef_r, lvef_sd_pct, lvef_ae_median_pct, lvef_ae_max_pct, lvef_n_gross, lvef_n and
+    lvef_n_left_out, and the same of the others in HEADLINE. A measure that was not compared is NaN."""
     rows = compared.set_index("measure").reindex(list(HEADLINE)).reset_index()
     columns = {column: f"{{name}}_{column}_{{unit}}" for column in ("mae", "bias", "loa_low", "loa_high")}
     metrics = to_metrics(rows, columns | {"icc_a1": "{name}_icc"}, HEADLINE)
     for row in rows.to_dict("records"):
         name, unit = HEADLINE[row["measure"]]
-        metrics |= {f"{name}_{column}": row[column] for column in ("r", "n", "n_left_out")}
-        metrics[f"{name}_sd_{unit}"] = row["sd"]
+        metrics |= {f"{name}_{column}": row[column] for column in ("r", "n", "n_left_out", "n_gross")}
+        metrics |= {f"{name}_{column}_{unit}": row[column] for column in ("sd", "ae_median", "ae_max")}
     return metrics
 
 

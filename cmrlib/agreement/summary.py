@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from cmrlib.agreement.resampling import N_BOOT, complete, intervals
-
-UNITS = {"age": "years", "height_m": "m", "weight_kg": "kg", "heart_rate_bpm": "bpm"}
+from cmrlib.measures import label
 
 
 def with_intervals(table: pd.DataFrame, values, by) -> pd.DataFrame:
-    """Mean of each value with its bootstrap interval over subjects, one row per group: value, value_low, value_high, n.
+    """Mean of each value with its bootstrap interval over subjects, one row per group: value, value_low, value_high,
+    value_median, n.
 
     n counts subjects with a defined value, n_undefined the rows without one (both masks empty, …), both of the first
     value; n_VALUE and n_undefined_VALUE belong to the others (an empty mask has a Dice, but no distance).
@@ -23,37 +23,43 @@ def with_intervals(table: pd.DataFrame, values, by) -> pd.DataFrame:
                 "" if value == values[0] else f"_{value}",
             )
             row |= intervals(known, N_BOOT, 0, **{value: np.mean})
+            row[f"{value}_median"] = float(np.median(known.columns[0])) if known.counts["n"] else np.nan
             row |= {f"n{of}": known.counts["n_subjects"], f"n_undefined{of}": known.counts["n_missing"]}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def table_one(subjects: pd.DataFrame, by: str = "group", measures: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Characteristics by group: n, share of women, mean ± SD of every number, and how many values are missing.
+    """Characteristics by group: n, share of women and of every other yes or no (1 or 0), mean ± SD of every number, and
+    how many values are missing.
 
     subjects: one row per participant. measures: an observer's table, joined by participant_id; of several sessions the
-    first counts. A column that is missing for all is n/a, never zero.
+    first counts, and what `subjects` know too is theirs. A column that is missing for all is n/a, never zero.
     """
     table = subjects
     if measures is not None and len(measures):
         first = measures.sort_values("session", kind="stable") if "session" in measures else measures
         first = first.drop_duplicates("participant_id")
-        columns = ["participant_id", *(c for c in first.select_dtypes("number") if c != "session")]
+        here = set(subjects.columns[subjects.notna().any()]) | {"session"}
+        columns = ["participant_id", *(c for c in first.select_dtypes("number") if c not in here)]
+        subjects = subjects.drop(columns=[c for c in columns[1:] if c in subjects])
         table = subjects.merge(first[columns], on="participant_id", how="left")
     grouping = table[by].fillna("n/a") if by in table else pd.Series("all", index=table.index)
     columns = {"all": table} | (dict(tuple(table.groupby(grouping))) if grouping.nunique() > 1 else {})
     rows = {"n": {name: str(len(part)) for name, part in columns.items()}}
     if "sex" in table and table["sex"].notna().any():
-        rows["women, n (%)"] = {name: _share(part["sex"]) for name, part in columns.items()}
+        women = table["sex"].map({"F": 1.0, "M": 0.0})
+        rows["women, n (%)"] = {name: _share(women[part.index]) for name, part in columns.items()}
     for column in (c for c in table.select_dtypes("number").columns if c != "session"):
-        unit = f" ({UNITS[column]})" if column in UNITS else ""
-        rows[column + unit] = {name: _mean_sd(part[column]) for name, part in columns.items()}
+        yes_or_no = table[column].notna().any() and set(table[column].dropna()) <= {0, 1}
+        name, text = (f"{label(column)}, n (%)", _share) if yes_or_no else (label(column), _mean_sd)
+        rows[name] = {group: text(part[column]) for group, part in columns.items()}
     return pd.DataFrame(rows).T.rename_axis("characteristic")
 
 
-def _share(sex):
-    women, known = (sex == "F").sum(), sex.notna().sum()
-    return f"{women} ({100 * women / known:.0f})" if known else "n/a"
+def _share(values):
+    yes, known = int(values.sum()), values.notna().sum()
+    return f"{yes} ({100 * yes / known:.0f})" if known else "n/a"
 
 
 def _mean_sd(values):
@@ -61,7 +67,9 @@ def _mean_sd(values):
     if known.empty:
         return "n/a"
     missing = f" [{len(values) - len(known)} missing]" if len(known) < len(values) else ""
-    return f"{known.mean():.3g}" + (f" ± {known.std():.2g}" if len(known) > 1 else "") + missing
+    size = known.std() if len(known) > 1 and known.std() else abs(known.mean()) or 1.0
+    digits = max(0, 1 - int(np.floor(np.log10(size))))  # two of the SD's, no exponents
+    return f"{known.mean():.{digits}f}" + (f" ± {known.std():.{digits}f}" if len(known) > 1 else "") + missing
 
 
 def example_cases(table: pd.DataFrame, value: str) -> dict:

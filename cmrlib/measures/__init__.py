@@ -2,7 +2,7 @@
 
 from cmrlib.measures.curves import curves
 from cmrlib.measures.features import features
-from cmrlib.measures.names import FEATURES, INDEXED, MEASURES, indexed_name
+from cmrlib.measures.names import FEATURES, HUMAN_SD, INDEXED, MEASURES, indexed_name, label
 from cmrlib.measures.phases import RefusedError, whole_sections
 from cmrlib.measures.plausible import withheld
 from cmrlib.measures.postprocess import clean_mask

@@ -37,10 +37,16 @@ def point_array(table: pd.DataFrame, view: str, frames: int) -> np.ndarray:
 
 
 def valve_middle(mask2d, spacing_mm, structure: str):
-    """Middle of the valve line, (x_mm, y_mm) in the plane, where a chamber touches its partner, else None.
+    """Middle of the valve line, (x_mm, y_mm) in the plane, which a lopsided contact does not pull; None without one."""
+    ends = valve_ends(mask2d, spacing_mm, structure)
+    return None if ends is None else ends.mean(0)
+
+
+def valve_ends(mask2d, spacing_mm, structure: str):
+    """Both ends (2, 2) of the valve line, (x_mm, y_mm) in the plane, where a chamber touches its partner, else None.
 
     mask2d (rows, columns), spacing_mm (row, column). The line is fitted to the chamber's pixels within 5 mm
-    of the partner (LA–LV, RA–RV): the middle between its two ends, which a lopsided contact does not pull.
+    of the partner (LA–LV, RA–RV).
     """
     chamber, partner = (mask2d == STRUCTURES[s] for s in (structure, _PARTNER[structure]))
     if not (chamber.any() and partner.any()):
@@ -55,7 +61,7 @@ def valve_middle(mask2d, spacing_mm, structure: str):
     centre = points.mean(axis=0)
     along = np.linalg.svd(points - centre, full_matrices=False)[2][0]
     position = (points - centre) @ along
-    return centre + along * (position.min() + position.max()) / 2
+    return centre + np.outer([position.min(), position.max()], along)
 
 
 def area_length(mask2d, spacing_mm, structure: str, valve_mm=None) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from cmrlib.measures.arealength import biplane_curve, has_structure, single_plan
 from cmrlib.measures.crossings import LEAST_AGREEMENT, agreements
 from cmrlib.measures.curves import FEWEST_FRAMES, ed_es_from_curve, peak_rates
 from cmrlib.measures.flags import stack_flags
+from cmrlib.measures.function import function_measures
 from cmrlib.measures.names import MEASURES, indexed_features
 from cmrlib.measures.phases import named_phases
 from cmrlib.measures.plausible import off_sax, withhold
@@ -29,25 +30,30 @@ def features(
     phases: str = "given",
     walls: bool = False,
     subjects=None,
+    frames_from: str | None = None,
 ) -> pd.DataFrame:
     """Measures of one observer's masks, one row per subject and session: KEYS, then `MEASURES` that masks can give.
 
     Undefined is NaN, its reason is in `flags` (joined by `;`), beside what the observer itself warns of. Values that no
     heart has, those of which too few slices were drawn, and those of long axes that contradict the stack, are NaN too
     (`plausible`). phases: "given" (the observer's frames, else the cohort's ED and ES, else the curves) or "curve":
-    each ventricle's own. walls: AHA segments too. LA and RA extremes come from their own curves. CONFIDENCES follow
+    each ventricle's own. frames_from: another observer whose ED and ES count, such as TempReg-Net, with phases "given".
+    walls: AHA segments too. LA and RA extremes come from their own curves. CONFIDENCES follow
     KEYS where a network told them. Raises ValueError where the observer drew nothing.
     """
     if phases not in ("given", "curve"):
         raise ValueError(f"phases={phases!r}; expected 'given' or 'curve'")
+    if frames_from and phases != "given":
+        raise ValueError(f"frames_from={frames_from!r} with phases={phases!r}: frames of an observer are 'given'")
     conventions = conventions or Conventions()
     people = cohort.subjects.drop_duplicates("participant_id").set_index("participant_id")
     rows = []
-    for participant, session, views in cohort.examinations(observer, subjects):
+    for participant, session, views in cohort.examinations(observer, subjects, frames_from):
         row, flags = _body(people.loc[participant], bsa)
         _short_axis(row, flags, views, conventions, phases, walls)
         _long_axis(row, flags, views)
         flags += withhold(row, flags)
+        row |= function_measures(views, row | {"flags": flags})
         flags += [f"{flag}:{view}" for view, (_, annotation) in views.items() for flag in annotation.flags]
         keys = {"participant_id": participant, "session": session} | _confidence(views)
         rows.append(keys | {"convention": str(conventions), "flags": ";".join(flags)} | row)

@@ -12,10 +12,11 @@ import yaml
 
 
 class Measure(NamedTuple):
-    """Unit and description of one measure."""
+    """Unit, description and short name of one measure."""
 
     unit: str
     description: str
+    short: str
 
 
 _TABLES = yaml.safe_load(files("cmrlib.measures").joinpath("measures.yaml").read_text(encoding="utf-8"))
@@ -46,16 +47,34 @@ def indexed_name(name: str) -> str:
 
 def _all() -> dict[str, Measure]:
     rows = _TABLES["features"] | _TABLES["body"]
-    for name, (unit, description) in _TABLES["features"].items():
-        rows[indexed_name(name)] = f"{unit}/m²", f"{description}, by body surface area"
+    for name, (unit, description, short) in _TABLES["features"].items():
+        rows[indexed_name(name)] = f"{unit}/m²", f"{description}, by body surface area", f"{short} index"
     rows |= _TABLES["more"]
     for number, segment in AHA_SEGMENTS.items():
-        for name, (unit, description) in _TABLES["segments"].items():
-            rows[name.format(number)] = unit, description.format(segment)
+        for name, (unit, description, short) in _TABLES["segments"].items():
+            rows[name.format(number)] = unit, description.format(segment), short.format(number)
     return {name: Measure(*row) for name, row in (rows | _TABLES["motion"]).items()}
 
 
 MEASURES: dict[str, Measure] = _all()
+
+HUMAN_SD = {"lvedv_ml": 15.2, "lvesv_ml": 14.0, "lvm_g": 20.2, "lvef_pct": 4.6, "mapse_mm": 1.2, "eprime_cm_s": 1.7}
+HUMAN_SD |= {"rvedv_ml": 19.5, "rvesv_ml": 9.1, "rvef_pct": 6.5, "laef_pct": 4.9, "raef_pct": 11.5}
+"""How far two people differ (SD): the best pair of seven core laboratories (Suinesiaputra et al., JCMR 2015;17:63);
+MAPSE and e' as in MVnet (Gonzales et al., JCMR 2021, table 4). RV: 13 % of usual values (150 mL, 70 mL, 50 %), the
+upper end of two observers' coefficients of variation (Catalano et al., J Cardiovasc Med 2007). Emptying fractions:
+8.2 % of 60 % (LA) and 24 % of 48 % (RA), the upper ends between two examinations (Kowallick et al., JCMR 2015;17:36).
+The others have no figure that fits our conventions."""
+
+
+def label(name: str, full: bool = False) -> str:
+    """How a measure is called in figures and tables: `LVEF (%)`, or in full `LV ejection fraction (%)`; another column
+    of a subject's (age, height_m) in words with its unit."""
+    if name in MEASURES:
+        measure = MEASURES[name]
+        return f"{measure.description.split(':')[0] if full else measure.short} ({measure.unit})"
+    words, _, unit = ("age_years" if name == "age" else name).rpartition("_")
+    return f"{words.replace('_', ' ')} ({unit})" if unit in ("m", "kg", "years") else name.replace("_", " ")
 
 
 def indexed_features(table: pd.DataFrame, literal: bool = False) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from cmrlib.plots.cines import (
     animate,
     base_mid_apex,
     crossing_sheet,
+    drawn_frame,
     examination_row,
     heart_box,
     outline_sheet,

@@ -186,30 +186,40 @@ def _structure_legend(figure, *masks, reference: bool = False):
         figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8)
 
 
-def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256, box=None):
-    """One slice through the cycle as a GIF or WebP in real time (40 ms a frame where times are unknown); returns the
-    path. box: (row0, row1, column0, column1) to look at, of `heart_box`."""
-    k = cine.slices // 2 if k is None else k
+def drawn_frame(cine: Cine, t: int, k: int = 0, mask=None, height: int = 256, box=None) -> np.ndarray:
+    """One image as pixels of the screen, (height, width, 3) uint8, with the outlines of `mask` (rows, columns) drawn at
+    that resolution. box: (row0, row1, column0, column1) to look at, of `heart_box`."""
     low, high = cine.intensity_window(1, 99.5)
     window = np.s_[box[0] : box[1] + 1, box[2] : box[3] + 1] if box else np.s_[:, :]
-    rows, columns = cine.pixels[0, k][window].shape
+    pixels = cine.pixels[t, k][window].astype(np.float32)
     aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
-    size, frames = (round(columns / aspect * height / rows), height), []
-    for t in range(cine.frames):
-        grey = np.clip((cine.pixels[t, k][window].astype(np.float32) - low) / (high - low), 0, 1)
-        rgb = np.repeat(grey[..., None], 3, 2)
-        for name, code in STRUCTURES.items() if mask is not None else ():
-            region = (mask[t, k][window] == code).astype(np.uint8)
-            rgb[cv2.morphologyEx(region, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0] = to_rgb(COLOURS[name])
-        frames.append(Image.fromarray((255 * rgb).astype(np.uint8)).resize(size))
-    return save_animation(frames, cine, path)
+    scale = height / len(pixels)
+    size = (round(pixels.shape[1] / aspect * scale), height)
+    grey = np.clip((cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR) - low) / (high - low), 0, 1)
+    rgb = np.repeat((255 * grey).astype(np.uint8)[..., None], 3, 2)
+    for name, code in reversed(STRUCTURES.items()) if mask is not None else ():  # a cavity's outline over its wall's
+        region = (np.asarray(mask)[window] == code).astype(np.float32)
+        if region.any():
+            smooth = cv2.GaussianBlur(cv2.resize(region, size, interpolation=cv2.INTER_LINEAR), (0, 0), 0.5 * scale)
+            lines, _ = cv2.findContours((smooth >= 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+            colour = tuple(round(255 * channel) for channel in to_rgb(COLOURS[name]))
+            cv2.drawContours(rgb, lines, -1, colour, max(1, round(height / 140)), cv2.LINE_AA)
+    return rgb
+
+
+def animate(cine: Cine, path, k: int | None = None, mask=None, height: int = 256, box=None):
+    """One slice through the cycle as a GIF or WebP in real time (40 ms a frame where times are unknown); returns the
+    path. mask: (frames, slices, rows, columns). box: of `heart_box`."""
+    k = cine.slices // 2 if k is None else k
+    masks = [None] * cine.frames if mask is None else mask[:, k]
+    return save_animation([drawn_frame(cine, t, k, masks[t], height, box) for t in range(cine.frames)], cine, path)
 
 
 def save_animation(frames, cine: Cine, path):
     """Pictures (rows, columns, 3) of a cine as a GIF or WebP in real time; returns the path."""
     step = cine.frame_step_ms if np.isfinite(cine.frame_step_ms) else 40
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    first, *others = [Image.fromarray(frame) if isinstance(frame, np.ndarray) else frame for frame in frames]
+    first, *others = [Image.fromarray(frame) for frame in frames]
     first.save(path, save_all=True, append_images=others, duration=max(20, round(step)), loop=0)
     return path
 

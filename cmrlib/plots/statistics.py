@@ -6,6 +6,7 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
+from cmrlib.measures import label
 from cmrlib.plots.elements import grouped_intervals, interval_plot, mark_synthetic, panels
 
 LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}
@@ -80,14 +81,18 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
 
 
 def confidence(table, rho, synthetic: bool):
-    """Dice over confidence, a point per cine; rho: row of `agreement.rank_correlation`."""
+    """Dice over confidence, a point per cine; rho: a row of `agreement.rank_correlation` per view."""
     figure, ax = plt.subplots(figsize=(4.6, 3.4))
     sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
     ax.set(
         xlabel="confidence",
         ylabel="mean Dice",
-        title=f"Spearman {rho['rho']:.2f} ({rho['rho_low']:.2f} to {rho['rho_high']:.2f}), n = {int(rho['n'])}",
+        title="\n".join(
+            f"{row.view.upper()}: Spearman {row.rho:.2f} ({row.rho_low:.2f} to {row.rho_high:.2f}), n = {row.n}"
+            for row in rho.itertuples()
+        ),
     )
+    ax.title.set_fontsize(9)
     return mark_synthetic(figure, synthetic)
 
 
@@ -161,15 +166,16 @@ def curve_panels(table, subjects, reference=None):
     return figure
 
 
-def bullseye(table):
-    """Wall thickness of the AHA's segments 1 to 16 (rows) as bull's eyes, one per column of `table` (mm): base outside,
-    apex inside, anterior up, septum left; segments without a number grey."""
+def bullseye(table, label: str = "wall thickness (mm)", limits=None):
+    """Numbers of the AHA's segments 1 to 16 (rows) as bull's eyes, one per column of `table`: base outside, apex
+    inside, anterior up, septum left; segments without a number grey. limits: ends of the colours, default the data's.
+    """
     if table.isna().all(axis=None):
         figure, ax = plt.subplots(figsize=(3, 3))
         ax.text(0.5, 0.5, "no closed ring of myocardium\nin any heart", ha="center", va="center")
         return ax.set_axis_off() or figure
     figure, axes = panels(table.shape[1], (2.5, 2.6), 5, subplot_kw={"projection": "polar"}, layout="constrained")
-    colours = plt.cm.ScalarMappable(plt.Normalize(np.nanmin(table), np.nanmax(table)), "viridis")
+    colours = plt.cm.ScalarMappable(plt.Normalize(*(limits or (np.nanmin(table), np.nanmax(table)))), "viridis")
     for ax, (name, values) in zip(axes, table.items()):
         ax.set_axis_off()
         ax.set_title(name, fontsize=10)
@@ -178,7 +184,7 @@ def bullseye(table):
     for angle, wall in zip((0.5, 1, 1.5, 2), ("anterior", "septum", "inferior", "lateral")):
         upright = 0 if wall in ("anterior", "inferior") else 90
         axes[0].text(angle * np.pi, 1.1, wall, ha="center", va="center", fontsize=7, rotation=upright)
-    figure.colorbar(colours, ax=list(axes), label="wall thickness (mm)", shrink=0.8)
+    figure.colorbar(colours, ax=list(axes), label=label, shrink=0.8)
     return figure
 
 
@@ -188,7 +194,10 @@ def _segment(ax, number, value, colours):
     width = np.pi / (3 if ring < 2 else 2)
     angle, inner, known = np.pi / 2 + place * width, (2 - ring) / 3, np.isfinite(value)
     ax.bar(angle, 1 / 3, width, inner, color=colours.to_rgba(value) if known else "#dddddd", edgecolor="white")
-    text, colour = f"{value:.1f}" if known else "–", "white" if known and colours.norm(value) < 0.6 else "black"
+    text, colour = (
+        (f"{value:.0f}" if abs(value) >= 20 else f"{value:.1f}") if known else "–",
+        "white" if known and colours.norm(value) < 0.6 else "black",
+    )
     ax.text(angle, inner + 1 / 6, text, ha="center", va="center", fontsize=7, color=colour)
 
 
@@ -212,7 +221,7 @@ def few_labels(table, synthetic: bool, ylabel: str = "mean Dice"):
 def precision_figure(table):
     """Coefficient of variation of two scans with intervals: a group per measure, a colour per observer."""
     figure, ax = plt.subplots(figsize=(1.6 + 1.1 * table["measure"].nunique(), 3.2))
-    grouped_intervals(ax, table, "cv_pct", "measure", "observer")
+    grouped_intervals(ax, table.assign(measure=table["measure"].map(label)), "cv_pct", "measure", "observer")
     ax.tick_params(axis="x", rotation=20)
     ax.set(ylabel="coefficient of variation (%)", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from cmrlib.measures import MEASURES
+from cmrlib.measures import label
 from cmrlib.plots.elements import mark_synthetic
 
 TRACKS = ("Set2", "colorblind", "Paired", "Dark2")
@@ -20,7 +20,7 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     numbers = features.loc[groups.labels.index]
     colours, legends = {}, []
     for n, (name, column) in enumerate([("cluster", groups.labels.astype(str)), *tracks.items()]):
-        name = _named(name, short=True)
+        name = label(name)
         colours[name], handles = _track(name, column.reindex(numbers.index), TRACKS[n % len(TRACKS)])
         legends += handles
     height = 5.6 + 0.28 * tracks.shape[1]
@@ -45,14 +45,6 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
     grid.ax_heatmap.tick_params(axis="y", labelsize=7, rotation=0)
     grid.figure.legend(handles=legends, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
     return mark_synthetic(grid.figure, synthetic)
-
-
-def _named(name: str, short: bool = False) -> str:
-    """A measure's name as people write it, with its unit; other columns as they are."""
-    if name not in MEASURES:
-        return name
-    words = name.split("_")[0].upper() if short else MEASURES[name].description.split(":")[0]
-    return f"{words} ({MEASURES[name].unit})"
 
 
 def _track(name, values, palette):
@@ -101,6 +93,6 @@ def by_group(values, groups, tests, synthetic: bool):
         sns.stripplot(known, x="cluster", y="value", size=3, color="#333333", ax=ax)
         p = tests.loc[name, "p_all"] if name in tests.index else np.nan
         title = f"{test} p = {p:.2g}" if np.isfinite(p) else "too few for a test"
-        ax.set(ylabel=_named(name), xlabel="cluster", title=title)
+        ax.set(ylabel=label(name, full=True), xlabel="cluster", title=title)
         ax.title.set_size(9)
     return mark_synthetic(figure, synthetic)

@@ -1,56 +1,72 @@
 """Reference ranges, and how far two people differ: what a number of a report is held against."""
 
 import math
+from importlib.resources import files
 
-AGES = (45, 74)
-"""Years for which RANGES hold."""
+import pandas as pd
 
-RANGES = {
-    "lvedv_ml": {"M": (109, 218), "F": (88, 161)},
-    "lvesv_ml": {"M": (39, 97), "F": (31, 68)},
-    "lvsv_ml": {"M": (59, 132), "F": (49, 100)},
-    "lvef_pct": {"M": (48, 69), "F": (51, 70)},
-    "lvm_g": {"M": (64, 141), "F": (46, 93)},
-    "rvedv_ml": {"M": (124, 248), "F": (85, 168)},
-    "rvesv_ml": {"M": (47, 123), "F": (27, 77)},
-    "rvef_pct": {"M": (45, 65), "F": (47, 68)},
-    "la_max_ml": {"M": (37, 108), "F": (33, 93)},
-    "ra_max_ml": {"M": (43, 143), "F": (38, 101)},
-    "mapse_mm": {"M": (8, 20), "F": (8, 20)},
-}
-"""95 % ranges: Petersen et al., JCMR 2017;19:18 (UK Biobank; papillary muscles count as cavity, as in ACDC's outlines
-and the phantom's, with which the networks learn). MAPSE: 14 ± 3 mm of healthy adults, Seemann et al. 2017."""
+from cmrlib.measures import HUMAN_SD
 
-HUMAN_SD = {"lvedv_ml": 15.2, "lvesv_ml": 14.0, "lvm_g": 20.2, "lvef_pct": 4.6, "mapse_mm": 1.2, "eprime_cm_s": 1.7}
-HUMAN_SD |= {"rvedv_ml": 19.5, "rvesv_ml": 9.1, "rvef_pct": 6.5, "laef_pct": 4.9, "raef_pct": 11.5}
-"""How far two people differ (SD): the best pair of seven core laboratories (Suinesiaputra et al., JCMR 2015;17:63);
-MAPSE and e' as in MVnet (Gonzales et al., JCMR 2021, table 4). RV: 13 % of usual values (150 mL, 70 mL, 50 %), the
-upper end of two observers' coefficients of variation (Catalano et al., J Cardiovasc Med 2007). Emptying fractions:
-8.2 % of 60 % (LA) and 24 % of 48 % (RA), the upper ends between two examinations (Kowallick et al., JCMR 2015;17:36).
-The others have no figure that fits our conventions."""
+RANGES = pd.read_csv(files("cmrlib.report").joinpath("ranges.tsv"), sep="\t").convert_dtypes()
+"""95 % ranges of healthy adults: measure, sex, age_low, age_high (years, both included), low, high, source.
+
+Papillary muscles count as cavity throughout, as in ACDC's outlines and the phantom's, with which the networks learn.
+
+* Petersen et al., JCMR 2017;19:18 (UK Biobank); stroke volume and mass by body surface area: mean ± 1.96 SD.
+* SCMR 2025: Kawel-Boehm et al., JCMR 2025;27:101853. Not read in the original: figures that tables of other programs
+  cite from it; for the LV's EDV and the RV of all ages two of them agree, for atria and decades there is one.
+* SCMR 2020: Kawel-Boehm et al., JCMR 2020;22:87, cardiac index, mean ± 1.96 SD.
+* MAPSE: 14 ± 3 mm, Seemann et al. 2017.
+"""
 
 
 def place(measure: str, value: float, sex, age, error: dict | None = None) -> tuple[str, str]:
-    """(range as text, within | below | above | unclear | ""). Empty where there is no range for this person, with the
-    reason. error: of `known_errors`; outside the range by no more than the model's own error (bias taken off, ± 1.96
-    SD) is unclear."""
-    if measure not in RANGES:
-        return "none known", ""
-    if sex not in ("M", "F") and len(set(RANGES[measure].values())) > 1:
-        return "sex unknown", ""
-    low, high = RANGES[measure][sex if sex in ("M", "F") else "M"]
-    text = f"{low}–{high}"
+    """(range as text, within | below | above | unclear | "") for a person; ("", "") where none is known.
+
+    The range of the person's age where there is one, else the widest, with its years where the age lies outside. Of
+    unknown sex both are shown, and judged where they agree. error: of `known_errors`; outside the range by no more than
+    the model's own error (bias taken off, ± 1.96 SD) is unclear.
+    """
+    found = {one: row for one in "MF" if (sex == one or sex not in ("M", "F")) and (row := _range(measure, one, age))}
+    if not found:
+        return "", ""
+    text = {one: f"{row['low']:g}–{row['high']:g}" for one, row in found.items()}
+    alike = len(set(text.values())) == 1
+    shown = next(iter(text.values())) if alike else ", ".join(f"{text[one]} ({one})" for one in text)
+    row = next(iter(found.values()))
+    if _known(age) and not row["age_low"] <= age <= row["age_high"]:
+        shown += f" at {row['age_low']}–{row['age_high']} years"
+    verdicts = {_verdict(value, row["low"], row["high"], error) for row in found.values()}
+    return shown, verdicts.pop() if len(verdicts) == 1 else ""
+
+
+def _range(measure, sex, age) -> dict | None:
+    """The row of RANGES for a person: the narrowest of those that hold the age, else the widest."""
+    rows = RANGES[(RANGES["measure"] == measure) & (RANGES["sex"] == sex)]
+    rows = rows.assign(years=rows["age_high"] - rows["age_low"]).sort_values("years").to_dict("records")
+    own = [row for row in rows if _known(age) and row["age_low"] <= age <= row["age_high"]]
+    return own[0] if own else rows[-1] if rows else None
+
+
+def _known(age) -> bool:
+    return age is not None and math.isfinite(age)
+
+
+def _verdict(value, low, high, error) -> str:
     if not math.isfinite(value):
-        return text, ""
-    if age is not None and math.isfinite(age) and not AGES[0] <= age <= AGES[1]:
-        text += f" at {AGES[0]}–{AGES[1]} years"
+        return ""
     if low <= value <= high:
-        return text, "within"
+        return "within"
     if error is not None:
-        middle, reach = value - error["bias"], 1.96 * error["sd"]
-        if middle - reach <= high and middle + reach >= low:
-            return text, "unclear"
-    return text, "below" if value < low else "above"
+        least, most = (value - end for end in reversed(limits(error)))
+        if least <= high and most >= low:
+            return "unclear"
+    return "below" if value < low else "above"
+
+
+def limits(error: dict) -> tuple[float, float]:
+    """Limits of agreement of a model with its reference: bias ± 1.96 SD (Bland and Altman, Lancet 1986)."""
+    return error["bias"] - 1.96 * error["sd"], error["bias"] + 1.96 * error["sd"]
 
 
 def refused(measure: str, error: dict | None) -> str:

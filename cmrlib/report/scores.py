@@ -19,6 +19,9 @@ from cmrlib.report.reference import refused
 CLASSIFIERS = ("siam25", "siam", "sslhf")
 """Of several classifiers in a run's folder the first of these, where no file is named."""
 
+CHANCE = 0.5
+"""Area under the ROC curve of no use; a score whose interval reaches it is not reported."""
+
 PREDICTED = ("lvef_pct", "rvef_pct", "laef_pct", "raef_pct", "lvedv_ml", "lvm_g")
 """Of what HeartMAE's heads predict, what stands beside a measured value."""
 
@@ -113,7 +116,9 @@ def _classified(cohort, run):
         if math.isfinite(value):
             break
     name = CONDITIONS.get(card.get("label"), str(card.get("label"))).format(card.get("positive", ""))
-    checked = _auc(run, classifier.path.stem, card)
+    checked, lowest = _auc(run, classifier.path.stem, card)
+    if lowest <= CHANCE:
+        value, reason = math.nan, f"no better than chance: {checked}"
     return [_row(f"probability of {name}", value, "", checked, reason, classifier.threshold)], classifier.path
 
 
@@ -122,15 +127,18 @@ def _row(name, value, unit, checked, reason, threshold=None):
     return {"name": name, "value": value, "unit": unit} | said
 
 
-def _auc(run, stem, card) -> str:
+def _auc(run, stem, card) -> tuple[str, float]:
+    """How good a classifier was on hearts it had not seen, as text, and the lower end of its interval; ("", NaN) where
+    nobody knows."""
     table, column, value = TABLES[run.name]
     path = run / "tables" / f"{table}.csv"
     rows = pd.read_csv(path).set_index(column) if path.exists() else pd.DataFrame()
     if (model := stem.split("_seed")[0]) not in rows.index:
-        return ""
+        return "", math.nan
     one = rows.loc[[model]].iloc[0]
     n = one["n_patients" if "n_patients" in one else "n"]
-    return f"AUC {one[value]:.2f} ({one[f'{value}_low']:.2f} to {one[f'{value}_high']:.2f}), {n:.0f} {_hearts(card)}"
+    low, high = one[f"{value}_low"], one[f"{value}_high"]
+    return f"AUC {one[value]:.2f} ({low:.2f} to {high:.2f}), {n:.0f} {_hearts(card)}", low
 
 
 def _predicted(cohort, run):
@@ -148,21 +156,29 @@ def _predicted(cohort, run):
     for name in PREDICTED:
         value, error = float(values.get(name, math.nan)), errors.get(name)
         reason = "not among what these heads learned" if values else "needs a cine of a whole cycle"
-        reason = impossible(name, value) or refused(name, error) if name in values else reason
+        reason = impossible(name, value) or refused(name, error) or _chance(error) if name in values else reason
         checked = "" if error is None else f"{error['bias']:+.1f} ± {error['sd']:.1f}, {error['n']} {_hearts(card)}"
         title = f"predicted {MEASURES[name].description.split(':')[0]}, from {seen}"
         rows.append(_row(title, math.nan if reason else value, MEASURES[name].unit, checked, reason))
     return rows, weights / encoder
 
 
+def _chance(error) -> str:
+    """Why predictions tell nothing: they err as much as the mean of all subjects would."""
+    useless = error is not None and math.hypot(error["bias"], error["sd"]) >= error["spread"]
+    return f"no better than the mean of all: subjects differ by {error['spread']:.1f} (SD)" if useless else ""
+
+
 def _errors(run, encoder, card) -> dict:
-    """Measure → bias, sd, n, real, of the run's predictions for its test subjects, mean over the heads' seeds."""
+    """Measure → bias, sd, n, spread (SD of the truth), real, of the run's predictions for its test subjects, mean over
+    the heads' seeds."""
     path = run / "tables" / "predictions_cardiac.csv"
     if not path.exists():
         return {}
     table = pd.read_csv(path, dtype={"participant_id": str})
     table = table[table["model"] == encoder].groupby(["target", "participant_id"])[["predicted", "true"]].mean()
     errors = (table["predicted"] - table["true"]).groupby("target").agg(bias="mean", sd="std", n="count")
+    errors["spread"] = table["true"].groupby("target").std()
     return errors[errors["n"] > 0].assign(real=not card.get("synthetic", False)).to_dict("index")
 
 

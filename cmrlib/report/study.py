@@ -1,5 +1,7 @@
 """Findings of one examination: masks, ED and ES, valve motion, measures, and what is missing."""
 
+import math
+import shutil
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -10,12 +12,15 @@ from cmrlib.cine.anatomy import MITRAL_POINTS, RIGHT_HEART, VIEWS
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.files import read_tsv
 from cmrlib.datasets import ingest, inspect
+from cmrlib.datasets.bounds import BOUNDS, possible
 from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import NOTEBOOKS, SETS, by_view, folders
-from cmrlib.measures import features
+from cmrlib.measures import curves, features
 from cmrlib.measures.crossings import comparable, crossings
+from cmrlib.measures.curves import COLUMNS as CURVES
 from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.features import single_frames
+from cmrlib.measures.jumps import jump_flags
 from cmrlib.measures.valve import valve_tables
 from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.report.cards import card_of
@@ -23,18 +28,25 @@ from cmrlib.report.errors import at_confidence, errors_of, outline_rows
 from cmrlib.report.rows import measured_rows
 from cmrlib.report.scores import SCORES, classify_examination
 
+THICK_MM = 15.0
+"""From which on a wall is called hypertrophic: Elliott et al. (ESC), Eur Heart J 2014."""
+APART_ML = 45.0
+"""Of LV from RV stroke volume; experts' outlines of 80 patients differ by 3 ± 26 mL, so less says nothing."""
+
 
 @dataclass
 class Findings:
     """One study with what was found in it; tables are DataFrames, `measures` a row a measure, `measured` the
     table of `features`, None where nothing was segmented. views: view → (cine, annotation); crossings: long-axis view →
-    its lines across the short-axis stack, where both were segmented. outlines: of `outline_rows`."""
+    its lines across the short-axis stack, where both were segmented. curves: of `measures.curves`. outlines: of
+    `outline_rows`."""
 
     cohort: Cohort
     series: pd.DataFrame
     measures: pd.DataFrame
     frames: pd.DataFrame
     motion: pd.DataFrame
+    curves: pd.DataFrame
     measured: pd.DataFrame | None = None
     flags: list[str] = field(default_factory=list)
     models: list[dict] = field(default_factory=list)
@@ -43,25 +55,24 @@ class Findings:
     views: dict = field(default_factory=dict)
     crossings: dict = field(default_factory=dict)
     outlines: list[dict] = field(default_factory=list)
+    heart_rate_bpm: float = math.nan
 
 
-def examine(source, folder, weights, sex: str = "", age: float | None = None) -> Findings:
+def examine(source, folder, weights, person: dict | None = None) -> Findings:
     """Read one examination and apply every network of `weights` that it has a view for.
 
     source: a folder of DICOM files of one person, or a cohort of one (its folder, or opened; masks of its observer
     `ternausnet` are used as they are). folder: for the cohort and the observers ternausnet, tempreg and mvnet. weights:
     a folder, or several, with 01_segmentation, 03_tempreg, 04_mvnet, 05_cussp, 06_sslhf or 08_heartmae_predict (a
     profile's runs), or shipped sets' names; each network, of each view, comes from the first that has it, and `missing`
-    names the rest. sex (M or F) and age replace those of the source. Raises ValueError for several people and where
-    there is no cine.
+    names the rest. person: sex (M or F), age (years), height_m, weight_kg, where the source lacks them. Raises
+    ValueError for several people, for impossible bodies, and where there is no cine.
     """
+    person = {name: value for name, value in (person or {}).items() if value not in ("", None)}
+    _require_possible(person)
     folder, homes = Path(folder), homes_of(weights)
     cohort, series = _read(source, folder)
-    left_out = _left_out(cohort, series)
-    if sex not in ("", "M", "F"):
-        raise ValueError(f"sex is M or F, as reference ranges know it, got {sex!r}")
-    known = {name: value for name, value in (("sex", sex), ("age", age)) if value not in ("", None)}
-    cohort.subjects = cohort.subjects.assign(**known)
+    left_out = _left_out(cohort, series) + _fill_in(cohort, person)
     steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
     found = [step(cohort, folder, [home / name / "weights" for home in homes[name]]) for name, step in steps.items()]
     (masks, frames, (motion, valve), scores), missing, models = zip(*found, classify_examination(cohort, homes))
@@ -72,6 +83,8 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
         values["heart_rate_bpm"] = 60000 / cohort.cines["rr_ms"].median()
     flags = _flags(rows, cohort)
     measures = measured_rows(values, cohort, at_confidence(errors_of(homes), values), flags)
+    table = _curves(cohort) if masks is not None else pd.DataFrame(columns=CURVES)
+    flags += jump_flags(table) + _findings(values)
     views = next(iter(cohort.examinations("ternausnet"))).views if masks is not None else {}
     crossed = {view: crossings(views["sax"], views[view]) for view in comparable(views)}
     return Findings(
@@ -80,6 +93,7 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
         measures,
         frames,
         motion,
+        table,
         masks,
         sorted(set(flags)),
         models,
@@ -88,6 +102,24 @@ def examine(source, folder, weights, sex: str = "", age: float | None = None) ->
         views,
         crossed,
         outline_rows(views, homes["01_segmentation"]),
+        values["heart_rate_bpm"],
+    )
+
+
+def _findings(values) -> list[str]:
+    """Flags of what stands out: a thick wall, and stroke volumes farther apart than outlines are wrong."""
+    thickest = values.get("wall_ed_max_mm", math.nan)
+    apart = values.get("lvsv_ml", math.nan) - values.get("rvsv_ml", math.nan)
+    flags = [f"thick_wall:{thickest:.0f}_mm"] if thickest >= THICK_MM else []
+    return flags + ([f"stroke_volumes_apart:{apart:+.0f}_mL"] if abs(apart) > APART_ML else [])
+
+
+def _curves(cohort) -> pd.DataFrame:
+    """Curves of the outlined cines that are whole cycles of known pixel size; an empty table where none is."""
+    looked = cohort.observer("ternausnet")
+    long = cohort.cines.loc[cohort.cines["frames"] >= FEWEST_FRAMES, "cine"]
+    return curves(
+        cohort.part([name for name in long if looked.has(name) and cohort.cine(name).spacing_known]), looked.name
     )
 
 
@@ -96,6 +128,27 @@ def _flags(rows, cohort) -> list[str]:
     flags = [flag for row in rows for flag in str(row.get("flags", "")).split(";") if flag]
     of_cines = [(row.view, flag) for row in cohort.cines.itertuples() for flag in row.flags.split(";") if flag]
     return flags + [f"{view}: {flag}" for view, flag in of_cines if flag not in flags]
+
+
+def _require_possible(person):
+    """Raise ValueError for a sex that reference ranges do not know, and beyond the bounds of ingest."""
+    if person.get("sex", "M") not in ("M", "F"):
+        raise ValueError(f"sex is M or F, as reference ranges know it, got {person['sex']!r}")
+    for name, value in person.items():
+        if name != "sex" and not possible(name, value):
+            low, high = BOUNDS[name]
+            raise ValueError(f"{name} is {value:g}; expected {low:g} to {high:g}: check the unit")
+
+
+def _fill_in(cohort, person) -> list[str]:
+    """Give the cohort's one subject what the source lacks; what it has stays, and is told where it differs."""
+    row, told = cohort.subjects.iloc[0], []
+    for name, value in person.items():
+        if pd.isna(row.get(name)) or row[name] == "":
+            cohort.subjects = cohort.subjects.assign(**{name: value})
+        elif row[name] != value:
+            told.append(f"{name} {value} not used: the source says {row[name]}")
+    return told
 
 
 def homes_of(weights) -> dict[str, list[Path]]:
@@ -152,14 +205,25 @@ def _segment(cohort, folder, places):
             task, models, card = Task.load(path)
             seen = [view for view in views if paths[view] == path]
             task.predict(models, cohort, out=folder / "ternausnet", views=seen, card=card)
-        cohort.lay_over(folder / "ternausnet")
+        if not _took_part(cohort, folder / "ternausnet", "dseg.json"):
+            return None, ["segmentation: no frame of any view could be segmented"], cards
     cycle = (cohort.cines["frames"] >= FEWEST_FRAMES).any()
     alone = [
         f"which phase the one frame shows; there, LV {row.lv_ml:.0f} mL, myocardium {row.myo_ml:.0f} mL, RV "
         f"{row.rv_ml:.0f} mL"
         for row in single_frames(cohort, "ternausnet").itertuples()
     ]
-    return features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True), alone, cards
+    table = features(cohort, "ternausnet", phases="curve" if cycle else "given", walls=True)
+    return table, alone, cards
+
+
+def _took_part(cohort, path, file) -> bool:
+    """Lay an observer over the cohort if it drew on any cine; else remove its folder."""
+    if any(cohort.lay_over(path).has(cine, file) for cine in cohort.cines["cine"]):
+        return True
+    del cohort.observers[path.name]
+    shutil.rmtree(path)
+    return False
 
 
 def _frames(cohort, folder, places):
@@ -186,9 +250,12 @@ def _valve(cohort, folder, places):
         return nothing, ["valve motion: no weights"], []
     if not views & set(task.views):
         return nothing, ["valve motion: no weights for a view that is here"], []
-    task.predict(models, cohort, out=folder / "mvnet", views=views & set(task.views))
-    cohort.lay_over(folder / "mvnet")
+    rows = task.predict(models, cohort, out=folder / "mvnet", views=views & set(task.views))
+    refused = rows.dropna(subset="reason") if "reason" in rows else rows.iloc[:0]
+    failed = [f"mitral points of view {row.view}: {row.reason}" for row in refused.itertuples()]
+    if not _took_part(cohort, folder / "mvnet", "points.tsv"):
+        return nothing, failed, []
     cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in task.views if view in views]
     masks = "ternausnet" if "ternausnet" in cohort.observers else None
     tables = valve_tables(cohort, "mvnet", task.smooth_ms, least_confidence=task.least_confidence, masks=masks)
-    return tables, [], cards
+    return tables, failed, cards

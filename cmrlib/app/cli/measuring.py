@@ -28,16 +28,16 @@ def measure(
     phases: Annotated[
         Phases | None, typer.Option(help="ED and ES: default from the volume curve where whole cycles were drawn.")
     ] = None,
+    frames_from: Annotated[
+        str, typer.Option(metavar="NAME_OR_FOLDER", help="Another observer whose ED and ES count, of `cmr frames`.")
+    ] = "",
     subjects: Subjects = None,
     shard: ShardOf = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for measures.tsv; default the observer's. Every shard needs its own.")
     ] = None,
     against: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME_OR_FOLDER", help="Another observer, measured alike: what changed, also as changes.csv."
-        ),
+        str, typer.Option(metavar="NAME_OR_FOLDER", help="Another observer, measured alike: also as changes.csv.")
     ] = "",
 ):
     """Volumes, ejection fraction and mass from an observer's masks: a table, and measures.tsv."""
@@ -52,11 +52,14 @@ def measure(
         raise ValueError("a shard's measures need a folder of their own: --out")
     conventions = Conventions(papillary, basal_rule, summation)
     hearts, name, folder = laid_over(cohort, observer)
+    if frames_from:
+        other, frames_from, _ = laid_over(cohort, frames_from)
+        hearts.observers[frames_from] = other.observer(frames_from)
     folder = out or folder
     require_outside(folder, hearts)
     require_writable(folder / "measures.tsv")
     people = chosen(subjects, shard, drawn_by(hearts, name) if shard else ())
-    table, counted = measured(hearts, name, conventions, phases, people)
+    table, counted = measured(hearts, name, conventions, phases, people, frames_from or None)
     Observer(folder).write_measures(table)
     shown.measures(table, f"{name} · {conventions} · ED and ES: {counted}")
     shown.unknown_phases(table, single_frames(hearts, name, conventions, people))

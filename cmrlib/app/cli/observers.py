@@ -86,12 +86,13 @@ def drawn_by(cohort: Cohort, observer: str) -> list[str]:
     return sorted(set(cohort.cines.loc[drawn, "participant_id"]))
 
 
-def measured(cohort: Cohort, observer: str, conventions: Conventions, phases: str | None = None, subjects=None):
+def measured(cohort: Cohort, observer: str, conventions: Conventions, phases=None, subjects=None, frames_from=None):
     """(table of `features`, how ED and ES were found). Where `phases` is None: from the curve of those whose whole
-    cycle was drawn, and as given for the others."""
+    cycle was drawn, and as given for the others. frames_from: an observer whose ED and ES count, then as given."""
     require_subjects(cohort, subjects)
-    if phases:
-        return features(cohort, observer, conventions, phases=str(phases), subjects=subjects), str(phases)
+    if phases or frames_from:
+        given = {"phases": str(phases or "given"), "subjects": subjects, "frames_from": frames_from}
+        return features(cohort, observer, conventions, **given), f"{given['phases']} by {frames_from or observer}"
     groups = {"curve": [], "given": []}
     for subject in drawn_by(cohort, observer) if subjects is None else subjects:
         if frames := _fewest_drawn(cohort, observer, subject):

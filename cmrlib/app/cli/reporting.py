@@ -7,6 +7,15 @@ import typer
 
 from cmrlib.app.cli.app import REAL, SETS, ShardOf, Subjects, Threads, app, chosen, credited
 
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RUNS",
+        help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
+        "comes from the first that has it.",
+    ),
+]
+
 
 @app.command()
 def report(
@@ -18,17 +27,12 @@ def report(
         Path,
         typer.Option("-o", "--out", help="The page (JSON beside it); a folder for a page per subject of a cohort."),
     ] = Path("report.html"),
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RUNS",
-            help=f"A profile's runs, runs/PROFILE, {SETS}; default real. May be repeated: each network "
-            "comes from the first that has it.",
-        ),
-    ] = None,
+    weights: Weights = None,
     title: Annotated[str, typer.Option(help="The page's heading; no name of a patient belongs there.")] = "",
-    sex: Annotated[str, typer.Option(help="M or F, for the reference ranges; default as the headers say.")] = "",
-    age: Annotated[float | None, typer.Option(min=0, help="Years; likewise.")] = None,
+    sex: Annotated[str, typer.Option(help="M or F, for the reference ranges, where the headers lack it.")] = "",
+    age: Annotated[float | None, typer.Option(help="Years; likewise.")] = None,
+    height: Annotated[float | None, typer.Option(help="cm, for values by body surface area; likewise.")] = None,
+    weight: Annotated[float | None, typer.Option(help="kg; likewise.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep cohort and observers in this folder.")] = None,
     observer: Annotated[
         str, typer.Option(metavar="NAME_OR_FOLDER", help="Of a cohort: masks of `cmr segment` to use.")
@@ -48,14 +52,24 @@ def report(
     _require_one(study, sample)
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     sets = [credited(one) for one in weights or [REAL]]
+    person = _person(sex, age, height, weight, several=not out.suffix and study is not None)
     if not out.suffix and study is not None:
         return _pages(study, observer, out, subjects, shard, sets)
     title = title or ("A real heart (biv-me, Apache-2.0)" if sample else "Cardiac MRI")
-    said = make_report(sample_folder() if sample else study, out, sets, keep, title, sex, age)
+    said = make_report(sample_folder() if sample else study, out, sets, keep, title, person)
     known = sum(row["value"] == row["value"] for row in said["measures"])
     typer.echo(f"{known} measures in {said['seconds']:.0f} s: {out}")
     for missing in said["missing"]:
         typer.echo(f"missing: {missing}")
+
+
+def _person(sex, age, height_cm, weight_kg, several: bool) -> dict:
+    """What the command says of the person. Raises ValueError where pages of several people are asked for."""
+    height_m = None if height_cm is None else height_cm / 100
+    person = {"sex": sex, "age": age, "height_m": height_m, "weight_kg": weight_kg}
+    if several and any(value not in ("", None) for value in person.values()):
+        raise ValueError("sex, age, height and weight are of one person; name one page, -o REPORT.html")
+    return person
 
 
 def _require_one(study, sample: bool):

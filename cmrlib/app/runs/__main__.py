@@ -1,4 +1,4 @@
-"""python -m cmrlib.app.runs: one notebook, all of a profile, its pages, or the parameters that a notebook would get."""
+"""python -m cmrlib.app.runs: one notebook, all of a profile, its pages, its record, or the parameters of a notebook."""
 
 import argparse
 import json
@@ -8,14 +8,17 @@ from pathlib import Path
 import yaml
 
 from cmrlib.app.runs.execution import NotebookFailed, execute, follow_parent, snakemake
-from cmrlib.app.runs.pages import write_pages
 from cmrlib.app.runs.parameters import ROOT, UsageError, resolve
+
+# jsonschema, which nbformat imports, builds a grammar of web addresses from this package: a second in every process,
+# for a format that no notebook has.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 
 def arguments(words=None):
     parser = argparse.ArgumentParser(prog="python -m cmrlib.app.runs", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("execute", "parameters", "all", "pages"):
+    for name in ("execute", "parameters", "all", "pages", "record"):
         command = commands.add_parser(name)
         if name in ("execute", "parameters"):
             command.add_argument("notebook", help="its name without .ipynb, say 01_segmentation")
@@ -38,7 +41,13 @@ def main(words=None) -> int:
         overrides = {name: yaml.safe_load(value) for name, _, value in overrides}
         if given.command == "all":
             return snakemake(given.profile, given.runs, given.cores, given.follow, given.cluster)
+        elif given.command == "record":
+            from cmrlib.app.runs import record
+
+            print("figures/record/ has one more line of:", ", ".join(record.append(given.profile, given.runs)))
         elif given.command == "pages":
+            from cmrlib.app.runs.pages import write_pages  # brings nbconvert
+
             print(write_pages(given.profile, given.runs))
         elif given.command == "execute":
             execute(given.notebook, given.profile, given.runs, overrides, given.part)

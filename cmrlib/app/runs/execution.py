@@ -20,6 +20,8 @@ from unittest.mock import patch
 
 from cmrlib.app.runs.parameters import ROOT, UsageError, load_profile, resolve, unknown
 
+UNRECORDED = "unrecorded.jsonl"
+"""In a profile's folder: manifests of evaluations that `python -m cmrlib.app.runs record` has not yet appended."""
 TRACEBACK_LINES = 12  # of a failure, on the terminal
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -33,7 +35,8 @@ def execute(
 ) -> dict:
     """Run one notebook into RUNS/PROFILE/NOTEBOOK and return its manifest.
 
-    part: name of a run of some trainings alone; it goes to RUNS/PROFILE/NOTEBOOK@PART, and into no record.
+    part: name of a run of some trainings alone; it goes to RUNS/PROFILE/NOTEBOOK@PART, and into no record. No tracked
+    file changes: what a profile records waits in RUNS/PROFILE/unrecorded.jsonl.
     Raises UsageError for a wrong parameter or a folder that cannot be written, NotebookFailed for the rest.
     """
     chosen = load_profile(profile)
@@ -51,11 +54,8 @@ def execute(
             raise NotebookFailed(_keep_failed(notebook, running, error, echo)) from error
         running.replace(folder / "executed.ipynb")
         if chosen.record and not part:
-            from cmrlib.app.runs import record  # brings pandas, which this process has no other use for
-
-            record.keep(manifest)
-            if chosen.pool:
-                record.keep_rows(manifest, folder / "tables")
+            with (folder.parent / UNRECORDED).open("a") as file:
+                file.write(json.dumps(manifest) + "\n")
         (folder / "manifest.pending.json").replace(folder / "manifest.json")
         echo.say(f"done in {echo.elapsed()}")
     return manifest

@@ -4,7 +4,7 @@ A profile is profiles/NAME.yaml:
 
     extends: quick            another profile to start from (optional)
     after: [carryover]        profiles whose runs this one reads: `make run` runs them first (optional)
-    record: true              every run leaves its small record in figures/record/ (optional)
+    record: true              runs wait for `python -m cmrlib.app.runs record` (optional)
     pool: true                … and a row a subject, so that folds run one at a time can be pooled (optional)
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
     parts: {03b_x: [folds]}   a job for every combination of what these lists of a notebook hold, before the whole of it

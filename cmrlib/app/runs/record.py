@@ -1,20 +1,42 @@
 """The committed record of runs: figures/record/PROFILE_NOTEBOOK.json is the latest, .csv the history.
 
-Every evaluation adds one line, so that looks at a test set can be counted. A profile with `pool: true` also keeps one
-row per subject (PROFILE_NOTEBOOK_rows.csv), so that folds run on different days or machines can be pooled.
+Every evaluation adds one line, so that looks at a test set can be counted: runs leave theirs in RUNS/PROFILE, and
+`python -m cmrlib.app.runs record --profile NAME` appends them. A profile with `pool: true` also keeps one row per
+subject (PROFILE_NOTEBOOK_rows.csv), so that folds run on different days or machines can be pooled.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
-from cmrlib.app.runs.parameters import ROOT
+from cmrlib.app.runs.execution import UNRECORDED
+from cmrlib.app.runs.parameters import ROOT, UsageError, load_profile
 from cmrlib.cohort.files import atomic, write_json
 
 ROWS = {"01_segmentation": "scores", "02_measurements": "measures"}
 """Notebook → its table whose rows are kept."""
 
 KEPT = ("notebook", "profile", "date", "commit", "hardware", "seconds", "peak_mb", "cohort", "seed")
+
+
+def append(profile: str, runs: Path | str) -> list[str]:
+    """Append all evaluations of a profile that wait in RUNS/PROFILE to the record; their notebooks, one name each.
+
+    Of a notebook that ran several times every run has its line; subjects' rows are those of the last, so folds that run
+    one by one are recorded one by one. Raises UsageError where nothing waits.
+    """
+    folder = Path(runs) / profile
+    waiting = folder / UNRECORDED
+    if not waiting.exists():
+        raise UsageError(f"no evaluation of profile {profile} waits to be recorded; `record: true` in it and run it")
+    manifests = [json.loads(line) for line in waiting.read_text().splitlines()]
+    for manifest in manifests:
+        keep(manifest)
+    for manifest in {one["notebook"]: one for one in manifests}.values() if load_profile(profile).pool else ():
+        keep_rows(manifest, folder / manifest["notebook"] / "tables")
+    waiting.unlink()
+    return [manifest["notebook"] for manifest in manifests]
 
 
 def keep(manifest: dict) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from cmrlib.app.runs.parameters import ROOT, UsageError, checked, defaults
 from cmrlib.app.runs.sources import making_digest
 
-# What a run leaves in its folder and a new one starts without. Of a cohort, _keep_or_drop_cohort decides.
+# What a run leaves in its folder and a new one starts without. Of a cohort, `new_cohort` decides.
 LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights", "sample")
 # Parameters that say how a run goes, not what comes out.
 INDIFFERENT = ("profile", "threads", "workers")
@@ -58,7 +58,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in LEFT:
             _remove(self.folder / name)
-        self._keep_or_drop_cohort()
+        if (self.folder / "cohort").exists():
+            self._keep_or_drop_cohort()
 
     def __repr__(self):
         return f"Run({self.notebook}, profile {self.profile}, in {_short(self.folder)})"
@@ -70,6 +71,13 @@ class Run:
         """The parameter `cohort`, or, where it is empty, the cohort that 00_cohort made in this profile."""
         given = self.parameters.get("cohort")
         return self.path(given) if given else self.sibling("00_cohort") / "cohort"
+
+    @property
+    def new_cohort(self) -> Path:
+        """Folder of a cohort that this notebook makes; one that is there stays, unless other parameters or other code
+        would make another."""
+        self._keep_or_drop_cohort()
+        return self.folder / "cohort"
 
     @property
     def data_dir(self) -> Path:
@@ -134,17 +142,12 @@ class Run:
         return folder
 
     def _keep_or_drop_cohort(self):
-        """A cohort made here stays for the next run, unless other parameters or other code would make another."""
-        origin, key = self.folder / ".cohort", self._key(making_digest(self.notebook))
-        if (self.folder / "cohort").exists() and not (origin.exists() and origin.read_text() == key):
+        decisive = {name: value for name, value in self.parameters.items() if name not in INDIFFERENT}
+        text = json.dumps([decisive, making_digest(self.notebook)], sort_keys=True)
+        origin, key = self.folder / ".cohort", hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        if not (origin.exists() and origin.read_text() == key):
             _remove(self.folder / "cohort")
         origin.write_text(key)
-
-    def _key(self, *texts):
-        """Digest of the parameters that decide what comes out, and of these texts."""
-        decisive = {name: value for name, value in self.parameters.items() if name not in INDIFFERENT}
-        text = json.dumps([decisive, *texts], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     def table(self, table, name: str):
         """Write a DataFrame to tables/NAME.csv and return it. The index is written where it has a name."""

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from cmrlib.app.runs.parameters import cells, is_parameters
-from cmrlib.cohort.files import code_of
 
 PACKAGE = Path(__file__).parents[2]
 LISTS = (".tsv", ".yaml")  # committed beside the modules that read them: test subjects, label maps
@@ -57,10 +56,11 @@ def reached(names: set[str], package: Path = PACKAGE) -> set[str]:
     return found
 
 
+@cache
 def imports(source: str, package: Path = PACKAGE) -> set[str]:
     """cmrlib modules that a module or a cell names in its imports, wherever they stand."""
     names = set()
-    for node in ast.walk(_parsed(source)):
+    for node in ast.walk(_parsed(source)) if "cmrlib" in source else ():
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -68,7 +68,6 @@ def imports(source: str, package: Path = PACKAGE) -> set[str]:
     return {name for name in names if name.split(".")[0] == "cmrlib" and _file(name, package)}
 
 
-@cache
 def _parsed(source):
     """Syntax tree; `%magic` and `!command` lines of a cell are passed over, a cell of another language is empty."""
     for text in (source, re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE)):
@@ -79,8 +78,11 @@ def _parsed(source):
     return ast.parse("")
 
 
+@cache
 def _normal(source):
     """Source without prose and layout; magics stay."""
+    from cmrlib.cohort.files import code_of  # brings pandas, which processes that only start notebooks never need
+
     try:
         return code_of(source)
     except SyntaxError:

@@ -250,6 +250,9 @@ class StackPhases(Task):
     def _chosen(self):
         return [SIGNALS.index(name) for name in self.signals]
 
+    def job(self, cohort, annotations, dls):
+        return super().job(cohort, annotations, dls) | {"masks": cohort.observer(self.masks).digest}
+
     def network(self):
         return CircularNet(len(self.signals), self.width, self.dropout)
 
