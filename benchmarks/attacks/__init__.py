@@ -7,7 +7,6 @@ untouched, what is gone is said, and nothing is written but where it was asked f
 """
 
 import hashlib
-import json
 import os
 import re
 import resource
