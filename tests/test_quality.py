@@ -116,8 +116,8 @@ def test_negatives_and_still_pictures(quiet, place, change, flag):
 )
 def test_what_cannot_be_judged_gets_no_flag(quiet, change):
     cine = replace(quiet, frame_times_ms=None, rr_ms=None, **change)
-    short = ("coverage_short",) * (cine.slices < 5)
-    assert qc.qc_flags(cine) == () and qc.with_qc_flags([cine])[0].flags == short
+    short, constant = ("coverage_short",) * (cine.slices < 5), ("constant_images",) * ("pixels" in change)
+    assert qc.qc_flags(cine) == constant and qc.with_qc_flags([cine])[0].flags == short + constant
 
 
 def test_short_stacks_are_flagged_once_whoever_sees_it(quiet):
@@ -222,14 +222,17 @@ def test_breath_holds_of_the_phantom_are_measured(hearts):
 
 
 def test_troubles_put_into_clean_phantoms_are_found(hearts):
-    found = {"slices_shifted": 0, "contrast_low": 0}
+    found = dict.fromkeys(("slices_shifted", "contrast_low", "slice_turned", "slices_exchanged"), 0)
     for cine in hearts[0]:
         k, moved = cine.slices // 2 - 1, cine.pixels.copy()
         moved[:, k] = np.roll(moved[:, k], 3, axis=2)  # 6 mm
         pale = cine.pixels.mean() + 0.3 * (cine.pixels - cine.pixels.mean(dtype=np.float32))
-        for flag, pixels in zip(found, (moved, pale.astype(np.float32))):
+        turned, exchanged = cine.pixels.copy(), cine.pixels.copy()
+        turned[:, k] = turned[:, k, ::-1]
+        exchanged[:, [k, k + 2]] = exchanged[:, [k + 2, k]]
+        for flag, pixels in zip(found, (moved, pale.astype(np.float32), turned, exchanged)):
             found[flag] += flag in qc.qc_flags(replace(cine, pixels=pixels))
-    assert found["slices_shifted"] >= 4 and found["contrast_low"] >= 4, found
+    assert min(found.values()) >= 4, found
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder")

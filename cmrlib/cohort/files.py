@@ -163,6 +163,17 @@ def read_tsv(path) -> pd.DataFrame:
     return table.fillna({name: "" for name in ("session", "flags") if name in table})
 
 
+def read_csv(path, columns=(), sep=",") -> pd.DataFrame:
+    """A table of texts as other programs write it. ValueError where it is none, or lacks one of the columns."""
+    try:
+        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:
+        raise ValueError(f"{path} is not readable as a table ({error}); restore it from its source") from error
+    if lacking := [name for name in columns if name not in table]:
+        raise ValueError(f"{path} lacks the columns {', '.join(lacking)}; restore it from its source")
+    return table
+
+
 def write_nifti(path, pixels, affine, frame_step_ms=float("nan")) -> str:
     """Array (frames, slices, rows, columns) → NIfTI (i, j, k, t), sform and qform alike, mm and ms; compressed where
     the name ends in .gz. Returns the file's digest."""

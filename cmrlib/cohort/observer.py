@@ -98,7 +98,7 @@ class Observer:
         mask, affine = map_nifti(path)
         if "affine" in sidecar:
             mask = to_cohort_grid(mask, affine, np.array(sidecar["affine"]), sidecar["shape"], annotated, path)
-        return Annotation(mask, annotated, **said)
+        return Annotation(_as_labels(mask, path), annotated, **said)
 
     def annotation(self, cine_name: str) -> Annotation:
         """All that was annotated on one cine: mask, points and frames, each where it is there."""
@@ -178,15 +178,7 @@ def to_cohort_grid(mask, affine, wanted_affine, wanted_shape, annotated: dict, p
     mask: (frames, slices, rows, columns). Raises ValueError naming the file where values lie between labels, where it
     covers another grid, and where something was drawn that the JSON beside it does not list.
     """
-    values = np.asarray(mask)
-    if values.dtype != np.uint8:
-        whole = np.rint(values)
-        if not np.array_equal(whole, values) or whole.min() < 0 or whole.max() > 255:
-            raise ValueError(
-                f"{path}: values from {values.min():g} to {values.max():g}, not all of them labels; was "
-                "it smoothed or resampled? save the label map itself"
-            )
-        values = whole.astype(np.uint8)
+    values = np.asarray(_as_labels(mask, path))
     if len(values) == 1 and wanted_shape[1] == 1 and values.shape[1] == wanted_shape[0] > 1:
         values = values.swapaxes(0, 1)  # of one slice, saved without that axis: time became the third
     turn = orientations.ornt_transform(*map(orientations.io_orientation, (affine, wanted_affine)))
@@ -209,3 +201,16 @@ def to_cohort_grid(mask, affine, wanted_affine, wanted_shape, annotated: dict, p
                 "the JSON beside it, or erase it"
             )
     return values
+
+
+def _as_labels(values, path) -> np.ndarray:
+    """A mask as uint8, itself where it is. Raises ValueError naming the file where values are no labels."""
+    if values.dtype == np.uint8:
+        return values
+    whole = np.rint(values)
+    if not np.array_equal(whole, values) or whole.min() < 0 or whole.max() > 255:
+        raise ValueError(
+            f"{path}: values from {values.min():g} to {values.max():g}, not all of them labels; was it smoothed or "
+            "resampled? save the label map itself"
+        )
+    return whole.astype(np.uint8)

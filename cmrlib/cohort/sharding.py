@@ -38,8 +38,11 @@ class Shard:
 def join_tables(paths, dest) -> pd.DataFrame:
     """Rows of all tables (.tsv or .csv), ordered by subject, written to `dest`; values stay text, so none is rounded.
 
-    Raises FileNotFoundError for a missing table, ValueError where a subject's row comes twice.
+    Raises FileNotFoundError for a missing table, ValueError where a subject's row comes twice, and where
+    `dest` is one of the tables.
     """
+    if Path(dest).resolve() in {Path(path).resolve() for path in paths}:
+        raise ValueError(f"{dest} is one of the tables itself: name another file for the table of all")
     separator = "\t" if Path(dest).suffix == ".tsv" else ","
     tables = [pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False) for path in paths]
     table = pd.concat(tables, ignore_index=True).fillna("n/a" if separator == "\t" else "")

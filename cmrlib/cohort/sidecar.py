@@ -14,6 +14,8 @@ LABEL = "[A-Za-z0-9]+"
 _NAME = re.compile(rf"sub-({LABEL})(?:_ses-({LABEL}))?_view-({LABEL})(?:_run-([0-9]+))?")
 _COLUMNS = ("cine", "participant_id", "session", "view", "run", "frames", "rr_ms", "flags", "bytes", "digest")
 
+_WHOLE = {"cine", "participant_id", "view", "run", "frames", "bytes", "digest"}
+
 
 def check_tables(path, subjects: pd.DataFrame, cines: pd.DataFrame):
     """Raise ValueError naming the table in the folder `path` where columns are missing, or labels are not what file
@@ -21,6 +23,14 @@ def check_tables(path, subjects: pd.DataFrame, cines: pd.DataFrame):
     for name, table, columns in (("participants", subjects, _COLUMNS[1:2]), ("cines", cines, _COLUMNS)):
         if lacking := [column for column in columns if column not in table]:
             raise ValueError(f"{path / name}.tsv lacks the columns {', '.join(lacking)}; ingest the cohort again")
+        if table[columns[0]].duplicated().any() or table[list(_WHOLE & set(columns))].isna().any(axis=None):
+            raise ValueError(
+                f"{path / name}.tsv is cut short, or names one twice; restore it or ingest the cohort again"
+            )
+    if wrong := [name for name in ("frames", "bytes") if not pd.api.types.is_integer_dtype(cines[name])]:
+        raise ValueError(
+            f"{path / 'cines.tsv'}: {wrong[0]} must be whole numbers; restore it or ingest the cohort again"
+        )
     for label in subjects["participant_id"]:
         if not re.fullmatch(LABEL, str(label)):
             raise ValueError(
@@ -49,6 +59,8 @@ def cine_from_sidecar(pixels, affine, side: dict, name: str) -> Cine:
         cine = _cine(pixels, affine, side)
         if not all(0 <= k < cine.slices and 0 <= t < cine.frames for k, t in cine.meta.get("missing", ())):
             raise ValueError("meta.missing names a frame that is not there")
+        if not all(t is None or (isinstance(t, int) and 0 <= t < cine.frames) for t in (cine.ed, cine.es)):
+            raise ValueError(f"ed {cine.ed!r} or es {cine.es!r} is no frame")
         if cine.frames_of is not None and len(cine.frames_of[0]) != cine.frames:
             raise ValueError("frames_of names another number of frames than there is")
         if np.shape(cine.slice_position_mm) not in ((), (cine.slices,)):

@@ -13,7 +13,7 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cine.display import Reorientation, displayed
 from cmrlib.cohort import FORMAT_VERSION, Annotation, Cohort, Observer, digests
-from cmrlib.cohort.files import atomic, write_json, write_nifti, write_tsv
+from cmrlib.cohort.files import atomic, read_json, write_json, write_nifti, write_tsv
 from cmrlib.cohort.observer import check_mask, stem
 from cmrlib.cohort.sidecar import cine_sidecar
 
@@ -186,6 +186,7 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
     root = Path(root)
     rows = sorted(rows, key=lambda r: (r["participant"]["participant_id"], [c["cine"] for c in r["cines"]]))
     participants = _participants([r["participant"] for r in rows])
+    _flag_shared(root, [cine for r in rows for cine in r["cines"]])
     for name in sorted({name for r in rows for name in r["measures"]}):
         table = pd.DataFrame([r["measures"][name] for r in rows if name in r["measures"]])
         Observer(root / "derivatives" / name).write_measures(table)
@@ -198,6 +199,18 @@ def finish_cohort(root, description: dict, rows: list[dict], rejected=()) -> Coh
     write_json({"FormatVersion": FORMAT_VERSION} | description, root / "dataset_description.json")
     digests.note(dict.fromkeys([root / "dataset_description.json", *(root / f"{name}.tsv" for name in tables)]))
     return Cohort.open(root)
+
+
+def _flag_shared(root, cines: list[dict]):
+    """Flag cines that two subjects have, to the pixel: a folder was copied, or holds somebody else's series."""
+    owners = {}
+    for cine in cines:
+        owners.setdefault(cine["digest"], set()).add(cine["participant_id"])
+    for cine in (cine for cine in cines if len(owners[cine["digest"]]) > 1):
+        cine["flags"] = ";".join(filter(None, (cine["flags"], "same_as_another_subject")))
+        path = root / stem(cine["cine"]).with_name(f"{cine['cine']}_cine.json")
+        write_json(read_json(path) | {"flags": cine["flags"].split(";")}, path)
+        digests.note({path: None})
 
 
 def _participants(rows: list[dict]) -> pd.DataFrame:
@@ -214,6 +227,7 @@ def _participants(rows: list[dict]) -> pd.DataFrame:
 def write_sources(path, sources: dict[str, str]):
     """The private map from digests to source paths: outside the cohort, readable by its owner only."""
     with atomic(path) as part:
-        text = "digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(sources.items()))
+        safe = {mark: re.sub(r"[\t\r\n]", lambda found: repr(found[0])[1:-1], name) for mark, name in sources.items()}
+        text = "digest\tpath\n" + "".join(f"{k}\t{v}\n" for k, v in sorted(safe.items()))
         part.write_bytes(os.fsencode(text))  # paths need not be UTF-8
     Path(path).chmod(0o600)

@@ -11,6 +11,7 @@ missing; the affine's orientation is nominal in some copies. Copies with exchang
 displaced masks are noticed by anatomy and by the pictures, put right where that is possible, and flagged.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,7 +130,9 @@ def _info(label, folder) -> dict[str, str]:
     text = (folder / "Info.cfg").read_text(encoding="utf-8-sig", errors="replace")
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     info = {key.strip(): value.strip() for key, value in lines}
-    missing = [key for key in ("ED", "ES") if not info.get(key, "").isdecimal()]
+    missing = [key for key in ("ED", "ES") if not re.fullmatch("[0-9]{1,4}", info.get(key, ""))]
     if missing:
         raise ValueError(f"sub-{label}: Info.cfg gives no frame number for {' and '.join(missing)}; add it (1-based)")
+    if int(info["ED"]) == int(info["ES"]):
+        raise ValueError(f"sub-{label}: Info.cfg names frame {info['ED']} as ED and as ES; correct it")
     return info

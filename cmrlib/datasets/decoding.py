@@ -79,4 +79,6 @@ def _decoder_reason(syntax, error) -> str:
             f"pixels are compressed as {syntax.name} ({syntax}) and could not be decoded: "
             f"pip install {package}, or the file is damaged"
         )
+    if not known:
+        return "pixels are stored in a transfer syntax that nobody knows: export the images again, uncompressed"
     return f"pixels cannot be read ({type(error).__name__}); the file is damaged or cut short"

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.cohort.files import digest, short_digest
+from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.decoding import pixels
-from cmrlib.datasets.finding import FileSubset, content_of, find, walk
+from cmrlib.datasets.finding import FileSubset, content_of, find, mark_of, walk
 from cmrlib.datasets.geometry import Stack, assemble, superseded
 from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
 from cmrlib.datasets.images import frames_of, participant, reason, scanner
@@ -63,6 +63,7 @@ def check_one_person(label, headers):
     """Raise ValueError where headers name several people. Sex and date of birth may be missing from some of them."""
     for keyword, name, unknown in (
         ("PatientID", "patient numbers", set()),
+        *([] if any(text(header, "PatientID") for header in headers) else [("PatientName", "patients", {""})]),
         ("PatientBirthDate", "dates of birth", {""}),
         ("PatientSex", "sexes", {"", "O"}),
     ):
@@ -114,7 +115,7 @@ def _content(path) -> tuple[bytes, str]:
     with path.open("rb", buffering=0) as file:
         first = file.read(132)
         if first and not starts_as_dicom(first):
-            return first, digest(path)[:16]
+            return first, mark_of(path)
     content = content_of(path)
     return content, short_digest(content)
 

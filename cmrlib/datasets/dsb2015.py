@@ -24,10 +24,12 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
-from cmrlib.cohort.study import Study
+from cmrlib.cohort.files import read_csv
+from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.contours import grey_image
 from cmrlib.datasets.finding import is_regular
 from cmrlib.datasets.header import Refused
+from cmrlib.datasets.masks import number_in
 
 DESCRIPTION = {"Name": "DSB2015", "License": "research only; Kaggle Data Science Bowl 2015"}
 ZIP = "manual_lax4ch.zip"
@@ -56,6 +58,7 @@ def images_of(src, name: str, pattern) -> dict[str, tuple]:
             matches = [match for entry in file.namelist() if (match := pattern.fullmatch(entry))]
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path.name} is no readable zip ({error}); fetch it again") from error
+    volumes_of(path.parent, 0), person(path.parent, 0)  # tables that are none stop all, not each
     patients = {}
     for match in matches:
         patients.setdefault(int(match["patient"]), []).append(match[0])
@@ -83,13 +86,13 @@ def read(label: str, item: tuple) -> Study:
         flags=("phases_by_area",),
         meta={"spacing_range_mm": SPACING_RANGE_MM},
     )
-    volumes = volumes_of(path.parent, number)
-    measures = {"kaggle": volumes} if volumes else {}
+    measures, rejected = volumes_of(path.parent, number)
     return Study(
         {"participant_id": label} | person(path.parent, number),
         [cine],
         {"manual": {cine.name: Annotation(mask, drawn)}},
         measures,
+        rejected,
     )
 
 
@@ -129,18 +132,24 @@ def _image(label, file, name):
 def person(folder, number) -> dict:
     """Sex and age from the challenge's metadata, where the table lies beside the zip."""
     row = _table(folder / "patient_metadata.tsv", "pid", "\t").get(str(number), {})
-    sex, age = row.get("PatientsSex"), row.get("PatientsAgeYears")
-    return {"sex": sex if sex in ("F", "M") else None, "age": float(age) if pd.notna(age) else None}
+    sex = row.get("PatientsSex")
+    return {"sex": sex if sex in ("F", "M") else None, "age": number_in(row, "PatientsAgeYears")}
 
 
-def volumes_of(folder, number) -> dict:
-    """EDV, ESV and EF that the challenge published, empty where its tables are not there."""
+def volumes_of(folder, number) -> tuple[dict, list[dict]]:
+    """Measures of observer `kaggle`: EDV, ESV and EF that the challenge published; rejected rows where they are none.
+
+    Both empty where its tables are not there.
+    """
     tables = [_table(folder / name, "Id") for name in ("train.csv", "validate.csv")]
     row = next((table[str(number)] for table in tables if str(number) in table), None)
     if row is None:
-        return {}
-    edv, esv = float(row["Diastole"]), float(row["Systole"])
-    return {"lvedv_ml": edv, "lvesv_ml": esv, "lvef_pct": 100 * (1 - esv / edv)}
+        return {}, []
+    edv, esv = (pd.to_numeric(row.get(name, ""), errors="coerce") for name in ("Diastole", "Systole"))
+    if not 0 < esv < edv:
+        why = f"its volumes in the challenge's table: Diastole {edv:g}, Systole {esv:g} mL; expected the first larger"
+        return {}, rejected_rows(f"DSB{number}", [("n/a", why)])
+    return {"kaggle": {"lvedv_ml": edv, "lvesv_ml": esv, "lvef_pct": 100 * (1 - esv / edv)}}, []
 
 
 @lru_cache(maxsize=8)
@@ -148,5 +157,5 @@ def _table(path, column, sep=",") -> dict[str, dict]:
     """Rows of a table by their number as a text; none where it does not exist."""
     if not is_regular(path):
         return {}
-    table = pd.read_csv(path, sep=sep, dtype={column: str})
+    table = read_csv(path, [column], sep)
     return table.drop_duplicates(column).set_index(column).to_dict("index")

@@ -40,7 +40,9 @@ def find(src) -> dict[str, Path]:
 def read(label: str, folder: Path, views: dict | None = None, min_frames: int = 2) -> Study:
     """One patient's cines and, where the challenge's tables are there, its volumes."""
     study = dicom.read(label, folder, views, min_frames)
-    volumes = next(filter(None, (volumes_of(parent, int(folder.name)) for parent in list(folder.parents)[:4])), None)
+    found = (volumes_of(parent, int(folder.name)) for parent in list(folder.parents)[:4])
+    measures, rejected = next(filter(any, found), ({}, []))
     one_session = len({cine.session for cine in study.cines}) == 1  # of several, nothing tells which was measured
-    study.measures = {"kaggle": volumes} if volumes and one_session else {}
+    study.measures = measures if one_session else {}
+    study.rejected += rejected
     return study

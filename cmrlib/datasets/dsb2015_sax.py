@@ -52,13 +52,13 @@ def read(label: str, item: tuple) -> Study:
     for k, frames in sorted(slices.items()):
         cine, mask = _slice(label, path, k, sorted(frames))
         cines, masks[cine.name] = [*cines, cine], mask
-    volumes = volumes_of(path.parent, number)
+    measures, rejected = volumes_of(path.parent, number)
     return Study(
         {"participant_id": label} | person(path.parent, number),
         cines,
         {"manual": masks} if masks else {},
-        {"kaggle": volumes} if volumes and cines else {},
-        rejected_rows(label, grey_masks),
+        measures if cines else {},
+        rejected + rejected_rows(label, grey_masks),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pydicom
 
+from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import label_folders
 from cmrlib.datasets.header import (
     LARGEST_BYTES,
@@ -34,6 +35,8 @@ READ_ALREADY = "a link to a folder that is read already"
 MOST_FILES, MOST_DEPTH = 5_000_000, 50
 _SYSTEM = re.compile(r"/(proc|sys|dev(?!/shm))?(/|$)")
 """Paths of the whole machine and of what the system only shows as files; memory may serve as a disk."""
+_OF_SYSTEMS = {"$RECYCLE.BIN", "System Volume Information", "RECYCLER", "@eaDir", "#recycle", "__MACOSX", "lost+found"}
+"""Folders of Windows, network drives and Macs, with files that somebody deleted, or thumbnails."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,9 @@ def _below(folder, without, links, seen, depth):
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
+        if entry.name in _OF_SYSTEMS:
+            yield path, "a folder of the operating system, with deleted files or thumbnails"
+        elif entry.is_dir(follow_symlinks=False):
             folders.append(path)
         elif not entry.is_symlink():
             yield path, "" if entry.is_file() else "a pipe, socket or device, no file"
@@ -143,6 +148,16 @@ def _below(folder, without, links, seen, depth):
             yield path, "" if is_regular(path) else "a link to what is no file"
     for path in folders:
         yield from _below(path, without, links, seen, depth - 1)
+
+
+def mark_of(path) -> str:
+    """The first half of a file's digest; of its name where the file is too large to be read for that."""
+    try:
+        if path.stat().st_size <= LARGEST_BYTES:
+            return digest(path)[:16]
+    except OSError:
+        pass
+    return short_digest(os.fsencode(path.name))
 
 
 def content_of(path) -> bytes:
@@ -190,7 +205,7 @@ def _first_bytes(folder) -> bytes:
 
 
 def _is_dicom(path) -> bool:
-    if not is_regular(path):
+    if not is_regular(path) or path.stat().st_size > LARGEST_BYTES:
         return False
     with path.open("rb") as file:
         return starts_as_dicom(file.read(132))

@@ -13,15 +13,14 @@ from pathlib import Path
 from threading import Thread
 
 from cmrlib.cohort import Cohort
-from cmrlib.cohort.files import alone, digest, read_json, require_writable, short_digest, write_json
+from cmrlib.cohort.files import alone, read_json, require_writable, short_digest, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.finding import STRAY, fingerprint, unassigned_files
+from cmrlib.datasets.finding import STRAY, fingerprint, mark_of, unassigned_files
 from cmrlib.datasets.kinds import other_kinds, reader_of
+from cmrlib.datasets.masks import with_mask_flags
 from cmrlib.datasets.qc import with_qc_flags
-
-LARGEST_STRAY_BYTES = 2**26
 
 
 def ingest(
@@ -72,7 +71,7 @@ def found_by(reader, src, keep_names: bool = False) -> dict:
 
 def read_with_qc(label, item, reader, options) -> Study:
     """One subject by a module's `read`, impossible values removed, with the flags of `cmrlib.datasets.qc` besides."""
-    study = with_possible_values(reader(label, item, **options))
+    study = with_mask_flags(with_possible_values(reader(label, item, **options)))
     study.cines = with_qc_flags(study.cines)
     return study
 
@@ -129,7 +128,7 @@ def _tabulate(dest, items, description, left) -> Cohort:
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})
         shutil.rmtree(dest)
         raise ValueError(f"no cine could be read for {description['Name']}; reasons: {'; '.join(reasons[:5])}")
-    strays = [(_short(path, why), why) for path, why in left]
+    strays = [(mark_of(path) if why == STRAY else short_digest(os.fsencode(path.name)), why) for path, why in left]
     sources = {mark: str(path) for (mark, _), (path, _) in zip(strays, left)}
     for result in results:
         sources |= result.pop("sources")
@@ -140,16 +139,6 @@ def _tabulate(dest, items, description, left) -> Cohort:
     cohort = finish_cohort(dest, description, results, rejected_rows("n/a", strays))
     shutil.rmtree(dest / ".ingest")
     return cohort
-
-
-def _short(path, why) -> str:
-    """A stray file's short digest; of its name where it is no file, or too large to be read for that."""
-    try:
-        if why == STRAY and path.stat().st_size <= LARGEST_STRAY_BYTES:
-            return digest(path)[:16]
-    except OSError:
-        pass
-    return short_digest(os.fsencode(path.name))
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.cohort.study import Study
 from cmrlib.datasets.volumes import Volume, lies_elsewhere, not_read, volume_of
+from cmrlib.measures.flags import masks_turned
 
 _MASK = r"(?<![a-z])(gt|d?seg|segmentation|masks?|labels?)(?![a-z])"
 _IMAGE = r"(?<![a-z])(cine|image|bold|4d)(?![a-z])"
@@ -122,27 +123,28 @@ def labelled_study(participant, drawn: list[tuple[Cine, dict]], folder, read, re
     """A public set's subject: cines, each with {frame: label map} of observer `manual`; files of its folder that are
     not among those `read` are rejected. Masks that are turned are flagged."""
     manual = {}
-    drawn = [(replace(cine, flags=(*cine.flags, *_turned(cine, masks))), masks) for cine, masks in drawn]
+    drawn = [(replace(cine, flags=(*cine.flags, *masks_turned(cine, masks))), masks) for cine, masks in drawn]
     for cine, masks in drawn:
         manual |= annotated(cine, masks, frames={"ed": cine.ed, "es": cine.es})
     rejected = [*rejected, *not_read(participant["participant_id"], folder, read)]
     return Study(participant, [cine for cine, _ in drawn], {"manual": manual}, rejected=rejected)
 
 
-def _turned(cine, masks) -> list[str]:
-    """`masks_turned` where masks fit better upside down or mirrored: blood, labelled LV, is brighter than muscle."""
+def with_mask_flags(study: Study) -> Study:
+    """The study with `lv_at_edge` on cines whose LV reaches the picture's edge (masks inverted, filled or shifted), and
+    `lv_missing` where other structures of its mask are drawn and no LV."""
 
-    def fit(rows, columns):
-        return sum(_contrast(cine.pixels[t], mask[:, ::rows, ::columns]) for t, mask in masks.items())
+    def flags(cine):
+        drawn = [annotations[cine.name].mask for annotations in study.observers.values() if cine.name in annotations]
+        drawn = [mask for mask in drawn if mask is not None]
+        lv = [mask == STRUCTURES["lv"] for mask in drawn]
+        at_edge = any(one[..., [0, -1], :].any() or one[..., [0, -1]].any() for one in lv)
+        around = [np.isin(mask, [STRUCTURES["myo"], STRUCTURES["rv"]]).any() for mask in drawn]
+        missing = any(others and not one.any() for others, one in zip(around, lv))
+        return (*cine.flags, *["lv_at_edge"] * at_edge, *["lv_missing"] * missing)
 
-    own, *others = [fit(rows, columns) for rows in (1, -1) for columns in (1, -1)]
-    return ["masks_turned"] * bool(max(others) > own + 0.1)
-
-
-def _contrast(picture, mask) -> float:
-    """(LV − myocardium) / the picture's standard deviation, 0 where one of them is not drawn."""
-    lv, myo = (picture[mask == STRUCTURES[name]] for name in ("lv", "myo"))
-    return (lv.mean() - myo.mean()) / max(picture.std(), 1e-6) if len(lv) and len(myo) else 0.0
+    study.cines = [replace(cine, flags=flags(cine)) for cine in study.cines]
+    return study
 
 
 def number_in(row: dict, key: str) -> float | None:

@@ -13,8 +13,7 @@ off for some, so the frames that hold a mask decide and a difference is flagged.
 
 from pathlib import Path
 
-import pandas as pd
-
+from cmrlib.cohort.files import read_csv
 from cmrlib.cohort.study import Study, label_folders
 from cmrlib.datasets.finding import files_of
 from cmrlib.datasets.masks import labelled_study, mask_of, number_in, phases
@@ -32,7 +31,7 @@ def find(src) -> dict[str, dict]:
     table = next((path for path in files if path.match("*M&Ms*.csv")), None)
     rows = {}
     if table:
-        listed = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=lambda name: name.strip())
+        listed = read_csv(table).rename(columns=lambda name: name.strip())
         if "External code" not in listed or listed["External code"].duplicated().any():
             raise ValueError(f"{table.name}: expected a column `External code` that names everybody once")
         rows = listed.set_index("External code").to_dict("index")

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.cohort.files import digest, read_tsv
+from cmrlib.cohort.files import read_tsv
 from cmrlib.cohort.study import Study, label_folders, rejected_rows, subject_label
-from cmrlib.datasets.finding import files_of, is_regular
+from cmrlib.datasets.finding import files_of, is_regular, mark_of
 from cmrlib.datasets.frame_files import Found, from_frames, stem_of
 from cmrlib.datasets.geometry import Frame, Stack
 from cmrlib.datasets.masks import check_labels, is_mask, key_of, paired
@@ -78,7 +78,7 @@ def _people(src) -> dict[str, dict]:
         return {}
     rows = read_tsv(table)
     if "participant_id" not in rows:
-        return {}
+        raise ValueError(f"{table} lacks a column participant_id; expected tabs between cells")
     rows["participant_id"] = rows["participant_id"].astype(str).str.removeprefix("sub-")
     keep = [name for name in ("sex", "age", "height_m", "weight_kg", "group") if name in rows]
     groups = rows.groupby("participant_id")[keep]
@@ -141,7 +141,7 @@ def _volumes(files, rejected, sources, masks=None):
     for path in sorted(files, key=lambda path: (not view_in(stem_of(path)), path)):  # of copies, one with a view
         if path.suffix.lower() in (".json", ".tsv"):
             continue
-        mark = digest(path)[:16]
+        mark = mark_of(path)
         mask = _is_nifti(path) and is_mask(stem_of(path))
         if mark in sources and not (mask and masks is not None):  # two frames may well have one mask
             rejected.append((mark, "the same file twice"))
@@ -157,11 +157,19 @@ def _volumes(files, rejected, sources, masks=None):
                 if mask:
                     masks[key] = mark, volume
                     continue
+                if _is_label_map(volume.pixels):
+                    rejected.append((mark, "whole numbers below 16 only: a label map by its values, no image"))
+                    continue
                 one = Found(volume, path, (mark,), _sidecar(path), places={key: None})
                 (whole if len(one.volume.pixels) > 1 else single).append(one)
             except Damaged as error:
                 rejected.append((mark, str(error)))
     return whole, single
+
+
+def _is_label_map(pixels) -> bool:
+    """Whether an image holds labels, whatever it is called: whole numbers below 16, and not only zeros."""
+    return 1 <= pixels.max() < 16 and pixels.min() >= 0 and bool((pixels == np.rint(pixels)).all())
 
 
 def _sidecar(path) -> dict:

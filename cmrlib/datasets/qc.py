@@ -7,17 +7,20 @@ cine.
 * `slices_shifted`: a slice's heart lies elsewhere in its plane than between its neighbours' (another breath-hold).
 * `contrast_low`: blood is hardly brighter than muscle, or the difference drowns in noise.
 * `grey_inverted`: a frame, or a slice, is the negative of those beside it.
+* `slice_turned`: turned or mirrored, a slice resembles its neighbours more than as it is.
+* `slices_exchanged`: neighbours resemble each other more where two slices change places.
 * `frames_repeated`, `no_motion`: a frame is the same picture as the one before it; all of them are.
+* `constant_images`: a picture is of one grey value.
 * `rr_differs_between_series`: cines of one session were taken at heart rates more than a tenth apart.
 * `coverage_short`: a short-axis stack of fewer slices, or of less length, than a left ventricle needs.
 
 Not detected: shifts through the plane, shifts of slices that do not resemble their neighbours (mostly base and apex),
-mis-triggered slices, exchanged frames. Whether a heart looks like those that a network learned from is told by
-`cmrlib.learning.appearance`.
+mis-triggered slices, exchanged frames, whole stacks that are mirrored. Whether a heart looks like those that a network
+learned from is told by `cmrlib.learning.appearance`.
 """
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
@@ -30,6 +33,9 @@ SHIFT_MM, CONTRAST, CNR, RR_SHARE = 4.0, 0.28, 6.0, 0.1
 
 INVERTED = -0.2
 """Correlation of two pictures below which one is the other's negative."""
+
+MORE_ALIKE = 0.2
+"""By so much correlation must another orientation, or another order, of slices be better than theirs."""
 
 FEWEST_SLICES, SHORTEST_MM = 5, 40.0
 """Below either, a short-axis stack cannot hold a left ventricle (ours; low, so that children's hearts pass)."""
@@ -45,7 +51,7 @@ def qc_flags(cine: Cine) -> tuple[str, ...]:
     shifted = np.isfinite(shifts_mm).any() and np.nanmax(shifts_mm) > SHIFT_MM
     low = contrast < CONTRAST or cnr < CNR
     flags = ("slices_shifted",) * bool(shifted) + ("contrast_low",) * bool(low)
-    return flags + ("grey_inverted",) * inverted(cine) + still_flags(cine)
+    return flags + ("grey_inverted",) * inverted(cine) + neighbour_flags(cine) + still_flags(cine)
 
 
 def coverage_flags(slice_position_mm, view: str) -> tuple[str, ...]:
@@ -158,16 +164,58 @@ def _top(before, at, after):
     return 0.5 * (before - after) / bend if bend < 0 else 0.0
 
 
+def neighbour_flags(cine: Cine) -> tuple[str, ...]:
+    """`slice_turned` and `slices_exchanged`, by correlation of the slices' means over time, reduced to 48 pixels."""
+    if cine.slices < 3 or cine.missing.all(axis=1).any():
+        return ()
+    small = [_small(cine.pixels[~cine.missing[k], k].mean(axis=0)) for k in range(cine.slices)]
+
+    def like_neighbours(k, picture):
+        return np.mean([_correlation(picture, small[n]) for n in (k - 1, k + 1) if 0 <= n < cine.slices])
+
+    turned = any(
+        max(like_neighbours(k, other) for other in _other_orientations(one)) > like_neighbours(k, one) + MORE_ALIKE
+        for k, one in enumerate(small)
+    )
+    alike = np.array([[_correlation(one, other) for other in small] for one in small])
+
+    def chain(order):
+        return sum(alike[a, b] for a, b in pairwise(order))
+
+    orders = [np.arange(cine.slices) for _ in combinations(range(cine.slices), 2)]
+    for order, pair in zip(orders, combinations(range(cine.slices), 2)):
+        order[[*pair]] = order[[*reversed(pair)]]
+    exchanged = max(map(chain, orders)) > chain(range(cine.slices)) + MORE_ALIKE
+    return ("slice_turned",) * bool(turned) + ("slices_exchanged",) * bool(exchanged)
+
+
+def _small(picture, size=48):
+    """The middle square of a picture."""
+    top, left = ((n - min(picture.shape)) // 2 for n in picture.shape)
+    side = min(picture.shape)
+    middle = picture[top : top + side, left : left + side].astype(np.float32)
+    return cv2.resize(middle, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _other_orientations(picture):
+    """The seven other ways to turn and mirror a square picture."""
+    ways = [one[::rows, ::columns] for one in (picture, picture.T) for rows in (1, -1) for columns in (1, -1)]
+    return ways[1:]
+
+
 # --- between frames --------------------------------------------------------------------------------------------------
 
 
 def still_flags(cine: Cine) -> tuple[str, ...]:
-    """`no_motion` where all frames are one picture, `frames_repeated` where some are; constant ones do not count."""
+    """`no_motion` where all frames are one picture, `frames_repeated` where some are; `constant_images`, which do not
+    count as repeated."""
+    constant = any(np.ptp(cine.pixels[t, k]) == 0 for k, t in zip(*np.nonzero(~cine.missing)))
     repeated = [
         np.array_equal(cine.pixels[t, k], cine.pixels[t + 1, k]) and np.ptp(cine.pixels[t, k]) > 0
         for k, t in zip(*np.nonzero(~cine.missing[:, 1:] & ~cine.missing[:, :-1]))
     ]
-    return ("no_motion",) * (all(repeated) and bool(repeated)) or ("frames_repeated",) * any(repeated)
+    still = ("no_motion",) * (all(repeated) and bool(repeated)) or ("frames_repeated",) * any(repeated)
+    return still + ("constant_images",) * constant
 
 
 def inverted(cine: Cine) -> bool:

@@ -24,14 +24,14 @@ import tarfile
 import zlib
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
-from cmrlib.cohort.files import short_digest
+from cmrlib.cohort.files import read_csv, short_digest
 from cmrlib.cohort.study import Study, rejected_rows, subject_label
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.dicom import check_one_person, cine_of, decoded_stacks
@@ -63,8 +63,10 @@ def find(src) -> dict[str, dict]:
         elif re.fullmatch(r"SC-[A-Z]+(-[A-Z]+)?-\d+", path.name) and path not in files:
             contours.setdefault(unpadded(path.name), path)
         elif path.name in ("link.csv", "scd_patientdata.csv"):
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-            tables += table.rename(columns=_COLUMNS).to_dict("records")
+            table = read_csv(path).rename(columns=_COLUMNS)
+            if not {"scd", "original"} <= set(table):
+                raise ValueError(f"{path} lacks the columns that tie names together: {', '.join(_COLUMNS)}; restore it")
+            tables += table.to_dict("records")
     people = {}
     for row in tables:
         people.setdefault(row["scd"], {}).update(row)
@@ -172,6 +174,9 @@ def _files(path, refused):
                     refused += [(short_digest(os.fsencode(member.name)), why or TOO_LARGE)] * (not member.isdir())
                 else:
                     yield member.name, archive.extractfile(member).read(), True
+            for block in islice(iter(lambda: archive.fileobj.read(2**20), b""), LARGEST_BYTES >> 20):
+                if block.strip(b"\0"):  # tarfile takes a damaged header for the end
+                    raise tarfile.ReadError
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, zlib.error) as error:
         refused.append(("n/a", f"{DAMAGED} ({type(error).__name__})"))
 
@@ -197,6 +202,9 @@ def load_contours(folder, places, shape):
                 raise ValueError
         except (AttributeError, ValueError):
             strays.append((short_digest(data), "contour file is not three or more pairs of numbers named IM-…-NNNN"))
+            continue
+        if polygon_area(points) < 1:
+            strays.append((short_digest(data), "contour of no area"))
             continue
         points -= CORNER_TO_CENTRE_PX
         inside = ((points >= -0.5) & (points <= np.array(shape[::-1]) - 0.5)).all()

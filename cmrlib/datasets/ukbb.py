@@ -124,6 +124,8 @@ class _Archive:
         self.field, self.frames, self.refused, self.lacking = _NAME.fullmatch(path.name)[2], [], [], False
         try:
             with zipfile.ZipFile(path) as archive:
+                if not archive.infolist():
+                    raise zipfile.BadZipFile("nothing in it")
                 listed = self._manifest(archive)
                 for info in archive.infolist():
                     if not info.is_dir() and Path(info.filename).name not in _MANIFESTS:

@@ -16,10 +16,9 @@ import nibabel as nib
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.cohort.files import digest
 from cmrlib.cohort.study import rejected_rows
 from cmrlib.datasets.bounds import possible
-from cmrlib.datasets.finding import content_of, is_regular, walk
+from cmrlib.datasets.finding import content_of, is_regular, mark_of, walk
 from cmrlib.datasets.header import LARGEST_BYTES, TOO_LARGE, Refused
 
 TOLERANCE_MM, TOLERANCE_DEG = 0.5, 1.0
@@ -262,7 +261,7 @@ def not_read(label, folder, read) -> list[dict]:
     """Rows of rejected.tsv for the files of a subject's folder that are not among those `read`."""
     others = [(path, why) for path, why in walk(folder) if path.name not in read or path.parent != folder]
     return rejected_rows(
-        label, [("n/a" if why else digest(path)[:16], why or "no file of this layout") for path, why in others]
+        label, [("n/a" if why else mark_of(path), why or "no file of this layout") for path, why in others]
     )
 
 

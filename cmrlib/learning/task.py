@@ -263,7 +263,8 @@ class Task:
             raise ValueError(f"{path}: weights of {name!r}; known are {', '.join(sorted(Task.known))}")
         try:
             task = Task.known[name](**with_tuples(card["preprocessing"]))
-            if not SPACING_MM[0] <= (getattr(task, "spacing_mm", 0) or 1) <= SPACING_MM[1]:
+            spacing_mm, usual = (getattr(one, "spacing_mm", 1) for one in (task, type(task)))
+            if spacing_mm != usual and not SPACING_MM[0] <= spacing_mm <= SPACING_MM[1]:
                 raise TypeError(f"spacing_mm is {task.spacing_mm}, expected {SPACING_MM[0]} to {SPACING_MM[1]}")
             model = task.network() if n == 1 else nn.ModuleList(task.network() for _ in range(n))
         except (AttributeError, KeyError, MemoryError, RuntimeError, TypeError) as error:

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cmrlib.cohort.files import as_json, atomic, read_json, short_digest, write_json
+from cmrlib.learning.weightsets import card_beside
 
 
 def save_weights(model, path, card: dict):
@@ -41,17 +43,23 @@ def read_card(path) -> dict:
             f"{', '.join(missing)} not found in {path.parent}; weights are a .safetensors file "
             "and a .json file of one name"
         )
-    return read_json(files[1])
+    return card_beside(path)
 
 
 def load_weights(model: nn.Module, path) -> nn.Module:
-    """The model in eval mode with the weights of a file. Raises ValueError where they are no safetensors or another
-    network's, or where the card says other settings than they were written with."""
+    """The model in eval mode with the weights of a file. Raises ValueError where they are no safetensors, another
+    network's, not finite, or all of them one number, or where the card says other settings than they were written
+    with."""
     path = Path(path).with_suffix(".safetensors")
     try:
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("settings")  # files of earlier versions have none
-        model.load_state_dict(load_file(path))
+        weights = load_file(path)
+        model.load_state_dict(weights)
+        numbers = [value for value in weights.values() if value.is_floating_point() and value.numel()]
+        lowest, highest = (getattr(torch.stack([getattr(v, end)() for v in numbers]), end)() for end in ("min", "max"))
+        if not lowest < highest or not torch.isfinite(highest - lowest):  # NaN where one of them is
+            raise ValueError("its numbers are not finite, or all alike: it is damaged")
     except Exception as error:
         raise ValueError(
             f"{path.name} does not fit the architecture in {path.stem}.json ({type(model).__name__}): "

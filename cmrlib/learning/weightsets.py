@@ -106,10 +106,13 @@ def views_served(path) -> tuple[str, ...]:
 
 
 def card_beside(path) -> dict:
-    """The card (JSON) beside a weights file."""
+    """The card (JSON) beside a weights file. Raises ValueError where it is none."""
     from cmrlib.cohort.files import read_json  # brings pandas and nibabel, which a command's help does not need
 
-    return read_json(Path(path).with_suffix(".json"))
+    card = read_json(Path(path).with_suffix(".json"))
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} has no card beside it; restore the JSON that was written with the weights")
+    return card
 
 
 def credit(weights, notebooks=NOTEBOOKS) -> str:

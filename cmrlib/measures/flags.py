@@ -6,7 +6,7 @@ A flag of this module never changes a number; those of `plausible`, which it col
 import numpy as np
 
 from cmrlib.cine import Cine
-from cmrlib.cine.anatomy import NOT_ANNOTATED
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.cohort import Annotation
 from cmrlib.measures.plausible import listed, slice_faults
 from cmrlib.measures.postprocess import open_slices
@@ -35,8 +35,8 @@ def stack_flags(
 
     phases: "ed" and "es", or one of them → frame. volume: (frames, 3) LV, myocardium, RV in any one unit. Per phase:
     `not_annotated`, `slices_not_annotated`, `myo_open`, `basal_excluded`; the phase that is not known is `…_unknown`.
-    Then `plausible.slice_faults`, `lv_reaches_stack_base`, ejection fractions of 0 to 5 %, stroke or myocardial volumes
-    that disagree, ES early or late.
+    Then `masks_turned`, `plausible.slice_faults`, `lv_reaches_stack_base`, ejection fractions of 0 to 5 %, stroke or
+    myocardial volumes that disagree, ES early or late.
     """
     flags, counts, drawn = [f"{phase}_unknown" for phase in ("ed", "es") if phase not in phases], {}, {}
     for phase, frame in phases.items():
@@ -47,6 +47,7 @@ def stack_flags(
         counts[phase] = voxel_counts(mask, ("lv", "myo", "rv"))
         found = _frame_flags(mask, drawn[phase], conventions or Conventions())
         flags += [f"{phase}_{flag}" for flag in found]
+    flags += masks_turned(cine, {phases[phase]: np.asarray(annotation.mask[phases[phase]]) for phase in drawn})
     flags += slice_faults(counts, drawn, slice_widths_mm(cine) if cine.spacing_known else np.ones(cine.slices))
     if len(phases) < 2:
         return flags
@@ -92,3 +93,20 @@ def _volume_flags(ed, es):
     if ed[1] > 0 and abs(es[1] - ed[1]) > 0.3 * ed[1]:
         flags.append("mass_ed_es_differ")
     return flags
+
+
+def masks_turned(cine: Cine, masks: dict[int, np.ndarray]) -> list[str]:
+    """`masks_turned` where masks {frame: (slices, rows, columns)} fit better upside down or mirrored: blood, labelled
+    LV, is brighter than muscle."""
+
+    def fit(rows, columns):
+        return sum(_contrast(cine.pixels[t], mask[:, ::rows, ::columns]) for t, mask in masks.items())
+
+    own, *others = [fit(rows, columns) for rows in (1, -1) for columns in (1, -1)]
+    return ["masks_turned"] * bool(max(others) > own + 0.1)
+
+
+def _contrast(picture, mask) -> float:
+    """(LV − myocardium) / the picture's standard deviation, 0 where one of them is not drawn."""
+    lv, myo = (picture[mask == STRUCTURES[name]] for name in ("lv", "myo"))
+    return (lv.mean() - myo.mean()) / max(picture.std(), 1e-6) if len(lv) and len(myo) else 0.0
