@@ -413,6 +413,8 @@ def test_seeds_and_draws_widen_an_interval_folds_do_not():
     assert several.value == pytest.approx(folds.value) == pytest.approx(np.mean(single))
     found = compared_auc(table, table.assign(score=table["score"] + 0.01 * rng.normal(size=120)))
     assert found["low"] < 0 < found["high"] and found["p"] > 0.05 and found["n_runs"] == 3
+    few = table[table["participant_id"].between(11, 30)]  # four positives
+    assert np.isnan(compared_auc(few, few.assign(score=-few["score"]))["p"])
 
 
 def test_holm_by_hand():

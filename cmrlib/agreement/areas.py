@@ -51,9 +51,9 @@ class Estimate(NamedTuple):
         return min(float(low), p), max(float(high), p)  # rounding at 0 and 1
 
     def p(self) -> float:
-        """Two-sided p of a difference of 0."""
+        """Two-sided p of a difference of 0; NaN where there is no interval."""
         error = np.sqrt(self.variance)
-        return float(2 * stats.t.sf(abs(self.value) / error, self.df)) if error else np.nan
+        return float(2 * stats.t.sf(abs(self.value) / error, self.df)) if np.isfinite(self.bounds()[0]) else np.nan
 
 
 def delong(label, score, subjects=None) -> tuple[float, pd.Series]:

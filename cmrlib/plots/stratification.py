@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from cmrlib.measures import label
+from cmrlib.measures import MEASURES, label
 from cmrlib.plots.elements import mark_synthetic
 
 PALETTES = {"cluster": "Set2", "group": "colorblind", "sex": "Paired"}
@@ -17,7 +17,7 @@ def group_heatmap(features, groups, tracks: pd.DataFrame, synthetic: bool):
 
     features: of `stratification.top_features`. groups: `stratification.Groups`. tracks: indexed by participant_id.
     """
-    numbers = features.loc[groups.labels.index]
+    numbers = features.loc[groups.labels.index].rename(columns=lambda name: label(name) if name in MEASURES else name)
     colours, legends = {}, []
     for name, column in [("cluster", groups.labels.astype(str)), *tracks.items()]:
         colours[label(name)], handles = _track(name, column.reindex(numbers.index))
