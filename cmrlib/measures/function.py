@@ -76,13 +76,18 @@ def endocardial_length_mm(mask2d, spacing_mm) -> float:
     border = _border_mm(mask2d == STRUCTURES["lv"], spacing_mm)
     if ends is None or border is None:
         return float("nan")
+    first, last = sorted(_corners(border, ends))
+    steps = np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1)
+    one = steps[first:last].sum()
+    return float(max(one, steps.sum() - one))
+
+
+def _corners(border, ends) -> list[int]:
+    """Both points of a chamber's border (n, 2) where it reaches farthest along the valve's line and beyond it."""
     along = (ends[1] - ends[0]) / max(np.linalg.norm(ends[1] - ends[0]), 1e-9)
     towards = np.array([-along[1], along[0]])
     towards = towards if (ends.mean(0) - border.mean(0)) @ towards > 0 else -towards
-    steps = np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1)
-    first, last = sorted(int((border @ (side * along + towards)).argmax()) for side in (-1, 1))
-    one = steps[first:last].sum()
-    return float(max(one, steps.sum() - one))
+    return [int((border @ (side * along + towards)).argmax()) for side in (-1, 1)]
 
 
 def _border_mm(region, spacing_mm):
@@ -126,20 +131,19 @@ def _closed_mm(region, spacing_mm) -> float:
 def tapse_mm(cine: Cine, annotation: Annotation) -> float:
     """Largest excursion from ED of the tricuspid line's free-wall end towards the RV's apex, in a 4CH cine; NaN where
     fewer than 8 frames show the line."""
-    spacing, across = cine.spacing_mm[1:], np.array(cine.spacing_mm[:0:-1])
+    spacing = cine.spacing_mm[1:]
     area, free, axis = np.full(cine.frames, np.nan), np.full((cine.frames, 2), np.nan), {}
     for t in annotation.annotated:
         mask = np.asarray(annotation.mask[t, 0])
-        ends, middles = valve_ends(mask, spacing, "ra"), {}
-        for name in ("lv", "rv"):
-            rows, columns = np.nonzero(mask == STRUCTURES[name])
-            middles[name] = np.c_[columns, rows] * across
-        if ends is None or not all(map(len, middles.values())):
+        ends, right = valve_ends(mask, spacing, "ra"), _border_mm(mask == STRUCTURES["rv"], spacing)
+        left = _border_mm(mask == STRUCTURES["lv"], spacing)
+        if ends is None or right is None or left is None:
             continue
-        away = np.linalg.norm(ends - middles["lv"].mean(0), axis=1)
-        free[t], area[t] = ends[away.argmax()], len(middles["rv"])
-        apex = middles["rv"][np.linalg.norm(middles["rv"] - ends.mean(0), axis=1).argmax()]
-        axis[t] = (apex - ends.mean(0)) / max(np.linalg.norm(apex - ends.mean(0)), 1e-9)
+        corners = right[_corners(right, ends)]
+        away = np.linalg.norm(corners - left.mean(0), axis=1)
+        free[t], area[t] = corners[away.argmax()], np.count_nonzero(mask == STRUCTURES["rv"])
+        apex = right[np.linalg.norm(right - corners.mean(0), axis=1).argmax()]
+        axis[t] = (apex - corners.mean(0)) / max(np.linalg.norm(apex - corners.mean(0)), 1e-9)
     if len(axis) < FEWEST_FRAMES or np.ptp(area[list(axis)]) == 0:
         return float("nan")
     ed, _ = ed_es_from_curve(area, cine.phase())
