@@ -1,7 +1,8 @@
-"""Function beyond volumes: strain by lengths of outlines, tricuspid excursion, phases of the LA, shape of the LV.
+"""Function beyond volumes: strain by lengths of outlines, phases of the LA, shape of the LV.
 
 Strain here is geometric: the length of the endocardial outline at ES against ED. No tissue is followed, so values
-differ from those of feature tracking and tagging, and only global ones are given.
+differ from those of feature tracking and tagging, and only global ones are given. Tricuspid excursion is not: by
+outlines it depends on the size of a pixel, even where they are perfect.
 """
 
 import cv2
@@ -40,8 +41,6 @@ def function_measures(views: dict, row: dict) -> dict:
     phases = [row.get(name, np.nan) for name in ("ed_frame", "es_frame")]
     if "sax" in usable and np.isfinite(np.array(phases, float)).all():
         found["lv_gcs_pct"] = circumferential_strain_pct(*usable["sax"], *map(int, phases))
-    if "4ch" in long and has_structure(long["4ch"][1], "ra"):
-        found["tapse_mm"] = tapse_mm(*long["4ch"])
     if np.isfinite(row.get("la_max_ml", np.nan)):
         found |= la_phases(biplane_curve(usable["2ch"], usable["4ch"], "la"), usable["4ch"][0].phase())
     return found | shape(row, _lv_length_mm(long))
@@ -76,13 +75,18 @@ def endocardial_length_mm(mask2d, spacing_mm) -> float:
     border = _border_mm(mask2d == STRUCTURES["lv"], spacing_mm)
     if ends is None or border is None:
         return float("nan")
+    first, last = sorted(_corners(border, ends))
+    steps = np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1)
+    one = steps[first:last].sum()
+    return float(max(one, steps.sum() - one))
+
+
+def _corners(border, ends) -> list[int]:
+    """Both points of a chamber's border (n, 2) where it reaches farthest along the valve's line and beyond it."""
     along = (ends[1] - ends[0]) / max(np.linalg.norm(ends[1] - ends[0]), 1e-9)
     towards = np.array([-along[1], along[0]])
     towards = towards if (ends.mean(0) - border.mean(0)) @ towards > 0 else -towards
-    steps = np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1)
-    first, last = sorted(int((border @ (side * along + towards)).argmax()) for side in (-1, 1))
-    one = steps[first:last].sum()
-    return float(max(one, steps.sum() - one))
+    return [int((border @ (side * along + towards)).argmax()) for side in (-1, 1)]
 
 
 def _border_mm(region, spacing_mm):
@@ -121,30 +125,6 @@ def circumferential_strain_pct(cine: Cine, annotation: Annotation, ed: int, es: 
 def _closed_mm(region, spacing_mm) -> float:
     border = _border_mm(np.asarray(region), spacing_mm)
     return 0.0 if border is None else float(np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1).sum())
-
-
-def tapse_mm(cine: Cine, annotation: Annotation) -> float:
-    """Largest excursion from ED of the tricuspid line's free-wall end towards the RV's apex, in a 4CH cine; NaN where
-    fewer than 8 frames show the line."""
-    spacing, across = cine.spacing_mm[1:], np.array(cine.spacing_mm[:0:-1])
-    area, free, axis = np.full(cine.frames, np.nan), np.full((cine.frames, 2), np.nan), {}
-    for t in annotation.annotated:
-        mask = np.asarray(annotation.mask[t, 0])
-        ends, middles = valve_ends(mask, spacing, "ra"), {}
-        for name in ("lv", "rv"):
-            rows, columns = np.nonzero(mask == STRUCTURES[name])
-            middles[name] = np.c_[columns, rows] * across
-        if ends is None or not all(map(len, middles.values())):
-            continue
-        away = np.linalg.norm(ends - middles["lv"].mean(0), axis=1)
-        free[t], area[t] = ends[away.argmax()], len(middles["rv"])
-        apex = middles["rv"][np.linalg.norm(middles["rv"] - ends.mean(0), axis=1).argmax()]
-        axis[t] = (apex - ends.mean(0)) / max(np.linalg.norm(apex - ends.mean(0)), 1e-9)
-    if len(axis) < FEWEST_FRAMES or np.ptp(area[list(axis)]) == 0:
-        return float("nan")
-    ed, _ = ed_es_from_curve(area, cine.phase())
-    along = PeriodicFit.of((free - free[ed]) @ axis[ed], cine.phase()).value(np.arange(200) / 200)
-    return float(along.max() - PeriodicFit.of((free - free[ed]) @ axis[ed], cine.phase()).value(cine.phase()[ed]))
 
 
 def la_phases(volume_ml, phase) -> dict[str, float]:

@@ -11,7 +11,7 @@ BOUNDS = {"floor": ":", "ceiling": "-."}
 
 
 def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
-    """ROC and precision–recall curves, a line per model, the point at the threshold marked.
+    """ROC and precision–recall curves, a line per model, the point at the threshold marked; precision in steps.
 
     curves: of `agreement.roc_pr` with a column model. names: model → label. highlight: drawn thick, its point annotated
     with (recall, precision, F1, threshold).
@@ -24,7 +24,7 @@ def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
         style = {"color": colour, "lw": 2.6 if strong else 1.2, "ls": BOUNDS.get(model, "-")}
         RocCurveDisplay(fpr=part["fpr"], tpr=part["recall"]).plot(axes[0], curve_kwargs=style | {"label": names[model]})
         PrecisionRecallDisplay(part["precision"], part["recall"]).plot(
-            axes[1], curve_kwargs=style | {"drawstyle": "default", "label": names[model]}
+            axes[1], curve_kwargs=style | {"drawstyle": "steps-pre", "label": names[model]}
         )
         point = part[part["chosen"]]
         axes[0].plot(point["fpr"], point["recall"], "o", color=colour, ms=7 if strong else 4)

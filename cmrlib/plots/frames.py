@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+from cmrlib.datasets.qc import heart_box
 from cmrlib.plots.cines import show_still, still
 from cmrlib.plots.elements import beneath, chunks, grouped_intervals, image_grid, legend_below, mark_synthetic, panels
 
@@ -33,8 +34,10 @@ def frame_curves(cases, synthetic: bool):
 
 
 def sequence_pictures(cine, k: int, ed: int, es: int) -> dict:
-    """Data of `sequence_sheet`: the frames of one section (frames, rows, columns), their window and aspect, ED, ES."""
-    return still(cine, 0, k) | {"pixels": np.array(cine.pixels[:, k]), "ed": int(ed), "es": int(es)}
+    """Data of `sequence_sheet`: the frames of one section (frames, rows, columns) around the heart, their window and
+    aspect, ED, ES."""
+    pixels = np.array(cine.pixels[(slice(None), k, *heart_box(cine))])
+    return still(cine, 0, k) | {"pixels": pixels, "ed": int(ed), "es": int(es)}
 
 
 def sequence_sheet(case: dict, title: str, synthetic: bool, columns: int = 10):

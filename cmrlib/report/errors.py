@@ -34,7 +34,7 @@ def _views_behind(name) -> tuple[str, ...]:
     """Views whose outlines a measure comes from."""
     if "biplane" in name or name.startswith(("la", "lv_gls", "lv_sphericity")):
         return "2ch", "4ch"
-    return ("4ch",) if name.startswith(("ra", "tapse")) else ("sax",)
+    return ("4ch",) if name.startswith("ra") else ("sax",)
 
 
 def at_confidence(errors: dict[str, dict], values: dict) -> dict[str, dict]:

@@ -14,7 +14,7 @@ REPORTED = {
         "wall_ed_max_mm", "lv_mass_volume_g_ml", "lv_sphericity", "lv_gls_pct", "lv_gcs_pct", "lv_pfr_edv_s",
         "lv_pfr_time_ms",
     ),
-    "Right ventricle": ("rvef_pct", "rvedv_ml", "rvesv_ml", "rvsv_ml", "tapse_mm"),
+    "Right ventricle": ("rvef_pct", "rvedv_ml", "rvesv_ml", "rvsv_ml"),
     "Atria": (
         "la_max_ml", "la_prea_ml", "la_min_ml", "laef_pct", "la_conduit_pct", "la_booster_pct", "ra_max_ml",
         "ra_min_ml", "raef_pct",
@@ -29,7 +29,6 @@ TIMED = ("lvco_l_min", "lv_pfr_edv_s", "lv_pfr_time_ms")
 NEEDS = {
     "lv_gls": "2CH and 4CH cines with LV and LA that agree within 8 points",
     "lv_sphericity": "a short-axis stack and a long axis",
-    "tapse": "a 4CH cine with RV and RA",
     "la_conduit": "two waves of emptying of the LA in 2CH and 4CH cines",
     "la_booster": "two waves of emptying of the LA in 2CH and 4CH cines",
     "la_prea": "two waves of emptying of the LA in 2CH and 4CH cines",
