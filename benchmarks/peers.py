@@ -94,6 +94,7 @@ def timed(ways, rounds, clock) -> dict[str, float]:
             with contextlib.redirect_stdout(io.StringIO()):
                 way()
             taken[name] += [clock() - start] if n else []
+            print(f"round {n} {name} {clock() - start:.3f}", flush=True)
     return {name: round(float(np.median(values)), 3) for name, values in taken.items()}
 
 
