@@ -17,7 +17,8 @@ from cmrlib.learning.task import Task
 from cmrlib.measures import RefusedError
 from cmrlib.papers.tempreg import StackPhases, TempReg, rules
 from cmrlib.papers.tempreg.clips import cut_frames
-from cmrlib.papers.tempreg.stack import SIGNALS, StackSignals, likeliest
+from cmrlib.papers.tempreg.curves import SIGNALS, StackSignals
+from cmrlib.papers.tempreg.stack import likeliest
 from cmrlib.phantom import make_cohort
 
 ED, ES = 3, 11

@@ -73,10 +73,14 @@ def examine(source, folder, weights, person: dict | None = None) -> Findings:
     folder, homes = Path(folder), homes_of(weights)
     cohort, series = _read(source, folder)
     left_out = _left_out(cohort, series) + _fill_in(cohort, person)
-    steps = {"01_segmentation": _segment, "03_tempreg": _frames, "04_mvnet": _valve}
+    steps = {"01_segmentation": _segment, "03_tempreg": _frames}
+    steps |= {"03c_tempreg_patients": _stacks, "04_mvnet": _valve}
     found = [step(cohort, folder, [home / name / "weights" for home in homes[name]]) for name, step in steps.items()]
-    (masks, frames, (motion, valve), scores), missing, models = zip(*found, classify_examination(cohort, homes))
+    (masks, frames, stacks, (motion, valve), scores), missing, models = zip(*found, classify_examination(cohort, homes))
     missing, models = [*left_out, *chain(*missing)], [*chain(*models)]
+    if len(stacks):
+        rest = frames[~frames["cine"].isin(stacks["cine"])] if len(frames) else frames
+        frames = pd.concat([stacks, rest]).sort_values("cine", kind="stable")
     rows = [table.iloc[0].to_dict() for table in (masks, valve) if table is not None and len(table)]
     values = {name: value for row in rows for name, value in row.items()}
     if not values.get("heart_rate_bpm", 0) > 0:  # no short-axis stack: any view's
@@ -236,6 +240,22 @@ def _frames(cohort, folder, places):
     known = whole["ed_frac"].notna()
     why = [f"ED and ES of view {view}: frames of this cine are missing" for view in whole.loc[~known, "view"]]
     return whole[known].astype({"ed": int, "es": int}), why, [card_of("ED and ES", path)]
+
+
+def _stacks(cohort, folder, places):
+    """ED and ES of the cines whose cycle was outlined; they count before those of sections."""
+    path = next((place / "stack.safetensors" for place in places), Path("nowhere"))
+    drawn = cohort.observers.get("ternausnet")
+    if not path.exists() or drawn is None:
+        return pd.DataFrame(), [], []
+    task, models, _ = Task.load(path)
+    seen = cohort.cines.loc[cohort.cines["view"].isin(set(VIEWS) - set(RIGHT_HEART)), "cine"]
+    whole = [cine for cine in seen if drawn.has(cine) and task.fits(cohort.cine(cine), drawn.annotation(cine))]
+    if not whole:
+        return pd.DataFrame(), [], []
+    part = cohort.part(whole)
+    table = task.predict(models, part, annotations="ternausnet", out=folder / "tempreg", views=set(part.cines["view"]))
+    return table.drop(columns="slice"), [], [card_of("ED and ES of outlined cycles", path)]
 
 
 def _valve(cohort, folder, places):

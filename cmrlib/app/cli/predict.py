@@ -70,14 +70,14 @@ def frames(
     ] = REAL,
     out: Out = None,
     observer: Name = "tempreg",
-    masks: Annotated[str, typer.Option(help="Whose masks of whole cycles help with short-axis stacks.")] = "ternausnet",
+    masks: Annotated[str, typer.Option(help="Whose masks of whole cycles help, where there are any.")] = "ternausnet",
     subjects: Subjects = None,
     threads: Threads = 2,
 ):
     """Find ED and ES of every cine: an observer, and frames.csv.
 
-    TempReg-Net looks at sections, a row a slice. Where `cmr segment` drew a short-axis stack's whole cycle before, a
-    network that is closer on patients decides for the stack from these masks and what moves: one row, slice −1.
+    TempReg-Net looks at sections, a row a slice. Where `cmr segment` outlined the LV of a whole cycle before, a network
+    that is closer on patients' short axes decides for the whole cine from masks and what moves: one row, slice −1.
     """
     from cmrlib.app.cli import predicting
     from cmrlib.app.cli.observers import observer_folder, write_table

@@ -80,17 +80,16 @@ def load_tempreg(weights) -> dict[str, Network]:
 
 
 def with_stacks(networks: dict, weights, cohort: Cohort, masks: str) -> dict[str, Network]:
-    """`networks`, and by the cine's name the network that decides for a short-axis stack as a whole, where the weights
-    have one and the observer `masks` drew the stack's whole cycle."""
+    """`networks`, and by the cine's name the network that decides for a cine as a whole, where the weights have one and
+    the observer `masks` outlined the LV of the whole cycle. It learned from short-axis stacks."""
     files = [path for place in places(weights, "03c_tempreg_patients") for path in weights_files(place)]
     path = next((path for path in files if path.stem == "stack"), None)
     if path is None or masks not in cohort.observers:
         return networks
     (task, models, card), drew = Task.load(path), cohort.observer(masks)
     stack = Network(task, models, path, digest(path.with_suffix(".safetensors")), card, "frames.tsv", masks)
-    stacks = cohort.cines[cohort.cines["view"].isin(task.views)]
-    drawn = [row for row in stacks.itertuples() if drew.has(row.cine)]
-    whole = [row.cine for row in drawn if len(drew.mask(row.cine).annotated) == row.frames]
+    seen = cohort.cines.loc[cohort.cines["view"].isin(list(networks)), "cine"]
+    whole = [cine for cine in seen if drew.has(cine) and task.fits(cohort.cine(cine), drew.annotation(cine))]
     return networks | dict.fromkeys(whole, stack)
 
 

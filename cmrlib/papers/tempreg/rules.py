@@ -10,7 +10,7 @@ import pandas as pd
 
 from cmrlib.measures.curves import ed_es_from_curve
 from cmrlib.papers.tempreg.clips import cut_frames
-from cmrlib.papers.tempreg.stack import StackSignals
+from cmrlib.papers.tempreg.curves import StackSignals
 from cmrlib.papers.tempreg.targets import frame_difference
 
 STEPS = 8, 16
