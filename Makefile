@@ -6,7 +6,7 @@
 # make test                  all tests; real data too, where CMR_DATA_DIR names a folder
 # make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
 # make readme, make gallery  the README's numbers and pictures from the runs
-# make weights               both sets that travel with the package, trained anew (hours; needs CMR_DATA_DIR)
+# make weights               all sets that travel with the package, trained anew (hours; needs CMR_DATA_DIR)
 # make lint, make lock       ruff; a new requirements.lock from pyproject.toml
 #
 # A fresh machine needs Python 3.11 or newer, make and git; everything else comes into .venv.
@@ -60,9 +60,9 @@ lint: $(READY)
 readme gallery: $(READY)
 	@$(PY) tools/readme.py $@
 
-# The real set starts from the synthetic one.
+# The others start from the synthetic one.
 weights: $(READY)
-	@for set in synthetic real; do \
+	@for set in synthetic open real; do \
 	    for profile in $$($(PY) tools/ship_weights.py --profiles $$set); do \
 	        $(PY) -m cmrlib.app.runs all --profile "$$profile" --cores "$(CORES)" --follow || exit 1; \
 	    done; \

@@ -1,6 +1,6 @@
-"""The two sets of weights that travel with the package, packed from the runs that trained them (`make weights`).
+"""The sets of weights that travel with the package, packed from the runs that trained them (`make weights`).
 
-    python tools/ship_weights.py [synthetic] [real]     default: every set whose profiles have been run
+    python tools/ship_weights.py [synthetic] [open] [real]     default: every set whose profiles have been run
     python tools/ship_weights.py --profiles real        the profiles to run before
 
 Networks are stored in half precision with their cards; `errors.csv` and CARDS.md hold their errors.
@@ -40,6 +40,9 @@ class Shipment:
 
 SHIPMENTS = {
     "synthetic": Shipment(("carryover", "weights"), "few_labels", 20, "All learned from synthetic hearts alone"),
+    "open": Shipment(
+        ("weights_open",), "", 4, "All learned from phantoms and from patients whose images are in the public domain"
+    ),
     "real": Shipment(
         ("weights_sax", "weights_lax", "acdc_cine"),
         "weights_check",
@@ -173,7 +176,7 @@ def write_cards(dest, about: str, record=ROOT / "figures" / "record" / "acdc_01_
             for name in ("lv", "myo", "rv")
         )
         parts += ["", f"Beside them the full-size network, trained and tested on ACDC's patients: Dice {dice}."]
-    parts += ["", *_error_table(Path(dest) / "errors.csv"), "", PICTURE]
+    parts += ["", *_error_table(Path(dest) / "errors.csv"), *(["", PICTURE] if Path(dest).name == "real" else [])]
     for path in sorted(Path(dest).rglob("weights/*.json")):
         card = read_json(path)
         if "architecture" in card:

@@ -1,13 +1,14 @@
-"""The two sets of weights that travel with the package, and which file of which set serves a view.
+"""The sets of weights that travel with the package, and which file of which set serves a view.
 
-`real` learned from patients and goes first; it holds only what differs from `synthetic`, which learned from phantoms
-alone and serves the rest. Wherever weights are asked for, a set's name stands for its files; a path still works.
+`real` learned from patients and goes first; `open` from phantoms and from patients whose images anybody may use for
+anything. Both hold only what differs from `synthetic`, which learned from phantoms alone and serves the rest. Wherever
+weights are asked for, a set's name stands for its files; a path still works.
 """
 
 from pathlib import Path
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
-SETS = ("real", "synthetic")
+SETS = ("real", "open", "synthetic")
 """Each with those after it for what it lacks."""
 DEFAULT = SETS[0]
 NOTEBOOKS = ("01_segmentation", "03_tempreg", "04_mvnet", "03c_tempreg_patients")

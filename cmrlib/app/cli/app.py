@@ -66,7 +66,7 @@ ShardOf = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default one a core.")]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads; never taken from the machine.")]
-SETS = "or a set that travels with the package: real (learned from patients, research only) or synthetic"
+SETS = "or a set that travels with the package: real (learned from patients, research only), open or synthetic"
 RUN = f"A segmentation run's folder, its folder of weights, one weights file, {SETS}."
 REAL = "real"
 TTA = "Passes of test-time augmentation: rotated (above 3 also scaled) and averaged."

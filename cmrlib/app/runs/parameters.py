@@ -33,7 +33,7 @@ STUDY = {
     "cohort": "study/cohort",  # one that exists serves stages without ingest; relative to runs/PROFILE
     "shards": 100,  # jobs of a stage
     "stages": ["ingest", "segment", "measure", "embed", "report"],
-    "weights": "real",  # a run of 01_segmentation, or a set that travels with the package: real, synthetic
+    "weights": "real",  # a run of 01_segmentation, or a set that travels with the package: real, open, synthetic
     "n_tta": 3,  # passes of test-time augmentation
     "encoder": "",  # a run of 07_heartmae_pretrain or 08_heartmae_predict; embed needs one
     "runs": "",  # a profile's runs for the pages; default those of the weights
