@@ -95,7 +95,7 @@ def test_a_header_of_impossible_rr_costs_no_times(tmp_path, rr_ms):
 
 def test_nifti_and_acdc(tmp_path):
     (tmp_path / "n").mkdir()
-    image = nib.Nifti1Image(np.ones((12, 10, 5, 20), np.int16), np.diag([1.5, 1.5, 1000, 1]))
+    image = nib.Nifti1Image(100 * np.ones((12, 10, 5, 20), np.int16), np.diag([1.5, 1.5, 1000, 1]))
     nib.save(image, tmp_path / "n" / "p_sax.nii")
     write_json({"FrameTimes": (np.arange(20) / 1e6).tolist(), "RRInterval": 1e6}, tmp_path / "n" / "p_sax.json")
     row = ingest("nifti", tmp_path / "n", tmp_path / "cn", workers=1, progress=False).cines.iloc[0]

@@ -50,7 +50,9 @@ def export(cohort: Cohort, observer: str, to: str, out, source=None, subjects=No
 def _csv(cohort, observer, out, subjects) -> list[Path]:
     table, _ = measured(cohort, observer, Conventions(), subjects=subjects)
     names = [name for name in table if name in MEASURES]
-    meaning = pd.DataFrame([(name, *MEASURES[name]) for name in names], columns=["column", "unit", "description"])
+    meaning = pd.DataFrame(
+        [(name, *MEASURES[name]) for name in names], columns=["column", "unit", "description", "short"]
+    )
     write_table(table, out / "measures.csv")
     write_table(meaning, out / "columns.csv")
     return [out / "measures.csv", out / "columns.csv"]
