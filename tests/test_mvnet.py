@@ -233,7 +233,7 @@ def test_stages_get_better_and_beat_the_mean_position(hearts, split, trained, tm
     row = mvnet.summarise(points, compared) | mvnet.motion_metrics(compared)
     assert row["euclid_mm"] == pytest.approx(means["stage122"]) and row["n"] == len(test)
     for name in ("euclid_mm", "4ch_lateral_mm", "2ch_angle_deg", "mapse_icc", "eprime_bias_cm_s", "displacement_icc"):
-        assert np.isfinite(row[name]) and np.isnan(row[f"{name}_low"]), name  # three hearts
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"], name
     assert row["euclid_mm_median"] == points["euclid_mm"].median() and row["gross"] == (points["euclid_mm"] > 10).mean()
 
 

@@ -204,7 +204,7 @@ def test_each_measures_error_is_of_the_networks_behind_it(tmp_path):
         "ra_max_ml": 1.0,
         "mapse_mm": 2.0,
     }
-    with pytest.raises(FileNotFoundError, match="or a set: real, synthetic"):
+    with pytest.raises(FileNotFoundError, match="or a set: real, open, synthetic"):
         homes_of("shipped")
 
 
