@@ -231,7 +231,7 @@ def test_the_workflow_lists_every_notebook():
 # -- nothing of one machine in it -------------------------------------------------------------------------------
 
 # Written with a class in each, so that this file does not match itself.
-MACHINE = [r"(?<![\w.~-])/wor[k]/", r"(?<![\w.])/roo[t]/", r"/opt/whee[l]s", r"/tm[p]/w/"]
+MACHINE = [r"(?<![\w.~-])[/]work/", r"(?<![\w.])[/]root/", r"[/]opt/wheels", r"[/]tmp/w/"]
 HOSTS = [r"pyp[i]\.org", r"pythonhoste[d]\.org", r"download\.pytorc[h]\.org", r"anacond[a]\.(org|com)", r"index-ur[l]"]
 SAMPLES = r"\.\./share[d]"  # .ci/run alone may know them
 HOME = r"(?<![\w.])/(hom[e]|User[s])/\w"  # tests may make one up

@@ -245,15 +245,12 @@ def _frames(cohort, folder, places):
 def _stacks(cohort, folder, places):
     """ED and ES of the cines whose cycle was outlined; they count before those of sections."""
     path = next((place / "stack.safetensors" for place in places), Path("nowhere"))
-    drawn = cohort.observers.get("ternausnet")
-    if not path.exists() or drawn is None:
+    if not path.exists():
         return pd.DataFrame(), [], []
     task, models, _ = Task.load(path)
-    seen = cohort.cines.loc[cohort.cines["view"].isin(set(VIEWS) - set(RIGHT_HEART)), "cine"]
-    whole = [cine for cine in seen if drawn.has(cine) and task.fits(cohort.cine(cine), drawn.annotation(cine))]
-    if not whole:
+    part = cohort.part(task.outlined(cohort, "ternausnet"))
+    if part.cines.empty:
         return pd.DataFrame(), [], []
-    part = cohort.part(whole)
     table = task.predict(models, part, annotations="ternausnet", out=folder / "tempreg", views=set(part.cines["view"]))
     return table.drop(columns="slice"), [], [card_of("ED and ES of outlined cycles", path)]
 

@@ -84,13 +84,11 @@ def with_stacks(networks: dict, weights, cohort: Cohort, masks: str) -> dict[str
     the observer `masks` outlined the LV of the whole cycle. It learned from short-axis stacks."""
     files = [path for place in places(weights, "03c_tempreg_patients") for path in weights_files(place)]
     path = next((path for path in files if path.stem == "stack"), None)
-    if path is None or masks not in cohort.observers:
+    if path is None:
         return networks
-    (task, models, card), drew = Task.load(path), cohort.observer(masks)
+    task, models, card = Task.load(path)
     stack = Network(task, models, path, digest(path.with_suffix(".safetensors")), card, "frames.tsv", masks)
-    seen = cohort.cines.loc[cohort.cines["view"].isin(list(networks)), "cine"]
-    whole = [cine for cine in seen if drew.has(cine) and task.fits(cohort.cine(cine), drew.annotation(cine))]
-    return networks | dict.fromkeys(whole, stack)
+    return networks | dict.fromkeys(task.outlined(cohort, masks), stack)
 
 
 def load_mvnet(weights) -> dict[str, Network]:

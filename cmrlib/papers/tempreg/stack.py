@@ -21,6 +21,7 @@ from torch import nn
 
 from cmrlib import cine
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import RIGHT_HEART, VIEWS
 from cmrlib.cohort import Annotation
 from cmrlib.learning import blocks, training
 from cmrlib.learning.inference import infer
@@ -202,6 +203,14 @@ class StackPhases(Task):
         row |= {f"{phase}_frac": float(row[phase]) for phase in ("ed", "es")}
         times = {f"{phase}_ms": float(cine.times_ms[row[phase]]) for phase in ("ed", "es")}
         return Annotation(frames={"view": cine.view} | row), [{"slice": -1} | row | times]
+
+    def outlined(self, cohort, masks: str) -> list[str]:
+        """Names of the left heart's cines whose whole cycle the observer `masks` outlined; none without it."""
+        if masks not in cohort.observers:
+            return []
+        drew = cohort.observer(masks)
+        seen = cohort.cines.loc[cohort.cines["view"].isin(set(VIEWS) - set(RIGHT_HEART)), "cine"]
+        return [name for name in seen if drew.has(name) and self.fits(cohort.cine(name), drew.annotation(name))]
 
     @staticmethod
     def fits(cine: Cine, annotation) -> bool:
