@@ -70,7 +70,10 @@ def resolve(notebook: str, profile: str | Profile, overrides: dict | None = None
     """All parameters of a notebook under a profile, as plain literals. Raises UsageError naming what exists."""
     profile = load_profile(profile) if isinstance(profile, str) else profile
     declared = defaults(notebook)
-    given = profile.given(notebook, declared) | (overrides or {})
+    given = profile.given(notebook, declared)
+    for name, value in (overrides or {}).items():  # of a dict, what is not named stays as the profile has it
+        both = isinstance(value, dict) and isinstance(given.get(name), dict)
+        given[name] = given[name] | value if both else value
     return declared | checked(given, declared, f"{notebook} with profile {profile.name}")
 
 
