@@ -18,7 +18,7 @@ METRICS = {
     "04b_mvnet_people": "people_yale_euclid_mm people_lund_mapse_icc euclid_mm_yale_on_lund_low n",
     "04c_mvnet_real": "edges_refused_pct annulus_pct_both_median sample_mapse_mm sample_confidence n",
     "05_cussp": "siam25_auc siam25_f1_low shadow_auc n_pretraining refused_pct training_minutes n",
-    "05b_cussp_table2": "rf_auc cnnlstm_auc cussp1_f1 cussp2_ap siam25_auc floor_auc n",
+    "05b_cussp_table2": "rf_auc cnnlstm_auc cussp1_f1 cussp2_ap siam25_auc shadow_auc siam25_minus_cnnlstm n",
     "05c_cussp_real": "n",
     "06_sslhf": "patient_auc patch_acc scratch_patient_auc restoration_mse gain_over_scratch_low n",
     "06b_sslhf_tables": "patient_acc patch_auc few6_gain_over_scratch_low more_few6_patient_auc n",
