@@ -47,6 +47,10 @@ def _second_moments(along, weights):
     return found / (found.abs() + 0.1).sqrt()  # smooth at zero, so that gradients tell what a token adds
 
 
+POOLINGS = ("mean", "moving")
+"""How a clip's tokens become one feature: their mean (§ 4.3), or `pooled`, which looks where the section moves."""
+
+
 def token_features(model: MaskedAutoencoder, clips: torch.Tensor, precision: str = "bf16") -> torch.Tensor:
     """Clips (n, frames, size, size), shares of the cine's maximum → the encoder's (n, moments, places, width) fp32,
     computed where the model is."""
