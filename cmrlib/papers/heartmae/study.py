@@ -29,7 +29,9 @@ def predict_all(models: dict, truth: pd.DataFrame, kind: str, split: pd.Series, 
     tested, fitted = [s for s in truth.index if split.get(s) == "test"], {}
     fields = dict(heads)
     seeds, epochs, rate, bs = (fields.pop(name) for name in ("seeds", "epochs", "learning_rate", "batch_size"))
-    rows = [_long(pd.DataFrame([train.mean()] * len(tested), index=tested), truth, train).assign(model="mean", seed=0)]
+    rows = [
+        long_table(pd.DataFrame([train.mean()] * len(tested), index=tested), truth, train).assign(model="mean", seed=0)
+    ]
     for model, bags in models.items():
         probe = Probe.of(bags, truth, kind, **fields)
         for seed in seeds:
@@ -37,11 +39,12 @@ def predict_all(models: dict, truth: pd.DataFrame, kind: str, split: pd.Series, 
             fitted.setdefault(model, (probe, learn.model))
             found = probe.predict(learn.model, {s: bags[s] for s in tested if s in bags}).set_index("participant_id")
             name, _, pretrained = model.partition("_seed")
-            rows.append(_long(found, truth, train).assign(model=name, seed=1000 * int(pretrained or 1) + seed))
+            rows.append(long_table(found, truth, train).assign(model=name, seed=1000 * int(pretrained or 1) + seed))
     return pd.concat(rows, ignore_index=True), fitted
 
 
-def _long(found, truth, train):
+def long_table(found: pd.DataFrame, truth: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """Predictions, subjects by targets, as rows: participant_id, target, predicted, true, scale (the SD in `train`)."""
     both = {"predicted": found.unstack(), "true": truth.loc[found.index, found.columns].unstack()}
     table = pd.DataFrame(both).rename_axis(["target", "participant_id"]).reset_index()
     return table.assign(scale=table["target"].map(train.std()))[["participant_id", "target", *both, "scale"]]
