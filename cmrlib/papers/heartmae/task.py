@@ -16,7 +16,7 @@ from cmrlib.learning.task import Task, by_split
 from cmrlib.learning.training import adamw
 from cmrlib.papers.heartmae import clips, features, flow, network, tokens
 from cmrlib.papers.heartmae.clips import SectionClips, even_cuts, intensity_moments, peak_of, section_table
-from cmrlib.papers.heartmae.features import POOLINGS, pooled, token_features
+from cmrlib.papers.heartmae.features import POOLINGS, read_out, token_features
 from cmrlib.papers.heartmae.flow import flow_weights, stored_weights
 from cmrlib.papers.heartmae.network import MaskedAutoencoder, weighted_error
 
@@ -169,9 +169,7 @@ class HeartMAE(Task):
     def embed(self, model, cine: Cine, k: int, section=None, precision="bf16") -> np.ndarray:
         """(views, width) features of slice k; see `clips`."""
         found = token_features(model, self.clips(cine, k, section), precision)
-        if self.pooling == "mean":
-            return found.mean((1, 2)).cpu().numpy()
-        return pooled(found, model.centre, model.axes).cpu().numpy()
+        return read_out(found, model, self.pooling).cpu().numpy()
 
     def predict_cine(self, models, cine, annotation=None, precision="bf16"):
         """No annotation; a row a section: slice and features f0, f1, …, the mean over its views and over networks."""
