@@ -26,6 +26,7 @@ METRICS = {
     "07_heartmae_pretrain": "explained_plain explained_moving_flow training_minutes n",
     "08_heartmae_predict": "lvef_mae_ratio gain_vs_random_pct flow_gain_pct flow_gain_pct_low n",
     "08c_heartmae_domains": "n n_cohorts",
+    "08d_heartmae_patients": "lvef_mae_flow_mean lvef_gain_flow_mean_over_plain_mean_low acc_scalars explained_flow n",
     "09_agreement": "lvef_mae_pct lvef_bias_pct lvef_loa_low_pct lvef_loa_high_pct lvef_icc mass_mae_g n",
     "10_stratification": "rand_group_raw rand_sex_adjusted purity_group_raw stability_raw n",
     "11_figures": "n_figures n_tables",
