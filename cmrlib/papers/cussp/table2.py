@@ -73,7 +73,7 @@ def train_row(row: str, cohort, annotations: str, roles: pd.Series, told: dict, 
     labels alone, all layers at once. Arms of the factorial take equally many steps: what one leaves out its classifier
     trains longer.
     """
-    last, half = told["task"]["last"], row.endswith(("25", "half"))
+    last, half = told["task"].get("last", MitralRegurgitation.last), row.endswith(("25", "half"))
     start, pairs, layers, cycle = ("", "", last, "whole") if row in SHARES else arm(row, last)
     settings = told["task"] | {"window": told["task"]["frames"] // 2 if half else 0, "last": layers}
     settings["share"] = SHARES.get(row)
