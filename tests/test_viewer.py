@@ -191,4 +191,6 @@ def test_run_all_in_a_real_browser(name, lab):
     said = json.loads(run.stdout)
     assert not said["errors"] and seen.exists()
     if name == "12_explore":
+        table = next(folder.parent.glob("runs/*/12_explore/tables/observers.csv"))
+        assert pd.read_csv(table, index_col="observer").loc["ternausnet", "masks"] > 0  # networks beside truth
         assert said["stepped"] and said["sliced"] and said["clicked"] != said["heading"] and said["rate"] > 0

@@ -11,12 +11,18 @@ const { chromium } = require("playwright-core");
   page.on("pageerror", (error) => errors.push(String(error)));
   await page.goto(url, { timeout: 120000 });
   await page.waitForSelector(".jp-Notebook .jp-Cell", { timeout: 120000 });
-  const state = () => page.evaluate(async () => (await (await fetch("/api/kernels")).json()).map((one) => one.execution_state).join());
-  for (let calm = 0; calm < 3; calm = (await state()) === "idle" ? calm + 1 : 0) await page.waitForTimeout(1000);
+  const idle = () => page.evaluate(async () => {
+    const kernels = await (await fetch("/api/kernels")).json();
+    return kernels.length > 0 && kernels.every((one) => one.execution_state === "idle");
+  });
+  const settled = async (seconds) => {
+    for (let calm = 0; calm < seconds; calm = (await idle()) ? calm + 1 : 0) await page.waitForTimeout(1000);
+  };
+  await settled(3);
   await page.click('.lm-MenuBar-itemLabel:text-is("Run")');
   await page.click('.lm-Menu-itemLabel:text-is("Run All Cells")');
   await page.waitForTimeout(2000);
-  for (let calm = 0; calm < 5; calm = (await state()) === "idle" ? calm + 1 : 0) await page.waitForTimeout(1000);
+  await settled(5);
   await page.keyboard.press("Control+s");
   await page.waitForTimeout(2500);
   await page.screenshot({ path: picture });
