@@ -9,7 +9,7 @@ from cmrlib.cohort import Annotation
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.measures import RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.papers.tempreg.clips import moving_centre
+from cmrlib.measures.motion import moving_centre
 
 
 def section_patch(cine: Cine, k: int, size: int, frames: int, spacing_mm: float = 0.0, clip: float = 0.0) -> np.ndarray:
