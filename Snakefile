@@ -31,6 +31,7 @@ NEEDS = {
     "06_sslhf": [],
     "06b_sslhf_tables": ["01_segmentation", "06_sslhf"],
     "06c_sslhf_groups": ["00_cohort", "06_sslhf"],
+    "06d_sslhf_patients": ["00_cohort", "01_segmentation"],
     "07_heartmae_pretrain": ["00_cohort"],
     "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
     "08c_heartmae_domains": ["00_cohort", "08_heartmae_predict"],

@@ -23,6 +23,7 @@ METRICS = {
     "06_sslhf": "patient_auc patch_acc scratch_patient_auc restoration_mse gain_over_scratch_low n",
     "06b_sslhf_tables": "patient_acc patch_auc few6_gain_over_scratch_low more_few6_patient_auc n",
     "06c_sslhf_groups": "groups_acc n",
+    "06d_sslhf_patients": "auc_sslhf_8 auc_scalars_all gain_over_scratch_8 groups_scalars restoration_mse n",
     "07_heartmae_pretrain": "explained_plain explained_moving_flow training_minutes n",
     "08_heartmae_predict": "lvef_mae_ratio gain_vs_random_pct flow_gain_pct flow_gain_pct_low n",
     "08c_heartmae_domains": "n n_cohorts",
