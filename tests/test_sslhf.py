@@ -21,6 +21,7 @@ from cmrlib.learning.training import BestEpoch
 from cmrlib.papers.sslhf import (
     HeartFailure,
     SslhfRestoration,
+    labelled,
     lv_slices,
     patient_split,
     restoration,
@@ -328,6 +329,14 @@ def test_fewer_labels_leave_the_test_as_it_is(hearts, labels):
     for drawn in (split(draw=1), split(draw=2)):
         assert drawn.value_counts().equals(few.value_counts()) and not drawn.equals(few)
         assert (drawn[whole != "train"] == whole[whole != "train"]).all()
+
+
+@pytest.mark.parametrize(("most", "kept"), [(0, (6, 14)), (10, (3, 7)), (2, (1, 1)), (20, (6, 14))])
+def test_labels_are_kept_of_each_class_by_its_share(most, kept):
+    truth = pd.Series([1] * 6 + [0] * 14, index=[f"P{n}" for n in range(20)])
+    drawn = [labelled(truth, most, draw) for draw in (1, 1, 2)]
+    assert all(((truth[one] == 1).sum(), (truth[one] == 0).sum()) == kept for one in drawn)
+    assert drawn[0].equals(drawn[1]) and (drawn[0].equals(drawn[2]) == (most in (0, 20)))
 
 
 def test_batches_of_restoration_and_what_both_stages_show(hearts, labels, stages, trained):
