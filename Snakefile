@@ -35,6 +35,7 @@ NEEDS = {
     "07_heartmae_pretrain": ["00_cohort"],
     "08_heartmae_predict": ["00_cohort", "07_heartmae_pretrain"],
     "08c_heartmae_domains": ["00_cohort", "08_heartmae_predict"],
+    "08d_heartmae_patients": ["00_cohort", "01_segmentation", "07_heartmae_pretrain"],
     "09_agreement": ["02_measurements"],
     "10_stratification": ["00_cohort", "08_heartmae_predict"],
     "11_figures": ["01_segmentation", "02_measurements", "03_tempreg", "03b_tempreg_table1", "04_mvnet", "04b_mvnet_people",

@@ -6,7 +6,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocC
 
 from cmrlib.plots.elements import interval_plot, legend_below, mark_synthetic, panels
 
-BOUNDS = {"floor": ":", "ceiling": "-."}
+BOUNDS = {"prevalence": ":", "siam25_oracle": "--", "fraction": "-."}
 """Models that are no competitors, drawn in grey, and their line style."""
 
 

@@ -91,6 +91,21 @@ class Run:
             )
         return self.path(given)
 
+    def local_file(self, given: str, what: str) -> Path:
+        """A file that a parameter names, absolute or relative to the repository or $CMR_DATA_DIR. what: is in it.
+
+        Raises UsageError where there is none.
+        """
+        roots = [ROOT, *([Path(os.environ["CMR_DATA_DIR"])] if os.environ.get("CMR_DATA_DIR") else [])]
+        for path in (root / Path(given).expanduser() for root in roots):
+            if path.is_file():
+                return path
+        raise UsageError(
+            f"{self.notebook} with profile {self.profile} starts from {what}, but there is no file {given} below the "
+            "repository or CMR_DATA_DIR; put torchvision's state dict there (.safetensors or .pth), or name another "
+            "file, or none for a random start, by -p with the parameter's `imagenet`"
+        )
+
     def sibling(self, notebook: str) -> Path:
         """Folder of another notebook's finished run in this profile.
 

@@ -187,11 +187,13 @@ def equalise(cropped, window, levels: int = 256) -> np.ndarray:
 
 
 def phases(cine: Cine, annotation: Annotation) -> tuple[float, float]:
-    """(ED, ES): as the observer or the cohort names them, else the largest and smallest LV area."""
-    named = named_phases(cine, annotation)
+    """(ED, ES): as the observer names them, else the largest and smallest LV area of its masks; only where these show
+    too few frames, as the cohort does."""
+    drawn = sorted(annotation.annotated)
+    own = annotation.frames or len(drawn) < FEWEST_FRAMES
+    named = named_phases(cine, annotation) if own else {}
     if len(named) == 2:
         return named["ed"], named["es"]
-    drawn = sorted(annotation.annotated)
     areas = (np.asarray(annotation.mask)[drawn, 0] == STRUCTURES["lv"]).sum((1, 2)).astype(float)
     if len(drawn) >= FEWEST_FRAMES:  # a single frame's slip must not become a phase
         areas = (np.roll(areas, 1) + 2 * areas + np.roll(areas, -1)) / 4
