@@ -21,6 +21,7 @@ from cmrlib.learning.training import BestEpoch
 from cmrlib.papers.sslhf import (
     HeartFailure,
     SslhfRestoration,
+    labelled,
     lv_slices,
     patient_split,
     restoration,
@@ -274,7 +275,8 @@ def trained(hearts, labels, told):
     """(split, learner of stage one, learner of stage two)."""
     split = patient_split(hearts.subjects, labels, 0)
     learn = tables.classify(hearts, split, split, "sslhf", told, 1)[1]
-    return split, tables.restore(hearts, split, "sslhf", told, 1), learn
+    first = tables.variant(told, "sslhf")[0]
+    return split, first.train(hearts, "truth", split, **STAGE, precision="fp32", state=first.cache), learn
 
 
 def test_labels_and_observers_that_say_nothing_are_refused(hearts, labels, stages):
@@ -328,6 +330,14 @@ def test_fewer_labels_leave_the_test_as_it_is(hearts, labels):
     for drawn in (split(draw=1), split(draw=2)):
         assert drawn.value_counts().equals(few.value_counts()) and not drawn.equals(few)
         assert (drawn[whole != "train"] == whole[whole != "train"]).all()
+
+
+@pytest.mark.parametrize(("most", "kept"), [(0, (6, 14)), (10, (3, 7)), (2, (1, 1)), (20, (6, 14))])
+def test_labels_are_kept_of_each_class_by_its_share(most, kept):
+    truth = pd.Series([1] * 6 + [0] * 14, index=[f"P{n}" for n in range(20)])
+    drawn = [labelled(truth, most, draw) for draw in (1, 1, 2)]
+    assert all(((truth[one] == 1).sum(), (truth[one] == 0).sum()) == kept for one in drawn)
+    assert drawn[0].equals(drawn[1]) and (drawn[0].equals(drawn[2]) == (most in (0, 20)))
 
 
 def test_batches_of_restoration_and_what_both_stages_show(hearts, labels, stages, trained):

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from fastai.learner import Learner
 
 from cmrlib.agreement import areas, choose_threshold
 from cmrlib.agreement.resampling import bounded
@@ -50,23 +49,14 @@ def variant(told: dict, method: str) -> tuple[SslhfRestoration | None, HeartFail
     return None if method == "scratch" else first, HeartFailure.of(told["task"])
 
 
-def restore(cohort, split: pd.Series, method: str, told: dict, seed: int) -> Learner | None:
-    """Learner of a method's stage one, where it has one, found again in the task's cache. split: its training subjects
-    are learned from."""
-    first, _ = variant(told, method)
-    return first and _trained(first, "restore", cohort, split, told, seed)
-
-
 def classify(cohort, taught: pd.Series, split: pd.Series, method: str, told: dict, seed: int):
     """(task, learner) of a method: both stages, found again. taught: the split of stage one."""
-    restorer, (_, task) = restore(cohort, taught, method, told, seed), variant(told, method)
-    model = restorer and task.started_from(restorer.model, seed)
-    return task, _trained(task, "classify", cohort, split, told, seed, model)
-
-
-def _trained(task, stage, cohort, split, told, seed, model=None):
-    options = {"seed": seed, "precision": told["precision"], "state": task.cache, "model": model}
-    return task.train(cohort, told["observer"], split, **told[stage], **options)
+    first, task = variant(told, method)
+    options = {"seed": seed, "precision": told["precision"], "state": task.cache}
+    if first:
+        restorer = first.train(cohort, told["observer"], taught, **told["restore"], **options)
+        options["model"] = task.started_from(restorer.model, seed)
+    return task, task.train(cohort, told["observer"], split, **told["classify"], **options)
 
 
 def tested(task: HeartFailure, model, cohort, annotations: str, split: pd.Series, precision: str, **keys):
