@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from cmrlib import measures as m
 from cmrlib.cine import Cine
+from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation, Observer
 from cmrlib.cohort.study import Study, finish_cohort, write_study
 from cmrlib.measures.arealength import area_length, biplane_curve, biplane_ml, valve_middle
@@ -338,6 +339,16 @@ def test_a_base_that_myocardium_surrounds_by_less_than_half_is_no_ventricle():
     assert ((cleaned == 3) == (mask == 3)).all() and (np.delete(cleaned, base, 0) == np.delete(mask, base, 0)).all()
     wall_missing = np.where(heart() == 2, 0, heart()).astype(np.uint8)
     assert (m.clean_mask(wall_missing)[0] == 1).any()  # nobody drew a wall: the rule says nothing
+
+
+@pytest.mark.parametrize("structure", ["lv", "rv"])
+def test_nothing_reaches_further_up_than_at_ed(structure):
+    mask = np.stack([heart(), heart(0.7), heart(0.7)])  # ED, and two frames with smaller cavities
+    mask[:2, 0] = 0  # at ED the first slice lies in the atria; in frame 2 a ventricle is drawn there
+    cleaned, flags = m.clean_mask(mask)
+    assert any(flag.startswith(f"{structure}_beyond_base:frames=1,slices=1,voxels=") for flag in flags)
+    assert not (cleaned[2, 0] == STRUCTURES[structure]).any() and (cleaned[:, 1:] == mask[:, 1:]).all()
+    assert (m.clean_mask(mask[:, ::-1])[0] == cleaned[:, ::-1]).all()
 
 
 def test_clean_mask_leaves_alone():

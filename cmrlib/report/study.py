@@ -190,8 +190,9 @@ def _read(source, folder):
 
 
 def _left_out(cohort, series) -> list[str]:
-    """Images that could not be decoded, with the reason; the other files stand among the series, if any."""
+    """The person's images that could not be decoded, with the reason; other files stand among the series, if any."""
     rejected = read_tsv(cohort.path / "rejected.tsv")
+    rejected = rejected[rejected["participant_id"].isin(cohort.subjects["participant_id"])]
     reasons = rejected["reason"].str.replace(r"^sub-[A-Za-z0-9_-]+: ", "", regex=True).value_counts()
     undecoded = ("pixels", "decoded image")
     return [f"{n} files left out: {why}" for why, n in reasons.items() if series.empty or why.startswith(undecoded)]
