@@ -358,6 +358,7 @@ def test_explained_share_by_hand():
         (lambda: Masking(0.95).kept(2, 4), "95% hidden leaves none to see"),
         (lambda: Masking(0.9, "blocks"), "expected one of random, tube"),
         (lambda: replace(TASK, size=30), "do not divide into tokens"),
+        (lambda: replace(TASK, pooling="max"), "unknown pooling 'max'; there are mean, moving"),
         (lambda: TASK.variant("mae"), "unknown variant 'mae'"),
         (lambda: Probe(views_share=0.0), "a share above 0"),
         (lambda: Probe(kind="ranking"), "ranking"),
@@ -367,6 +368,10 @@ def test_explained_share_by_hand():
 def test_what_cannot_be_is_refused(wrong, why):
     with pytest.raises(ValueError, match=why):
         wrong()
+
+
+def test_the_continued_model_differs_from_heartmae_in_the_weights_of_its_loss_alone():
+    assert TASK.variant("continued") == TASK and TASK.variant("flow") == replace(TASK, flow=True)
 
 
 def test_it_learns_and_a_killed_training_and_its_snapshots_end_as_the_undisturbed_one(

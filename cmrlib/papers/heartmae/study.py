@@ -74,7 +74,7 @@ def error_table(predictions: pd.DataFrame) -> pd.DataFrame:
         own = means.loc[model, target].dropna()
         varies = len(own) > 2 and own.nunique().min() > 1
         rows.append(
-            {"model": model, "target": target, "n": len(part), "mae_sd": part["scaled"].mean()}
+            {"model": model, "target": target, "n": int(part["error"].count()), "mae_sd": part["scaled"].mean()}
             | _interval("mae", bootstrap(part["error"].to_numpy(), np.mean))
             | _interval("ratio", bootstrap(part[["error", "base"]], _ratio))
             | {"r": np.corrcoef(own["predicted"], own["true"])[0, 1] if varies else np.nan}
