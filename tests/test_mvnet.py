@@ -259,10 +259,10 @@ def test_an_image_that_lost_its_orientation_is_tried_in_eight_ways(hearts, train
     task, model = trained
     cine, points = truth_of(hearts)
     cine, points = replace(cine, pixels=cine.pixels[:frames], frame_times_ms=None, ed=0, es=None), points[:frames]
-    wanted = task.passes(model, cine)[-1]
+    wanted = task.track(model, cine)[0]
     annulus = np.hypot(*(wanted[0, 1] - wanted[0, 0]))
     for other, moved in list(eight_ways(cine, points))[ways]:
-        found = task.passes(model, replace(other, spacing_known=False))[-1]
+        found = task.track(model, replace(other, spacing_known=False))[0]
         assert unordered_distance(found[0], moved[0]).mean() < 0.25 * annulus
 
 
@@ -289,7 +289,7 @@ def test_a_cine_without_a_valve_gets_a_flag(hearts, trained):
         ({"meta": missing}, "every frame is missing"),
     ):
         with pytest.raises(RefusedError, match=reason):
-            task.passes(model, replace(cine, **refused))
+            task.track(model, replace(cine, **refused))
 
 
 def test_points_that_coincide_are_no_valve_and_no_crash():
