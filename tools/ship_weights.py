@@ -30,14 +30,14 @@ class Shipment:
     profiles: those that train its networks; a later one replaces an earlier one's. tested_by: a profile whose networks
     of the same recipe were tested on patients that they had not seen; its errors replace those on phantoms.
     max_mb: limit for the whole set. about: first words of its CARDS.md. points: folder below runs/ of the networks for
-    mitral points, whose errors are those of the profile POINTS_ERRORS.
+    mitral points, and the profile that tests them, on phantoms: of MAPSE no patient's truth is known.
     """
 
     profiles: tuple[str, ...]
     tested_by: str
     max_mb: float
     about: str
-    points: str = ""
+    points: tuple[str, ...] = ()
 
 
 SHIPMENTS = {
@@ -46,7 +46,7 @@ SHIPMENTS = {
         "few_labels",
         14.5,
         "All learned from synthetic hearts alone",
-        "dsb2015/04c_mvnet_real/weights/phantom",
+        ("dsb2015/04c_mvnet_real/weights/phantom", "valve_check_phantom"),
     ),
     "open": Shipment(
         ("weights_open",), "", 3.3, "All learned from phantoms and from patients whose images are in the public domain"
@@ -56,11 +56,9 @@ SHIPMENTS = {
         "weights_check",
         12.2,
         "All learned from patients, some from phantoms first",
-        "dsb2015/04c_mvnet_real/weights",
+        ("dsb2015/04c_mvnet_real/weights", "valve_check"),
     ),
 }
-POINTS_ERRORS = "valve_check"
-"""The profile that tests the networks for mitral points of `real` on phantoms: of MAPSE no patient's truth is known."""
 
 
 def required_profiles(*names) -> list[str]:
@@ -68,7 +66,7 @@ def required_profiles(*names) -> list[str]:
     wanted = []
     for one in (SHIPMENTS[name] for name in names or SHIPMENTS):
         wanted += [*one.profiles, one.tested_by]
-        wanted += [one.points.split("/")[0], POINTS_ERRORS] if one.points else []
+        wanted += [place.split("/")[0] for place in one.points]
     return wanted
 
 
@@ -89,8 +87,8 @@ def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
         raise ValueError(f"no set of weights called {name!r}; there are {', '.join(SHIPMENTS)}")
     shipment, runs, dest = SHIPMENTS[name], Path(runs), Path(dest) / name
     sources = _trained_by(shipment.profiles, runs)
-    points = sorted((runs / shipment.points).glob("*.safetensors")) if shipment.points else []
-    sources |= {Path("04_mvnet", "weights", path.name): path for path in points}
+    for path in sorted((runs / shipment.points[0]).glob("*.safetensors")) if shipment.points else ():
+        sources[Path("04_mvnet", "weights", path.name)] = path
     for notebook in NOTEBOOKS:
         shutil.rmtree(dest / notebook, ignore_errors=True)
     for place, path in sources.items():
@@ -101,9 +99,8 @@ def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
     if shipment.tested_by:
         tested = known_errors(runs / shipment.tested_by)
         errors |= {measure: error | {"real": True} for measure, error in tested.items()}
-    if points:
-        moved = known_errors(runs / POINTS_ERRORS)
-        errors |= {measure: error | {"real": False} for measure, error in moved.items()}
+    for profile in shipment.points[1:]:
+        errors |= {measure: error | {"real": False} for measure, error in known_errors(runs / profile).items()}
     rows = []
     for measure, error in errors.items():
         parts = [part | {"real": error["real"]} for part in error.get("by_confidence", [])]
