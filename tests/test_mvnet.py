@@ -46,8 +46,8 @@ def split(hearts):
 
 @pytest.fixture(scope="module")
 def trained():
-    """(task, networks) that travel with the package: they learned from other phantoms."""
-    task, [model], _ = mvnet.MitralTracking.load(places("synthetic", "04_mvnet")[0])
+    """(task, networks) that travel with the package: they learned from patients and other phantoms."""
+    task, [model], _ = mvnet.MitralTracking.load(places("real", "04_mvnet")[0])
     return task, model
 
 
@@ -231,7 +231,8 @@ def test_points_stay_on_the_valve_and_are_learned(hearts, split, head):
     assert images.shape == (4, 1, 35, 49) and points.shape == (4, 2, 2)
     assert (points[..., 0] > 0).all() and (points[..., 0] < 49).all() and (points[:, 0, 0] < points[:, 1, 0]).all()
     assert learn.recorder.values[-1][0] < 0.9 * learn.recorder.values[0][0]
-    learn.show_results()
+    if head == "maps":
+        learn.show_results()
 
 
 def test_stages_get_better_and_beat_the_mean_position(hearts, split, trained, tmp_path):
@@ -261,14 +262,14 @@ def test_weights_come_back_as_the_same_task(hearts, trained, tmp_path):
     task.save(networks, tmp_path / "weights", cohort="phantom")
     again, models, card = mvnet.MitralTracking.load(tmp_path)
     assert again == task and card["cohort"] == "phantom" and len(models) == 1
-    assert Task.load(tmp_path / "weights" / "2ch_stage2")[0] == task.stages()["2ch_stage2"]
+    assert Task.load(tmp_path / "weights" / "lax_stage2")[0] == task.stages()["lax_stage2"]
     cine, _ = truth_of(hearts)
     first, second = (one.predict_cine(net, cine)[0].points for one, net in ((task, networks), (again, models)))
     pd.testing.assert_frame_equal(first, second)
     with pytest.raises(FileNotFoundError, match="no weights of MVnet"):
         mvnet.MitralTracking.load(tmp_path / "elsewhere")
     for suffix in ("json", "safetensors"):
-        shutil.copy(tmp_path / "weights" / f"2ch_stage2.{suffix}", tmp_path / "weights" / f"4ch_stage2.{suffix}")
+        shutil.copy(tmp_path / "weights" / f"lax_stage1.{suffix}", tmp_path / "weights" / f"lax_stage2.{suffix}")
     with pytest.raises(ValueError, match="of other views or stages than their names say"):
         mvnet.MitralTracking.load(tmp_path)
 
