@@ -36,10 +36,8 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--subjects", type=int, default=8, help="of the small study, where this program makes it")
     parser.add_argument("--jobs", type=int, default=1, help="of the small study at once")
-    given, start = parser.parse_args(), time.monotonic()
-    if given.profile == "plan":
-        run_small_study(given.subjects, given.jobs)
-    wall_s = time.monotonic() - start if given.profile == "plan" else 0
+    given = parser.parse_args()
+    wall_s = run_small_study(given.subjects, given.jobs) if given.profile == "plan" else 0
     study = ROOT / "runs" / given.profile / "study"
     subjects = pd.read_csv(study / "cohort" / "participants.tsv", sep="\t", dtype=str)["participant_id"]
     jobs = read_jobs(study, subjects)
@@ -51,9 +49,9 @@ def main():
     print(f"measured={len(subjects)} wall_s={wall_s:.0f} cpu_s={cpu_s:.0f} peak_mb={peak_mb:.0f}")
 
 
-def run_small_study(subjects: int, jobs: int):
-    """Run the profile `plan`, after writing its DICOM files into runs/plan-source. Raises ValueError where that folder
-    holds another number of subjects."""
+def run_small_study(subjects: int, jobs: int) -> float:
+    """Seconds that the profile `plan` takes, once its DICOM files are written into runs/plan-source. Raises ValueError
+    where that folder holds another number of subjects."""
     sys.path.append(str(ROOT / "tests"))
     from corpus import build, write_source
 
@@ -66,7 +64,9 @@ def run_small_study(subjects: int, jobs: int):
     if (found := len(list(source.iterdir()))) != subjects:
         raise ValueError(f"{source} holds {found} subjects, expected {subjects}: delete it and runs/plan")
     words = ["-m", "cmrlib.app.runs", "all", "--profile", "plan", "--cores", str(jobs), "--follow"]
+    start = time.monotonic()
     subprocess.run([sys.executable, *words], env=os.environ | {"CMR_DATA_DIR": str(ROOT / "runs")}, check=True)
+    return time.monotonic() - start
 
 
 def read_jobs(study, subjects) -> pd.DataFrame:

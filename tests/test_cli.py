@@ -107,7 +107,7 @@ def test_phantom_makes_a_cohort_once(place, tmp_path):
     assert "does not know the views ['5ch']" in refused("phantom", tmp_path / "x", "--views", "sax,5ch")
     (tmp_path / "file").touch()
     assert "cannot write" in refused("phantom", tmp_path / "file" / "hearts", "--subjects", 1, "--frames", 2, *TINY)
-    more = ["--subjects", 1, "--frames", 3, "--visits", 2, "--mix", "mr", "--people", "yale,lund", *TINY]
+    more = ["--subjects", 1, "--frames", 3, "--visits", 2, "--mix", "mr2", "--people", "yale,lund", *TINY]
     assert "1 subjects, 2 cines, observers lund, truth, yale" in cmr("phantom", tmp_path / "c", *more)
 
 

@@ -1,13 +1,24 @@
 """A phantom cohort: the same for the same seed, with all that a cohort has, and impossible settings refused."""
 
+import hashlib
+from dataclasses import astuple
+
 import numpy as np
 import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
 from cmrlib.phantom import make_cohort, make_study, subject_specs
+from cmrlib.phantom.cohorts import sample_member
 
 SMALL = {"size": 48, "spacing_mm": 5.0, "frames": 6, "slices": 4, "progress": False}
+RENDERED = [
+    ({"diagnoses": ["MR"]}, 102.103, [25375, 3011, 1165, 726, 1378, 1113]),
+    ({"cohort": "hf"}, 98.841, [25744, 2361, 1254, 1114, 1051, 1244]),
+    ({"cohort": "population"}, 95.131, [26190, 2434, 1054, 1147, 868, 1075]),
+    ({"diagnoses": ["MR"], "appearance": "random"}, 215.845, [25375, 3011, 1165, 726, 1378, 1113]),
+    ({"cohort": "mr2"}, 99.035, [25691, 2352, 1254, 1168, 1051, 1252]),
+]  # what is rendered: subject 6 of seed 3
 
 
 def test_subject_k_depends_on_seed_and_k_alone(tmp_path):
@@ -56,3 +67,21 @@ def test_cohort_has_what_every_cohort_has(tmp_path):
 def test_impossible_settings_are_refused(tmp_path, settings):
     with pytest.raises(ValueError, match="expected|does not know|give one of cohort and diagnoses"):
         make_cohort(tmp_path / "x", **settings)
+
+
+def test_the_mix_mr2_is_frozen():
+    """Calibrated before any network saw it: its parameters, and what other mixes render, stay as they are."""
+    people = [sample_member("mr2", 901, k) for k in range(1, 40)]
+    told = [(*astuple(s.streams[0]), *astuple(s.streams[1]), s.regurgitant_fraction, s.misread) for s in people]
+    told = "\n".join(" ".join(f"{float(number):.4g}" for number in one) for one in told)
+    assert hashlib.sha256(told.encode()).hexdigest()[:12] == "556a345b4bb3"
+
+
+@pytest.mark.parametrize(("who", "mean", "labels"), RENDERED, ids=lambda one: str(one)[:20])
+def test_images_are_as_they_were(who, mean, labels):
+    """Mean pixel, and pixels of every label, of one subject's 4CH cine."""
+    spec = subject_specs(6, 3, views=["4ch"], frames=8, size=64, spacing_mm=3.6, **who)["P0006"]
+    study = make_study("P0006", spec)
+    cine, mask = study.cines[0], next(iter(study.observers["truth"].values())).mask
+    assert cine.pixels.mean() == pytest.approx(mean, rel=1e-4)
+    assert np.bincount(mask.ravel(), minlength=6).tolist() == pytest.approx(labels, abs=3)

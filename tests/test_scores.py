@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
     card = {"label": "hf_type", "positive": "HFrEF", "synthetic": False, "threshold": 0.5}
     hf.save(hf.network(), folder / "06_sslhf" / "weights" / "sslhf", **card)
     weights = folder / "08_heartmae_predict" / "weights"
-    task = small_heartmae(sax_share=1.0)
+    task = small_heartmae(sax_share=1.0, pooling="moving")
     task.save(task.network(), weights / "flow", synthetic=False, cohort="people")
     probe = heartmae.Probe((), ("lvef_pct", "laef_pct", "lvm_g"), width=320)
     heads = probe.network()  # untrained: the mean of all subjects

@@ -16,6 +16,7 @@ from cmrlib.app.cli import app
 from cmrlib.cine import Cine
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.splits import split_subjects
+from cmrlib.measures.motion import moving_centre
 from cmrlib.papers.tempreg import (
     TempReg,
     decode,
@@ -24,7 +25,7 @@ from cmrlib.papers.tempreg import (
     structured_loss,
     target_curve,
 )
-from cmrlib.papers.tempreg.clips import moving_centre, section_clip
+from cmrlib.papers.tempreg.clips import section_clip
 from cmrlib.papers.tempreg.comparators import drawn_areas, found_by_areas, graph_cut_areas, level_set_areas
 from cmrlib.papers.tempreg.network import PaperLSTM, TempRegLoss, TempRegNet
 from cmrlib.papers.tempreg.table1 import afd_table, best_on_validation, found_by_constant, frame_errors, paired_gain

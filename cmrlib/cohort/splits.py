@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cmrlib.cohort.files import read_tsv
@@ -27,12 +28,14 @@ def split_subjects(
     validation_per_group: int = 2,
     group: str = "group",
     lists: str | Path | None = None,
+    shares=(),
 ) -> pd.Series:
     """`train`, `validation` or `test` for every subject, indexed by participant_id.
 
     Test is `fold`, nobody for −1; validation takes the first `validation_per_group` of each group from the next fold;
-    the rest trains. `lists`: a TSV with participant_id and fold (a committed list) in place of the computed folds; or
-    with participant_id and split, which then stands as it is, as fold 0. Raises ValueError where nobody is in the fold.
+    the rest trains. shares: of validation and of test in their place, of each group by the hash. `lists`: a TSV with
+    participant_id and fold (a committed list) in place of the computed folds; or with participant_id and split, which
+    then stands as it is, as fold 0. Raises ValueError where nobody is in the fold.
     """
     if lists and "split" in read_tsv(lists):
         if fold:
@@ -40,6 +43,18 @@ def split_subjects(
         split = read_folds(lists, subjects, "split")
         check_split(split)
         return split
+    if len(shares):
+        order, groups = assign_folds(subjects, len(subjects), group), subjects.set_index("participant_id").get(group)
+        kind = pd.Series("all" if groups is None else groups.reindex(order.index).fillna("n/a"), order.index)
+        parts = order.groupby(kind).rank(pct=True, method="first")
+        validation, test = shares
+        sides = np.select([parts <= test, parts <= test + validation], ["test", "validation"], "train")
+        if missing := sorted({"train", "validation", "test"} - set(sides)):
+            raise ValueError(
+                f"shares of {validation:g} and {test:g} leave nobody for {' and '.join(missing)}: the largest of "
+                f"{kind.nunique()} groups has {kind.value_counts().max()} subjects; give larger shares or more subjects"
+            )
+        return pd.Series(sides, index=parts.index, name="split")
     fold_of = read_folds(lists, subjects) if lists else assign_folds(subjects, folds, group)
     if fold != -1 and not (fold_of == fold).any():
         raise ValueError(f"no subject is in fold {fold}; there are the folds {sorted(set(fold_of))}")

@@ -10,13 +10,14 @@ from scipy.spatial.transform import Rotation
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES, VIEW_STRUCTURES
 from cmrlib.cohort import POINT_COLUMNS, Annotation
+from cmrlib.phantom import jets
 from cmrlib.phantom.artefacts import Imager, bands, off_resonance_hz, sample_artefacts, tissue_signal
 from cmrlib.phantom.body import paint_body, sample_axes, sample_body
 from cmrlib.phantom.contrast import coil, sample_contrast
 from cmrlib.phantom.heart import Heart
 from cmrlib.phantom.physiology import streams
 from cmrlib.phantom.protocol import SCANNERS, Protocol, resolve_protocol
-from cmrlib.phantom.tissue import LABEL_OF, paint
+from cmrlib.phantom.tissue import JET_LA, LABEL_OF, paint
 from cmrlib.phantom.ventricles import OUTLET_RAD
 
 TURN_2CH_DEG = 10.0
@@ -55,6 +56,9 @@ class Scan:
         rng = np.random.default_rng([s.seed, s.number, rescan])
         self.isocentre_mm = rng.normal(0, 15, 3)
         self.contrast = sample_contrast(rng, self.scanner, protocol.appearance)
+        if s.streams and self.contrast.appearance == "real":
+            grey_rng = streams(s.seed, s.number)["grey"]
+            self.contrast.signal[JET_LA] = jets.grey(grey_rng, self.contrast.tr_ms)
         phases = np.arange(protocol.frames) / protocol.frames + s.trigger_delay
         self.times_ms = np.mod(phases, 1.0) * s.rr_ms
         self.geometry = heart.geometry(self.times_ms)

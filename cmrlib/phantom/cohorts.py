@@ -4,15 +4,21 @@ The parameters were fixed before any image classifier existed. Classes overlap a
 negatives have traces, large atria from atrial fibrillation, age or sport, leaking aortic and tricuspid valves that
 unbalance the stroke volumes, and stiff hearts with a normal EF.
 
-* mr: the labelled subjects of CUSSP (98 of 704 with mitral regurgitation, UK Biobank).
+* mr2: the labelled subjects of CUSSP (98 of 704 with mitral regurgitation, UK Biobank). Traces run into mild leaks,
+  jets are those of `jets.sample_plumes`, and 5 % of the labels are wrong, as if read once. Calibrated on seeds 901 and
+  902 without any network, then frozen: on 450 of each, AUC of a forest on true features .63 and .67, of a systolic
+  shadow .71 and .69, of 50 principal components .64 and .74.
 * hf: heart failure (63 reduced, 121 preserved EF, as SSLHF's 184 patients) against as many subjects without.
 * population: a UK-Biobank-like mix; shares of diagnoses at about 60 years are ours.
 Shares of leaks follow the common finding that most people have a trace or mild tricuspid leak; the numbers are ours.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from cmrlib.phantom.diagnoses import DIAGNOSES, read_yaml
+from cmrlib.phantom.diagnoses import DIAGNOSES, MR_GRADES, read_yaml
+from cmrlib.phantom.jets import sample_plumes
 from cmrlib.phantom.physiology import sample_patient, streams
 from cmrlib.phantom.subject import Subject
 
@@ -35,13 +41,24 @@ def sample_member(cohort: str, seed: int, number: int) -> Subject:
         leaks[valve] = rng.uniform(*span) if leaking else 0.0
     if DIAGNOSES[diagnosis].tricuspid:
         del leaks["tricuspid"]  # the diagnosis says it
-    return sample_patient(seed, number, diagnosis, **leaks)
+    subject = sample_patient(seed, number, diagnosis, **leaks)
+    if "misread" not in plan:
+        return subject
+    rng, leaking = streams(seed, number)["jets"], leaks["mitral"] >= MR_GRADES[0][0]
+    wrong = rng.random() < plan["misread"]["missed" if leaking else "invented"]
+    radius = 0.62 * (1000 * subject.la_max_ml) ** (1 / 3)
+    plumes = sample_plumes(rng, leaks["mitral"], subject.annulus_mm / 2, radius)
+    return replace(subject, misread=wrong, streams=plumes)
 
 
 def _mitral(rng, plan, diagnosis):
     """Regurgitant fraction; diagnoses with higher odds have more of the cohort's prevalence."""
     rule = plan["mitral"]
-    if rng.random() >= _prevalence(plan)[diagnosis]:
+    leaking = rng.random() < _prevalence(plan)[diagnosis]
+    if "excess" in rule:  # half of the others have a trace, up to the smallest mild leak
+        mild = MR_GRADES[0][0]
+        return mild + min(rng.exponential(rule["excess"]), 0.5) if leaking else max(0.0, rng.uniform(-mild, mild))
+    if not leaking:
         return rng.uniform(0, TRACE)
     grade = str(rng.choice(list(rule["severity"]), p=list(rule["severity"].values())))
     return rng.uniform(*SEVERITIES[grade])

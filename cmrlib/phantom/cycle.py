@@ -57,8 +57,8 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
     """The cycle at times after the trigger (any shape; periodic with the RR interval); dimensionless, 0 … 1.
 
     emptied, rv_emptied: 0 at ED, 1 at ES. plane: descent of the mitral plane, 0 at ED, 1 at ES. atrial, ra_fullness:
-    0 smallest, 1 fullest. mitral_open, tricuspid_open, aortic_open: 0 closed. jet: mitral regurgitation, 1 at the peak
-    of a large leak, 0 throughout without any. inflow: speed through the mitral valve, 1 at the faster of its two waves.
+    0 smallest, 1 fullest. mitral_open, tricuspid_open, aortic_open: 0 closed. jet, decoy: strength of
+    the plumes in the LA (`jets`). inflow: speed through the mitral valve, 1 at the faster of its two waves.
     """
     s, w = subject, wave_ms(subject)
     t = np.mod(np.asarray(times_ms, float), s.rr_ms)
@@ -77,7 +77,8 @@ def cycle(subject, times_ms) -> dict[str, np.ndarray]:
         "mitral_open": _valve(s, w, t, opening, kick),
         "tricuspid_open": _valve(s, w, t, tricuspid, kick),
         "aortic_open": np.clip(rise((t - w["ejection"]) / 40) - rise((t - s.es_ms + 60) / 60), 0, 1),
-        "jet": _jet(s, w, t),
+        "jet": _plume(s.plumes[0], w, t, s.rr_ms),
+        "decoy": _plume(s.plumes[1], w, t, s.rr_ms),
         "inflow": np.maximum(early, ratio * late) / max(1.0, ratio),
     }
 
@@ -142,8 +143,11 @@ def _valve(s, w, t, opening, kick):
     return np.clip(opened + again - rise((t - s.rr_ms + 45) / 45), 0, 1)
 
 
-def _jet(s, w, t):
-    """Mitral regurgitation from closing to opening of the valve; its reach grows with the root of the regurgitant
-    fraction up to 40 % (ours)."""
-    reach = min(1.0, np.sqrt(s.regurgitant_fraction / 0.4))
-    return reach * rise(t / 50) * (1 - rise((t - (w["opening"] - 50)) / 50))
+def _plume(plume, w, t, rr_ms):
+    """Strength of a plume from its start to its end; systole ends as the mitral valve opens."""
+    systole = w["opening"] - 50
+    start, end = (
+        share * systole if share <= 1 else systole + (share - 1) * (rr_ms - systole)
+        for share in (plume.start, plume.end)
+    )
+    return plume.strength * rise((t - start) / 50) * (1 - rise((t - end) / 50))

@@ -68,8 +68,14 @@ class Heart:
         thicker = np.sqrt(self.subject.lv_length_mm / g["length"])
         blood = trabeculae(endo, left.u, shape, shape["trabecula_mm"])
         g["lv"] = np.stack([blood, endo, epi], axis=-1)
-        for name in ("mitral_open", "tricuspid_open", "aortic_open", "jet", "inflow"):
+        for name in ("mitral_open", "tricuspid_open", "aortic_open", "jet", "decoy", "inflow"):
             g[name] = phase[name]
+        for name, plume in zip(("jet", "decoy"), self.subject.plumes):
+            towards = OUTLET_RAD + np.pi + plume.direction_rad
+            g[f"{name}_cos"], g[f"{name}_sin"] = np.cos(towards), np.sin(towards)
+            for part in ("x", "y", "aside", "width", "length"):
+                g[f"{name}_{part}"] = getattr(plume, f"{part}_mm")
+            g[f"{name}_lean"], g[f"{name}_spread"] = plume.lean, plume.spread
         twist = shape["twist"] * phase["emptied"]
         for n in "12":
             g[f"pap_cos_{n}"], g[f"pap_sin_{n}"] = np.cos(shape[f"pap_{n}"] + twist), np.sin(shape[f"pap_{n}"] + twist)
@@ -81,6 +87,7 @@ class Heart:
         g["rv_wall"], g["atrial_wall"] = RV_WALL_MM, ATRIAL_WALL_MM
         self._right(g, phase["rv_emptied"], volume["rv"], epi)
         self._atria(g, volume)
+        g["decoy_roof"] = g["la_length"] * self.subject.plumes[1].roof
         g["tubes"] = atria.tubes(left, shape, g).reshape(len(g), -1)
         return g
 

@@ -39,7 +39,7 @@ NO_LEAKS = {"mitral": 0.0, "aortic": 0.0, "tricuspid": 0.0}
 
 def streams(seed: int, number: int) -> dict[str, np.random.Generator]:
     """Independent generators for body, shape, scan and membership of subject `number`; nothing else enters."""
-    names = ("physiology", "anatomy", "acquisition", "membership")
+    names = ("physiology", "anatomy", "acquisition", "membership", "jets", "grey")
     return dict(zip(names, np.random.default_rng([seed, number]).spawn(len(names))))
 
 

@@ -9,6 +9,7 @@ from cmrlib.measures.names import FEATURES
 from cmrlib.measures.volumes import bsa_m2
 from cmrlib.phantom.cycle import ISOVOLUMIC_RELAXATION_MS, peaks
 from cmrlib.phantom.diagnoses import MR_GRADES
+from cmrlib.phantom.jets import Plume, plain_plumes
 
 LARGEST_LEAK = 0.75
 """Largest share of a stroke volume that regurgitates."""
@@ -67,6 +68,8 @@ class Subject:
     annulus_es_ratio: float = 1.0  # mitral ring's diameter, ES / ED
     infarct_territory: str = ""  # or "lad", "rca", "lcx"
     heart_failure: bool = False
+    streams: tuple[Plume, Plume] | None = None  # jet and decoy of the mix `mr2`; others have the plain jet
+    misread: bool = False  # the label `mr` is wrong
 
     def __post_init__(self):
         s = self
@@ -100,6 +103,11 @@ class Subject:
         return 100 * (1 - self.lvesv_ml / self.lvedv_ml)
 
     @cached_property
+    def plumes(self) -> tuple[Plume, Plume]:
+        """Jet and decoy in the left atrium."""
+        return self.streams or plain_plumes(self.regurgitant_fraction)
+
+    @cached_property
     def peaks(self) -> dict[str, float]:
         """Fastest motion of the mitral plane and fastest filling, see `cycle.peaks`."""
         return peaks(self)
@@ -120,9 +128,10 @@ class Subject:
     def labels(self) -> dict:
         """Columns of participants.tsv on the diagnosis; None where a label does not apply.
 
-        group: None where the EF fits no group. mr: 1 from mild on (`MR_GRADES`). hf_type: by EF 50 %, as SSLHF.
+        group: None where the EF fits no group. mr: 1 from mild on (`MR_GRADES`), unless
+        misread; mr_severity is the truth. hf_type: by EF 50 %, as SSLHF.
         """
         severity = next(name for bound, name in MR_GRADES if self.regurgitant_fraction < bound)
         kind = ("HFrEF" if self.lvef_pct < 50 else "HFpEF") if self.heart_failure else None
-        labels = {"group": self.group, "mr": int(severity != "none"), "mr_severity": severity}
+        labels = {"group": self.group, "mr": int((severity != "none") != self.misread), "mr_severity": severity}
         return labels | {"hf": int(self.heart_failure), "hf_type": kind, "af": int(self.rhythm == "af")}

@@ -25,9 +25,11 @@ LABEL_OF[[PAPILLARY, LEAFLET_LV, TRABECULA_RV]] = [1, 1, 3]  # convention: muscl
 LABEL_OF[[JET_LA, INFLOW_LV]] = [4, 1]
 
 _SCALARS = (
-    "zb length reach ring mitral_open tricuspid_open aortic_open jet inflow "
+    "zb length reach ring mitral_open tricuspid_open aortic_open inflow "
     "zt zpv zr rv_h rv_cos rv_sin rv_wall ra_x ra_y mouth la_length ra_length la_shift ra_shift atrial_wall "
-    "papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 outlet_cos outlet_sin fat_lv fat_rv phase_1 phase_2"
+    "papillary pap_cos_1 pap_sin_1 pap_cos_2 pap_sin_2 outlet_cos outlet_sin fat_lv fat_rv phase_1 phase_2 "
+    "jet jet_x jet_y jet_cos jet_sin jet_lean jet_aside jet_width jet_spread jet_length "
+    "decoy decoy_x decoy_y decoy_cos decoy_sin decoy_lean decoy_aside decoy_width decoy_spread decoy_length decoy_roof"
 )
 TABLES = {
     "tubes": (21,),
@@ -41,7 +43,7 @@ FRAME = np.dtype([(name, SCALARS[name]) for name in SCALARS.names] + [(n, "f4", 
 """One instant. zb, zt: mitral and tricuspid plane; zpv: pulmonary valve; length, reach: mitral plane to the apex of
 cavity and of wall; ring, mouth: mitral and tricuspid radius. Tables of squared radii (mm²), see `ventricles` and
 `atria`: lv = blood, cavity, outer surface; rv = beyond the LV's outer surface, with and without trabeculae. tubes:
-aortic root, pulmonary trunk, appendage (ends and radius). All mm; *_open, jet, inflow: 0 … 1."""
+aortic root, pulmonary trunk, appendage (ends and radius). jet, decoy: see `jets`. All mm; *_open, inflow: 0 … 1."""
 
 _compiled = njit(cache=True, fastmath=True, error_model="numpy")
 _inlined = njit(cache=True, fastmath=True, error_model="numpy", inline="always")
@@ -132,15 +134,27 @@ def _right(z, rho2, inner2, row, angle, ra_rho2, t, rv, g):
     return RV
 
 
+@_inlined
+def _plume(x, y, depth, cosine, sine, lean, aside, width, spread, length):
+    """Whether a point lies in a plume that starts at x = y = depth = 0."""
+    out, along = min(lean * depth, aside), depth / length
+    px, py = x - out * cosine + 0.8 * np.sin(0.7 * depth), y - out * sine
+    return px * px + py * py < (width + spread * depth) ** 2 * (1.0 - along * along)
+
+
 @_compiled
-def _left_atrium(x, y, z, la_rho2, g):
-    """Blood, or the jet of a leaking mitral valve: a plume from the ring that leans to the posterior wall."""
-    if g.jet > 0.05:
-        depth = g.zb - z
-        lean, along = 0.25 * depth, depth / (40.0 * g.jet)
-        jx, jy = x + lean * g.outlet_cos + 0.8 * np.sin(0.7 * depth), y + lean * g.outlet_sin
-        if jx * jx + jy * jy < (2.0 + 0.24 * depth) ** 2 * (1.0 - along * along):
-            return JET_LA
+def _left_atrium(x, y, z, g):
+    """Blood, the jet of a leaking mitral valve, or what looks like one."""
+    if g.jet > 0.05 and _plume(
+        x - g.jet_x, y - g.jet_y, g.zb - z, g.jet_cos, g.jet_sin, g.jet_lean, g.jet_aside, g.jet_width, g.jet_spread,
+        g.jet_length * g.jet,
+    ):  # fmt: skip
+        return JET_LA
+    if g.decoy > 0.05 and _plume(
+        x - g.decoy_x, y - g.decoy_y, g.decoy_roof + (g.zb - z) * (1.0 if g.decoy_roof == 0.0 else -1.0), g.decoy_cos,
+        g.decoy_sin, g.decoy_lean, g.decoy_aside, g.decoy_width, g.decoy_spread, g.decoy_length * g.decoy,
+    ):  # fmt: skip
+        return JET_LA
     return LA
 
 
@@ -227,7 +241,7 @@ def _tissue_at(point, polar, g, t, tubes, lv, rv, la, ra):
     if z < g.zb:
         w = (g.zb - z) / g.la_length * _AT_ROWS
         if w < _AT_ROWS and la_rho * la_rho < _mix(la, t, w, la_angle, 0):
-            return _left_atrium(x, y, z, la_rho * la_rho, g)
+            return _left_atrium(x, y, z, g)
     if z < g.zt:
         w = (g.zt - z) / g.ra_length * _AT_ROWS
         if w < _AT_ROWS and ra_rho * ra_rho < _mix(ra, t, w, ra_angle, 0):

@@ -32,7 +32,7 @@ def phantom(
     frames: Annotated[int, typer.Option(help="Frames a cycle.")] = 20,
     views: Annotated[list[str] | None, typer.Option(help="Of sax, 4ch, 2ch, 3ch; default the first three.")] = None,
     diagnoses: Annotated[list[str] | None, typer.Option(help="Diagnoses that take turns; default ACDC's five.")] = None,
-    mix: Annotated[str, typer.Option(help="In place of diagnoses a named case mix: mr, hf, population.")] = "",
+    mix: Annotated[str, typer.Option(help="In place of diagnoses a named case mix: mr2, hf, population.")] = "",
     people: Annotated[
         list[str] | None,
         typer.Option(help="Simulated annotators, observers beside the truth: yale, yale2, lund, lund2."),

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from cmrlib.app.runs.cost import announce
 from cmrlib.app.runs.parameters import ROOT, UsageError, load_profile, resolve, unknown
 
 UNRECORDED = "unrecorded.jsonl"
@@ -42,6 +43,7 @@ def execute(
     chosen = load_profile(profile)
     parameters = resolve(notebook, chosen, overrides)
     folder = Path(runs).resolve() / profile / (f"{notebook}@{part}" if part else notebook)
+    announce(chosen, folder.parent, [notebook])
     with locked(folder):
         for name in ("manifest.json", "manifest.pending.json", "executed.ipynb", "failed.ipynb"):
             (folder / name).unlink(missing_ok=True)
@@ -99,6 +101,7 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
         if subprocess.run(all_command(first, runs, cores, cluster), cwd=ROOT).returncode:
             raise NotebookFailed(f"profile {profile} reads what {first} makes, and {first} did not come to its end")
     folder = Path(runs).resolve() / profile
+    announce(chosen, folder)
     with locked(folder) as lock:
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
         words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]

@@ -9,6 +9,7 @@ A profile is profiles/NAME.yaml:
     notebooks: [00_cohort]    what `make run` runs, with what it needs (optional; all without it)
     parts: {03b_x: [folds]}   a job for every combination of what these lists of a notebook hold, before the whole of it
                               runs, which finds their trainings in runs/.state (optional)
+    cost: {00_cohort: [9, 1]} GB of disk and GPU hours of a notebook, told and compared with the disk first (optional)
     study: {kind: ukbb, …}    `cmr` commands on a large cohort, in shards of subjects; see STUDY below (optional)
     common: {seed: 1}         for every notebook that declares such a parameter
     01_segmentation: {…}      for that notebook
@@ -25,7 +26,7 @@ import yaml
 
 # The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
-SETTINGS = ("extends", "after", "record", "pool", "notebooks", "parts", "study", "common")
+SETTINGS = ("extends", "after", "record", "pool", "notebooks", "parts", "cost", "study", "common")
 STUDY = {
     "kind": "",  # of source, as for `cmr ingest`
     "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
@@ -56,6 +57,7 @@ class Profile:
     notebooks: tuple[str, ...] = ()  # empty: all of them
     after: tuple[str, ...] = ()
     parts: dict = field(default_factory=dict)  # notebook → names of lists among its parameters
+    cost: dict = field(default_factory=dict)  # notebook → (GB, GPU hours)
     study: dict = field(default_factory=dict)  # empty: none; else all of STUDY
     common: dict = field(default_factory=dict)
     own: dict = field(default_factory=dict)  # notebook → its parameters
@@ -70,7 +72,10 @@ def resolve(notebook: str, profile: str | Profile, overrides: dict | None = None
     """All parameters of a notebook under a profile, as plain literals. Raises UsageError naming what exists."""
     profile = load_profile(profile) if isinstance(profile, str) else profile
     declared = defaults(notebook)
-    given = profile.given(notebook, declared) | (overrides or {})
+    given = profile.given(notebook, declared)
+    for name, value in (overrides or {}).items():  # of a dict, what is not named stays as the profile has it
+        both = isinstance(value, dict) and isinstance(given.get(name), dict)
+        given[name] = given[name] | value if both else value
     return declared | checked(given, declared, f"{notebook} with profile {profile.name}")
 
 
@@ -88,7 +93,7 @@ def load_profile(name: str) -> Profile:
     declared = {notebook: defaults(notebook) for notebook in notebook_names()}
     where = f"profiles/{name}.yaml"
     _check_order(name, ())
-    for notebook in [*profile.own, *profile.notebooks]:
+    for notebook in [*profile.own, *profile.notebooks, *profile.cost]:
         if notebook not in declared:
             raise unknown("notebook", notebook, declared, where)
     for notebook, given in profile.own.items():
@@ -136,6 +141,7 @@ def _merged(name, inner) -> Profile:
         notebooks=tuple(content.get("notebooks", base.notebooks)),
         after=tuple(content.get("after", base.after)),
         parts=base.parts | content.get("parts", {}),
+        cost=content.get("cost", {}),  # not inherited: it belongs to these sizes
         study=_study(base.study, content.get("study") or {}, where),
         common=base.common | common,
         own=base.own | {key: base.own.get(key, {}) | value for key, value in own.items()},

@@ -91,29 +91,45 @@ class Run:
             )
         return self.path(given)
 
+    def local_file(self, given: str, what: str) -> Path:
+        """A file that a parameter names, absolute or relative to the repository or $CMR_DATA_DIR. what: is in it.
+
+        Raises UsageError where there is none.
+        """
+        roots = [ROOT, *([Path(os.environ["CMR_DATA_DIR"])] if os.environ.get("CMR_DATA_DIR") else [])]
+        for path in (root / Path(given).expanduser() for root in roots):
+            if path.is_file():
+                return path
+        raise UsageError(
+            f"{self.notebook} with profile {self.profile} starts from {what}, but there is no file {given} below the "
+            "repository or CMR_DATA_DIR; put torchvision's state dict there (.safetensors or .pth), or name another "
+            "file, or none for a random start, by -p with the parameter's `imagenet`"
+        )
+
     def sibling(self, notebook: str) -> Path:
         """Folder of another notebook's finished run in this profile.
 
         A notebook run by hand may read what `make run` made, so that nobody has to run all those before it.
         """
-        profiles = [self.folder.parent] + ([ROOT / "runs" / "quick"] if self.profile == "interactive" else [])
-        for folder in profiles:
-            if (folder / notebook / "manifest.json").exists():
-                return folder / notebook
+        if folder := self.finished(notebook):
+            return folder
         raise UsageError(
-            f"{self.notebook} reads the results of {notebook}, but there is no {_short(profiles[0] / notebook)}"
+            f"{self.notebook} reads the results of {notebook}, but there is no {_short(self.folder.parent / notebook)}"
             "/manifest.json; run that notebook first, or `make run`"
         )
+
+    def finished(self, notebook: str) -> Path | None:
+        """As `sibling`, but None where there is no finished run."""
+        profiles = [self.folder.parent] + ([ROOT / "runs" / "quick"] if self.profile == "interactive" else [])
+        found = [folder / notebook for folder in profiles if (folder / notebook / "manifest.json").exists()]
+        return found[0] if found else None
 
     @property
     def sample(self) -> Path | None:
         """Folder of the real heart that 01_segmentation opened with: `cohort`, and its outlines in `ternausnet`. None
         where it opened with none."""
-        try:
-            folder = self.sibling("01_segmentation") / "sample"
-        except UsageError:
-            return None
-        return folder if folder.is_dir() else None
+        home = self.finished("01_segmentation")
+        return home / "sample" if home and (home / "sample").is_dir() else None
 
     @staticmethod
     def path(text: str) -> Path:

@@ -8,8 +8,8 @@ README.md maps the paper to functions and notebook cells.
 
 from cmrlib.learning.blocks import TensorLabel
 from cmrlib.measures import RefusedError
-from cmrlib.papers.cussp import preparation, table2, tabular
-from cmrlib.papers.cussp.cnnlstm import CnnLstm
+from cmrlib.papers.cussp import baselines, preparation, table2, tabular
+from cmrlib.papers.cussp.cnnlstm import CnnLstm, load_imagenet
 from cmrlib.papers.cussp.data import LABELLED, Distort, Scale
 from cmrlib.papers.cussp.network import cross_correlation
 from cmrlib.papers.cussp.preparation import locate, prepare
@@ -20,6 +20,6 @@ from cmrlib.papers.cussp.weak import weak_labels
 
 __all__ = [
     "LABELLED", "MODELS", "CnnLstm", "CusspJoint", "CusspPairs", "CusspPretraining", "Distort", "MitralRegurgitation",
-    "RefusedError", "Scale", "TensorLabel", "assign_roles", "cross_correlation", "locate", "preparation", "prepare",
-    "table2", "tabular", "weak_labels",
+    "RefusedError", "Scale", "TensorLabel", "assign_roles", "baselines", "cross_correlation", "load_imagenet", "locate",
+    "preparation", "prepare", "table2", "tabular", "weak_labels",
 ]  # fmt: skip

@@ -1,10 +1,12 @@
 """The CNN-LSTM baseline (section 2.2.2): DenseNet-121 a frame, attention, a bidirectional LSTM, a perceptron."""
 
+import re
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 from torchvision.models.densenet import DenseNet
 
@@ -58,6 +60,20 @@ class CnnLstmNet(nn.Module):
         seen = self.encode(x.flatten(0, 1)[:, None]).view(n, frames, -1)
         with torch.autocast(x.device.type, enabled=False):
             return self.head(self.lstm(seen.float())[0].mean(1)).squeeze(1)
+
+
+def load_imagenet(model: CnnLstmNet, path):
+    """Copy torchvision's DenseNet-121 weights from a local .safetensors or weights-only .pth file.
+
+    Raises ValueError for weights of another network.
+    """
+    state = load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
+    state = {re.sub(r"(norm|conv)\.([12])\.", r"\1\2.", name): value for name, value in state.items()}
+    ours = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
+    try:
+        model.features.load_state_dict(ours)
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds no ImageNet weights of DenseNet-121: {error}") from error
 
 
 class WeakLoss(WeightedBCE):

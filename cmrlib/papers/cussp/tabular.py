@@ -1,4 +1,4 @@
-"""Models of numbers in place of pictures: the paper's random forest, and what bounds all models from both sides."""
+"""Models of numbers in place of pictures: the paper's random forest on measurements."""
 
 from dataclasses import replace
 
@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RandomizedSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.measures import FEATURES, features
@@ -26,21 +24,21 @@ GRID = {
 }
 """Section 3.2. The paper's best: 20, 8, log2, 2."""
 
-TRUE_PARAMETERS = [*FEATURES, "regurgitant_ml", "forward_sv_ml", "annulus_mm", "mapse_mm"]
-"""What a phantom knows of a heart: the 18 features and the leak itself."""
-
 
 def measured_features(cohort, observer: str, subjects=None) -> pd.DataFrame:
     """participant_id and the 18 features divided by body surface area, as section 2.2.1 has it, EF too.
 
-    From all views where the observer drew the short axis; from 4CH alone otherwise (`four_chamber_features`). One row
-    per subject (the first session).
+    From all views where the observer drew the short axis, with ED and ES from its own curves; from 4CH alone otherwise
+    (`four_chamber_features`). One row per subject (the first session).
     """
     subjects = list(cohort.subjects["participant_id"] if subjects is None else subjects)
     reference = cohort.observer(observer)
     sax = cohort.cines[(cohort.cines["view"] == "sax") & cohort.cines["participant_id"].isin(subjects)]
     whole = any(reference.has(name) for name in sax["cine"])
-    table = (features if whole else four_chamber_features)(cohort, observer, subjects=subjects)
+    if whole:
+        table = features(cohort, observer, subjects=subjects, phases="curve")
+    else:
+        table = four_chamber_features(cohort, observer, subjects)
     table = table.drop_duplicates("participant_id").reindex(columns=["participant_id", "bsa_m2", *FEATURES])
     return indexed_features(table, literal=True)
 
@@ -101,13 +99,6 @@ def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter:
         random_state=seed,
     )
     return search.fit(x, y)
-
-
-def ceiling_model(table: pd.DataFrame, labels: pd.Series):
-    """Logistic regression on the phantom's true parameters: no picture can tell more. table: measures of the truth."""
-    known = table[["participant_id", *[name for name in TRUE_PARAMETERS if name in table]]]
-    model = make_pipeline(_imputer(), StandardScaler(), LogisticRegression(C=10.0, max_iter=10_000))
-    return model.fit(*_labelled(known, labels))
 
 
 def probabilities(model, table: pd.DataFrame, subjects) -> pd.Series:

@@ -1,18 +1,14 @@
-"""Where the evidence lies: attribution of a prediction to tokens, drawn on the picture, and predictions without the
-heart.
+"""Where the evidence lies: attribution of a prediction to tokens, drawn on the picture.
 
-The paper names both as missing (§ 6). Integrated gradients (Sundararajan et al., ICML 2017, by captum) from a clip that
+The paper names it as missing (§ 6). Integrated gradients (Sundararajan et al., ICML 2017, by captum) from a clip that
 is the training set's mean everywhere: what a section adds to the prediction, token by token.
 """
 
-import cv2
-import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 
 from cmrlib.cine import Cine
-from cmrlib.papers.heartmae.features import moving, pooled
-from cmrlib.papers.heartmae.flow import flow_weights
+from cmrlib.papers.heartmae.features import moving, read_out
 from cmrlib.papers.heartmae.probe import Probe
 from cmrlib.papers.heartmae.tokens import patches
 
@@ -32,7 +28,7 @@ def attribution(task, model, probe: Probe, heads, target: str, cine: Cine, k: in
         weights = moving(model.encoder.tokens(clip))[1]
 
     def predict(standard):
-        features = pooled(model.encoder.tokens(standard), model.centre, model.axes, weights)
+        features = read_out(model.encoder.tokens(standard), model, task.pooling, weights)
         bags = features.new_full((len(features), max(1, len(probe.views)), 1, features.shape[1]), torch.nan)
         return heads(bags.index_copy(1, torch.tensor([kind], device=device), features[:, None, None]))[:, number]
 
@@ -41,19 +37,3 @@ def attribution(task, model, probe: Probe, heads, target: str, cine: Cine, k: in
     with torch.inference_mode():
         value = float(predict(clip)[0])
     return picture[0, 0].numpy(), by_token.detach().cpu().numpy(), value
-
-
-def occluded(cine: Cine, k: int, hide: str = "heart", threshold: float = 0.35) -> np.ndarray:
-    """(frames, rows, columns): slice k without the heart (`hide="heart"`), or with nothing else (`hide="rest"`).
-
-    The heart is where the section moves: flow weights above `threshold`, rounded off. What is hidden becomes the mean
-    of the pixels on the other side of that line, in every frame, so that neither shape nor motion is left.
-    """
-    if hide not in ("heart", "rest"):
-        raise ValueError(f"hide={hide!r}; expected heart or rest")
-    pixels = np.array(cine.pixels[:, k])
-    region = (flow_weights(pixels) > threshold).astype(np.uint8)
-    region = cv2.morphologyEx(region, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool)
-    hidden = region if hide == "heart" else ~region
-    pixels[:, hidden] = pixels[:, ~hidden].mean() if (~hidden).any() else 0
-    return pixels

@@ -22,6 +22,15 @@ def moving(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return change, weights / weights.sum(1, keepdim=True)
 
 
+POOLINGS = ("mean", "moving")
+"""How a clip's tokens become one feature: their mean (the paper's reading here), or `pooled` where it moves (ours)."""
+
+
+def read_out(tokens: torch.Tensor, model: MaskedAutoencoder, pooling: str, weights: torch.Tensor | None = None):
+    """Tokens (n, moments, places, width) of a model → features (n, …) by one of POOLINGS; weights: see `pooled`."""
+    return tokens.mean((1, 2)) if pooling == "mean" else pooled(tokens, model.centre, model.axes, weights)
+
+
 def pooled(tokens: torch.Tensor, centre: torch.Tensor, axes: torch.Tensor, weights: torch.Tensor | None = None):
     """Tokens of whole clips (n, moments, places, width) → features (n, 3 · width + a · (a + 1)): the mean of all
     tokens; their mean where the section moves; how much they change over time there; and what goes together there along

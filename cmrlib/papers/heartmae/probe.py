@@ -228,8 +228,8 @@ class Probe(Task):
             ridge = RidgeCV(STRENGTHS, alpha_per_target=True).fit((z[there] - mean) / std, wanted[there][:, targets])
             weight = ridge.coef_ / std
             with torch.no_grad():
-                model.heads.weight[targets] = torch.from_numpy(weight).float()
-                model.heads.bias[targets] = torch.from_numpy(ridge.intercept_ - weight @ mean).float()
+                model.heads.weight[targets] = torch.from_numpy(weight).to(model.heads.weight)
+                model.heads.bias[targets] = torch.from_numpy(ridge.intercept_ - weight @ mean).to(model.heads.bias)
 
     # --- prediction
 

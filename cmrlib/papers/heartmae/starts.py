@@ -1,18 +1,11 @@
-"""From which of the plain model's epochs the other variants start: the one that tells ejection fraction best."""
+"""Some of the plain model's epochs, kept: from one of them the other variants start."""
 
 from copy import deepcopy
-from dataclasses import replace
 
-import numpy as np
-import pandas as pd
 import torch
 from fastai.callback.core import Callback
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cmrlib.cohort.files import atomic
-from cmrlib.cohort.progress import with_progress
 
 
 class Snapshots(Callback):
@@ -43,28 +36,3 @@ class Snapshots(Callback):
             model = deepcopy(last)
             model.load_state_dict(torch.load(self._file(epoch), weights_only=True, map_location="cpu"))
             yield epoch, model
-
-
-def choose_start(task, last, snapshots: Snapshots, cohort, sections: pd.DataFrame, target: pd.Series):
-    """(the network whose frozen features tell `target` best on validation subjects, a row an epoch with its mae).
-
-    A ridge regression on the mean feature of each subject's sections (of a view every other one), one crop and clip
-    each, fitted on the training subjects. The paper took epoch 150 of 200 so; on which subjects is not said there.
-    """
-    task, rows, best = replace(task, section_views=(1, 1)), [], (np.inf, last)
-    known = sections[(sections["split"] != "test") & sections["participant_id"].isin(target.dropna().index)]
-    known = known[known.groupby(["participant_id", "view"]).cumcount() % 2 == 0]
-    for epoch, model in snapshots.models(last):
-        found = [
-            task.embed(model, cohort.cine(row.cine), row.k)[0]
-            for row in with_progress(list(known.itertuples()), f"epoch {epoch}", "section")
-        ]
-        means = pd.DataFrame(found).groupby([known["participant_id"].to_numpy(), known["split"].to_numpy()]).mean()
-        (x, y), (seen, true) = (
-            (part, target[part.index]) for part in (means.xs(s, level=1) for s in ("train", "validation"))
-        )
-        ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13))).fit(x, y)
-        mae = float(np.abs(ridge.predict(seen) - true).mean())
-        rows.append({"epoch": epoch, "validation_mae": mae, "n": len(seen)})
-        best = min(best, (mae, model), key=lambda pair: pair[0])
-    return best[1].eval(), pd.DataFrame(rows)

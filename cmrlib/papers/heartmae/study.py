@@ -1,19 +1,22 @@
 """The paper's tables: every model's features under the same heads, errors and areas with intervals, and what is
 gained."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 
-from cmrlib.agreement import bootstrap, classification, paired_test
+from cmrlib.agreement import bootstrap, classification
 from cmrlib.agreement.resampling import bounded
-from cmrlib.papers.heartmae.comparators import COMPARATORS
 from cmrlib.papers.heartmae.probe import Probe
 from cmrlib.papers.heartmae.targets import EJECTION
 from cmrlib.papers.heartmae.task import VARIANTS
 
-MODELS = {"mean": "predicting the mean"} | COMPARATORS | VARIANTS
+MODELS = {
+    "mean": "predicting the mean",
+    "random": "untrained encoder",
+    "pca": "PCA of the temporal SD",
+    "expert": "18 measurements",
+    "natural": "natural videos",
+} | VARIANTS
 """Rows of the tables, in their order."""
 
 
@@ -29,7 +32,9 @@ def predict_all(models: dict, truth: pd.DataFrame, kind: str, split: pd.Series, 
     tested, fitted = [s for s in truth.index if split.get(s) == "test"], {}
     fields = dict(heads)
     seeds, epochs, rate, bs = (fields.pop(name) for name in ("seeds", "epochs", "learning_rate", "batch_size"))
-    rows = [_long(pd.DataFrame([train.mean()] * len(tested), index=tested), truth, train).assign(model="mean", seed=0)]
+    rows = [
+        long_table(pd.DataFrame([train.mean()] * len(tested), index=tested), truth, train).assign(model="mean", seed=0)
+    ]
     for model, bags in models.items():
         probe = Probe.of(bags, truth, kind, **fields)
         for seed in seeds:
@@ -37,11 +42,12 @@ def predict_all(models: dict, truth: pd.DataFrame, kind: str, split: pd.Series, 
             fitted.setdefault(model, (probe, learn.model))
             found = probe.predict(learn.model, {s: bags[s] for s in tested if s in bags}).set_index("participant_id")
             name, _, pretrained = model.partition("_seed")
-            rows.append(_long(found, truth, train).assign(model=name, seed=1000 * int(pretrained or 1) + seed))
+            rows.append(long_table(found, truth, train).assign(model=name, seed=1000 * int(pretrained or 1) + seed))
     return pd.concat(rows, ignore_index=True), fitted
 
 
-def _long(found, truth, train):
+def long_table(found: pd.DataFrame, truth: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """Predictions, subjects by targets, as rows: participant_id, target, predicted, true, scale (the SD in `train`)."""
     both = {"predicted": found.unstack(), "true": truth.loc[found.index, found.columns].unstack()}
     table = pd.DataFrame(both).rename_axis(["target", "participant_id"]).reset_index()
     return table.assign(scale=table["target"].map(train.std()))[["participant_id", "target", *both, "scale"]]
@@ -103,17 +109,6 @@ def gain_pct(predictions: pd.DataFrame, better: str, worse: str, targets=EJECTIO
     return _interval("gain_pct", gain) | {"n": len(both)}
 
 
-def over_tasks(errors: pd.DataFrame, better: str = "flow", worse: str = "plain") -> pd.DataFrame:
-    """Wilcoxon's signed-rank test over tasks (§ 5.1): one row of `agreement.paired_test`, and in how many tasks each
-    model is best. errors: of `error_table`."""
-    wide = errors.pivot(index="target", columns="model", values="mae_sd")
-    if not {better, worse} <= set(wide):
-        return pd.DataFrame()
-    test = paired_test(wide[better].to_numpy(), wide[worse].to_numpy())
-    best = wide.drop(columns="mean", errors="ignore").idxmin(axis=1).value_counts()
-    return test.assign(better=better, worse=worse, n_best=int(best.get(better, 0)), n_tasks=len(wide))
-
-
 def disease_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Figure 2: a row a model and disease: ap, auc with intervals, n, n_positive; scores are means over seeds."""
     scores = predictions[predictions["model"] != "mean"].dropna(subset=["true"])
@@ -125,48 +120,3 @@ def disease_table(predictions: pd.DataFrame) -> pd.DataFrame:
         areas = _interval("ap", found.loc[["average_precision"]]) | _interval("auc", found.loc[["roc_auc"]])
         rows.append({"model": model, "target": target} | counts | areas)
     return _in_order(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=["model", "target", "ap", "auc"])
-
-
-def occlusion_table(sights: dict, goals: dict, split: pd.Series, heads: dict) -> pd.DataFrame:
-    """What is told with and without the heart: one row per sight and target: measure, value with interval, chance.
-
-    sights: name → bags. goals: `regression` and `classification` → targets. Errors are relative to predicting the
-    mean (chance 1), areas under the ROC curve have chance .5.
-    """
-    measures = {
-        "regression": (error_table, "ratio", "error relative to the mean", 1.0),
-        "classification": (disease_table, "auc", "AUC", 0.5),
-    }
-    tables = []
-    for kind, truth in goals.items():
-        if truth.shape[1]:
-            made, column, measure, chance = measures[kind]
-            table = made(predict_all(sights, truth, kind, split, heads)[0])
-            names = {f"{column}{end}": f"value{end}" for end in ("", "_low", "_high")} | {"model": "sight"}
-            table = table[table["model"] != "mean"].rename(columns=names).assign(measure=measure, chance=chance)
-            tables.append(table[["sight", "target", "measure", "value", "value_low", "value_high", "chance"]])
-    return pd.concat(tables, ignore_index=True)
-
-
-def headline(predictions: pd.DataFrame, errors: pd.DataFrame, model: str) -> dict:
-    """Metrics of a run: `lvef_mae_ratio` and the like for the four chambers; gains over the untrained encoder and PCA,
-    and of flow weighting over the plain model, in these four, in LVEF alone and (`all_`) in all targets; each with its
-    interval."""
-    own, metrics = errors[errors["model"] == model].set_index("target").reindex(EJECTION), {}
-    for (target, row), end in product(own.iterrows(), ("", "_low", "_high")):
-        name = target.removesuffix("_pct")
-        metrics |= {f"{name}_mae_pct{end}": row[f"mae{end}"], f"{name}_mae_ratio{end}": row[f"ratio{end}"]}
-    pairs = {"gain_vs_random": (model, "random"), "gain_vs_pca": (model, "pca"), "flow_gain": ("flow", "plain")}
-    scopes = {"": EJECTION, "lvef_": ("lvef_pct",), "all_": None}
-    for (name, pair), (prefix, targets) in product(pairs.items(), scopes.items()):
-        gain = gain_pct(predictions, *pair, targets)
-        metrics |= {f"{prefix}{name}_pct{end}": gain[f"gain_pct{end}"] for end in ("", "_low", "_high")}
-    return metrics | {"n": int(predictions["participant_id"].nunique())}
-
-
-def attention_shares(attention: pd.DataFrame) -> pd.DataFrame:
-    """Attention of single views → a row a section: its share, and relative to an equal share of the subject's views."""
-    count = attention.groupby("participant_id")["attention"].transform("size")
-    table = attention.assign(relative=attention["attention"] * count)
-    by = ["participant_id", "cine", "view", "k"]
-    return table.groupby(by, as_index=False).agg(attention=("attention", "sum"), relative=("relative", "mean"))

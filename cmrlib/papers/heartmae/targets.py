@@ -1,4 +1,4 @@
-"""What is to be predicted of a subject: cardiac features, diseases, and what is not of the heart."""
+"""What is to be predicted of a subject: cardiac features and diseases."""
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,6 @@ from cmrlib.measures.names import FEATURES, INDEXED, indexed_name
 
 EJECTION = ("lvef_pct", "laef_pct", "rvef_pct", "raef_pct")
 """The four of table 1."""
-
-EXTRACARDIAC = ("age", "height_m", "weight_kg", "bmi_kg_m2", "bsa_m2", "heart_rate_bpm")
 
 
 def cardiac_targets(cohort, observer: str = "truth") -> pd.DataFrame:
@@ -78,13 +76,3 @@ def enough_positives(table: pd.DataFrame, split: pd.Series, fewest: dict) -> tup
         kept += [] if short else [name]
         left_out += [{"target": name, "reason": "positives: " + ", ".join(short)}] if short else []
     return kept, pd.DataFrame(left_out, columns=["target", "reason"])
-
-
-def body_targets(subjects: pd.DataFrame) -> pd.DataFrame:
-    """One row per subject: what of EXTRACARDIAC is known, BMI and surface from height and weight."""
-    table = subjects.drop_duplicates("participant_id").set_index("participant_id")
-    numbers = table.reindex(columns=[*EXTRACARDIAC, *[c for c in table if c.startswith(("sbp", "dbp", "fev", "fvc"))]])
-    numbers = numbers.apply(pd.to_numeric, errors="coerce").astype(float)
-    numbers["bmi_kg_m2"] = numbers["bmi_kg_m2"].fillna(numbers["weight_kg"] / numbers["height_m"] ** 2)
-    numbers["bsa_m2"] = numbers["bsa_m2"].fillna(np.sqrt(numbers["weight_kg"] * 100 * numbers["height_m"] / 3600))
-    return numbers.dropna(axis=1, how="all")

@@ -16,14 +16,20 @@ from cmrlib.learning.task import Task, by_split
 from cmrlib.learning.training import adamw
 from cmrlib.papers.heartmae import clips, features, flow, network, tokens
 from cmrlib.papers.heartmae.clips import SectionClips, even_cuts, intensity_moments, peak_of, section_table
-from cmrlib.papers.heartmae.features import pooled, token_features
+from cmrlib.papers.heartmae.features import POOLINGS, read_out, token_features
 from cmrlib.papers.heartmae.flow import flow_weights, stored_weights
 from cmrlib.papers.heartmae.network import MaskedAutoencoder, weighted_error
 
-VARIANTS = {"plain": "MAE-ViT", "mask95": "MAE-95", "tube": "MAE-tube", "flow": "HeartMAE"}
-"""The paper's four models, in the order of its tables."""
+VARIANTS = {
+    "plain": "MAE-ViT",
+    "continued": "MAE-ViT, continued",
+    "mask95": "MAE-95",
+    "tube": "MAE-tube",
+    "flow": "HeartMAE",
+}
+"""The paper's four models, in the order of its tables, and the plain one that learns on for as long as the variants."""
 
-SETTINGS = {"plain": {}, "mask95": {"mask_ratio": 0.95}, "tube": {"masking": "tube"}, "flow": {"flow": True}}
+SETTINGS = {"mask95": {"mask_ratio": 0.95}, "tube": {"masking": "tube"}, "flow": {"flow": True}}
 """Fields of the task in which a variant differs from the plain model."""
 
 NOTHING = np.zeros((1, 1), np.uint8)
@@ -44,7 +50,8 @@ class HeartMAE(Task):
     themselves. repeats: clips of a section that is read. mask_ratio, masking, decoder_share: see `Masking`. flow: the
     loss is weighted by where the section moves (equation 2); flow_step: frames between the two images of a pair;
     flow_sigma_px: of the smoothing, in the image's own pixels or, with flow_resized, in a clip's.
-    section_views: of a section in prediction, crops along its longer side × clips over the cycle (§ 4.3).
+    section_views: of a section in prediction, crops along its longer side × clips over the cycle (§ 4.3). pooling: of
+    a clip's tokens, `mean` (the paper) or `moving` (ours, `features.pooled`).
     """
 
     views: tuple[str, ...] = VIEWS
@@ -73,6 +80,7 @@ class HeartMAE(Task):
     flow_resized: bool = False
     weight_decay: float = 0.05
     section_views: tuple[int, int] = (3, 2)
+    pooling: str = "mean"
 
     code = CODE
 
@@ -82,6 +90,8 @@ class HeartMAE(Task):
                 f"clips of {self.frames} frames and {self.size} pixels do not divide into tokens of "
                 f"{self.tubelet} frames (an even number) and {self.patch} pixels"
             )
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {self.pooling!r}; there are {', '.join(POOLINGS)}")
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -89,10 +99,10 @@ class HeartMAE(Task):
         return self.frames // self.tubelet, self.size // self.patch, self.size // self.patch
 
     def variant(self, name: str) -> "HeartMAE":
-        """One of the paper's four models. Raises ValueError for another name."""
+        """One of VARIANTS. Raises ValueError for another name."""
         if name not in VARIANTS:
             raise ValueError(f"unknown variant {name!r}; there are {', '.join(VARIANTS)}")
-        return replace(self, **SETTINGS[name])
+        return replace(self, **SETTINGS.get(name, {}))
 
     # --- training
 
@@ -159,7 +169,7 @@ class HeartMAE(Task):
     def embed(self, model, cine: Cine, k: int, section=None, precision="bf16") -> np.ndarray:
         """(views, width) features of slice k; see `clips`."""
         found = token_features(model, self.clips(cine, k, section), precision)
-        return pooled(found, model.centre, model.axes).cpu().numpy()
+        return read_out(found, model, self.pooling).cpu().numpy()
 
     def predict_cine(self, models, cine, annotation=None, precision="bf16"):
         """No annotation; a row a section: slice and features f0, f1, …, the mean over its views and over networks."""

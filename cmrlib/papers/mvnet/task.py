@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastai.data.block import DataBlock, TransformBlock
+from fastai.optimizer import OptimWrapper
 from torch import nn
 
 from cmrlib import cine
@@ -50,8 +51,8 @@ class MitralPoints(Task):
     stage: 1 sees the whole image, 2 the upright valve. scale: of the pictures' sides, 1 for the paper's 160×160 and
     118×162; less is the same field of view with fewer pixels. backbone, head: of `MVNet`. frames_per_cine: to learn
     from, spread over the cycle, 0 for all. n_repeats: of a training frame in an epoch (the paper has ten fixed copies).
-    augment_…: ± scale, rotation and shift (pixels of the picture), and mirrored pictures for images that lost their
-    orientation.
+    constant_rate: the paper's Adam at one rate, in place of one cycle. augment_…: ± scale, rotation and shift (pixels
+    of the picture), and mirrored pictures for images that lost their orientation.
     """
 
     views: tuple[str, ...] = ("4ch",)
@@ -61,6 +62,7 @@ class MitralPoints(Task):
     head: str = "points"
     frames_per_cine: int = 0
     n_repeats: int = 10
+    constant_rate: bool = False
     augment_scale: float = 0.1
     augment_rotation_deg: float = 10.0
     augment_shift_px: float = 3.0
@@ -85,6 +87,12 @@ class MitralPoints(Task):
         if not cine.spacing_known:
             step *= float(np.hypot(*(points_px[1] - points_px[0]))) / ANNULUS_MM
         return geometry.stage2_plane(points_px, spacing_or_one(cine), cine.pixels.shape[2:], mirrored, self.shape, step)
+
+    def fit(self, learn, epochs, lr, cbs=()):
+        learn.fit(epochs, lr, cbs=cbs) if self.constant_rate else super().fit(learn, epochs, lr, cbs)
+
+    def optimiser(self, params, lr):
+        return OptimWrapper(params, torch.optim.Adam, lr=lr) if self.constant_rate else super().optimiser(params, lr)
 
     def items(self, cohort, annotations, split):
         return frame_table(cohort, annotations, self.views, split, self.frames_per_cine, self.n_repeats)

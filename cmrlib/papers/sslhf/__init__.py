@@ -8,11 +8,11 @@ README.md maps the paper (Zhong et al.) to functions and notebook cells.
 
 from cmrlib.papers.sslhf import restoration, tables
 from cmrlib.papers.sslhf.network import Classifier, Restorer
-from cmrlib.papers.sslhf.patches import lv_slices, patient_split, section_patch
+from cmrlib.papers.sslhf.patches import labelled, lv_slices, patient_split, section_patch
 from cmrlib.papers.sslhf.task import HeartFailure, SslhfRestoration
 from cmrlib.papers.sslhf.transformations import KINDS, PatchItem
 
 __all__ = [
-    "KINDS", "Classifier", "HeartFailure", "PatchItem", "Restorer", "SslhfRestoration", "lv_slices", "patient_split",
-    "restoration", "section_patch", "tables",
+    "KINDS", "Classifier", "HeartFailure", "PatchItem", "Restorer", "SslhfRestoration", "labelled", "lv_slices",
+    "patient_split", "restoration", "section_patch", "tables",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from cmrlib.cohort import Annotation
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.measures import RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
-from cmrlib.papers.tempreg.clips import moving_centre
+from cmrlib.measures.motion import moving_centre
 
 
 def section_patch(cine: Cine, k: int, size: int, frames: int, spacing_mm: float = 0.0, clip: float = 0.0) -> np.ndarray:
@@ -61,14 +61,25 @@ def patient_split(
     """`train` (three fifths), `validation` (one), `test` (one) by participant_id, stratified by label; and `unlabelled`
     for those without a label, who may only teach restoration.
 
-    most: at most so many training patients keep their label, of each class its share and at least one; 0 for all.
-    draw: which of them: 0 the first, any other number is the seed of a random draw.
+    most, draw: of `labelled`, for the training patients.
     """
     people = labels.rename("label").rename_axis("participant_id").reset_index()
     split = split_subjects(people, fold, folds, validation_per_group=len(people), group="label")
     training = split.index[split == "train"]
-    for _, members in labels[training].groupby(labels[training]) if 0 < most < len(training) else ():
-        order = members.index if draw == 0 else members.sample(frac=1, random_state=draw).index
-        split[order[max(1, round(most * len(members) / len(training))) :]] = "unlabelled"
+    split[training.difference(labelled(labels[training], most, draw))] = "unlabelled"
     others = [one for one in subjects["participant_id"] if one not in split.index]
     return pd.concat([split, pd.Series("unlabelled", index=others)]).rename("split")
+
+
+def labelled(labels: pd.Series, most: int, draw: int = 0) -> pd.Index:
+    """Who of the patients in `labels` keeps the label: `most`, of each class its share and at least one; all for 0.
+
+    draw: 0 the first, any other number is the seed of a random draw.
+    """
+    if not 0 < most < len(labels):
+        return labels.index
+    kept = []
+    for _, members in labels.groupby(labels):
+        order = members.index if draw == 0 else members.sample(frac=1, random_state=draw).index
+        kept += order[: max(1, round(most * len(members) / len(labels)))].tolist()
+    return pd.Index(kept)

@@ -1,6 +1,5 @@
 """Sections through time as the network sees them: where the heart moves, how a cycle is cut, what training varies."""
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -12,6 +11,7 @@ from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.learning.blocks import RandomPlane, TensorClip
 from cmrlib.measures import whole_sections
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.motion import moving_centre
 from cmrlib.papers.tempreg.targets import target_curve
 
 
@@ -44,31 +44,6 @@ def section_table(cohort, observer: str, split: pd.Series, views=None) -> pd.Dat
         )
     table = pd.DataFrame(rows, columns=["participant_id", "cine", "view", "k", "kind", "frames", "ed", "es"])
     return table.assign(split=table["participant_id"].map(split))
-
-
-def moving_region(cine: Cine) -> np.ndarray:
-    """(rows, columns) bool: the largest connected region that changes over the cycle, over all slices together.
-
-    Standard deviation over time, smoothed, split by Otsu's threshold. No mask is asked where the heart is.
-    """
-    frames = np.linspace(0, cine.frames, min(cine.frames, 12), endpoint=False).astype(int)
-    low, high = cine.intensity_window()
-    stack = np.clip((np.asarray(cine.pixels[frames], np.float32) - low) / (high - low), 0, 1)
-    there = ~cine.missing[:, frames]
-    motion = np.mean([stack[there[k], k].std(0) for k in range(cine.slices)], axis=0)
-    motion = cv2.GaussianBlur(motion, (0, 0), max(1.0, min(motion.shape) / 40))
-    motion = cv2.normalize(motion, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-    _, moving = cv2.threshold(motion, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    count, regions, stats, _ = cv2.connectedComponentsWithStats(moving)
-    return regions == 1 + stats[1:, cv2.CC_STAT_AREA].argmax() if count > 1 else np.ones(moving.shape, bool)
-
-
-def moving_centre(cine: Cine) -> tuple[float, float]:
-    """(column, row) of the moving region's centre; computed once."""
-    if "moving_centre" not in cine.memo:
-        rows, columns = np.nonzero(moving_region(cine))
-        cine.memo["moving_centre"] = float(columns.mean()), float(rows.mean())
-    return cine.memo["moving_centre"]
 
 
 def cut_frames(n: int, ed: int, es: int, most: int, random) -> np.ndarray:

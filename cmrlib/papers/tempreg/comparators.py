@@ -13,7 +13,7 @@ import pandas as pd
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.measures.curves import ed_es_from_curve
-from cmrlib.papers.tempreg.clips import moving_region
+from cmrlib.measures.motion import moving_region
 
 LEVEL_SET_STEPS = 40
 MARGIN = 1.5

@@ -16,8 +16,9 @@ from cmrlib.learning.inference import infer
 from cmrlib.learning.task import Task, by_split
 from cmrlib.measures import RefusedError
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.motion import moving_centre
 from cmrlib.papers.tempreg import clips, network, targets
-from cmrlib.papers.tempreg.clips import SectionClip, moving_centre, section_clip, section_table
+from cmrlib.papers.tempreg.clips import SectionClip, section_clip, section_table
 from cmrlib.papers.tempreg.network import TempRegLoss, TempRegNet, parameter_groups
 from cmrlib.papers.tempreg.targets import decode
 

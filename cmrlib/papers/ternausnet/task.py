@@ -30,7 +30,8 @@ class Segmentation(Task):
     central validation crop, multiples of 32. width: channels of the first convolution, 64 in the paper. antiphase: the
     network also sees each slice half a cycle later (`standard_slice`). elastic, resolution: how much training crops
     change a heart's shape, and the share that changes its sharpness (`RandomPlane`). frames_per_cine: to learn from,
-    spread over the cycle, 0 for all.
+    spread over the cycle, 0 for all. images: most labelled images to learn from, spread over subjects, slices and
+    frames, 0 for all.
     """
 
     views: tuple[str, ...] = ("sax",)
@@ -42,6 +43,7 @@ class Segmentation(Task):
     elastic: float = 0.0
     resolution: float = 0.0
     frames_per_cine: int = 0
+    images: int = 0
 
     code = (cine, cine.plane, cine.display, blocks, training, data, network)
 
@@ -51,7 +53,12 @@ class Segmentation(Task):
         return tuple(name for name in STRUCTURES if any(name in VIEW_STRUCTURES[view] for view in self.views))
 
     def items(self, cohort, annotations, split):
-        return slice_table(cohort, annotations, self.views, split, self.frames_per_cine)
+        table = slice_table(cohort, annotations, self.views, split, self.frames_per_cine)
+        train = np.flatnonzero(table["split"] == "train")
+        if not 0 < self.images < len(train):
+            return table
+        few = train[np.arange(self.images) * len(train) // self.images]
+        return table.drop(index=table.index[np.setdiff1d(train, few)]).reset_index(drop=True)
 
     def block(self, cohort, annotations):
         reader = SliceReader(cohort, annotations, self.structures)
