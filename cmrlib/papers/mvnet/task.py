@@ -262,16 +262,14 @@ class MitralTracking(Task):
 
 
 def _likely_orientations(first: MitralPoints, models, cine, there, precision, most: int = 4) -> list:
-    """Of the `ORIENTATIONS` those in which stage 1 is most confident of its points, `N_ORIENTATIONS` of them. Mirrored
-    ones need not be tried where pictures of both hands were learned from. Four numbers per picture (head "points") come
-    without a confidence: then as it is stored."""
+    """The `N_ORIENTATIONS` in which stage 1 is most confident of its points; mirrored ones are not tried where pictures
+    of both hands were learned from. Head "points" comes without a confidence: then as it is stored."""
     if first.head == "points":
         return ORIENTATIONS[:1]
     seen = there[:: -(-len(there) // most)]
     tried = [by for by in ORIENTATIONS if not (first.augment_mirror and geometry.is_reflection(by))]
     looks = [first.outputs(models, cine, seen, [first.plane(cine, by=by)] * len(seen), precision) for by in tried]
-    order = np.argsort([-float(peak_confidence(one).mean()) for one in looks])
-    return [tried[n] for n in order[:N_ORIENTATIONS]]
+    return [tried[n] for n in np.argsort([-float(peak_confidence(one).mean()) for one in looks])[:N_ORIENTATIONS]]
 
 
 def _upright(second: MitralPoints, cine, there, points, by) -> list[Plane]:
