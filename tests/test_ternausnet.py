@@ -18,12 +18,13 @@ from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import VIEW_STRUCTURES, codes, views_of
 from cmrlib.cine.display import Reorientation, reoriented
 from cmrlib.cohort import Annotation, Cohort, Observer
+from cmrlib.cohort.pooled import Pooled
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.cohort.study import Study, finish_cohort, write_study
 from cmrlib.learning.blocks import CentrePlane, SliceRef
 from cmrlib.learning.inference import infer, optimise_for_inference
 from cmrlib.learning.task import Task
-from cmrlib.papers.ternausnet import Pooled, Segmentation, SegmentationLoss, TernausNet, load_imagenet_encoder
+from cmrlib.papers.ternausnet import Segmentation, SegmentationLoss, TernausNet, load_imagenet_encoder
 from cmrlib.papers.ternausnet.data import (
     NOT_DRAWN,
     SliceReader,

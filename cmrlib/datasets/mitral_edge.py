@@ -5,14 +5,14 @@ straight edges across the two ends of the long axis, the base is the one beyond 
 beyond the apex lies muscle. Whatever is doubtful is refused with a reason.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from cmrlib.cine.anatomy import MITRAL_POINTS, STRUCTURES
-from cmrlib.cohort import Annotation, Observer
+from cmrlib.cohort import Observer
 from cmrlib.measures.valve import points_table
 
 STRAIGHT_PX = 1.6
@@ -186,7 +186,8 @@ def unordered_distance(points, reference) -> np.ndarray:
 
 
 def write_edge_points(cohort, outlined_by: str, folder, view: str = "4ch", repeat_every: int = 8) -> pd.DataFrame:
-    """Write an observer whose points are the ends of the straight edge of each LV cavity that `outlined_by` drew.
+    """Write an observer whose points are the ends of the straight edge of each LV cavity that `outlined_by` drew, whose
+    masks it repeats.
 
     Returns one row per image: participant_id, cine, frame, length_px, residual_px, blood, refused (why there are no
     points), repeat_pct (`edge_repeatability_pct` of every so many images).
@@ -204,5 +205,5 @@ def write_edge_points(cohort, outlined_by: str, folder, view: str = "4ch", repea
             rows.append({"participant_id": row.participant_id, "cine": row.cine, "frame": t} | found)
         table = points_table(cine, points, np.ones(cine.frames)).dropna()
         if len(table):
-            Observer(folder).write(cine, Annotation(points=table))
+            Observer(folder).write(cine, replace(annotation, points=table))
     return pd.DataFrame(rows)

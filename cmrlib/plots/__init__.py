@@ -63,10 +63,8 @@ from cmrlib.plots.statistics import (
 )
 from cmrlib.plots.stratification import by_group, coloured_maps, group_heatmap
 from cmrlib.plots.valve import (
-    animate_points,
     clinical_figure,
     clinical_panels,
-    edge_sheet,
     motion_curves,
     points_sheet,
     stage_figure,

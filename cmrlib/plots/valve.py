@@ -2,15 +2,13 @@
 
 from functools import partial
 
-import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.colors import to_rgb
 
 from cmrlib.agreement import observer_pairs
 from cmrlib.cine.anatomy import MITRAL_POINTS
-from cmrlib.plots.cines import save_animation, show_slice, show_still
+from cmrlib.plots.cines import show_slice, show_still
 from cmrlib.plots.elements import bounded_text, chunks, image_grid, mark_synthetic, spread
 from cmrlib.plots.statistics import bland_altman, regression
 
@@ -172,44 +170,3 @@ def clinical_figure(panels, title: str, synthetic: bool):
         bland_altman(pairs, row, column[1], unit)
     figure.suptitle(title, fontsize=10)
     return mark_synthetic(figure, synthetic)
-
-
-def animate_points(cine, points, plane, path, height: int = 256, synthetic: bool = False):
-    """The cine with its tracked points, the standardised stage-2 picture beside it, as a GIF in real time.
-
-    plane: the stage-2 `Plane`. points: (frames, 2, 2). Returns the path.
-    """
-    window, frames = cine.intensity_window(1, 99.5), []
-    rows, columns = cine.pixels.shape[2:]
-    aspect = cine.spacing_mm[1] / cine.spacing_mm[2] if cine.spacing_known else 1
-    width, plane_width = round(columns / aspect * height / rows), round(plane.shape[1] * height / plane.shape[0])
-    for image, pair in zip(cine.pixels[:, 0], points):
-        native = _coloured(image, pair, window, (width, height))
-        upright = _coloured(plane.pixels(image), plane.points(pair), window, (plane_width, height))
-        picture = np.concatenate([native, np.full((height, 4, 3), 255, np.uint8), upright], 1)
-        if synthetic:
-            cv2.putText(picture, "phantom", (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 200, 200), 1)
-        frames.append(picture)
-    return save_animation(frames, cine, path)
-
-
-def _coloured(image, pair, window, size):
-    grey = np.interp(cv2.resize(np.asarray(image, np.float32), size), window, (0, 255)).astype(np.uint8)
-    rgb = np.repeat(grey[..., None], 3, 2)
-    scale = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
-    places = np.round((pair + 0.5) * scale - 0.5).astype(int).tolist()
-    cv2.line(rgb, *places, (255, 255, 255), 1, cv2.LINE_AA)
-    for place, colour in zip(places, COLOURS):
-        cv2.circle(rgb, place, 4, [int(255 * part) for part in to_rgb(colour)], -1, cv2.LINE_AA)
-    return rgb
-
-
-def edge_sheet(cases, title=""):
-    """Drawn cavities with the ends of their straight edge; cases: (label, image, cavity, points (2, 2))."""
-    figure, axes = image_grid([[(label, image) for label, image, *_ in cases]], (2.6, 2.9), title=title)
-    for ax, (_, _, cavity, pair) in zip(axes[0], cases):
-        ax.contour(cavity, levels=[0.5], colors=["#009E73"], linewidths=0.8)
-        draw_points(ax, pair, ("first", "second"))
-        rows, columns = np.nonzero(cavity)
-        ax.set(xlim=(columns.min() - 30, columns.max() + 30), ylim=(rows.max() + 30, rows.min() - 30))
-    return figure

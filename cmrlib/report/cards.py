@@ -7,7 +7,7 @@ import pandas as pd
 from cmrlib.cine.anatomy import VIEW_STRUCTURES
 from cmrlib.cohort.files import read_json
 from cmrlib.cohort.provenance import data_sets, phantoms_alone
-from cmrlib.learning.weightsets import views_served
+from cmrlib.learning.weightsets import card_beside, views_served
 
 
 def card_of(what: str, path) -> dict:
@@ -41,7 +41,7 @@ def error_by_subgroup(path) -> list[dict]:
     if not table.exists():
         return []
     found = pd.read_csv(table).rename(columns={"level_of_it": "level"}).dropna(subset=["level"])  # older runs
-    others = set(VIEW_STRUCTURES) - set(views_served(path))
+    others = set(VIEW_STRUCTURES) - set(views_served(path) or card_beside(path)["preprocessing"]["views"])
     found = found[~found["structure"].str.rpartition(", ")[2].isin(others)]
     value = next(name.removesuffix("_low") for name in found if name.endswith("_low"))
     rows = pd.DataFrame(

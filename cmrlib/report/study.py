@@ -273,7 +273,10 @@ def _valve(cohort, folder, places):
     failed = [f"mitral points of view {row.view}: {row.reason}" for row in refused.itertuples()]
     if not _took_part(cohort, folder / "mvnet", "points.tsv"):
         return nothing, failed, []
-    cards = [card_of("valve", weights / f"{view}_stage2.safetensors") for view in task.views if view in views]
+    cards = [
+        card_of("valve", weights / f"{name}.safetensors")
+        for name in {task.network_of(view, 2): 0 for view in task.views if view in views}
+    ]
     masks = "ternausnet" if "ternausnet" in cohort.observers else None
     tables = valve_tables(cohort, "mvnet", task.smooth_ms, least_confidence=task.least_confidence, masks=masks)
     return tables, failed, cards

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from fastai.torch_core import TensorBase, TensorImage
+from fastai.torch_core import TensorBase, TensorImage, TensorMask
 from fasttransform import ItemTransform
 
 from cmrlib.cine import Cine, Plane
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
 from cmrlib.learning import blocks  # noqa: F401  its show_results draws typed tensors
 from cmrlib.measures.valve import point_array
 from cmrlib.papers.mvnet.geometry import jittered
@@ -33,6 +34,14 @@ class TensorPoints(TensorBase):
         for point, marker, colour in zip(self.cpu().numpy(), "o*", COLOURS):
             style = {"color": "none", "edgecolors": colour, "s": 60} if hollow else {"color": colour, "s": 30}
             ctx.scatter(*point, marker=marker, linewidths=0.8, **({"edgecolors": "black"} | style))
+        return ctx
+
+
+class TensorCavity(TensorMask):
+    """(rows, columns) uint8 labels around the valve, 255 where nobody looked; shows the LV's outline."""
+
+    def show(self, ctx=None, **kwargs):
+        ctx.contour(self.cpu().numpy() == STRUCTURES["lv"], levels=[0.5], colors=["#009E73"], linewidths=0.8)
         return ctx
 
 
@@ -61,14 +70,14 @@ class FrameRef:
     reference_px: np.ndarray
 
 
-def frame_table(cohort, observer: str, view: str, split: pd.Series, frames: int = 0, n_repeats: int = 1):
+def frame_table(cohort, observer: str, views, split: pd.Series, frames: int = 0, n_repeats: int = 1):
     """One row per frame to learn from: participant_id, cine, frame, split; without subjects that `split` lacks.
 
     frames: at most so many of a cine, spread over the cycle; 0 for all. n_repeats: how often a training frame comes in
     an epoch, each time augmented anew.
     """
     annotations, rows = cohort.observer(observer), []
-    for row in cohort.cines[cohort.cines["view"] == view].itertuples():
+    for row in cohort.cines[cohort.cines["view"].isin(list(views))].itertuples():
         side = split.get(row.participant_id)
         if side is None or not annotations.has(row.cine, "points.tsv"):
             continue
@@ -103,10 +112,17 @@ def points_of(cohort, observer: str):
     return get
 
 
+def labels_of(cohort, observer: str):
+    """Function from a row of `frame_table` to an observer's labels (rows, columns) of that frame, 255 where nobody
+    looked; keeps masks open."""
+    masks = cache(cohort.observer(observer).mask)
+    return lambda row: np.asarray(masks(row["cine"]).mask[row["frame"], 0])
+
+
 class StandardFrame(ItemTransform):
-    """(FrameRef, points) → (TensorFrame, TensorPoints) by one plane of a `MitralPoints` for both, random in training
-    only. With `augment_mirror` every second picture is turned over too and its points change names, so that the first
-    still lies left when the apex is down."""
+    """(FrameRef, points[, labels]) → (TensorFrame, TensorPoints[, TensorCavity]) by one plane of a `MitralPoints` for
+    all, random in training only. With `augment_mirror` every second picture is turned over too and its points change
+    names, so that the first still lies left when the apex is down."""
 
     def __init__(self, task):
         self.task, self.training = task, False
@@ -116,13 +132,14 @@ class StandardFrame(ItemTransform):
         return super().__call__(pair, split_idx=split_idx, **kwargs)
 
     def encodes(self, pair):
-        reference, points = pair
+        reference, points, *labels = pair
         plane = self.task.plane(reference.cine, reference.reference_px)
         plane, points = self.augmented(plane, points) if self.training else (plane, points)
         image = standardised(reference.cine.pixels[reference.frame, 0], plane)
         image = varied(image) if self.training else image
         picture = TensorFrame(torch.from_numpy(image.astype(np.float32)[None]))
-        return picture, TensorPoints(torch.from_numpy(plane.points(points).astype(np.float32)))
+        points = TensorPoints(torch.from_numpy(plane.points(points).astype(np.float32)))
+        return picture, points, *(TensorCavity(torch.from_numpy(plane.mask(one, NOT_ANNOTATED))) for one in labels)
 
     def augmented(self, plane, points):
         """(plane, points) drawn at random."""

@@ -21,10 +21,10 @@ MOTION = {"displacement": "displacement_mm", "mapse": "mapse_mm", "eprime": "epr
 def point_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataFrame:
     """One row per frame that both observers annotated, on the native images: participant_id, session, cine, view,
     frame, euclid_mm (mean of the two points), first_mm, second_mm (anterior or lateral; inferior or septal), angle_deg
-    between the two planes (0 to 90), annulus_pct.
+    between the two planes (0 to 90); in percent of the reference's annulus named_pct (euclid), annulus_pct (the same,
+    whichever way round is nearer) and middle_pct (between the middles).
 
-    annulus_pct: euclid in percent of the reference's annulus, whichever way round is nearer: where pixel size is lost
-    (mm are then NaN), so is the side. Raises ValueError where nothing is left.
+    Where pixel size is lost, mm are NaN. Raises ValueError where nothing is left.
     """
     a, b, tables = cohort.observer(reference), cohort.observer(test), []
     cines = cohort.cines[cohort.cines["view"].isin(list(MITRAL_POINTS))]
@@ -36,11 +36,13 @@ def point_errors(cohort, reference: str, test: str, subjects=None) -> pd.DataFra
         want, got = (point_array(one.points(row.cine), row.view, cine.frames) * spacing_or_one(cine) for one in (a, b))
         frames = np.flatnonzero(np.isfinite(want).all((1, 2)) & np.isfinite(got).all((1, 2)))
         want, got = want[frames], got[frames]
-        mm = np.hypot(*np.moveaxis(got - want, -1, 0)) * (1 if cine.spacing_known else np.nan)
+        apart = np.hypot(*np.moveaxis(got - want, -1, 0))  # (frames, 2)
+        mm = apart * (1 if cine.spacing_known else np.nan)
         nearest = np.array([unordered_distance(*pair).mean() for pair in zip(got, want)])
         table = pd.DataFrame({"frame": frames, "euclid_mm": mm.mean(1), "first_mm": mm[:, 0], "second_mm": mm[:, 1]})
-        annulus = np.hypot(*(want[:, 1] - want[:, 0]).T)
-        table = table.assign(angle_deg=plane_angle_deg(got, want), annulus_pct=100 * nearest / annulus)
+        share = 100 / np.hypot(*(want[:, 1] - want[:, 0]).T)
+        table = table.assign(angle_deg=plane_angle_deg(got, want), annulus_pct=share * nearest)
+        table = table.assign(named_pct=share * apart.mean(1), middle_pct=share * np.hypot(*(got - want).mean(1).T))
         keys = {name: getattr(row, name) for name in ("participant_id", "session", "cine", "view")}
         tables.append(pd.DataFrame(keys, index=table.index).join(table))
     if not sum(map(len, tables)):

@@ -3,17 +3,21 @@
 import torch
 import torch.nn.functional as F
 
+from cmrlib.cine.anatomy import NOT_ANNOTATED, STRUCTURES
+
 SPREAD_CELLS = 1.0
 """SD of the target of a heat map, in its own cells of four pixels."""
 
 
 def decode(output, shape, reach: int = 3) -> torch.Tensor:
-    """Output of a network, (b, 4) or logits (b, 2, h, w) → points in pixels of a picture of `shape` (rows, columns).
+    """Output of a network, (b, 4) or logits (b, 2 or 3, h, w) → points in pixels of a picture of `shape` (rows,
+    columns).
 
     Of a map the mean within `reach` cells of its maximum: not bound to whole cells, and a second peak has no say.
     """
     if output.dim() == 2:
         return (output.view(-1, 2, 2) + 1) * _half(output, shape) - 0.5
+    output = output[:, :2]
     peak = output.flatten(2).argmax(2)[..., None]
     rows, columns = _axes(output)
     near_row = (rows - peak // output.shape[3]).abs() <= reach
@@ -43,20 +47,36 @@ def gaussian_maps(points, logits, shape) -> torch.Tensor:
 
 
 def peak_confidence(logits, reach: int = 2) -> torch.Tensor:
-    """Logits (b, 2, h, w) → (b,) probability that both points lie within `reach` cells of their most likely places."""
+    """Logits (b, 2 or 3, h, w) → (b,) probability that both points lie within `reach` cells of their most likely
+    places."""
+    logits = logits[:, :2]
     p = logits.flatten(2).softmax(2).view_as(logits)
     side = 2 * reach + 1
     return (F.avg_pool2d(p, side, 1, reach) * side**2).flatten(2).amax(2).prod(1)
 
 
+def cavity_loss(logits, labels):
+    """Cross-entropy and 1 − soft Dice of the LV cavity, mean over pictures. logits: (b, h, w); labels: (b, rows,
+    columns), 255 does not count; the target of a cell is the cavity's share of it."""
+    known = F.adaptive_avg_pool2d((labels != NOT_ANNOTATED).float(), logits.shape[1:])
+    inside = F.adaptive_avg_pool2d((labels == STRUCTURES["lv"]).float(), logits.shape[1:])
+    entropy = F.binary_cross_entropy_with_logits(logits, inside, reduction="none") * known
+    found = logits.sigmoid() * known
+    dice = (2 * (found * inside).sum((1, 2)) + 1) / ((found + inside).sum((1, 2)) + 1)
+    return (entropy.mean((1, 2)) + 1 - dice).mean()
+
+
 class PointLoss:
     """The paper's mean squared error in units of half the picture; of heat maps, the cross-entropy with a Gaussian
-    around each point beside it. Target: points in pixels of pictures of `shape`; NaN points do not count."""
+    around each point beside it; of three maps (head "masks"), cross-entropy and soft Dice of the LV cavity too.
+    Targets: points in pixels of pictures of `shape`, labels (b, rows, columns); NaN points and 255 do not count."""
 
     def __init__(self, shape):
         self.shape = tuple(shape)
 
-    def __call__(self, output, target):
+    def __call__(self, output, target, labels=None):
+        if labels is not None:
+            return self(output[:, :2], target) + cavity_loss(output[:, 2], labels)
         known = torch.isfinite(target).all(2)  # (b, 2)
         target = torch.where(known[..., None], target, 0.0)
         found = decode(output, self.shape) if output.dim() == 2 else expected_points(output, self.shape)

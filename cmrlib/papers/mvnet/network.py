@@ -15,14 +15,15 @@ LAYERS = {
     "resnet50": (Bottleneck, [3, 4, 6, 3]),
 }
 """resnet8 is resnet10 without its last stage: a quarter of the weights, small enough to travel with the package."""
-HEADS = ("points", "maps")
+HEADS = ("points", "maps", "masks")
 
 
 class MVNet(nn.Module):
     """One grey picture (b, 1, rows, columns) → two points.
 
     head "points" (the paper's): global average and one linear layer, (b, 4) in units of half the picture from its
-    centre. head "maps": logits (b, 2, rows/4, columns/4), one map per point. `loss.decode` turns both into pixels.
+    centre. head "maps": logits (b, 2, rows/4, columns/4), one map per point. head "masks": a third map, the LV cavity's
+    logit. `loss.decode` turns all into pixels.
     """
 
     def __init__(self, backbone: str = "resnet50", head: str = "points"):
@@ -36,7 +37,7 @@ class MVNet(nn.Module):
         widths = [64 * 2**n * block.expansion for n in range(len(stages))]
         self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
         self.stages = nn.ModuleList(stages)
-        self.head = nn.Linear(widths[-1], 4) if head == "points" else MapHead(widths)
+        self.head = nn.Linear(widths[-1], 4) if head == "points" else MapHead(widths, HEADS.index(head) + 1)
 
     def forward(self, x):
         x = self.stem(x.expand(-1, 3, -1, -1))  # three equal channels, as ImageNet weights expect
@@ -51,13 +52,13 @@ class MVNet(nn.Module):
 
 
 class MapHead(nn.Module):
-    """Features of several scales → (b, 2, h, w) on the finest: each narrowed to 64 channels, enlarged, added."""
+    """Features of several scales → (b, n, h, w) on the finest: each narrowed to 64 channels, enlarged, added."""
 
-    def __init__(self, widths, channels: int = 64):
+    def __init__(self, widths, n: int = 2, channels: int = 64):
         super().__init__()
         self.lateral = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths])
         self.smooth = nn.ModuleList([self._smooth(channels) for _ in widths])
-        self.last = nn.Conv2d(channels, 2, 1)
+        self.last = nn.Conv2d(channels, n, 1)
 
     @staticmethod
     def _smooth(channels):

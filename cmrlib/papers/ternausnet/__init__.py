@@ -6,8 +6,8 @@
 README.md cites the papers, maps their blocks and tables to functions and notebook cells, and says where we leave them.
 """
 
-from cmrlib.papers.ternausnet.data import Pooled, SliceReader
+from cmrlib.papers.ternausnet.data import SliceReader
 from cmrlib.papers.ternausnet.network import SegmentationLoss, TernausNet, load_imagenet_encoder
 from cmrlib.papers.ternausnet.task import Segmentation
 
-__all__ = ["Pooled", "Segmentation", "SegmentationLoss", "SliceReader", "TernausNet", "load_imagenet_encoder"]
+__all__ = ["Segmentation", "SegmentationLoss", "SliceReader", "TernausNet", "load_imagenet_encoder"]

@@ -1,7 +1,6 @@
 """Slices with masks: which of them a network learns from, and how pixels and labels reach it."""
 
 from functools import lru_cache
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from matplotlib.colors import ListedColormap
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.cine.anatomy import COLOURS, NOT_ANNOTATED, STRUCTURES, codes
-from cmrlib.cohort.files import short_digest
 from cmrlib.learning.blocks import CentrePlane, RandomPlane, SliceRef
 
 NOT_DRAWN = 254
@@ -65,37 +63,6 @@ def _spread(frames, most):
     if not most or len(frames) <= most:
         return frames
     return [frames[i * len(frames) // most] for i in range(most)]
-
-
-class Pooled:
-    """Several cohorts to learn from as one, each with the name of an observer of its own.
-
-    Serves `Task.items`, `block` and `job`, for which the name of the observer then does not count. Raises ValueError
-    where two cohorts have a cine of one name.
-    """
-
-    def __init__(self, sources):
-        self.sources = [(cohort, cohort.observer(annotations)) for cohort, annotations in sources]
-        self.path = self.sources[0][0].path
-        self.cines = pd.concat([cohort.cines.assign(source=n) for n, (cohort, _) in enumerate(self.sources)])
-        if self.cines["cine"].duplicated().any():
-            raise ValueError(f"cohorts have cines of one name: {self.cines['cine'][self.cines['cine'].duplicated()]}")
-        self._source = dict(zip(self.cines["cine"], self.cines["source"]))
-
-    @property
-    def digest(self) -> str:
-        return short_digest(" ".join(cohort.digest for cohort, _ in self.sources).encode())
-
-    def cine(self, name: str) -> Cine:
-        return self.sources[self._source[name]][0].cine(name)
-
-    def observer(self, name: str = ""):
-        """Has and mask of each cine by its own cohort's observer."""
-        return SimpleNamespace(
-            has=lambda cine: self.sources[self._source[cine]][1].has(cine),
-            mask=lambda cine: self.sources[self._source[cine]][1].mask(cine),
-            digest=short_digest(" ".join(observer.digest for _, observer in self.sources).encode()),
-        )
 
 
 class SliceReader:
