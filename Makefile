@@ -3,7 +3,8 @@
 # make run PROFILE=acdc      the same notebooks with profiles/acdc.yaml
 # make plan COHORT_SIZE=65000 what a study of that size costs, from a small one that it runs first
 # make fuzz MINUTES=30       damaged DICOM and NIfTI for half an hour
-# make test                  all tests; real data too, where CMR_DATA_DIR names a folder
+# make test                  all tests; real data too, where CMR_DATA_DIR names a folder;
+#                            notebooks in a browser too, where Chromium, node and playwright-core (NODE_PATH) are
 # make lab                   JupyterLab in the same environment; in a container: make lab LAB="--allow-root --no-browser"
 # make readme, make gallery  the README's numbers and pictures from the runs
 # make weights               all sets that travel with the package, trained anew (hours; needs CMR_DATA_DIR)

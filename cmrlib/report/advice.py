@@ -17,15 +17,11 @@ def advice(flags: list[str]) -> list[dict]:
     """
     found = {}
     for flag in flags:
-        pattern = next(one for one in FLAGS if fnmatchcase(_name(flag), one))
+        name = flag.split(": ")[-1].partition(":")[0]
+        pattern = next(one for one in FLAGS if fnmatchcase(name, one))
         found.setdefault(pattern, []).append(re.sub(r"(frames|slices)=\d+,|=", " ", flag).replace("_", " "))
     return [
         {"flag": "; ".join(found[pattern]), "means": means, "do": do}
         for pattern, (means, do) in FLAGS.items()
         if pattern in found
     ]
-
-
-def _name(flag) -> str:
-    first, _, rest = flag.partition(": ")
-    return (rest or first).partition(":")[0]

@@ -48,7 +48,7 @@ def reached(names: set[str], package: Path = PACKAGE) -> set[str]:
         if name in found or name.startswith(NOT_COUNTED):
             continue
         found.add(name)
-        waiting |= imports(_text(name, package), package)
+        waiting |= imports(_file(name, package).read_text(encoding="utf-8"), package)
         if "." in name:
             waiting.add(name.rpartition(".")[0])
         if name.startswith(PICKS_BY_NAME):
@@ -98,10 +98,6 @@ def _file(name, package):
 def _name(path, package):
     parts = path.relative_to(package.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _text(name, package):
-    return _file(name, package).read_text(encoding="utf-8")
 
 
 def _contents(modules, package):

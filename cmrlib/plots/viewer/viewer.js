@@ -137,7 +137,7 @@ class Panel {
 class Curves {
   constructor(model) {
     this.model = model;
-    this.canvas = element("canvas", { className: "cmr-curves", width: 420, height: 200 });
+    this.canvas = element("canvas", { className: "cmr-curves", width: 460, height: 260 });
     this.canvas.addEventListener("click", (event) => {
       const x = (event.offsetX * this.canvas.width / this.canvas.clientWidth - 44) / (this.canvas.width - 54);
       model.set("phase", Math.min(0.999, Math.max(0, x)));
@@ -152,24 +152,25 @@ class Curves {
     if (!curves.length) return;
     const all = curves.flatMap((curve) => curve.y).filter((y) => y !== null);
     const low = Math.min(0, ...all), high = Math.max(...all) || 1;
-    const x = (p) => 44 + p * (width - 54), y = (v) => height - 26 - (v - low) / (high - low) * (height - 44);
+    const x = (p) => 44 + p * (width - 54), foot = height - 66;
+    const y = (v) => foot - (v - low) / (high - low) * (foot - 18);
     const ink = getComputedStyle(this.canvas).color;
     context.font = "11px sans-serif";
     context.fillStyle = context.strokeStyle = ink;
     context.fillText(curves[0].unit, 4, 12);
     [low, high].forEach((v) => context.fillText(v.toFixed(0), 12, y(v) + 4));
     const cycle = this.model.get("cycle_ms"), timed = this.model.get("timed");
-    context.fillText(timed ? "time (ms)" : "share of the cardiac cycle", width / 2 - 50, height - 3);
+    context.fillText(timed ? "time (ms)" : "share of the cardiac cycle", width / 2 - 50, foot + 24);
     for (let share = 0; share < 0.9; share += 0.25) {
-      context.fillText(timed ? (share * cycle).toFixed(0) : share, x(share) - 6, height - 15);
+      context.fillText(timed ? (share * cycle).toFixed(0) : share, x(share) - 6, foot + 12);
     }
-    context.strokeRect(44, 18, width - 54, height - 44);
+    context.strokeRect(44, 18, width - 54, foot - 18);
     const [first] = this.model.get("views");
     for (const [mark, t] of Object.entries(first.marks)) {
       context.setLineDash([2, 3]);
       context.beginPath();
       context.moveTo(x(first.phases[t]), 18);
-      context.lineTo(x(first.phases[t]), height - 26);
+      context.lineTo(x(first.phases[t]), foot);
       context.stroke();
       context.fillText(mark, x(first.phases[t]) - 7, 14);
     }
@@ -181,14 +182,14 @@ class Curves {
       curve.x.forEach((p, i) => curve.y[i] !== null && context[i ? "lineTo" : "moveTo"](x(p), y(curve.y[i])));
       context.stroke();
       context.fillStyle = curve.colour;
-      context.fillText(curve.name, 52 + (n % 2) * 170, height - 34 - 13 * Math.floor(n / 2));
+      context.fillText(curve.name, 48 + (n % 2) * 200, foot + 42 + 14 * Math.floor(n / 2));
     });
     context.setLineDash([]);
     context.lineWidth = 1;
     context.strokeStyle = ink;
     context.beginPath();
     context.moveTo(x(phase), 18);
-    context.lineTo(x(phase), height - 26);
+    context.lineTo(x(phase), foot);
     context.stroke();
   }
 }
