@@ -21,7 +21,7 @@ NEEDS = {
     "02_measurements": ["00_cohort", "01_segmentation"],
     "03_tempreg": ["00_cohort"],
     "03b_tempreg_table1": ["00_cohort", "01_segmentation", "03_tempreg"],
-    "03c_tempreg_patients": ["00_cohort", "01_segmentation"],
+    "03c_tempreg_patients": ["00_cohort", "01_segmentation", "03b_tempreg_table1"],
     "04_mvnet": ["00_cohort"],
     "04b_mvnet_people": ["00_cohort", "04_mvnet"],
     "04c_mvnet_real": ["04_mvnet"],
