@@ -28,6 +28,7 @@ NEEDS = {
     "05_cussp": [],
     "05b_cussp_table2": ["05_cussp"],
     "05c_cussp_real": [],
+    "05d_cussp_factorial": ["05_cussp"],
     "06_sslhf": [],
     "06b_sslhf_tables": ["01_segmentation", "06_sslhf"],
     "06c_sslhf_groups": ["00_cohort", "06_sslhf"],

@@ -25,7 +25,7 @@ from cmrlib.papers.cussp import baselines, network, table2, tabular
 from cmrlib.papers.cussp.cnnlstm import CnnLstm, CnnLstmNet, WeakLoss, load_imagenet
 from cmrlib.papers.cussp.data import VIEWS, Distortion, distorted, scaled
 from cmrlib.papers.cussp.network import ContrastiveLoss, Encoder, barlow_loss
-from cmrlib.papers.cussp.preparation import RefusedError, equalise, locate, patch_planes, prepare, window_frames
+from cmrlib.papers.cussp.preparation import RefusedError, equalise, locate, prepare, window_frames
 from cmrlib.papers.cussp.roles import assign_roles
 from cmrlib.papers.cussp.task import CusspPairs, CusspPretraining, MitralRegurgitation
 from cmrlib.papers.cussp.weak import ABSTAIN, label_model, votes, weak_labels
@@ -98,20 +98,10 @@ def test_valve_and_axis_of_a_drawn_heart_and_the_patch_around_them(angle, spacin
     np.testing.assert_allclose(valve.centre_px, (70, 60), atol=1.3)
     assert valve.apical @ [-np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))] > np.cos(np.deg2rad(3))
     patch = prepare(cine, annotation, MitralRegurgitation(size=50, field_mm=80.0, frames=10))
-    np.testing.assert_allclose(patch.planes[0].points([valve.centre_px])[0], (24.5, 24.5), atol=1e-9)
+    np.testing.assert_allclose(patch.plane.points([valve.centre_px])[0], (24.5, 24.5), atol=1e-9)
     upright = patch.cropped[0]  # LA 240, LV 140, outside 40
     assert abs(upright[16, 25] - 240) < 15 and abs(upright[33, 25] - 140) < 25
     assert abs(upright[12, 2] - 40) < 50 and abs(upright[40, 47] - 40) < 50
-
-
-def test_a_patch_that_follows_the_valve_keeps_it_in_the_middle():
-    cine, annotation = drawn()
-    moved = np.stack([np.roll(frame, 3 * t, 2) for t, frame in enumerate(annotation.mask)])
-    valve = locate(cine, replace(annotation, mask=moved))
-    still, follows = (patch_planes(cine, valve, replace(PREP, follow=f)) for f in (False, True))
-    assert len(still) == 1 and len(follows) == cine.frames
-    shifts = np.diff([plane.back_points([[0, 0]])[0, 0] for plane in follows])
-    np.testing.assert_allclose(shifts, 3, atol=0.6)
 
 
 def test_what_cannot_be_prepared_is_refused_with_a_reason():
@@ -135,7 +125,7 @@ def test_a_patch_that_leaves_the_image_is_filled_and_counted():
     cine, annotation = drawn(centre=(12.0, 60.0))
     patch = prepare(cine, annotation, PREP)
     assert 0.1 < patch.outside < 0.5 and patch.cropped.min() >= min(patch.window[0], cine.pixels.min())
-    places = patch.planes[0].back_points(np.c_[np.tile(np.arange(32), 32), np.repeat(np.arange(32), 32)])
+    places = patch.plane.back_points(np.c_[np.tile(np.arange(32), 32), np.repeat(np.arange(32), 32)])
     assert patch.outside == pytest.approx(((places < -0.5) | (places > 139.5)).any(1).mean(), abs=0.01)
     assert prepare(*drawn(), replace(PREP, field_mm=20.0)).outside == 0
 
@@ -186,7 +176,7 @@ def test_a_mirrored_image_gives_the_same_patch(mr):
     mask = np.ascontiguousarray(annotation.mask[..., ::-1])
     one, two = prepare(cine, annotation, PREP), prepare(other, replace(annotation, mask=mask), PREP)
     assert np.abs(one.cropped - two.cropped).max() <= 0.02 * np.ptp(one.cropped)
-    assert np.abs(one.planes[0].matrix[:, :2] - two.planes[0].matrix[:, :2]).max() > 0.1  # by another plane
+    assert np.abs(one.plane.matrix[:, :2] - two.plane.matrix[:, :2]).max() > 0.1  # by another plane
 
 
 def test_valve_centres_of_the_truths_masks_lie_on_the_true_valve(mr):
@@ -561,6 +551,17 @@ def test_steps_start_from_each_other_and_show_their_results(train, siam25):
     learn.show_results(max_n=2)
     assert all(ax.get_title().startswith(("0 → 0.", "1 → 0.")) for ax in plt.gcf().axes)
     plt.close("all")
+
+
+def test_arms_of_the_factorial_take_equally_many_steps(train, siam25, sides):
+    """Each training of `told` has one epoch; 24 · .75 subjects train, in three batches of 8."""
+    task, model, learners = train("random-plain-all-half")
+    (learn,) = learners.values()
+    pretraining = np.ceil(sides[0].isin(["train", "unlabelled"]).sum() / 8)
+    assert learn.n_epoch == 1 + round((pretraining + 3) / 3) and task.window == 4
+    assert all(p.requires_grad for p in model.parameters())
+    whole, _, found = train("barlow-pairs-block-whole")
+    assert whole.window == 0 and len(found) == len(siam25[2]) and list(found.values())[-1].n_epoch == 1
 
 
 def test_cmr_classify_writes_a_score_a_cine(mr, siam25, tmp_path):

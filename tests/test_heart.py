@@ -9,6 +9,7 @@ from cmrlib.phantom import DIAGNOSES, Heart, sample_subject, tissue
 from cmrlib.phantom.acquisition import Protocol, Scan
 from cmrlib.phantom.atria import fill, lengths, limits, oval
 from cmrlib.phantom.body import paint_body, sample_axes, sample_body
+from cmrlib.phantom.jets import Plume
 from cmrlib.phantom.physiology import streams
 from cmrlib.phantom.protocol import VIEWS
 from cmrlib.phantom.tissue import AIR, ANGLES, AORTA, INFLOW_LV, JET_LA, LA, LABEL_OF, LEAFLET_LV, LEVELS, LV, MYO
@@ -153,6 +154,25 @@ def test_jet_and_inflow_lie_where_blood_runs():
         point = np.array([[0.0, 0, heart.geometry(time)[0]["zb"] + depth]])
         assert heart.tissue(point, time).tolist() == [code]
         assert heart.labels(point, time).tolist() == [4 if depth < 0 else 1]
+
+
+def test_jets_of_mr2_lean_end_and_are_not_alone():
+    """A plume where and when its numbers say, no further from its start than aside_mm, and a decoy from the roof."""
+    plain, radius = sample_subject(1, 4, ("NOR",)), 2.0
+    for lean, aside, start, decoy in ((0.8, 1e9, 0.0, False), (0.8, 6.0, 0.4, True)):
+        jet = Plume(1.0, start, 1.0, direction_rad=np.pi / 3, lean=lean, aside_mm=aside, width_mm=radius, spread=0.0)
+        vein = Plume(float(decoy), 1.0, 1.5, x_mm=5.0, roof=True, width_mm=3.0, length_mm=20.0)
+        heart = Heart(replace(plain, streams=(jet, vein)))
+        late, early, diastole = 0.85 * plain.es_ms, 0.15 * plain.es_ms, plain.es_ms + 220
+        angle = OUTLET_RAD + np.pi + np.pi / 3
+        out = min(lean * 15, aside) * np.array([np.cos(angle), np.sin(angle)]) - [0.8 * np.sin(0.7 * 15), 0]
+        for time, shown in ((late, True), (early, start == 0.0)):
+            point = np.array([[*out, heart.geometry(time)[0]["zb"] - 15]])
+            assert (heart.tissue(point, time)[0] == JET_LA) == shown
+            assert heart.tissue(point + np.array([[0, 2 * radius, 0]]), time).tolist() == [LA]
+        g = heart.geometry(diastole)[0]
+        roof = np.array([[5.0, 0.0, g["zb"] - g["la_length"] + 8]])
+        assert (heart.tissue(roof, diastole)[0] == JET_LA) == decoy
 
 
 def test_aorta_leaves_the_ventricle_beside_the_mitral_ring_and_has_no_label():

@@ -20,6 +20,7 @@ METRICS = {
     "05_cussp": "siam25_auc siam25_f1_low shadow_auc n_pretraining refused_pct training_minutes n",
     "05b_cussp_table2": "rf_auc cnnlstm_auc cussp1_f1 cussp2_ap siam25_auc shadow_auc siam25_minus_cnnlstm n",
     "05c_cussp_real": "n",
+    "05d_cussp_factorial": "start_gain_24 pairs_gain_24_low n_arms n",
     "06_sslhf": "patient_auc patch_acc scratch_patient_auc restoration_mse gain_over_scratch_low n",
     "06b_sslhf_tables": "patient_acc patch_auc few6_gain_over_scratch_low more_few6_patient_auc n",
     "06c_sslhf_groups": "groups_acc n",

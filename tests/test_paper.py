@@ -86,6 +86,10 @@ def test_grids_candidates_and_groups_of_the_paper_fit_together():
     kinds = [groups[n % len(groups)] for n in range(len(people))]
     split = split_subjects(pd.DataFrame({"participant_id": people, "group": kinds}), shares=(0.15, 0.15))
     counted = pd.crosstab(pd.Series(kinds, people).reindex(split.index), split)
+    with pytest.raises(
+        ValueError, match="leave nobody for test and validation: the largest of 7 groups has 2 subjects"
+    ):
+        split_subjects(pd.DataFrame({"participant_id": people[:14], "group": kinds[:14]}), shares=(0.15, 0.15))
     fewest = resolve("08_heartmae_predict", "paper")["fewest"]
     assert set(resolve("10_stratification", "paper")["groups_of"]) <= set(groups)
     assert all((counted[side] >= fewest[side]).all() for side in fewest)

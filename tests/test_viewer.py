@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cmrlib.app.runs import load_profile, resolve
 from cmrlib.cohort import Cohort
 from cmrlib.measures import RefusedError
 from cmrlib.phantom import make_cohort
 from cmrlib.plots.viewer import Chooser, CineViewer, player
 
 ROOT = Path(__file__).parent.parent
+RUN_ALL = ["00_cohort", "01_segmentation", "02_measurements", "09_agreement", "12_explore"]
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
 
 
@@ -141,32 +143,54 @@ def has_playwright():
     return bool(BROWSER and shutil.which("node")) and subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.skipif(
-    "CMR_BROWSER_TEST" not in os.environ,
-    reason="CMR_BROWSER_TEST names no profile: needs chromium, node, playwright-core (NODE_PATH) and two minutes",
-)
-def test_in_a_real_browser(tmp_path):
-    """JupyterLab, Run All, play, another slice, a click on the plot."""
-    assert has_playwright(), "install chromium and `npm install playwright-core`, and let NODE_PATH name its folder"
-    profile = os.environ["CMR_BROWSER_TEST"]  # a profile that has run, say quick
-    notebook = json.loads((ROOT / "notebooks" / "12_explore.ipynb").read_text())
-    for cell in notebook["cells"]:
-        cell["source"] = [line.replace('"interactive"', f'"{profile}"') for line in cell["source"]]
-    (tmp_path / "explore.ipynb").write_text(json.dumps(notebook))
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """(folder of notebooks, address) of a JupyterLab whose runs go to a folder of their own."""
+    root = tmp_path_factory.mktemp("lab")
+    for name in ("profiles", "samples", "cmrlib"):
+        (root / name).symlink_to(ROOT / name)
+    (root / "notebooks").mkdir()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        (root / "notebooks" / path.name).write_text(with_parameters(path))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     options = ["--allow-root", "--no-browser", f"--port={port}", "--IdentityProvider.token="]
-    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={tmp_path}"]
-    lab = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        assert answers(port), "JupyterLab did not come up"
-        address, seen = f"http://localhost:{port}/lab/tree/explore.ipynb", str(tmp_path / "seen.png")
-        command = ["node", str(ROOT / "tests" / "browser" / "explore.cjs"), address, seen, BROWSER]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=400)
-    finally:
-        lab.terminate()
+    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={root / 'notebooks'}"]
+    env = os.environ | {"CMR_ROOT": str(root), "PYTHONPATH": str(ROOT), "JUPYTER_PREFER_ENV_PATH": "1"}
+    with subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert answers(port), "JupyterLab did not come up"
+            yield root / "notebooks", f"http://localhost:{port}"
+        finally:
+            server.terminate()
+
+
+def with_parameters(path) -> str:
+    """The notebook with the parameters of profile `smoke`."""
+    notebook, values = json.loads(path.read_text()), resolve(path.stem, load_profile("smoke"))
+    cell = next(cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
+    cell["source"] += ["\n", *(f"{name} = {value!r}\n" for name, value in values.items())]
+    return json.dumps(notebook)
+
+
+@pytest.mark.skipif(
+    not has_playwright(), reason="needs chromium, node and playwright-core (NODE_PATH names its folder)"
+)
+@pytest.mark.parametrize("name", RUN_ALL)
+def test_run_all_in_a_real_browser(name, lab):
+    """In turn, as a reader does; of 12 also: play, another slice, a click on the plot."""
+    folder, address = lab
+    command = ["node", ROOT / "tests" / "browser" / "run_all.cjs", f"{address}/lab/tree/{name}.ipynb?reset"]
+    seen = Path(os.environ.get("CMR_SCREENSHOTS") or folder) / f"{name}.png"
+    run = subprocess.run([*command, seen, BROWSER], capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr
+    code = [cell for cell in json.loads((folder / f"{name}.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
+    failed = [one for cell in code for one in cell["outputs"] if one["output_type"] == "error"]
+    assert not failed and all(cell["execution_count"] for cell in code if cell["source"])
     said = json.loads(run.stdout)
-    assert said["stepped"] and said["sliced"] and said["clicked"] != said["heading"] and not said["errors"]
-    assert said["rate"] > 0 and (tmp_path / "seen_chosen.png").exists()
+    assert not said["errors"] and seen.exists()
+    if name == "12_explore":
+        table = next(folder.parent.glob("runs/*/12_explore/tables/observers.csv"))
+        assert pd.read_csv(table, index_col="observer").loc["ternausnet", "masks"] > 0  # networks beside truth
+        assert said["stepped"] and said["sliced"] and said["clicked"] != said["heading"] and said["rate"] > 0

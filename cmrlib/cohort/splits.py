@@ -45,10 +45,15 @@ def split_subjects(
         return split
     if len(shares):
         order, groups = assign_folds(subjects, len(subjects), group), subjects.set_index("participant_id").get(group)
-        kind = "all" if groups is None else groups.reindex(order.index).fillna("n/a")
-        parts = order.groupby(pd.Series(kind, order.index)).rank(pct=True, method="first")
+        kind = pd.Series("all" if groups is None else groups.reindex(order.index).fillna("n/a"), order.index)
+        parts = order.groupby(kind).rank(pct=True, method="first")
         validation, test = shares
         sides = np.select([parts <= test, parts <= test + validation], ["test", "validation"], "train")
+        if missing := sorted({"train", "validation", "test"} - set(sides)):
+            raise ValueError(
+                f"shares of {validation:g} and {test:g} leave nobody for {' and '.join(missing)}: the largest of "
+                f"{kind.nunique()} groups has {kind.value_counts().max()} subjects; give larger shares or more subjects"
+            )
         return pd.Series(sides, index=parts.index, name="split")
     fold_of = read_folds(lists, subjects) if lists else assign_folds(subjects, folds, group)
     if fold != -1 and not (fold_of == fold).any():

@@ -32,7 +32,7 @@ def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
         if strong and len(point):
             one = point.iloc[0]
             numbers = ", ".join(f"{one[key]:.2f}" for key in ("recall", "precision", "f1", "threshold"))
-            axes[1].set_title(f"{names[model]}: recall, precision, F1, threshold = {numbers}", fontsize=9)
+            axes[1].set_title(f"{names[model]}: recall, precision, F1, threshold\n{numbers}", fontsize=9)
     n, positive = int(curves["n"].iloc[0]), int(curves["n_positive"].iloc[0])
     axes[0].plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
     axes[1].axhline(positive / n, color="#999999", lw=1, ls="--")

@@ -18,7 +18,7 @@ def step_pictures(cine, mask, t: int, patch) -> dict:
     mask: (frames, slices, rows, columns). patch: of `cussp.prepare`.
     """
     frame = round(t * len(patch.pixels) / cine.frames) % len(patch.pixels)
-    plane = patch.planes[min(t, len(patch.planes) - 1)]
+    plane = patch.plane
     pixels = {"cropped": patch.cropped[frame], "equalised": patch.pixels[frame]}
     return still(cine, t, 0, mask[t, 0]) | patch_outline(plane, patch.valve, t) | pixels
 

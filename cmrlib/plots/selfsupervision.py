@@ -7,6 +7,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.ticker import AutoLocator
 
+from cmrlib.measures import label
 from cmrlib.plots.elements import (
     attribution,
     beneath,
@@ -175,13 +176,18 @@ def tasks_figure(table, labels: dict, synthetic: bool):
     """HeartMAE's figure S1: mean absolute error in SDs of every target, a colour per model; of `error_table`."""
     shown = table[table["model"] != "mean"]
     order = shown.groupby("target")["mae_sd"].median().sort_values().index
-    figure, ax = plt.subplots(figsize=(max(7, 0.17 * len(order)), 3.8))
-    for model, part in shown.groupby("model", sort=False):
-        values = part.set_index("target").reindex(order)["mae_sd"]
-        ax.plot(order, values, "o", ms=3.5, color=PALETTE.get(model, "black"), label=labels.get(model, model))
-    ax.set_xticks(range(len(order)), order, rotation=90, fontsize=6.5)
-    ax.set(ylabel="mean absolute error (SD)", xlim=(-1, len(order)))
-    legend_below(figure, ax, "upper center", 5)
+    columns = np.array_split(order, 1 + (len(order) > 12))
+    size = 7.2, 1.2 + 0.16 * len(columns[0])
+    figure, axes = plt.subplots(1, len(columns), figsize=size, sharex=True, squeeze=False)
+    for ax, names in zip(axes[0], columns):
+        for model, part in shown.groupby("model", sort=False):
+            values = part.set_index("target").reindex(names)["mae_sd"]
+            style = {"ms": 3.5, "color": PALETTE.get(model, "black"), "label": labels.get(model, model)}
+            ax.plot(values, range(len(names)), "o", **style)
+        ax.set_yticks(range(len(names)), map(label, names), fontsize=7)
+        ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="mean absolute error (SD)")
+        ax.grid(axis="y", lw=0.4, color="#dddddd")
+    legend_below(figure, axes[0, 0], ncols=5)
     return mark_synthetic(figure, synthetic)
 
 

@@ -58,11 +58,11 @@ def measured_rows(values, cohort, errors, flags=()) -> pd.DataFrame:
     """
     person = cohort.subjects.iloc[0]
     sex, age = person.get("sex"), pd.to_numeric(person.get("age"), errors="coerce")
-    rows = []
-    for part, names in REPORTED.items():
-        for name in names:
-            row = {"part": part, "measure": name} | _row(name, values, cohort, errors, flags, sex, age)
-            rows.append(row)
+    rows = [
+        {"part": part, "measure": name} | _row(name, values, cohort, errors, flags, sex, age)
+        for part, names in REPORTED.items()
+        for name in names
+    ]
     return pd.DataFrame(rows)
 
 
@@ -77,6 +77,8 @@ def _row(name, values, cohort, errors, flags, sex, age) -> dict:
     value = math.nan if reason else value
     span, where = place(name, value, sex, age, error)
     low, high = (math.nan, math.nan) if error is None else limits(error)
+    hearts = "real hearts" if error and error["real"] else "phantoms"
+    like = bool(error and error.get("like"))
     return {
         "description": MEASURES[name].description,
         "unit": MEASURES[name].unit,
@@ -88,7 +90,7 @@ def _row(name, values, cohort, errors, flags, sex, age) -> dict:
         "sd": math.nan if error is None else error["sd"],
         "low": low,
         "high": high,
-        "checked_on": _checked_on(error),
+        "checked_on": "" if error is None else f"{error['n']:.0f} {hearts}{' of like confidence' * like}",
         "reason": reason,
         "refused": bool(doubt),
         "withheld": bool(withheld),
@@ -105,13 +107,6 @@ def _index(name, value, bsa_m2, sex, age, error) -> dict:
     unit = MEASURES[shown].unit if shown else ""
     where = "" if error is None else where
     return {"index_value": index, "index_unit": unit, "index_range": span, "index_place": where}
-
-
-def _checked_on(error) -> str:
-    if error is None:
-        return ""
-    like = " of like confidence" if error.get("like") else ""
-    return f"{error['n']:.0f} {'real hearts' if error['real'] else 'phantoms'}{like}"
 
 
 def _rests_on(name, errors) -> str:

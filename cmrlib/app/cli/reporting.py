@@ -49,7 +49,11 @@ def report(
     from cmrlib.learning.training import set_threads_and_seed
     from cmrlib.report import make_report
 
-    _require_one(study, sample)
+    if (study is None) != sample:
+        raise ValueError(
+            "a report is about one study: name its folder, or give --sample for the one that travels with "
+            f"the repository; got {'both' if sample else 'neither'}"
+        )
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     sets = [credited(one) for one in weights or [REAL]]
     person = _person(sex, age, height, weight, several=not out.suffix and study is not None)
@@ -70,14 +74,6 @@ def _person(sex, age, height_cm, weight_kg, several: bool) -> dict:
     if several and any(value not in ("", None) for value in person.values()):
         raise ValueError("sex, age, height and weight are of one person; name one page, -o REPORT.html")
     return person
-
-
-def _require_one(study, sample: bool):
-    if (study is None) != sample:
-        raise ValueError(
-            "a report is about one study: name its folder, or give --sample for the one that travels with "
-            f"the repository; got {'both' if sample else 'neither'}"
-        )
 
 
 def _pages(cohort, observer, folder, subjects, shard, weights):

@@ -79,22 +79,15 @@ def _group(site, values, images) -> sr.MeasurementsAndQualitativeEvaluations | N
     if not values:
         return None
     named = sr.TrackingIdentifier(hd.UID(), site.upper() or "examination")
+    own = {name: sr.CodedConcept(name, SCHEME, MEASURES[name].description[:64]) for name in values}
+    units = {name: MEASURES[name].unit for name in values}
+    ucum = {unit: Code(unit.replace("²", "2").replace("1/min", "/min"), "UCUM", unit) for unit in units.values()}
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=named,
         finding_sites=[sr.FindingSite(SITES[site])] if site else None,
         measurements=[
-            sr.Measurement(CODES.get(name) or own_code(name), float(value), ucum(MEASURES[name].unit))
+            sr.Measurement(CODES.get(name, own[name]), float(value), ucum[units[name]])
             for name, value in values.items()
         ],
         source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image) for image in images] or None,
     )
-
-
-def own_code(name: str) -> sr.CodedConcept:
-    """A measure that no context group has, under its own name."""
-    return sr.CodedConcept(name, SCHEME, MEASURES[name].description[:64])
-
-
-def ucum(unit: str) -> Code:
-    """A unit of `MEASURES` as UCUM writes it."""
-    return Code(unit.replace("²", "2").replace("1/min", "/min"), "UCUM", unit)

@@ -111,24 +111,25 @@ class Run:
 
         A notebook run by hand may read what `make run` made, so that nobody has to run all those before it.
         """
-        profiles = [self.folder.parent] + ([ROOT / "runs" / "quick"] if self.profile == "interactive" else [])
-        for folder in profiles:
-            if (folder / notebook / "manifest.json").exists():
-                return folder / notebook
+        if folder := self.finished(notebook):
+            return folder
         raise UsageError(
-            f"{self.notebook} reads the results of {notebook}, but there is no {_short(profiles[0] / notebook)}"
+            f"{self.notebook} reads the results of {notebook}, but there is no {_short(self.folder.parent / notebook)}"
             "/manifest.json; run that notebook first, or `make run`"
         )
+
+    def finished(self, notebook: str) -> Path | None:
+        """As `sibling`, but None where there is no finished run."""
+        profiles = [self.folder.parent] + ([ROOT / "runs" / "quick"] if self.profile == "interactive" else [])
+        found = [folder / notebook for folder in profiles if (folder / notebook / "manifest.json").exists()]
+        return found[0] if found else None
 
     @property
     def sample(self) -> Path | None:
         """Folder of the real heart that 01_segmentation opened with: `cohort`, and its outlines in `ternausnet`. None
         where it opened with none."""
-        try:
-            folder = self.sibling("01_segmentation") / "sample"
-        except UsageError:
-            return None
-        return folder if folder.is_dir() else None
+        home = self.finished("01_segmentation")
+        return home / "sample" if home and (home / "sample").is_dir() else None
 
     @staticmethod
     def path(text: str) -> Path:

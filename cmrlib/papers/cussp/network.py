@@ -10,7 +10,7 @@ from torchvision.models.resnet import BasicBlock
 BARLOW_LAMBDA = 0.0051
 """Weight of the off-diagonal terms: Zbontar et al. 2021; not stated in the paper."""
 
-LAST = ("block", "stage")
+LAST = ("block", "stage", "all")
 
 
 class Encoder(nn.Module):
@@ -38,10 +38,12 @@ class Encoder(nn.Module):
         return self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3))
 
     def freeze_all_but(self, last: str = "block") -> "Encoder":
-        """Only the last residual block still learns, or the last stage, which is two of them; batch norm of all others
-        keeps its statistics."""
+        """Only the last residual block still learns, or the last stage, which is two of them, or all; batch norm of all
+        others keeps its statistics."""
         if last not in LAST:
             raise ValueError(f"unknown part {last!r} to go on learning; there are {', '.join(LAST)}")
+        if last == "all":
+            return self
         learning = self.layer4 if last == "stage" else self.layer4[-1:]
         self.requires_grad_(False)
         learning.requires_grad_(True)

@@ -1,6 +1,6 @@
 """Steps 2 to 4 of CUSSP: where the mitral valve lies, the patch around it, its grey values equalised; each drawable.
 
-`how` is a task of this paper (`Cussp`): of it, kind, size, field_mm, frames and follow are read.
+`how` is a task of this paper (`Cussp`): of it, kind, size, field_mm and frames are read.
 """
 
 from dataclasses import dataclass
@@ -51,13 +51,13 @@ class Patch:
     """A prepared cine and every step towards it.
 
     pixels: (frames, size, size) uint8; rows run from atrium to apex. cropped: the same before equalisation, float32.
-    planes: one of the whole cycle, or one per frame. valve: None in what the CNN-LSTM sees. window: the range of grey
+    valve: None in what the CNN-LSTM sees. window: the range of grey
     values, the LA's. ed, es: on the patch's frames, floating point. outside: share that lies beyond the image.
     """
 
     pixels: np.ndarray
     cropped: np.ndarray
-    planes: tuple[Plane, ...]
+    plane: Plane
     valve: Valve | None
     window: tuple[float, float]
     ed: float
@@ -77,8 +77,8 @@ def prepare(cine: Cine, annotation: Annotation, how) -> Patch:
     if cine.missing[0].any():
         raise RefusedError(cine.name, "frames missing", "a patch shows every frame of the cycle")
     valve = locate(cine, annotation) if how.kind == "valve" else None
-    planes = patch_planes(cine, valve, how) if valve else (central_plane(cine, how),)
-    outside = float(np.mean([plane.mask(np.ones(plane.source_shape)) == 0 for plane in planes]))
+    plane = valve_plane(cine, valve, how) if valve else central_plane(cine, how)
+    outside = float(np.mean(plane.mask(np.ones(plane.source_shape)) == 0))
     if valve and outside > MOST_OUTSIDE:
         hint = f"{100 * outside:.0f} % of it; choose a smaller field_mm"
         raise RefusedError(cine.name, "patch outside the image", hint)
@@ -87,12 +87,11 @@ def prepare(cine: Cine, annotation: Annotation, how) -> Patch:
     if how.kind == "heart":
         inside = np.isin(annotation.mask[:, 0], list(STRUCTURES.values()))
         images = np.where(inside, images, np.float32(window[0]))
-    taken = zip(planes * cine.frames if len(planes) == 1 else planes, images)
-    cropped = np.stack([plane.pixels(image, outside=window[0]) for plane, image in taken])
+    cropped = np.stack([plane.pixels(image, outside=window[0]) for image in images])
     cropped = cine.section(0).resampled(cropped, how.frames)  # the cycle in even steps
     pixels = equalise(cropped, window) if valve else np.round(255 * within(cropped, window)).astype(np.uint8)
     ed, es = (cine.section(0).to_even(frame, how.frames) for frame in phases(cine, annotation))
-    return Patch(pixels, cropped, planes, valve, window, ed, es, outside)
+    return Patch(pixels, cropped, plane, valve, window, ed, es, outside)
 
 
 def locate(cine: Cine, annotation: Annotation) -> Valve:
@@ -133,20 +132,13 @@ def principal_axis(points, weights=None) -> np.ndarray:
     return np.linalg.eigh(np.cov(points.T, fweights=weights))[1][:, -1]
 
 
-def patch_planes(cine: Cine, valve: Valve, how) -> tuple[Plane, ...]:
-    """The square patch: valve in the middle and across, LA above, apex below, the lateral wall on the left.
-
-    One plane where the patch stands still; with `follow` one per frame (where the valve was not found, its usual
-    place).
-    """
-    centres = [valve.centre_px]
-    if how.follow:
-        known = np.isfinite(valve.centres_px).all(1)
-        centres = np.where(known[:, None], valve.centres_px, valve.centre_px)
+def valve_plane(cine: Cine, valve: Valve, how) -> Plane:
+    """The square patch: valve in the middle and across, LA above, apex below, the lateral wall on the left. It stands
+    still through the cycle."""
     angle = np.degrees(np.arctan2(-valve.apical[0], valve.apical[1]))
     step_px = how.field_mm / how.size / valve.spacing_mm[::-1]  # image pixels a patch pixel
-    shape, mirrored = (how.size,) * 2, is_mirrored(cine)
-    return tuple(Plane.around(cine.pixels.shape[2:], step_px, shape, centre, angle, mirrored) for centre in centres)
+    size, mirrored = (how.size,) * 2, is_mirrored(cine)
+    return Plane.around(cine.pixels.shape[2:], step_px, size, valve.centre_px, angle, mirrored)
 
 
 def central_plane(cine: Cine, how) -> Plane:

@@ -6,6 +6,7 @@ import torch
 
 from cmrlib.agreement import choose_threshold, classification
 from cmrlib.agreement.resampling import bounded
+from cmrlib.papers.cussp.roles import PRETRAINING
 from cmrlib.papers.cussp.task import CusspJoint, CusspPairs, CusspPretraining, MitralRegurgitation
 
 MODELS = {
@@ -55,39 +56,61 @@ PAPER = pd.DataFrame(
 accuracies give a precision of 0.71, not 0.80. They must be means over runs, or their threshold came from test data."""
 
 
+def arm(row: str, last: str) -> tuple[str, str, str, str]:
+    """Start, pairs, layers and cycle of `siam` and `siam25`, or of an arm of the factorial, whose name says them:
+    (random or barlow)-(pairs or plain)-(block or all)-(whole or half). last: layers of the two that do not say them."""
+    paper = {"siam": ("barlow", "pairs", last, "whole"), "siam25": ("barlow", "pairs", last, "half")}
+    return paper.get(row) or tuple(row.split("-"))
+
+
 def train_row(row: str, cohort, annotations: str, roles: pd.Series, told: dict, seed: int, pretraining_seed: int):
-    """(task, classifier, {step: learner}) of a row of table 2 among CUSSP's and `scratch25`; every step starts from the
-    one before, and is found again in the folder `told["task"]["cache"]`.
+    """(task, classifier, {step: learner}) of a row of table 2 among `TRAINED`, or of an `arm`; every step starts from
+    the one before, and is found again in the folder `told["task"]["cache"]`.
 
     told: parameters of 05_cussp: task, precision, and steps (barlow, siamese, classifier, and joint for CUSSP-1 to -3),
     each with epochs, lr and bs. SIAM-25 looks at half of the cycle, 25 of 50 frames, from ED on, and
     has its own pretraining; all others but scratch25 see all frames. scratch25, not in the paper, learns from the
-    labels alone, all layers at once.
+    labels alone, all layers at once. Arms of the factorial take equally many steps: what one leaves out its classifier
+    trains longer.
     """
-    half = row.endswith("25")
-    settings = told["task"] | {"window": told["task"]["frames"] // 2 if half else 0, "share": SHARES.get(row)}
-    task, learners, twins = MitralRegurgitation.of(settings), {}, None
+    last, half = told["task"].get("last", MitralRegurgitation.last), row.endswith(("25", "half"))
+    start, pairs, layers, cycle = ("", "", last, "whole") if row in SHARES else arm(row, last)
+    settings = told["task"] | {"window": told["task"]["frames"] // 2 if half else 0, "last": layers}
+    settings["share"] = SHARES.get(row)
+    task, learners, twins, encoder = MitralRegurgitation.of(settings), {}, None, None
 
-    def step(name, what, of, one_seed, **start):
-        learners[what] = _trained(name, of.of(settings), cohort, annotations, roles, told, one_seed, start)
+    def step(name, what, of, one_seed, more=0, **start):
+        learners[what] = _trained(name, of.of(settings), cohort, annotations, roles, told, one_seed, start, more)
         return learners[what].model
 
-    if row != "scratch25":
-        what = f"Barlow Twins, {'half' if half else 'whole'} cycle, seed {pretraining_seed}"
+    if start == "barlow" or SHARES.get(row):
+        what = f"Barlow Twins, {cycle} cycle, seed {pretraining_seed}"
         twins = step("barlow", what, CusspPretraining, pretraining_seed)
+        encoder = twins.encoder
     if row in SHARES:
         start = {"classifier.encoder": twins.encoder, "projector": twins.projector} if twins else {}
         return task, step("joint", f"both losses, {row}, seed {seed}", CusspJoint, seed, **start).classifier, learners
-    encoder = step("siamese", f"Siamese, {row}, seed {seed}", CusspPairs, seed, encoder=twins.encoder).encoder
+    given = {"encoder": encoder} if encoder else {}
+    if pairs == "pairs":
+        given = {"encoder": step("siamese", f"Siamese, {row}, seed {seed}", CusspPairs, seed, **given).encoder}
+    left_out = ["barlow"] * (start == "random") + ["siamese"] * (pairs == "plain")
+    more = sum(_steps(one, told, roles) for one in left_out) / _steps("classifier", told | {"epochs": 1}, roles)
     what = f"classifier, {row}, seed {seed}"
-    return task, step("classifier", what, MitralRegurgitation, seed, encoder=encoder), learners
+    return task, step("classifier", what, MitralRegurgitation, seed, round(more), **given), learners
 
 
-def _trained(step, task, cohort, annotations, roles, told, seed, start):
-    """Learner of one training; start: part of the network → module that it starts from. Of several numbers of epochs
-    validation subjects choose."""
+def _steps(name, told, roles):
+    """Of an optimiser in one of the steps, or in one epoch of it."""
+    n = roles.isin(PRETRAINING if name == "barlow" else ["train"]).sum()
+    epochs = told.get("epochs") or np.max(told["steps"][name]["epochs"])
+    return epochs * np.ceil(n / min(told["steps"][name]["bs"], n))
+
+
+def _trained(step, task, cohort, annotations, roles, told, seed, start, more):
+    """Learner of one training; start: part of the network → module that it starts from; more: further epochs. Of
+    several numbers of epochs validation subjects choose."""
     tried, given = [], told["steps"][step]
-    for epochs in np.atleast_1d(given["epochs"]).tolist():
+    for epochs in (np.atleast_1d(given["epochs"]) + more).tolist():
         torch.manual_seed(seed)
         model = task.network()
         for part, module in start.items():
@@ -120,17 +143,18 @@ def tested(scores: pd.DataFrame, model: str) -> pd.DataFrame:
     return scores[(scores["model"] == model) & (scores["split"] == "test")]
 
 
-def table_2(scores: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """A row a model: METRICS on test subjects, mean over seeds, `_low` and `_high` over subjects, `_sd` over seeds, and
-    `_paper` as printed. Subjects without a score (no usable cine) are counted in n_missing, never called negative."""
+def table_2(scores: pd.DataFrame, chosen: pd.DataFrame, names=MODELS) -> pd.DataFrame:
+    """A row a model of `names`: METRICS on test subjects, mean over seeds, `_low` and `_high` over subjects, `_sd` over
+    seeds, and `_paper` as printed. Subjects without a score (no usable cine) are counted in n_missing, never called
+    negative."""
     rows = []
-    for model in [name for name in MODELS if name in set(scores["model"])]:
+    for model in [name for name in names if name in set(scores["model"])]:
         part = tested(scores, model)
         wide = part.pivot(index="participant_id", columns="seed", values="score")
         labels = part.drop_duplicates("participant_id").set_index("participant_id")["label"]
         limits = chosen[chosen["model"] == model].set_index("seed")["threshold"]
         result = classification(labels[wide.index], wide, limits[wide.columns]).set_index("metric")
-        row = {"model": model, "name": MODELS[model]}
+        row = {"model": model, "name": names[model]}
         for metric, name in METRICS.items():
             row |= bounded(name, *result.loc[metric, ["estimate", "low", "high"]])
             row[f"{name}_sd"] = result.loc[metric, "sd"]

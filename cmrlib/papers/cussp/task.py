@@ -32,9 +32,8 @@ class Cussp(Task):
 
     label: column of participants.tsv, 1, 0 or n/a. kind: "valve" (the paper's patch), or for the CNN-LSTM "whole"
     (around the image's centre of mass) and "heart" (the same, black beyond the chambers and the wall). size: pixels a
-    side, field_mm: its length. frames: of a cycle, spread evenly; other lengths are resampled. follow: the patch
-    follows the valve from frame to frame in place of standing where it is on average. window: frames from ED on that
-    the network sees, 0 for the whole cycle; 25 of 50 in SIAM-25. width: of the encoder.
+    side, field_mm: its length. frames: of a cycle, spread evenly; other lengths are resampled. window: frames
+    from ED on that the network sees, 0 for the whole cycle; 25 of 50 in SIAM-25. width: of the encoder.
     """
 
     views: tuple[str, ...] = ("4ch",)
@@ -43,7 +42,6 @@ class Cussp(Task):
     size: int = 64
     field_mm: float = 100.0
     frames: int = 50
-    follow: bool = False
     window: int = 0
     width: int = 64
 
@@ -62,7 +60,7 @@ class Cussp(Task):
 
     def patches(self, cohort, annotations: str) -> ArrayCache:
         """Prepared cines (frames, size, size) uint8 by name; facts: ed, es, outside_pct, or refused."""
-        settings = {name: getattr(self, name) for name in ("kind", "size", "field_mm", "frames", "follow")}
+        settings = {name: getattr(self, name) for name in ("kind", "size", "field_mm", "frames")}
         return ArrayCache(self.cache, "patches", cohort, annotations, settings, (cine.plane, cine.section, preparation))
 
     def prepared(self, cohort, annotations: str, subjects) -> pd.DataFrame:

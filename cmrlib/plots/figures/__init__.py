@@ -10,6 +10,7 @@ regenerate and why, printed.tsv what the papers print.
 import json
 import os
 from pathlib import Path
+from string import ascii_lowercase
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -68,12 +69,24 @@ def _draw(one, runs, dest):
     parameters = json.loads((runs / one.notebook / "manifest.json").read_text())["parameters"]
     tables = {name: _read(runs, one.notebook, name) for name in one.tables.split(",")}
     figure = drawing.draw(one, tables, drawing.RunContext(parameters, _synthetic(runs)))
+    _letter(figure)
     _scale(figure, WIDTH_IN[one.columns])
     with plt.rc_context(PUBLICATION):
         for suffix in ("pdf", "png"):
             with atomic(dest / f"{one.file}.{suffix}") as part:
                 figure.savefig(part, format=suffix)
     plt.close(figure)
+
+
+def _letter(figure):
+    """a, b, c, … at the upper left of every panel with axes of its own; none in sheets of pictures and heat maps."""
+    panels = [ax for ax in figure.axes if ax.axison and len(ax.get_xticks())]
+    panels = [ax for ax in panels if ax.get_label() != "<colorbar>" and ax.get_subplotspec() is not None]
+    if any(ax.images for ax in figure.axes) or len(panels) < 2:
+        return
+    for letter, ax in zip(ascii_lowercase, panels):
+        place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (-16, 4), "textcoords": "offset points"}
+        ax.annotate(letter, **place, ha="right", va="bottom", fontweight="bold")
 
 
 def _scale(figure, width_in):

@@ -8,6 +8,7 @@ the column `labels` says so, and whether the hearts are synthetic.
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from cmrlib import plots
@@ -74,7 +75,10 @@ def roc_pr(tables, run):
 def auc_by_method(tables, run):
     table = tables["tables_1_to_3"]
     metrics = {"patch_auc": "AUC, patch level", "patient_auc": "AUC, patient level"}
-    return plots.model_intervals(table, run.synthetic, metrics, table["method"].map(labels("SSLHF")))
+    figure = plots.model_intervals(table, run.synthetic, metrics, table["method"].map(labels("SSLHF")))
+    low, high = zip(*(ax.get_xlim() for ax in figure.axes))
+    plt.setp(figure.axes, xlim=(min(low), max(high)))  # both are areas under a curve
+    return figure
 
 
 def reconstruction(tables, run):

@@ -10,9 +10,12 @@ import traitlets
 
 from cmrlib.cine.anatomy import COLOURS, MITRAL_POINTS, NAMES, STRUCTURES
 from cmrlib.cohort import Cohort
+from cmrlib.datasets import qc
 from cmrlib.measures import RefusedError, curves
 from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.phases import named_phases
 from cmrlib.measures.valve import point_array, valve_tables
+from cmrlib.plots.cines import heart_box
 
 HERE = Path(__file__).parent
 VIEWS = ("sax", "4ch", "2ch", "3ch")
@@ -24,8 +27,9 @@ class CineViewer(anywidget.AnyWidget):
     """All views of one subject, in step by cardiac phase.
 
     cohort: a Cohort, laid over by whom to see. subject: participant_id, default the first. observers: names, default
-    all that the cohort has; the first one shown is tinted, the others are outlines. Drag over a picture for contrast
-    and brightness; space plays, arrows step, a click on the curves goes there.
+    all that the cohort has; the first one shown is tinted, the others are outlines. zoom: to what they outlined, or to
+    what moves. Drag over a picture for contrast and brightness; space plays, arrows step, a click on the curves goes
+    there.
     """
 
     _esm = HERE / "viewer.js"
@@ -42,6 +46,8 @@ class CineViewer(anywidget.AnyWidget):
     phase = traitlets.Float(0.0).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     cycle_ms = traitlets.Float(1000.0).tag(sync=True)
+    timed = traitlets.Bool(False).tag(sync=True)
+    zoom = traitlets.Bool(True).tag(sync=True)
     opacity = traitlets.Float(0.5).tag(sync=True)
     window = traitlets.Float(200.0).tag(sync=True)
     level = traitlets.Float(100.0).tag(sync=True)
@@ -69,7 +75,7 @@ class CineViewer(anywidget.AnyWidget):
         with self.hold_sync():
             named = (subject, session and f"session {session}", self._about(rows))
             self.title = " · ".join(part for part in named if part)
-            self.cycle_ms = float(np.median(known)) if known else 1000.0
+            self.cycle_ms, self.timed = float(np.median(known)) if known else 1000.0, bool(known)
             self.slices = [cine.slices // 2 for cine in self._cines]
             self.views = [self._view(cine, k) for cine, k in zip(self._cines, self.slices)]
             self.curves = self._curves(subject, session)
@@ -100,9 +106,28 @@ class CineViewer(anywidget.AnyWidget):
             "columns": cine.pixels.shape[3],
             "aspect": row_mm / column_mm if cine.spacing_known else 1.0,
             "phases": [float(p) for p in np.mod(cine.phase(), 1)],
+            "times_ms": np.round(cine.times_ms).tolist() if np.isfinite(cine.times_ms).all() else [],
+            "box": [int(edge) for edge in self._box(cine)],
+            "marks": self._marks(cine),
             "pixels": grey.astype(np.uint8).tobytes(),
             "layers": [layer for name in self.observers for layer in self._layers(name, cine, k)],
         }
+
+    def _box(self, cine):
+        """(row0, row1, column0, column1) around what was outlined, or around what moves."""
+        drew = [looked for looked in map(self.cohort.observer, self.observers) if looked.has(cine.name)]
+        boxes = [box for one in drew if (box := heart_box(one.mask(cine.name).mask, 12)) is not None]
+        if boxes:
+            row0, row1, column0, column1 = zip(*boxes)
+            return min(row0), max(row1), min(column0), max(column1)
+        sides = zip(qc.heart_box(cine), cine.pixels.shape[2:])
+        return [edge for side, n in sides for edge in (side.start, min(side.stop, n) - 1)]
+
+    def _marks(self, cine) -> dict[str, int]:
+        """ED and ES → frame, of the first observer that names them, or of the cohort."""
+        looked = [self.cohort.observer(name).annotation(cine.name) for name in self.observers]
+        named = [named_phases(cine, one) for one in looked if one is not None] or [{"ed": cine.ed, "es": cine.es}]
+        return {p.upper(): int(t) for p, t in max(named, key=len).items() if t is not None}
 
     def _layers(self, name, cine, k) -> list[dict]:
         """Masks and points of one observer on one slice."""

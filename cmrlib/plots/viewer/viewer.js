@@ -67,17 +67,24 @@ class Panel {
     this.layers = about.layers.map((layer) => ({ ...layer, labels: layer.labels && bytes(layer.labels) }));
     this.image.width = about.columns;
     this.image.height = about.rows;
-    const height = Math.round(about.rows * about.aspect);
-    const scale = Math.max(1, Math.round(320 / Math.max(height, about.columns) * 4) / 4);
-    this.canvas.width = Math.round(about.columns * scale);
-    this.canvas.height = Math.round(height * scale);
+    this.fit();
     this.slices.max = about.slices - 1;
     this.slices.style.visibility = about.slices > 1 ? "visible" : "hidden";
     this.slices.value = this.model.get("slices")[this.index];
   }
 
+  // The part of the picture that is shown: around the heart, or all of it.
+  fit() {
+    const { rows, columns, aspect, box } = this.about;
+    const [row0, row1, column0, column1] = this.model.get("zoom") ? box : [0, rows - 1, 0, columns - 1];
+    this.part = [column0, row0, column1 - column0 + 1, row1 - row0 + 1];
+    const height = this.part[3] * aspect, scale = 340 / Math.max(height, this.part[2]);
+    this.canvas.width = Math.round(this.part[2] * scale);
+    this.canvas.height = Math.round(height * scale);
+  }
+
   draw(phase) {
-    const { rows, columns, frames, phases, name } = this.about;
+    const { rows, columns, frames, phases, name, times_ms, marks } = this.about;
     const t = nearestFrame(phases, phase), n = rows * columns;
     const context = this.image.getContext("2d"), picture = context.createImageData(columns, rows), out = picture.data;
     const low = this.model.get("level") - this.model.get("window") / 2, gain = 255 / this.model.get("window");
@@ -98,13 +105,15 @@ class Panel {
     context.putImageData(picture, 0, 0);
     const target = this.canvas.getContext("2d");
     target.imageSmoothingEnabled = true;
-    target.drawImage(this.image, 0, 0, this.canvas.width, this.canvas.height);
+    target.drawImage(this.image, ...this.part, 0, 0, this.canvas.width, this.canvas.height);
     this.points(target, t, shown);
-    this.title.textContent = `${name} · frame ${t} of ${frames}` + (this.about.slices > 1 ? ` · slice ${this.slices.value}` : "");
+    const said = [name, times_ms.length ? `${times_ms[t]} ms` : "", `frame ${t} of ${frames}`];
+    said.push(this.about.slices > 1 ? `slice ${this.slices.value}` : "", ...Object.keys(marks).filter((mark) => marks[mark] === t));
+    this.title.textContent = said.filter(Boolean).join(" · ");
   }
 
   points(target, t, shown) {
-    const sx = this.canvas.width / this.about.columns, sy = this.canvas.height / this.about.rows;
+    const [left, top, wide, high] = this.part, sx = this.canvas.width / wide, sy = this.canvas.height / high;
     let order = 0;
     for (const layer of this.layers) {
       if (!layer.points || !shown.includes(layer.observer)) continue;
@@ -113,8 +122,9 @@ class Panel {
       target.beginPath();
       for (const [c, r] of layer.points[t]) {
         if (c === null) continue;
-        target.moveTo((c + 0.5) * sx + 4, (r + 0.5) * sy);
-        target.arc((c + 0.5) * sx, (r + 0.5) * sy, 4, 0, 2 * Math.PI);
+        const x = (c - left + 0.5) * sx, y = (r - top + 0.5) * sy;
+        target.moveTo(x + 4, y);
+        target.arc(x, y, 4, 0, 2 * Math.PI);
       }
       target.lineWidth = 2;
       target.stroke();
@@ -148,8 +158,21 @@ class Curves {
     context.fillStyle = context.strokeStyle = ink;
     context.fillText(curves[0].unit, 4, 12);
     [low, high].forEach((v) => context.fillText(v.toFixed(0), 12, y(v) + 4));
-    context.fillText("share of the cardiac cycle", width / 2 - 50, height - 6);
+    const cycle = this.model.get("cycle_ms"), timed = this.model.get("timed");
+    context.fillText(timed ? "time (ms)" : "share of the cardiac cycle", width / 2 - 50, height - 3);
+    for (let share = 0; share < 0.9; share += 0.25) {
+      context.fillText(timed ? (share * cycle).toFixed(0) : share, x(share) - 6, height - 15);
+    }
     context.strokeRect(44, 18, width - 54, height - 44);
+    const [first] = this.model.get("views");
+    for (const [mark, t] of Object.entries(first.marks)) {
+      context.setLineDash([2, 3]);
+      context.beginPath();
+      context.moveTo(x(first.phases[t]), 18);
+      context.lineTo(x(first.phases[t]), height - 26);
+      context.stroke();
+      context.fillText(mark, x(first.phases[t]) - 7, 14);
+    }
     curves.forEach((curve, n) => {
       context.strokeStyle = curve.colour;
       context.setLineDash(curve.dashed ? [5, 4] : []);
@@ -195,11 +218,13 @@ function render({ model, el }) {
   const play = button("▶", "play or pause (space)", () => { model.set("playing", !model.get("playing")); model.save_changes(); });
   const speed = element("select", { title: "speed" }, [0.25, 0.5, 1, 2].map((v) => element("option", { value: v, textContent: `${v}×`, selected: v === 1 })));
   const observers = element("span", { className: "cmr-observers" });
+  const zoom = element("input", { type: "checkbox", checked: model.get("zoom") });
+  zoom.addEventListener("change", () => { model.set("zoom", zoom.checked); model.save_changes(); });
   const rate = element("span", { className: "cmr-rate" });
   const controls = element("div", { className: "cmr-controls" }, [
     button("◀", "one frame back", () => step(-1)), play, button("▶▏", "one frame on", () => step(1)), speed,
     slider("overlay", "opacity", 0, 1, 0.05), slider("window", "window", 8, 510, 1), slider("level", "level", 0, 255, 1),
-    observers, rate]);
+    element("label", {}, [zoom, "zoom"]), observers, rate]);
 
   function draw() {
     views.forEach((panel) => panel.draw(phase));
@@ -255,6 +280,7 @@ function render({ model, el }) {
   model.on("change:observers", load);
   model.on("change:shown", draw);
   model.on("change:curves", draw);
+  model.on("change:zoom", () => { views.forEach((panel) => panel.fit()); draw(); });
   model.on("change:playing", playing);
   model.on("change:phase", () => { phase = model.get("phase"); draw(); });
   load();

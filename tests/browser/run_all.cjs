@@ -1,5 +1,6 @@
-// Opens 12_explore in JupyterLab, runs all cells, plays, changes slice, clicks a point of the plot; prints JSON.
-//   node explore.cjs URL_OF_THE_NOTEBOOK SCREENSHOT.png [CHROMIUM]
+// Opens a notebook in JupyterLab, runs all cells and saves it; where there are players of cines: plays, changes slice,
+// clicks a point of the plot. Prints JSON.
+//   node run_all.cjs URL_OF_THE_NOTEBOOK SCREENSHOT.png [CHROMIUM]
 const { chromium } = require("playwright-core");
 
 (async () => {
@@ -10,13 +11,28 @@ const { chromium } = require("playwright-core");
   page.on("pageerror", (error) => errors.push(String(error)));
   await page.goto(url, { timeout: 120000 });
   await page.waitForSelector(".jp-Notebook .jp-Cell", { timeout: 120000 });
-  await page.waitForTimeout(3000);  // menus come after the notebook
+  const idle = () => page.evaluate(async () => {
+    const kernels = await (await fetch("/api/kernels")).json();
+    return kernels.length > 0 && kernels.every((one) => one.execution_state === "idle");
+  });
+  const settled = async (seconds) => {
+    for (let calm = 0; calm < seconds; calm = (await idle()) ? calm + 1 : 0) await page.waitForTimeout(1000);
+  };
+  await settled(3);
   await page.click('.lm-MenuBar-itemLabel:text-is("Run")');
   await page.click('.lm-Menu-itemLabel:text-is("Run All Cells")');
-  await page.waitForFunction(() => document.querySelectorAll(".cmr-viewer").length === 2, null, { timeout: 150000 })
-    .catch(async (error) => { await page.screenshot({ path: picture }); throw error; });
-  await page.waitForTimeout(1500);
-  const viewer = page.locator(".cmr-viewer").first();
+  await page.waitForTimeout(2000);
+  await settled(5);
+  await page.keyboard.press("Control+s");
+  await page.waitForTimeout(2500);
+  await page.screenshot({ path: picture });
+  const players = await page.locator(".cmr-viewer").count();
+  console.log(JSON.stringify({ errors, players, ...(players ? await explored(page, picture) : {}) }));
+  await browser.close();
+})().catch((error) => { console.error(error); process.exit(1); });
+
+async function explored(page, picture) {
+  const viewer = page.locator(".cmr-viewer").nth(-2);
   await viewer.scrollIntoViewIfNeeded();
   const bright = () => viewer.locator("canvas.cmr-cine").first().evaluate((canvas) => {
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -38,7 +54,7 @@ const { chromium } = require("playwright-core");
   await page.waitForTimeout(1500);
   const sliced = (await bright()) !== still;
   await page.screenshot({ path: picture });
-  const chosen = page.locator(".cmr-viewer").nth(1), plot = page.locator(".cmr-scatter canvas");
+  const chosen = page.locator(".cmr-viewer").last(), plot = page.locator(".cmr-scatter canvas");
   await plot.scrollIntoViewIfNeeded();
   const heading = await chosen.locator(".cmr-heading").textContent();
   const box = await plot.boundingBox();
@@ -54,6 +70,5 @@ const { chromium } = require("playwright-core");
     }
   }
   await page.screenshot({ path: picture.replace(".png", "_chosen.png") });
-  console.log(JSON.stringify({ stepped, rate, sliced, heading, clicked, errors }));
-  await browser.close();
-})().catch((error) => { console.error(error); process.exit(1); });
+  return { stepped, rate, sliced, heading, clicked };
+}
