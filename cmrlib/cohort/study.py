@@ -86,7 +86,7 @@ def label_folders(folders, salt=None) -> dict[str, Path]:
     if hashed:
         print(
             f"{hashed} of {len(folders)} names of folders look like identifiers (6 or more digits, a date, a name "
-            "beside digits): hashes stand for them in the cohort; --keep-names (keep_names) keeps the names",
+            "beside digits): hashes stand for them; `cmr ingest --keep-names` (keep_names=True) keeps them",
             file=sys.stderr,
         )
     labels = {label: same[0] for label, same in named.items() if label and len(same) == 1}
