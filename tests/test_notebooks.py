@@ -16,7 +16,7 @@ METRICS = {
     "03c_tempreg_patients": "afd_ed afd_es_low afd_es_area afd_ed_component afd_es_cut confidence_rho n_seeds n",
     "04_mvnet": "euclid_mm_stage1 euclid_mm_stage122 mapse_icc lvef_cut_mae_pct smooth_ms n",
     "04b_mvnet_people": "people_yale_euclid_mm people_lund_mapse_icc euclid_mm_yale_on_lund_low n",
-    "04c_mvnet_real": "edges_refused_pct annulus_pct_both_median sample_mapse_mm sample_confidence n",
+    "04c_mvnet_real": "edges_refused_pct annulus_pct_mvnet_median sample_mapse_mm sample_confidence n",
     "05_cussp": "siam25_auc siam25_f1_low shadow_auc n_pretraining refused_pct training_minutes n",
     "05b_cussp_table2": "rf_auc cnnlstm_auc cussp1_f1 cussp2_ap siam25_auc shadow_auc siam25_minus_cnnlstm n",
     "05c_cussp_real": "n",
