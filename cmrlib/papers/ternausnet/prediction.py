@@ -122,7 +122,9 @@ class CineSegmentation:
         """(side in pixels, centre (column, row) or None) of a crop around the largest thing found."""
         shape = np.ceil(np.array(self.cine.pixels.shape[2:]) / orientation[0] / 32).astype(int) * 32
         whole, side = self._plane(shape[:: -1 if orientation[2] % 180 else 1], orientation), int(shape.max())
-        probabilities = np.concatenate([self._probabilities(self._images(t), whole) for t in frames])
+        every = len(frames) if self.cine.slices >= 4 else 1  # of a stack each frame shows every second slice, in turn
+        looked = [self._images(t, np.s_[n % every :: every]) for n, t in enumerate(frames)]
+        probabilities = np.concatenate([self._probabilities(images, whole) for images in looked])
         found = _largest((probabilities[:, 1:] > probabilities[:, :1]).any(1))
         if not found.any():
             return side, None
@@ -135,9 +137,9 @@ class CineSegmentation:
         step, mirror, turn = orientation
         return Plane.around(self.cine.pixels.shape[2:], step, tuple(shape), centre, turn + angle_deg, mirror)
 
-    def _images(self, t) -> list[np.ndarray]:
-        """What the network sees of each slice of a frame, before any plane is taken: see `seen_slice`."""
-        return [seen_slice(self.cine, t, k, self.task.antiphase) for k in range(self.cine.slices)]
+    def _images(self, t, slices=np.s_[:]) -> list[np.ndarray]:
+        """What the network sees of slices of a frame, before any plane is taken: see `seen_slice`."""
+        return [seen_slice(self.cine, t, k, self.task.antiphase) for k in range(self.cine.slices)[slices]]
 
     def _probabilities(self, images, plane) -> np.ndarray:
         """(slices, classes, rows, columns) on the plane's grid; a batch never holds slices of two frames."""
