@@ -131,39 +131,12 @@ def test_a_missing_frame_is_flagged_never_copied(tmp_path, hole):
     np.testing.assert_allclose(cine.rr_ms, 240)
 
 
-@pytest.mark.parametrize("number", [lambda k, t: t + 1, lambda k, t: 6 * k + t + 1])
-def test_a_first_frame_missing_without_times_is_told_by_the_other_slices(tmp_path, number):
-    write_cine(tmp_path, slices=4, frames=6, skip=[(1, 0)], TriggerTime=None, InstanceNumber=number)
-    (cine,) = read_folder(tmp_path).cines
-    expected = expected_corners(4, 6)
-    expected[1, 0] = 0
-    np.testing.assert_array_equal(first_pixels(cine), expected)
-    assert cine.meta["missing"] == [[1, 0]] and "missing_frames" in cine.flags
-
-
 def test_a_slice_whose_frames_nothing_places_is_left_out_and_said(tmp_path):
     write_cine(tmp_path, slices=4, frames=6, skip=[(3, 5)], TriggerTime=None, InstanceNumber=lambda k, t: t + 1)
     study = read_folder(tmp_path)
     (cine,) = study.cines
     assert cine.slices == 3 and "slices_left_out" in cine.flags and len(study.rejected) == 5
     assert "only 5 of 6 frames" in reasons(study)[0]
-
-
-@pytest.mark.parametrize("slices", [6, 7])
-def test_two_stacks_that_lie_between_each_other_are_two(tmp_path, slices):
-    along = np.cross(*trees.SHORT_AXIS)
-    places = [10 * (k // 2) + 2 * (k % 2) for k in range(slices)]  # 0, 2, 10, 12, 20, 22 mm
-    write_cine(tmp_path, slices=slices, position=lambda k, t: along * places[k])
-    cines = read_folder(tmp_path).cines
-    assert sorted(cine.slices for cine in cines) == [slices // 2, slices - slices // 2]
-    for cine in cines:
-        first = int(first_pixels(cine)[0, 0]) // 100
-        np.testing.assert_array_equal(first_pixels(cine)[:, 0] // 100, np.arange(first, slices, 2))
-        assert cine.spacing_mm[0] == pytest.approx(10) and "interleaved_stacks" in cine.flags
-        assert "irregular_slices" not in cine.flags
-    write_cine(tmp_path / "even", slices=6, gap=5.0)  # evenly interleaved planes are one stack
-    (cine,) = read_folder(tmp_path / "even").cines
-    assert cine.slices == 6 and "interleaved_stacks" not in cine.flags
 
 
 def test_views_from_geometry_with_the_description_as_second_opinion(tmp_path):

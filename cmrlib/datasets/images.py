@@ -63,7 +63,8 @@ def frame_of(
         raise Refused("no position or orientation in the header")
     if np.abs(position).max() > 1e4:
         raise Refused(_NOWHERE)
-    expected, (rr_ms, doubtful) = number(header, "CardiacNumberOfImages"), _header_rr_ms(header)
+    expected, rate = number(header, "CardiacNumberOfImages"), number(header, "HeartRate")
+    rr_ms, counted_ms = number(header, "NominalInterval"), 60_000 / rate if rate > 0 else NAN
     return Frame(
         source=Source(header, mark, file, index),
         shape=(int(header["Rows"]), int(header["Columns"])),
@@ -74,8 +75,8 @@ def frame_of(
         trigger_ms=number(header, "TriggerTime"),
         temporal=number(header, "TemporalPositionIdentifier"),
         instance=number(header, "InstanceNumber"),
-        rr_ms=rr_ms,
-        rr_doubtful=doubtful,
+        rr_ms=rr_ms if rr_ms > 0 else counted_ms,
+        rr_doubtful=rr_ms > 0 and abs(rr_ms - counted_ms) > 0.1 * rr_ms,
         expected=int(expected) if 0 < expected < 1000 else 0,
         series=text(header, "SeriesInstanceUID"),
         acquired=(text(header, "AcquisitionDate"), text(header, "AcquisitionTime"), text(header, "SeriesTime")),
@@ -128,15 +129,6 @@ def _check_image(header, named: bool):
         raise Refused(why)
 
 
-def _header_rr_ms(header) -> tuple[float, bool]:
-    """RR interval that the header states, NominalInterval, else from HeartRate (NaN where neither is positive), and
-    whether both are there and differ by more than a tenth."""
-    interval, rate = number(header, "NominalInterval"), number(header, "HeartRate")
-    if not interval > 0:
-        return (60_000 / rate if rate > 0 else NAN), False
-    return interval, bool(rate > 0 and abs(interval - 60_000 / rate) > 0.1 * interval)
-
-
 def participant(header: dict) -> dict:
     """sex, age (years), height_m, weight_kg from the header, None where absent or 0."""
     age = text(header, "PatientAge")
@@ -163,14 +155,6 @@ def scanner(header: dict) -> dict:
 
 
 # --- enhanced files -------------------------------------------------------------------------------------------------
-
-_TOP = (
-    *("Modality", "Rows", "Columns", "SamplesPerPixel", "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID"),
-    *("SeriesDescription", "AcquisitionDate", "AcquisitionTime", "SeriesTime", "StudyDate", "StudyTime", "PatientID"),
-    *("Manufacturer", "MagneticFieldStrength", "PatientAge", "PatientSex", "PatientSize", "PatientWeight"),
-    *("CardiacNumberOfImages", "ImageType", PIXELS),
-)
-"""What the whole file says of all its frames."""
 
 _GROUPS = {  # classic keyword: (group, keyword there)
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
@@ -207,10 +191,8 @@ def frames_of(file: File, mark: str, folder: str = "", name: str = "", named=())
     frames, reasons = [], []
     for index, group in enumerate(groups):
         try:
-            content = _first(group, "FrameContentSequence")
-            own = _header(header, shared, group, content)
-            frame = frame_of(file, mark, folder, name, named, own, index)
-            frames.append(replace(frame, place=_place(content)))
+            own, place = _header(header, shared, group)
+            frames.append(replace(frame_of(file, mark, folder, name, named, own, index), place=place))
         except Refused as error:
             reasons.append(str(error))
     if not frames:
@@ -224,27 +206,23 @@ def _first(data, keyword) -> pydicom.Dataset:
     return items[0] if items else pydicom.Dataset()
 
 
-def _header(top, shared, group, content) -> dict:
-    """What a classic image's header would say of one frame."""
-    header = {keyword: value for keyword, value in top.items() if keyword in _TOP}
+def _header(top, shared, group) -> tuple[dict, int]:
+    """What a classic image's header would say of one frame, and its slice's number in the stack, 0 where unknown."""
+    header = {keyword: value for keyword, value in top.items() if keyword not in _GROUPS or keyword == "ImageType"}
+    del header["NumberOfFrames"]
+
+    def item(sequence):
+        return _first(group if sequence in group else shared, sequence)
+
     for keyword, (sequence, inner) in _GROUPS.items():
-        item = _first(group if sequence in group else shared, sequence)
-        if inner in item:
-            header[keyword] = item[inner].value
+        if inner in item(sequence):
+            header[keyword] = item(sequence)[inner].value
     if text(top, "ComplexImageComponent") == "PHASE":
         header["ImageType"] = (*values_of(header, "ImageType"), "PHASE")
-    modifier = _first(group if "MRModifierSequence" in group else shared, "MRModifierSequence")
+    modifier, content = item("MRModifierSequence"), _first(group, "FrameContentSequence")
     header["PhaseContrast"] = str(modifier.get("PhaseContrast") or text(top, "PhaseContrast") or "NO")
     if str(modifier.get("InversionRecovery")) == "YES":
         header["ScanningSequence"] = "IR"
     header["SeriesInstanceUID"] = f"{text(header, 'SeriesInstanceUID')}/{content.get('StackID', '')}"
-    return header
-
-
-def _place(content) -> int:
-    """Number of a frame's slice in its stack, 0 where it is unknown."""
-    try:
-        place = int(content.get("InStackPositionNumber") or 0)
-    except (TypeError, ValueError):
-        return 0
-    return place if 0 < place < 100_000 else 0
+    place = number({"place": content.get("InStackPositionNumber")}, "place")
+    return header, int(place) if 0 < place < 100_000 else 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 KINDS = (
     *("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom"),
-    *("sunnybrook_endo", "dsb2015_sax"),
+    "sunnybrook_endo",
 )
 """Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
 
