@@ -17,10 +17,10 @@ paths that climb out, encrypted members and zip bombs are refused.
 import hashlib
 import re
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import check_one_person, cines_of, distinct
@@ -82,8 +82,14 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
             frames, copies = distinct([frame for archive in archives for frame in archive.frames])
             check_one_person(label, [frame.source.file.header for frame in frames])
             found, left_out, _ = cines_of(label, frames, views or {}, min_frames)
-            flags = ("visit_archived_twice",) * any(other != session and other[0] == session[0] for other in sessions)
-            cines += _of_session(session, [_flagged(cine, archives, flags) for cine in found])
+            twice = any(other != session and other[0] == session[0] for other in sessions)
+            runs = Counter()
+            for cine in found:
+                runs[cine.view] += 1
+                mine = [archive for archive in archives if (archive.field == SHORT_AXIS) == (cine.view == "sax")]
+                lacking = ("manifest_lists_missing_files",) * any(archive.lacking for archive in mine)
+                flags = (*cine.flags, *("visit_archived_twice",) * twice, *lacking)
+                cines.append(replace(cine, session=session, run=runs[cine.view], flags=flags))
             rejected += [*copies, *left_out, *(row for archive in archives for row in archive.refused)]
             if frames and not person:
                 person = participant(frames[0].source.header)
@@ -99,22 +105,6 @@ def _session(path) -> str:
     """The visit's number; of further archives of one visit with theirs (2array1), so that their scans do not mix."""
     _, _, visit, array = _NAME.fullmatch(path.name).groups()
     return visit + (f"array{array}" if array != "0" else "")
-
-
-def _of_session(session, cines) -> list[Cine]:
-    """The cines under their session, views that were repeated numbered by runs."""
-    runs, named = {}, []
-    for cine in cines:
-        runs[cine.view] = runs.get(cine.view, 0) + 1
-        named.append(replace(cine, session=session, run=runs[cine.view]))
-    return named
-
-
-def _flagged(cine: Cine, archives, flags) -> Cine:
-    """A cine with its visit's flags, and one where the manifest of its archive lists what is not there."""
-    short = cine.view == "sax"
-    lacking = any(archive.lacking for archive in archives if (archive.field == SHORT_AXIS) == short)
-    return replace(cine, flags=(*cine.flags, *flags, *["manifest_lists_missing_files"] * lacking))
 
 
 class _Archive:
@@ -155,14 +145,11 @@ class _Archive:
             told = listed.get(info.filename, "")
             self.frames += [frame if frame.description else replace(frame, description=told) for frame in good]
             self.refused += [(mark, why) for why in bad]
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            self.refused.append((mark, f"the member is damaged ({type(error).__name__})"))
         except Exception as error:
-            self.refused.append((mark, _why(error)))
+            self.refused.append((mark, reason(error)))
         sources[mark] = f"{path}/{info.filename}"
-
-
-def _why(error) -> str:
-    damaged = isinstance(error, zipfile.BadZipFile | EOFError | OSError)
-    return f"the member is damaged ({type(error).__name__})" if damaged else reason(error)
 
 
 def _safe(info) -> bool:
