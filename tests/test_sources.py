@@ -351,19 +351,6 @@ def test_two_archives_of_one_visit_are_kept_apart_and_flagged(study, tmp_path):
     assert all("visit_archived_twice" in cine.flags for cine in found.cines) and not found.rejected
 
 
-@pytest.mark.parametrize(
-    ("text", "listed"),
-    [
-        ("filename,patientid,date,series discription\na.dcm,9,Jan 3, 2016,CINE_SAX\n", {"a.dcm": "CINE_SAX"}),
-        ("\ufefffilename,series description\r\na.dcm,x\r\nbad line\r\n\r\nb.dcm,y\r\n", {"a.dcm": "x", "b.dcm": "y"}),
-        ("filename\na.dcm\n", {"a.dcm": ""}),
-        ("", {}),
-    ],
-)
-def test_manifests_are_read_as_they_are_written(text, listed):
-    assert ukbb.read_manifest(text) == listed
-
-
 # --- M&Ms, M&Ms-2, Kaggle --------------------------------------------------------------------------------------------
 
 HEADER = ",External code,VendorName,Vendor,Centre,ED,ES,Age,Pathology,Sex,Height,Weight\n"

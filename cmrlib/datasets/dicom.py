@@ -106,7 +106,7 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
 def distinct(frames) -> tuple[list[Frame], list[tuple[str, str]]]:
     """Frames without further copies of one instance, and (digest, reason) of these."""
     copies = []
-    frames = without_copies(frames, _instance, copies)
+    frames = without_copies(frames, copies)
     return frames, [(frame.source.mark, why) for frame, why in copies]
 
 
@@ -118,12 +118,6 @@ def _content(path) -> tuple[bytes, str]:
             return first, mark_of(path)
     content = content_of(path)
     return content, short_digest(content)
-
-
-def _instance(frame) -> str:
-    """Instance UID of a frame, with its number in a multi-frame file."""
-    uid, index = text(frame.source.header, "SOPInstanceUID"), frame.source.index
-    return uid if index is None or not uid else f"{uid}/{index}"
 
 
 def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, phase: str = ""):

@@ -79,6 +79,7 @@ def frame_of(
         rr_doubtful=rr_ms > 0 and abs(rr_ms - counted_ms) > 0.1 * rr_ms,
         expected=int(expected) if 0 < expected < 1000 else 0,
         series=text(header, "SeriesInstanceUID"),
+        uid=text(header, "SOPInstanceUID") and f"{text(header, 'SOPInstanceUID')}/{index}",
         acquired=(text(header, "AcquisitionDate"), text(header, "AcquisitionTime"), text(header, "SeriesTime")),
         description=description,
         folder=folder,

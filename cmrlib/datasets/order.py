@@ -24,8 +24,8 @@ class Frame:
     source: what the reader finds the pixels by. orientation: (2, 3) LPS, along a row, along a column. spacing_mm:
     (row, column) or None. rr_ms, expected: the header's own RR interval and frame count (0: not given). rr_doubtful:
     the header's heart rate says another RR. derived: a computed image. place: number in its stack, of multi-frame
-    files. series, description, folder, version (of a repeat, from the file's name): private, for grouping and naming
-    only, never written. acquired: sorts repeats in time.
+    files. uid: of the instance, empty where unknown. series, description, folder, version (of a repeat, from the file's
+    name): private, for grouping and naming only, never written. acquired: sorts repeats in time.
     """
 
     source: object
@@ -41,6 +41,7 @@ class Frame:
     expected: int = 0
     thickness_mm: float = NAN
     series: str = ""
+    uid: str = ""
     acquired: tuple = ()
     description: str = ""
     folder: str = ""
@@ -208,18 +209,18 @@ def _counted_twice(frames) -> bool:
     return (len(counts) > 1 and counts.min() > 1) or (expected > 1 and len(frames) >= 2 * expected)
 
 
-def without_copies(frames: list[Frame], identity, refused: list) -> list[Frame]:
+def without_copies(frames: list[Frame], refused: list) -> list[Frame]:
     """Frames without further copies of one instance, which are refused; the first of them stays.
 
-    identity: frame → its instance UID, empty where it has none. Series, place and times must be alike too, and one of
-    the times known: some anonymisers give all files one UID.
+    Copies have one instance UID; series, place and times must be alike too, and one of the times known: some
+    anonymisers give all files one UID.
     """
     kept = {}
     for frame in frames:
         numbers = frame.trigger_ms, frame.temporal, frame.instance
         known = tuple(None if number != number else number for number in numbers)
-        told = identity(frame) and any(number is not None for number in known)
-        key = (identity(frame), frame.shape, frame.series, *frame.position.tolist(), *known) if told else frame
+        told = frame.uid and any(number is not None for number in known)
+        key = (frame.uid, frame.shape, frame.series, *frame.position.tolist(), *known) if told else frame
         if kept.setdefault(key, frame) is not frame:
             refused.append((frame, "the same instance twice"))
     return list(kept.values())

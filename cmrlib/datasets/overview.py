@@ -8,8 +8,7 @@ import pandas as pd
 
 from cmrlib.cohort.study import cine_row
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.ingestion import found_by, reason_of
-from cmrlib.datasets.kinds import other_kinds, reader_of
+from cmrlib.datasets.ingestion import found_by, other_kinds, reader_of, reason_of
 from cmrlib.datasets.views import check_views
 
 COLUMNS = [
