@@ -51,7 +51,11 @@ def find(src, keep_names: bool = False) -> dict[str, Path | FileSubset]:
         if parts := _patients(src):
             return parts
         folders = [src]
-    labels = label_folders(folders, salt=None if keep_names else _first_bytes)
+
+    def salt(folder):  # the first file's bytes, of one that is too large none
+        return next((path.read_bytes() for path in files_of(folder) if path.stat().st_size <= LARGEST_BYTES), b"")
+
+    labels = label_folders(folders, salt=None if keep_names else salt)
     # of folders with a link, perhaps to another subject's: the files as the walk of the whole source found them
     own = {parts[0]: [] for parts, why in walked if why == READ_ALREADY}
     for parts, why in walked:
@@ -185,11 +189,6 @@ def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
         stat = path.lstat()
         text.update(os.fsencode(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
     return text.hexdigest()
-
-
-def _first_bytes(folder) -> bytes:
-    """The first file's, to salt a label with; of a file that is too large, none."""
-    return next((path.read_bytes() for path in files_of(folder) if path.stat().st_size <= LARGEST_BYTES), b"")
 
 
 def _is_dicom(path) -> bool:

@@ -82,7 +82,9 @@ def parsed(content: bytes) -> File:
         raise Refused(f"deflated: it may unpack to more than {LARGEST_BYTES >> 20} MiB; save it with another syntax")
     bare = starts_as_dicom(content[:132]) and content[128:132] != b"DICM"
     tags = [pydicom.tag.Tag(keyword) for keyword in (*KEYWORDS[1:], *_PIXELS, *_GROUPS, *OVERLAYS)]
-    data = pydicom.filereader.read_partial(io.BytesIO(content), _is_padding, force=bare, specific_tags=tags)
+    # a data set that goes on as zeros is half a download, which would be read eight bytes at a time
+    stop = lambda tag, *_: tag == 0  # noqa: E731
+    data = pydicom.filereader.read_partial(io.BytesIO(content), stop, force=bare, specific_tags=tags)
     if bare and "TransferSyntaxUID" not in data.file_meta:
         if "SOPClassUID" not in data:
             raise Refused("not a DICOM file")
@@ -90,11 +92,6 @@ def parsed(content: bytes) -> File:
         explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
         data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
     return File(header_of(data), data)
-
-
-def _is_padding(tag, *_) -> bool:
-    """Whether a data set goes on as zeros: half a download, which would be read eight bytes at a time."""
-    return tag == 0
 
 
 def is_deflated(first: bytes) -> bool:

@@ -57,7 +57,10 @@ def frame_of(
     header = file.header if header is None else header
     description = text(header, "SeriesDescription")
     _check_image(header, bool(named) and not {description.lower(), *folder.lower().split("/")}.isdisjoint(named))
-    position = vector(values_of(header, "ImagePositionPatient"), 3)
+    position, spacing = (
+        vector(values_of(header, "ImagePositionPatient"), 3),
+        vector(values_of(header, "PixelSpacing"), 2),
+    )
     directions = _directions(values_of(header, "ImageOrientationPatient"))
     if position is None or directions is None:
         raise Refused("no position or orientation in the header")
@@ -71,7 +74,7 @@ def frame_of(
         position=position,
         orientation=directions,
         thickness_mm=number(header, "SliceThickness"),
-        spacing_mm=_spacing_mm(values_of(header, "PixelSpacing")),
+        spacing_mm=None if spacing is None or not ((spacing > 0.1) & (spacing < 20)).all() else tuple(spacing.tolist()),
         trigger_ms=number(header, "TriggerTime"),
         temporal=number(header, "TemporalPositionIdentifier"),
         instance=number(header, "InstanceNumber"),
@@ -101,12 +104,6 @@ def _directions(values) -> np.ndarray | None:
     if not abs(rows @ columns) < 0.01:
         raise Refused("image directions in the header are not at right angles")
     return np.stack([rows, columns])
-
-
-def _spacing_mm(values) -> tuple[float, float] | None:
-    """Pixel spacing (row, column) in mm, None where it is absent or cannot be a heart's: .1 to 20 mm."""
-    values = vector(values, 2)
-    return tuple(values.tolist()) if values is not None and ((values > 0.1) & (values < 20)).all() else None
 
 
 def _check_image(header, named: bool):

@@ -73,7 +73,10 @@ def _view(label, folder, word, meta):
                 masks[phase], flags = mask[0], flags + elsewhere
     path = folder / f"{folder.name}_{word}_CINE.nii.gz"
     whole = volume_of(label, path, f"the {word} cine") if path.exists() else None
-    frames = {phase: _same_picture(whole, image) for phase, image in images.items()} if whole else {}
+    frames = {}
+    for phase, image in images.items() if whole else ():  # None where no frame is this picture, or several are
+        same = [t for t, frame in enumerate(whole.pixels) if np.array_equal(frame, image.pixels[0])]
+        frames[phase] = same[0] if len(same) == 1 else None
     if whole is None or None in frames.values():
         flags.append("labelled_frames_differ_from_cine" if whole else "cine_missing")
         if len(images) < 2:
@@ -90,9 +93,3 @@ def _view(label, folder, word, meta):
     ed, es, drawn, more = phases(drawn, frames.get("ED"), frames.get("ES"), len(whole.pixels))
     flags = tuple(dict.fromkeys((*flags, *more)))
     return cine_of(whole, VIEWS[word], label, ed=ed, es=es, flags=flags, meta=meta), drawn
-
-
-def _same_picture(whole: Volume, image: Volume):
-    """The frame of a cine that is this picture, None where there is none, or several (a still heart)."""
-    same = [t for t, frame in enumerate(whole.pixels) if np.array_equal(frame, image.pixels[0])]
-    return same[0] if len(same) == 1 else None

@@ -123,7 +123,8 @@ def read(label: str, item: dict) -> Study:
 
 
 def _study(participant, cine, contours, rejected, sources) -> Study:
-    """Put cine and contours together: {(kind, slice, frame): points} becomes masks, phases and measures."""
+    """Put cine and contours together: {(kind, slice, frame): points} becomes masks, phases and measures: LV
+    volumes in mL by disc summation of the contours' own areas, and EF in percent."""
     contours, flags = matching_pairs(contours)
     areas = {place: polygon_area(points) for place, points in contours.items()}
     ed, es, phase_flags = phases(areas)
@@ -131,7 +132,17 @@ def _study(participant, cine, contours, rejected, sources) -> Study:
     if ed is not None:
         cine = replace(cine, ed=ed, es=es, flags=cine.flags + flags + phase_flags)
         annotators = {"manual": {cine.name: annotation(contours, cine.pixels.shape, ed, es)}}
-        measures = {"manual": _measures(areas, cine, ed, es)}
+        distance, row, column = cine.spacing_mm
+        edv, esv = (
+            sum(area for (kind, _, at), area in areas.items() if kind == "i" and at == t)
+            * row
+            * column
+            * distance
+            / 1000
+            for t in (ed, es)
+        )
+        volumes = {"lvedv_ml": edv, "lvesv_ml": esv, "lvsv_ml": edv - esv, "lvef_pct": 100 * (edv - esv) / edv}
+        measures = {"manual": volumes}
     return Study(participant, [cine], annotators, measures, rejected, sources)
 
 
@@ -261,11 +272,3 @@ def annotation(contours, shape, ed: int, es: int) -> Annotation:
         mask[t, k][polygon_mask(contours["i", k, t], shape[2:])] = STRUCTURES["lv"]
     annotated = {ed: ("lv", "myo") if myocardium else ("lv",), es: ("lv",)}
     return Annotation(mask, annotated, frames={"ed": ed, "es": es})
-
-
-def _measures(areas, cine, ed, es) -> dict:
-    """LV volumes in mL by disc summation of the contours' own areas, and EF in percent."""
-    inside = {t: sum(area for (kind, _, at), area in areas.items() if kind == "i" and at == t) for t in (ed, es)}
-    distance, row, column = cine.spacing_mm
-    edv, esv = (inside[t] * row * column * distance / 1000 for t in (ed, es))
-    return {"lvedv_ml": edv, "lvesv_ml": esv, "lvsv_ml": edv - esv, "lvef_pct": 100 * (edv - esv) / edv}
