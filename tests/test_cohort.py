@@ -1,7 +1,6 @@
 """Cohort, Observer and ingest: what is written is read back, whole or not at all, whatever goes wrong."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -455,60 +454,6 @@ def test_a_mask_of_nobody_knows_whom_is_no_correction(cohort):
     with pytest.raises(ValueError, match="has no digests.json"):
         cohort.cine(NAME)
     assert ["sub-a1/sub-a1_view-sax_cine.nii", "unknown"] in wrong(cohort.path)
-
-
-@pytest.mark.parametrize("table, column, value, words", [
-    ("cines", "participant_id", "x/../../escape", "no name of a cine"),
-    ("cines", "session", "/../../escape", "no name of a cine"),
-    ("cines", "cine", "../sub-a1_view-sax", "no name of a cine"),
-    ("cines", "view", "2ch", "no name of a cine"),
-    ("cines", "digest", None, "lacks the columns digest"),
-    ("participants", "participant_id", "../a1", "expected letters and digits"),
-])  # fmt: skip
-def test_labels_of_a_table_never_make_a_path(cohort, table, column, value, words):
-    path = cohort.path / f"{table}.tsv"
-    edited = files.read_tsv(path)
-    edited = edited.drop(columns=column) if value is None else edited.assign(**{column: [value, edited[column][1]]})
-    files.write_tsv(edited, path)
-    with pytest.raises(ValueError, match=f"{table}.tsv.*{words}"):
-        Cohort.open(cohort.path)
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b'a\tb\n"x'])
-def test_a_table_that_is_none_is_named(cohort, content):
-    (cohort.path / "cines.tsv").write_bytes(content)
-    with pytest.raises(ValueError, match=r"cines\.tsv (is not readable|lacks)"):
-        Cohort.open(cohort.path)
-
-
-@pytest.mark.parametrize("description", [[], {"FormatVersion": "2"}])
-def test_a_description_that_is_none_is_refused(cohort, description):
-    files.write_json(description, cohort.path / "dataset_description.json")
-    with pytest.raises(ValueError, match=r"in dataset_description\.json"):
-        Cohort.open(cohort.path)
-
-
-@pytest.mark.parametrize("side", [
-    [], {}, "[" * 100_000, {"subject": ".."}, {"view": "2ch"}, {"meta": []}, {"meta": {"missing": [[99, 99]]}},
-    {"frames_of": 5}, {"frames_of": [[0], 2]}, {"rr_ms": "abc"}, {"slice_position_mm": [1, 2, 3, 4, 5, 6, 7]},
-])  # fmt: skip
-def test_a_damaged_sidecar_is_named(cohort, side):
-    path = next(cohort.path.rglob("sub-a1_*_cine.json"))
-    whole = files.read_json(path)
-    path.write_text(side if isinstance(side, str) else json.dumps(side and whole | side))
-    digests.note({path: None})
-    with pytest.raises(ValueError, match=path.name.replace(".", r"\.")):
-        cohort.cine(NAME)
-
-
-@pytest.mark.parametrize("side", [[], {}, {"annotated": 5}, {"annotated": {"0": ["liver"]}}])
-def test_a_damaged_list_of_what_was_drawn_is_named(cohort, side):
-    looked = next(iter(cohort.observers.values()))
-    path = looked.path / "sub-a1" / f"{NAME}_dseg.json"
-    files.write_json(side, path)
-    digests.note({path: None})
-    with pytest.raises(ValueError, match="dseg.json does not list what was drawn"):
-        looked.mask(NAME)
 
 
 def test_a_mask_of_another_shape_is_refused(cohort):

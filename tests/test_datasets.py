@@ -15,7 +15,6 @@ from cmrlib.cohort.files import digest, read_json, read_tsv
 from cmrlib.datasets import acdc, dicom, sunnybrook
 from cmrlib.datasets.contours import polygon_area, polygon_coverage, polygon_mask
 from cmrlib.datasets.geometry import affine_ras, normal
-from cmrlib.datasets.order import plausible_times
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent")
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder")
@@ -47,21 +46,6 @@ def test_affine_is_ras_with_columns_first():
     affine = affine_ras(np.array([10.0, 20, 30]), orientation, (2.0, 0.5), np.array([0, 0, 8.0]))
     np.testing.assert_allclose(affine @ [4, 3, 2, 1], [-(10 + 4 * 0.5), -(20 + 3 * 2.0), 30 + 2 * 8, 1])
     np.testing.assert_allclose(normal(orientation), [0, 0, 1])
-
-
-@pytest.mark.parametrize(
-    ("times", "rr", "plausible"),
-    [
-        ([0, 40, 80, 120], 160, True),
-        ([0, 42.5, 82.5, 125, 165], 210, True),
-        ([308000, 308040, 308080], 800, False),
-        ([0, 40, 55, 160], 200, False),
-        ([100], float("nan"), True),
-        ([0, 900, 1800], 800, False),
-    ],
-)
-def test_plausible_trigger_times(times, rr, plausible):
-    assert plausible_times(times, rr) is plausible
 
 
 def test_polygon_masks_keep_the_area():
@@ -104,66 +88,12 @@ def test_shuffled_files_with_useless_uids_make_one_cine(tmp_path):
     assert "view_unknown" in cine.flags  # nothing says what three slices of anything are
 
 
-@pytest.mark.parametrize(
-    ("tags", "key"),
-    [
-        ({"TriggerTime": 0.0, "TemporalPositionIdentifier": lambda k, t: t + 1}, "TemporalPositionIdentifier"),
-        ({"TriggerTime": None, "InstanceNumber": lambda k, t: 6 * k + t + 1}, "InstanceNumber"),
-    ],
-)
-def test_order_falls_back_and_says_so(tmp_path, tags, key):
-    write_cine(tmp_path, slices=2, frames=6, **tags)
-    (cine,) = read_folder(tmp_path).cines
-    np.testing.assert_array_equal(first_pixels(cine), expected_corners(2, 6))
-    assert cine.meta["ordered_by"] == key and f"ordered_by_{key}" in cine.flags
-    assert cine.frame_times_ms is None and "rr_from_header" in cine.flags
-
-
-@pytest.mark.parametrize("hole", [(1, 0), (1, 3), (1, 5)])
-def test_a_missing_frame_is_flagged_never_copied(tmp_path, hole):
-    write_cine(tmp_path, slices=3, frames=6, skip=[hole])
-    (cine,) = read_folder(tmp_path).cines
-    expected = expected_corners(3, 6)
-    expected[hole] = 0
-    np.testing.assert_array_equal(first_pixels(cine), expected)
-    assert "missing_frames" in cine.flags and cine.meta["missing"] == [list(hole)]
-    assert not cine.pixels[hole[1], hole[0]].any() and np.isnan(cine.frame_times_ms[hole])
-    np.testing.assert_allclose(cine.rr_ms, 240)
-
-
-@pytest.mark.parametrize("number", [lambda k, t: t + 1, lambda k, t: 6 * k + t + 1])
-def test_a_first_frame_missing_without_times_is_told_by_the_other_slices(tmp_path, number):
-    write_cine(tmp_path, slices=4, frames=6, skip=[(1, 0)], TriggerTime=None, InstanceNumber=number)
-    (cine,) = read_folder(tmp_path).cines
-    expected = expected_corners(4, 6)
-    expected[1, 0] = 0
-    np.testing.assert_array_equal(first_pixels(cine), expected)
-    assert cine.meta["missing"] == [[1, 0]] and "missing_frames" in cine.flags
-
-
 def test_a_slice_whose_frames_nothing_places_is_left_out_and_said(tmp_path):
     write_cine(tmp_path, slices=4, frames=6, skip=[(3, 5)], TriggerTime=None, InstanceNumber=lambda k, t: t + 1)
     study = read_folder(tmp_path)
     (cine,) = study.cines
     assert cine.slices == 3 and "slices_left_out" in cine.flags and len(study.rejected) == 5
     assert "only 5 of 6 frames" in reasons(study)[0]
-
-
-@pytest.mark.parametrize("slices", [6, 7])
-def test_two_stacks_that_lie_between_each_other_are_two(tmp_path, slices):
-    along = np.cross(*trees.SHORT_AXIS)
-    places = [10 * (k // 2) + 2 * (k % 2) for k in range(slices)]  # 0, 2, 10, 12, 20, 22 mm
-    write_cine(tmp_path, slices=slices, position=lambda k, t: along * places[k])
-    cines = read_folder(tmp_path).cines
-    assert sorted(cine.slices for cine in cines) == [slices // 2, slices - slices // 2]
-    for cine in cines:
-        first = int(first_pixels(cine)[0, 0]) // 100
-        np.testing.assert_array_equal(first_pixels(cine)[:, 0] // 100, np.arange(first, slices, 2))
-        assert cine.spacing_mm[0] == pytest.approx(10) and "interleaved_stacks" in cine.flags
-        assert "irregular_slices" not in cine.flags
-    write_cine(tmp_path / "even", slices=6, gap=5.0)  # evenly interleaved planes are one stack
-    (cine,) = read_folder(tmp_path / "even").cines
-    assert cine.slices == 6 and "interleaved_stacks" not in cine.flags
 
 
 def test_views_from_geometry_with_the_description_as_second_opinion(tmp_path):
@@ -203,15 +133,6 @@ def test_subjects_come_from_folders(tmp_path, capsys):
 
 
 # --- ACDC ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "info, words", [("ED: ²\nES: 7\n", "no frame number for ED"), ("ED: 1\nES: 7\nNbFrame: thirty\n", "")]
-)
-def test_acdc_info_that_is_no_number_is_named(tmp_path, info, words):
-    (tmp_path / "Info.cfg").write_text(info)
-    with pytest.raises(ValueError, match=f"^sub-x: .*{words}"):
-        acdc.read("x", tmp_path)
 
 
 def read_acdc(folder):

@@ -10,7 +10,7 @@ import pytest
 
 from cmrlib.cohort.files import read_tsv
 from cmrlib.cohort.splits import committed_list
-from cmrlib.datasets import dsb2015, dsb2015_sax, ingest
+from cmrlib.datasets import dsb2015, ingest
 
 DATA = Path(os.environ.get("CMR_DATA_DIR") or "/nonexistent") / "dsb2015"
 
@@ -85,14 +85,6 @@ def test_a_damaged_image_costs_its_patient_only(tmp_path, names, reason):
     assert reason in rejected["reason"].iloc[0]
 
 
-def test_what_is_no_zip_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no manual_lax4ch.zip"):
-        ingest("dsb2015", tmp_path, tmp_path / "cohort", progress=False)
-    (tmp_path / dsb2015.ZIP).write_bytes(b"PK no zip")
-    with pytest.raises(ValueError, match="no readable zip"):
-        ingest("dsb2015", tmp_path, tmp_path / "cohort", progress=False)
-
-
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder with dsb2015")
 
 
@@ -107,47 +99,3 @@ def test_real_images_of_298_patients():
     areas = (annotation.mask == 1).sum((1, 2, 3))
     assert cine.pixels.shape == (2, 1, 246, 246) and areas[cine.ed] > areas[cine.es] > 800
     assert 5 < study.measures["kaggle"]["lvef_pct"] < 85 and study.participant["sex"] in ("F", "M")
-
-
-def test_short_axis_images_become_a_cine_a_slice(tmp_path):
-    images = {"7_0034": 8, "7_0048_manual": 12, "7_0003_manual": 0, "0_0005": 9, "c_7_s2_t3": 9, "c_9_s2_t3": 9}
-    with zipfile.ZipFile(tmp_path / dsb2015_sax.ZIP, "w") as file:
-        for name, width in images.items():
-            grey = 10 * width + 40
-            file.writestr(f"manual_sax/images/{name}.jpg", jpeg(np.full((40, 40), grey, np.uint8)))
-            file.writestr(f"manual_sax/contours/{name}.jpg", jpeg(drawn(width)))
-    (tmp_path / "train.csv").write_text("Id,Systole,Diastole\n7,60.0,150.0\n9,60.0,150.0\n")
-    cohort = ingest("dsb2015_sax", tmp_path, tmp_path / "cohort", workers=1, progress=False)
-    assert list(cohort.subjects["participant_id"]) == ["DSB7", "DSB9"]  # nobody is called 0
-    assert list(cohort.cines["cine"]) == ["sub-DSB7_view-sax", "sub-DSB7_view-sax_run-2"]
-    beyond, middle = map(cohort.cine, cohort.cines["cine"])
-    assert (beyond.frames_of, middle.frames_of) == (((3,), 30), ((4, 18), 30))
-    assert middle.pixels.shape == (2, 1, 40, 40) and not middle.spacing_known and middle.ed is middle.es is None
-    assert middle.meta["spacing_range_mm"] == [1.0, 1.3]
-    assert middle.pixels[:, 0, 0, 0].tolist() == [120, 160]
-    looked = cohort.observer("manual")
-    assert looked.mask(beyond.name).annotated == {0: ("lv",)} and not looked.mask(beyond.name).mask.any()
-    assert [(looked.mask(middle.name).mask[t] == 1).sum() for t in (0, 1)] == [160, 240]
-    assert cohort.observer("kaggle").measures()["participant_id"].tolist() == ["DSB7"]
-    rejected = read_tsv(cohort.path / "rejected.tsv").dropna(subset="digest")
-    assert set(rejected["participant_id"]) >= {"DSB7", "DSB9"} and "grey values" in " ".join(rejected["reason"])
-
-
-@real
-def test_real_short_axis_images_of_8_patients():
-    items = dsb2015_sax.find(DATA)
-    listed = read_tsv(committed_list("dsb2015_sax")).set_index("participant_id")["split"]
-    assert set(items) - set(dsb2015.find(DATA)) == {"DSB14", "DSB70", "DSB195", "DSB412", "DSB416", "DSB429"}
-    studies = {label: dsb2015_sax.read(label, item) for label, item in items.items()}
-    assert {label for label, study in studies.items() if not study.cines} == {"DSB212", "DSB222"}
-    assert sum(len(study.rejected) for study in studies.values()) == 12
-    drawn, empty = 0, set()
-    for label, study in studies.items():
-        assert not study.cines or listed[label] == "train"
-        for cine in study.cines:
-            areas = (study.observers["manual"][cine.name].mask == 1).sum((1, 2, 3))
-            drawn += len(areas)
-            empty |= {label} if (areas == 0).any() else set()
-            for t in range(1, cine.frames):  # one slice: what rests is alike
-                assert np.corrcoef(cine.pixels[0].ravel(), cine.pixels[t].ravel())[0, 1] > 0.85, cine.name
-    assert drawn == 81 and empty == {"DSB251", "DSB429"}

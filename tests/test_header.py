@@ -8,7 +8,7 @@ import pytest
 import trees
 
 from cmrlib.datasets import decoding, header, images
-from cmrlib.datasets.header import PIXELS, number, parsed, suppress_warnings, text, values_of, words
+from cmrlib.datasets.header import PIXELS, number, parsed, text, values_of, words
 
 TAGS = {"TriggerTime": 40.0, "ImageType": ["ORIGINAL", "PRIMARY"], "SeriesDescription": "cine_sax"}
 TAGS |= {"BitsStored": 12, "HighBit": 11}
@@ -45,28 +45,10 @@ def test_what_a_header_says_of_the_patient(tmp_path):
     assert found == {"sex": "F", "age": 63, "height_m": 1.7, "weight_kg": None, "group": None}
 
 
-def test_a_damaged_value_is_absent(tmp_path):
-    data = pydicom.dcmread(io.BytesIO(one_file(tmp_path)))
-    with suppress_warnings():
-        data.add_new("TriggerTime", "LO", "soon")
-        data.add_new("Rows", "US", [12, 12])
-        found = parsed(saved(data, pydicom.uid.ExplicitVRLittleEndian)).header
-        assert np.isnan(number(found, "TriggerTime")) and np.isnan(number(found, "Rows"))
-
-
-def test_what_unpacks_to_too_much_is_refused_before_it_is(tmp_path, monkeypatch):
+def test_a_deflated_file_is_refused(tmp_path):
     content = saved(pydicom.dcmread(io.BytesIO(one_file(tmp_path))), pydicom.uid.DeflatedExplicitVRLittleEndian)
-    assert parsed(content).header["BitsStored"] == 12
-    monkeypatch.setattr(header, "LARGEST_BYTES", 200)
-    monkeypatch.setattr(pydicom, "dcmread", None)  # never reached
-    with pytest.raises(header.Refused, match="stored or unpacked"):
+    with pytest.raises(header.Refused, match="MiB"):
         parsed(content)
-
-
-def test_an_image_that_claims_too_many_pixels_is_not_decoded(tmp_path):
-    claims = parsed(one_file(tmp_path, Rows=30000, Columns=30000))
-    with pytest.raises(header.Refused, match="more pixels than any scanner"):
-        images.frame_of(claims, "mark")
 
 
 def test_values_of_a_header():

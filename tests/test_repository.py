@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from cmrlib.app.runs import load_profile, parameters, resolve
 from cmrlib.datasets import KINDS
-from cmrlib.datasets.kinds import reader_of
+from cmrlib.datasets.ingestion import reader_of
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "cmrlib").rglob("*.py"))

@@ -5,8 +5,6 @@ No real sample of M&Ms' masks, of M&Ms-2 or of UK Biobank is at hand: their layo
 
 import gzip
 import re
-import zipfile
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -89,33 +87,6 @@ def test_folders_of_views_are_one_person_and_numbers_are_hashed(tmp_path):
     save(tmp_path / "many" / "1234567" / "sax.nii", cube())
     (label,) = nifti.find(tmp_path / "many")
     assert re.fullmatch("H[0-9a-f]{12}", label) and list(nifti.find(tmp_path / "many", keep_names=True)) == ["1234567"]
-
-
-def test_rows_of_one_person_that_contradict_each_other_say_nothing(tmp_path, capsys):
-    save(tmp_path / "sub-1" / "sax.nii", cube())
-    (tmp_path / "participants.tsv").write_text("participant_id\tsex\tage\nsub-1\tF\t40\n1\tM\t40\n")
-    assert nifti.find(tmp_path)["1"]["person"] == {"sex": None, "age": 40}
-    assert "rows of 1 subjects contradict each other" in capsys.readouterr().err
-
-
-def test_what_is_no_cine_is_listed_with_its_reason(tmp_path):
-    folder = tmp_path / "p1"
-    save(folder / "sax.nii.gz", cube())
-    save(folder / "copy.nii.gz", cube())
-    (folder / "copy.nii.gz").write_bytes((folder / "sax.nii.gz").read_bytes())
-    save(folder / "scout.nii", cube()[0])
-    save(folder / "sax_seg.nii.gz", cube() % 4)
-    (folder / "notes.txt").write_text("MARKED")
-    content = bytearray(gzip.decompress((folder / "sax.nii.gz").read_bytes()))
-    content[42:50] = np.array([32767] * 4, "<i2").tobytes()  # a header that promises 10¹⁸ pixels
-    (folder / "bomb.nii.gz").write_bytes(gzip.compress(bytes(content)))
-    (folder / "two.nii").write_bytes((540).to_bytes(4, "little") + bytes(content)[4:])
-    study = read(nifti, tmp_path)
-    assert [cine.view for cine in study.cines] == ["sax"]
-    reasons = sorted(row["reason"] for row in study.rejected)
-    for word in ("stored or unpacked", "NIfTI-2", "not a NIfTI", "twice", "single 3-D", "segmentation"):
-        assert sum(word in text for text in reasons) == 1, (word, reasons)
-    assert len(reasons) == 6 and len(study.sources) == 6
 
 
 def test_what_unpacks_to_too_much_is_refused_on_the_way(tmp_path, monkeypatch):
@@ -340,35 +311,7 @@ def test_the_command_takes_stacks_of_one_frame(tmp_path):
     assert Cohort.open(tmp_path / "out").cines[["frames", "ed"]].values.tolist() == [[1, 0]]
 
 
-@pytest.mark.parametrize("reader, place", [(ukbb, "9000001_20209_2_0.zip"), (sunnybrook, "SCD0000101")])
-def test_images_of_several_people_are_no_subject(tmp_path, reader, place):
-    (tmp_path / "src").mkdir()
-    write_cine(tmp_path / "src" / "SCD0000101", PatientSex=lambda k, t: "MF"[t % 2])
-    if reader is ukbb:
-        with zipfile.ZipFile(tmp_path / "src" / place, "w") as archive:
-            for path in filter(Path.is_file, (tmp_path / "src" / "SCD0000101").rglob("*")):
-                archive.write(path, path.name)
-    (row,) = read(reader, tmp_path / "src").rejected
-    assert "images of several patients in one folder: 2 sexes" in row["reason"]
-
-
 # --- UK Biobank ------------------------------------------------------------------------------------------------------
-
-
-def test_members_that_attack_or_are_damaged_cost_themselves_only(study, tmp_path):
-    written(study, tmp_path / "src", "ukbb")
-    path = tmp_path / "src" / "9000001_20209_2_0.zip"
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("/root.dcm", b"x")
-        archive.writestr("letter.txt", "seen by Dr. MARKED")
-        archive.writestr("again.dcm", archive.read(archive.namelist()[0]))
-    (tmp_path / "src" / "9000001_20208_2_0.zip").write_bytes(b"PK no zip")
-    found = read(ukbb, tmp_path / "src")
-    assert [cine.view for cine in found.cines] == ["sax"] and "missing" not in found.cines[0].meta
-    reasons = sorted(row["reason"] for row in found.rejected)
-    assert len(reasons) == 4 and not any("MARKED" in text for text in reasons)
-    for word in ("archive is damaged", "leads out", "not a DICOM", "twice"):
-        assert any(word in text for text in reasons), (word, reasons)
 
 
 def test_both_visits_are_sessions_and_no_number_is_written(study, tmp_path):
@@ -406,19 +349,6 @@ def test_two_archives_of_one_visit_are_kept_apart_and_flagged(study, tmp_path):
         (session, view) for session in ("2", "2array1") for view in ("sax", "4ch")
     }
     assert all("visit_archived_twice" in cine.flags for cine in found.cines) and not found.rejected
-
-
-@pytest.mark.parametrize(
-    ("text", "listed"),
-    [
-        ("filename,patientid,date,series discription\na.dcm,9,Jan 3, 2016,CINE_SAX\n", {"a.dcm": "CINE_SAX"}),
-        ("\ufefffilename,series description\r\na.dcm,x\r\nbad line\r\n\r\nb.dcm,y\r\n", {"a.dcm": "x", "b.dcm": "y"}),
-        ("filename\na.dcm\n", {"a.dcm": ""}),
-        ("", {}),
-    ],
-)
-def test_manifests_are_read_as_they_are_written(text, listed):
-    assert ukbb.read_manifest(text) == listed
 
 
 # --- M&Ms, M&Ms-2, Kaggle --------------------------------------------------------------------------------------------

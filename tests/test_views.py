@@ -27,8 +27,7 @@ def named(folder, described=True):
     if not described:
         frames = [replace(frame, description="", folder="x") for frame in frames]
     stacks, images = dicom.decoded_stacks(frames, 2, [])
-    parts, left_out = dicom.named_stacks(stacks, {}, images.__getitem__)
-    assert not left_out
+    parts = dicom.named_stacks(stacks, {}, images.__getitem__)
     return parts
 
 

@@ -99,7 +99,7 @@ def _require_unique(table: pd.DataFrame, where="participants"):
         raise ValueError(f"{where}: subjects listed twice: {sorted(set(twice))[:5]}; keep one row a subject")
 
 
-SHARED_LISTS = {"acdc_cine": "acdc", "sunnybrook_endo": "sunnybrook", "dsb2015_sax": "dsb2015"}
+SHARED_LISTS = {"acdc_cine": "acdc", "sunnybrook_endo": "sunnybrook"}
 """Data sets of the people of another one: one list for both, so that a person stands on one side."""
 
 

@@ -7,8 +7,7 @@ import pandas as pd
 import cmrlib
 from cmrlib.cohort import Cohort
 from cmrlib.cohort.splits import committed_list, split_subjects
-from cmrlib.datasets.ingestion import ingest
-from cmrlib.datasets.kinds import KINDS, reader_of
+from cmrlib.datasets.ingestion import KINDS, ingest, reader_of
 from cmrlib.datasets.overview import inspect
 
 __all__ = ["KINDS", "SAMPLES", "ingest", "inspect", "listed_cohorts", "reader_of", "sample", "test_cohorts"]

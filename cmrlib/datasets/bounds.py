@@ -62,7 +62,14 @@ def _possible_cine(cine: Cine, flags) -> Cine:
     if rr is not None:
         rr, flags = _only_possible(np.asarray(rr, float), "rr_ms", np.asarray(rr, float), flags)
     if known:
-        wrong = _impossible_sizes(*cine.spacing_mm, cine.pixels.shape[2:])
+        distance_mm, *pixel_mm = cine.spacing_mm
+        square = max(pixel_mm) <= LARGEST_PIXEL_RATIO * min(pixel_mm)
+        judged = {
+            "pixel_size_mm": square and possible("pixel_size_mm", pixel_mm).all(),
+            "slice_distance_mm": possible("slice_distance_mm", distance_mm),
+            "field_of_view_mm": possible("field_of_view_mm", np.multiply(pixel_mm, cine.pixels.shape[2:])).all(),
+        }
+        wrong = [quantity for quantity, right in judged.items() if not right]
         known, flags = set(wrong) <= {"field_of_view_mm"}, (*flags, *map(_flag, wrong))
     flags = tuple(dict.fromkeys((*cine.flags, *flags)))
     return replace(cine, frame_times_ms=times, rr_ms=rr, spacing_known=known, flags=flags)
@@ -76,14 +83,3 @@ def _only_possible(values, quantity, judged, flags):
     values = np.array(values, float)
     values[wrong] = np.nan
     return values if np.isfinite(values).any() else None, (*flags, _flag(quantity))
-
-
-def _impossible_sizes(distance_mm, row_mm, column_mm, shape) -> list[str]:
-    """Quantities of a grid that are impossible; shape: rows, columns."""
-    square = max(row_mm, column_mm) <= LARGEST_PIXEL_RATIO * min(row_mm, column_mm)
-    judged = {
-        "pixel_size_mm": square and possible("pixel_size_mm", [row_mm, column_mm]).all(),
-        "slice_distance_mm": possible("slice_distance_mm", distance_mm),
-        "field_of_view_mm": possible("field_of_view_mm", [row_mm * shape[0], column_mm * shape[1]]).all(),
-    }
-    return [quantity for quantity, right in judged.items() if not right]

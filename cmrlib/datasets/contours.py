@@ -60,7 +60,11 @@ def polygon_coverage(points_px, shape) -> np.ndarray:
     high = np.clip(np.ceil(points.max(0) + 0.5).astype(int), low + 1, shape[::-1])
     columns, rows = high - low
     y = low[1] + (np.arange(rows * LINES) + 0.5) / LINES - 0.5
-    starts, runs = _crossings(points, y)
+    ends = np.roll(points, -1, axis=0)
+    crosses = (points[:, 1] <= y[:, None]) != (ends[:, 1] <= y[:, None])
+    rise = np.where(ends[:, 1] == points[:, 1], 1.0, ends[:, 1] - points[:, 1])
+    x = points[:, 0] + (y[:, None] - points[:, 1]) * (ends[:, 0] - points[:, 0]) / rise
+    starts, runs = np.sort(np.where(crosses, x, np.inf), axis=1), int(crosses.sum(1).max(initial=0))
     left = low[0] + np.arange(columns) - 0.5
     covered = np.zeros((len(y), columns))
     for n in range(runs):  # a span starts at an even crossing and ends at an odd one
@@ -69,12 +73,3 @@ def polygon_coverage(points_px, shape) -> np.ndarray:
     coverage = np.zeros(shape)
     coverage[low[1] : high[1], low[0] : high[0]] = covered.reshape(rows, LINES, columns).mean(1)
     return coverage
-
-
-def _crossings(a, y):
-    """Columns where the polygon crosses each scan line, sorted, infinite beyond the last; and the largest number."""
-    b = np.roll(a, -1, axis=0)
-    crosses = (a[:, 1] <= y[:, None]) != (b[:, 1] <= y[:, None])
-    rise = np.where(b[:, 1] == a[:, 1], 1.0, b[:, 1] - a[:, 1])
-    x = np.where(crosses, a[:, 0] + (y[:, None] - a[:, 1]) * (b[:, 0] - a[:, 0]) / rise, np.inf)
-    return np.sort(x, axis=1), int(crosses.sum(1).max(initial=0))

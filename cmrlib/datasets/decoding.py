@@ -13,13 +13,17 @@ _DECODERS = {
 }
 
 
-def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
-    """Image (rows, columns) of a frame, decoded once: the file's data set is released then, unless told to `keep`.
+def pixels(frame: Frame) -> np.ndarray:
+    """Image (rows, columns) of a frame, decoded once: a classic file's data set is released then.
 
     Stored integers stay as they are where no rescale is asked for, else float32. Raises Refused with the reason.
     """
     header, _, file, index = frame.source
-    _check_stored(file.header)
+    if text(file.header, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2", ""):
+        raise Refused("pixels are colours, or numbers of a palette's; expected MONOCHROME1 or MONOCHROME2")
+    bits, high = number(file.header, "BitsStored"), number(file.header, "HighBit")
+    if high + 1 < bits or high + 1 > bits:  # NaN where one is absent
+        raise Refused(f"HighBit is {high:g} and BitsStored {bits:g}; expected {bits - 1:g}: export the images again")
     try:
         image = _decode(header, file, index)
     except Refused:
@@ -30,18 +34,9 @@ def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
         raise Refused("decoded image has another size than its header says")
     if image.dtype.kind == "f" and not np.isfinite(image.astype(np.float32)).all():
         raise Refused("pixels are NaN or infinite, or too large for 32 bits")
-    if index is None and not keep:
+    if index is None:
         file.data = None
     return image
-
-
-def _check_stored(header):
-    """Raise Refused where numbers are no grey values, or their bits lie where the standard has none."""
-    if text(header, "PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2", ""):
-        raise Refused("pixels are colours, or numbers of a palette's; expected MONOCHROME1 or MONOCHROME2")
-    bits, high = number(header, "BitsStored"), number(header, "HighBit")
-    if high + 1 < bits or high + 1 > bits:  # NaN where one is absent
-        raise Refused(f"HighBit is {high:g} and BitsStored {bits:g}; expected {bits - 1:g}: export the images again")
 
 
 def _within_bits(image, bits, overlaid: bool) -> np.ndarray:

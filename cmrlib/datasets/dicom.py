@@ -26,10 +26,10 @@ from cmrlib.cohort.files import short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.decoding import pixels
 from cmrlib.datasets.finding import FileSubset, content_of, find, mark_of, walk
-from cmrlib.datasets.geometry import Stack, assemble, superseded
+from cmrlib.datasets.geometry import Stack, assemble
 from cmrlib.datasets.header import Refused, parsed, starts_as_dicom, suppress_warnings, text
 from cmrlib.datasets.images import frames_of, participant, reason, scanner
-from cmrlib.datasets.order import DERIVED, Frame, without_copies
+from cmrlib.datasets.order import Frame, without_copies
 from cmrlib.datasets.purpose import at_phase, check_phase, no_stack
 from cmrlib.datasets.qc import coverage_flags
 from cmrlib.datasets.views import check_views, name_views, repeated_beside
@@ -106,7 +106,7 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
 def distinct(frames) -> tuple[list[Frame], list[tuple[str, str]]]:
     """Frames without further copies of one instance, and (digest, reason) of these."""
     copies = []
-    frames = without_copies(frames, _instance, _same_pixels, copies)
+    frames = without_copies(frames, copies)
     return frames, [(frame.source.mark, why) for frame, why in copies]
 
 
@@ -120,19 +120,6 @@ def _content(path) -> tuple[bytes, str]:
     return content, short_digest(content)
 
 
-def _instance(frame) -> str:
-    """Instance UID of a frame, with its number in a multi-frame file."""
-    uid, index = text(frame.source.header, "SOPInstanceUID"), frame.source.index
-    return uid if index is None or not uid else f"{uid}/{index}"
-
-
-def _same_pixels(frame, like) -> bool:
-    try:
-        return np.array_equal(pixels(frame, keep=True), pixels(like, keep=True))
-    except Refused:
-        return False
-
-
 def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, phase: str = ""):
     """All cines in one subject's frames, (digest, reason) of the frames that went into none, and `Study.origins`.
 
@@ -141,15 +128,17 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, 
     refused, named = [], []
     for study in studies_of(frames):
         stacks, images = decoded_stacks(study, min_frames, refused)
-        parts, left_out = named_stacks(stacks, views, images.__getitem__)
-        left_out += [(frame, why) for one in parts if (why := no_stack(*one)) for frame in one[0].frames]
-        parts = [one for one in parts if not no_stack(*one)]
-        refused += [(frame.source.mark, why) for frame, why in left_out]
-        named += [[(stack, images, view, flags) for stack, view, flags in parts]] if parts else []
+        parts = []
+        for one in named_stacks(stacks, views, images.__getitem__):
+            if why := no_stack(*one):
+                refused += [(frame.source.mark, why) for frame in one[0].frames]
+            else:
+                parts.append(one)
+        named += [(parts, images)] if parts else []
     cines, runs, origins = [], {}, {}
-    for number, parts in enumerate(named, 1):
+    for number, (parts, images) in enumerate(named, 1):
         session = str(number) if len(named) > 1 else ""
-        for stack, images, view, flags in parts:
+        for stack, view, flags in parts:
             runs[session, view] = runs.get((session, view), 0) + 1
             cines.append(at_phase(cine_of(label, stack, images, view, flags, runs[session, view], session), phase))
             files = len({frame.source.mark for frame in stack.frames})
@@ -158,25 +147,20 @@ def cines_of(label: str, frames: list[Frame], views: dict, min_frames: int = 2, 
     return cines, refused, origins
 
 
-def named_stacks(
-    stacks, views: dict, image_of
-) -> tuple[list[tuple[Stack, str, tuple[str, ...]]], list[tuple[Frame, str]]]:
-    """(stack, view, flags) of one study, long-axis views that were repeated beside each other as cines of their own,
-    and the frames of computed stacks for which there is an original. image_of: frame → its pixels (rows, columns)."""
+def named_stacks(stacks, views: dict, image_of) -> list[tuple[Stack, str, tuple[str, ...]]]:
+    """(stack, view, flags) of one study, long-axis views that were repeated beside each other as cines of their own.
+    image_of: frame → its pixels (rows, columns)."""
 
     def slices_of(stack):
         return [np.stack([image_of(frame) for frame in row if frame is not None]) for row in stack.grid]
 
-    named, left_out = [], []
+    named = []
     for stack, (view, flags) in zip(stacks, name_views(stacks, views, slices_of)):
-        if superseded(stack, stacks):
-            left_out += [(frame, DERIVED) for frame in stack.frames]
-            continue
         parts = [stack]
         if repeated_beside(stack, view):
             parts = [part for row in stack.grid for part in assemble([f for f in row if f is not None])[0]]
         named += [(part, view, flags + coverage_flags(part.slice_position_mm, view)) for part in parts]
-    return named, left_out
+    return named
 
 
 def studies_of(frames) -> list[list[Frame]]:

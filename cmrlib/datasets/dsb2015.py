@@ -40,22 +40,16 @@ _LARGEST_BYTES = 4_000_000  # of one unpacked image; a zip can promise anything
 
 
 def find(src) -> dict[str, tuple]:
-    """Subject label → (zip, patient number, images), for the zip or the folder that holds it."""
-    return images_of(src, ZIP, _IMAGE)
+    """Subject label → (zip, patient number, names of images), for the zip or the folder that holds it.
 
-
-def images_of(src, name: str, pattern) -> dict[str, tuple]:
-    """Subject label → (zip, patient number, names of the images that match), for one of the hand-drawn sets.
-
-    name: of the zip, which may lie in the folder `src`. pattern: of an image's name, with a group `patient`.
     Raises FileNotFoundError where there is no such zip, ValueError where it is none.
     """
-    path = Path(src) / name if Path(src).is_dir() else Path(src)
+    path = Path(src) / ZIP if Path(src).is_dir() else Path(src)
     if not is_regular(path):
-        raise FileNotFoundError(f"there is no {name} in {src}; name the folder that holds it, or the zip itself")
+        raise FileNotFoundError(f"there is no {ZIP} in {src}; name the folder that holds it, or the zip itself")
     try:
         with zipfile.ZipFile(path) as file:
-            matches = [match for entry in file.namelist() if (match := pattern.fullmatch(entry))]
+            matches = [match for entry in file.namelist() if (match := _IMAGE.fullmatch(entry))]
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path.name} is no readable zip ({error}); fetch it again") from error
     volumes_of(path.parent, 0), person(path.parent, 0)  # tables that are none stop all, not each
@@ -69,7 +63,11 @@ def read(label: str, item: tuple) -> Study:
     """One patient: a four-chamber cine of the frames that somebody drew."""
     path, number, names = item
     frames, names = zip(*sorted((int(_IMAGE.fullmatch(name)["frame"]), name) for name in names))
-    pixels, mask = drawn_images(label, path, names)
+    pixels = _grey(label, path, names)[:, None]
+    cavity = _grey(label, path, [name.replace("images/", "contours/") for name in names])[:, None] < 128
+    if cavity.shape != pixels.shape:
+        raise ValueError(f"sub-{label}: contours have shape {cavity.shape}, images {pixels.shape}; expected one shape")
+    mask = np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)
     areas = (mask > 0).sum((1, 2, 3))
     drawn = {t: ("lv",) for t in range(len(frames)) if areas[t]}
     mask[areas == 0] = NOT_ANNOTATED
@@ -96,19 +94,8 @@ def read(label: str, item: tuple) -> Study:
     )
 
 
-def drawn_images(label, path, names) -> tuple[np.ndarray, np.ndarray]:
-    """Images of the zip and their LV masks, (images, 1, rows, columns) uint8 each.
-
-    Raises ValueError where one is missing or damaged, or they have several shapes.
-    """
-    pixels = _grey(label, path, names)
-    cavity = _grey(label, path, [name.replace("images/", "contours/") for name in names]) < 128
-    if cavity.shape != pixels.shape:
-        raise ValueError(f"sub-{label}: contours have shape {cavity.shape}, images {pixels.shape}; expected one shape")
-    return pixels[:, None], np.where(cavity, STRUCTURES["lv"], 0).astype(np.uint8)[:, None]
-
-
 def _grey(label, path, names) -> np.ndarray:
+    """Grey pictures (images, rows, columns) uint8; ValueError where one is missing, damaged or of another shape."""
     with zipfile.ZipFile(path) as file:
         images = [_image(label, file, name) for name in names]
     if len(shapes := {image.shape for image in images}) > 1:

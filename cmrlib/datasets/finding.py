@@ -16,17 +16,8 @@ import pydicom
 
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import label_folders
-from cmrlib.datasets.header import (
-    LARGEST_BYTES,
-    TOO_LARGE,
-    Refused,
-    check_inflated,
-    header_of,
-    is_deflated,
-    starts_as_dicom,
-    suppress_warnings,
-    text,
-)
+from cmrlib.datasets import header
+from cmrlib.datasets.header import LARGEST_BYTES, TOO_LARGE, Refused, starts_as_dicom
 from cmrlib.datasets.views import view_in
 
 _SERIES_NAME = r"(series|ser|se|cine|loc|img|im)[\W_]*\d*"
@@ -60,15 +51,20 @@ def find(src, keep_names: bool = False) -> dict[str, Path | FileSubset]:
         if parts := _patients(src):
             return parts
         folders = [src]
-    labels = label_folders(folders, salt=None if keep_names else _first_bytes)
-    linked = {parts[0] for parts, why in walked if why == READ_ALREADY}  # perhaps to another subject's folder
-    return {label: _own(folder, walked) if folder.name in linked else folder for label, folder in labels.items()}
 
+    def salt(folder):  # the first file's bytes, of one that is too large none
+        return next((path.read_bytes() for path in files_of(folder) if path.stat().st_size <= LARGEST_BYTES), b"")
 
-def _own(folder, walked) -> FileSubset:
-    """The files of a first-level folder as the walk of the whole source found them: each in one subject."""
-    mine = (Path(*parts[1:]) for parts, why in walked if not why and parts[0] == folder.name and len(parts) > 1)
-    return FileSubset(folder, tuple(map(str, mine)))
+    labels = label_folders(folders, salt=None if keep_names else salt)
+    # of folders with a link, perhaps to another subject's: the files as the walk of the whole source found them
+    own = {parts[0]: [] for parts, why in walked if why == READ_ALREADY}
+    for parts, why in walked:
+        if parts[0] in own and not why and len(parts) > 1:
+            own[parts[0]].append(str(Path(*parts[1:])))
+    return {
+        label: FileSubset(folder, tuple(own[folder.name])) if folder.name in own else folder
+        for label, folder in labels.items()
+    }
 
 
 def is_regular(path) -> bool:
@@ -175,18 +171,14 @@ def files_of(item: Path | FileSubset, without=frozenset()):
 def unassigned_files(src, items) -> list[tuple[Path, str]]:
     """Files below `src` that belong to no subject, and what is never opened beside the subjects' folders, with the
     reason. items: of a reader's `find`, whatever holds folders and files."""
-    folders, files = set(), set()
-
-    def claim(value):
+    folders, files, left = set(), set(), list(items.values())
+    for value in left:  # what they hold is appended on the way
         if isinstance(value, FileSubset):
             files.update(value.folder / name for name in value.names)
         elif isinstance(value, Path):
             (folders if value.is_dir() else files).add(value)
         elif isinstance(value, dict | tuple | list):
-            for part in value.values() if isinstance(value, dict) else value:
-                claim(part)
-
-    claim(items)
+            left += value.values() if isinstance(value, dict) else value
     return [(path, why or STRAY) for path, why in walk(Path(src), folders) if path not in files]
 
 
@@ -197,11 +189,6 @@ def fingerprint(src: Path, limit=None, without: Path | None = None) -> str:
         stat = path.lstat()
         text.update(os.fsencode(f"{path.relative_to(src)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
     return text.hexdigest()
-
-
-def _first_bytes(folder) -> bytes:
-    """The first file's, to salt a label with; of a file that is too large, none."""
-    return next((path.read_bytes() for path in files_of(folder) if path.stat().st_size <= LARGEST_BYTES), b"")
 
 
 def _is_dicom(path) -> bool:
@@ -239,25 +226,19 @@ def _patients(src) -> dict[str, FileSubset]:
         return {}
     first = next(owner for owner in owners if owner)
     owners[first] = owners.pop("", []) + owners[first]
-    return {
-        _hashed(owner, (src / names[0]).read_bytes()): FileSubset(src, tuple(names)) for owner, names in owners.items()
-    }
-
-
-def _hashed(patient, salt) -> str:
-    return "P" + hashlib.blake2b(patient.encode() + salt, digest_size=6).hexdigest()
+    labels = [
+        hashlib.blake2b(who.encode() + (src / names[0]).read_bytes(), digest_size=6) for who, names in owners.items()
+    ]
+    return {f"P{one.hexdigest()}": FileSubset(src, tuple(names)) for one, names in zip(labels, owners.values())}
 
 
 def _tag(path, keyword) -> str:
     """A header's text, empty where the file cannot be read or is too large: pydicom walks through all of its zeros."""
-    with suppress_warnings():
-        try:
-            if path.stat().st_size > LARGEST_BYTES:
+    try:
+        with path.open("rb") as file, header.suppress_warnings():
+            if path.stat().st_size > LARGEST_BYTES or header.is_deflated(file.read(4096)):
                 return ""
-            with path.open("rb") as file:
-                if is_deflated(file.read(4096)):
-                    check_inflated(content_of(path))
             data = pydicom.dcmread(path, specific_tags=[keyword], stop_before_pixels=True, force=True)
-            return text(header_of(data), keyword)
-        except Exception:
-            return ""
+            return header.text(header.header_of(data), keyword)
+    except Exception:
+        return ""

@@ -110,19 +110,10 @@ def _alone(files, rejected) -> list[Found]:
     cines = []
     for _, group in groupby(sorted(found, key=key), key):
         group = sorted(group, key=lambda one: list(one.phases))
-        cines += [_pair(*group)] if _is_pair(group) else group
+        if [list(one.phases) for one in group] == [["ed"], ["es"]]:
+            ed, es = (stack.volume for stack in group)
+            alike = ed.pixels.shape == es.pixels.shape
+            if alike and not lies_elsewhere(ed.affine, es.affine, ed.pixels.shape[:0:-1]):
+                group = [replace(_of_slots(group, [0, 1], 2, ["phases_by_name"]), phases={"ed": 0, "es": 1})]
+        cines += group
     return cines
-
-
-def _is_pair(group) -> bool:
-    """Whether two stacks are ED and ES, in this order, of one heart."""
-    if [list(one.phases) for one in group] != [["ed"], ["es"]]:
-        return False
-    one, other = (stack.volume for stack in group)
-    return one.pixels.shape == other.pixels.shape and not lies_elsewhere(
-        one.affine, other.affine, one.pixels.shape[:0:-1]
-    )
-
-
-def _pair(ed, es) -> Found:
-    return replace(_of_slots([ed, es], [0, 1], 2, ["phases_by_name"]), phases={"ed": 0, "es": 1})

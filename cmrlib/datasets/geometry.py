@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cmrlib.datasets.order import NAN, Frame, choose, first_number, frame_order, shared, slots
+from cmrlib.datasets.order import NAN, Frame, choose, frame_order, shared, slots
 
 TOLERANCE_MM = 0.5
 TOLERANCE_DEG = 1.0
@@ -80,11 +80,10 @@ def affine_ras(origin, orientation, spacing_mm, step) -> np.ndarray:
 
 
 def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame, str]]]:
-    """Frames of one study → its stacks, largest first, and the frames refused, with reasons.
+    """Frames of one study → its stacks, originals first and of these the largest, and the frames refused, with reasons.
 
     Parallel planes of one matrix and spacing are joined whatever their UIDs say; along their common normal they are
-    split where the slice distance is irregular, or where two stacks lie between each other. Where a location was
-    acquired twice the last complete one is kept.
+    split where the slice distance is irregular. Where a location was acquired twice the last complete one is kept.
     """
     stacks, refused = [], []
     for planes in _parallel(frames):
@@ -92,38 +91,19 @@ def assemble(frames, min_frames: int = 2) -> tuple[list[Stack], list[tuple[Frame
         locations = [chosen for location in places if (chosen := choose(location, refused))]
         counts = Counter(len(chosen) for chosen in locations)
         usual = max(counts, key=lambda count: (counts[count], count), default=0)
-        first = first_number(locations, usual)
         for chosen in locations:
-            one = _in_time(chosen, usual, first, min_frames, refused)
+            one = _in_time(chosen, usual, min_frames, refused)
             slices += [one] if one else []
         lost = len(places) - len(slices) - sum(len(place) == 1 for place in places)
         always = ["slices_left_out"] * (0 < lost < len(slices))
         for count in sorted({one.count for one in slices}):
             same = [one for one in slices if one.count == count]
-            twice = _interleaved(same)
-            runs = twice or _regular_runs(same)
-            flags = ["irregular_slices"] * (len(runs) > 1 and not twice) + ["interleaved_stacks"] * bool(twice)
-            flags += ["frame_counts_differ"] * (len(same) < len(slices)) + always
+            runs = _regular_runs(same)
+            flags = (
+                ["irregular_slices"] * (len(runs) > 1) + ["frame_counts_differ"] * (len(same) < len(slices)) + always
+            )
             stacks += [_stack(run, count, flags) for run in runs]
-    return sorted(stacks, key=lambda s: (-len(s.frames), tuple(np.round(s.affine[:3, 3], 2)))), refused
-
-
-def superseded(stack: Stack, stacks: list[Stack]) -> bool:
-    """Whether a computed stack lies where an original one (of another matrix) with as many frames is."""
-    if not stack.first.derived:
-        return False
-    along = normal(stack.first.orientation)
-    for other in stacks:
-        parallel = normal(other.first.orientation) @ along > np.cos(np.deg2rad(TOLERANCE_DEG))
-        if other.first.derived or not parallel or len(other.grid[0]) < len(stack.grid[0]):
-            continue
-        places, there = (
-            np.array([row[0].position @ along for row in (list(filter(None, row)) for row in one.grid)])
-            for one in (stack, other)
-        )
-        if (abs(places[:, None] - there).min(1) <= TOLERANCE_MM).all():
-            return True
-    return False
+    return sorted(stacks, key=lambda s: (s.first.derived, -len(s.frames), tuple(s.affine[:3, 3].round(2)))), refused
 
 
 def _parallel(frames) -> list[list[Frame]]:
@@ -157,12 +137,12 @@ def _locations(planes) -> list[list[Frame]]:
     return groups
 
 
-def _in_time(frames, usual, first, min_frames, refused) -> _Slice | None:
+def _in_time(frames, usual, min_frames, refused) -> _Slice | None:
     """Frames of one location in time order, each in its slot; None and refusals where that cannot be told."""
     try:
         order, key = frame_order(frames)
         ordered = [frames[n] for n in order]
-        places, count, step = slots(ordered, key, usual, first)
+        places, count, step = slots(ordered, key, usual)
         if count < min_frames:
             raise ValueError("a single image at its place, no cine")
         if 2 * len(frames) <= count:
@@ -171,15 +151,6 @@ def _in_time(frames, usual, first, min_frames, refused) -> _Slice | None:
         refused += [(frame, str(error)) for frame in frames]
         return None
     return _Slice(ordered, places, count, key, step)
-
-
-def _interleaved(slices) -> list[list[_Slice]]:
-    """Two regular stacks whose slices lie between each other's, say 2 mm on; none where there is one, or neither."""
-    halves = slices[::2], slices[1::2]
-    if len(slices) < 5 or len(_regular_runs(slices)) == 1 or any(len(_regular_runs(half)) > 1 for half in halves):
-        return []
-    steps = [np.subtract(half[1].position, half[0].position) for half in halves]
-    return list(halves) if np.linalg.norm(steps[0] - steps[1]) <= TOLERANCE_MM else []
 
 
 def _regular_runs(slices) -> list[list[_Slice]]:

@@ -57,27 +57,32 @@ def frame_of(
     header = file.header if header is None else header
     description = text(header, "SeriesDescription")
     _check_image(header, bool(named) and not {description.lower(), *folder.lower().split("/")}.isdisjoint(named))
-    position = vector(values_of(header, "ImagePositionPatient"), 3)
+    position, spacing = (
+        vector(values_of(header, "ImagePositionPatient"), 3),
+        vector(values_of(header, "PixelSpacing"), 2),
+    )
     directions = _directions(values_of(header, "ImageOrientationPatient"))
     if position is None or directions is None:
         raise Refused("no position or orientation in the header")
     if np.abs(position).max() > 1e4:
         raise Refused(_NOWHERE)
-    expected, (rr_ms, doubtful) = number(header, "CardiacNumberOfImages"), _header_rr_ms(header)
+    expected, rate = number(header, "CardiacNumberOfImages"), number(header, "HeartRate")
+    rr_ms, counted_ms = number(header, "NominalInterval"), 60_000 / rate if rate > 0 else NAN
     return Frame(
         source=Source(header, mark, file, index),
         shape=(int(header["Rows"]), int(header["Columns"])),
         position=position,
         orientation=directions,
         thickness_mm=number(header, "SliceThickness"),
-        spacing_mm=_spacing_mm(values_of(header, "PixelSpacing")),
+        spacing_mm=None if spacing is None or not ((spacing > 0.1) & (spacing < 20)).all() else tuple(spacing.tolist()),
         trigger_ms=number(header, "TriggerTime"),
         temporal=number(header, "TemporalPositionIdentifier"),
         instance=number(header, "InstanceNumber"),
-        rr_ms=rr_ms,
-        rr_doubtful=doubtful,
+        rr_ms=rr_ms if rr_ms > 0 else counted_ms,
+        rr_doubtful=rr_ms > 0 and abs(rr_ms - counted_ms) > 0.1 * rr_ms,
         expected=int(expected) if 0 < expected < 1000 else 0,
         series=text(header, "SeriesInstanceUID"),
+        uid=text(header, "SOPInstanceUID") and f"{text(header, 'SOPInstanceUID')}/{index}",
         acquired=(text(header, "AcquisitionDate"), text(header, "AcquisitionTime"), text(header, "SeriesTime")),
         description=description,
         folder=folder,
@@ -101,12 +106,6 @@ def _directions(values) -> np.ndarray | None:
     return np.stack([rows, columns])
 
 
-def _spacing_mm(values) -> tuple[float, float] | None:
-    """Pixel spacing (row, column) in mm, None where it is absent or cannot be a heart's: .1 to 20 mm."""
-    values = vector(values, 2)
-    return tuple(values.tolist()) if values is not None and ((values > 0.1) & (values < 20)).all() else None
-
-
 def _check_image(header, named: bool):
     if text(header, "Modality") not in ("MR", ""):
         raise Refused("not an MR image")
@@ -126,15 +125,6 @@ def _check_image(header, named: bool):
     )
     if why:
         raise Refused(why)
-
-
-def _header_rr_ms(header) -> tuple[float, bool]:
-    """RR interval that the header states, NominalInterval, else from HeartRate (NaN where neither is positive), and
-    whether both are there and differ by more than a tenth."""
-    interval, rate = number(header, "NominalInterval"), number(header, "HeartRate")
-    if not interval > 0:
-        return (60_000 / rate if rate > 0 else NAN), False
-    return interval, bool(rate > 0 and abs(interval - 60_000 / rate) > 0.1 * interval)
 
 
 def participant(header: dict) -> dict:
@@ -163,14 +153,6 @@ def scanner(header: dict) -> dict:
 
 
 # --- enhanced files -------------------------------------------------------------------------------------------------
-
-_TOP = (
-    *("Modality", "Rows", "Columns", "SamplesPerPixel", "SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID"),
-    *("SeriesDescription", "AcquisitionDate", "AcquisitionTime", "SeriesTime", "StudyDate", "StudyTime", "PatientID"),
-    *("Manufacturer", "MagneticFieldStrength", "PatientAge", "PatientSex", "PatientSize", "PatientWeight"),
-    *("CardiacNumberOfImages", "ImageType", PIXELS),
-)
-"""What the whole file says of all its frames."""
 
 _GROUPS = {  # classic keyword: (group, keyword there)
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
@@ -207,10 +189,8 @@ def frames_of(file: File, mark: str, folder: str = "", name: str = "", named=())
     frames, reasons = [], []
     for index, group in enumerate(groups):
         try:
-            content = _first(group, "FrameContentSequence")
-            own = _header(header, shared, group, content)
-            frame = frame_of(file, mark, folder, name, named, own, index)
-            frames.append(replace(frame, place=_place(content)))
+            own, place = _header(header, shared, group)
+            frames.append(replace(frame_of(file, mark, folder, name, named, own, index), place=place))
         except Refused as error:
             reasons.append(str(error))
     if not frames:
@@ -224,27 +204,23 @@ def _first(data, keyword) -> pydicom.Dataset:
     return items[0] if items else pydicom.Dataset()
 
 
-def _header(top, shared, group, content) -> dict:
-    """What a classic image's header would say of one frame."""
-    header = {keyword: value for keyword, value in top.items() if keyword in _TOP}
+def _header(top, shared, group) -> tuple[dict, int]:
+    """What a classic image's header would say of one frame, and its slice's number in the stack, 0 where unknown."""
+    header = {keyword: value for keyword, value in top.items() if keyword not in _GROUPS or keyword == "ImageType"}
+    del header["NumberOfFrames"]
+
+    def item(sequence):
+        return _first(group if sequence in group else shared, sequence)
+
     for keyword, (sequence, inner) in _GROUPS.items():
-        item = _first(group if sequence in group else shared, sequence)
-        if inner in item:
-            header[keyword] = item[inner].value
+        if inner in item(sequence):
+            header[keyword] = item(sequence)[inner].value
     if text(top, "ComplexImageComponent") == "PHASE":
         header["ImageType"] = (*values_of(header, "ImageType"), "PHASE")
-    modifier = _first(group if "MRModifierSequence" in group else shared, "MRModifierSequence")
+    modifier, content = item("MRModifierSequence"), _first(group, "FrameContentSequence")
     header["PhaseContrast"] = str(modifier.get("PhaseContrast") or text(top, "PhaseContrast") or "NO")
     if str(modifier.get("InversionRecovery")) == "YES":
         header["ScanningSequence"] = "IR"
     header["SeriesInstanceUID"] = f"{text(header, 'SeriesInstanceUID')}/{content.get('StackID', '')}"
-    return header
-
-
-def _place(content) -> int:
-    """Number of a frame's slice in its stack, 0 where it is unknown."""
-    try:
-        place = int(content.get("InStackPositionNumber") or 0)
-    except (TypeError, ValueError):
-        return 0
-    return place if 0 < place < 100_000 else 0
+    place = number({"place": content.get("InStackPositionNumber")}, "place")
+    return header, int(place) if 0 < place < 100_000 else 0

@@ -6,7 +6,9 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from inspect import signature
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -18,9 +20,31 @@ from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
 from cmrlib.datasets.finding import STRAY, fingerprint, mark_of, unassigned_files
-from cmrlib.datasets.kinds import other_kinds, reader_of
 from cmrlib.datasets.masks import with_mask_flags
 from cmrlib.datasets.qc import with_qc_flags
+
+KINDS = (
+    *("acdc", "sunnybrook", "dsb2015", "dicom", "nifti", "ukbb", "mnms", "mnms2", "dsb2015_dicom"),
+    "sunnybrook_endo",
+)
+"""Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
+
+
+def reader_of(kind: str):
+    """The module that reads a kind of data. Raises ValueError for an unknown one."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of data {kind!r}; known are {', '.join(KINDS)}, and `phantom` by `cmr phantom`")
+    return import_module(f"cmrlib.datasets.{kind}")
+
+
+def other_kinds(src, kind: str) -> str:
+    """`; this looks like acdc: …` where readers of other kinds find subjects in a source, else empty."""
+    found = []
+    for name in (one for one in KINDS if one not in (kind, "dicom")):
+        with suppress(Exception):  # of a reader that does not know this layout
+            found += [name] * bool(reader_of(name).find(Path(src).resolve()))
+    found = [name for name in found if name != "nifti"] or found  # any NIfTI file is that kind
+    return f"; this looks like {' or '.join(found)}: name that kind" if found else ""
 
 
 def ingest(
@@ -100,7 +124,9 @@ def build_cohort(
         raise ValueError(
             f"nothing to ingest for {description['Name']}: no subject was found; check the folder and kind"
         )
-    description = description | {"Plan": _plan_digest(items, description)}
+    settings = {name: value for name, value in description.items() if name != "Source"}  # that tells of changed files
+    plan = json.dumps([settings, {label: repr(item) for label, item in items.items()}], sort_keys=True)
+    description = description | {"Plan": hashlib.blake2b(plan.encode(), digest_size=16).hexdigest()}
     if _complete(dest):
         made = read_json(dest / "dataset_description.json")
         _require_same(description, made, f"{dest} holds another cohort, and a cohort never changes")
@@ -108,22 +134,18 @@ def build_cohort(
     _claim(dest, dest / ".ingest", description)
     own = [label for label in items if shard is None or label in shard]
     with alone(dest / ".ingest" / f"lock-{str(shard or 'all').replace('/', '-')}", f"another ingest is writing {dest}"):
-        return _build(dest, items, own, read, description, workers, progress, left, shard)
-
-
-def _build(dest, items, own, read, description, workers, progress, left, shard) -> Cohort | None:
-    todo = [label for label in own if not _rows(dest, label).exists()]
-    done = _run(todo, items, read, dest, workers)
-    if progress:
-        done = with_progress(done, f"ingest {description['Name']}", "subject", len(own), len(own) - len(todo))
-    for _ in done:  # rows wait on disk
-        pass
-    return None if shard is not None else _tabulate(dest, items, description, left)
+        todo = [label for label in own if not _state(dest, label).exists()]
+        done = _run(todo, items, read, dest, workers)
+        if progress:
+            done = with_progress(done, f"ingest {description['Name']}", "subject", len(own), len(own) - len(todo))
+        for _ in done:  # rows wait on disk
+            pass
+        return None if shard is not None else _tabulate(dest, items, description, left)
 
 
 def _tabulate(dest, items, description, left) -> Cohort:
     """The cohort's tables, from the rows of all its subjects."""
-    results = [read_json(_rows(dest, label)) for label in items]
+    results = [read_json(_state(dest, label)) for label in items]
     if not any(result["cines"] for result in results):
         reasons = sorted({rejected["reason"] for result in results for rejected in result["rejected"]})
         shutil.rmtree(dest)
@@ -142,13 +164,6 @@ def _tabulate(dest, items, description, left) -> Cohort:
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------
-
-
-def _plan_digest(items, description):
-    """Same items and settings, same digest; whether files changed is told by "Source"."""
-    settings = {name: value for name, value in description.items() if name != "Source"}
-    text = json.dumps([settings, {label: repr(item) for label, item in items.items()}], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _finished(dest, description) -> bool:
@@ -190,19 +205,19 @@ def _run(todo, items, read, dest, workers):
     """Yield labels as their rows reach the disk. Subjects in flight at a crash are rerun one by one."""
     workers, suspects = min(workers or os.cpu_count() or 1, max(1, len(todo))), []
     while todo:
-        suspects += [label for label in todo if _started(dest, label).exists()]
+        suspects += [label for label in todo if _state(dest, label, "started").exists()]
         for label in dict.fromkeys(suspects):
             if not list(_pool([label], items, read, dest, 1)):
                 _refuse(label, dest)
             yield label
-        todo = [label for label in todo if not _rows(dest, label).exists()]
+        todo = [label for label in todo if not _state(dest, label).exists()]
         if workers == 1:
             for label in todo:
                 _one(label, items[label], read, dest)
                 yield label
             return
         yield from _pool(todo, items, read, dest, workers)
-        before, todo = todo, [label for label in todo if not _rows(dest, label).exists()]
+        before, todo = todo, [label for label in todo if not _state(dest, label).exists()]
         suspects = todo[:1] if todo == before else []  # a crash before any subject began: go on without the pool
 
 
@@ -227,27 +242,17 @@ def _pool(labels, items, read, dest, workers):
 def end_with_parent():
     """Let this process end when the one that started it is killed: a survivor would wait for ever, or write into the
     next run."""
-
-    def wait():
-        parent_process().join()
-        os._exit(1)
-
-    Thread(target=wait, daemon=True).start()
+    Thread(target=lambda: parent_process().join() or os._exit(1), daemon=True).start()
 
 
-def _rows(dest, label) -> Path:
-    """What is known of a finished subject until the tables are written."""
-    return Path(dest) / ".ingest" / f"{label}.json"
-
-
-def _started(dest, label) -> Path:
-    """There while a subject is being read."""
-    return Path(dest) / ".ingest" / f"{label}.started"
+def _state(dest, label, end="json") -> Path:
+    """What is known of a finished subject until the tables are written; `started`: there while it is being read."""
+    return Path(dest) / ".ingest" / f"{label}.{end}"
 
 
 def _one(label, item, read, dest):
     """Read and write one subject; what fails in reading becomes a rejected row, what fails in writing stops the run."""
-    _started(dest, label).touch()
+    _state(dest, label, "started").touch()
     try:
         study = read(label, item)
         check_study(study)
@@ -257,8 +262,8 @@ def _one(label, item, read, dest):
 
 
 def _finish(label, study, dest):
-    write_json(write_study(dest, study) | {"sources": study.sources}, _rows(dest, label))
-    _started(dest, label).unlink(missing_ok=True)
+    write_json(write_study(dest, study) | {"sources": study.sources}, _state(dest, label))
+    _state(dest, label, "started").unlink(missing_ok=True)
 
 
 def _refuse(label, dest):

@@ -57,30 +57,22 @@ def annotated(
 # --- public sets, checked by anatomy ---------------------------------------------------------------------------------
 
 
-def ventricles_exchanged(masks) -> bool:
-    """Whether LV and RV bear each other's labels: the LV is the cavity that the myocardium surrounds.
-
-    masks: label maps (…, rows, columns), this library's codes, of one heart; short-axis or four-chamber. False
-    where one of the two or the myocardium is missing.
-    """
-    shares = {name: _surrounded(masks, STRUCTURES[name]) for name in ("lv", "rv")}
-    return bool(shares["rv"] > shares["lv"])  # NaN compares as False
-
-
-def _surrounded(masks, code) -> float:
-    """Share of the pixels just outside a structure that are myocardium, over all slices."""
-    outside = myocardium = 0
-    for mask in masks:
-        inside = mask == code
-        ring = ndimage.binary_dilation(inside, _RING.reshape((1,) * (inside.ndim - 2) + (3, 3))) & ~inside
-        outside += int(ring.sum())
-        myocardium += int((ring & (mask == STRUCTURES["myo"])).sum())
-    return myocardium / outside if outside else float("nan")
-
-
 def with_ventricles_named(masks: dict) -> tuple[dict, list[str]]:
-    """One heart's label maps with LV and RV as anatomy says, and the flag `labels_exchanged` where they changed."""
-    if not ventricles_exchanged(masks.values()):
+    """One heart's label maps with LV and RV as anatomy says, and the flag `labels_exchanged` where they changed.
+
+    masks: key → (…, rows, columns), this library's codes, short-axis or four-chamber. The LV is the cavity of whose
+    neighbours most are myocardium; where one of the three is missing, masks stay as they are.
+    """
+    share = {}
+    for name in ("lv", "rv"):
+        outside = myocardium = 0
+        for mask in masks.values():
+            inside = mask == STRUCTURES[name]
+            ring = ndimage.binary_dilation(inside, _RING.reshape((1,) * (inside.ndim - 2) + (3, 3))) & ~inside
+            outside += int(ring.sum())
+            myocardium += int((ring & (mask == STRUCTURES["myo"])).sum())
+        share[name] = myocardium / outside if outside else np.nan
+    if not share["rv"] > share["lv"]:  # NaN compares as False
         return masks, []
     table = np.arange(256, dtype=np.uint8)
     table[[STRUCTURES["lv"], STRUCTURES["rv"]]] = STRUCTURES["rv"], STRUCTURES["lv"]

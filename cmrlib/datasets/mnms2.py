@@ -33,19 +33,13 @@ def find(src) -> dict[str, dict]:
     folders = sorted({path.parent for path in files_of(src) if re.match(r"\w+_(SA|LA)_.*\.nii\.gz$", path.name)})
     tables = [root / "dataset_information.csv" for root in (src, src.parent)]
     items = label_folders(folders)
-    rows = _rows(next((table for table in tables if is_regular(table)), None), items.values())
-    return {label: {"folder": folder, "row": row} for (label, folder), row in zip(items.items(), rows)}
-
-
-def _rows(table, folders):
-    """The table's row of every folder, {} where it has none; codes may have lost their leading zeros."""
-    known = {}
-    if table:
+    known = {}  # by codes without leading zeros, which spreadsheets take off
+    if table := next((table for table in tables if is_regular(table)), None):
         listed = pd.read_csv(table, dtype=str, skip_blank_lines=True).dropna(how="all")
         for row in listed.fillna("").to_dict("records"):
             code = str(row.get("SUBJECT_CODE", "")).removesuffix(".0").strip()
             known[code.lstrip("0")] = row
-    return [known.get(folder.name.lstrip("0"), {}) for folder in folders]
+    return {label: {"folder": path, "row": known.get(path.name.lstrip("0"), {})} for label, path in items.items()}
 
 
 def read(label: str, item: dict) -> Study:
@@ -79,36 +73,23 @@ def _view(label, folder, word, meta):
                 masks[phase], flags = mask[0], flags + elsewhere
     path = folder / f"{folder.name}_{word}_CINE.nii.gz"
     whole = volume_of(label, path, f"the {word} cine") if path.exists() else None
-    frames = {phase: _same_picture(whole, image) for phase, image in images.items()} if whole else {}
+    frames = {}
+    for phase, image in images.items() if whole else ():  # None where no frame is this picture, or several are
+        same = [t for t, frame in enumerate(whole.pixels) if np.array_equal(frame, image.pixels[0])]
+        frames[phase] = same[0] if len(same) == 1 else None
     if whole is None or None in frames.values():
         flags.append("labelled_frames_differ_from_cine" if whole else "cine_missing")
         if len(images) < 2:
             raise ValueError(f"sub-{label}: of the {word} view there are neither a cine nor both ED and ES")
-        whole, frames = _pair(label, images, word), {"ED": 0, "ES": 1}
+        first, second = images["ED"], images["ES"]
+        if first.pixels.shape != second.pixels.shape:
+            raise ValueError(f"sub-{label}: {word} ED has shape {first.pixels.shape}, ES {second.pixels.shape}")
+        both, known = np.concatenate([first.pixels, second.pixels]), first.spacing_known and second.spacing_known
+        whole = Volume(both, first.affine, float("nan"), known, (*first.flags, "time_unknown"))
+        frames = {"ED": 0, "ES": 1}
     empty = [phase for phase, mask in masks.items() if not mask.any()]
     flags += [*whole.flags, *["masks_empty"] * bool(empty)]
     drawn = {frames[phase]: mask for phase, mask in masks.items() if phase not in empty}
     ed, es, drawn, more = phases(drawn, frames.get("ED"), frames.get("ES"), len(whole.pixels))
     flags = tuple(dict.fromkeys((*flags, *more)))
     return cine_of(whole, VIEWS[word], label, ed=ed, es=es, flags=flags, meta=meta), drawn
-
-
-def _same_picture(whole: Volume, image: Volume):
-    """The frame of a cine that is this picture, None where there is none, or several (a still heart)."""
-    if whole.pixels.shape[1:] != image.pixels.shape[1:]:
-        return None
-    same = [t for t in range(len(whole.pixels)) if np.array_equal(whole.pixels[t], image.pixels[0])]
-    return same[0] if len(same) == 1 else None
-
-
-def _pair(label, images, word) -> Volume:
-    first, second = images["ED"], images["ES"]
-    if first.pixels.shape != second.pixels.shape:
-        raise ValueError(f"sub-{label}: {word} ED has shape {first.pixels.shape}, ES {second.pixels.shape}")
-    return Volume(
-        np.concatenate([first.pixels, second.pixels]),
-        first.affine,
-        float("nan"),
-        first.spacing_known and second.spacing_known,
-        (*first.flags, "time_unknown"),
-    )

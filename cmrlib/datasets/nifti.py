@@ -157,7 +157,8 @@ def _volumes(files, rejected, sources, masks=None):
                 if mask:
                     masks[key] = mark, volume
                     continue
-                if _is_label_map(volume.pixels):
+                low, high = volume.pixels.min(), volume.pixels.max()
+                if low >= 0 and 1 <= high < 16 and (volume.pixels == np.rint(volume.pixels)).all():
                     rejected.append((mark, "whole numbers below 16 only: a label map by its values, no image"))
                     continue
                 one = Found(volume, path, (mark,), _sidecar(path), places={key: None})
@@ -165,11 +166,6 @@ def _volumes(files, rejected, sources, masks=None):
             except Damaged as error:
                 rejected.append((mark, str(error)))
     return whole, single
-
-
-def _is_label_map(pixels) -> bool:
-    """Whether an image holds labels, whatever it is called: whole numbers below 16, and not only zeros."""
-    return 1 <= pixels.max() < 16 and pixels.min() >= 0 and bool((pixels == np.rint(pixels)).all())
 
 
 def _sidecar(path) -> dict:

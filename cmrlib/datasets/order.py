@@ -24,8 +24,8 @@ class Frame:
     source: what the reader finds the pixels by. orientation: (2, 3) LPS, along a row, along a column. spacing_mm:
     (row, column) or None. rr_ms, expected: the header's own RR interval and frame count (0: not given). rr_doubtful:
     the header's heart rate says another RR. derived: a computed image. place: number in its stack, of multi-frame
-    files. series, description, folder, version (of a repeat, from the file's name): private, for grouping and naming
-    only, never written. acquired: sorts repeats in time.
+    files. uid: of the instance, empty where unknown. series, description, folder, version (of a repeat, from the file's
+    name): private, for grouping and naming only, never written. acquired: sorts repeats in time.
     """
 
     source: object
@@ -41,6 +41,7 @@ class Frame:
     expected: int = 0
     thickness_mm: float = NAN
     series: str = ""
+    uid: str = ""
     acquired: tuple = ()
     description: str = ""
     folder: str = ""
@@ -103,20 +104,11 @@ def _step(values) -> float:
     return 0.0 if len(steps) else 1.0
 
 
-def first_number(locations, count: int) -> float:
-    """What the first instance number of every complete location leaves over after division by `count`, NaN where that
-    is not one number: 1 in series that count from 1, and in stacks that are numbered through."""
-    firsts = {float(values_of(frames, "instance").min() % count) for frames in locations if len(frames) == count > 1}
-    return firsts.pop() if len(firsts) == 1 else NAN
-
-
-def slots(ordered, key, usual, first=NAN) -> tuple[list[int], int, float]:
+def slots(ordered, key, usual) -> tuple[list[int], int, float]:
     """Slot of each ordered frame, the number of slots, the time step (NaN unless trigger times gave it).
 
     The header's frame count, else `usual`, is believed over the frames that are there unless they already fill the
-    header's RR interval. first: what other slices' first instance numbers leave over after division by the count; it
-    places frames without times whose last one is there. Raises ValueError where frames are missing and nothing places
-    the others.
+    header's RR interval. Raises ValueError where frames are missing and no times place the others.
     """
     expected, rr_ms = int(shared(ordered, "expected")) or usual, shared(ordered, "rr_ms")
     values = values_of(ordered, ORDER_KEYS[key])
@@ -128,9 +120,6 @@ def slots(ordered, key, usual, first=NAN) -> tuple[list[int], int, float]:
     span, step = int(places[-1]) + 1, float((values[-1] - values[0]) / places[-1])
     fills_cycle = timed and len(values) >= 5 and round(np.nan_to_num(rr_ms) / step) == span
     if expected > span and not fills_cycle:
-        start = (values[0] - first) % expected if key == "InstanceNumber" else NAN
-        if start + span == expected:
-            return (places + int(start)).tolist(), expected, NAN
         if not timed:  # without times nobody knows whether the first or the last ones are gone
             raise ValueError(f"only {len(values)} of {expected} frames are there and no trigger times place them")
         places += min(int(values[0] / step + 0.05), expected - span)
@@ -220,21 +209,18 @@ def _counted_twice(frames) -> bool:
     return (len(counts) > 1 and counts.min() > 1) or (expected > 1 and len(frames) >= 2 * expected)
 
 
-def without_copies(frames: list[Frame], identity, same_pixels, refused: list) -> list[Frame]:
-    """Frames without those that another file holds too, in other wrappings.
+def without_copies(frames: list[Frame], refused: list) -> list[Frame]:
+    """Frames without further copies of one instance, which are refused; the first of them stays.
 
-    identity: frame → its instance UID, empty where it has none. same_pixels: (frame, frame) → bool, asked only where
-    UID, place and time are alike: some anonymisers give all files one UID.
+    Copies have one instance UID; series, place and times must be alike too, and one of the times known: some
+    anonymisers give all files one UID.
     """
     kept = {}
     for frame in frames:
-        mark = identity(frame)
-        numbers = [*frame.position.tolist(), frame.trigger_ms, frame.temporal, frame.instance]
-        known = tuple(None if number != number else number for number in numbers)  # NaN is like nothing, not even NaN
-        likes = kept.setdefault((mark, frame.shape, frame.series, known) if mark else frame, [])
-        if any(same_pixels(frame, like) for like in likes):
+        numbers = frame.trigger_ms, frame.temporal, frame.instance
+        known = tuple(None if number != number else number for number in numbers)
+        told = frame.uid and any(number is not None for number in known)
+        key = (frame.uid, frame.shape, frame.series, *frame.position.tolist(), *known) if told else frame
+        if kept.setdefault(key, frame) is not frame:
             refused.append((frame, "the same instance twice"))
-        else:
-            likes.append(frame)
-    gone = {id(frame) for frame, _ in refused}
-    return [frame for frame in frames if id(frame) not in gone]
+    return list(kept.values())

@@ -8,8 +8,7 @@ import pandas as pd
 
 from cmrlib.cohort.study import cine_row
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.ingestion import found_by, reason_of
-from cmrlib.datasets.kinds import other_kinds, reader_of
+from cmrlib.datasets.ingestion import found_by, other_kinds, reader_of, reason_of
 from cmrlib.datasets.views import check_views
 
 COLUMNS = [
@@ -69,16 +68,16 @@ def _rows(reader, label, item, views) -> list[dict]:
         for cine in study.cines
     ]
     root = getattr(item, "folder", item)  # of DICOM: a folder, or a part of one
-    left = Counter((row["reason"], _folder(study.sources.get(row["digest"]), root)) for row in study.rejected)
+
+    def folder_of(row):  # below the source, where it is known
+        path = study.sources.get(row["digest"])
+        known = path and isinstance(root, Path) and Path(path).is_relative_to(root)
+        return str(Path(path).parent.relative_to(root.parent)) if known else ""
+
+    left = Counter((row["reason"], folder_of(row)) for row in study.rejected)
     return cines + [
         subject | {"reason": why, "folder": folder, "files": count} for (why, folder), count in sorted(left.items())
     ]
-
-
-def _folder(path, root) -> str:
-    """A file's folder below the source, where it is known."""
-    known = path and isinstance(root, Path) and Path(path).is_relative_to(root)
-    return str(Path(path).parent.relative_to(root.parent)) if known else ""
 
 
 def _small(image) -> np.ndarray:

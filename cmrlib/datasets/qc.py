@@ -170,23 +170,21 @@ def neighbour_flags(cine: Cine) -> tuple[str, ...]:
         return ()
     small = [_small(cine.pixels[~cine.missing[k], k].mean(axis=0)) for k in range(cine.slices)]
 
-    def like_neighbours(k, picture):
-        return np.mean([_correlation(picture, small[n]) for n in (k - 1, k + 1) if 0 <= n < cine.slices])
-
-    turned = any(
-        max(like_neighbours(k, other) for other in _other_orientations(one)) > like_neighbours(k, one) + MORE_ALIKE
-        for k, one in enumerate(small)
-    )
+    turned = False
+    for k, one in enumerate(small):
+        beside = [small[n] for n in (k - 1, k + 1) if 0 <= n < cine.slices]
+        ways = [way[::rows, ::columns] for way in (one, one.T) for rows in (1, -1) for columns in (1, -1)]
+        as_it_is, *others = [np.mean([_correlation(way, other) for other in beside]) for way in ways]
+        turned |= bool(max(others) > as_it_is + MORE_ALIKE)
     alike = np.array([[_correlation(one, other) for other in small] for one in small])
 
-    def chain(order):
-        return sum(alike[a, b] for a, b in pairwise(order))
-
-    orders = [np.arange(cine.slices) for _ in combinations(range(cine.slices), 2)]
-    for order, pair in zip(orders, combinations(range(cine.slices), 2)):
-        order[[*pair]] = order[[*reversed(pair)]]
-    exchanged = max(map(chain, orders)) > chain(range(cine.slices)) + MORE_ALIKE
-    return ("slice_turned",) * bool(turned) + ("slices_exchanged",) * bool(exchanged)
+    chains = []
+    for a, b in [(0, 0), *combinations(range(cine.slices), 2)]:  # first the order as it is
+        order = np.arange(cine.slices)
+        order[[a, b]] = b, a
+        chains.append(sum(alike[one, other] for one, other in pairwise(order)))
+    exchanged = max(chains[1:]) > chains[0] + MORE_ALIKE
+    return ("slice_turned",) * turned + ("slices_exchanged",) * bool(exchanged)
 
 
 def _small(picture, size=48):
@@ -195,12 +193,6 @@ def _small(picture, size=48):
     side = min(picture.shape)
     middle = picture[top : top + side, left : left + side].astype(np.float32)
     return cv2.resize(middle, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def _other_orientations(picture):
-    """The seven other ways to turn and mirror a square picture."""
-    ways = [one[::rows, ::columns] for one in (picture, picture.T) for rows in (1, -1) for columns in (1, -1)]
-    return ways[1:]
 
 
 # --- between frames --------------------------------------------------------------------------------------------------

@@ -113,7 +113,9 @@ def read(label: str, item: dict) -> Study:
         stack, *others = stacks
         outside = [(f.source.mark, "not of the largest stack") for s in others for f in s.frames]
         rejected += rejected_rows(label, outside)
-        cine = cine_of(label, stack, images, "sax", _instance_flags(stack))
+        numbers = [[frame.instance for frame in row if frame is not None] for row in stack.grid]
+        in_order = all((np.diff(row) == 1).all() for row in numbers)  # contours are named by them
+        cine = cine_of(label, stack, images, "sax", () if in_order else ("instances_not_in_time_order",))
     places = {int(f.instance): (k, t) for k, row in enumerate(stack.grid) for t, f in enumerate(row) if f is not None}
     contours, strays = load_contours(item["contours"], places, cine.pixels.shape[2:]) if item["contours"] else ({}, [])
     rejected += rejected_rows(label, strays)
@@ -121,7 +123,8 @@ def read(label: str, item: dict) -> Study:
 
 
 def _study(participant, cine, contours, rejected, sources) -> Study:
-    """Put cine and contours together: {(kind, slice, frame): points} becomes masks, phases and measures."""
+    """Put cine and contours together: {(kind, slice, frame): points} becomes masks, phases and measures: LV
+    volumes in mL by disc summation of the contours' own areas, and EF in percent."""
     contours, flags = matching_pairs(contours)
     areas = {place: polygon_area(points) for place, points in contours.items()}
     ed, es, phase_flags = phases(areas)
@@ -129,7 +132,17 @@ def _study(participant, cine, contours, rejected, sources) -> Study:
     if ed is not None:
         cine = replace(cine, ed=ed, es=es, flags=cine.flags + flags + phase_flags)
         annotators = {"manual": {cine.name: annotation(contours, cine.pixels.shape, ed, es)}}
-        measures = {"manual": _measures(areas, cine, ed, es)}
+        distance, row, column = cine.spacing_mm
+        edv, esv = (
+            sum(area for (kind, _, at), area in areas.items() if kind == "i" and at == t)
+            * row
+            * column
+            * distance
+            / 1000
+            for t in (ed, es)
+        )
+        volumes = {"lvedv_ml": edv, "lvesv_ml": esv, "lvsv_ml": edv - esv, "lvef_pct": 100 * (edv - esv) / edv}
+        measures = {"manual": volumes}
     return Study(participant, [cine], annotators, measures, rejected, sources)
 
 
@@ -181,12 +194,6 @@ def _files(path, refused):
         refused.append(("n/a", f"{DAMAGED} ({type(error).__name__})"))
 
 
-def _instance_flags(stack) -> tuple[str, ...]:
-    """Contours are named by InstanceNumber; say so where it does not run in trigger order within slices."""
-    rows = [[frame.instance for frame in row if frame is not None] for row in stack.grid]
-    return () if all((np.diff(row) == 1).all() for row in rows) else ("instances_not_in_time_order",)
-
-
 def load_contours(folder, places, shape):
     """{(kind, slice, frame): points (n, 2), pixel centres at integers}, and (digest, reason) of the unusable files."""
     contours, strays = {}, [("n/a", why) for _, why in walk(folder) if why]
@@ -219,17 +226,15 @@ def load_contours(folder, places, shape):
 def matching_pairs(contours, least=0.95):
     """Contours without the o-contours where any holds less than `least` of its i-contour's area: they are another's."""
     for kind, k, t in contours:
-        if kind == "o" and ("i", k, t) in contours and _share_inside(contours["i", k, t], contours["o", k, t]) < least:
+        if kind == "i" or ("i", k, t) not in contours:
+            continue
+        inner, outer = contours["i", k, t], contours["o", k, t]
+        low = np.floor(np.minimum(inner.min(0), outer.min(0)))
+        columns, rows = np.ceil(np.maximum(inner.max(0), outer.max(0)) - low).astype(int) + 2
+        one, other = (polygon_coverage(points - low, (rows, columns)) for points in (inner, outer))
+        if np.minimum(one, other).sum() < least * one.sum():
             return {place: p for place, p in contours.items() if place[0] == "i"}, ("o_contours_dropped",)
     return contours, ()
-
-
-def _share_inside(inner, outer) -> float:
-    """Share of the inner polygon's area inside the outer one."""
-    low = np.floor(np.minimum(inner.min(0), outer.min(0)))
-    columns, rows = np.ceil(np.maximum(inner.max(0), outer.max(0)) - low).astype(int) + 2
-    one, other = (polygon_coverage(points - low, (rows, columns)) for points in (inner, outer))
-    return float(np.minimum(one, other).sum() / max(one.sum(), 1e-9))
 
 
 def phases(areas) -> tuple[int | None, int | None, tuple[str, ...]]:
@@ -267,13 +272,3 @@ def annotation(contours, shape, ed: int, es: int) -> Annotation:
         mask[t, k][polygon_mask(contours["i", k, t], shape[2:])] = STRUCTURES["lv"]
     annotated = {ed: ("lv", "myo") if myocardium else ("lv",), es: ("lv",)}
     return Annotation(mask, annotated, frames={"ed": ed, "es": es})
-
-
-def _measures(areas, cine, ed, es) -> dict:
-    """LV volumes in mL by disc summation of the contours' own areas, and EF in percent."""
-    distance, row, column = cine.spacing_mm
-    edv, esv = (
-        sum(area for (kind, _, at), area in areas.items() if kind == "i" and at == t) * row * column * distance / 1000
-        for t in (ed, es)
-    )
-    return {"lvedv_ml": edv, "lvesv_ml": esv, "lvsv_ml": edv - esv, "lvef_pct": 100 * (edv - esv) / edv}

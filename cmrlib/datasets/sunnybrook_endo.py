@@ -42,7 +42,7 @@ _FLOOR_TO_CENTRE_PX = 0.25 - 0.5  # whole and half pixels were cut to whole ones
 
 
 def find(src) -> dict[str, tuple]:
-    """Subject label (SC-HF-I-01 → SCHFI1) → (group, (image, mask or None) in the order of their numbers).
+    """Subject label (SC-HF-I-01 → SCHFI1) → (group, (image, its mask) in the order of their numbers).
 
     Raises ValueError where one image lies there twice.
     """
@@ -53,14 +53,9 @@ def find(src) -> dict[str, tuple]:
             if images.setdefault(int(match[3]), path) != path:
                 raise ValueError(f"image {path.name} lies there twice; keep one copy")
     return {
-        label: (group, tuple((images[n], _mask_of(images[n])) for n in sorted(images)))
+        label: (group, tuple((path, path.with_name(f"{path.stem}_mask.png")) for _, path in sorted(images.items())))
         for label, (group, images) in sorted(patients.items())
     }
-
-
-def _mask_of(path) -> Path | None:
-    mask = path.with_name(f"{path.stem}_mask.png")
-    return mask if is_regular(mask) else None
 
 
 def read(label: str, item: tuple) -> Study:
@@ -117,19 +112,16 @@ def _study(participant, images, cavities, rejected) -> Study:
         meta=known | ({"missing": missing} if missing else {}),
     )
     annotation = Annotation(mask, dict.fromkeys(range(len(order)), ("lv",)), frames=frames or None)
-    measures = {"manual": {"lvef_pct": _ejection_pct(areas, ed, es)}} if frames else {}
+    measures = {}
+    if frames:  # the unknown pixel size and slice distance cancel
+        edv, esv = (sum(area for (_, _, t), area in areas.items() if t == phase) for phase in (ed, es))
+        measures = {"manual": {"lvef_pct": 100 * (edv - esv) / edv}}
     return Study(participant, [cine], {"manual": {cine.name: annotation}}, measures, rejected)
-
-
-def _ejection_pct(areas, ed, es) -> float:
-    """LVEF in percent; the unknown pixel size and slice distance cancel."""
-    edv, esv = (sum(area for (_, _, t), area in areas.items() if t == phase) for phase in (ed, es))
-    return 100 * (edv - esv) / edv
 
 
 def _pair(path, mask_path) -> tuple[np.ndarray, np.ndarray]:
     """Picture (rows, columns) uint8 and its cavity, boolean; raises ValueError with the reason why it is refused."""
-    if mask_path is None:
+    if not is_regular(mask_path):
         raise ValueError("an image without a mask")
     image, mask = (grey_image(content_of(one)) for one in (path, mask_path))
     if image is None or mask is None:

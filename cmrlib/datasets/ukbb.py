@@ -8,19 +8,18 @@ own (2array1), and both are flagged. Participants' numbers are hashed with the a
 table of them.
 
 No real sample was read: layout and quirks follow public code (ukbb_cardiac, Heart_Pipeline) and its issues. Known to be
-wrong with it: the manifest is called `manifest.cvs` at times, its column `series discription`, its dates hold commas;
-listed files are missing; a folder of one visit holds several series of one view, or all long axes in one; derived
-InlineVF series lie beside the cines. A manifest is checked against the archive and names series whose headers do not;
-paths that climb out, encrypted members and zip bombs are refused.
+wrong with it: the manifest is called `manifest.cvs` at times, and lists files that are missing, which is flagged; a
+folder of one visit holds several series of one view, or all long axes in one; derived InlineVF series lie beside the
+cines. Paths that climb out, encrypted members and zip bombs are refused.
 """
 
 import hashlib
 import re
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from cmrlib.cine import Cine
 from cmrlib.cohort.files import digest, short_digest
 from cmrlib.cohort.study import Study, rejected_rows
 from cmrlib.datasets.dicom import check_one_person, cines_of, distinct
@@ -82,8 +81,14 @@ def read(label: str, paths: tuple[Path, ...], views: dict | None = None, min_fra
             frames, copies = distinct([frame for archive in archives for frame in archive.frames])
             check_one_person(label, [frame.source.file.header for frame in frames])
             found, left_out, _ = cines_of(label, frames, views or {}, min_frames)
-            flags = ("visit_archived_twice",) * any(other != session and other[0] == session[0] for other in sessions)
-            cines += _of_session(session, [_flagged(cine, archives, flags) for cine in found])
+            twice = any(other != session and other[0] == session[0] for other in sessions)
+            runs = Counter()
+            for cine in found:
+                runs[cine.view] += 1
+                mine = [archive for archive in archives if (archive.field == SHORT_AXIS) == (cine.view == "sax")]
+                lacking = ("manifest_lists_missing_files",) * any(archive.lacking for archive in mine)
+                flags = (*cine.flags, *("visit_archived_twice",) * twice, *lacking)
+                cines.append(replace(cine, session=session, run=runs[cine.view], flags=flags))
             rejected += [*copies, *left_out, *(row for archive in archives for row in archive.refused)]
             if frames and not person:
                 person = participant(frames[0].source.header)
@@ -101,22 +106,6 @@ def _session(path) -> str:
     return visit + (f"array{array}" if array != "0" else "")
 
 
-def _of_session(session, cines) -> list[Cine]:
-    """The cines under their session, views that were repeated numbered by runs."""
-    runs, named = {}, []
-    for cine in cines:
-        runs[cine.view] = runs.get(cine.view, 0) + 1
-        named.append(replace(cine, session=session, run=runs[cine.view]))
-    return named
-
-
-def _flagged(cine: Cine, archives, flags) -> Cine:
-    """A cine with its visit's flags, and one where the manifest of its archive lists what is not there."""
-    short = cine.view == "sax"
-    lacking = any(archive.lacking for archive in archives if (archive.field == SHORT_AXIS) == short)
-    return replace(cine, flags=(*cine.flags, *flags, *["manifest_lists_missing_files"] * lacking))
-
-
 class _Archive:
     """One zip: its frames, refused members as (digest, reason), and whether its manifest lists more than there is."""
 
@@ -126,24 +115,24 @@ class _Archive:
             with zipfile.ZipFile(path) as archive:
                 if not archive.infolist():
                     raise zipfile.BadZipFile("nothing in it")
-                listed = self._manifest(archive)
+                self.lacking = self._lacks(archive)
                 for info in archive.infolist():
                     if not info.is_dir() and Path(info.filename).name not in _MANIFESTS:
-                        self._member(archive, info, listed or {}, path, sources)
+                        self._member(archive, info, path, sources)
         except (OSError, zipfile.BadZipFile) as error:
             self.refused.append((digest(path)[:16], f"the archive is damaged ({type(error).__name__})"))
 
-    def _manifest(self, archive):
-        """File → series description as the manifest has it; None where there is none."""
+    def _lacks(self, archive) -> bool:
+        """Whether a manifest, whose first column names files, lists any that is not there."""
         names = {info.filename for info in archive.infolist()}
+        listed = set()
         for info in archive.infolist():
             if Path(info.filename).name in _MANIFESTS and _safe(info):
-                listed = read_manifest(archive.read(info).decode(errors="replace"))
-                self.lacking = bool(set(listed) - names)
-                return listed
-        return None
+                lines = archive.read(info).decode(errors="replace").splitlines()[1:]
+                listed |= {line.split(",", 1)[0].strip(' "') for line in lines}
+        return bool(listed - names - {""})
 
-    def _member(self, archive, info, listed, path, sources):
+    def _member(self, archive, info, path, sources):
         mark = short_digest(f"{info.filename}/{info.CRC}/{info.file_size}".encode())
         try:
             _check_member(info)
@@ -152,17 +141,13 @@ class _Archive:
             if mark in sources:
                 raise Refused("the same file twice")
             good, bad = frames_of(parsed(content), mark, name=Path(info.filename).name)
-            told = listed.get(info.filename, "")
-            self.frames += [frame if frame.description else replace(frame, description=told) for frame in good]
+            self.frames += good
             self.refused += [(mark, why) for why in bad]
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
+            self.refused.append((mark, f"the member is damaged ({type(error).__name__})"))
         except Exception as error:
-            self.refused.append((mark, _why(error)))
+            self.refused.append((mark, reason(error)))
         sources[mark] = f"{path}/{info.filename}"
-
-
-def _why(error) -> str:
-    damaged = isinstance(error, zipfile.BadZipFile | EOFError | OSError)
-    return f"the member is damaged ({type(error).__name__})" if damaged else reason(error)
 
 
 def _safe(info) -> bool:
@@ -178,24 +163,3 @@ def _check_member(info):
         raise Refused("it unpacks to far more than its packed size: a damaged or hostile archive")
     if info.flag_bits & 1:
         raise Refused("it is encrypted; decrypt the archive first")
-
-
-def read_manifest(text: str) -> dict[str, str]:
-    """File name → series description of a manifest, whose dates may hold a comma and whose columns are misspelt.
-
-    Lines that cannot be told apart are passed by: a manifest only names what the archive holds anyhow.
-    """
-    lines = [line.split(",") for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-    if not lines:
-        return {}
-    head = [name.strip().lower() for name in lines[0]]
-    file = next((n for n, name in enumerate(head) if name in ("filename", "file", "file name")), 0)
-    series = next((n for n, name in enumerate(head) if re.fullmatch(r"series ?d[ie]scription", name)), None)
-    date = next((n for n, name in enumerate(head) if "date" in name), None)
-    listed = {}
-    for line in lines[1:]:
-        if len(line) == len(head) + 1 and date is not None:  # Jan 3, 2016
-            line = [*line[:date], ",".join(line[date : date + 2]), *line[date + 2 :]]
-        if len(line) == len(head):
-            listed[line[file].strip().strip('"')] = line[series].strip().strip('"') if series is not None else ""
-    return listed

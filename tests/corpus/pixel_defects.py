@@ -1,7 +1,7 @@
 """Defects of DICOM pixels: how the same image can be stored, and what cannot be decoded."""
 
 import numpy as np
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from corpus.dicom import get_pixels, set_pixels
 from corpus.registry import defect, edit_files, other
@@ -85,13 +85,6 @@ for name, syntax in (("rle", RLELossless), ("jpeg2000", JPEG2000Lossless)):
     defect("dicom", "read", late=1, name=f"compressed_{name}")(
         lambda source, rng, syntax=syntax: _compress(source, syntax)
     )
-
-
-def _deflated(file):
-    file.content.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-
-
-edit_files("dicom", {"deflated": _deflated}, late=1)
 
 
 @defect("dicom", "refuse", "compressed as", late=1)

@@ -141,7 +141,7 @@ def inspect(
     """What is in a folder before anything is converted: a row a series; exit code 1 where no cine is found."""
     from cmrlib.app.cli import shown
     from cmrlib.datasets import inspect
-    from cmrlib.datasets.kinds import other_kinds
+    from cmrlib.datasets.ingestion import other_kinds
 
     table = inspect(src, reader_options(kind, view).get("views"), paths, kind=kind, keep_names=keep_names)
     shown.series(table)
