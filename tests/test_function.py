@@ -7,6 +7,7 @@ import pytest
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Annotation
+from cmrlib.measures.curves import jump_flags, jumps
 from cmrlib.measures.function import (
     circumferential_strain_pct,
     endocardial_length_mm,
@@ -14,7 +15,6 @@ from cmrlib.measures.function import (
     longitudinal_strain_pct,
     shape,
 )
-from cmrlib.measures.jumps import jump_flags, jumps
 
 FRAMES = 12
 PHASE = np.arange(FRAMES) / FRAMES

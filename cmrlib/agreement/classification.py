@@ -2,14 +2,13 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from cmrlib.agreement.areas import RUN, delong, over_runs, ratio
-from cmrlib.agreement.ranks import superiority
 from cmrlib.agreement.resampling import MIN_SUBJECTS, complete
 
-METRICS = ("roc_auc", "average_precision", "f1", "precision", "recall", "accuracy")
-METRICS += ("accuracy_positive", "accuracy_negative")
-_NEED_BOTH = METRICS[:5]
+_NEED_BOTH = ("roc_auc", "average_precision", "f1", "precision", "recall")
+METRICS = (*_NEED_BOTH, "accuracy", "accuracy_positive", "accuracy_negative")
 
 
 def classification(y_true, score, threshold) -> pd.DataFrame:
@@ -93,8 +92,9 @@ def _average_precision(positive, score):
 def roc_auc(y_true, score) -> float:
     """Area under the ROC curve from ranks (Mann–Whitney), thirty times as fast as scikit-learn's; NaN with one class
     only."""
-    positive, score = np.asarray(y_true) > 0.5, np.asarray(score)
-    return float(superiority(score[positive], score[~positive])) if 0 < positive.sum() < len(positive) else np.nan
+    positive = np.asarray(y_true) > 0.5
+    p, q = positive.sum(), (~positive).sum()
+    return float((rankdata(score)[positive].sum() - p * (p + 1) / 2) / (p * q)) if p and q else np.nan
 
 
 def choose_threshold(y_true, score, by="f1") -> float:

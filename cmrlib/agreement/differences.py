@@ -33,7 +33,11 @@ def bland_altman(a, b, subjects=None, names=("a", "b")) -> pd.DataFrame:
         row |= _repeated_limits(d, rows.subjects) if rows.repeated else _limits(d)
         pooled, bias = d.std(ddof=1), d.mean()
         row |= {"pooled_sd": pooled, "pooled_loa_low": bias - Z * pooled, "pooled_loa_high": bias + Z * pooled}
-        row |= _trends(d, (a + b) / 2, rows)
+        mean = (a + b) / 2
+        trend = _line(mean, d, rows)
+        spread = _line(mean, np.abs(d - trend["intercept"] - trend["slope"] * mean), rows, scale=d)
+        for name, fit in (("bias_slope", trend), ("spread_slope", spread)):
+            row |= {f"{name}{end}": fit[f"slope{end}"] for end in ("", "_low", "_high")} | {f"{name}_p": fit["p"]}
     return pd.DataFrame([(estimates_alone(row) if rows.note else row) | {"note": note}])
 
 
@@ -71,30 +75,16 @@ def _repeated_limits(d, subjects):
     sd = np.sqrt(between + ms_within)
     half = stats.t.ppf(0.975, k - 1) * np.sqrt(between * (sizes**2).sum() / n**2 + ms_within / n)
 
-    low, high = _mover_variance([ms_between / m, (1 - 1 / m) * ms_within], [k - 1, n - k], sd**2)
+    # bounds of a sum of variances from the chi-square bounds of its parts (Zou 2013)
+    parts, degrees = np.array([ms_between / m, (1 - 1 / m) * ms_within]), np.array([k - 1, n - k])
+    below = parts * (1 - degrees / stats.chi2.ppf(0.975, degrees))
+    above = parts * (degrees / stats.chi2.ppf(0.025, degrees) - 1)
+    low, high = max(0.0, sd**2 - np.sqrt((below**2).sum())), sd**2 + np.sqrt((above**2).sum())
     inner, outer = np.hypot(half, Z * (sd - np.sqrt(low))), np.hypot(half, Z * (np.sqrt(high) - sd))
     row = bounded("bias", bias, bias - half, bias + half) | {"sd": sd}
     row |= bounded("loa_low", bias - Z * sd, bias - Z * sd - outer, bias - Z * sd + inner)
     row |= bounded("loa_high", bias + Z * sd, bias + Z * sd - inner, bias + Z * sd + outer)
     return row | {"sd_between": np.sqrt(between), "sd_within": np.sqrt(ms_within)}
-
-
-def _mover_variance(parts, degrees, total):
-    """Bounds of a sum of variances from the chi-square bounds of its parts (Zou 2013)."""
-    parts, degrees = np.array(parts), np.array(degrees)
-    low = parts * (1 - degrees / stats.chi2.ppf(0.975, degrees))
-    high = parts * (degrees / stats.chi2.ppf(0.025, degrees) - 1)
-    return max(0.0, total - np.sqrt((low**2).sum())), total + np.sqrt((high**2).sum())
-
-
-def _trends(d, mean, rows):
-    """Bias and spread against size: lines of the difference, then of the residual's size, on the mean."""
-    bias = _line(mean, d, rows)
-    residual = np.abs(d - bias["intercept"] - bias["slope"] * mean)
-    spread = _line(mean, residual, rows, scale=d)
-    fits = {"bias_slope": bias, "spread_slope": spread}
-    row = {f"{name}{end}": fit[f"slope{end}"] for name, fit in fits.items() for end in ("", "_low", "_high")}
-    return row | {f"{name}_p": fit["p"] for name, fit in fits.items()}
 
 
 _NO_LINE = bounded("slope") | bounded("intercept") | {"p": np.nan}
@@ -131,7 +121,8 @@ def regression(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
         fit = stats.pearsonr(a, b)
         bounds = interval(rows, pearson, n_boot, seed)[1:3] if rows.repeated else fit.confidence_interval(0.95)
         row |= bounded("r", fit.statistic, *bounds) | _line(b, a, rows)
-    row = (estimates_alone(row) if rows.note else row) | intervals(rows, n_boot, seed, mae=_mean_absolute)
+    row = estimates_alone(row) if rows.note else row
+    row |= intervals(rows, n_boot, seed, mae=lambda a, b, axis=-1: np.abs(a - b).mean(axis))
     return pd.DataFrame([row | {"note": "ratings of one observer do not vary: no line" if flat else rows.note}])
 
 
@@ -139,10 +130,6 @@ def pearson(a, b, axis=-1):
     """Pearson's r along an axis."""
     a, b = a - a.mean(axis, keepdims=True), b - b.mean(axis, keepdims=True)
     return (a * b).sum(axis) / np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
-
-
-def _mean_absolute(a, b, axis=-1):
-    return np.abs(a - b).mean(axis)
 
 
 def repeatability(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
@@ -153,22 +140,19 @@ def repeatability(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     100 SD(a - b) / mean as CV: that is √2 larger. Each with `_low`, `_high` (bootstrap over subjects), n, n_subjects,
     n_missing, note. Source: Bland & Altman, BMJ 1996;312:1654 and 313:106.
     """
+
+    def within_sd(a, b, axis=-1):
+        return np.sqrt(((a - b) ** 2).mean(axis) / 2)
+
+    def rc(a, b, axis=-1):
+        return Z * np.sqrt(2) * within_sd(a, b, axis)
+
+    def cv_pct(a, b, axis=-1):
+        return 100 * within_sd(a, b, axis) / ((a + b) / 2).mean(axis)
+
     rows = complete(a, b, subjects=subjects)
     positive = all((c > 0).all() for c in rows.columns)
     note = rows.note or ("" if positive else "ratings not all positive: no coefficient of variation")
-    cv = {"cv_pct": _cv_pct} if positive else {}
-    row = rows.counts | bounded("within_sd") | bounded("cv_pct")
-    row |= intervals(rows, n_boot, seed, within_sd=_within_sd, rc=_rc, **cv)
+    statistics = {"within_sd": within_sd, "rc": rc} | ({"cv_pct": cv_pct} if positive else {})
+    row = rows.counts | bounded("within_sd") | bounded("cv_pct") | intervals(rows, n_boot, seed, **statistics)
     return pd.DataFrame([row | {"note": note}])
-
-
-def _within_sd(a, b, axis=-1):
-    return np.sqrt(((a - b) ** 2).mean(axis) / 2)
-
-
-def _cv_pct(a, b, axis=-1):
-    return 100 * _within_sd(a, b, axis) / ((a + b) / 2).mean(axis)
-
-
-def _rc(a, b, axis=-1):
-    return Z * np.sqrt(2) * _within_sd(a, b, axis)

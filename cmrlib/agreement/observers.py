@@ -14,32 +14,24 @@ KEYS = ("participant_id", "session")
 def paired_ratings(table_a: pd.DataFrame, table_b: pd.DataFrame, measure: str, on=KEYS) -> pd.DataFrame:
     """Two observers' measures joined, one row per case that either of them rated.
 
-    Tables: a column named like the measure, as in measures.tsv, or long with columns measure and value; both with the
-    columns `on`. Returns the columns of `on`, a, b, missing: "" where both rated, else who did not ("a", "b",
-    "a and b"). The statistics leave such rows out and count them; `pairs[pairs.missing != ""]` lists them.
+    Tables: the columns `on` and one named like the measure, as in measures.tsv. Returns the columns of `on`, a, b,
+    missing: "" where both rated, else who did not ("a", "b", "a and b"). The statistics leave such rows out and count
+    them; `pairs[pairs.missing != ""]` lists them.
     Raises KeyError for a key or measure that a table lacks, ValueError for a case that stands in one table twice.
     """
-    tables = (_wide(table, on)[[*on, measure]] for table in (table_a, table_b))
-    a, b = (table.rename(columns={measure: name}) for table, name in zip(tables, "ab"))
+    a, b = (table[[*on, measure]].rename(columns={measure: name}) for table, name in ((table_a, "a"), (table_b, "b")))
     pairs = a.merge(b, on=list(on), how="outer", sort=True, validate="one_to_one")
     absent = pairs[["a", "b"]].isna()
     pairs["missing"] = (absent["a"] * 1 + absent["b"] * 2).map({0: "", 1: "a", 2: "b", 3: "a and b"})
     return pairs
 
 
-def _wide(table, on):
-    """A long table (measure, value) with one column per measure; a wide one unchanged."""
-    if not {"measure", "value"} <= set(table.columns):
-        return table
-    return table.pivot(index=list(on), columns="measure", values="value").reset_index()
-
-
-def _of(table, observer, on=KEYS):
-    """Wide table of one observer."""
+def _of(table, observer):
+    """Rows of one observer."""
     known = list(table["observer"].unique())
     if observer not in known:
         raise ValueError(f"no observer {observer!r} in the table's column `observer`; it has {known}")
-    return _wide(table[table["observer"] == observer], on)
+    return table[table["observer"] == observer]
 
 
 def _has(table, measure):
@@ -49,10 +41,9 @@ def _has(table, measure):
 def compare(table, reference, test, measures=None, on=KEYS, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """Everything about two observers of one cohort: a table with one row per measure.
 
-    table: all observers' measures with a column `observer`, wide or long as for `paired_ratings`. measures: their names
-    (units are in them); all that both have by default. A measure that one of the two never rated has n = 0 and says so
-    in `note`. Differences are test - reference; where a subject has several sessions, limits, slopes and intervals
-    account for it.
+    table: all observers' measures with a column `observer`. measures: their names (units are in them); all that both
+    have by default. A measure that one of the two never rated has n = 0 and says so in `note`. Differences are test -
+    reference; where a subject has several sessions, limits, slopes and intervals account for it.
     Returns measure, reference, test, n_left_out (subjects without any pair of ratings), left_out (`left_out` as text),
     ae_median and ae_max of the absolute differences, n_gross (those beyond twice what two people differ by,
     `measures.HUMAN_SD`; NaN where that is unknown), then the columns of `bland_altman`, `regression`, `icc_a1` and
@@ -60,7 +51,7 @@ def compare(table, reference, test, measures=None, on=KEYS, n_boot=N_BOOT, seed=
     Raises ValueError for an observer that is not in the table, where no measure was rated by both, and as
     `paired_ratings` does.
     """
-    sides = {name: _of(table, name, on) for name in (test, reference)}
+    sides = {name: _of(table, name) for name in (test, reference)}
     if measures is None:
         numbers = sides[test].select_dtypes("number").columns
         measures = [m for m in numbers if m not in on and all(_has(part, m) for part in sides.values())]
@@ -101,31 +92,26 @@ def left_out(table, reference, test, measures, on=KEYS) -> pd.DataFrame:
     `not rated`, or `no row` where only the other observer has the case. A measure that one of the two never rated has
     no rows.
     """
-    a, b = (_of(table, name, on) for name in (test, reference))
+    a, b = (_of(table, name) for name in (test, reference))
     rows = []
     for measure in (one for one in measures if _has(a, one) and _has(b, one)):
         pairs = paired_ratings(a, b, measure, on)
         for side, part, name in (("a", a, test), ("b", b, reference)):
-            counts = _reasons(pairs, side, part, measure, on).groupby("reason")["participant_id"].nunique()
+            missing = pairs.loc[pairs["missing"].str.contains(side), list(on)]
+            given = part.reindex(columns=[*on, "flags"]).fillna({"flags": ""})
+            joined = missing.merge(given, on=list(on), how="left")
+            why = [
+                "no row" if pd.isna(text) else [one.partition(":")[0] for one in reasons(text, measure)] or "not rated"
+                for text in joined["flags"]
+            ]
+            counts = joined.assign(reason=why).explode("reason").groupby("reason")["participant_id"].nunique()
             rows += [(measure, name, reason, n) for reason, n in counts.items()]
     return pd.DataFrame(rows, columns=["measure", "observer", "reason", "n"])
 
 
-def _reasons(pairs, side, table, measure, on):
-    """The columns of `on` and the reason, one row per reason of each case that one side did not rate."""
-    missing = pairs.loc[pairs["missing"].str.contains(side), list(on)]
-    given = table.reindex(columns=[*on, "flags"]).fillna({"flags": ""})
-    joined = missing.merge(given, on=list(on), how="left")
-    why = [
-        "no row" if pd.isna(text) else [flag.partition(":")[0] for flag in reasons(text, measure)] or "not rated"
-        for text in joined["flags"]
-    ]
-    return joined[list(on)].assign(reason=why).explode("reason")
-
-
 def observer_pairs(table, reference: str, test: str, measure: str, on=KEYS) -> pd.DataFrame:
     """One measure of two observers of one table side by side: the columns of `on`, reference, test, missing."""
-    pairs = paired_ratings(_of(table, reference, on), _of(table, test, on), measure, on)
+    pairs = paired_ratings(_of(table, reference), _of(table, test), measure, on)
     return pairs.rename(columns={"a": "reference", "b": "test"})
 
 
@@ -166,42 +152,24 @@ def changes(before: pd.DataFrame, after: pd.DataFrame, measures) -> pd.DataFrame
     return joined.reset_index().sort_values(list(KEYS), kind="stable", ignore_index=True)
 
 
-HEADLINE = {
-    "lvef_pct": ("lvef", "pct"),
-    "lvedv_ml": ("lvedv", "ml"),
-    "lvesv_ml": ("lvesv", "ml"),
-    "lvm_g": ("mass", "g"),
-    "rvef_pct": ("rvef", "pct"),
-    "rvedv_ml": ("rvedv", "ml"),
-    "rvesv_ml": ("rvesv", "ml"),
-}
+HEADLINE = {name: name.split("_") for name in ("lvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g", "rvef_pct")}
+HEADLINE |= {"lvm_g": ["mass", "g"], "rvedv_ml": ["rvedv", "ml"], "rvesv_ml": ["rvesv", "ml"]}
 """Measure → its name and unit in the metrics of a manifest."""
 
 
-def to_metrics(table: pd.DataFrame, columns: dict[str, str], names=None) -> dict:
-    """A table with a column `measure` as metrics with `_low` and `_high`.
-
-    columns: column → name of the metric, with `{name}` and `{unit}` of the measure: {"rc": "{name}_rescan_rc_{unit}"}
-    gives lvedv_rescan_rc_ml. names: measure → (name, unit), default those of its own name.
-    """
-    metrics = {}
-    for row in table.to_dict("records"):
-        name, unit = (names or {}).get(row["measure"]) or row["measure"].split("_", 1)
-        for column, pattern in columns.items():
-            metric = pattern.format(name=name, unit=unit)
-            metrics |= {f"{metric}{end}": row[f"{column}{end}"] for end in ("", "_low", "_high")}
-    return metrics
+def _metrics(row: dict, names: dict[str, str]) -> dict:
+    """Columns of a row as metrics with `_low` and `_high`. names: column → name of the metric."""
+    return {f"{name}{end}": row[f"{column}{end}"] for column, name in names.items() for end in ("", "_low", "_high")}
 
 
 def headline(compared: pd.DataFrame) -> dict:
     """Metrics for a manifest from a table of `compare`: lvef_mae_pct, lvef_bias_pct, lvef_loa_low_pct, …, lvef_icc,
     each with _low and _high, lvef_r, lvef_sd_pct, lvef_ae_median_pct, lvef_ae_max_pct, lvef_n_gross, lvef_n and
     lvef_n_left_out, and the same of the others in HEADLINE. A measure that was not compared is NaN."""
-    rows = compared.set_index("measure").reindex(list(HEADLINE)).reset_index()
-    columns = {column: f"{{name}}_{column}_{{unit}}" for column in ("mae", "bias", "loa_low", "loa_high")}
-    metrics = to_metrics(rows, columns | {"icc_a1": "{name}_icc"}, HEADLINE)
-    for row in rows.to_dict("records"):
-        name, unit = HEADLINE[row["measure"]]
+    rows, metrics = compared.set_index("measure").reindex(list(HEADLINE)).to_dict("index"), {}
+    for measure, (name, unit) in HEADLINE.items():
+        row, named = rows[measure], {"icc_a1": f"{name}_icc"}
+        metrics |= _metrics(row, named | {c: f"{name}_{c}_{unit}" for c in ("mae", "bias", "loa_low", "loa_high")})
         metrics |= {f"{name}_{column}": row[column] for column in ("r", "n", "n_left_out", "n_gross")}
         metrics |= {f"{name}_{column}_{unit}": row[column] for column in ("sd", "ae_median", "ae_max")}
     return metrics
@@ -209,5 +177,8 @@ def headline(compared: pd.DataFrame) -> dict:
 
 def precision_metrics(precision: pd.DataFrame, observer: str) -> dict:
     """Metrics for a manifest from `scan_rescan`: lvedv_rescan_cv_pct, lvedv_rescan_rc_ml, … with their intervals."""
-    columns = {"cv_pct": "{name}_rescan_cv_pct", "rc": "{name}_rescan_rc_{unit}"}
-    return to_metrics(precision[precision["observer"] == observer], columns)
+    metrics = {}
+    for row in precision[precision["observer"] == observer].to_dict("records"):
+        name, unit = row["measure"].split("_", 1)
+        metrics |= _metrics(row, {"cv_pct": f"{name}_rescan_cv_pct", "rc": f"{name}_rescan_rc_{unit}"})
+    return metrics

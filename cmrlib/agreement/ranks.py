@@ -18,24 +18,21 @@ def paired_test(a, b, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     (smaller rank sum), p (two-sided, exact up to 50 pairs without ties), note. rank_biserial: share of rank sums where
     a is larger minus where b is, -1 to 1 (Kerby, Compr Psychol 2014;3:11).
     """
+
+    def rank_biserial(a, b, axis=-1):
+        difference = a - b
+        zeros = (difference == 0).sum(axis, keepdims=True)
+        ranks = (stats.rankdata(np.abs(difference), axis=axis) - zeros) * (difference != 0)  # zeros rank first
+        return (np.sign(difference) * ranks).sum(axis) / ranks.sum(axis)
+
+    statistics = {"median_difference": lambda a, b, axis=-1: np.median(a - b, axis), "rank_biserial": rank_biserial}
     rows = complete(a, b)
     a, b = rows.columns
     n_zero = int((a == b).sum())
-    row = intervals(rows, n_boot, seed, median_difference=_median_difference, rank_biserial=_rank_biserial)
+    row = intervals(rows, n_boot, seed, **statistics)
     note = "no pair differs: no test" if n_zero == len(a) > 0 else rows.note
     w, p = (np.nan, np.nan) if note else stats.wilcoxon(a, b)
     return pd.DataFrame([rows.counts | {"n_zero": n_zero} | row | {"w": float(w), "p": float(p), "note": note}])
-
-
-def _median_difference(a, b, axis=-1):
-    return np.median(a - b, axis)
-
-
-def _rank_biserial(a, b, axis=-1):
-    difference = a - b
-    zeros = (difference == 0).sum(axis, keepdims=True)
-    ranks = (stats.rankdata(np.abs(difference), axis=axis) - zeros) * (difference != 0)  # zeros rank first
-    return (np.sign(difference) * ranks).sum(axis) / ranks.sum(axis)
 
 
 def unpaired_test(a, b) -> pd.DataFrame:
@@ -61,28 +58,21 @@ def unpaired_test(a, b) -> pd.DataFrame:
     return pd.DataFrame([row | {"u": float(test.statistic), "p": float(test.pvalue), "note": ""}])
 
 
-def superiority(a, b):
-    """P(a > b) + P(a = b) / 2 along the last axis, from rank sums."""
-    n_a, n_b = a.shape[-1], b.shape[-1]
-    ranks = stats.rankdata(np.concatenate([a, b], axis=-1), axis=-1)
-    return (ranks[..., :n_a].sum(-1) - n_a * (n_a + 1) / 2) / (n_a * n_b)
-
-
 def rank_correlation(confidence, dice, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """Spearman's rho of a confidence with the real Dice (positive is good), or of any two columns, one row.
 
     Returns rho, rho_low, rho_high (bootstrap over subjects), p (NaN where subjects repeat: rows are not independent),
     n, n_subjects, n_missing, n_undefined, note.
     """
+
+    def spearman(a, b, axis=-1):
+        return pearson(stats.rankdata(a, axis=axis), stats.rankdata(b, axis=axis), axis)
+
     rows = complete(confidence, dice, subjects=subjects)
     few = rows.counts["n_subjects"] < FEWEST
     flat = not few and not all(np.ptp(c) for c in rows.columns)
     note = "one column does not vary: no ranks to correlate" if flat else rows.note
-    *rho, n_undefined = (np.nan, np.nan, np.nan, 0) if few or flat else interval(rows, _spearman, n_boot, seed)
+    *rho, n_undefined = (np.nan, np.nan, np.nan, 0) if few or flat else interval(rows, spearman, n_boot, seed)
     p = np.nan if note or rows.repeated else float(stats.spearmanr(*rows.columns).pvalue)
     row = bounded("rho", *rho) | {"p": p} | rows.counts | {"n_undefined": n_undefined, "note": note}
     return pd.DataFrame([row])
-
-
-def _spearman(a, b, axis=-1):
-    return pearson(stats.rankdata(a, axis=axis), stats.rankdata(b, axis=axis), axis)

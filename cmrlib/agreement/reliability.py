@@ -34,7 +34,7 @@ def icc(ratings: pd.DataFrame) -> pd.DataFrame:
         bounds = (np.nan, np.nan) if rows.note else (value, value)
         table = pd.DataFrame([{"form": form} | bounded("icc", value, *bounds) for form in FORMS])
         return table.reindex(columns=COLUMNS).assign(**counts, note=note)
-    table = _undefined(_six_forms(scores), *_mean_squares(*rows.columns))[[*COLUMNS, "note"]].assign(**counts)
+    table = _undefined(_six_forms(scores), *_mean_squares(*rows.columns)).assign(**counts)
     if rows.note:
         table[["icc_low", "icc_high", "p"]] = np.nan
         table["note"] = table["note"].where(table["note"] != "", rows.note)
@@ -63,7 +63,8 @@ def _six_forms(scores):
         warnings.simplefilter("ignore", RuntimeWarning)  # divisions by 0, named in `note`
         table = pingouin.intraclass_corr(long, "index", "rater", "rating").set_index("Type").loc[list(FORMS)]
     table[["icc_low", "icc_high"]] = np.vstack(table["CI95"])
-    return table.rename_axis("form").reset_index().rename(columns={"ICC": "icc", "F": "f", "pval": "p"}).assign(note="")
+    table = table.rename_axis("form").reset_index().rename(columns={"ICC": "icc", "F": "f", "pval": "p"})
+    return table[list(COLUMNS)].assign(note="")
 
 
 def _undefined(table, between, raters, error):
@@ -94,28 +95,25 @@ def _mean_squares(*ratings):
     return k * target[..., 0].var(-1, ddof=1), n * rater[..., 0, :].var(-1, ddof=1), error
 
 
-def _agreement(*ratings, axis=-1):
-    """ICC(A,1) of resamples."""
-    (n, k), (between, raters, error) = (ratings[0].shape[-1], len(ratings)), _mean_squares(*ratings)
-    return (between - error) / (between + (k - 1) * error + k * (raters - error) / n)
-
-
-def _consistency(*ratings, axis=-1):
-    """ICC(C,1) of resamples."""
-    between, _, error = _mean_squares(*ratings)
-    return (between - error) / (between + (len(ratings) - 1) * error)
-
-
 def icc_a1(a, b, subjects=None, n_boot=N_BOOT, seed=0) -> pd.DataFrame:
     """The default ICC of two observers, in one row: agreement, and consistency beside it.
 
     Returns icc_a1, icc_c1 with `_low`, `_high`, n, n_subjects, n_missing, note. Intervals: F (McGraw & Wong) with one
     row per subject; where `subjects` repeat, rows are not independent and a bootstrap over subjects takes their place.
     """
+
+    def agreement(a, b, axis=-1):
+        between, raters, error = _mean_squares(a, b)
+        return (between - error) / (between + error + 2 * (raters - error) / a.shape[-1])
+
+    def consistency(a, b, axis=-1):
+        between, _, error = _mean_squares(a, b)
+        return (between - error) / (between + error)
+
     rows = complete(a, b, subjects=subjects)
     table = icc(pd.DataFrame(np.column_stack(rows.columns))).set_index("form")
     row = {}
-    for name, form, statistic in (("icc_a1", "ICC(A,1)", _agreement), ("icc_c1", "ICC(C,1)", _consistency)):
+    for name, form, statistic in (("icc_a1", "ICC(A,1)", agreement), ("icc_c1", "ICC(C,1)", consistency)):
         estimate, low, high = table.loc[form, ["icc", "icc_low", "icc_high"]]
         if rows.repeated and not np.isnan(low):
             _, low, high, _ = interval(rows, statistic, n_boot, seed)

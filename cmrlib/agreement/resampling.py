@@ -129,15 +129,10 @@ def resamples(subjects, n_boot, seed):
     n = len(sizes)
     if np.ptp(sizes) == 0:
         blocks = order.reshape(n, -1)
-        for size in batches(n_boot, len(order)):
-            yield blocks[rng.integers(n, size=(size, n))].reshape(size, -1)
+        size = max(1, _BATCH // len(order))
+        for done in range(0, n_boot, size):
+            yield blocks[rng.integers(n, size=(min(size, n_boot - done), n))].reshape(-1, len(order))
         return
     blocks = np.split(order, np.cumsum(sizes)[:-1])
     for _ in range(n_boot):
         yield np.concatenate([blocks[k] for k in rng.integers(n, size=n)])
-
-
-def batches(n_boot, n_rows):
-    """Sizes of batches that together make n_boot resamples and each fit in memory."""
-    size = max(1, _BATCH // n_rows)
-    return [min(size, n_boot - done) for done in range(0, n_boot, size)]

@@ -1,4 +1,4 @@
-"""Volume–time curves of every chamber; ED and ES from the curve; peak ejection and filling rates.
+"""Volume–time curves of every chamber; ED and ES from the curve; peak ejection and filling rates; frames that jump.
 
 Smoothing is periodic as the heart is: a Fourier series fitted by least squares at the true times.
 """
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort
 from cmrlib.measures.arealength import biplane_curve, has_structure, single_plane_curve
@@ -20,6 +19,9 @@ HARMONICS = 6
 
 FEWEST_FRAMES = 8
 """Fewer frames are a set of phases, not a curve."""
+
+JUMP_SHARE, LEAST_SHARE = 0.2, 0.1
+"""How far a frame must lie beyond both its neighbours to be a jump: of the curve's range, and of its mean (ours)."""
 
 COLUMNS = ["participant_id", "session", "view", "structure"]
 COLUMNS += ["frame", "time_ms", "volume_ml", "area_mm2", "convention"]
@@ -61,15 +63,6 @@ def fourier_basis(phase, harmonics):
     """(…, 1 + 2 · harmonics) at phases (…): 1, cosines, sines."""
     angle = 2 * np.pi * np.multiply.outer(np.asarray(phase, float), np.arange(1, harmonics + 1))
     return np.concatenate([np.ones((*angle.shape[:-1], 1)), np.cos(angle), np.sin(angle)], axis=-1)
-
-
-def _require_curve(cine: Cine):
-    """Raise RefusedError where a cohort kept so few frames that no curve exists, and where spacing is unknown."""
-    if cine.frames_of is not None and cine.frames < FEWEST_FRAMES:
-        kept = f"this cohort keeps {cine.frames} of {cine.frames_of[1]} frames, so there is no volume–time curve"
-        raise RefusedError(cine.name, kept, "ingest the whole cine, or use volumes at ED and ES")
-    if not cine.spacing_known:
-        raise RefusedError(cine.name, "pixel spacing is unknown", "give it when the data is ingested")
 
 
 def ed_es_from_curve(volume_ml, phase=None) -> tuple[int, int]:
@@ -132,7 +125,11 @@ def curves(cohort: Cohort, observer: str, conventions: Conventions | None = None
 def _curves(views, conventions):
     """Yield (view, structure, cine, {column: (frames,)}) of one examination."""
     for view, (cine, annotation) in views.items():
-        _require_curve(cine)
+        if cine.frames_of is not None and cine.frames < FEWEST_FRAMES:
+            kept = f"this cohort keeps {cine.frames} of {cine.frames_of[1]} frames, so there is no volume–time curve"
+            raise RefusedError(cine.name, kept, "ingest the whole cine, or use volumes at ED and ES")
+        if not cine.spacing_known:
+            raise RefusedError(cine.name, "pixel spacing is unknown", "give it when the data is ingested")
         drawn = set().union(*annotation.annotated.values())
         drawn = [s for s in STRUCTURES if s in drawn]
         if view == "sax":
@@ -157,3 +154,28 @@ def with_phases(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     joined = table.merge(frames, on=["participant_id", "session"], how="left")
     ed, es = ((joined["frame"] == joined[name]).fillna(False) for name in ("ed_frame", "es_frame"))
     return joined.assign(phase=np.where(ed, "ED", np.where(es, "ES", "")))
+
+
+def jumps(values) -> list[int]:
+    """Frames (0-based) of a periodic curve (frames,) of volumes or areas that lie above both neighbours, or below both,
+    by more than `JUMP_SHARE` of the range of the other frames and `LEAST_SHARE` of the mean. NaN frames do not
+    count."""
+    values = np.asarray(values, float)
+    before, after = values - np.roll(values, 1), values - np.roll(values, -1)
+    off = np.where(before * after > 0, np.minimum(abs(before), abs(after)), 0.0)
+    found = []
+    for t in np.flatnonzero(off > LEAST_SHARE * np.nanmean(values) if np.isfinite(values).any() else off > np.inf):
+        others = np.delete(values, t)
+        found += [int(t)] if off[t] > JUMP_SHARE * (np.nanmax(others) - np.nanmin(others)) else []
+    return found
+
+
+def jump_flags(curves) -> list[str]:
+    """Flags `view: structure_jump:frames` (from 1) of a table of `measures.curves`."""
+    flags = []
+    for (view, structure), curve in curves.groupby(["view", "structure"], sort=False):
+        if view != "2ch+4ch":  # made of the two views' areas
+            column = "volume_ml" if view == "sax" else "area_mm2"
+            found = jumps(curve.sort_values("frame")[column])
+            flags += [f"{view}: {structure}_jump:{','.join(str(t + 1) for t in found)}"] if found else []
+    return flags

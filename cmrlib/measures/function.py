@@ -43,20 +43,20 @@ def function_measures(views: dict, row: dict) -> dict:
         found["lv_gcs_pct"] = circumferential_strain_pct(*usable["sax"], *map(int, phases))
     if np.isfinite(row.get("la_max_ml", np.nan)):
         found |= la_phases(biplane_curve(usable["2ch"], usable["4ch"], "la"), usable["4ch"][0].phase())
-    return found | shape(row, _lv_length_mm(long))
+    lengths = []  # at the LV's largest
+    for pair in long.values():
+        area, length = chamber_curve(*pair, "lv")
+        lengths += [length[np.nanargmax(area)]] if np.isfinite(area).any() else []
+    return found | shape(row, float(np.nanmean(lengths)) if np.isfinite(lengths).any() else np.nan)
 
 
 def longitudinal_strain_pct(cine: Cine, annotation: Annotation) -> float:
     """Change (%) of the LV's endocardial length, from one end of the mitral line round the apex to the other, from the
     frame of the largest cavity to that of the smallest; NaN below 8 frames with outline."""
     area, _ = chamber_curve(cine, annotation, "lv")
-    length = np.full(cine.frames, np.nan)
+    length, phase = np.full(cine.frames, np.nan), cine.phase()
     for t in np.flatnonzero(area > 0):
         length[t] = endocardial_length_mm(np.asarray(annotation.mask[t, 0]), cine.spacing_mm[1:])
-    return _change_pct(length, area, cine.phase())
-
-
-def _change_pct(length, area, phase) -> float:
     try:
         ed, es = (phase[frame] for frame in ed_es_from_curve(np.where(area > 0, area, np.nan), phase))
         at_ed, at_es = PeriodicFit.of(length, phase).value(np.array([ed, es]))
@@ -75,18 +75,18 @@ def endocardial_length_mm(mask2d, spacing_mm) -> float:
     border = _border_mm(mask2d == STRUCTURES["lv"], spacing_mm)
     if ends is None or border is None:
         return float("nan")
-    first, last = sorted(_corners(border, ends))
-    steps = np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1)
+    along = (ends[1] - ends[0]) / max(np.linalg.norm(ends[1] - ends[0]), 1e-9)
+    towards = np.array([-along[1], along[0]])
+    towards = towards if (ends.mean(0) - border.mean(0)) @ towards > 0 else -towards
+    first, last = sorted(int((border @ (side * along + towards)).argmax()) for side in (-1, 1))
+    steps = _steps_mm(border)
     one = steps[first:last].sum()
     return float(max(one, steps.sum() - one))
 
 
-def _corners(border, ends) -> list[int]:
-    """Both points of a chamber's border (n, 2) where it reaches farthest along the valve's line and beyond it."""
-    along = (ends[1] - ends[0]) / max(np.linalg.norm(ends[1] - ends[0]), 1e-9)
-    towards = np.array([-along[1], along[0]])
-    towards = towards if (ends.mean(0) - border.mean(0)) @ towards > 0 else -towards
-    return [int((border @ (side * along + towards)).argmax()) for side in (-1, 1)]
+def _steps_mm(border) -> np.ndarray:
+    """(n,) from each point of a closed line (n, 2) to the next one."""
+    return np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1)
 
 
 def _border_mm(region, spacing_mm):
@@ -115,16 +115,11 @@ def circumferential_strain_pct(cine: Cine, annotation: Annotation, ed: int, es: 
     slices = np.flatnonzero(np.minimum(*counts) > 0)[1:-1]
     if not len(slices):
         return float("nan")
-    around = {
-        t: sum(_closed_mm(annotation.mask[t, k] == STRUCTURES["lv"], cine.spacing_mm[1:]) for k in slices)
-        for t in (ed, es)
-    }
-    return float(100 * (around[es] / around[ed] - 1)) if around[ed] > 0 else float("nan")
-
-
-def _closed_mm(region, spacing_mm) -> float:
-    border = _border_mm(np.asarray(region), spacing_mm)
-    return 0.0 if border is None else float(np.linalg.norm(np.diff(border, axis=0, append=border[:1]), axis=1).sum())
+    around = []
+    for t in (ed, es):
+        borders = [_border_mm(annotation.mask[t, k] == STRUCTURES["lv"], cine.spacing_mm[1:]) for k in slices]
+        around.append(sum(float(_steps_mm(border).sum()) for border in borders if border is not None))
+    return float(100 * (around[1] / around[0] - 1)) if around[0] > 0 else float("nan")
 
 
 def la_phases(volume_ml, phase) -> dict[str, float]:
@@ -150,16 +145,6 @@ def la_phases(volume_ml, phase) -> dict[str, float]:
     before = value[first + int(speed[first:last].argmin())]
     passive, active = 100 * (value[0] - before) / value[0], 100 * (before - value[end]) / before
     return {"la_prea_ml": float(before), "la_conduit_pct": float(passive), "la_booster_pct": float(active)}
-
-
-def _lv_length_mm(long) -> float:
-    """LV length at its largest, mean of the views."""
-    lengths = []
-    for pair in long.values():
-        area, length = chamber_curve(*pair, "lv")
-        if np.isfinite(area).any():
-            lengths.append(length[np.nanargmax(area)])
-    return float(np.nanmean(lengths)) if np.isfinite(lengths).any() else float("nan")
 
 
 def shape(row: dict, length_mm: float) -> dict[str, float]:

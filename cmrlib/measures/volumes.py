@@ -14,29 +14,21 @@ from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import BACKGROUND, MYOCARDIAL_DENSITY_G_PER_ML, NOT_ANNOTATED, STRUCTURES, codes
 from cmrlib.cohort import Annotation
 
-_CHOICES = {
-    "papillary": ("as drawn", "in cavity"),
-    "basal_rule": ("all slices", "no remnant", "half ring"),
-    "summation": ("discs", "trapezoid"),
-}
-REMNANT_FRACTION, HALF_RING = 0.25, 0.5
+_CHOICES = {"papillary": ("as drawn", "in cavity"), "basal_rule": ("all slices", "half ring")}
 
 
 @dataclass(frozen=True)
 class Conventions:
-    """How masks become volumes; its text stands beside every volume.
+    """How masks become volumes, by summation of discs (area × slice distance); its text stands beside every volume.
 
     papillary: "as drawn", or "in cavity": everything in the convex hull of a slice's LV cavity is cavity. Papillary
         muscles that an observer drew as cavity cannot be taken out of a label map again.
-    basal_rule: "all slices"; "no remnant": basal LV slices whose cavity is below a quarter of that frame's largest do
-        not count; "half ring": basal LV slices count where myocardium surrounds at least half of the cavity (SCMR,
-        Schulz-Menger et al., JCMR 2020). Both concern LV and myocardium only.
-    summation: "discs" (area × slice distance) or "trapezoid" between a structure's slices, without end caps.
+    basal_rule: "all slices", or "half ring": basal slices of LV and myocardium count where myocardium surrounds at
+        least half of the cavity (SCMR, Schulz-Menger et al., JCMR 2020).
     """
 
     papillary: str = "as drawn"
     basal_rule: str = "all slices"
-    summation: str = "discs"
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
@@ -44,8 +36,7 @@ class Conventions:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected one of {list(choices)}")
 
     def __str__(self):
-        rule = self.basal_rule + (f" below {REMNANT_FRACTION:g}" if self.basal_rule == "no remnant" else "")
-        return f"papillary {self.papillary}, basal {rule}, {self.summation}"
+        return f"papillary {self.papillary}, basal {self.basal_rule}, discs"
 
 
 def slice_widths_mm(cine: Cine) -> np.ndarray:
@@ -114,24 +105,8 @@ def excluded_slices(mask, conventions: Conventions) -> list[int]:
     lv = voxel_counts(mask, ("lv",))[:, 0]
     if conventions.basal_rule == "all slices" or not lv.any():
         return []
-    if conventions.basal_rule == "no remnant":
-        remnant = lv < REMNANT_FRACTION * lv.max()
-    else:
-        remnant = np.array([not ring_fraction(image) >= HALF_RING for image in mask])
     from_base = np.flatnonzero(lv)[:: 1 if base_is_first(mask) else -1]
-    return [int(k) for k in itertools.takewhile(remnant.__getitem__, from_base)]
-
-
-def _weigh(counts, widths, summation):
-    """(slices,) areas × widths: discs, or trapezoids from the structure's first slice to its last."""
-    if summation == "discs":
-        return float(counts @ widths)
-    filled = np.flatnonzero(counts)  # NaN counts as filled and is handed on
-    if len(filled) == 0:
-        return 0.0
-    ends = np.zeros(len(counts))
-    ends[[filled[0], filled[-1]]] += 0.5
-    return float(counts @ (widths * (1 - ends)))
+    return [int(k) for k in itertools.takewhile(lambda k: not ring_fraction(mask[k]) >= 0.5, from_base)]
 
 
 def volumes(
@@ -154,26 +129,20 @@ def volumes(
     widths = np.ones(cine.slices) if relative else slice_widths_mm(cine)
     pixel = 1.0 if relative else cine.spacing_mm[1] * cine.spacing_mm[2] / 1000
     result = np.full((cine.frames, len(structures)), np.nan)
+    ventricle = [s for s, structure in enumerate(structures) if structure in ("lv", "myo")]
     for t, drawn in annotation.annotated.items():
-        counts = _frame_counts(np.asarray(annotation.mask[t]), structures, drawn, conventions)
+        mask = np.asarray(annotation.mask[t])
+        mask = apply_papillary(mask) if conventions.papillary == "in cavity" else mask
+        counts = voxel_counts(mask, structures).astype(float)
+        if basal_rule_applies(mask, drawn, conventions):
+            counts[np.ix_(excluded_slices(mask, conventions), ventricle)] = 0
+        else:
+            counts[:, ventricle] = np.nan
         for s, structure in enumerate(structures):
             if structure in drawn:
-                result[t, s] = _weigh(counts[:, s], widths, conventions.summation) * pixel
+                result[t, s] = float(counts[:, s] @ widths) * pixel
     result[cine.incomplete_frames] = np.nan
     return result
-
-
-def _frame_counts(mask, structures, drawn, conventions):
-    """(slices, structures) voxels of one frame after papillary and basal rule."""
-    if conventions.papillary == "in cavity":
-        mask = apply_papillary(mask)
-    counts = voxel_counts(mask, structures).astype(float)
-    ventricle = [s for s, structure in enumerate(structures) if structure in ("lv", "myo")]
-    if not basal_rule_applies(mask, drawn, conventions):
-        counts[:, ventricle] = np.nan
-    else:
-        counts[np.ix_(excluded_slices(mask, conventions), ventricle)] = 0
-    return counts
 
 
 def basal_rule_applies(mask, drawn, conventions: Conventions) -> bool:

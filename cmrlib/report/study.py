@@ -18,9 +18,8 @@ from cmrlib.learning.weightsets import NOTEBOOKS, SETS, by_view, folders
 from cmrlib.measures import curves, features
 from cmrlib.measures.crossings import comparable, crossings
 from cmrlib.measures.curves import COLUMNS as CURVES
-from cmrlib.measures.curves import FEWEST_FRAMES
+from cmrlib.measures.curves import FEWEST_FRAMES, jump_flags
 from cmrlib.measures.features import single_frames
-from cmrlib.measures.jumps import jump_flags
 from cmrlib.measures.valve import valve_tables
 from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.report.cards import card_of

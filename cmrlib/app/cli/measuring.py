@@ -23,8 +23,7 @@ def measure(
     cohort: Folder,
     observer: Masks,
     papillary: Annotated[str, typer.Option(help="Papillary muscles: as drawn, or in cavity.")] = "as drawn",
-    basal_rule: Annotated[str, typer.Option(help="Basal slices: all slices, no remnant, or half ring.")] = "all slices",
-    summation: Annotated[str, typer.Option(help="discs or trapezoid.")] = "discs",
+    basal_rule: Annotated[str, typer.Option(help="Basal slices: all slices, or half ring.")] = "all slices",
     phases: Annotated[
         Phases | None, typer.Option(help="ED and ES: default from the volume curve where whole cycles were drawn.")
     ] = None,
@@ -50,7 +49,7 @@ def measure(
 
     if shard and out is None:
         raise ValueError("a shard's measures need a folder of their own: --out")
-    conventions = Conventions(papillary, basal_rule, summation)
+    conventions = Conventions(papillary, basal_rule)
     hearts, name, folder = laid_over(cohort, observer)
     if frames_from:
         other, frames_from, _ = laid_over(cohort, frames_from)
