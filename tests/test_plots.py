@@ -126,17 +126,17 @@ def test_an_animation_runs_in_real_time_and_keeps_the_hearts_shape(tmp_path):
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def test_overlap_strips_hold_every_case_and_say_how_many_subjects(ax):
+def test_overlap_holds_every_case_and_says_how_many_subjects():
     rows = [(p, s, phase) for p in "abcde" for s in ("rv", "lv") for phase in ("ED", "ES")]
     table = pd.DataFrame(rows, columns=["participant_id", "structure", "phase"])
     table = table.assign(dice=np.linspace(0.8, 0.95, len(table)), hd95_mm=np.linspace(3, 8, len(table)))
-    plots.overlap_strips(table, ax, "hd95_mm")
+    figure = plots.overlap_figure(table, "sax")
+    assert figure.get_suptitle() == "SAX, 5 test subjects" and len(figure.axes) == 2
+    ax = figure.axes[1]
     assert ax.get_ylabel() == "95 % Hausdorff distance (mm)"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["LV", "RV"]  # in this order, always
     points = np.concatenate([c.get_offsets()[:, 1] for c in ax.collections if len(c.get_offsets())])
     np.testing.assert_allclose(np.sort(points), np.sort(table["hd95_mm"]))
-    figure = plots.overlap_figure(table, "sax")
-    assert figure.get_suptitle() == "SAX, 5 test subjects" and len(figure.axes) == 2
     lost = plots.overlap_figure(table.assign(hd95_mm=np.nan), "4ch")  # no pixel size: no distance
     assert len(lost.axes) == 1 and lost.axes[0].get_ylabel() == "Dice" and lost.axes[0].get_legend()
 
