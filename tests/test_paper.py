@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cmrlib.app.runs import UsageError, load_profile, resolve, start
-from cmrlib.app.runs.cost import announce
+from cmrlib.app.runs.execution import announce_cost
 from cmrlib.app.runs.parameters import ROOT
 from cmrlib.cohort.splits import split_subjects
 from cmrlib.papers.cussp import CnnLstm, CusspJoint, CusspPairs, CusspPretraining, MitralRegurgitation
@@ -146,13 +146,13 @@ def test_networks_of_the_paper_take_a_step_at_full_size(name):
 def test_cost_is_told_before_anything_starts(tmp_path, monkeypatch, capsys):
     profile = load_profile("paper")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2e12))
-    announce(profile, tmp_path / "paper")
+    announce_cost(profile, tmp_path / "paper")
     said = capsys.readouterr().out
     assert f"{sum(gb for gb, _ in profile.cost.values())} GB" in said and "05_cussp: 225 GB" in said
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1e11))
     with pytest.raises(UsageError, match="has room for 100 GB, about 225 GB are needed"):
-        announce(profile, tmp_path / "paper", ["05_cussp"])
-    announce(load_profile("quick"), tmp_path)  # says no cost
+        announce_cost(profile, tmp_path / "paper", ["05_cussp"])
+    announce_cost(load_profile("quick"), tmp_path)  # says no cost
     phantom = resolve("05_cussp", "paper")
     people, pixels = sum(phantom["subjects"].values()), phantom["phantom"]["frames"] * phantom["phantom"]["size"] ** 2
     assert profile.cost["05_cussp"][0] > 2e-9 * people * pixels  # the pixels alone

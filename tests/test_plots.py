@@ -16,7 +16,6 @@ from PIL import Image
 from cmrlib import plots
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import COLOURS, NAMES
-from cmrlib.papers.tempreg.table1 import paired_gain
 
 MARK = "phantom (synthetic hearts)"
 
@@ -127,17 +126,17 @@ def test_an_animation_runs_in_real_time_and_keeps_the_hearts_shape(tmp_path):
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def test_overlap_strips_hold_every_case_and_say_how_many_subjects(ax):
+def test_overlap_holds_every_case_and_says_how_many_subjects():
     rows = [(p, s, phase) for p in "abcde" for s in ("rv", "lv") for phase in ("ED", "ES")]
     table = pd.DataFrame(rows, columns=["participant_id", "structure", "phase"])
     table = table.assign(dice=np.linspace(0.8, 0.95, len(table)), hd95_mm=np.linspace(3, 8, len(table)))
-    plots.overlap_strips(table, ax, "hd95_mm")
+    figure = plots.overlap_figure(table, "sax")
+    assert figure.get_suptitle() == "SAX, 5 test subjects" and len(figure.axes) == 2
+    ax = figure.axes[1]
     assert ax.get_ylabel() == "95 % Hausdorff distance (mm)"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["LV", "RV"]  # in this order, always
     points = np.concatenate([c.get_offsets()[:, 1] for c in ax.collections if len(c.get_offsets())])
     np.testing.assert_allclose(np.sort(points), np.sort(table["hd95_mm"]))
-    figure = plots.overlap_figure(table, "sax")
-    assert figure.get_suptitle() == "SAX, 5 test subjects" and len(figure.axes) == 2
     lost = plots.overlap_figure(table.assign(hd95_mm=np.nan), "4ch")  # no pixel size: no distance
     assert len(lost.axes) == 1 and lost.axes[0].get_ylabel() == "Dice" and lost.axes[0].get_legend()
 
@@ -220,15 +219,10 @@ def test_bulls_eyes_have_the_ahas_segments_where_readers_look_for_them():
     assert "no closed ring" in plots.bullseye(table * np.nan).axes[0].texts[0].get_text()
 
 
-def test_lines_of_the_structured_loss_differ_by_the_gain_above_them():
-    rng, rows = np.random.default_rng(3), []
-    for method, person, k in product(("without_tsc", "tempreg"), ("A", "B", "C"), range(4)):
-        kind = "sax without LV" if k == 3 else "sax"
-        rows.append((method, 1, 0, person, k, kind, rng.random() * (5 if k == 3 else 1), rng.random()))
-    columns = ["method", "seed", "fold", "participant_id", "slice", "kind", "afd_ed_cyclic", "afd_es_cyclic"]
-    errors = pd.DataFrame(rows, columns=columns).iloc[1:]  # a person with fewer sections weighs as much
-    gains = {phase: paired_gain(errors, "tempreg", "without_tsc", f"afd_{phase}_cyclic") for phase in ("ed", "es")}
-    figure = plots.seed_pairs(errors, gains, True)
-    for ax, gain in zip(figure.axes, gains.values()):
-        without, with_loss = ax.lines[0].get_ydata()
-        assert without - with_loss == pytest.approx(gain["gain"])
+def test_all_frames_of_a_section_are_shown_and_ed_and_es_framed():
+    """TempReg-Net's figure 1."""
+    figure = plots.sequence_sheet(heart(frames=12)[0], 2, 0, 5, "one", True)
+    shown = [ax for ax in figure.axes if ax.images]
+    assert len(shown) == 12 and [ax.get_title() for ax in shown][:6] == ["0 ED", "1", "2", "3", "4", "5 ES"]
+    assert shown[5].spines["top"].get_visible() and not shown[4].spines["top"].get_visible()
+    assert MARK in [text.get_text() for text in figure.texts]

@@ -7,8 +7,6 @@ import math
 import os
 import re
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import nbformat
@@ -47,17 +45,14 @@ def started(notebook="00_a", **values):
 # -- profiles and parameters ------------------------------------------------------------------------------------
 
 
-def test_profile_overlays_the_notebooks_own_defaults(root):
-    name = profile(root, "common: {seed: 7}\n00_a: {epochs: 9, lr: 1e-4, views: [2ch, sax]}")
-    assert runs.resolve("00_a", name) == {
-        "profile": "mine",
-        "seed": 7,
-        "epochs": 9,
-        "lr": 1e-4,
-        "augment": True,
-        "views": ["2ch", "sax"],
-    }
-    assert runs.resolve("01_b", name) == {"profile": "mine", "seed": 7, "cohort": ""}
+def test_a_profile_overlays_what_it_extends_and_the_notebooks_own_defaults(root):
+    profile(root, "record: true\nnotebooks: [00_a]\ncommon: {seed: 7}\n00_a: {epochs: 5, lr: 1e-4}", "base")
+    name = profile(root, "extends: base\n00_a: {epochs: 9, views: [2ch, sax]}")
+    found = runs.load_profile(name)
+    assert (found.record, found.notebooks) == (True, ["00_a"])
+    wanted = {"profile": "mine", "seed": 7, "epochs": 9, "lr": 1e-4, "augment": True, "views": ["2ch", "sax"]}
+    assert runs.resolve("00_a", name) == wanted
+    assert runs.resolve("01_b", found) == {"profile": "mine", "seed": 7, "cohort": ""}
     assert runs.resolve("00_a", name, {"epochs": 1})["epochs"] == 1
 
 
@@ -75,15 +70,6 @@ def test_a_profile_does_not_run_where_one_before_it_failed(root, monkeypatch):
     assert len(asked) == 1 and "first" in asked[0]
 
 
-def test_extends_merges_per_notebook_and_inherits_the_rest(root):
-    profile(root, "record: true\nnotebooks: [00_a]\ncommon: {seed: 7}\n00_a: {epochs: 9, lr: 0.1}", "base")
-    name = profile(root, "extends: base\n00_a: {epochs: 5}")
-    found = runs.load_profile(name)
-    assert (found.record, found.notebooks) == (True, ("00_a",))
-    resolved = runs.resolve("00_a", found)
-    assert (resolved["epochs"], resolved["lr"], resolved["seed"]) == (5, 0.1, 7)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -99,11 +85,8 @@ def test_extends_merges_per_notebook_and_inherits_the_rest(root):
         ("00_a: [", "not valid YAML"),
         ("- seed", "must hold `notebook: parameters` blocks, got a list"),
         ("00_a: {epochs: many}", "epochs must be int like 3, got 'many' (str)"),
-        ("00_a: {epochs: 2.5}", "epochs must be int like 3, got 2.5 (float)"),
         ("00_a: {epochs: true}", "epochs must be int"),
-        ("00_a: {epochs: null}", "epochs must be int"),
         ("00_a: {lr: fast}", "lr must be float"),
-        ("00_a: {augment: 1}", "augment must be bool"),
         ("00_a: {views: 4ch}", "views must be list"),
         ("00_a: {views: [4]}", "views[0] must be str"),
     ],
@@ -240,18 +223,18 @@ def test_tables_and_figures_are_the_same_bytes_every_time(root):
 def test_sibling_is_of_the_same_profile_or_says_what_to_run(root):
     with pytest.raises(runs.UsageError, match="00_a.*run that notebook first, or `make run`"):
         started("01_b", profile="mine").sibling("00_a")
-    started(profile="quick").finish({})
-    assert started("01_b").sibling("00_a") == root / "runs/quick/00_a"  # by hand: what `make run` made
-    started().finish({})
-    assert started("01_b").sibling("00_a") == root / "runs/interactive/00_a"
+    for profile in ("quick", "interactive"):  # by hand: what `make run` made, where there is nothing nearer
+        started(profile=profile).finish({})
+        assert started("01_b").sibling("00_a") == root / "runs" / profile / "00_a"
     assert started("01_b", cohort="cohorts/x").cohort == root / "cohorts/x"
 
 
-def test_data_dir_says_what_to_set(root, monkeypatch):
-    with pytest.raises(runs.UsageError, match="neither data_dir nor CMR_DATA_DIR is set"):
-        _ = started().data_dir
-    monkeypatch.setenv("CMR_DATA_DIR", str(root / "nowhere"))
-    with pytest.raises(runs.UsageError, match="nowhere is no folder"):
+@pytest.mark.parametrize(
+    ("folder", "words"), [("", "neither data_dir nor CMR_DATA_DIR is set"), ("x", "x is no folder")]
+)
+def test_data_dir_says_what_to_set(root, monkeypatch, folder, words):
+    monkeypatch.setenv("CMR_DATA_DIR", folder)
+    with pytest.raises(runs.UsageError, match=words):
         _ = started().data_dir
     monkeypatch.setenv("CMR_DATA_DIR", str(root))
     assert started().data_dir == root
@@ -279,89 +262,69 @@ def test_record_keeps_every_evaluation_and_no_path_of_this_machine(root):
 
 def test_folds_that_ran_apart_are_pooled(root):
     """Two folds of four subjects; the second fold is run twice, and its subjects count once."""
+    parts = [(structure, phase, "all") for structure in ("lv", "myo") for phase in ("ED", "ES")] + [
+        ("lv", "ED", "base")
+    ]
 
     def fold(subjects, error):
-        parts = [
-            ("lv", "ED", "all"),
-            ("lv", "ES", "all"),
-            ("lv", "ED", "base"),
-            ("myo", "ED", "all"),
-            ("myo", "ES", "all"),
-        ]
-        scores = pd.DataFrame([(s, *part) for s in subjects for part in parts])
-        scores.columns = ["participant_id", "structure", "phase", "level"]
+        rows = [(s, *part, "sax", 0.9 - error, 3.0) for s in subjects for part in parts]
+        keys = ["participant_id", "structure", "phase", "level", "view", "dice", "hd95_mm"]
         run = started()
-        run.table(scores.assign(view="sax", dice=0.9 - error, hd95_mm=3.0), "scores")
-        measures = pd.DataFrame(
-            [
-                (observer, s, "", 50 + k + e, 45 + k, 120 + k, 60 + k, 90 + k)
-                for k, s in enumerate(subjects)
-                for observer, e in (("manual", 0), ("ternausnet", error * 10))
-            ]
-        )
-        keys = ["observer", "participant_id", "session"]
-        measures.columns = [*keys, "lvef_pct", "rvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"]
-        run.table(measures, "measures")
+        run.table(pd.DataFrame(rows, columns=keys), "scores")
+        rows = [(who, s, "", 50 + k + e, 45 + k, 120 + k, 60 + k, 90 + k) for k, s in enumerate(subjects)
+                for who, e in (("manual", 0), ("ternausnet", error * 10))]  # fmt: skip
+        keys = ["observer", "participant_id", "session", "lvef_pct", "rvef_pct", "lvedv_ml", "lvesv_ml", "lvm_g"]
+        run.table(pd.DataFrame(rows, columns=keys), "measures")
         for notebook in record.ROWS:
             record.keep_rows({"notebook": notebook, "profile": "folds", "commit": "c0ffee"}, run.folder / "tables")
 
-    (root / "figures/record").mkdir(parents=True, exist_ok=True)
-    fold(["01", "02", "03", "04"], 0.0)
-    fold(["05", "06", "07", "08"], 0.5)
-    fold(["05", "06", "07", "08"], 0.1)
-    readme.write_json(readme.pooled("folds"), root / "figures/record/folds_pooled.json")
+    (root / "figures/record").mkdir(parents=True)
+    for subjects, error in (("1234", 0.0), ("5678", 0.5), ("5678", 0.1)):
+        fold([f"0{one}" for one in subjects], error)
     metrics = readme.pooled("folds")["metrics"]
     assert metrics["n"] == metrics["n_dice"] == 8
     assert metrics["dice_lv"] == pytest.approx(0.85) == metrics["dice_mean"]
     assert metrics["lvef_mae_pct"] == pytest.approx(0.5) == metrics["lvef_bias_pct"]
     rows = pd.read_csv(root / "figures/record/folds_01_segmentation_rows.csv", dtype=str)
     assert len(rows) == 32 and set(rows["level"]) == {"all"} and rows["participant_id"].iloc[0] == "01"
-    assert json.loads((root / "figures/record/folds_pooled.json").read_text())["commit"] == "c0ffee"
+    assert readme.pooled("folds")["commit"] == "c0ffee"
 
 
-def test_a_disk_that_fills_up_leaves_the_old_table_whole(root):
-    """A limit on the size of files stands for the disk: the write fails half-way, as it would there."""
-    code = f"""
-        import resource, pandas as pd
-        from cmrlib.app import runs
-        run = runs.start("00_a", dict({parameters.defaults("00_a")!r}))
-        run.table(pd.DataFrame({{"x": range(10)}}), "t")
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-        try:
-            run.table(pd.DataFrame({{"x": range(100000)}}), "t")
-        except OSError as error:
-            print("refused", error.strerror)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=os.environ | {"CMR_ROOT": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.stdout.startswith("refused"), done.stderr
-    tables = list((root / "runs/interactive/00_a/tables").iterdir())
-    assert [path.name for path in tables] == ["t.csv"] and len(tables[0].read_text().splitlines()) == 11
-
-
-def test_pages_open_without_a_network_and_the_index_has_the_metrics(tmp_path):
-    """A finished notebook becomes a page, made again only where it is newer; text of metrics cannot inject markup."""
+def test_pages_open_without_a_network_and_read_without_code_logs_and_repeated_parameters(tmp_path):
+    """Code and logs stand behind a toggle, a GIF is a picture, the last dict is left out; a page is made again only
+    where the notebook is newer; text of metrics cannot inject markup."""
     made = tmp_path / "smoke" / "01_segmentation"
     (made / "figures").mkdir(parents=True)
     (made / "figures" / "all.png").write_bytes(b"PNG of all")
-    cell = nbformat.v4.new_markdown_cell("# Title\n\n$x^2$")
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), made / "executed.ipynb")
+    new = nbformat.v4
+    outputs = [
+        new.new_output("stream", name="stdout", text="epoch 1 of 9"),
+        new.new_output("display_data", {"image/gif": "R0lGODlh", "text/plain": "<Image>"}),
+    ]
+    end = [new.new_output("execute_result", {"text/plain": "{'n': 1234.5}"}, execution_count=2)]
+    cells = [
+        new.new_markdown_cell("# Title\n\n$x^2$"),
+        new.new_code_cell("subjects = 1", metadata={"tags": ["parameters"]}),
+        new.new_code_cell("subjects = 77", metadata={"tags": ["injected-parameters"]}),
+        new.new_code_cell("train()", outputs=outputs),
+        new.new_code_cell("finish()", outputs=end),
+    ]
+    nbformat.write(new.new_notebook(cells=cells), made / "executed.ipynb")
     metrics = {"dice_lv": 0.91234, "dice_lv_low": 0.9, "dice_lv_high": 0.95, "n": 8, "lvef_icc": None, "<b>": 1.0}
-    (made / "manifest.json").write_text(
-        json.dumps({"metrics": metrics, "parameters": {"source": "phantom"}, "seconds": 60, "commit": "abc"})
-    )
-    index = write_pages("smoke", tmp_path)
-    page, text = (made / "page.html").read_text(), index.read_text()
-    assert "Title" in page and "<script" not in page and not re.search(r"<link[^>]+href=.https?:", page)
+    given = {"source": "phantom", "subjects": 77, "dest": "<i>"}
+    said = {"metrics": metrics, "parameters": given, "seconds": 60, "commit": "abc"}
+    (made / "manifest.json").write_text(json.dumps(said))
+    text = write_pages("smoke", tmp_path).read_text()
     assert "dice_lv_low" not in text and "undefined" in text and "1.0 minutes" in text
     assert "<b>" not in text and "synthetic" in text and "01_segmentation/page.html" in text
     assert "<h2>Title</h2>" in text and base64.b64encode(b"PNG of all").decode() in text
     assert "<li>0.912 (0.9 to 0.95) overlap of the LV cavity" in text
+    page = (made / "page.html").read_text()
+    assert "Title" in page and "<script" not in page and not re.search(r"<link[^>]+href=.https?:", page)
+    assert page.count(">77<") == 1 and "subjects = " not in re.sub("<[^>]+>", "", page) and "&lt;i&gt;" in page
+    assert 'src="data:image/gif;base64,R0lGODlh"' in page and "1234.5" not in page
+    assert len(re.findall("<details><summary>code</summary>", page)) == 2
+    assert re.search(r"<details><summary>log</summary>[^§]*epoch 1 of 9", page)
     (made / "page.html").write_text("kept")
     write_pages("smoke", tmp_path)
     assert (made / "page.html").read_text() == "kept"
@@ -374,29 +337,3 @@ def test_cards_name_notebooks_that_exist():
     assert set(CARDS) == {path.stem for path in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb")}
     for one in CARDS.values():
         assert len(one["numbers"]) <= 3 and all(text.count("{}") == 1 for text in one["numbers"].values())
-
-
-def test_a_page_reads_without_code_logs_and_repeated_parameters(tmp_path):
-    """Code and logs stand behind a toggle, parameters are given once, a GIF is a picture, the last dict is left out."""
-    made = tmp_path / "smoke" / "00_cohort"
-    made.mkdir(parents=True)
-    outputs = [
-        nbformat.v4.new_output("stream", name="stdout", text="epoch 1 of 9"),
-        nbformat.v4.new_output("display_data", {"image/gif": "R0lGODlh", "text/plain": "<Image>"}),
-    ]
-    end = [nbformat.v4.new_output("execute_result", {"text/plain": "{'n': 1234.5}"}, execution_count=2)]
-    cells = [
-        nbformat.v4.new_code_cell("subjects = 1", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("subjects = 77", metadata={"tags": ["injected-parameters"]}),
-        nbformat.v4.new_code_cell("train()", outputs=outputs),
-        nbformat.v4.new_code_cell("finish()", outputs=end),
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), made / "executed.ipynb")
-    said = {"metrics": {"n": 1}, "parameters": {"subjects": 77, "dest": "<i>"}, "seconds": 1, "commit": "abc"}
-    (made / "manifest.json").write_text(json.dumps(said))
-    write_pages("smoke", tmp_path)
-    page = (made / "page.html").read_text()
-    assert page.count(">77<") == 1 and "subjects = " not in re.sub("<[^>]+>", "", page) and "&lt;i&gt;" in page
-    assert 'src="data:image/gif;base64,R0lGODlh"' in page and "1234.5" not in page
-    assert len(re.findall("<details><summary>code</summary>", page)) == 2
-    assert re.search(r"<details><summary>log</summary>[^§]*epoch 1 of 9", page)

@@ -46,6 +46,11 @@ def read_card(path) -> dict:
     return card_beside(path)
 
 
+def read_state(path) -> dict[str, torch.Tensor]:
+    """State dict of a local .safetensors or weights-only .pth file, say ImageNet weights of torchvision."""
+    return load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
+
+
 def load_weights(model: nn.Module, path) -> nn.Module:
     """The model in eval mode with the weights of a file. Raises ValueError where they are no safetensors, another
     network's, not finite, or all of them one number, or where the card says other settings than they were written

@@ -24,8 +24,6 @@ from cmrlib.plots.frames import (
     confidence_error,
     frame_curves,
     frame_errors_by,
-    seed_pairs,
-    sequence_pictures,
     sequence_sheet,
     stack_phases,
 )
@@ -48,7 +46,6 @@ from cmrlib.plots.selfsupervision import (
 )
 from cmrlib.plots.statistics import (
     agreement_figure,
-    bland_altman,
     bullseye,
     calibration_curves,
     confidence,
@@ -56,9 +53,7 @@ from cmrlib.plots.statistics import (
     few_labels,
     loss_curves,
     overlap_figure,
-    overlap_strips,
     precision_figure,
-    regression,
     volume_curves,
 )
 from cmrlib.plots.stratification import by_group, coloured_maps, group_heatmap

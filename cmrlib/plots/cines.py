@@ -69,13 +69,11 @@ def outline_sheet(pictures: dict, synthetic: bool):
 
 def heart_box(mask, margin: int = 20):
     """(row0, row1, column0, column1) around all structures of (…, rows, columns), None where there are none."""
-    drawn = ((mask > 0) & (mask != NOT_ANNOTATED)).reshape(-1, *mask.shape[-2:]).any(0)
-    if not drawn.any():
+    rows, columns = np.nonzero(((mask > 0) & (mask != NOT_ANNOTATED)).reshape(-1, *mask.shape[-2:]).any(0))
+    if not len(rows):
         return None
-    rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in (1, 0))
-    low = [max(0, found[0] - margin) for found in (rows, columns)]
-    high = [min(size - 1, found[-1] + margin) for found, size in zip((rows, columns), drawn.shape)]
-    return low[0], high[0], low[1], high[1]
+    sides = ((one.min() - margin, one.max() + margin, n - 1) for one, n in zip((rows, columns), mask.shape[-2:]))
+    return tuple(edge for low, high, last in sides for edge in (max(0, low), min(last, high)))
 
 
 def base_mid_apex(mask, structure: str = "lv"):
@@ -169,12 +167,8 @@ def _crossed(ax, cine, mask, lines, ed):
 
 def _square(box, side_mm, spacing_mm):
     """The box (row0, row1, column0, column1) of this size around the middle of another one."""
-    ends = [
-        (box[n] + box[n + 1]) / 2 + sign * side_mm / spacing / 2
-        for n, spacing in ((0, spacing_mm[1]), (2, spacing_mm[2]))
-        for sign in (-1, 1)
-    ]
-    return tuple(ends)
+    middle, half = np.mean(np.reshape(box, (2, 2)), axis=1), side_mm / np.array(spacing_mm[1:]) / 2
+    return tuple(np.stack([middle - half, middle + half], axis=1).ravel())
 
 
 def _structure_legend(figure, *masks, reference: bool = False):
@@ -226,14 +220,12 @@ def save_animation(frames, cine: Cine, path):
 
 def phase_sheet(cines: dict[str, Cine], k: int | None = 0):
     """Several hearts beside each other, ED above ES; cines: title → cine, k: slice, None for the middle one."""
-    rows = []
-    for phase in ("ED", "ES"):
-        rows.append([])
-        for title, cine in cines.items():
-            t, last = (cine.ed if phase == "ED" else cine.es) or 0, cine.slices - 1
-            place = partial(show_slice, cine=cine, t=t, k=cine.slices // 2 if k is None else min(k, last))
-            rows[-1].append((f"{title}, {phase}", place))
-    return image_grid(rows, (2.1, 2.2))[0]
+
+    def place(title, cine, phase):
+        shown = cine.slices // 2 if k is None else min(k, cine.slices - 1)
+        return f"{title}, {phase}", partial(show_slice, cine=cine, t=getattr(cine, phase.lower()) or 0, k=shown)
+
+    return image_grid([[place(*one, phase) for one in cines.items()] for phase in ("ED", "ES")], (2.1, 2.2))[0]
 
 
 def thumbnails(table: pd.DataFrame, columns: int = 6):

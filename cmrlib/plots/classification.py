@@ -23,12 +23,11 @@ def roc_pr_figure(curves, names: dict, synthetic: bool, highlight: str = ""):
         part, strong, colour = curves[curves["model"] == model], model == highlight, colours.get(model, "#777777")
         style = {"color": colour, "lw": 2.6 if strong else 1.2, "ls": BOUNDS.get(model, "-")}
         RocCurveDisplay(fpr=part["fpr"], tpr=part["recall"]).plot(axes[0], curve_kwargs=style | {"label": names[model]})
-        PrecisionRecallDisplay(part["precision"], part["recall"]).plot(
-            axes[1], curve_kwargs=style | {"drawstyle": "steps-pre", "label": names[model]}
-        )
+        style |= {"drawstyle": "steps-pre", "label": names[model]}
+        PrecisionRecallDisplay(part["precision"], part["recall"]).plot(axes[1], curve_kwargs=style)
         point = part[part["chosen"]]
-        axes[0].plot(point["fpr"], point["recall"], "o", color=colour, ms=7 if strong else 4)
-        axes[1].plot(point["recall"], point["precision"], "o", color=colour, ms=7 if strong else 4)
+        for ax, x, y in ((axes[0], "fpr", "recall"), (axes[1], "recall", "precision")):
+            ax.plot(point[x], point[y], "o", color=colour, ms=7 if strong else 4)
         if strong and len(point):
             one = point.iloc[0]
             numbers = ", ".join(f"{one[key]:.2f}" for key in ("recall", "precision", "f1", "threshold"))
@@ -86,9 +85,8 @@ def model_intervals(table, synthetic: bool, metrics=None, names=None):
     default the column name.
     """
     metrics = metrics or {"auc": "ROC AUC", "f1": "F1"}
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(4.4 * len(metrics), 0.42 * len(table) + 1.3), sharey=True, squeeze=False
-    )
+    size = 4.4 * len(metrics), 0.42 * len(table) + 1.3
+    figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False)
     names = list(table["name"] if names is None else names)
     for ax, (metric, label) in zip(axes[0], metrics.items()):
         interval_plot(ax, table, metric, names=names, horizontal=True, label="ours, 95 % interval")

@@ -18,9 +18,8 @@ def step_pictures(cine, mask, t: int, patch) -> dict:
     mask: (frames, slices, rows, columns). patch: of `cussp.prepare`.
     """
     frame = round(t * len(patch.pixels) / cine.frames) % len(patch.pixels)
-    plane = patch.plane
     pixels = {"cropped": patch.cropped[frame], "equalised": patch.pixels[frame]}
-    return still(cine, t, 0, mask[t, 0]) | patch_outline(plane, patch.valve, t) | pixels
+    return still(cine, t, 0, mask[t, 0]) | patch_outline(patch.plane, patch.valve, t) | pixels
 
 
 def preparation_steps(cases, synthetic: bool):
@@ -60,10 +59,8 @@ def _probability(ax, case):
 def patch_outline(plane, valve, t: int) -> dict:
     """Place of a patch in the image, all (column, row): corners (5, 2), centre of the valve in frame t, and tip of an
     arrow along the LV towards the apex."""
-    rows, columns = plane.shape
-    corners = plane.back_points(
-        [[-0.5, -0.5], [columns - 0.5, -0.5], [columns - 0.5, rows - 0.5], [-0.5, rows - 0.5], [-0.5, -0.5]]
-    )
+    right, below = plane.shape[1] - 0.5, plane.shape[0] - 0.5
+    corners = plane.back_points([[-0.5, -0.5], [right, -0.5], [right, below], [-0.5, below], [-0.5, -0.5]])
     centre = valve.centres_px[t] if np.isfinite(valve.centres_px[t]).all() else valve.centre_px
     return {"corners": np.asarray(corners), "centre": centre, "tip": centre + 25 * valve.apical / valve.spacing_mm}
 

@@ -9,30 +9,24 @@ from cmrlib.cine.anatomy import COLOURS, NAMES, STRUCTURES
 from cmrlib.measures import label
 from cmrlib.plots.elements import bounded_text, grouped_intervals, interval_plot, mark_synthetic, panels
 
-LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)", "assd_mm": "mean surface distance (mm)"}
-
-
-def overlap_strips(table, ax, y="dice"):
-    """Per-case values by structure and phase; table columns structure, phase and `y`."""
-    order = [s for s in STRUCTURES if s in set(table["structure"])]
-    by = {"x": "structure", "y": y, "order": order, "hue": "phase", "hue_order": sorted(table["phase"].unique())}
-    sns.boxplot(table, **by, fliersize=0, boxprops={"alpha": 0.4}, ax=ax)
-    sns.stripplot(table, **by, dodge=True, size=3, ax=ax, legend=False)
-    ax.set(xlabel="", ylabel=LABELS.get(y, y))
-    ax.set_xticks(range(len(order)), [s if s == "myo" else s.upper() for s in order])
-    return ax
+LABELS = {"dice": "Dice", "hd95_mm": "95 % Hausdorff distance (mm)"}
 
 
 def overlap_figure(table, view: str):
-    """Dice and 95 % Hausdorff distance (where pixel sizes are known) of one view side by side."""
+    """Dice and 95 % Hausdorff distance (where pixel sizes are known) of one view side by side, a point per case; table
+    columns structure, phase, dice, hd95_mm."""
     values = [value for value in ("dice", "hd95_mm") if table[value].notna().any()] or ["dice"]
+    order = [s for s in STRUCTURES if s in set(table["structure"])]
+    by = {"x": "structure", "order": order, "hue": "phase", "hue_order": sorted(table["phase"].unique())}
     figure, axes = plt.subplots(1, len(values), figsize=(4.5 * len(values), 3.4), squeeze=False)
     for ax, value in zip(axes[0], values):
-        overlap_strips(table, ax, value)
-        if ax.get_legend() and ax is not axes[0, -1]:
-            ax.get_legend().remove()
-        elif ax.get_legend():
-            sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        last = ax is axes[0, -1]
+        sns.boxplot(table, **by, y=value, fliersize=0, boxprops={"alpha": 0.4}, legend=last, ax=ax)
+        sns.stripplot(table, **by, y=value, dodge=True, size=3, ax=ax, legend=False)
+        ax.set(xlabel="", ylabel=LABELS[value])
+        ax.set_xticks(range(len(order)), [s if s == "myo" else s.upper() for s in order])
+    if ax.get_legend():
+        sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes[0, 0].set_ylim(max(0, table["dice"].min() - 0.05), 1)
     figure.suptitle(f"{view.upper()}, {table['participant_id'].nunique()} test subjects")
     return figure
@@ -72,10 +66,7 @@ def agreement_figure(pairs, row, unit: str, title: str, band=None):
     bland_altman(pairs, row, axes[0], unit, band)
     regression(pairs, row, axes[1], unit)
     left_out = f" ({row['n_left_out']} left out)" if row.get("n_left_out", 0) else ""
-    figure.suptitle(
-        f"{title} · n = {len(pairs)}{left_out}, ICC(A,1) {bounded_text(row, 'icc_a1')}",
-        fontsize=10,
-    )
+    figure.suptitle(f"{title} · n = {len(pairs)}{left_out}, ICC(A,1) {bounded_text(row, 'icc_a1')}", fontsize=10)
     return figure
 
 
@@ -83,15 +74,9 @@ def confidence(table, rho, synthetic: bool):
     """Dice over confidence, a point per cine; rho: a row of `agreement.rank_correlation` per view."""
     figure, ax = plt.subplots(figsize=(4.6, 3.4))
     sns.scatterplot(table, x="confidence", y="dice", hue="view", ax=ax)
-    ax.set(
-        xlabel="confidence",
-        ylabel="mean Dice",
-        title="\n".join(
-            f"{row['view'].upper()}: Spearman {bounded_text(row, 'rho', 2)}, n = {row['n']}"
-            for row in rho.to_dict("records")
-        ),
-    )
-    ax.title.set_fontsize(9)
+    ax.set(xlabel="confidence", ylabel="mean Dice")
+    rows = [(row["view"].upper(), bounded_text(row, "rho", 2), row["n"]) for row in rho.to_dict("records")]
+    ax.set_title("\n".join(f"{view}: Spearman {text}, n = {n}" for view, text, n in rows), fontsize=9)
     return mark_synthetic(figure, synthetic)
 
 

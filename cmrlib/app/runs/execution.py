@@ -4,12 +4,11 @@ Nothing is ever half there. The notebook grows as running.ipynb; only a run that
 and then manifest.json, the one file that Snakemake knows. What fails stays as failed.ipynb.
 """
 
+import fcntl
 import json
 import os
-import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -18,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from cmrlib.app.runs.cost import announce
-from cmrlib.app.runs.parameters import ROOT, UsageError, load_profile, resolve, unknown
+from cmrlib.app.runs.parameters import ROOT, Profile, UsageError, load_profile, resolve, unknown
 
 UNRECORDED = "unrecorded.jsonl"
 """In a profile's folder: manifests of evaluations that `python -m cmrlib.app.runs record` has not yet appended."""
@@ -43,7 +41,7 @@ def execute(
     chosen = load_profile(profile)
     parameters = resolve(notebook, chosen, overrides)
     folder = Path(runs).resolve() / profile / (f"{notebook}@{part}" if part else notebook)
-    announce(chosen, folder.parent, [notebook])
+    announce_cost(chosen, folder.parent, [notebook])
     with locked(folder):
         for name in ("manifest.json", "manifest.pending.json", "executed.ipynb", "failed.ipynb"):
             (folder / name).unlink(missing_ok=True)
@@ -53,7 +51,7 @@ def execute(
             _papermill(notebook, parameters, running, echo)
             manifest = json.loads((folder / "manifest.pending.json").read_text())
         except Exception as error:
-            raise NotebookFailed(_keep_failed(notebook, running, error, echo)) from error
+            raise NotebookFailed(_keep_failed(running, error, echo)) from error
         running.replace(folder / "executed.ipynb")
         if chosen.record and not part:
             with (folder.parent / UNRECORDED).open("a") as file:
@@ -63,21 +61,24 @@ def execute(
     return manifest
 
 
-def all_command(profile: str, runs, cores: int, cluster: str = "") -> list[str]:
-    """`python -m cmrlib.app.runs all …` as words, for a process that ends with its caller."""
-    words = ["-m", "cmrlib.app.runs", "all", "--profile", profile, "--runs", str(runs), "--cores", str(cores)]
-    return [sys.executable, *words, "--follow", "--cluster", cluster]
+def announce_cost(profile: Profile, folder: Path, notebooks=()):
+    """Print disk and hours (`cost` in the profile) of these notebooks that have not been run in `folder`; default: all.
 
-
-def execute_all(profile: str, runs: Path | str = ROOT / "runs", cores: int = 2) -> dict[str, dict]:
-    """`make run` from Python: every notebook of a profile through Snakemake; notebook → manifest.
-
-    Raises NotebookFailed with what the terminal would have shown.
+    Raises UsageError where the disk has less room.
     """
-    done = subprocess.run(all_command(profile, runs, cores), capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        raise NotebookFailed(f"profile {profile} did not come to its end\n{done.stdout}\n{done.stderr}")
-    return manifests(Path(runs) / profile)
+    asked = [name for name in notebooks or profile.cost if name in profile.cost]
+    left = {name: profile.cost[name] for name in asked if not (folder / name / "manifest.json").exists()}
+    if not left:
+        return
+    gb, hours = (sum(column) for column in zip(*left.values()))
+    free_gb = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free / 1e9
+    print(f"profile {profile.name} needs about {gb:.0f} GB of disk and {hours:.0f} hours of one GPU (A100):")
+    print("\n".join(f"  {name}: {one_gb:.0f} GB, {h:.0f} h" for name, (one_gb, h) in left.items()), flush=True)
+    if free_gb < gb:
+        raise UsageError(
+            f"{folder} has room for {free_gb:.0f} GB, about {gb:.0f} GB are needed; choose another folder by --runs, "
+            "or run notebooks one at a time with fewer subjects by -p"
+        )
 
 
 def manifests(folder: Path) -> dict[str, dict]:
@@ -96,15 +97,16 @@ def snakemake(profile: str, runs: Path, cores: int, follow: bool = False, cluste
     Snakemake's own settings (slurm, kubernetes); jobs then run there. Raises NotebookFailed where an earlier profile
     did not come to its end.
     """
-    chosen = load_profile(profile)
+    chosen, python = load_profile(profile), [sys.executable, "-m"]
     for first in chosen.after:
-        if subprocess.run(all_command(first, runs, cores, cluster), cwd=ROOT).returncode:
+        words = ["cmrlib.app.runs", "all", "--profile", first, "--runs", str(runs), "--cores", str(cores), "--follow"]
+        if subprocess.run([*python, *words, "--cluster", cluster], cwd=ROOT).returncode:
             raise NotebookFailed(f"profile {profile} reads what {first} makes, and {first} did not come to its end")
     folder = Path(runs).resolve() / profile
-    announce(chosen, folder)
+    announce_cost(chosen, folder)
     with locked(folder) as lock:
         print(f"profile {profile}: notebooks run into {folder}; what is up to date stays as it is", flush=True)
-        words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+        words = [*python, "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
         words += where_jobs_run(cluster) if cluster else ["--cores", str(cores)]
         # The lock above is the better one: a kill frees it. Snakemake's own would ask for a manual unlock.
         words += ["--nolock", "--rerun-incomplete", "--keep-going", "--scheduler", "greedy"]
@@ -149,10 +151,15 @@ def locked(folder: Path, patience_s: float = 10):
         raise UsageError(f"cannot write to {folder}: {error.strerror}; give another --runs") from None
     until = time.monotonic() + patience_s
     with file:
-        while not _flocked(file):
-            if time.monotonic() > until:
-                file.seek(0)
-                raise UsageError(f"{folder} is in use by process {file.read().strip()}; wait for it or stop it")
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    file.seek(0)
+                    used = f"{folder} is in use by process {file.read().strip()}; wait for it or stop it"
+                    raise UsageError(used) from None
             time.sleep(0.25)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -160,48 +167,24 @@ def locked(folder: Path, patience_s: float = 10):
         yield file
 
 
-def _flocked(file) -> bool:
-    import fcntl  # not on Windows, where notebooks run by hand, but not from here
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def follow_parent() -> None:
     """End this process within a second of its parent's end, so that a killed run leaves nobody writing."""
     parent = os.getppid()
-    heeds = _make_catches_interrupts(parent)
 
     def watch():
-        # a make that is interrupted alone waits for its recipe and tells it nothing, but no longer catches the signal
-        while os.getppid() == parent and (not heeds or _make_catches_interrupts(parent)):
+        while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _make_catches_interrupts(pid) -> bool:
-    """Whether a process is a make that would notice SIGINT; False too where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
-    return status.startswith("Name:\tmake\n") and bool(caught) and bool(int(caught[1], 16) >> (signal.SIGINT - 1) & 1)
-
-
 class Echo:
     """What a notebook says while it runs, on the terminal, line by line, with the notebook's name before it."""
 
     def __init__(self, notebook):
-        self.notebook = notebook
-        self.heading = ""
-        self._started = time.monotonic()
-        self._line = ""
+        self.notebook, self.heading = notebook, ""
+        self._started, self._line = time.monotonic(), ""
 
     def say(self, text):
         print(f"[{self.notebook}] {text}", flush=True)
@@ -261,28 +244,22 @@ def _papermill(notebook, parameters, running, echo):
         )
 
 
-def _keep_failed(notebook, running, error, echo):
+def _keep_failed(running, error, echo):
     """Rename the notebook to failed.ipynb, with the error in it, and return the message for the terminal."""
     import nbformat
     from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
 
-    where, hint, lines = f" under {echo.heading!r}" if echo.heading else "", "", str(error).splitlines()
-    if isinstance(error, PapermillExecutionError):
-        what = f"{error.ename}: {error.evalue}"
-    elif isinstance(error, DeadKernelError):
-        what, hint = "its kernel died", "; most often the system ended it for want of memory"
-    elif isinstance(error, FileNotFoundError) and "manifest.pending" in str(error):
-        where, lines, what = "", [], "it ended without run.finish(...), which must be its last call"
-    else:
-        what = f"{type(error).__name__}: {error}"
-    kept, failed = "", running.with_name("failed.ipynb")
+    raised, lines = hasattr(error, "ename"), str(error).splitlines()[-TRACEBACK_LINES:]  # by a cell: papermill says so
+    what = f"{error.ename}: {error.evalue}" if raised else f"{type(error).__name__}: {error}"
+    if isinstance(error, DeadKernelError):
+        what = "its kernel died; most often the system ended it for want of memory"
+    elif "manifest.pending" in what:
+        lines, what = [], "it ended without run.finish(...), which must be its last call"
     if running.exists():
         content = nbformat.read(running, as_version=4)
-        if not isinstance(error, PapermillExecutionError):  # papermill has marked its own
-            content.cells.insert(0, nbformat.v4.new_markdown_cell(f"**This run failed: {what}{hint}**"))
+        if not raised:  # papermill has marked its own
+            content.cells.insert(0, nbformat.v4.new_markdown_cell(f"**This run failed: {what}**"))
         nbformat.write(content, running)
-        running.replace(failed)
-        kept = f"  look at it in JupyterLab: {failed}"
-    tail = "".join(f"    {line}\n" for line in lines[-TRACEBACK_LINES:])
-    return f"{notebook} failed{where}: {what}{hint}\n{tail}{kept}"
+        lines.append(f"look at it in JupyterLab: {running.replace(running.with_name('failed.ipynb'))}")
+    where = f" under {echo.heading!r}" if echo.heading else ""
+    return "\n    ".join([f"{echo.notebook} failed{where}: {what}", *lines])

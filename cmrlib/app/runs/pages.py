@@ -1,13 +1,12 @@
 """Executed notebooks as pages that call no host, and an index with one card a notebook."""
 
 import base64
-import html
 import json
-import math
 import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader
 from nbconvert import HTMLExporter
@@ -62,8 +61,8 @@ def readable(notebook, parameters: dict):
     cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for n, cell in enumerate(cells):
         if "parameters" in cell.metadata.get("tags", []):
-            rows = "".join(f"<tr><td>{_text(k)}</td><td>{_text(v)}</td></tr>" for k, v in parameters.items())
-            table = f"<details><summary>parameters</summary><table>{rows}</table></details>"
+            table = pd.Series(parameters).map(lambda one: one if isinstance(one, str) else json.dumps(one)).to_frame()
+            table = f"<details><summary>parameters</summary>{table.to_html(header=False, border=0)}</details>"
             cells[n] = nbformat.v4.new_markdown_cell(table)
     code = [cell for cell in cells if cell.cell_type == "code"]
     for output in (output for cell in code for output in cell.outputs if "data" in output):
@@ -74,51 +73,32 @@ def readable(notebook, parameters: dict):
     return nbformat.from_dict(notebook | {"cells": cells})
 
 
-def _text(value) -> str:
-    return html.escape(value if isinstance(value, str) else json.dumps(value))
-
-
 def _card(folder: Path, manifest: dict) -> dict:
-    """What the index says of one notebook."""
-    own, rows = CARDS.get(folder.name, {}), list(_rows(manifest["metrics"]))
-    said = {name: f"{value} ({interval})" if interval else value for name, value, interval in rows}
+    """What the index says of one notebook: its first heading, a picture as a data URI, three numbers, all metrics."""
+    own, metrics, rows = CARDS.get(folder.name, {}), manifest["metrics"], {}
+    for name, value in metrics.items():
+        if not (name.endswith(("_low", "_high")) and name.rsplit("_", 1)[0] in metrics):
+            low, high = (metrics.get(f"{name}{end}") for end in ("_low", "_high"))
+            rows[name] = _number(value), "" if low is None or high is None else f"{_number(low)} to {_number(high)}"
+    said = {name: f"{value} ({interval})" if interval else value for name, (value, interval) in rows.items()}
     numbers = [text.format(said[name]) for name, text in own.get("numbers", {}).items() if name in said]
+    pictures = [folder / "figures" / f"{name}.png" for name in own.get("picture", [])]
+    there = [path for path in (*pictures, *sorted((folder / "figures").glob("*.png"))) if path.exists()]
+    notebook = folder / "executed.ipynb"
+    cells = nbformat.read(notebook, as_version=4).cells if notebook.exists() else []
+    lines = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     return {
         "name": folder.name,
-        "title": _title(folder / "executed.ipynb") or folder.name,
-        "picture": _picture(folder / "figures", own.get("picture", [])),
+        "title": next((line.lstrip("# ") for line in lines if line.startswith("#")), folder.name),
+        "picture": f"data:image/png;base64,{base64.b64encode(there[0].read_bytes()).decode()}" if there else "",
         "numbers": numbers[:3],
         "minutes": (manifest.get("seconds") or 0) / 60,
         "commit": manifest.get("commit") or "unknown",
-        "rows": rows,
+        "rows": [(name, *texts) for name, texts in rows.items()],
     }
 
 
-def _title(notebook) -> str:
-    """The first heading of a notebook."""
-    cells = nbformat.read(notebook, as_version=4).cells if notebook.exists() else []
-    lines = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
-    return next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
-
-
-def _picture(folder, names) -> str:
-    """The first of these figures that is there, else the first of all, as a data URI; empty where there is none."""
-    there = [path for name in names if (path := folder / f"{name}.png").exists()] or sorted(folder.glob("*.png"))
-    return f"data:image/png;base64,{base64.b64encode(there[0].read_bytes()).decode()}" if there else ""
-
-
-def _rows(metrics):
-    """(metric, value, interval) as text."""
-    for name, value in metrics.items():
-        if name.endswith(("_low", "_high")) and name.rsplit("_", 1)[0] in metrics:
-            continue
-        low, high = (metrics.get(f"{name}{end}") for end in ("_low", "_high"))
-        yield name, _number(value), "" if low is None or high is None else f"{_number(low)} to {_number(high)}"
-
-
 def _number(value) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "undefined"
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return str(value)
+    return "undefined" if value is None else str(value)

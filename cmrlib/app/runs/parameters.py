@@ -26,7 +26,6 @@ import yaml
 
 # The repository. CMR_ROOT is for tests, and for a package installed away from its notebooks.
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
-SETTINGS = ("extends", "after", "record", "pool", "notebooks", "parts", "cost", "study", "common")
 STUDY = {
     "kind": "",  # of source, as for `cmr ingest`
     "source": "",  # its folder; relative to the environment variable CMR_DATA_DIR
@@ -54,25 +53,25 @@ class Profile:
     name: str
     record: bool = False
     pool: bool = False
-    notebooks: tuple[str, ...] = ()  # empty: all of them
-    after: tuple[str, ...] = ()
+    notebooks: list = field(default_factory=list)  # empty: all of them
+    after: list = field(default_factory=list)
     parts: dict = field(default_factory=dict)  # notebook → names of lists among its parameters
     cost: dict = field(default_factory=dict)  # notebook → (GB, GPU hours)
     study: dict = field(default_factory=dict)  # empty: none; else all of STUDY
     common: dict = field(default_factory=dict)
     own: dict = field(default_factory=dict)  # notebook → its parameters
 
-    def given(self, notebook, declared) -> dict:
-        """What this profile says to a notebook that declares these parameters."""
-        common = {name: value for name, value in self.common.items() if name in declared}
-        return common | self.own.get(notebook, {}) | ({"profile": self.name} if "profile" in declared else {})
+
+SETTINGS = {"extends": "", **{key: value for key, value in vars(Profile("")).items() if key not in ("name", "own")}}
+"""What a profile may say beside parameters, and its default."""
 
 
 def resolve(notebook: str, profile: str | Profile, overrides: dict | None = None) -> dict:
     """All parameters of a notebook under a profile, as plain literals. Raises UsageError naming what exists."""
     profile = load_profile(profile) if isinstance(profile, str) else profile
     declared = defaults(notebook)
-    given = profile.given(notebook, declared)
+    common = profile.common | {"profile": profile.name}
+    given = {name: common[name] for name in common.keys() & declared} | profile.own.get(notebook, {})
     for name, value in (overrides or {}).items():  # of a dict, what is not named stays as the profile has it
         both = isinstance(value, dict) and isinstance(given.get(name), dict)
         given[name] = given[name] | value if both else value
@@ -89,10 +88,9 @@ def checked(given: dict, declared: dict, where: str) -> dict:
 
 def load_profile(name: str) -> Profile:
     """profiles/NAME.yaml with what it extends, checked against every notebook that it speaks of."""
-    profile = _merged(name, ())
+    profile, where = _merged(name), f"profiles/{name}.yaml"
     declared = {notebook: defaults(notebook) for notebook in notebook_names()}
-    where = f"profiles/{name}.yaml"
-    _check_order(name, ())
+    _check_order(name)
     for notebook in [*profile.own, *profile.notebooks, *profile.cost]:
         if notebook not in declared:
             raise unknown("notebook", notebook, declared, where)
@@ -100,21 +98,22 @@ def load_profile(name: str) -> Profile:
         checked(given, declared[notebook], f"{where}, {notebook}")
     for notebook, names in profile.parts.items():
         checked({name: [] for name in names}, declared.get(notebook, {}), f"{where}, parts of {notebook}")
-    for parameter in profile.common:
-        if declared and not any(parameter in names for names in declared.values()):
-            raise unknown("parameter", parameter, set().union(*declared.values()), f"{where}, common")
+    every = set().union(*declared.values())
+    for parameter in profile.common if every else ():
+        if parameter not in every:
+            raise unknown("parameter", parameter, every, f"{where}, common")
     return profile
 
 
-def _check_order(name, waiting):
+def _check_order(name, waiting=()):
     """Raises UsageError where profiles wait for each other."""
     if name in waiting:
         raise UsageError(f"profiles run after each other in a circle: {' → '.join([*waiting, name])}")
-    for first in _merged(name, ()).after:
+    for first in _merged(name).after:
         _check_order(first, (*waiting, name))
 
 
-def _merged(name, inner) -> Profile:
+def _merged(name, inner=()) -> Profile:
     """The profile that this one extends, overlaid by its own words."""
     names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
     if name not in names:
@@ -129,23 +128,16 @@ def _merged(name, inner) -> Profile:
     if not isinstance(content, dict):
         raise UsageError(f"{where} must hold `notebook: parameters` blocks, got a {type(content).__name__}")
     own = {key: value or {} for key, value in content.items() if key not in SETTINGS}
-    common = content.get("common") or {}
-    for key, value in [("common", common), *own.items()]:
+    for key, value in own.items():
         if not isinstance(value, dict):
             raise UsageError(f"{where}: {key} must hold `parameter: value` lines, got {value!r}")
-    base = _merged(content["extends"], (*inner, name)) if "extends" in content else Profile(name)
-    return Profile(
-        name,
-        record=content.get("record", base.record),
-        pool=content.get("pool", False),  # not inherited: the rows belong to one profile
-        notebooks=tuple(content.get("notebooks", base.notebooks)),
-        after=tuple(content.get("after", base.after)),
-        parts=base.parts | content.get("parts", {}),
-        cost=content.get("cost", {}),  # not inherited: it belongs to these sizes
-        study=_study(base.study, content.get("study") or {}, where),
-        common=base.common | common,
-        own=base.own | {key: base.own.get(key, {}) | value for key, value in own.items()},
-    )
+    given = checked({key: content[key] for key in SETTINGS if content.get(key) is not None}, SETTINGS, where)
+    base = _merged(given.pop("extends"), (*inner, name)) if "extends" in given else Profile(name)
+    inherited = {key: getattr(base, key) for key in ("record", "notebooks", "after")}  # pool and cost belong to one
+    merged = {key: getattr(base, key) | given.pop(key, {}) for key in ("parts", "common")}
+    study = _study(base.study, given.pop("study", {}), where)
+    own = base.own | {key: base.own.get(key, {}) | value for key, value in own.items()}
+    return Profile(name, **inherited | merged | given, study=study, own=own)
 
 
 def _study(base, given, where) -> dict:

@@ -1,15 +1,11 @@
-"""The Run that a notebook holds: where its results go, and the manifest that says how they came about.
+"""The Run that a notebook holds: where its results go, and the manifest that says how they came about."""
 
-cmrlib.cohort.files is imported where something is written: it brings pandas and nibabel, which the processes that only
-start notebooks never need.
-"""
-
-import hashlib
 import json
 import math
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +17,7 @@ from pathlib import Path
 
 from cmrlib.app.runs.parameters import ROOT, UsageError, checked, defaults
 from cmrlib.app.runs.sources import making_digest
+from cmrlib.cohort.files import atomic, digest, short_digest, without_formulas, write_json
 
 # What a run leaves in its folder and a new one starts without. Of a cohort, `new_cohort` decides.
 LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights", "sample")
@@ -59,12 +56,10 @@ class Run:
         for name in LEFT:
             _remove(self.folder / name)
         if (self.folder / "cohort").exists():
-            self._keep_or_drop_cohort()
+            _ = self.new_cohort
 
     def __repr__(self):
         return f"Run({self.notebook}, profile {self.profile}, in {_short(self.folder)})"
-
-    # -- what goes in ------------------------------------------------------------------------------------------
 
     @property
     def cohort(self) -> Path:
@@ -76,28 +71,31 @@ class Run:
     def new_cohort(self) -> Path:
         """Folder of a cohort that this notebook makes; one that is there stays, unless other parameters or other code
         would make another."""
-        self._keep_or_drop_cohort()
+        decisive = {name: value for name, value in self.parameters.items() if name not in INDIFFERENT}
+        origin, key = self.folder / ".cohort", short_digest(json.dumps([decisive, making_digest()]).encode())
+        if not (origin.exists() and origin.read_text() == key):
+            _remove(self.folder / "cohort")
+        origin.write_text(key)
         return self.folder / "cohort"
 
     @property
     def data_dir(self) -> Path:
         """Folder of the real data: the parameter `data_dir`, or, where it is empty, $CMR_DATA_DIR."""
         given = self.parameters.get("data_dir") or os.environ.get("CMR_DATA_DIR")
-        if not given or not self.path(given).is_dir():
-            raise UsageError(
-                f"{self.notebook} with profile {self.profile} needs real data, but "
-                + (f"{given} is no folder" if given else "neither data_dir nor CMR_DATA_DIR is set")
-                + "; set the environment variable CMR_DATA_DIR to the folder that holds the data sets"
-            )
-        return self.path(given)
+        if given and self.path(given).is_dir():
+            return self.path(given)
+        wrong = f"{given} is no folder" if given else "neither data_dir nor CMR_DATA_DIR is set"
+        raise UsageError(
+            f"{self.notebook} with profile {self.profile} needs real data, but {wrong}; set the environment variable "
+            "CMR_DATA_DIR to the folder that holds the data sets"
+        )
 
     def local_file(self, given: str, what: str) -> Path:
         """A file that a parameter names, absolute or relative to the repository or $CMR_DATA_DIR. what: is in it.
 
         Raises UsageError where there is none.
         """
-        roots = [ROOT, *([Path(os.environ["CMR_DATA_DIR"])] if os.environ.get("CMR_DATA_DIR") else [])]
-        for path in (root / Path(given).expanduser() for root in roots):
+        for path in (Path(root) / Path(given).expanduser() for root in (ROOT, os.environ.get("CMR_DATA_DIR", ROOT))):
             if path.is_file():
                 return path
         raise UsageError(
@@ -136,11 +134,9 @@ class Run:
         """A path of a parameter: absolute, ~, or relative to the repository."""
         return ROOT / Path(text).expanduser()
 
-    # -- what comes out ----------------------------------------------------------------------------------------
-
     def observer(self, name: str) -> Path:
         """Folder of an observer, to be laid over the cohort."""
-        return self._made("observers", _checked_name(name))
+        return self._made("observers", name)
 
     @property
     def weights(self) -> Path:
@@ -157,41 +153,20 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _keep_or_drop_cohort(self):
-        decisive = {name: value for name, value in self.parameters.items() if name not in INDIFFERENT}
-        text = json.dumps([decisive, making_digest(self.notebook)], sort_keys=True)
-        origin, key = self.folder / ".cohort", hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-        if not (origin.exists() and origin.read_text() == key):
-            _remove(self.folder / "cohort")
-        origin.write_text(key)
-
     def table(self, table, name: str):
         """Write a DataFrame to tables/NAME.csv and return it. The index is written where it has a name."""
-        from cmrlib.cohort.files import atomic, digest, without_formulas
-
-        path, named = self._made("tables") / f"{_checked_name(name)}.csv", any(map(bool, table.index.names))
+        path, named = self._made("tables") / f"{name}.csv", any(map(bool, table.index.names))
         with atomic(path) as part:
             without_formulas(table).to_csv(part, index=named, lineterminator="\n")
         self._tables[path.name] = digest(path)
         return table
 
-    def arrays(self, pictures: dict, name: str) -> dict:
-        """Write what a figure of pictures is drawn from to tables/NAME.npz (`files.read_arrays`) and return it."""
-        from cmrlib.cohort.files import digest, write_arrays
-
-        path = self._made("tables") / f"{_checked_name(name)}.npz"
-        write_arrays(pictures, path)
-        self._tables[path.name] = digest(path)
-        return pictures
-
     def figure(self, figure, name: str) -> None:
         """Write a figure (or the figure of these axes, or of a seaborn grid) to figures/NAME.png and .pdf."""
-        from cmrlib.cohort.files import atomic
-
         figure = getattr(figure, "figure", figure)
         # Without the date, the same figure is the same file.
         for suffix, undated in [("png", {"Software": None}), ("pdf", {"CreationDate": None})]:
-            with atomic(self._made("figures") / f"{_checked_name(name)}.{suffix}") as part:
+            with atomic(self._made("figures") / f"{name}.{suffix}") as part:
                 figure.savefig(part, format=suffix, dpi=150, bbox_inches="tight", metadata=undated)
 
     def finish(self, metrics: dict, cohort_digest: str | None = None) -> dict:
@@ -199,27 +174,24 @@ class Run:
 
         metrics: name (unit at its end) → number; an undefined one is NaN and becomes null.
         """
-        from cmrlib.cohort.files import write_json
-
         metrics = {name: _number(name, value) for name, value in metrics.items()}
-        write_json(
-            {
-                "notebook": self.notebook,
-                "profile": self.profile,
-                "metrics": metrics,
-                "parameters": self.parameters,
-                "seed": self.parameters.get("seed"),
-                "cohort": cohort_digest,
-                "tables": self._tables,
-                "seconds": round(time.monotonic() - self._started, 1),
-                "peak_mb": _peak_mb(),
-                "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "commit": _commit(),
-                "hardware": _hardware(),
-                "versions": _versions(),
-            },
-            self.folder / self._manifest,
-        )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        manifest = {
+            "notebook": self.notebook,
+            "profile": self.profile,
+            "metrics": metrics,
+            "parameters": self.parameters,
+            "seed": self.parameters.get("seed"),
+            "cohort": cohort_digest,
+            "tables": self._tables,
+            "seconds": round(time.monotonic() - self._started, 1),
+            "peak_mb": round(peak, 1),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": _commit(),
+            "hardware": _hardware(),
+            "versions": _versions(),
+        }
+        write_json(manifest, self.folder / self._manifest)
         return metrics
 
     def _made(self, *parts):
@@ -232,12 +204,6 @@ def _remove(path):
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
-def _checked_name(name):
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise UsageError(f"a file of a run is named with letters, digits, _, - and dots, got {name!r}")
-    return name
-
-
 def _number(name, value):
     """A plain int or float, None where undefined. Raises UsageError for anything that is no single number."""
     if hasattr(value, "item"):  # numpy and torch scalars
@@ -248,39 +214,26 @@ def _number(name, value):
     return value if math.isfinite(value) else None
 
 
-def _peak_mb():
-    """Largest resident memory of this process so far, None where the system does not say (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
 def _commit():
     """Commit of the code, `-dirty` where files differ from it (but for the record), None outside git."""
-    git = ["git", "-C", str(ROOT)]
-    changed = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/figures/record"]
+
+    def git(*words):
+        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit, dirty = (
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-            for command in ([*git, "rev-parse", "--short=12", "HEAD"], changed)
-        )
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/figures/record")
+        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit + "-dirty" * bool(dirty)
 
 
 def _hardware():
     """Processor, cores and, where torch runs on one, the GPU."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        model = names[0] if names else model
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
     torch = sys.modules.get("torch")
     gpu = f", {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else ""
-    return f"{model}, {os.cpu_count()} cores{gpu}"
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores{gpu}"
 
 
 def _versions():

@@ -5,39 +5,29 @@ through others, and no other. Comments, layout and prose do not count.
 """
 
 import ast
-import hashlib
 import re
 from functools import cache
 from pathlib import Path
 
 from cmrlib.app.runs.parameters import cells, is_parameters
+from cmrlib.cohort.files import code_of, short_digest
 
 PACKAGE = Path(__file__).parents[2]
 LISTS = (".tsv", ".yaml")  # committed beside the modules that read them: test subjects, label maps
-# How a run is kept and called says nothing about its results.
-NOT_COUNTED = ("cmrlib.app",)
+NOT_COUNTED = "cmrlib.app"  # how a run is kept and called says nothing about its results
 MAKERS = ("cmrlib.datasets", "cmrlib.phantom")
-PICKS_BY_NAME = ("cmrlib.datasets",)  # what imports its modules by a name that it is told
 
 
 def code_digest(notebook: str, package: Path = PACKAGE) -> str:
     """Digest of the notebook's code and of all cmrlib modules that it reaches; its parameters are not part of it."""
-    code = _code(notebook)
-    return _digest([*map(_normal, code), *_contents(_modules(code, package), package)])
+    code = [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code" and not is_parameters(cell)]
+    modules = reached(set().union(*(imports(source, package) for source in code)), package)
+    return _digest([*map(_normal, code), *_contents(modules, package)])
 
 
-def making_digest(notebook: str, package: Path = PACKAGE) -> str:
-    """Digest of the modules that make a cohort, and what they import."""
-    makers = {name for name in _modules(_code(notebook), package) if name.startswith(MAKERS)}
-    return _digest(_contents(reached(makers, package), package))
-
-
-def _code(notebook):
-    return [cell["source"] for cell in cells(notebook) if cell["cell_type"] == "code" and not is_parameters(cell)]
-
-
-def _modules(code, package):
-    return reached(set().union(*(imports(source, package) for source in code)), package)
+def making_digest() -> str:
+    """Digest of the modules that make cohorts, and of what they import."""
+    return _digest(_contents(reached(set(MAKERS))))
 
 
 def reached(names: set[str], package: Path = PACKAGE) -> set[str]:
@@ -51,8 +41,8 @@ def reached(names: set[str], package: Path = PACKAGE) -> set[str]:
         waiting |= imports(_file(name, package).read_text(encoding="utf-8"), package)
         if "." in name:
             waiting.add(name.rpartition(".")[0])
-        if name.startswith(PICKS_BY_NAME):
-            waiting |= {_name(path, package) for path in (package / name.split(".")[1]).rglob("*.py")}
+        if name == "cmrlib.datasets":  # imports its modules by a name that it is told
+            waiting |= {f"{name}.{path.stem}" for path in (package / "datasets").glob("[a-z]*.py")}
     return found
 
 
@@ -81,8 +71,6 @@ def _parsed(source):
 @cache
 def _normal(source):
     """Source without prose and layout; magics stay."""
-    from cmrlib.cohort.files import code_of  # brings pandas, which processes that only start notebooks never need
-
     try:
         return code_of(source)
     except SyntaxError:
@@ -95,12 +83,7 @@ def _file(name, package):
     return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
-def _name(path, package):
-    parts = path.relative_to(package.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _contents(modules, package):
+def _contents(modules, package=PACKAGE):
     """Normalised sources, in a fixed order, and the committed lists that lie beside them."""
     files = {_file(name, package) for name in modules}
     below = {file.parent: "*" if file.parent == package else "**/*" for file in files}
@@ -111,4 +94,4 @@ def _contents(modules, package):
 
 
 def _digest(texts):
-    return hashlib.blake2b("\n\n".join(texts).encode(), digest_size=8).hexdigest()
+    return short_digest("\n\n".join(texts).encode())

@@ -22,13 +22,10 @@ def cines_from_ed(task, cohort, annotations: str, subjects) -> tuple[np.ndarray,
     """((n, frames, size, size) uint8 from ED on, (n,) frames of systole, participant_id) of usable cines, one each."""
     table = task.prepared(cohort, annotations, subjects)
     table, patches = table[table["refused"] == ""].drop_duplicates("participant_id"), task.patches(cohort, annotations)
-    order = [(row.cine, window_frames(task.frames, row.ed, task.frames)) for row in table.itertuples()]
-    cines = np.stack([np.asarray(patches[name])[frames] for name, frames in order])
-    return (
-        cines,
-        ((table["es"] - table["ed"]) % task.frames).clip(lower=1).to_numpy(),
-        pd.Index(table["participant_id"]),
-    )
+    frames = [window_frames(task.frames, ed, task.frames) for ed in table["ed"]]
+    cines = np.stack([np.asarray(patches[name])[chosen] for name, chosen in zip(table["cine"], frames)])
+    systole = ((table["es"] - table["ed"]) % task.frames).clip(lower=1).to_numpy()
+    return cines, systole, pd.Index(table["participant_id"])
 
 
 def systolic_shadow(cines, systole) -> np.ndarray:
@@ -54,9 +51,8 @@ def features_of(name: str, task, cines, systole, seed: int) -> np.ndarray:
         return blocks.mean((3, 5)).reshape(len(cines), -1)
     torch.manual_seed(seed)
     encoder = Encoder(task.frames, task.width).eval()
-    return np.concatenate(
-        [infer(encoder, scaled(torch.from_numpy(part)), "fp32") for part in np.array_split(cines, 20)]
-    )
+    parts = map(torch.from_numpy, np.array_split(cines, 20))
+    return np.concatenate([infer(encoder, scaled(part), "fp32") for part in parts])
 
 
 def probabilities(name: str, x, people, labels: pd.Series) -> pd.Series:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 from torchvision.models.densenet import DenseNet
 
 from cmrlib.learning.losses import WeightedBCE
+from cmrlib.learning.weights import read_state
 from cmrlib.papers.cussp.network import perceptron
 from cmrlib.papers.cussp.roles import PRETRAINING
 from cmrlib.papers.cussp.task import Cussp
@@ -48,16 +48,12 @@ class CnnLstmNet(nn.Module):
         self.lstm = nn.LSTM(self.features.norm5.num_features, hidden, batch_first=True, bidirectional=True)
         self.head = perceptron([2 * hidden, hidden, 1], dropout=0.2)
 
-    def encode(self, pictures) -> torch.Tensor:
-        """(n, 1, rows, columns) → (n, width)."""
-        x = self.attention(self.features.conv0(pictures.expand(-1, 3, -1, -1)))
-        return F.relu(self.features[1:](x)).mean((2, 3))
-
     def forward(self, x):
         n, frames = x.shape[:2]
         if x.shape[-1] != self.size:
             x = F.interpolate(x, size=(self.size,) * 2, mode="bilinear", align_corners=False, antialias=True)
-        seen = self.encode(x.flatten(0, 1)[:, None]).view(n, frames, -1)
+        pictures = self.attention(self.features.conv0(x.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)))
+        seen = F.relu(self.features[1:](pictures)).mean((2, 3)).view(n, frames, -1)
         with torch.autocast(x.device.type, enabled=False):
             return self.head(self.lstm(seen.float())[0].mean(1)).squeeze(1)
 
@@ -67,7 +63,7 @@ def load_imagenet(model: CnnLstmNet, path):
 
     Raises ValueError for weights of another network.
     """
-    state = load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
+    state = read_state(path)
     state = {re.sub(r"(norm|conv)\.([12])\.", r"\1\2.", name): value for name, value in state.items()}
     ours = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
     try:

@@ -86,19 +86,22 @@ def forest_search(table: pd.DataFrame, labels: pd.Series, seed: int = 0, n_iter:
     Returns the fitted RandomizedSearchCV, scored by ROC AUC. With fewer cases of a class than folds, there are as many
     folds as cases. Raises ValueError for fewer than two cases of a class.
     """
-    x, y = _labelled(table, labels)
+    rows = table.set_index("participant_id")
+    y = labels.reindex(rows.index).dropna().astype(int)
     without, having = (int((y == value).sum()) for value in (0, 1))
     if min(without, having) < 2:
         raise ValueError(f"a forest needs two cases of each class, got {without} without and {having} with")
     search = RandomizedSearchCV(
-        make_pipeline(_imputer(), RandomForestClassifier(random_state=seed)),
+        make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True), RandomForestClassifier(random_state=seed)
+        ),
         {f"randomforestclassifier__{name}": values for name, values in GRID.items()},
         n_iter=n_iter,
         scoring="roc_auc",
         cv=StratifiedKFold(min(folds, without, having), shuffle=True, random_state=seed),
         random_state=seed,
     )
-    return search.fit(x, y)
+    return search.fit(rows.loc[y.index], y)
 
 
 def probabilities(model, table: pd.DataFrame, subjects) -> pd.Series:
@@ -106,14 +109,3 @@ def probabilities(model, table: pd.DataFrame, subjects) -> pd.Series:
     rows = table.set_index("participant_id").reindex(list(subjects))
     found = model.predict_proba(rows[list(model.feature_names_in_)])[:, 1]
     return pd.Series(found, index=rows.index).where(rows.notna().any(axis=1))
-
-
-def _imputer():
-    return SimpleImputer(strategy="median", keep_empty_features=True)
-
-
-def _labelled(table, labels):
-    """Numbers and classes of the subjects who have a label."""
-    rows = table.set_index("participant_id")
-    y = labels.reindex(rows.index).dropna()
-    return rows.loc[y.index], y.astype(int)

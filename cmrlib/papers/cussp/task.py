@@ -54,10 +54,6 @@ class Cussp(Task):
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of preparation {self.kind!r}; there are {', '.join(KINDS)}")
 
-    @property
-    def channels(self) -> int:
-        return self.window or self.frames
-
     def patches(self, cohort, annotations: str) -> ArrayCache:
         """Prepared cines (frames, size, size) uint8 by name; facts: ed, es, outside_pct, or refused."""
         settings = {name: getattr(self, name) for name in ("kind", "size", "field_mm", "frames")}
@@ -107,13 +103,9 @@ class Cussp(Task):
         return table.loc[table["refused"] == "", ["participant_id", "cine", "ed"]].reset_index(drop=True)
 
     def block(self, cohort, annotations):
-        return DataBlock(
-            blocks=(TransformBlock, TransformBlock),
-            get_x=self.clip(cohort, annotations),
-            get_y=lambda row: TensorLabel(row["label"]),
-            splitter=by_split,
-            batch_tfms=[Scale(), Distort(self.distortion, self.two_views)],
-        )
+        getters = {"get_x": self.clip(cohort, annotations), "get_y": lambda row: TensorLabel(row["label"])}
+        changes = [Scale(), Distort(self.distortion, self.two_views)]
+        return DataBlock((TransformBlock, TransformBlock), **getters, splitter=by_split, batch_tfms=changes)
 
     def clip(self, cohort, annotations):
         """Function from a row of `items` to its prepared cine: all frames, or `window` of them from ED on; in training
@@ -128,7 +120,7 @@ class Cussp(Task):
 
     def chosen(self, ed: float, late: float = 0.0) -> np.ndarray:
         """Numbers of the frames that the network sees."""
-        return window_frames(self.frames, (ed if self.window else 0) + late, self.channels)
+        return window_frames(self.frames, (ed if self.window else 0) + late, self.window or self.frames)
 
     def dataloaders(self, cohort, annotations, split, bs=16, **kwargs):
         """A smaller last batch counts too: with few labels much would be lost. None holds one cine alone, which has no
@@ -140,7 +132,7 @@ class Cussp(Task):
         return dls
 
     def encoder(self) -> network.Encoder:
-        return network.Encoder(self.channels, self.width)
+        return network.Encoder(self.window or self.frames, self.width)
 
     def parameter_groups(self, model):
         return [[parameter for parameter in model.parameters() if parameter.requires_grad]]

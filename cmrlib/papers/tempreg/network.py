@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
+
+from cmrlib.learning.weights import read_state
 
 GREY_MEAN, GREY_SD = 64.0, 64.0
 """Of cine pixels squashed to 0…255, roughly: the network centres its input itself."""
@@ -123,18 +124,12 @@ class TempRegNet(nn.Module):
         return curves
 
 
-def parameter_groups(model: TempRegNet):
-    """All weights but the read-out's, and the read-out's, which learns ten times faster."""
-    readout = list(model.readout.parameters())
-    return [[p for p in model.parameters() if not any(p is one for one in readout)], readout]
-
-
 def load_imagenet_encoder(model: TempRegNet, path):
     """Copy the five convolutions of ImageNet weights: a local .safetensors, or a weights-only .pth, state dict.
 
     Raises ValueError where its 4-D weights, in order, are not those of a Zeiler–Fergus network of this width.
     """
-    state = load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
+    state = read_state(path)
     names = [name.removesuffix("weight") for name, value in state.items() if value.ndim == 4]
     ours = [module for module in model.encoder.modules() if isinstance(module, nn.Conv2d)]
     try:

@@ -60,14 +60,15 @@ class Template:
     def __call__(self, kept: StackSignals, frames) -> tuple[int, int]:
         """The two frames as ED and ES with which the course fits best (sum of both correlations)."""
         curves, n = self._curves(kept, frames), len(frames)
-        systoles = range(max(1, round(SYSTOLE[0] * n)), round(SYSTOLE[1] * n) + 1)
-        pairs = [(ed, (ed + systole) % n) for ed in range(n) for systole in systoles]
-        return max(pairs, key=lambda pair: self._fit(self._warped(curves, *pair)))
 
-    def _fit(self, warped):
-        centred = warped - warped.mean(1, keepdims=True)
-        norms = np.linalg.norm(centred, axis=1) * np.linalg.norm(self.course, axis=1)
-        return ((centred * self.course).sum(1) / (norms + 1e-9)).sum()
+        def fit(pair):
+            warped = self._warped(curves, *pair)
+            centred = warped - warped.mean(1, keepdims=True)
+            norms = np.linalg.norm(centred, axis=1) * np.linalg.norm(self.course, axis=1)
+            return ((centred * self.course).sum(1) / (norms + 1e-9)).sum()
+
+        systoles = range(max(1, round(SYSTOLE[0] * n)), round(SYSTOLE[1] * n) + 1)
+        return max(((ed, (ed + systole) % n) for ed in range(n) for systole in systoles), key=fit)
 
     @staticmethod
     def _curves(kept, frames):
@@ -124,11 +125,10 @@ class Constant:
     def __init__(self, items):
         """items: with columns frames, ed, es."""
         shares, n = np.arange(0, 1, 0.01), items["frames"].to_numpy(float)
-        away = {
-            phase: [frame_difference(np.round(one * n) % n, items[phase].to_numpy(float), n).mean() for one in shares]
-            for phase in ("ed", "es")
-        }
-        self.shares = [float(shares[np.argmin(each)]) for each in away.values()]
+        self.shares = []
+        for true in (items[phase].to_numpy(float) for phase in ("ed", "es")):
+            away = [frame_difference(np.round(one * n) % n, true, n).mean() for one in shares]
+            self.shares.append(float(shares[np.argmin(away)]))
 
     def __call__(self, kept: StackSignals, frames) -> tuple[int, int]:
         n = len(kept.areas)

@@ -8,6 +8,7 @@ the jump from its last frame to its first would tell: in training up to `cut` ne
 random place, which makes jumps elsewhere.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,13 +145,8 @@ class StackPhases(Task):
         return pd.DataFrame(rows, columns=["participant_id", "cine", "view", "frames", "ed", "es", "split"])
 
     def block(self, cohort, annotations):
-        return DataBlock(
-            blocks=(TransformBlock, TransformBlock),
-            get_x=self.reader(cohort),
-            get_y=lambda row: (row["ed"], row["es"]),
-            splitter=by_split,
-            item_tfms=self.cuts(),
-        )
+        getters = {"get_x": self.reader(cohort), "get_y": lambda row: (row["ed"], row["es"])}
+        return DataBlock((TransformBlock, TransformBlock), **getters, splitter=by_split, item_tfms=self.cuts())
 
     def reader(self, cohort):
         """Function from a row of `items` to its `StackSignals`; computed once a cohort, some 20 kB a stack."""
@@ -208,19 +204,15 @@ class StackPhases(Task):
         """Names of the left heart's cines whose whole cycle the observer `masks` outlined; none without it."""
         if masks not in cohort.observers:
             return []
-        drew = cohort.observer(masks)
+        drew, found = cohort.observer(masks), []
         seen = cohort.cines.loc[cohort.cines["view"].isin(set(VIEWS) - set(RIGHT_HEART)), "cine"]
-        return [name for name in seen if drew.has(name) and self.fits(cohort.cine(name), drew.annotation(name))]
-
-    @staticmethod
-    def fits(cine: Cine, annotation) -> bool:
-        """Whether this annotation outlines the LV of the cine's whole cycle."""
-        if annotation.mask is None or len(annotation.annotated) < cine.frames:
-            return False
-        try:
-            return bool(StackSignals.of(cine, annotation.mask))
-        except RefusedError:
-            return False
+        for name in filter(drew.has, seen):
+            cine, annotation = cohort.cine(name), drew.annotation(name)
+            if annotation.mask is not None and len(annotation.annotated) >= cine.frames:
+                with suppress(RefusedError):
+                    StackSignals.of(cine, annotation.mask)
+                    found.append(name)
+        return found
 
 
 def likeliest(probabilities) -> dict:
@@ -230,7 +222,5 @@ def likeliest(probabilities) -> dict:
     pair = ed[:, None] * es
     np.fill_diagonal(pair, 0)
     found = dict(zip(("ed", "es"), map(int, np.unravel_index(pair.argmax(), pair.shape))))
-    sure = [
-        values[[k - 1, k, (k + 1) % len(values)]].sum() / values.sum() for values, k in zip((ed, es), found.values())
-    ]
-    return found | {"confidence": float(np.prod(sure))}
+    near = [one[[k - 1, k, (k + 1) % len(one)]].sum() / one.sum() for one, k in zip((ed, es), found.values())]
+    return found | {"confidence": float(np.prod(near))}

@@ -19,7 +19,7 @@ from cmrlib.measures.curves import FEWEST_FRAMES
 from cmrlib.measures.motion import moving_centre
 from cmrlib.papers.tempreg import clips, network, targets
 from cmrlib.papers.tempreg.clips import SectionClip, section_clip, section_table
-from cmrlib.papers.tempreg.network import TempRegLoss, TempRegNet, parameter_groups
+from cmrlib.papers.tempreg.network import TempRegLoss, TempRegNet
 from cmrlib.papers.tempreg.targets import decode
 
 COLUMNS = ("slice", "ed", "es", "ed_frac", "es_frac", "ed_ms", "es_ms", "confidence")
@@ -67,13 +67,8 @@ class TempReg(Task):
         return section_table(cohort, annotations, split, self.views)
 
     def block(self, cohort, annotations):
-        return DataBlock(
-            blocks=(TransformBlock, TransformBlock),
-            get_x=self.section(cohort),
-            get_y=lambda row: (row["ed"], row["es"]),
-            splitter=by_split,
-            item_tfms=self.clip(),
-        )
+        getters = {"get_x": self.section(cohort), "get_y": lambda row: (row["ed"], row["es"])}
+        return DataBlock((TransformBlock, TransformBlock), **getters, splitter=by_split, item_tfms=self.clip())
 
     def section(self, cohort):
         """Function from a row of `items` to the section, with the middle of what moves in it."""
@@ -89,7 +84,9 @@ class TempReg(Task):
         return TempRegLoss(self.beta, self.target == "cyclic")
 
     def parameter_groups(self, model):
-        return parameter_groups(model)
+        """All weights but the read-out's, and the read-out's, which learns ten times faster."""
+        readout = set(model.readout.parameters())
+        return [[p for p in model.parameters() if p not in readout], list(model.readout.parameters())]
 
     def optimiser(self, params, lr):
         return OptimWrapper(params, torch.optim.AdamW, lr=lr, weight_decay=self.weight_decay)

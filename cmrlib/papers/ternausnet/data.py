@@ -49,20 +49,15 @@ def slice_table(cohort, annotations: str, views, split: pd.Series, frames_per_ci
         if side not in ("train", "validation") or not annotator.has(row.cine):
             continue
         annotation, source = annotator.mask(row.cine), getattr(row, "source", 0)
-        for frame in _spread(sorted(annotation.annotated), frames_per_cine):
+        frames = sorted(annotation.annotated)
+        most = min(frames_per_cine or len(frames), len(frames))
+        for frame in (frames[i * len(frames) // most] for i in range(most)):
             annotated = (annotation.mask[frame] != NOT_ANNOTATED).reshape(row.slices, -1).any(1)
             rows += [(row.participant_id, row.cine, frame, k, side, source) for k in np.flatnonzero(annotated)]
     table = pd.DataFrame(rows, columns=["participant_id", "cine", "frame", "k", "split", "source"])
     parts = [part for _, part in table.groupby("source")]
     repeats = [1, *(max(1, round(len(parts[0]) / (5 * len(part)))) for part in parts[1:])]
     return pd.concat([table[:0], *(part for part, n in zip(parts, repeats) for _ in range(n))], ignore_index=True)
-
-
-def _spread(frames, most):
-    """At most `most` of a list, evenly spaced; all for 0."""
-    if not most or len(frames) <= most:
-        return frames
-    return [frames[i * len(frames) // most] for i in range(most)]
 
 
 class SliceReader:
@@ -77,10 +72,8 @@ class SliceReader:
         return SliceRef(self.cohort.cine(row["cine"]), row["frame"], row["k"], self.centre(row["cine"], row["frame"]))
 
     def labels(self, row) -> np.ndarray:
-        annotation = self.annotation(row["cine"])
-        return partial_labels(
-            annotation.mask[row["frame"], row["k"]], annotation.annotated[row["frame"]], self.structures
-        )
+        annotation, frame = self.annotation(row["cine"]), row["frame"]
+        return partial_labels(annotation.mask[frame, row["k"]], annotation.annotated[frame], self.structures)
 
     def _centre(self, cine, frame):
         """Centre of all that was drawn in a frame, (column, row): only training crops use it."""

@@ -1,13 +1,11 @@
 """The network and its loss: plain PyTorch that knows nothing of cohorts."""
 
-from copy import deepcopy
-
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 
 from cmrlib.cine.anatomy import codes
+from cmrlib.learning.weights import read_state
 from cmrlib.papers.ternausnet.data import NOT_DRAWN, TensorLabels
 
 
@@ -37,24 +35,13 @@ class TernausNet(nn.Module):
     def __init__(self, classes: int = 4, width: int = 64, channels: int = 3):
         super().__init__()
         w = width
-        self.encoder = nn.ModuleList(
-            [  # VGG11: one, one, two, two, two convolutions, a max-pooling after each
-                convolution(channels, w),
-                convolution(w, 2 * w),
-                nn.Sequential(convolution(2 * w, 4 * w), convolution(4 * w, 4 * w)),
-                nn.Sequential(convolution(4 * w, 8 * w), convolution(8 * w, 8 * w)),
-                nn.Sequential(convolution(8 * w, 8 * w), convolution(8 * w, 8 * w)),
-            ]
-        )
+        layers = [convolution(channels, w), convolution(w, 2 * w)]  # VGG11; a max-pooling after each of the five
+        for a, b in ((2 * w, 4 * w), (4 * w, 8 * w), (8 * w, 8 * w)):
+            layers.append(nn.Sequential(convolution(a, b), convolution(b, b)))
+        self.encoder = nn.ModuleList(layers)
         self.centre = Decoder(8 * w, 8 * w, 4 * w)
-        self.decoder = nn.ModuleList(
-            [
-                Decoder(12 * w, 8 * w, 4 * w),
-                Decoder(12 * w, 8 * w, 2 * w),
-                Decoder(6 * w, 4 * w, w),
-                Decoder(3 * w, 2 * w, w // 2),
-            ]
-        )
+        sizes = (12 * w, 8 * w, 4 * w), (12 * w, 8 * w, 2 * w), (6 * w, 4 * w, w), (3 * w, 2 * w, w // 2)
+        self.decoder = nn.ModuleList(Decoder(*each) for each in sizes)
         self.last = convolution(w + w // 2, w)
         self.head = nn.Conv2d(w, classes, 1)
 
@@ -74,20 +61,9 @@ class TernausNet(nn.Module):
         return logits.softmax(1)
 
 
-def widen(model: TernausNet, channels: int) -> TernausNet:
-    """A copy of a network that sees more channels, with weights of 0 for the new ones: at first it says what it said
-    before."""
-    wide = deepcopy(model)
-    old = wide.encoder[0][0]
-    wide.encoder[0][0] = nn.Conv2d(channels, old.out_channels, 3, padding=1, bias=False)
-    with torch.no_grad():
-        wide.encoder[0][0].weight.zero_()[:, : old.in_channels] = old.weight
-    return wide
-
-
 def load_imagenet_encoder(model: TernausNet, path):
     """Copy VGG11-BN ImageNet weights (torchvision's state dict as a local .safetensors or weights-only .pth)."""
-    state = load_file(path) if str(path).endswith(".safetensors") else torch.load(path, weights_only=True)
+    state = read_state(path)
     ours = [m for m in model.encoder.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     numbers = sorted({int(k.split(".")[1]) for k in state if k.startswith("features.")})
     if len(numbers) != len(ours):
@@ -125,7 +101,11 @@ class SegmentationLoss:
         overlap = (2 * (p * truth).sum((0, 2, 3)) + 1) / ((p + truth).sum((0, 2, 3)) + 1)
         loss = cross_entropy + 1 - overlap[1:].mean()
         partial = target == NOT_DRAWN
-        return loss + self._none_of_those(log_p, truth, partial) if partial.any() else loss
+        if not partial.any():
+            return loss
+        seen = truth.sum((2, 3)) > 0  # (b, classes) drawn in this slice
+        others = torch.where(seen[:, :, None, None], torch.tensor(-1e4), log_p).logsumexp(1)
+        return loss - (others * partial).sum() / partial.sum()
 
     def activation(self, logits):
         return logits.softmax(1)
@@ -133,9 +113,3 @@ class SegmentationLoss:
     def decodes(self, logits):
         """Logits → label codes, for fastai's `show_results` and `predict`."""
         return TensorLabels(torch.tensor([0, *codes(self.structures)], device=logits.device)[logits.argmax(1)])
-
-    @staticmethod
-    def _none_of_those(log_p, truth, partial):
-        seen = truth.sum((2, 3)) > 0  # (b, classes) drawn in this slice
-        others = torch.where(seen[:, :, None, None], torch.tensor(-1e4), log_p).logsumexp(1)
-        return -(others * partial).sum() / partial.sum()

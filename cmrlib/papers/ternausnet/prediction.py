@@ -125,10 +125,11 @@ class CineSegmentation:
         every = len(frames) if self.cine.slices >= 4 else 1  # of a stack each frame shows every second slice, in turn
         looked = [self._images(t, np.s_[n % every :: every]) for n, t in enumerate(frames)]
         probabilities = np.concatenate([self._probabilities(images, whole) for images in looked])
-        found = _largest((probabilities[:, 1:] > probabilities[:, :1]).any(1))
-        if not found.any():
+        found = (probabilities[:, 1:] > probabilities[:, :1]).any((0, 1)).astype(np.uint8)
+        count, regions, stats, _ = cv2.connectedComponentsWithStats(found)
+        if count < 2:
             return side, None
-        r, c = np.nonzero(found)
+        r, c = np.nonzero(regions == 1 + stats[1:, cv2.CC_STAT_AREA].argmax())
         size = max(np.ptp(r), np.ptp(c)) + 1 + 2 * MARGIN_MM / self.task.spacing_mm
         centre = whole.back_points([[(c.min() + c.max()) / 2, (r.min() + r.max()) / 2]])[0]
         return min(side, int(-(-size // 32) * 32)), centre
@@ -182,9 +183,3 @@ def augmentations(n_tta: int) -> list[tuple[float, float]]:
         return [(angle, 1.0) for angle in ([0.0] if n_tta == 1 else np.linspace(-20, 20, n_tta))]
     mixed = (np.arange(n_tta) - (n_tta - 1) / 2) * 0.618034 + 0.5
     return list(zip(np.linspace(-30, 30, n_tta), np.exp(0.14 * (2 * (mixed % 1) - 1)), strict=True))
-
-
-def _largest(found) -> np.ndarray:
-    """(slices, rows, columns) bool → (rows, columns): where the largest connected region of the projection lies."""
-    count, regions, stats, _ = cv2.connectedComponentsWithStats(found.any(0).astype(np.uint8))
-    return regions == 1 + stats[1:, cv2.CC_STAT_AREA].argmax() if count > 1 else np.zeros(found.shape[1:], bool)

@@ -4,7 +4,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from fastai.data.block import DataBlock, TransformBlock
+from torch import nn
 
 from cmrlib import cine
 from cmrlib.cine import Cine
@@ -18,7 +20,7 @@ from cmrlib.learning.weightsets import N_TTA
 from cmrlib.measures import clean_mask
 from cmrlib.papers.ternausnet import data, network
 from cmrlib.papers.ternausnet.data import SliceReader, StandardSlice, slice_table
-from cmrlib.papers.ternausnet.network import SegmentationLoss, TernausNet, widen
+from cmrlib.papers.ternausnet.network import SegmentationLoss, TernausNet
 from cmrlib.papers.ternausnet.prediction import CineSegmentation, nan_mean
 
 
@@ -62,13 +64,8 @@ class Segmentation(Task):
 
     def block(self, cohort, annotations):
         reader = SliceReader(cohort, annotations, self.structures)
-        return DataBlock(
-            blocks=(TransformBlock, TransformBlock),
-            get_x=lambda row: reader.slice(row),
-            get_y=lambda row: reader.labels(row),
-            splitter=by_split,
-            item_tfms=self.warp(),
-        )
+        getters = {"get_x": lambda row: reader.slice(row), "get_y": lambda row: reader.labels(row)}
+        return DataBlock((TransformBlock, TransformBlock), **getters, splitter=by_split, item_tfms=self.warp())
 
     def warp(self) -> StandardSlice:
         """The same warp of a slice and its labels: random in training, central elsewhere."""
@@ -86,7 +83,13 @@ class Segmentation(Task):
         task's, or other structures or widths."""
         if (known.structures, known.width) != (self.structures, self.width) or known.antiphase > self.antiphase:
             raise ValueError(f"cannot continue from a network of {known}\nwith {self}")
-        return widen(model, 4) if self.antiphase and not known.antiphase else deepcopy(model)
+        model = deepcopy(model)
+        if self.antiphase and not known.antiphase:  # weights of 0 for the new channel: at first it says what it said
+            old = model.encoder[0][0]
+            model.encoder[0][0] = nn.Conv2d(4, old.out_channels, 3, padding=1, bias=False)
+            with torch.no_grad():
+                model.encoder[0][0].weight.zero_()[:, : old.in_channels] = old.weight
+        return model
 
     # --- prediction
 

@@ -40,9 +40,7 @@ class CineViewer(anywidget.AnyWidget):
     curves = traitlets.List().tag(sync=True)
     observers = traitlets.List().tag(sync=True)
     shown = traitlets.List().tag(sync=True)
-    palette = traitlets.Dict({str(code): COLOURS[name] for name, code in STRUCTURES.items() if name in COLOURS}).tag(
-        sync=True
-    )
+    palette = traitlets.Dict({str(code): COLOURS[name] for name, code in STRUCTURES.items()}).tag(sync=True)
     phase = traitlets.Float(0.0).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     cycle_ms = traitlets.Float(1000.0).tag(sync=True)
@@ -178,13 +176,6 @@ class CineViewer(anywidget.AnyWidget):
 
 
 def _curve(name, phase, values, unit, colour, dashed) -> dict:
-    order = np.argsort(np.asarray(phase, float))
-    x, y = np.asarray(phase, float)[order], np.asarray(values, float)[order]
-    return {
-        "name": name,
-        "unit": unit,
-        "colour": colour,
-        "dashed": bool(dashed),
-        "x": [float(p) for p in x],
-        "y": [float(v) if np.isfinite(v) else None for v in y],
-    }
+    points = sorted((float(x), float(y) if np.isfinite(y) else None) for x, y in zip(phase, values))
+    curve = {"name": name, "unit": unit, "colour": colour, "dashed": bool(dashed)}
+    return curve | {"x": [x for x, _ in points], "y": [y for _, y in points]}
