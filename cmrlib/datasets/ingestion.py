@@ -52,7 +52,11 @@ def ingest(
     if _finished(dest, description):  # without looking into any file
         return Cohort.open(dest)
     require_writable((dest if dest.exists() else dest.parent) / "dataset_description.json")
-    found = found_by(reader, src, keep_names)
+    try:
+        found = found_by(reader, src, keep_names)
+    except NotADirectoryError:
+        told = f"the source {src} is no folder; name the one that holds the {kind} data{other_kinds(src, kind)}"
+        raise NotADirectoryError(told) from None
     left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
     try:

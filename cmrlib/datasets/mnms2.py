@@ -30,9 +30,10 @@ VIEWS = {"SA": "sax", "LA": "4ch"}
 def find(src) -> dict[str, dict]:
     """Subject label → {folder, row: of dataset_information.csv}."""
     src = Path(src)
-    folders = sorted({path.parent for path in files_of(src) if re.match(r"\w+_(SA|LA)_.*\.nii\.gz$", path.name)})
+    own = r"{}_(SA|LA)_.*\.nii\.gz$"
+    folders = {path.parent for path in files_of(src) if re.match(own.format(re.escape(path.parent.name)), path.name)}
     tables = [root / "dataset_information.csv" for root in (src, src.parent)]
-    items = label_folders(folders)
+    items = label_folders(sorted(folders))
     rows = _rows(next((table for table in tables if is_regular(table)), None), items.values())
     return {label: {"folder": folder, "row": row} for (label, folder), row in zip(items.items(), rows)}
 
