@@ -189,3 +189,19 @@ def test_nothing_that_names_a_patient_is_written_or_said(marked, tmp_path, capfd
             assert secret not in text, (secret, n)
     private = tmp_path / ".cohort.sources.tsv"
     assert private.stat().st_mode & 0o777 == 0o600 and MARK in private.read_text()
+
+
+def test_archives_are_named_with_what_to_do(tmp_path):
+    """Loose, in subjects' folders, or in place of the folder: by inspect, ingest and report."""
+    for name in ("a/2.zip", "a/1.tar.gz", "a/3.7z", "a/4.tar", "b/P1/x.zip", "b/P2/y.tgz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"PK, or any other packed file")
+    for name, files in {
+        "a": "a/1.tar.gz, a/2.zip, a/3.7z and 1 more",
+        "b": "b/P1/x.zip, b/P2/y.tgz",
+        "a/2.zip": "2.zip",
+    }.items():
+        for words in (("inspect", name), ("ingest", "dicom", name, "cohort"), ("report", name, "-o", "page.html")):
+            said = cmr(*[tmp_path / word if word in (name, "cohort", "page.html") else word for word in words])
+            told = " ".join(said.output.split())
+            assert said.exit_code and f"archives are not opened, unpack them first: {files}" in told, (words, told)

@@ -501,6 +501,7 @@ def test_ed_and_es_of_another_observer(cohort, tmp_path):
 def test_names_have_labels():
     labels = {"lvef_pct": "LVEF (%)", "lvedvi_ml_m2": "LVEDV index (mL/m²)", "wall_ed_07_mm": "wall 7, ED (mm)"}
     labels |= {"age": "age (years)", "height_m": "height (m)", "afd_ed": "afd ed"}
+    labels |= {"lvmi_g_m2": "LV mass index (g/m²)", "bmi_kg_m2": "bmi (kg/m²)", "pfr_early_ml_s": "pfr early (mL/s)"}
     assert {name: m.label(name) for name in labels} == labels
     assert m.label("lvm_g", full=True) == "LV mass (g)"
 

@@ -34,7 +34,7 @@ def quantities():
     drawn = pd.DataFrame(
         [vars(s) | s.measures() | s.peaks for s in (sample_subject(1, k, ("NOR",)) for k in range(500))]
     )
-    drawn["bmi"], drawn["lvm_index_g_m2"] = drawn.weight_kg / drawn.height_m**2, drawn.lvm_g / drawn.bsa_m2
+    drawn["bmi_kg_m2"], drawn["lvmi_g_m2"] = drawn.weight_kg / drawn.height_m**2, drawn.lvm_g / drawn.bsa_m2
     drawn["systole_share"] = drawn.es_ms * drawn.heart_rate_bpm / 60_000
     return drawn.assign(early_over_late=drawn.eprime_cm_s / drawn.aprime_cm_s)
 

@@ -43,6 +43,9 @@ def test_limits_belong_to_the_possible(measure):
     ({"raef_pct": 101.0}, "raef_implausible:101", ("ra_max_ml", "ra_min_ml", "rasv_ml", "raef_pct")),
     ({"lvef_biplane_pct": 95.0}, "lvef_biplane_implausible:95",
      ("lvedv_biplane_ml", "lvesv_biplane_ml", "lvef_biplane_pct")),
+    ({"lvedv_ml": 4485.0}, "lvedv_implausible:4485", LV),
+    ({"rvesv_ml": 1001.0}, "rvesv_implausible:1001", RV),
+    ({"la_max_ml": 2000.0}, "la_max_implausible:2000", ("la_max_ml", "la_min_ml", "lasv_ml", "laef_pct")),
     ({"lvef_pct": 5.0, "lvm_g": 60.0}, "", ()),
 ])  # fmt: skip
 def test_a_value_falls_with_what_rests_on_it(changed, flag, gone):
@@ -53,6 +56,7 @@ def test_a_value_falls_with_what_rests_on_it(changed, flag, gone):
 
 def test_reasons_read_well():
     assert impossible("lvef_pct", -144.2) == "ESV above EDV (LV ejection fraction of -144.2 %)"
+    assert impossible("lvedv_ml", 4485.0) == "LV end-diastolic volume of 4485 mL, outside 0 to 1000 mL"
     assert impossible("lvm_g", 1367.0) == "LV mass of 1367 g, outside 20 to 500 g"
     assert explain("heart_few_slices:1_of_10") == "1 of 10 slices of the stack drawn, fewer than half of base to apex"
     assert reasons("contrast_low;ed_lv_gap:4;es_lv_gap:3", "lvedvi_ml_m2") == ["ed_lv_gap:4"]

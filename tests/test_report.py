@@ -250,6 +250,22 @@ def test_two_people_a_folder_without_images_and_still_pictures_are_refused(weigh
         assert result.exit_code == 2 and why in result.output and not (tmp_path / "r.html").exists()
 
 
+def test_pages_of_a_cohort_keep_an_observer_each_and_refuse_what_is_one_persons(weights, tmp_path):
+    two = make_cohort(tmp_path / "two", 2, views=("sax",), **TINY)
+    words = ["report", str(two.path), "--weights", str(weights), "--keep", str(tmp_path / "kept")]
+    pages = ["-o", str(tmp_path / "pages"), "--subjects", "P0002"]
+    result = CliRunner().invoke(app, [*words, *pages])
+    assert "1 pages made now" in result.output, result.output
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["sub-P0002"]
+    assert any((tmp_path / "kept" / "sub-P0002" / "ternausnet").rglob("*_dseg.nii*"))
+    for more, why in (
+        ([*pages, "--title", "x", "--age", "61"], "--age, --title: of one person, and -o names a folder"),
+        (["-o", str(tmp_path / "one.html"), "--observer", "truth"], "--observer: of a cohort's pages"),
+    ):
+        result = CliRunner().invoke(app, [*words, *more])
+        assert result.exit_code == 2 and why in result.output, result.output
+
+
 @pytest.mark.skipif(not (DATA / "mvnet_sample").is_dir(), reason="CMR_DATA_DIR names no folder with mvnet_sample")
 def test_real_study_without_a_stack_and_without_names(weights, tmp_path):
     """Two long-axis cines of one person; marked header texts appear nowhere."""

@@ -19,7 +19,7 @@ from cmrlib.cohort.files import alone, read_json, require_writable, short_digest
 from cmrlib.cohort.progress import with_progress
 from cmrlib.cohort.study import Study, check_study, finish_cohort, rejected_rows, write_sources, write_study
 from cmrlib.datasets.bounds import with_possible_values
-from cmrlib.datasets.finding import STRAY, fingerprint, mark_of, unassigned_files
+from cmrlib.datasets.finding import STRAY, files_of, fingerprint, mark_of, unassigned_files
 from cmrlib.datasets.masks import with_mask_flags
 from cmrlib.datasets.qc import with_qc_flags
 
@@ -28,6 +28,8 @@ KINDS = (
     "sunnybrook_endo",
 )
 """Kinds of data that are read: modules with `DESCRIPTION`, `find(src) -> {label: item}` and `read(label, item, …)`."""
+
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".iso")
 
 
 def reader_of(kind: str):
@@ -38,13 +40,19 @@ def reader_of(kind: str):
 
 
 def other_kinds(src, kind: str) -> str:
-    """`; this looks like acdc: …` where readers of other kinds find subjects in a source, else empty."""
-    found = []
+    """`; this looks like acdc: …` where readers of other kinds find subjects in a source, else which archives it holds,
+    else empty."""
+    src, found = Path(src).resolve(), []
     for name in (one for one in KINDS if one not in (kind, "dicom")):
         with suppress(Exception):  # of a reader that does not know this layout
-            found += [name] * bool(reader_of(name).find(Path(src).resolve()))
+            found += [name] * bool(reader_of(name).find(src))
     found = [name for name in found if name != "nifti"] or found  # any NIfTI file is that kind
-    return f"; this looks like {' or '.join(found)}: name that kind" if found else ""
+    if found:
+        return f"; this looks like {' or '.join(found)}: name that kind"
+    files = [src] if src.is_file() else files_of(src)
+    packed = sorted(path.relative_to(src.parent).as_posix() for path in files if path.name.lower().endswith(ARCHIVES))
+    more = f" and {len(packed) - 3} more" if len(packed) > 3 else ""
+    return f"; archives are not opened, unpack them first: {', '.join(packed[:3])}{more}" if packed else ""
 
 
 def ingest(
@@ -76,7 +84,11 @@ def ingest(
     if _finished(dest, description):  # without looking into any file
         return Cohort.open(dest)
     require_writable((dest if dest.exists() else dest.parent) / "dataset_description.json")
-    found = found_by(reader, src, keep_names)
+    try:
+        found = found_by(reader, src, keep_names)
+    except NotADirectoryError:
+        told = f"the source {src} is no folder; name the one that holds the {kind} data{other_kinds(src, kind)}"
+        raise NotADirectoryError(told) from None
     left = [(path, why) for path, why in unassigned_files(src, found) if dest.resolve() not in path.parents]
     read = partial(read_with_qc, reader=reader.read, options=options)
     try:

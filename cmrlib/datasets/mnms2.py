@@ -30,9 +30,10 @@ VIEWS = {"SA": "sax", "LA": "4ch"}
 def find(src) -> dict[str, dict]:
     """Subject label → {folder, row: of dataset_information.csv}."""
     src = Path(src)
-    folders = sorted({path.parent for path in files_of(src) if re.match(r"\w+_(SA|LA)_.*\.nii\.gz$", path.name)})
+    own = r"{}_(SA|LA)_.*\.nii\.gz$"
+    folders = {path.parent for path in files_of(src) if re.match(own.format(re.escape(path.parent.name)), path.name)}
     tables = [root / "dataset_information.csv" for root in (src, src.parent)]
-    items = label_folders(folders)
+    items = label_folders(sorted(folders))
     known = {}  # by codes without leading zeros, which spreadsheets take off
     if table := next((table for table in tables if is_regular(table)), None):
         listed = pd.read_csv(table, dtype=str, skip_blank_lines=True).dropna(how="all")

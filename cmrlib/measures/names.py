@@ -67,14 +67,19 @@ upper end of two observers' coefficients of variation (Catalano et al., J Cardio
 The others have no figure that fits our conventions."""
 
 
+_UNITS = {"years": "years", "kg_m2": "kg/m²", "ml_s": "mL/s", "kg": "kg", "mm": "mm", "m": "m"}
+
+
 def label(name: str, full: bool = False) -> str:
     """How a measure is called in figures and tables: `LVEF (%)`, or in full `LV ejection fraction (%)`; another column
-    of a subject's (age, height_m) in words with its unit."""
+    (age, height_m, pfr_early_ml_s) in words with its unit."""
     if name in MEASURES:
         measure = MEASURES[name]
         return f"{measure.description.split(':')[0] if full else measure.short} ({measure.unit})"
-    words, _, unit = ("age_years" if name == "age" else name).rpartition("_")
-    return f"{words.replace('_', ' ')} ({unit})" if unit in ("m", "kg", "years") else name.replace("_", " ")
+    name = "age_years" if name == "age" else name
+    unit = next((end for end in _UNITS if name.endswith(f"_{end}")), "")
+    words = name.removesuffix(f"_{unit}").replace("_", " ")
+    return f"{words} ({_UNITS[unit]})" if unit else words
 
 
 def indexed_features(table: pd.DataFrame, literal: bool = False) -> pd.DataFrame:

@@ -12,13 +12,15 @@ import pandas as pd
 from cmrlib.cine.anatomy import NAMES
 from cmrlib.measures.names import FEATURES, MEASURES, indexed_name
 
-EF_PCT, EMPTYING_PCT = (0.0, 90.0), (0.0, 85.0)
+EF_PCT, EMPTYING_PCT, VOLUME_ML = (0.0, 90.0), (0.0, 85.0), (0.0, 1000.0)
 LIMITS = {
     "lvef_pct": EF_PCT, "rvef_pct": EF_PCT, "lvef_biplane_pct": EF_PCT,
     "laef_pct": EMPTYING_PCT, "raef_pct": EMPTYING_PCT, "lvm_g": (20.0, 500.0),
-}  # fmt: skip
+} | dict.fromkeys(
+    ("lvedv_ml", "lvesv_ml", "rvedv_ml", "rvesv_ml", "la_max_ml", "ra_max_ml", "lvedv_biplane_ml"), VOLUME_ML
+)  # fmt: skip
 """Measure → lowest and highest possible value of an adult, both included. Below an EF of 0, ESV lies above EDV; an
-atrium that seems to empty by more than 85 % was outlined too small."""
+atrium that seems to empty by more than 85 % was outlined too small. A chamber of a litre was outlined too large."""
 
 LEAST_SHARE = 0.5
 """Of the slices between base and apex so many must be drawn, or their sum is no volume of a ventricle."""
@@ -180,6 +182,8 @@ def _rules() -> dict[str, Rule]:
     )
     # two volumes of an impossible ratio cannot both be right, and which one is wrong is not known
     falls |= {f"{c}ef_pct": _ATRIAL[c] for c in _ATRIAL} | {"lvef_biplane_pct": _BIPLANE, "lvm_g": lvm}
+    falls |= {f"{c}{phase}v_ml": falls[f"{c}ef_pct"] for c in ("lv", "rv") for phase in ("ed", "es")}
+    falls |= {f"{c}_max_ml": _ATRIAL[c] for c in _ATRIAL} | {"lvedv_biplane_ml": _BIPLANE}
     for name, (low, high) in LIMITS.items():
         unit, description = MEASURES[name].unit, MEASURES[name].description.partition(":")[0]
         text = f"{description} of {{}} {unit}, outside {low:g} to {high:g} {unit}"

@@ -33,7 +33,12 @@ def report(
     age: Annotated[float | None, typer.Option(help="Years; likewise.")] = None,
     height: Annotated[float | None, typer.Option(help="cm, for values by body surface area; likewise.")] = None,
     weight: Annotated[float | None, typer.Option(help="kg; likewise.")] = None,
-    keep: Annotated[Path | None, typer.Option(help="Keep cohort and observers in this folder.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep cohort and observers in this folder; of a cohort's pages the observers, a folder each."
+        ),
+    ] = None,
     observer: Annotated[
         str, typer.Option(metavar="NAME_OR_FOLDER", help="Of a cohort: masks of `cmr segment` to use.")
     ] = "",
@@ -56,9 +61,11 @@ def report(
         )
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     sets = [credited(one) for one in weights or [REAL]]
-    person = _person(sex, age, height, weight, several=not out.suffix and study is not None)
-    if not out.suffix and study is not None:
-        return _pages(study, observer, out, subjects, shard, sets)
+    several, of_one = not out.suffix and study is not None, {"sex": sex, "age": age, "height": height, "weight": weight}
+    _require_fitting(several, of_one | {"title": title}, {"observer": observer, "subjects": subjects, "shard": shard})
+    if several:
+        return _pages(study, observer, out, subjects, shard, sets, keep)
+    person = {"sex": sex, "age": age, "height_m": height and height / 100, "weight_kg": weight}
     title = title or ("A real heart (biv-me, Apache-2.0)" if sample else "Cardiac MRI")
     said = make_report(sample_folder() if sample else study, out, sets, keep, title, person)
     known = sum(row["value"] == row["value"] for row in said["measures"])
@@ -67,17 +74,17 @@ def report(
         typer.echo(f"missing: {missing}")
 
 
-def _person(sex, age, height_cm, weight_kg, several: bool) -> dict:
-    """What the command says of the person. Raises ValueError where pages of several people are asked for."""
-    height_m = None if height_cm is None else height_cm / 100
-    person = {"sex": sex, "age": age, "height_m": height_m, "weight_kg": weight_kg}
-    if several and any(value not in ("", None) for value in person.values()):
-        raise ValueError("sex, age, height and weight are of one person; name one page, -o REPORT.html")
-    return person
+def _require_fitting(several: bool, of_one: dict, of_many: dict):
+    """Raise ValueError for options of one person where pages of several are asked for, and the other way round."""
+    given = [f"--{name}" for name, value in (of_one if several else of_many).items() if value not in ("", None, [])]
+    if given and several:
+        raise ValueError(f"{', '.join(given)}: of one person, and -o names a folder; name one page, -o REPORT.html")
+    if given:
+        raise ValueError(f"{', '.join(given)}: of a cohort's pages, and -o names one page; name a folder, -o PAGES")
 
 
-def _pages(cohort, observer, folder, subjects, shard, weights):
-    """sub-ID.html of each subject of a cohort."""
+def _pages(cohort, observer, folder, subjects, shard, weights, keep):
+    """sub-ID.html of each subject of a cohort; what is kept of each goes to a folder of the same name."""
     from cmrlib.app.cli.observers import laid_over
     from cmrlib.cohort import Cohort
     from cmrlib.report import make_report
@@ -87,5 +94,6 @@ def _pages(cohort, observer, folder, subjects, shard, weights):
     missing = [subject for subject in people if not (folder / f"sub-{subject}.html").exists()]
     for subject in missing:
         own = hearts.cines.loc[hearts.cines["participant_id"] == subject, "cine"]
-        make_report(hearts.part(own), folder / f"sub-{subject}.html", weights, title=f"sub-{subject}")
+        name = f"sub-{subject}"
+        make_report(hearts.part(own), folder / f"{name}.html", weights, keep and keep / name, title=name)
     typer.echo(near(f"{len(missing)} pages made now, {len(people) - len(missing)} before: {folder}"))
