@@ -16,9 +16,12 @@ from hearts import small_heartmae
 from plain_mae import PlainMAE
 from sklearn.linear_model import RidgeCV
 
+from cmrlib.app.runs import ROOT
 from cmrlib.cine import Cine
+from cmrlib.cohort.files import read_json
 from cmrlib.learning.resume import ExactResume
 from cmrlib.learning.task import Task
+from cmrlib.measures.motion import motion_scalars
 from cmrlib.papers.heartmae import HeartMAE, Probe, cardiac_targets, learn_axes, make_bags, section_table
 from cmrlib.papers.heartmae.clips import Cut, cut_weights, even_cuts, first_frames, peak_of, random_cut
 from cmrlib.papers.heartmae.evidence import attribution
@@ -31,6 +34,7 @@ from cmrlib.papers.heartmae.starts import Snapshots
 from cmrlib.papers.heartmae.study import disease_table, error_table, gain_pct
 from cmrlib.papers.heartmae.targets import disease_targets, enough_positives, usable
 from cmrlib.papers.heartmae.tokens import Masking, joined, patches, target_frames
+from cmrlib.phantom import make_cohort
 
 TASK = small_heartmae(mask_ratio=0.75, pooling="moving")
 
@@ -566,6 +570,29 @@ def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_pat
     np.testing.assert_allclose(whole.iloc[0, 1:].to_numpy(float), first, rtol=1e-4, atol=1e-5)
     TASK.save(network(mean=0.4), tmp_path / "run" / "weights" / "flow")
     assert "this one with other weights" in cmr(*words, tmp_path / "e", code=2)
+
+
+def test_cmr_embed_without_weights_writes_motion_and_an_observers_measures(cohort, tmp_path):
+    from typer.testing import CliRunner
+
+    from cmrlib.app.cli import app
+
+    moving = make_cohort(tmp_path / "hearts", 2, frames=8, size=64, spacing_mm=3.2, views=["sax"], slices=3)
+    for hearts, words in ((moving, []), (moving, ["--observer", "truth"]), (cohort, [])):
+        out = tmp_path / f"out{len(words)}{hearts.path.name}"
+        done = CliRunner().invoke(app, ["embed", str(hearts.path), "--out", str(out), *words, "--threads", "1"])
+        assert done.exit_code == 0, done.output
+        first = pd.read_csv(out / "embeddings.csv").iloc[0]
+        if hearts is moving:
+            expected = motion_scalars(hearts.cine(first["cine"]))
+            np.testing.assert_allclose(first[list(expected)].to_numpy(float), list(expected.values()), rtol=1e-6)
+            assert ("lvef_pct" in first) == bool(words) and (not words or 5 < first["lvef_pct"] < 90)
+        else:
+            assert "4 frames" in first["reason"] and np.isnan(first["sd_mean"])
+    record = read_json(ROOT / "figures" / "record" / "acdc_mae_08d_heartmae_patients.json")["metrics"]
+    told = CliRunner().invoke(app, ["embed", "--help"]).output
+    for model in ("scalars", "flow_mean", "masks_as_they_are"):  # what the help says is what was measured
+        assert f"{record[f'lvef_mae_{model}']:.1f}" in told
 
 
 def test_pixels_and_features_go_to_where_the_weights_are(monkeypatch):

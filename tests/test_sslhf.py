@@ -466,12 +466,13 @@ def test_gains_are_means_over_draws_of_the_labels_and_who_ran_once_stands_beside
     single = [compared_auc(*(t[t["seed"] == n] for t in (one, other)))["estimate"] for n in (1, 2)]
     drawn = [pd.concat([t.assign(draw=0), t[t["seed"] == 2].assign(draw=1)]) for t in (one, other)]  # one draw more
     several = compared_auc(*drawn)
-    assert several["n_runs"] == 3 and several["estimate"] == pytest.approx((single[0] + 2 * single[1]) / 3)
+    assert (several["n_runs"], several["n_draws"]) == (3, 2)
+    assert several["estimate"] == pytest.approx((single[0] + 2 * single[1]) / 3)
     assert (several["least"], several["most"]) == pytest.approx((min(single), max(single)))
     once = compared_auc(one, other[other["seed"] == 2].assign(seed=0))
     areas = [roc_auc(part["label"], part["score"]) for _, part in one.groupby("seed")]
     beside = other[other["seed"] == 2]
-    assert once["n_runs"] == 2 and once["n"] == 30
+    assert once["n_runs"] == 2 and once["n_draws"] == 1 and once["n"] == 30
     assert once["estimate"] == pytest.approx(np.mean(areas) - roc_auc(beside["label"], beside["score"]))
 
 

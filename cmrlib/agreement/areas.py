@@ -140,7 +140,8 @@ def compared_auc(table: pd.DataFrame, other: pd.DataFrame) -> dict:
 
     Tables: participant_id, label, score (NaN: no answer), RUN, and cine and k of patches. One that was run only once
     stands beside all runs of the first. Returns estimate, low, high, p (paired: the same subjects), least and most of a
-    single run, n_runs, n (participants).
+    single run, n_runs, n_draws, n (participants). n_draws: draws (else seeds) of the table that has fewer; with 1
+    the interval leaves out how much that classifier varies by draw.
     """
     rows, other = table.dropna(subset=["score"]), other.dropna(subset=["score"])
     once = {key for key in RUN if key in other and other[key].nunique() < 2}
@@ -155,7 +156,9 @@ def compared_auc(table: pd.DataFrame, other: pd.DataFrame) -> dict:
     found, single = by_runs(rows, difference, "difference"), [difference(part)[0] for _, part in runs_of(rows)]
     row = {"estimate": found.value} | dict(zip(("low", "high"), found.bounds())) | {"p": found.p()}
     row |= {"least": min(single, default=np.nan), "most": max(single, default=np.nan), "n_runs": len(single)}
-    return row | {"n": rows["participant_id"].nunique()}
+    drawn = "draw" if "draw" in rows else "seed"
+    n_draws = min(one[drawn].nunique() if drawn in one else 1 for one in (rows, other))
+    return row | {"n_draws": n_draws, "n": rows["participant_id"].nunique()}
 
 
 def holm(p) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from cmrlib.cine import Cine, Plane
 from cmrlib.measures.curves import FEWEST_FRAMES
@@ -44,6 +45,25 @@ def motion_scalars(cine: Cine) -> dict[str, float]:
         _central(clips, 8)[..., _central(inside, 8)].mean(), *harmonics,
     ]  # fmt: skip
     return dict(zip(MOTION, map(float, values)))
+
+
+def motion_table(cohort, subjects=None) -> pd.DataFrame:
+    """`motion_scalars` of each subject: participant_id, cine, MOTION, reason (why a row has no numbers, else empty).
+
+    Of a subject's short-axis stacks the first session's with a whole cycle and the most slices. subjects: participants,
+    default all.
+    """
+    stacks = cohort.cines[cohort.cines["view"] == "sax"]
+    stacks = stacks.assign(short=stacks["frames"] < FEWEST_FRAMES, thin=-stacks["slices"])
+    stacks = stacks.sort_values(["short", "session", "thin"], kind="stable").drop_duplicates("participant_id")
+    rows, names = [], stacks.set_index("participant_id")["cine"]
+    for one in cohort.subjects["participant_id"].unique() if subjects is None else subjects:
+        row = {"participant_id": one, "cine": names.get(one, "")} | dict.fromkeys(MOTION, np.nan) | {"reason": ""}
+        try:
+            rows.append(row | motion_scalars(cohort.cine(names[one])) if one in names else row | {"reason": "no sax"})
+        except RefusedError as error:
+            rows.append(row | {"reason": str(error)})
+    return pd.DataFrame(rows)
 
 
 def _middle_slices(cine):

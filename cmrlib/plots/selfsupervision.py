@@ -26,6 +26,7 @@ PALETTE = {
     "mean": "#bbbbbb",
     "random": "#999999",
     "pca": "#CC79A7",
+    "motion": "#882255",
     "expert": "#E69F00",
     "natural": "#56B4E9",
     "plain": "#0072B2",

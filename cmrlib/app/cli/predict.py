@@ -156,10 +156,13 @@ def embed(
         str,
         typer.Option(
             metavar="RUN",
-            help="A run of 08_heartmae_predict (its pooling counts) or "
+            help="HeartMAE in place of motion: a run of 08_heartmae_predict (its pooling counts) or "
             "07_heartmae_pretrain (mean over views), or a folder of weights.",
         ),
-    ],
+    ] = "",
+    observer: Annotated[
+        str, typer.Option(metavar="NAME_OR_FOLDER", help="Beside motion: volumes and EF from this observer's masks.")
+    ] = "",
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for embeddings.csv; default COHORT-embeddings. Every shard needs its own."),
@@ -169,16 +172,27 @@ def embed(
     shard: ShardOf = "",
     threads: Threads = 2,
 ):
-    """Embeddings of HeartMAE: one row a subject in embeddings.csv; what was made before is found again."""
-    from cmrlib.app.cli import predicting
-    from cmrlib.app.cli.observers import beside
+    """Numbers for any label of yours, a row a subject in embeddings.csv: twelve of motion, or HeartMAE's features.
 
+    Motion needs no network and tells more: on 80 ACDC patients LVEF within 9.1 points, HeartMAE's features within 17.0,
+    networks' masks 4.2 (08d_heartmae_patients). HeartMAE's own need `--weights`.
+    """
+    from cmrlib.app.cli import predicting
+    from cmrlib.app.cli.observers import beside, laid_over
+
+    if weights and observer:
+        raise ValueError("--observer goes with numbers of motion, so without --weights")
     hearts, folder = _open(cohort, threads), out or beside(cohort, "embeddings")
     if shard and out is None:
         raise ValueError("a shard's embeddings need a folder of their own: --out")
     people = chosen(subjects, shard, hearts.cines["participant_id"])
-    table = predicting.embed(hearts, weights, folder, people, variant)
-    typer.echo(near(f"{len(table)} subjects × {table.shape[1] - 1} numbers: {folder / 'embeddings.csv'}"))
+    if weights:
+        table = predicting.embed(hearts, weights, folder, people, variant)
+    else:
+        hearts, name, _ = laid_over(cohort, observer) if observer else (hearts, "", None)
+        table = predicting.motion(hearts, folder, people, name)
+    n = table.select_dtypes("number").shape[1]
+    typer.echo(near(f"{len(table)} subjects × {n} numbers: {folder / 'embeddings.csv'}"))
 
 
 VERBS = {"Segmentation": segment, "TempReg": frames, "StackPhases": frames, "MitralPoints": valve, "HeartMAE": embed}

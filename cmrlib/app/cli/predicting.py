@@ -18,8 +18,10 @@ from cmrlib.cohort.files import digest, read_json, write_json
 from cmrlib.cohort.progress import with_progress
 from cmrlib.learning.task import Task
 from cmrlib.learning.weightsets import networks, places, weights_files
+from cmrlib.measures import FEATURES, features
+from cmrlib.measures.motion import motion_table
 from cmrlib.measures.valve import valve_tables
-from cmrlib.papers.heartmae import make_bags, mean_features
+from cmrlib.papers.heartmae import first_session, make_bags, mean_features
 from cmrlib.papers.mvnet import MitralTracking
 from cmrlib.report.scores import Classifier, score_cine
 
@@ -200,6 +202,19 @@ def classify(cohort: Cohort, observer: str, classifier: Classifier, folder, subj
     table["score"] = table["score"].astype(float)
     table["positive"] = (table["score"] >= classifier.threshold).astype("Int64").mask(table["score"].isna())
     return write_table(table.assign(reason=[reason for _, reason in scores]), folder / "scores.csv")
+
+
+def motion(cohort: Cohort, folder, subjects=None, observer: str = "") -> pd.DataFrame:
+    """A row a subject of `motion_table` and, from an observer's masks, FEATURES; also written as embeddings.csv in
+    `folder`. Raises FileExistsError where the folder holds something else."""
+    require_subjects(cohort, subjects)
+    masks = cohort.observer(observer).digest if observer else ""
+    claim(folder, cohort, {"weights": "motion", "masks": masks, "cohort": cohort.digest})
+    table = motion_table(cohort, subjects)
+    if observer:
+        measured = first_session(features(cohort, observer, subjects=subjects))
+        table = table.join(measured[[name for name in FEATURES if name in measured]], on="participant_id")
+    return write_table(table, Path(folder) / "embeddings.csv")
 
 
 def embed(cohort: Cohort, run, folder, subjects=None, variant: str = "", precision: str = "bf16") -> pd.DataFrame:

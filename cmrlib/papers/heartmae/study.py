@@ -14,6 +14,7 @@ MODELS = {
     "mean": "predicting the mean",
     "random": "untrained encoder",
     "pca": "PCA of the temporal SD",
+    "motion": "12 numbers of motion",
     "expert": "18 measurements",
     "natural": "natural videos",
 } | VARIANTS

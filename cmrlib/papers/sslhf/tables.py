@@ -138,7 +138,8 @@ def _accuracy(rows):
 def paired_table(scores: pd.DataFrame, better: str = "sslhf") -> pd.DataFrame:
     """How much larger `better`'s AUC is than every other method's on the same folds, seeds and patients: a row a method
     and level with gain, gain_low, gain_high (over patients, and over seeds or draws where there are several), p_holm
-    (of all methods of a level), n_runs, n_patients, and the smallest and largest gain of a single run."""
+    (of all methods of a level), n_runs, n_draws (of the method that has fewer), n_patients, and the smallest and
+    largest gain of a single run."""
     rows = []
     for method in [name for name in METHODS if name in set(scores["method"]) - {better}]:
         for level in LEVELS:
@@ -146,7 +147,8 @@ def paired_table(scores: pd.DataFrame, better: str = "sslhf") -> pd.DataFrame:
             if all(len(one) for one in both):
                 rows.append({"method": method, "level": level} | areas.compared_auc(*both))
     names = {"estimate": "gain", "low": "gain_low", "high": "gain_high", "n": "n_patients"}
-    columns = ["method", "level", "gain", "gain_low", "gain_high", "p_holm", "least", "most", "n_runs", "n_patients"]
+    columns = ["method", "level", "gain", "gain_low", "gain_high", "p_holm", "least", "most"]
+    columns += ["n_runs", "n_draws", "n_patients"]
     table = pd.DataFrame(rows)
     if rows:
         table["p_holm"] = table.groupby("level")["p"].transform(areas.holm)
