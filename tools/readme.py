@@ -33,8 +33,6 @@ GALLERY = {
     "carryover_sunnybrook/00_cohort/figures/beside_phantom_sax.png": "real_beside_phantom.png",
     "valve_study/04c_mvnet_real/figures/sample_4ch.png": "mvnet_sample.png",
 }
-EARLIER = {"floor": "forest on the true features", "ceiling": "regression on the true parameters"}
-"""Rows that only records of the earlier, easier phantoms have."""
 CUSSP = {"auc": "AUC", "ap": "average precision", "f1": "F1", "precision": "precision", "recall": "recall"}
 WIDTH_PX = {"real_heart.png": 1280}  # a row of pictures; the others are 680 pixels at most
 
@@ -92,7 +90,7 @@ def models_table(record: str, paper: str, columns: dict[str, str]) -> str:
     """Every model of a record with its metrics (column → title) as Markdown."""
     metrics, lines = _record(record)["metrics"], [f"| model | {' | '.join(columns.values())} |"]
     lines.append("| --- |" + " --- |" * len(columns))
-    for model, label in (labels(paper) | EARLIER).items():
+    for model, label in labels(paper).items():
         values = [shown_value(metrics, f"{model}_{name}", 3) for name in columns]
         if any(values):
             lines.append(f"| {label} | {' | '.join(values)} |")
@@ -117,7 +115,7 @@ def generated() -> dict[str, dict[str, str]]:
     """File → name → text of each generated part, with its marks."""
     texts = {f"results, {topic}": results_table(topic) for topic in RESULTS["topic"].unique()}
     texts |= {"figures": paper_table(), "looks": looks_table()}
-    texts["models of CUSSP"] = models_table("full_05_cussp", "CUSSP", CUSSP)
+    texts["models of CUSSP"] = models_table("cussp_05b_cussp_table2", "CUSSP", CUSSP)
     texts = {
         name: f"<!-- {name}: written by `make readme` -->\n{text}\n<!-- end of {name} -->"
         for name, text in texts.items()
