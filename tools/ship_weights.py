@@ -31,6 +31,7 @@ class Shipment:
     of the same recipe were tested on patients that they had not seen; its errors replace those on phantoms.
     max_mb: limit for the whole set. about: first words of its CARDS.md. points: folder below runs/ of the networks for
     mitral points, and the profile that tests them, on phantoms: of MAPSE no patient's truth is known.
+    left_out: notebooks whose networks do not travel, for the size of all sets together.
     """
 
     profiles: tuple[str, ...]
@@ -38,6 +39,7 @@ class Shipment:
     max_mb: float
     about: str
     points: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 SHIPMENTS = {
@@ -57,6 +59,7 @@ SHIPMENTS = {
         12.2,
         "All learned from patients, some from phantoms first",
         ("dsb2015/04c_mvnet_real/weights", "valve_check"),
+        ("03_tempreg",),
     ),
 }
 
@@ -86,7 +89,7 @@ def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
     if name not in SHIPMENTS:
         raise ValueError(f"no set of weights called {name!r}; there are {', '.join(SHIPMENTS)}")
     shipment, runs, dest = SHIPMENTS[name], Path(runs), Path(dest) / name
-    sources = _trained_by(shipment.profiles, runs)
+    sources = _trained_by(shipment, runs)
     for path in sorted((runs / shipment.points[0]).glob("*.safetensors")) if shipment.points else ():
         sources[Path("04_mvnet", "weights", path.name)] = path
     for notebook in NOTEBOOKS:
@@ -117,11 +120,11 @@ def ship(name: str, runs=ROOT / "runs", dest=SHIPPED) -> float:
     return size_mb
 
 
-def _trained_by(profiles, runs) -> dict[Path, Path]:
+def _trained_by(shipment, runs) -> dict[Path, Path]:
     """Place within a set (NOTEBOOK/weights/FILE) → the file to pack."""
     found = {}
-    for profile in profiles:
-        folders = [runs / profile / name / "weights" for name in NOTEBOOKS]
+    for profile in shipment.profiles:
+        folders = [runs / profile / name / "weights" for name in NOTEBOOKS if name not in shipment.left_out]
         weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
         if not weights:
             raise FileNotFoundError(f"profile {profile} made no weights; `make run PROFILE={profile}` does")
