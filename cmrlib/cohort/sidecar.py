@@ -54,7 +54,7 @@ def cine_sidecar(cine: Cine) -> dict:
 
 
 def cine_from_sidecar(pixels, affine, side: dict, name: str) -> Cine:
-    """The cine `name` from its array and its sidecar, which has the digest that was noted. Raises ValueError where it is
+    """The cine `name` from its array and its sidecar, whose digest was compared before. Raises ValueError where it is
     another cine's."""
     times = {name: None if side[name] is None else np.array(side[name], float) for name in _TIMES}
     frames_of = None if side["frames_of"] is None else (tuple(side["frames_of"][0]), side["frames_of"][1])
