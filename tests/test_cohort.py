@@ -456,6 +456,24 @@ def test_a_mask_of_nobody_knows_whom_is_no_correction(cohort):
     assert ["sub-a1/sub-a1_view-sax_cine.nii", "unknown"] in wrong(cohort.path)
 
 
+@pytest.mark.parametrize("side", [[], {}, {"annotated": 5}, {"annotated": {"0": ["liver"]}}])
+def test_a_damaged_list_of_what_was_drawn_is_named(cohort, side):
+    looked = next(iter(cohort.observers.values()))
+    path = looked.path / "sub-a1" / f"{NAME}_dseg.json"
+    files.write_json(side, path)
+    digests.note({path: None})
+    with pytest.raises(ValueError, match="dseg.json does not list what was drawn"):
+        looked.mask(NAME)
+
+
+def test_a_sidecar_of_another_cine_is_refused(cohort):
+    path = next(cohort.path.rglob("sub-a1_*_cine.json"))
+    files.write_json(files.read_json(path) | {"view": "2ch"}, path)
+    digests.note({path: None})
+    with pytest.raises(ValueError, match="sidecar .* is that of sub-a1_view-2ch"):
+        cohort.cine(NAME)
+
+
 def test_a_mask_of_another_shape_is_refused(cohort):
     path = next(cohort.path.rglob("sub-a1_*_dseg.nii*"))
     mask, affine = files.map_nifti(path)

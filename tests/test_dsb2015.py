@@ -67,24 +67,6 @@ def test_frames_contours_and_volumes(tmp_path):
     assert (one.frames, one.ed, one.es) == (1, 0, None)
 
 
-@pytest.mark.parametrize(
-    ("names", "reason"),
-    [
-        ({"m__images__ch4_9_0001": b"no jpeg", "m__contours__ch4_9_0001": jpeg(drawn(5))}, "no readable JPEG"),
-        ({"m__images__ch4_9_0001": jpeg(drawn(5))}, "contour is missing"),
-        ({"m__images__ch4_9_0001": jpeg(drawn(5)), "m__contours__ch4_9_0001": jpeg(drawn(5, (30, 40)))}, "one shape"),
-        ({"m__images__ch4_9_0001": bytes(5_000_000), "m__contours__ch4_9_0001": jpeg(drawn(5))}, "missing or damaged"),
-        ({"m__images__ch4_9_0001": claims_32000(), "m__contours__ch4_9_0001": jpeg(drawn(5))}, "more pixels than"),
-    ],
-)
-def test_a_damaged_image_costs_its_patient_only(tmp_path, names, reason):
-    write_zip(tmp_path, {7: [(3, 12)]}, **names)
-    cohort = ingest("dsb2015", tmp_path, tmp_path / "cohort", workers=1, progress=False)
-    rejected = read_tsv(cohort.path / "rejected.tsv")
-    assert list(cohort.cines["participant_id"]) == ["DSB7"] and list(rejected["participant_id"]) == ["DSB9"]
-    assert reason in rejected["reason"].iloc[0]
-
-
 real = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CMR_DATA_DIR names no folder with dsb2015")
 
 

@@ -13,7 +13,18 @@ ONCE_MET_BADLY = "|".join(
         *("^slice", "two_", "unknown_syntax", "^zeros_behind", "^copy_", "recycle", "people_", "trigger_in_", "^rr_"),
         *("all_zero", "^ed_", "^info_", "label_map", "volumes_", "^masks_(all|without)", "link_table", "no_area"),
         *("contour_inv", "^card_", "weights_of", "there_twice", "_of_text$", "^mask_(of_halves|mirrored)", "own_table"),
-        *("no_preamble", "rows_0", "65535", "no_zip", "jpeg_", "^voxels_", "height_1e308", "age_of", "html_for"),
+        *(
+            "no_preamble",
+            "rows_0",
+            "65535",
+            "no_zip",
+            "jpeg_",
+            "gzip_",
+            "^voxels_",
+            "height_1e308",
+            "age_of",
+            "html_for",
+        ),
     ]
 )
 

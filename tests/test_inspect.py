@@ -79,16 +79,6 @@ def test_paths_and_descriptions_only_on_request(source):
     assert "flow_aorta" in "".join(asked.output.split())  # wrapped in its column
 
 
-def test_no_cine_is_exit_code_1_no_folder_is_2(tmp_path):
-    (tmp_path / "src" / "anna").mkdir(parents=True)
-    assert cmr("inspect", tmp_path / "src").exit_code == 2
-    (tmp_path / "src" / "anna" / "letter.txt").write_text("Dear Dr. Marked, many lines")
-    done = cmr("inspect", tmp_path / "src")
-    assert done.exit_code == 1 and "not a DICOM file" in done.output and "cines: 0" in done.output
-    done = cmr("inspect", tmp_path / "nowhere")
-    assert done.exit_code == 2 and "is no folder" in done.output
-
-
 def test_the_users_word_names_views_and_keeps_a_series(tmp_path):
     trees.write_cine(tmp_path / "anna" / "x", SeriesDescription="flow void cine")
     assert "flow measurement" in datasets.inspect(tmp_path)["reason"][0]

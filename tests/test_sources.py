@@ -3,7 +3,6 @@
 No real sample of M&Ms' masks, of M&Ms-2 or of UK Biobank is at hand: their layouts are written here as documented.
 """
 
-import gzip
 import re
 
 import nibabel as nib
@@ -12,13 +11,9 @@ import pytest
 from corpus import DEFECTS, build, judge, write_source
 from corpus.nifti import image_of
 from trees import LABEL, SHORT_AXIS, cut_short, image, long_axis, read, write_cine, write_sunnybrook, written
-from typer.testing import CliRunner
 
-from cmrlib.app.cli import app
 from cmrlib.cine.anatomy import STRUCTURES
-from cmrlib.cohort import Cohort
-from cmrlib.cohort.files import digest, read_tsv
-from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb, volumes
+from cmrlib.datasets import dicom, dsb2015_dicom, ingest, mnms, mnms2, nifti, sunnybrook, ukbb
 from cmrlib.phantom import make_study, subject_specs
 
 TINY = {"frames": 5, "size": 32, "spacing_mm": 6.0, "slices": 5, "subslices": 1}
@@ -87,41 +82,6 @@ def test_folders_of_views_are_one_person_and_numbers_are_hashed(tmp_path):
     save(tmp_path / "many" / "1234567" / "sax.nii", cube())
     (label,) = nifti.find(tmp_path / "many")
     assert re.fullmatch("H[0-9a-f]{12}", label) and list(nifti.find(tmp_path / "many", keep_names=True)) == ["1234567"]
-
-
-def test_what_unpacks_to_too_much_is_refused_on_the_way(tmp_path, monkeypatch):
-    save(tmp_path / "sax.nii.gz", cube())
-    unpacked = gzip.decompress((tmp_path / "sax.nii.gz").read_bytes())
-    monkeypatch.setattr(volumes, "LARGEST_BYTES", 3 * len(unpacked))
-    volumes.read_volume(tmp_path / "sax.nii.gz")
-    (tmp_path / "sax.nii.gz").write_bytes(gzip.compress(unpacked + bytes(2**24)))
-    with pytest.raises(volumes.Damaged, match="stored or unpacked"):
-        volumes.read_volume(tmp_path / "sax.nii.gz")
-
-
-@pytest.mark.parametrize(
-    ("value", "unit", "step_ms", "flag"),
-    [
-        (0.04, "sec", 40, None),
-        (40, "msec", 40, None),
-        (40000, "usec", 40, None),
-        (0.04, "unknown", 40, "time_unit_guessed"),
-        (40, "sec", 40, "time_unit_guessed"),
-        (0, "sec", None, "time_unknown"),
-        (float("nan"), "sec", None, "time_unknown"),
-        (0.001, "sec", None, "time_unknown"),
-    ],
-)
-def test_a_step_must_make_a_human_heart_rate(tmp_path, value, unit, step_ms, flag):
-    img = nib.Nifti1Image(cube(frames=20).T, np.diag([1.5, 1.5, 8, 1]))
-    img.header.set_xyzt_units("mm", unit)
-    img.header["pixdim"][4] = value
-    (tmp_path / "p").mkdir()
-    nib.save(img, tmp_path / "p" / "sax.nii")
-    (cine,) = read(nifti, tmp_path).cines
-    assert cine.frame_step_ms == pytest.approx(step_ms, nan_ok=True) if step_ms else cine.frame_times_ms is None
-    assert [text for text in cine.flags if text.startswith("time")] == ([flag] if flag else [])
-    assert not step_ms or cine.rr_ms == pytest.approx([800, 800])
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("meter", 0.001), ("micron", 1000), ("meter", 1)])
@@ -294,23 +254,6 @@ def test_dicom_takes_single_images_where_it_is_told_to(tmp_path, description, sl
     assert "single_frame" in cine.flags and not study.rejected
 
 
-def test_the_command_takes_stacks_of_one_frame(tmp_path):
-    single_images(tmp_path / "src" / "p1", SeriesDescription="cine_sa")
-
-    def cmr(kind, *words):
-        return CliRunner().invoke(app, ["ingest", kind, str(tmp_path / "src"), str(tmp_path / "out"), *words])
-
-    for words in (
-        ("acdc", "--phase", "ed"),
-        ("ukbb", "--phase", "ed"),
-        ("dicom", "--phase", "late"),
-        ("sunnybrook", "--min-frames", "1"),
-    ):
-        assert cmr(*words).exit_code == 2
-    assert cmr("dicom", "--workers", "1", "--min-frames", "1", "--phase", "ed").exit_code == 0
-    assert Cohort.open(tmp_path / "out").cines[["frames", "ed"]].values.tolist() == [[1, 0]]
-
-
 # --- UK Biobank ------------------------------------------------------------------------------------------------------
 
 
@@ -407,14 +350,6 @@ def test_mnms_unlabelled_patients_have_no_observer(study, tmp_path):
     assert (found.cines[0].ed, found.cines[0].es) == (cine.ed, cine.es)  # as the table says, from 0
 
 
-def test_mnms_damage_is_named(study, tmp_path):
-    write_mnms(study, tmp_path / "src")
-    cut_short(next((tmp_path / "src").rglob("*_gt.nii.gz")))
-    assert "sub-A0S9V9: the mask: the file is damaged" in read(mnms, tmp_path / "src").rejected[0]["reason"]
-    nib.save(image_of(np.zeros((2, 3, 4, 5), np.uint8), np.eye(4)), next((tmp_path / "src").rglob("*_gt.nii.gz")))
-    assert "expected one shape" in read(mnms, tmp_path / "src").rejected[0]["reason"]
-
-
 def write_mnms2(study, root):
     """Patient 001 with both views; the table has lost the zeros and ends in empty rows."""
     folder = root / "MnM2" / "dataset" / "001"
@@ -478,24 +413,6 @@ def test_kaggles_tree_is_read_like_dicom_with_its_volumes(tmp_path):
 
 
 # --- nothing is lost -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["acdc", "dicom", "nifti", "ukbb"])
-def test_files_that_belong_to_nobody_are_listed(study, tmp_path, kind):
-    written(study, tmp_path / "src", kind)
-    (tmp_path / "src" / "readme.md").write_text("what the archive says of itself")
-    inner = max((path for path in (tmp_path / "src").rglob("*") if path.is_file()), key=lambda path: len(path.parts))
-    stray = inner.parent / "notes.docx"  # of ukbb, beside the zips
-    stray.write_bytes(b"what somebody thought of it")
-    cohort = ingest(kind, tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
-    rejected = read_tsv(cohort.path / "rejected.tsv").set_index("digest")
-    loose, kept = (rejected.loc[digest(path)[:16]] for path in (tmp_path / "src" / "readme.md", stray))
-    assert "belongs to no subject" in loose["reason"] and len(kept["reason"]) > 10
-    assert "readme" not in rejected.to_csv() and "notes" not in rejected.to_csv()
-    private = (tmp_path / ".cohort.sources.tsv").read_text()
-    assert str(tmp_path / "src" / "readme.md") in private
-    again = ingest(kind, tmp_path / "src", tmp_path / "cohort", workers=1, progress=False)
-    assert len(read_tsv(again.path / "rejected.tsv")) == len(rejected)
 
 
 def test_other_series_and_contours_of_sunnybrook_are_listed(tmp_path):

@@ -54,29 +54,12 @@ def cine_sidecar(cine: Cine) -> dict:
 
 
 def cine_from_sidecar(pixels, affine, side: dict, name: str) -> Cine:
-    """The cine `name` from its array and its sidecar. Raises ValueError where that is damaged, or another cine's."""
-    try:
-        cine = _cine(pixels, affine, side)
-        if not all(0 <= k < cine.slices and 0 <= t < cine.frames for k, t in cine.meta.get("missing", ())):
-            raise ValueError("meta.missing names a frame that is not there")
-        if not all(t is None or (isinstance(t, int) and 0 <= t < cine.frames) for t in (cine.ed, cine.es)):
-            raise ValueError(f"ed {cine.ed!r} or es {cine.es!r} is no frame")
-        if cine.frames_of is not None and len(cine.frames_of[0]) != cine.frames:
-            raise ValueError("frames_of names another number of frames than there is")
-        if np.shape(cine.slice_position_mm) not in ((), (cine.slices,)):
-            raise ValueError("slice_position_mm has another number of slices than there is")
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ValueError(
-            f"{name}: its sidecar {name}_cine.json is damaged ({type(error).__name__}: {error}); restore it or ingest "
-            "the subject again"
-        ) from error
-    if cine.name != name:
-        raise ValueError(f"{name}: its sidecar {name}_cine.json is that of {cine.name}; ingest the subject again")
-    return cine
-
-
-def _cine(pixels, affine, side: dict) -> Cine:
+    """The cine `name` from its array and its sidecar, whose digest was compared before. Raises ValueError where it is
+    another cine's."""
     times = {name: None if side[name] is None else np.array(side[name], float) for name in _TIMES}
     frames_of = None if side["frames_of"] is None else (tuple(side["frames_of"][0]), side["frames_of"][1])
     rest = {name: side[name] for name in _KEPT}
-    return Cine(pixels, affine, **rest | times | {"flags": tuple(side["flags"]), "frames_of": frames_of})
+    cine = Cine(pixels, affine, **rest | times | {"flags": tuple(side["flags"]), "frames_of": frames_of})
+    if cine.name != name:
+        raise ValueError(f"{name}: its sidecar {name}_cine.json is that of {cine.name}; ingest the subject again")
+    return cine

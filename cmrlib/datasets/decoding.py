@@ -13,8 +13,9 @@ _DECODERS = {
 }
 
 
-def pixels(frame: Frame) -> np.ndarray:
-    """Image (rows, columns) of a frame, decoded once: a classic file's data set is released then.
+def pixels(frame: Frame, keep: bool = False) -> np.ndarray:
+    """Image (rows, columns) of a frame, decoded once: a classic file's data set is released then, unless
+    told to `keep`.
 
     Stored integers stay as they are where no rescale is asked for, else float32. Raises Refused with the reason.
     """
@@ -34,7 +35,7 @@ def pixels(frame: Frame) -> np.ndarray:
         raise Refused("decoded image has another size than its header says")
     if image.dtype.kind == "f" and not np.isfinite(image.astype(np.float32)).all():
         raise Refused("pixels are NaN or infinite, or too large for 32 bits")
-    if index is None:
+    if index is None and not keep:
         file.data = None
     return image
 

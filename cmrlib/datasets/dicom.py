@@ -106,7 +106,14 @@ def headers(folder, views=()) -> tuple[list[Frame], list[tuple[str, str]], dict]
 def distinct(frames) -> tuple[list[Frame], list[tuple[str, str]]]:
     """Frames without further copies of one instance, and (digest, reason) of these."""
     copies = []
-    frames = without_copies(frames, copies)
+
+    def same_pixels(*two):
+        try:
+            return np.array_equal(*(pixels(frame, keep=True) for frame in two))
+        except Refused:
+            return False
+
+    frames = without_copies(frames, same_pixels, copies)
     return frames, [(frame.source.mark, why) for frame, why in copies]
 
 

@@ -96,24 +96,21 @@ def read(label: str, item: tuple) -> Study:
 
 def _grey(label, path, names) -> np.ndarray:
     """Grey pictures (images, rows, columns) uint8; ValueError where one is missing, damaged or of another shape."""
+    images = []
     with zipfile.ZipFile(path) as file:
-        images = [_image(label, file, name) for name in names]
+        for name in names:
+            try:
+                if file.getinfo(name).file_size > _LARGEST_BYTES:
+                    raise ValueError("it is far too large")
+                images.append(grey_image(file.read(name)))
+            except (KeyError, ValueError, zipfile.BadZipFile) as error:
+                why = str(error) if isinstance(error, Refused) else type(error).__name__
+                raise ValueError(f"sub-{label}: an image or its contour is missing or damaged ({why})") from error
+            if images[-1] is None:
+                raise ValueError(f"sub-{label}: an image is no readable JPEG")
     if len(shapes := {image.shape for image in images}) > 1:
         raise ValueError(f"sub-{label}: images have the shapes {sorted(shapes)}; expected one shape")
     return np.stack(images)
-
-
-def _image(label, file, name):
-    try:
-        if file.getinfo(name).file_size > _LARGEST_BYTES:
-            raise ValueError("it is far too large")
-        image = grey_image(file.read(name))
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        why = str(error) if isinstance(error, Refused) else type(error).__name__
-        raise ValueError(f"sub-{label}: an image or its contour is missing or damaged ({why})") from error
-    if image is None:
-        raise ValueError(f"sub-{label}: an image is no readable JPEG")
-    return image
 
 
 def person(folder, number) -> dict:

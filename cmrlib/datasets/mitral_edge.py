@@ -49,30 +49,28 @@ def mitral_edge(cavity, image=None, straight_px: float = STRAIGHT_PX) -> MitralE
     cavity: (rows, columns) bool. image: (rows, columns) of any grey scale; without it the longer of the two ends'
     edges is the base.
     """
+    nowhere = np.full((2, 2), np.nan)
     outline, why = _outline(cavity)
     if why:
-        return _refuse(why)
+        return MitralEdge(nowhere, refused=why)
     middle = outline.mean(0)
-    axis = _long_axis(cavity)
+    rows, columns = np.nonzero(cavity)
+    axis = np.linalg.eigh(np.cov(np.stack([columns, rows]).astype(float)))[1][:, 1]  # the long one
     width = np.count_nonzero(cavity) / np.ptp((outline - middle) @ axis)
     edges = [edge for side in (axis, -axis) if (edge := _longest_edge(outline, middle, side, straight_px)) is not None]
     edges = [edge for edge in edges if edge[3] >= SHORTEST * width]
     if not edges:
-        return _refuse("no straight edge across an end of the long axis")
+        return MitralEdge(nowhere, refused="no straight edge across an end of the long axis")
     blood = [_blood_beyond(image, cavity, ends, side) for ends, side, *_ in edges]
     best = int(np.argmax([edge[3] for edge in edges] if image is None else blood))
     if image is not None and not blood[best] >= BLOOD:
-        return _refuse("no blood beyond the edge")
+        return MitralEdge(nowhere, refused="no blood beyond the edge")
     ends, side, residual, _ = edges[best]
     along = ends[1] - ends[0]
     # `side` points to the atrium, so the apex lies the other way; apex down puts the first point left
     if along[0] * -side[1] - along[1] * -side[0] < 0:
         ends = ends[::-1]
     return MitralEdge(ends, residual, blood[best])
-
-
-def _refuse(why):
-    return MitralEdge(np.full((2, 2), np.nan), refused=why)
 
 
 def _outline(cavity):
@@ -90,12 +88,6 @@ def _outline(cavity):
     contours, _ = cv2.findContours((soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     points = max(contours, key=len)[:, 0].astype(float)
     return (points + 0.5) / 2 - 0.5, ""
-
-
-def _long_axis(cavity):
-    rows, columns = np.nonzero(cavity)
-    _, vectors = np.linalg.eigh(np.cov(np.stack([columns, rows]).astype(float)))
-    return vectors[:, 1]
 
 
 def _longest_edge(outline, middle, side, straight_px):

@@ -209,18 +209,20 @@ def _counted_twice(frames) -> bool:
     return (len(counts) > 1 and counts.min() > 1) or (expected > 1 and len(frames) >= 2 * expected)
 
 
-def without_copies(frames: list[Frame], refused: list) -> list[Frame]:
+def without_copies(frames: list[Frame], same_pixels, refused: list) -> list[Frame]:
     """Frames without further copies of one instance, which are refused; the first of them stays.
 
-    Copies have one instance UID; series, place and times must be alike too, and one of the times known: some
-    anonymisers give all files one UID.
+    same_pixels: (frame, frame) → bool, asked where UID, series, place and times are alike: some anonymisers give all
+    files one UID, and a drive's conflicted copy of a file may hold another picture.
     """
-    kept = {}
+    kept, left = {}, []
     for frame in frames:
-        numbers = frame.trigger_ms, frame.temporal, frame.instance
-        known = tuple(None if number != number else number for number in numbers)
-        told = frame.uid and any(number is not None for number in known)
-        key = (frame.uid, frame.shape, frame.series, *frame.position.tolist(), *known) if told else frame
-        if kept.setdefault(key, frame) is not frame:
+        numbers = [*frame.position.tolist(), frame.trigger_ms, frame.temporal, frame.instance]
+        known = tuple(None if number != number else number for number in numbers)  # NaN is like nothing, not even NaN
+        likes = kept.setdefault((frame.uid, frame.shape, frame.series, known) if frame.uid else frame, [])
+        if any(same_pixels(frame, like) for like in likes):
             refused.append((frame, "the same instance twice"))
-    return list(kept.values())
+        else:
+            likes.append(frame)
+            left.append(frame)
+    return left

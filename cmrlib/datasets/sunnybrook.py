@@ -77,22 +77,18 @@ def find(src) -> dict[str, dict]:
         items[name] = {"images": path, "contours": contours.get(name), "person": {}}
     for scd, original in originals.items():
         if original in items:
-            items[original]["person"] = _person(people[scd])
+            row, age = people[scd], str(people[scd].get("Age", ""))
+            items[original]["person"] = {
+                "sex": {"Male": "M", "Female": "F"}.get(row.get("Gender")),
+                "age": int(age) if age.isdigit() else None,
+                "group": GROUPS.get(row.get("Pathology")),
+            }
     return {subject_label(name): items[name] for name in sorted(items)}
 
 
 def unpadded(name: str) -> str:
     """SC-HF-I-01 → SC-HF-I-1, the spelling of the patient table."""
     return re.sub(r"-0+(\d)", r"-\1", name)
-
-
-def _person(row) -> dict:
-    age = str(row.get("Age", ""))
-    return {
-        "sex": {"Male": "M", "Female": "F"}.get(row.get("Gender")),
-        "age": int(age) if age.isdigit() else None,
-        "group": GROUPS.get(row.get("Pathology")),
-    }
 
 
 def read(label: str, item: dict) -> Study:
