@@ -201,14 +201,14 @@ def nowhere(data):
     del data.FrameOfReferenceUID
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (changed_pixel, "no image in .* has the pixels of slice"),
-        (moved, "lies 6.9 mm from"),
-        (nowhere, "highdicom .*Frame"),
-    ],
-)
+MISMATCHES = [
+    (changed_pixel, "no image in .* has the pixels of slice"),
+    (moved, "lies 6.9 mm from"),
+    (nowhere, "highdicom .*Frame"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), MISMATCHES)
 def test_a_source_that_does_not_match_is_refused(tmp_path, change, words):
     source = phantom_source("dicom-flat", tmp_path / "source")
     cohort = opened(source, tmp_path)
@@ -239,17 +239,10 @@ def test_what_cannot_be_exported_is_said(tmp_path, given, error, words):
 
 
 def test_the_command(tmp_path):
-    opened(phantom_source("dicom", tmp_path / "source"), tmp_path)
-    words = [
-        "export",
-        tmp_path / "cohort",
-        "--observer",
-        tmp_path / "person",
-        "--to",
-        "dicom-seg",
-        "-o",
-        tmp_path / "o",
-    ]
-    result = CliRunner().invoke(app, [str(word) for word in [*words, "--source", tmp_path / "source"]])
+    source = phantom_source("dicom", tmp_path / "source")
+    opened(source, tmp_path)
+    given = {"--observer": tmp_path / "person", "--to": "dicom-seg", "-o": tmp_path / "o", "--source": source}
+    words = ["export", tmp_path / "cohort", *(word for pair in given.items() for word in pair)]
+    result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 0 and result.output.startswith("12 files"), result.output
     assert len(list((tmp_path / "o").rglob("*_seg.dcm"))) == 12
