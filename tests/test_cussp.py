@@ -14,13 +14,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from cmrlib import plots
-from cmrlib.app.runs.parameters import cells
 from cmrlib.cine import Cine
 from cmrlib.cohort import Annotation, Cohort, Observer
 from cmrlib.learning.task import Task
 from cmrlib.measures import FEATURES
 from cmrlib.measures.arealength import single_plane_curve
-from cmrlib.measures.valve import point_array
 from cmrlib.papers.cussp import baselines, network, table2, tabular
 from cmrlib.papers.cussp.cnnlstm import CnnLstm, CnnLstmNet, WeakLoss, load_imagenet
 from cmrlib.papers.cussp.data import VIEWS, Distortion, distorted, scaled
@@ -96,6 +94,9 @@ def test_valve_and_axis_of_a_drawn_heart_and_the_patch_around_them(angle, spacin
     cine, annotation = drawn(angle, spacing)
     valve = locate(cine, annotation)
     np.testing.assert_allclose(valve.centre_px, (70, 60), atol=1.3)
+    lost = locate(replace(cine, spacing_known=False), annotation)  # an LV of 60 mm is taken for one of 90
+    if spacing[0] == spacing[1]:
+        np.testing.assert_allclose(lost.spacing_mm / valve.spacing_mm, 90 / 60, rtol=0.05)
     assert valve.apical @ [-np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))] > np.cos(np.deg2rad(3))
     patch = prepare(cine, annotation, MitralRegurgitation(size=50, field_mm=80.0, frames=10))
     np.testing.assert_allclose(patch.plane.points([valve.centre_px])[0], (24.5, 24.5), atol=1e-9)
@@ -130,12 +131,6 @@ def test_a_patch_that_leaves_the_image_is_filled_and_counted():
     assert prepare(*drawn(), replace(PREP, field_mm=20.0)).outside == 0
 
 
-def test_lost_pixel_sizes_are_guessed_from_the_lv():
-    cine, annotation = drawn()
-    known, lost = locate(cine, annotation), locate(replace(cine, spacing_known=False), annotation)
-    np.testing.assert_allclose(lost.spacing_mm / known.spacing_mm, 90 / 60, rtol=0.05)
-
-
 def test_fewer_and_uneven_frames_become_the_grid():
     cine, annotation = drawn(frames=12, es=5)
     patch, own = (prepare(replace(cine, ed=11, es=5), annotation, replace(PREP, frames=n)) for n in (50, 12))
@@ -143,20 +138,13 @@ def test_fewer_and_uneven_frames_become_the_grid():
     assert patch.ed == pytest.approx(11 / 12 * 50) and patch.es == pytest.approx(5 / 12 * 50)
     np.testing.assert_allclose(patch.cropped[25], own.cropped[6], atol=1e-3)  # half a cycle in both
     assert prepare(cine, annotation, replace(PREP, frames=12)).es == 5  # nobody names it: the smallest LV
-
-
-@pytest.mark.parametrize(
-    ("total", "ed", "count", "wanted"),
-    [
-        (50, 40, 25, [*range(40, 50), *range(15)]),
-        (20, 18.6, 10, [19, *range(9)]),
-        (8, 3, 8, [3, 4, 5, 6, 7, 0, 1, 2]),
-    ],
-)
-def test_the_window_goes_on_with_the_first_frame(total, ed, count, wanted):
-    assert window_frames(total, ed, count).tolist() == wanted
+    named = replace(cine, ed=7, es=2)  # by the cohort, which does not count
+    assert prepare(named, annotation, replace(PREP, frames=12)).es == 5
+    assert prepare(named, replace(annotation, frames={"ed": 1, "es": 3}), replace(PREP, frames=12)).es == 3
+    assert window_frames(50, 40, 25).tolist() == [*range(40, 50), *range(15)]
+    assert window_frames(20, 18.6, 10).tolist() == [19, *range(9)]
     with pytest.raises(ValueError, match="does not fit a cycle"):
-        window_frames(total, 0, total + 1)
+        window_frames(8, 0, 9)
 
 
 def test_equalisation_against_a_naive_loop():
@@ -177,16 +165,6 @@ def test_a_mirrored_image_gives_the_same_patch(mr):
     one, two = prepare(cine, annotation, PREP), prepare(other, replace(annotation, mask=mask), PREP)
     assert np.abs(one.cropped - two.cropped).max() <= 0.02 * np.ptp(one.cropped)
     assert np.abs(one.plane.matrix[:, :2] - two.plane.matrix[:, :2]).max() > 0.1  # by another plane
-
-
-def test_valve_centres_of_the_truths_masks_lie_on_the_true_valve(mr):
-    off = []
-    for name in mr.cines["cine"][:8]:
-        cine, annotation = mr.cine(name), mr.observer("truth").annotation(name)
-        ends, valve = point_array(annotation.points, "4ch", cine.frames), locate(cine, annotation)
-        length = np.hypot(*((ends[:, 1] - ends[:, 0]) * valve.spacing_mm).T)
-        off += list(np.hypot(*((valve.centres_px - ends.mean(1)) * valve.spacing_mm).T) / length)
-    assert np.nanmedian(off) < 0.2
 
 
 def test_cines_of_a_cohort_are_prepared_for_these_masks(mr, settings, tmp_path):
@@ -464,20 +442,10 @@ def test_imagenet_weights_of_a_densenet_fit_or_are_refused(tmp_path):
     torch.save(old, tmp_path / "densenet121.pth")
     model = CnnLstmNet("densenet121")
     load_imagenet(model, tmp_path / "densenet121.pth")
-    torch.testing.assert_close(
-        model.features.state_dict(),
-        dict(model.features.state_dict())
-        | {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")},
-    )
+    for name, value in model.features.state_dict().items():
+        torch.testing.assert_close(value, state[f"features.{name}"])
     with pytest.raises(ValueError, match="no ImageNet weights of DenseNet-121"):
         load_imagenet(CnnLstmNet("slim"), tmp_path / "densenet121.pth")
-
-
-def test_phases_are_the_observers_or_its_masks_and_not_the_cohorts():
-    cine, annotation = drawn()
-    named = replace(cine, ed=7, es=2)
-    assert prepare(named, annotation, replace(PREP, frames=10)).es == 4  # where the drawn LV is smallest
-    assert prepare(named, replace(annotation, frames={"ed": 1, "es": 3}), replace(PREP, frames=10)).es == 3
 
 
 # --- table 2 ---------------------------------------------------------------------------------------------------------
@@ -575,18 +543,9 @@ def test_cmr_classify_writes_a_score_a_cine(mr, siam25, tmp_path):
     table = pd.read_csv(tmp_path / "scores" / "scores.csv")
     assert table["participant_id"].tolist() == ["P0001", "P0002"] and table["score"].between(0, 1).all()
     assert (table["positive"] == (table["score"] >= table["threshold"])).all()
-    wrong = CliRunner().invoke(app, [*words, "--weights", str(tmp_path), "--subjects", "P9999"])
-    assert wrong.exit_code == 2 and "participants.tsv lists who is" in wrong.output
     (tmp_path / "weights" / "siam25.json").write_text('{"architecture": {"name": "TernausNet"}}')
     wrong = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "weights" / "siam25.safetensors")])
     assert wrong.exit_code == 2 and "weights of TernausNet do not classify" in wrong.output
-
-
-def test_the_notebook_predicts_in_the_precision_that_was_asked_for():
-    """It was bf16 whatever the parameter said."""
-    source = "\n".join(cell["source"] for cell in cells("05_cussp"))
-    asked = r"classifier\.predict.*precision=precision"
-    assert source.count("classifier.predict") == len(re.findall(asked, source)) == 3
 
 
 def test_the_five_steps_are_pictures_with_their_geometry(mr):

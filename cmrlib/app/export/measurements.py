@@ -38,19 +38,16 @@ def report(values: dict, images, observer: Observer) -> sr.EnhancedSR | None:
     values: measure → number, NaN where unknown: left out. images: headers of the images that were annotated.
     """
     known = {name: values[name] for name in MEASURES if pd.notna(values.get(name))}
-    many = [image for image in images if "NumberOfFrames" in image]  # highdicom's image library has none of them
-    groups = [
-        group
-        for site in ("lv", "rv", "la", "ra", "")
-        if (group := _group(site, {name: value for name, value in known.items() if _site(name) == site}, many))
-    ]
-    if not groups:
+    if not known:
         return None
+    many = [image for image in images if "NumberOfFrames" in image]  # highdicom's image library has none of them
+    groups = []
+    for site in ("lv", "rv", "la", "ra", ""):
+        if own := {name: value for name, value in known.items() if _site(name) == site}:
+            groups.append(_group(site, own, many))
     device = sr.DeviceObserverIdentifyingAttributes(uid=hd.UID(), name=observer.name, model_name="cmrlib")
     content = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(
-            observer_device_context=sr.ObserverContext(codes.DCM.Device, device),
-        ),
+        observation_context=sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device)),
         procedure_reported=codes.SCT.CardiacMRI,
         imaging_measurements=groups,
         referenced_images=[image for image in images if "NumberOfFrames" not in image],
@@ -75,9 +72,7 @@ def _site(name: str) -> str:
     return name[:2] if name[:2] in ("lv", "rv", "la", "ra") else ""
 
 
-def _group(site, values, images) -> sr.MeasurementsAndQualitativeEvaluations | None:
-    if not values:
-        return None
+def _group(site, values, images) -> sr.MeasurementsAndQualitativeEvaluations:
     named = sr.TrackingIdentifier(hd.UID(), site.upper() or "examination")
     own = {name: sr.CodedConcept(name, SCHEME, MEASURES[name].description[:64]) for name in values}
     units = {name: MEASURES[name].unit for name in values}

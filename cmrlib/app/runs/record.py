@@ -42,14 +42,14 @@ def append(profile: str, runs: Path | str) -> list[str]:
 def keep(manifest: dict) -> None:
     """Replace the record's JSON by this run and append its line to the CSV; absolute paths lose their folders."""
     kept = {name: manifest[name] for name in KEPT}
-    stem = ROOT / "figures" / "record" / f"{manifest['profile']}_{manifest['notebook']}"
+    path = ROOT / "figures" / "record" / f"{manifest['profile']}_{manifest['notebook']}.csv"
     row = pd.DataFrame([kept | manifest["metrics"]], dtype=object)
-    path = stem.with_suffix(".csv")
     if path.exists():
         row = pd.concat([pd.read_csv(path, dtype=object, keep_default_na=False), row])
-    _write(row, path)
+    with atomic(path) as part:
+        row.to_csv(part, index=False, lineterminator="\n")
     parameters = {name: _without_folder(value) for name, value in manifest["parameters"].items()}
-    write_json(kept | {"metrics": manifest["metrics"], "parameters": parameters}, stem.with_suffix(".json"))
+    write_json(kept | {"metrics": manifest["metrics"], "parameters": parameters}, path.with_suffix(".json"))
 
 
 def keep_rows(manifest: dict, tables: Path) -> None:
@@ -65,12 +65,8 @@ def keep_rows(manifest: dict, tables: Path) -> None:
     if path.exists():
         before = pd.read_csv(path, dtype=ids)
         rows = pd.concat([before[~before["participant_id"].isin(rows["participant_id"])], rows])
-    _write(rows.sort_values("participant_id", kind="stable"), path)
-
-
-def _write(table, path):
     with atomic(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+        rows.sort_values("participant_id", kind="stable").to_csv(part, index=False, lineterminator="\n")
 
 
 def _without_folder(value):

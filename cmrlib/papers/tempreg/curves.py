@@ -37,9 +37,8 @@ class StackSignals:
         8 frames, without a slice that is complete, or without a left ventricle."""
         slices = cine.complete_slices
         if cine.frames < FEWEST_FRAMES or not len(slices):
-            raise RefusedError(
-                cine.name, f"{cine.frames} frames", f"a whole cycle of {FEWEST_FRAMES} or more is needed"
-            )
+            needed = f"a whole cycle of {FEWEST_FRAMES} or more is needed"
+            raise RefusedError(cine.name, f"{cine.frames} frames", needed)
         labels = np.asarray(mask)[:, slices]
         counts = np.stack([(labels == STRUCTURES[name]).sum((2, 3)) for name in ("lv", "myo", "rv")], -1)
         if not counts[..., 0].any(1).all():
@@ -69,15 +68,9 @@ class StackSignals:
         previous, wide: distance to the following and the last frame, and between the frames two before and after.
         """
         chosen = np.arange(len(self.areas)) if frames is None else np.asarray(frames)
-        later, earlier = np.roll(chosen, -1), np.roll(chosen, 1)
-        found = np.c_[
-            self.areas[chosen],
-            self.component(chosen),
-            self.distances[chosen, later],
-            self.distances[chosen, earlier],
-            self.distances[np.roll(chosen, 2), np.roll(chosen, -2)],
-            self.brightness[chosen],
-        ]
+        pairs = (chosen, np.roll(chosen, -1)), (chosen, np.roll(chosen, 1)), (np.roll(chosen, 2), np.roll(chosen, -2))
+        distances = [self.distances[pair] for pair in pairs]
+        found = np.c_[self.areas[chosen], self.component(chosen), *distances, self.brightness[chosen]]
         return ((found - found.mean(0)) / (found.std(0) + 1e-6)).astype(np.float32)
 
     def component(self, frames=None) -> np.ndarray:

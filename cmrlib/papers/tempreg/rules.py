@@ -81,9 +81,8 @@ class Template:
         """(2, sum of STEPS): from ED to ES and from ES to the next ED, each in even steps."""
         n = curves.shape[1]
         systole = (es - ed) % n
-        places = np.r_[
-            np.linspace(0, systole, STEPS[0], endpoint=False), np.linspace(systole, n, STEPS[1], endpoint=False)
-        ]
+        spans = zip((0, systole), (systole, n), STEPS)
+        places = np.concatenate([np.linspace(*span, endpoint=False) for span in spans])
         return np.stack([np.interp((ed + places) % n, np.arange(n + 1), np.r_[curve, curve[0]]) for curve in curves])
 
 

@@ -85,10 +85,8 @@ def afd_table(errors: pd.DataFrame, by=("method",)) -> pd.DataFrame:
     means = subjects[ERRORS[2:4]].mean().groupby(by, sort=False).mean()
     table = table.join(groups[ERRORS[:4]].std().rename(columns=lambda name: name.replace("afd", "sd")))
     table = table.join(means.rename(columns=lambda name: name.replace("_cyclic", "_subject_cyclic")))
-    far = sections[by].assign(
-        **{f"gross_{phase}": sections[f"afd_{phase}_cyclic"] > sections["frames"] / 10 for phase in ("ed", "es")}
-    )
-    table = table.join(far.groupby(by, sort=False).mean())
+    far = {f"gross_{phase}": sections[f"afd_{phase}_cyclic"] > sections["frames"] / 10 for phase in ("ed", "es")}
+    table = table.join(sections[by].assign(**far).groupby(by, sort=False).mean())
     return table.join(groups.agg(n_sections=("slice", "size"), seconds=("seconds", "mean"))).reset_index()
 
 
@@ -117,10 +115,8 @@ def afd_metrics(errors: pd.DataFrame) -> dict:
     over one that is not told where recordings begin, `_cine` of whole cines, `_all` with sections without LV."""
     table, ends = afd_table(errors).set_index("method"), ("", "_low", "_high")
     names = {method: f"_{method}".removesuffix("_tempreg") for method in table.index.drop(["constant", "blind"])}
-    metrics = {
-        name + suffix + end: table.loc[method, name + end]
-        for (method, suffix), name, end in product(names.items(), ERRORS, ends)
-    }
+    every = product(names.items(), ERRORS, ends)
+    metrics = {name + suffix + end: table.loc[method, name + end] for (method, suffix), name, end in every}
     own = errors[errors["method"] == "tempreg"]
     parts = {
         "constant": table.loc["constant"],

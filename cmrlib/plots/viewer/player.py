@@ -176,6 +176,7 @@ class CineViewer(anywidget.AnyWidget):
 
 
 def _curve(name, phase, values, unit, colour, dashed) -> dict:
-    points = sorted((float(x), float(y) if np.isfinite(y) else None) for x, y in zip(phase, values))
+    points = [(float(x), float(y) if np.isfinite(y) else None) for x, y in zip(phase, values)]
+    points.sort(key=lambda point: point[0])
     curve = {"name": name, "unit": unit, "colour": colour, "dashed": bool(dashed)}
     return curve | {"x": [x for x, _ in points], "y": [y for _, y in points]}
