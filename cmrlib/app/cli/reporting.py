@@ -34,10 +34,7 @@ def report(
     height: Annotated[float | None, typer.Option(help="cm, for values by body surface area; likewise.")] = None,
     weight: Annotated[float | None, typer.Option(help="kg; likewise.")] = None,
     keep: Annotated[
-        Path | None,
-        typer.Option(
-            help="Keep cohort and observers in this folder; of a cohort's pages the observers, a folder each."
-        ),
+        Path | None, typer.Option(help="Keep cohort and observers here; of several pages a folder each.")
     ] = None,
     observer: Annotated[
         str, typer.Option(metavar="NAME_OR_FOLDER", help="Of a cohort: masks of `cmr segment` to use.")
@@ -55,10 +52,7 @@ def report(
     from cmrlib.report import make_report
 
     if (study is None) != sample:
-        raise ValueError(
-            "a report is about one study: name its folder, or give --sample for the one that travels with "
-            f"the repository; got {'both' if sample else 'neither'}"
-        )
+        raise ValueError(f"name a study's folder, or --sample; got {'both' if sample else 'neither'}")
     set_threads_and_seed(0, threads)  # nothing is drawn at random
     sets = [credited(one) for one in weights or [REAL]]
     several, of_one = not out.suffix and study is not None, {"sex": sex, "age": age, "height": height, "weight": weight}
