@@ -24,8 +24,7 @@ from cmrlib.learning.task import Task
 from cmrlib.measures.motion import motion_scalars
 from cmrlib.papers.heartmae import HeartMAE, Probe, cardiac_targets, learn_axes, make_bags, section_table
 from cmrlib.papers.heartmae.clips import Cut, cut_weights, even_cuts, first_frames, peak_of, random_cut
-from cmrlib.papers.heartmae.evidence import attribution
-from cmrlib.papers.heartmae.features import Bag, moving, pooled, token_features
+from cmrlib.papers.heartmae.features import Bag, pooled, token_features
 from cmrlib.papers.heartmae.flow import flow_weights, frame_pairs
 from cmrlib.papers.heartmae.network import weighted_error
 from cmrlib.papers.heartmae.probe import GatedPooling, some_views
@@ -216,7 +215,7 @@ def test_flow_is_where_a_disc_moves():
     assert abs(row - 22) <= 4 and abs(column - 40) <= 6
     assert weights.max() == 1 and weights.min() >= 0 and weights[50, 14] < 0.1
     assert flow_weights(frames[:1].repeat(20, 0)).max() == 0, "nothing moves"
-    wide = flow_weights(frames, sigma_px=4, resized=32)  # 8 of the image's pixels
+    wide = flow_weights(frames, sigma_px=8)
     assert (wide > 0.5).sum() > (weights > 0.5).sum()
     assert frame_pairs(50) == [(5 * n, (5 * n + 5) % 50) for n in range(10)]
     assert frame_pairs(16) == [(0, 5), (5, 10), (10, 15)]
@@ -293,8 +292,6 @@ def test_features_are_cached_and_do_not_depend_on_the_batch(cohort, sections, tm
     np.testing.assert_array_equal(again(row["cine"], row["k"]), own.features[: len(alone)])
     with pytest.raises(AttributeError):
         task.features(None, cohort, "of other weights", precision="fp32")(row["cine"], row["k"])
-    rows = task.predict(model, cohort, sections["participant_id"][:1], precision="fp32").set_index("slice")
-    np.testing.assert_allclose(rows.loc[row["k"], "f0"], own.features[: len(alone), 0].mean(), rtol=1e-4)
 
 
 def test_targets_of_a_subject_are_those_of_one_session():
@@ -531,21 +528,6 @@ def test_targets_that_cannot_be_learned_are_left_out_and_said(people):
     assert kept == ["DCM"] and left_out["reason"][0].startswith("positives: 1 train (needs 2), 0 validation")
 
 
-def test_attribution_adds_up_to_the_prediction():
-    model, cine = network(), random_cine()
-    torch.nn.init.normal_(model.axes, std=0.25)
-    probe = Probe((), ("a", "b"), width=3 * 16 + 16 * 17)
-    heads = probe.network()
-    torch.nn.init.normal_(heads.heads.weight)
-    picture, places, value = attribution(TASK, model, probe, heads, "b", cine, 1, steps=64)
-    assert picture.shape == (32, 32) and places.shape == (4, 4)
-    with torch.inference_mode():
-        weights = moving(model.encoder.tokens(model.standardise(TASK.clips(cine, 1)[:1])))[1]
-        empty = model.encoder.tokens(torch.zeros(1, 8, 32, 32))
-        base = float(heads(pooled(empty, model.centre, model.axes, weights)[:, None, None])[0, 1])
-    assert places.sum() == pytest.approx(value - base, abs=0.05 * max(1, abs(value - base)))
-
-
 def test_cmr_embed_writes_one_row_per_subject_by_shards_and_once(cohort, tmp_path):
     from typer.testing import CliRunner
 
@@ -588,7 +570,7 @@ def test_cmr_embed_without_weights_writes_motion_and_an_observers_measures(cohor
             np.testing.assert_allclose(first[list(expected)].to_numpy(float), list(expected.values()), rtol=1e-6)
             assert ("lvef_pct" in first) == bool(words) and (not words or 5 < first["lvef_pct"] < 90)
         else:
-            assert "4 frames" in first["reason"] and np.isnan(first["sd_mean"])
+            assert "4 frames" in first["reason"] and "6 without" in done.output and np.isnan(first["sd_mean"])
     record = read_json(ROOT / "figures" / "record" / "acdc_mae_08d_heartmae_patients.json")["metrics"]
     told = CliRunner().invoke(app, ["embed", "--help"]).output
     for model in ("scalars", "flow_mean", "masks_as_they_are"):  # what the help says is what was measured
@@ -604,7 +586,6 @@ def test_pixels_and_features_go_to_where_the_weights_are(monkeypatch):
         lambda: TASK.embed(model, cine, 0, precision="fp32"),
         lambda: reconstruct(TASK, model, cine, 0),
         lambda: probe.embeddings(heads, {"x": bag("x", ["sax"], 320)}),
-        lambda: attribution(TASK, model, probe, heads, "a", cine, 0, steps=2),
     ):
         with pytest.raises(RuntimeError, match=r"Cannot copy out of meta tensor|item\(\) cannot be called on meta"):
             work()

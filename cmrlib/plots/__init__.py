@@ -42,7 +42,6 @@ from cmrlib.plots.selfsupervision import (
     restoration_bars,
     restoration_sheet,
     tasks_figure,
-    token_evidence,
 )
 from cmrlib.plots.statistics import (
     agreement_figure,

@@ -125,21 +125,6 @@ def flow_sheet(cases: dict, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
-def token_evidence(cases: dict, synthetic: bool):
-    """Attribution over tokens on the picture: red raises the prediction, blue lowers it.
-
-    cases: title → (picture (size, size), map (rows, columns)).
-    """
-    places = []
-    for title, (picture, values) in cases.items():
-        low, high = np.percentile(picture, [1, 99.5])
-        draw = partial(attribution, picture=picture, values=values, percentile=100, vmin=low, vmax=high)
-        places.append((title, draw))
-    figure, axes = image_grid([places], (2.6, 2.7))
-    figure.colorbar(axes[0, -1].images[-1], ax=axes[0, -1], label="share of the largest", fraction=0.05)
-    return mark_synthetic(figure, synthetic)
-
-
 def explained_bars(table, labels: dict, synthetic: bool):
     """Share of the variance of masked pixels that is reconstructed, over all and where it moves.
 

@@ -191,8 +191,9 @@ def embed(
     else:
         hearts, name, _ = laid_over(cohort, observer) if observer else (hearts, "", None)
         table = predicting.motion(hearts, folder, people, name)
-    n = table.select_dtypes("number").shape[1]
-    typer.echo(near(f"{len(table)} subjects × {n} numbers: {folder / 'embeddings.csv'}"))
+    numbers = table.select_dtypes("number")
+    without = f" ({n} without: see reason)" if (n := int(numbers.isna().all(axis=1).sum())) else ""
+    typer.echo(near(f"{len(table)} subjects{without} × {numbers.shape[1]} numbers: {folder / 'embeddings.csv'}"))
 
 
 VERBS = {"Segmentation": segment, "TempReg": frames, "StackPhases": frames, "MitralPoints": valve, "HeartMAE": embed}

@@ -26,21 +26,19 @@ POOLINGS = ("mean", "moving")
 """How a clip's tokens become one feature: their mean (the paper's reading here), or `pooled` where it moves (ours)."""
 
 
-def read_out(tokens: torch.Tensor, model: MaskedAutoencoder, pooling: str, weights: torch.Tensor | None = None):
-    """Tokens (n, moments, places, width) of a model → features (n, …) by one of POOLINGS; weights: see `pooled`."""
-    return tokens.mean((1, 2)) if pooling == "mean" else pooled(tokens, model.centre, model.axes, weights)
+def read_out(tokens: torch.Tensor, model: MaskedAutoencoder, pooling: str):
+    """Tokens (n, moments, places, width) of a model → features (n, …) by one of POOLINGS."""
+    return tokens.mean((1, 2)) if pooling == "mean" else pooled(tokens, model.centre, model.axes)
 
 
-def pooled(tokens: torch.Tensor, centre: torch.Tensor, axes: torch.Tensor, weights: torch.Tensor | None = None):
+def pooled(tokens: torch.Tensor, centre: torch.Tensor, axes: torch.Tensor):
     """Tokens of whole clips (n, moments, places, width) → features (n, 3 · width + a · (a + 1)): the mean of all
     tokens; their mean where the section moves; how much they change over time there; and what goes together there along
     `axes` (width, a) from `centre`: second moments of the change and of the tokens themselves, roots with their sign.
 
-    weights: of `moving`, default those of these tokens. The paper does not say how it pools tokens; in a mean alone the
-    heart, a few tokens of hundreds, is nearly lost.
+    The paper does not say how it pools tokens; in a mean alone the heart, a few tokens of hundreds, is nearly lost.
     """
-    change, own = moving(tokens)
-    weights = own if weights is None else weights
+    change, weights = moving(tokens)
     with torch.autocast(tokens.device.type, enabled=False):
         along = (tokens - centre) @ axes
         together = [_second_moments(part, weights) for part in (along - along.mean(1, keepdim=True), along)]
