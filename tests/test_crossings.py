@@ -18,7 +18,7 @@ from cmrlib.measures.crossings import (
     slice_shifts_mm,
 )
 from cmrlib.measures.plausible import explain, off_sax
-from cmrlib.measures.valve import off_mask_mm, point_array, valve_tables
+from cmrlib.measures.valve import FARTHEST_PCT, off_mask_pct, point_array, valve_tables
 from cmrlib.phantom import Heart, Scan, make_cohort, sample_subject, subject_specs
 
 SETTINGS = {"frames": 10, "size": 96, "spacing_mm": 2.4, "diagnoses": ["NOR"]}
@@ -105,10 +105,11 @@ def test_what_rests_on_a_doubted_view_is_not_reported(cohort, tmp_path, columns,
 def test_points_and_masks_are_each_others_second_opinion(cohort, views, tmp_path):
     cine, annotation = views["4ch"]
     points = point_array(annotation.points, "4ch", cine.frames)
-    assert off_mask_mm(cine, points, annotation) < 5
-    assert off_mask_mm(cine, points + 12, annotation) > 20
+    assert np.median(off_mask_pct(cine, points, annotation)) < 20
+    assert np.allclose(off_mask_pct(cine, points[:, ::-1], annotation), off_mask_pct(cine, points, annotation))
+    assert (off_mask_pct(cine, points + 12, annotation) > FARTHEST_PCT).all()
     without = replace(annotation, mask=np.where(annotation.mask == STRUCTURES["la"], 0, annotation.mask))
-    assert np.isnan(off_mask_mm(cine, points, without))
+    assert np.isnan(off_mask_pct(cine, points, without)).all()
     laid = laid_over(cohort, tmp_path / "other", {"4ch": 40})
     _, agreed = valve_tables(laid, "truth", masks="truth")
     _, doubted = valve_tables(laid, "truth", masks="other")
