@@ -31,6 +31,8 @@ VIEWS_DIFFER_MM = 5.0
 FARTHEST_PCT = 35.0
 """Points farther from the ends of the line where a mask's LV and LA meet, in percent of that line, and that mask do not
 show one valve (04c: as 38 patients who chose it have it)."""
+FASTEST_CM_S = 30.0
+"""Points that go faster between two frames jump: no annulus does (lateral e' of the young is below 25 cm/s)."""
 METRICS = ("mapse_mm", "sprime_cm_s", "eprime_cm_s", "aprime_cm_s")
 METRICS += ("mapse_time_ms", "sprime_time_ms", "eprime_time_ms", "aprime_time_ms")
 
@@ -48,6 +50,13 @@ def points_outside(cine: Cine, points_px) -> bool:
     """Whether any point (…, 2) as (column, row) lies a pixel or more beyond the image."""
     rows, columns = cine.pixels.shape[2:]
     return bool(((points_px <= -1) | (points_px >= [columns, rows])).any())
+
+
+def points_jump(cine: Cine, points_px) -> bool:
+    """Whether a point (frames, 2, 2) goes faster than `FASTEST_CM_S` from one frame to the next; not known without
+    spacing or times."""
+    steps_mm = np.linalg.norm(np.diff(points_px, axis=0) * cine.spacing_mm[:0:-1], axis=-1) * cine.spacing_known
+    return bool((100 * steps_mm / cine.frame_step_ms > FASTEST_CM_S).any())
 
 
 class ViewMotion(NamedTuple):
@@ -206,8 +215,9 @@ def valve_tables(
     motion: participant_id, session, view (2ch, 4ch, mean), frame, phase, time_ms, displacement_mm, velocity_cm_s; the
     mean stands at the frames of the first view. metrics: participant_id, session, views, METRICS, mapse of each view,
     flags. A cine whose points have a median confidence below `least_confidence` is flagged `…_valve_not_found` and not
-    used; one with points beyond the image `…_points_outside`. masks: an observer whose outlines are a second opinion: a
-    view whose points lie elsewhere is flagged `…_points_off_mask` and not used.
+    used; one with points beyond the image `…_points_outside`, one with points that jump `…_points_jump`. masks: an
+    observer whose outlines are a second opinion: a view whose points lie elsewhere is flagged `…_points_off_mask` and
+    not used.
     """
     motion, metrics, looked = [], [], cohort.observer(masks) if masks else None
     for participant, session, found in cohort.examinations(observer, subjects, of="points"):
@@ -217,6 +227,7 @@ def valve_tables(
         used = {view: pair for view, pair in found.items() if view not in doubtful}
         views = {view: (cine, point_array(a.points, view, cine.frames)) for view, (cine, a) in used.items()}
         flags += [f"{view}_points_outside" for view, pair in views.items() if points_outside(*pair)]
+        flags += [f"{view}_points_jump" for view, pair in views.items() if points_jump(*pair)]
         for view in [v for v, pair in views.items() if looked and _off(looked, *pair)]:
             flags.append(f"{view}_points_off_mask")
             del views[view]
