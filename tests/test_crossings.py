@@ -8,10 +8,18 @@ import pytest
 from cmrlib import measures as m
 from cmrlib.cine.anatomy import STRUCTURES
 from cmrlib.cohort import Cohort, Observer
-from cmrlib.measures.crossings import LEAST_AGREEMENT, agreements, comparable, crossings
+from cmrlib.measures.crossings import (
+    LEAST_AGREEMENT,
+    agreement,
+    agreements,
+    comparable,
+    crossings,
+    shifted,
+    slice_shifts_mm,
+)
 from cmrlib.measures.plausible import explain, off_sax
-from cmrlib.measures.valve import off_mask_mm, point_array, valve_tables
-from cmrlib.phantom import make_cohort
+from cmrlib.measures.valve import FARTHEST_PCT, off_mask_pct, point_array, valve_tables
+from cmrlib.phantom import Heart, Scan, make_cohort, sample_subject, subject_specs
 
 SETTINGS = {"frames": 10, "size": 96, "spacing_mm": 2.4, "diagnoses": ["NOR"]}
 
@@ -55,6 +63,23 @@ def test_true_outlines_agree_and_those_of_another_place_do_not(views):
     assert comparable(views | {"sax": (nominal, views["sax"][1])}) == []  # its place is not known
 
 
+def test_shifts_between_breath_holds_are_found_and_taken_back(views):
+    lines = {view: crossings(views["sax"], views[view]) for view in comparable(views)}
+    sax = views["sax"][0]
+    found = slice_shifts_mm(sax, lines)
+    axes = sax.affine[:3, :2] / np.linalg.norm(sax.affine[:3, :2], axis=0)
+    heart, (spec,) = Heart(sample_subject(3, 1, ("NOR",))), subject_specs(1, 3, **SETTINGS).values()
+    true = -Scan(heart, spec.protocol).plan("sax").breath_mm @ axes
+    known = np.isfinite(found).all(1)
+    assert known.sum() > 0.6 * sax.slices
+    found, true = (one[known] - one[known].mean(0) for one in (found, true))  # the long axes were shifted too
+    assert (found - true).std() < 0.6 * true.std()
+    back = shifted(*views["sax"], np.where(known[:, None], slice_shifts_mm(sax, lines), np.nan))
+    assert all(agreement(crossings(back, views[view])) >= agreement(one) for view, one in lines.items())
+    alone = slice_shifts_mm(sax, {"4ch": lines["4ch"]})
+    assert np.isnan(alone).all()  # one line knows one direction
+
+
 def laid_over(cohort, folder, columns):
     """Truth's masks as another observer's, those of some views moved."""
     for view, pair in next(cohort.examinations("truth")).views.items():
@@ -80,10 +105,11 @@ def test_what_rests_on_a_doubted_view_is_not_reported(cohort, tmp_path, columns,
 def test_points_and_masks_are_each_others_second_opinion(cohort, views, tmp_path):
     cine, annotation = views["4ch"]
     points = point_array(annotation.points, "4ch", cine.frames)
-    assert off_mask_mm(cine, points, annotation) < 5
-    assert off_mask_mm(cine, points + 12, annotation) > 20
+    assert np.median(off_mask_pct(cine, points, annotation)) < 20
+    assert np.allclose(off_mask_pct(cine, points[:, ::-1], annotation), off_mask_pct(cine, points, annotation))
+    assert (off_mask_pct(cine, points + 12, annotation) > FARTHEST_PCT).all()
     without = replace(annotation, mask=np.where(annotation.mask == STRUCTURES["la"], 0, annotation.mask))
-    assert np.isnan(off_mask_mm(cine, points, without))
+    assert np.isnan(off_mask_pct(cine, points, without)).all()
     laid = laid_over(cohort, tmp_path / "other", {"4ch": 40})
     _, agreed = valve_tables(laid, "truth", masks="truth")
     _, doubted = valve_tables(laid, "truth", masks="other")

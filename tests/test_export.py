@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import SimpleITK as sitk
 from corpus import build
 from corpus.source import write_files
 from typer.testing import CliRunner
@@ -114,6 +115,20 @@ def test_segmentations_lie_on_their_source_images(place, tmp_path):
         assert seg.StudyInstanceUID == header["StudyInstanceUID"] and seg.PatientID == header["PatientID"]
     drawn = sum(2 * row.slices for row in cohort.cines.itertuples())
     assert len(set(seen)) == len(seen) == 3 * drawn, "every structure of every image that was outlined"
+
+
+def test_itk_sees_the_same(tmp_path):
+    """ITK opens segmentations of several places; those of one slice have no distance of slices, which it insists on."""
+    source = phantom_source("dicom-flat", tmp_path / "source")
+    cohort = opened(source, tmp_path)
+    path = next(path for path in export(cohort, "person", "dicom-seg", tmp_path / "o", source) if "sax" in path.name)
+    read, seg = sitk.ReadImage(str(path)), pydicom.dcmread(path)
+    assert np.array_equal(sitk.GetArrayFromImage(read) > 0, seg.pixel_array > 0)
+    for path in export(cohort, "person", "nifti", tmp_path / "n"):
+        read, mask = sitk.ReadImage(str(path)), nib.load(path)
+        assert np.array_equal(sitk.GetArrayFromImage(read), np.asarray(mask.dataobj).T)
+        corner = read.TransformIndexToPhysicalPoint((0, 0, 0, 0))[:3]
+        np.testing.assert_allclose(corner, mask.affine[:3, 3] * [-1, -1, 1], atol=1e-3)
 
 
 def test_nifti_lies_on_the_grid_of_the_source(place, tmp_path):

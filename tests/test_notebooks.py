@@ -18,7 +18,7 @@ METRICS = {
     "03_tempreg": "afd_ed afd_es afd_ed_ms afd_es_ms afd_es_constant seconds_per_sequence n",
     "03b_tempreg_table1": "afd_es_without_tsc afd_es_level_set structured_loss_gain_es n",
     "03c_tempreg_patients": "afd_ed afd_es_low afd_es_area afd_ed_component afd_es_cut confidence_rho n_seeds n",
-    "04_mvnet": "euclid_mm_stage1 euclid_mm_stage122 mapse_icc lvef_cut_mae_pct smooth_ms n",
+    "04_mvnet": "euclid_mm_stage1 euclid_mm_person mapse_icc_person mapse_icc lvef_cut_mae_pct smooth_ms n",
     "04b_mvnet_people": "people_yale_euclid_mm people_lund_mapse_icc euclid_mm_yale_on_lund_low n",
     "04c_mvnet_real": "edges_refused_pct annulus_pct_mvnet_median sample_mapse_mm sample_confidence n",
     "05_cussp": "siam25_auc siam25_f1_low shadow_auc n_pretraining refused_pct training_minutes n",

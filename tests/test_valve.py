@@ -18,6 +18,7 @@ from cmrlib.measures.valve import (
     diastolic_waves,
     heart_motion,
     point_array,
+    points_jump,
     smooth_periodic,
     valve_tables,
     view_motion,
@@ -170,6 +171,15 @@ def test_doubtful_points_become_a_flag_and_no_number(hearts, tmp_path):
     assert metrics["mapse_mm"].notna().all()
     _, none = valve_tables(laid, "unsure", least_confidence=0.95)
     assert none["mapse_mm"].isna().all() and (none["views"] == "").all()
+
+
+def test_points_that_go_faster_than_a_valve_are_flagged(hearts):
+    cine = hearts.cine(hearts.cines.loc[hearts.cines["view"] == "4ch", "cine"].iloc[0])
+    points = point_array(hearts.observer("truth").points(cine.name), "4ch", cine.frames)
+    astray = points.copy()
+    astray[7, 0] += 20 / cine.spacing_mm[2]  # 20 mm aside in one frame
+    assert points_jump(cine, astray) and not points_jump(cine, points)
+    assert not points_jump(replace(cine, frame_times_ms=None, rr_ms=None), astray)
 
 
 def cylinder(length_mm=83.0, width_mm=10.0, radius_px=12, slices=12, tilt=0.0):

@@ -46,19 +46,20 @@ class TensorLabel(TensorBase):
 
 
 @dispatch
-def show_results(x: TensorImage, y: TensorBase, samples, outs, ctxs=None, max_n=6, figsize=None, **kwargs):
-    """Input, target and prediction of typed tensors that draw themselves; titles read target → prediction.
+def show_results(x: TensorImage, y: TensorBase | tuple, samples, outs, ctxs=None, max_n=6, figsize=None, **kwargs):
+    """Input, targets and predictions of typed tensors that draw themselves; titles read target → prediction.
 
     fastai 2.8 dispatches by plum, under which its own method does not reach these types.
     """
     ctxs = get_grid(min(len(samples), max_n), figsize=figsize) if ctxs is None else ctxs
-    for sample, out, ctx in zip(samples, outs, ctxs):
-        sample[0].show(ctx=ctx)
-        sample[1].show(ctx=ctx)
-        target = ctx.get_title()
-        type(sample[1])(out[0]).show(ctx=ctx)
-        if target:
-            ctx.set_title(f"{target} → {ctx.get_title()}", fontsize=9)
+    for (image, *targets), predicted, ctx in zip(samples, outs, ctxs):
+        for one in (image, *targets):
+            one.show(ctx=ctx)
+        title = ctx.get_title()
+        for target, one in zip(targets, predicted):
+            type(target)(one).show(ctx=ctx)
+        if title:
+            ctx.set_title(f"{title} → {ctx.get_title()}", fontsize=9)
     return ctxs
 
 

@@ -45,6 +45,8 @@ def sample_artefacts(rng, effects, contrast, protocol, slices: int, subject, may
     ghosts = rng.uniform(0, [0.08, 0.12]) * (rng.random(2) < [0.5, 0.4])
     streaks = rng.uniform(0, 0.06)
     fraction, breath, shared = 1 / rng.integers(2, 9), rng.uniform(1, 5), rng.uniform(0, 0.3)
+    if subject.unclear_valve:  # motion within a frame: it is half to all of the mean with its neighbours
+        shared = 0.5 + shared / 0.6
     banding, shim = rng.uniform(0.2, 0.7), rng.normal(0, 35 * contrast.field_t / 1.5, 2)
     bad = (rng.random(slices) < min(0.03 + 1.2 * subject.rr_sd, 0.5)) * on["mistrigger"]
     late = bad * rng.choice([-1, 1], slices) * rng.uniform(0.05, 0.12, slices) * subject.rr_ms * may_be_late

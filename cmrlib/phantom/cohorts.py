@@ -9,6 +9,8 @@ unbalance the stroke volumes, and stiff hearts with a normal EF.
   902 without any network, then frozen: on 450 of each, AUC of a forest on true features .63 and .67, of a systolic
   shadow .71 and .69, of 50 principal components .64 and .74.
 * hf: heart failure (63 reduced, 121 preserved EF, as SSLHF's 184 patients) against as many subjects without.
+* valve: MVnet's patients. Trabeculae reach up to the ring and frames are blurred by motion (`unclear_valve`), so that
+  no edge says where the valve ends.
 * population: a UK-Biobank-like mix; shares of diagnoses at about 60 years are ours.
 Shares of leaks follow the common finding that most people have a trace or mild tricuspid leak; the numbers are ours.
 """
@@ -42,6 +44,7 @@ def sample_member(cohort: str, seed: int, number: int) -> Subject:
     if DIAGNOSES[diagnosis].tricuspid:
         del leaks["tricuspid"]  # the diagnosis says it
     subject = sample_patient(seed, number, diagnosis, **leaks)
+    subject = replace(subject, unclear_valve=plan.get("unclear_valve", False))
     if "misread" not in plan:
         return subject
     rng, leaking = streams(seed, number)["jets"], leaks["mitral"] >= MR_GRADES[0][0]

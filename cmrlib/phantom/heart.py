@@ -66,7 +66,7 @@ class Heart:
         g["reach"] = g["length"] * left.reach
         endo, epi = left.tables(phase["emptied"], phase["plane"])
         thicker = np.sqrt(self.subject.lv_length_mm / g["length"])
-        blood = trabeculae(endo, left.u, shape, shape["trabecula_mm"])
+        blood = trabeculae(endo, left.u, shape, shape["trabecula_mm"], self.subject.unclear_valve)
         g["lv"] = np.stack([blood, endo, epi], axis=-1)
         for name in ("mitral_open", "tricuspid_open", "aortic_open", "jet", "decoy", "inflow"):
             g[name] = phase[name]

@@ -70,6 +70,7 @@ class Subject:
     heart_failure: bool = False
     streams: tuple[Plume, Plume] | None = None  # jet and decoy of the mix `mr2`; others have the plain jet
     misread: bool = False  # the label `mr` is wrong
+    unclear_valve: bool = False  # of the mix `valve`: trabeculae up to the ring, frames blurred by motion
 
     def __post_init__(self):
         s = self

@@ -182,10 +182,10 @@ class LeftVentricle:
         return share / share[:, :-1].mean(1, keepdims=True)
 
 
-def trabeculae(endo2, u, shape, depth_mm):
+def trabeculae(endo2, u, shape, depth_mm, basal: bool = False):
     """R² (n, LEVELS, ANGLES + 1) within which the LV is free of trabeculae; they close up as the cavity shrinks.
 
-    Ridges of irregular width along the wall; the septum is smooth.
+    Ridges of irregular width along the wall; the septum is smooth. basal: they reach up to the mitral ring.
     """
     v = u[:, None]
     angle = THETA + 0.35 * np.sin(THETA + 2.5 * v + shape["phase_1"])
@@ -194,7 +194,8 @@ def trabeculae(endo2, u, shape, depth_mm):
         for m, slant, size in ((4, 3, 0.6), (7, -5, 0.8), (11, 6, 0.7), (18, -8, 0.4))
     )
     smooth = 0.25 + 0.75 * rise(0.6 + 0.8 * np.cos(THETA))
-    depth = depth_mm * smooth * rise((v - 0.15) / 0.35) * (0.3 + 0.8 * v) * np.clip(wave, 0, 1.3)
+    grown = np.ones_like(v) if basal else rise((v - 0.15) / 0.35) * (0.3 + 0.8 * v)
+    depth = depth_mm * smooth * grown * np.clip(wave, 0, 1.3)
     radius = np.sqrt(endo2)
     return np.clip(radius - np.minimum(depth, 0.45 * radius), 0, None) ** 2
 

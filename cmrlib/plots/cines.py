@@ -159,7 +159,7 @@ def _crossed(ax, cine, mask, lines, ed):
     t = cine.ed or 0
     show_slice(ax, cine, t, 0, mask[t, 0], box=heart_box(mask[t]))
     for line in lines:
-        labels = line.short[line.frames.index(ed) if ed in line.frames else 0]
+        labels = line.short()[line.frames.index(ed) if ed in line.frames else 0]
         for name in ("lv", "myo", "rv"):
             points = np.where((labels == STRUCTURES[name])[:, None], line.long_px, np.nan)
             ax.plot(*points.T, color=COLOURS[name], lw=2.4, solid_capstyle="butt")

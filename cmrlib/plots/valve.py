@@ -13,7 +13,7 @@ from cmrlib.plots.elements import bounded_text, chunks, image_grid, mark_synthet
 from cmrlib.plots.statistics import bland_altman, regression
 
 COLOURS = ("#E69F00", "#56B4E9")
-STAGE_NAMES = {"stage1": "1", "stage12": "1+2", "stage122": "1+2+2"}
+STAGE_NAMES = {"stage1": "1", "stage12": "1+2", "stage122": "1+2+2", "person": "person"}
 
 
 def points_sheet(cine, points, reference=None, frames=None, title="", margin_mm: float = 45.0, columns: int = 4):
@@ -96,54 +96,60 @@ STAGE_PANELS = {
 
 
 def stage_figure(stages, synthetic: bool):
-    """Figure 4: Euclidean and angular error and three ICCs after each stage; rows of `mvnet.by_stage`."""
-    return _stage_bars(stages, STAGE_PANELS, synthetic)
-
-
-def stage_points_figure(stages, synthetic: bool):
-    """Figure 5: the same by point and view."""
-    panels = {
-        f"{view}_{point}_mm": f"{view.upper()} {point} (mm)" for view, names in MITRAL_POINTS.items() for point in names
-    }
-    panels |= {f"{view}_angle_deg": f"{view.upper()} angle (°)" for view in MITRAL_POINTS}
-    return _stage_bars(stages, {name: label for name, label in panels.items() if name in stages}, synthetic)
-
-
-def _stage_bars(stages, panels, synthetic):
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.3 * len(panels), 2.9), squeeze=False)
+    """Figure 4: Euclidean and angular error and three ICCs after each stage; rows of `mvnet.summarise`."""
+    figure, axes = plt.subplots(1, len(STAGE_PANELS), figsize=(12, 2.9))
     names = [STAGE_NAMES.get(stage, stage) for stage in stages["stage"]]
     colours = sns.color_palette("colorblind", len(stages))
-    for ax, (name, label) in zip(axes[0], panels.items()):
+    low = min(0.0, *(stages[f"{name}_low"].min() for name in STAGE_PANELS if name.endswith("icc")))
+    for ax, (name, label) in zip(axes, STAGE_PANELS.items()):
         ax.bar(names, stages[name], yerr=spread(stages, name), color=colours, capsize=3)
-        ax.tick_params(axis="x", labelsize="small")
-        low = min(0.0, float(np.nanmin(stages[f"{name}_low"])))
+        ax.tick_params(axis="x", labelsize="small", rotation=35)
         ax.set(xlabel="stage", ylabel=label, ylim=(low, 1) if name.endswith("icc") else (0, None))
     return mark_synthetic(figure, synthetic)
 
 
-def variability_figure(table, synthetic: bool):
-    """Figure 6: rows trained on, columns tested on, a heat map per measure, intervals below the values. table: columns
-    trained, tested and the measures with _low, _high, n.
+def stage_points_figure(stages, synthetic: bool):
+    """Figure 5: the same by point and view, all distances on one scale and all angles on another."""
+    distances = {
+        f"{view}_{name}_mm": f"{view.upper()}\n{name}" for view, pair in MITRAL_POINTS.items() for name in pair
+    }
+    angles = {f"{view}_angle_deg": view.upper() for view in MITRAL_POINTS}
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), width_ratios=[2, 1])
+    colours = sns.color_palette("colorblind", len(stages))
+    for ax, label, columns in zip(axes, ("Euclidean distance (mm)", "angle (°)"), (distances, angles)):
+        columns = {name: text for name, text in columns.items() if name in stages}
+        width, places = 0.8 / len(stages), np.arange(len(columns))
+        for n, (_, row) in enumerate(stages.iterrows()):
+            error = np.hstack([spread(row.to_frame().T, name) for name in columns])
+            style = {"color": colours[n], "capsize": 3, "label": STAGE_NAMES.get(row["stage"], row["stage"])}
+            ax.bar(places + (n - (len(stages) - 1) / 2) * width, row[list(columns)], width, yerr=error, **style)
+        ax.set_xticks(places, columns.values())
+        ax.set(ylabel=label, ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), title="stage", loc="outside right center", frameon=False)
+    return mark_synthetic(figure, synthetic)
 
-    Colours are those of the whole scale, errors from 0 and ICCs from .5 to 1, so that like values look alike."""
-    panels = {name: label for name, label in STAGE_PANELS.items() if name in table}
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.9), squeeze=False)
+
+def variability_figure(table, synthetic: bool):
+    """Figure 6: rows trained on, columns tested on, a heat map per measure, intervals below the values where there are
+    any. table: columns trained, tested and the measures with _low, _high, n.
+
+    Errors are coloured from 0, ICCs all on one scale that ends at 1."""
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6), sharey=True)
     order = list(dict.fromkeys(table["trained"]))
     tested = [f"{name}\n(n {table.loc[table['tested'] == name, 'n'].iloc[0]:.0f})" for name in order]
-    for ax, (name, label) in zip(axes[0], panels.items()):
+    lowest = min(0.5, table[[name for name in STAGE_PANELS if name.endswith("icc")]].min(axis=None))
+    places = [*axes[0, :2], *axes[1]]
+    for ax, (name, label) in zip(places, STAGE_PANELS.items()):
         bounds = zip(table[name], table[f"{name}_low"], table[f"{name}_high"])
-        text = [f"{value:.2f}\n({low:.2f} to {high:.2f})" for value, low, high in bounds]
+        text = [f"{value:.2f}" + (f"\n({low:.2f} to {high:.2f})" if low == low else "") for value, low, high in bounds]
         grid = table.assign(text=text).pivot(index="trained", columns="tested").loc[order]
-        value, icc = grid[name][order], name.endswith("icc")
-        scale = (
-            {"cmap": "Blues", "vmin": min(0.5, value.min(axis=None)), "vmax": 1}
-            if icc
-            else {"cmap": "Oranges", "vmin": 0}
-        )
-        style = scale | {"linewidths": 1, "cbar": False, "xticklabels": tested, "annot_kws": {"fontsize": 8}}
-        sns.heatmap(value, annot=grid["text"][order], fmt="", ax=ax, **style)
-        ax.set(title=label, xlabel="tested on", ylabel="trained on" if ax is axes[0, 0] else "")
-        ax.tick_params(axis="y", rotation=0)
+        icc = {"cmap": "Blues", "vmin": lowest, "vmax": 1}
+        style = icc if name.endswith("icc") else {"cmap": "Oranges", "vmin": 0}
+        style |= {"linewidths": 1, "xticklabels": tested, "annot_kws": {"fontsize": 8}}
+        sns.heatmap(grid[name][order], annot=grid["text"][order], fmt="", ax=ax, **style)
+        ax.set(title=label, xlabel="tested on", ylabel="trained on" if ax in axes[:, 0] else "")
+        ax.tick_params(axis="y", rotation=0, length=0)
+    axes[0, 2].set_axis_off()
     return mark_synthetic(figure, synthetic)
 
 

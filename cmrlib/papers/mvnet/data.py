@@ -38,10 +38,12 @@ class TensorPoints(TensorBase):
 
 
 class TensorCavity(TensorMask):
-    """(rows, columns) uint8 labels around the valve, 255 where nobody looked; shows the LV's outline."""
+    """(rows, columns) uint8 labels around the valve, 255 where nobody looked; shows the LV's outline, dashed over one
+    drawn before."""
 
     def show(self, ctx=None, **kwargs):
-        ctx.contour(self.cpu().numpy() == STRUCTURES["lv"], levels=[0.5], colors=["#009E73"], linewidths=0.8)
+        style = {"linestyles": "dashed" if len(ctx.collections) > 2 else "solid", "linewidths": 0.8}
+        ctx.contour(self.cpu().numpy() == STRUCTURES["lv"], levels=[0.5], colors=["#009E73"], **style)
         return ctx
 
 

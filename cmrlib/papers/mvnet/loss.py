@@ -87,8 +87,12 @@ class PointLoss:
         return (error * known).sum() / known.sum().clamp(min=1)
 
     def decodes(self, output):
-        """Output → points, for fastai's `show_results`."""
-        return decode(output, self.shape)
+        """Output → points, or (points, labels) of three maps, for fastai's `show_results`."""
+        points = decode(output, self.shape)
+        if output.dim() == 2 or output.shape[1] < 3:
+            return points
+        cavity = F.interpolate(output[:, 2:], self.shape, mode="bilinear", align_corners=False)[:, 0] > 0
+        return points, cavity * STRUCTURES["lv"]
 
 
 def _axes(logits):
