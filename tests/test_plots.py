@@ -16,6 +16,7 @@ from PIL import Image
 from cmrlib import plots
 from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import COLOURS, NAMES
+from cmrlib.papers.tempreg.table1 import paired_gain
 
 MARK = "phantom (synthetic hearts)"
 
@@ -219,10 +220,15 @@ def test_bulls_eyes_have_the_ahas_segments_where_readers_look_for_them():
     assert "no closed ring" in plots.bullseye(table * np.nan).axes[0].texts[0].get_text()
 
 
-def test_all_frames_of_a_section_are_shown_and_ed_and_es_framed():
-    """TempReg-Net's figure 1."""
-    figure = plots.sequence_sheet(heart(frames=12)[0], 2, 0, 5, "one", True)
-    shown = [ax for ax in figure.axes if ax.images]
-    assert len(shown) == 12 and [ax.get_title() for ax in shown][:6] == ["0 ED", "1", "2", "3", "4", "5 ES"]
-    assert shown[5].spines["top"].get_visible() and not shown[4].spines["top"].get_visible()
-    assert MARK in [text.get_text() for text in figure.texts]
+def test_lines_of_the_structured_loss_differ_by_the_gain_above_them():
+    rng, rows = np.random.default_rng(3), []
+    for method, person, k in product(("without_tsc", "tempreg"), ("A", "B", "C"), range(4)):
+        kind = "sax without LV" if k == 3 else "sax"
+        rows.append((method, 1, 0, person, k, kind, rng.random() * (5 if k == 3 else 1), rng.random()))
+    columns = ["method", "seed", "fold", "participant_id", "slice", "kind", "afd_ed_cyclic", "afd_es_cyclic"]
+    errors = pd.DataFrame(rows, columns=columns).iloc[1:]  # a person with fewer sections weighs as much
+    gains = {phase: paired_gain(errors, "tempreg", "without_tsc", f"afd_{phase}_cyclic") for phase in ("ed", "es")}
+    figure = plots.seed_pairs(errors, gains, True)
+    for ax, gain in zip(figure.axes, gains.values()):
+        without, with_loss = ax.lines[0].get_ydata()
+        assert without - with_loss == pytest.approx(gain["gain"])

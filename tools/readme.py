@@ -17,7 +17,8 @@ from cmrlib.agreement.resampling import MIN_SUBJECTS
 from cmrlib.app.runs.parameters import ROOT
 from cmrlib.app.runs.record import ROWS
 from cmrlib.cohort.files import atomic, write_json
-from cmrlib.plots.figures import labels, paper_table
+from cmrlib.plots.figures import paper_table
+from cmrlib.plots.figures.drawing import labels
 
 RESULTS = pd.read_csv(Path(__file__).with_name("results.tsv"), sep="\t")
 IDS = {"participant_id": str, "session": str}

@@ -80,6 +80,41 @@ def as_json(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def write_arrays(value, path):
+    """Nested dicts and lists of arrays, numbers and text → one .npz, which numpy opens without pickle."""
+    arrays = {}
+
+    def plain(part):
+        if isinstance(part, dict):
+            return {"dict": [[str(key), plain(item)] for key, item in part.items()]}
+        if isinstance(part, list | tuple):
+            return {"list": list(map(plain, part))}
+        if isinstance(part, np.ndarray):
+            arrays[name := f"array{len(arrays)}"] = part
+            return {"array": name}
+        return part.item() if isinstance(part, np.generic) else part
+
+    tree = json.dumps(plain(value))
+    with atomic(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, tree=tree, **arrays)
+
+
+def read_arrays(path):
+    """What `write_arrays` was given; tuples come back as lists."""
+    with np.load(path, allow_pickle=False) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+
+    def built(part):
+        if not isinstance(part, dict):
+            return part
+        ((kind, content),) = part.items()
+        if kind == "array":
+            return arrays[content]
+        return {key: built(item) for key, item in content} if kind == "dict" else [built(item) for item in content]
+
+    return built(json.loads(str(arrays["tree"])))
+
+
 def read_json(path):
     try:
         return json.loads(Path(path).read_text())

@@ -24,6 +24,8 @@ from cmrlib.plots.frames import (
     confidence_error,
     frame_curves,
     frame_errors_by,
+    seed_pairs,
+    sequence_pictures,
     sequence_sheet,
     stack_phases,
 )

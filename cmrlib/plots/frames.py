@@ -33,16 +33,22 @@ def frame_curves(cases, synthetic: bool):
     return mark_synthetic(figure, synthetic)
 
 
-def sequence_sheet(cine, k: int, ed: int, es: int, title: str, synthetic: bool, columns: int = 10):
-    """TempReg-Net's figure 1: all frames of a section around the heart, ED framed in orange and ES in green."""
-    marks, (rows, across) = {ed: "ed", es: "es"}, heart_box(cine)
+def sequence_pictures(cine, k: int, ed: int, es: int) -> dict:
+    """Data of `sequence_sheet`: the frames of one section (frames, rows, columns) around the heart, their window and
+    aspect, ED, ES."""
+    pixels = np.array(cine.pixels[(slice(None), k, *heart_box(cine))])
+    return still(cine, 0, k) | {"pixels": pixels, "ed": int(ed), "es": int(es)}
 
-    def place(t):
-        image = still(cine, t, k)
-        picture = image | {"pixels": image["pixels"][rows, across]}
-        return f"{t} {PHASES.get(marks.get(t), '')}".strip(), partial(show_still, picture=picture)
 
-    figure, axes = image_grid(chunks([place(t) for t in range(cine.frames)], columns), (1.3, 1.7), title=title)
+def sequence_sheet(case: dict, title: str, synthetic: bool, columns: int = 10):
+    """TempReg-Net's figure 1: all frames of a section, ED framed in orange and ES in green; case: of
+    `sequence_pictures`."""
+    marks = {case[key]: key for key in PHASES}
+    places = [
+        (f"{t} {PHASES.get(marks.get(t), '')}".strip(), partial(show_still, picture=case | {"pixels": pixels}))
+        for t, pixels in enumerate(case["pixels"])
+    ]
+    figure, axes = image_grid(chunks(places, columns), (1.3, 1.7), title=title)
     for t, phase in marks.items():
         ax = axes.flat[t]
         ax.spines[:].set(visible=True, color=COLOURS[phase], linewidth=3)
@@ -58,6 +64,28 @@ def frame_errors_by(table, group: str, labels: dict, synthetic: bool):
     grouped_intervals(ax, long, "value", group, "phase", horizontal=True)
     ax.set(xlabel="average frame difference (frames, round the cycle)", xlim=(0, None))
     ax.legend(frameon=False, fontsize=8)
+    return mark_synthetic(figure, synthetic)
+
+
+def seed_pairs(errors, gains: dict, synthetic: bool):
+    """Cyclic aFD without and with the structured loss, a line per seed, over the sections that show the LV.
+
+    errors: of `tempreg.frame_errors`; gains: phase → paired gain with its interval.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(6.2, 3), sharey=True)
+    used = (errors["slice"] >= 0) & (errors["kind"] != "sax without LV")
+    used &= errors["method"].isin(["without_tsc", "tempreg"])
+    for ax, (phase, name) in zip(axes, PHASES.items()):
+        subjects = errors[used].groupby(["seed", "method", "participant_id"])[f"afd_{phase}_cyclic"].mean()
+        means = subjects.groupby(["seed", "method"]).mean().unstack("method")
+        for seed, row in means.iterrows():
+            ax.plot([0, 1], row[["without_tsc", "tempreg"]], marker="o", label=f"seed {seed}")
+        gain, low, high = (gains[phase][f"gain{end}"] for end in ("", "_low", "_high"))
+        ax.set_xticks([0, 1], ["without", "with L_temp"])
+        ax.set_xlim(-0.3, 1.3)
+        ax.set_title(f"{name}: closer by {gain:.2f} ({low:.2f} to {high:.2f})", fontsize=9)
+    axes[0].set_ylabel("aFD (frames, round the cycle)")
+    axes[1].legend(frameon=False, fontsize=8)
     return mark_synthetic(figure, synthetic)
 
 

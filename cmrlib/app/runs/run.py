@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cmrlib.app.runs.parameters import ROOT, UsageError, checked, defaults
 from cmrlib.app.runs.sources import making_digest
-from cmrlib.cohort.files import atomic, digest, short_digest, without_formulas, write_json
+from cmrlib.cohort.files import atomic, digest, short_digest, without_formulas, write_arrays, write_json
 
 # What a run leaves in its folder and a new one starts without. Of a cohort, `new_cohort` decides.
 LEFT = ("manifest.json", "manifest.pending.json", "tables", "figures", "observers", "weights", "sample")
@@ -160,6 +160,13 @@ class Run:
             without_formulas(table).to_csv(part, index=named, lineterminator="\n")
         self._tables[path.name] = digest(path)
         return table
+
+    def arrays(self, pictures: dict, name: str) -> dict:
+        """Write what a figure of pictures is drawn from to tables/NAME.npz (`files.read_arrays`) and return it."""
+        path = self._made("tables") / f"{name}.npz"
+        write_arrays(pictures, path)
+        self._tables[path.name] = digest(path)
+        return pictures
 
     def figure(self, figure, name: str) -> None:
         """Write a figure (or the figure of these axes, or of a seaborn grid) to figures/NAME.png and .pdf."""

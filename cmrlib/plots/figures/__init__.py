@@ -1,23 +1,33 @@
-"""Figures and tables of the papers, from the figures and tables of runs: nothing is computed again.
+"""Figures and tables of the papers, from the tables of runs alone: nothing is trained or computed again.
 
     made = make_figures("quick")      # PDF and PNG under figures/PROFILE/, one file per paper figure
     tables = make_tables("quick")     # CSV, Markdown and LaTeX, the paper's printed values beside ours
 
-figures.tsv and tables.tsv say which notebook and file each comes from, not_reproducible.tsv what no data can regenerate
-and why, printed.tsv what the papers print.
+figures.tsv and tables.tsv say which notebook and tables each comes from, not_reproducible.tsv what no data can
+regenerate and why, printed.tsv what the papers print.
 """
 
+import json
 import os
-import shutil
 from pathlib import Path
+from string import ascii_lowercase
 
+import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
-from cmrlib.cohort.files import atomic
+from cmrlib import plots
+from cmrlib.cohort.files import atomic, read_arrays
 from cmrlib.measures import label
+from cmrlib.plots.figures import drawing
 
 ROOT = Path(os.environ.get("CMR_ROOT") or Path(__file__).parents[3]).resolve()
 """The repository, as in `cmrlib.app.runs.parameters`."""
+WIDTH_IN = {"1": 3.5, "2": 7.2}
+"""Inches of one and two columns, as most journals have them."""
+PUBLICATION = {"pdf.fonttype": 42, "ps.fonttype": 42, "savefig.dpi": 300, "savefig.bbox": "tight"}
+"""Type 42: fonts are embedded, so that a journal's system takes the file."""
 
 
 def _listed(name) -> pd.DataFrame:
@@ -25,18 +35,13 @@ def _listed(name) -> pd.DataFrame:
 
 
 FIGURES = list(_listed("figures").itertuples(index=False, name="PaperFigure"))
-"""Figures of the papers: paper, item, file, notebook, figure (the notebook's own; of several the first)."""
+"""Figures of the papers: paper, item, file, notebook, tables (CSV, or NPZ of kept pictures, with commas), function,
+labels (whether it takes names of models), columns of a page (1 or 2)."""
 TABLES = list(_listed("tables").itertuples(index=False, name="PaperTable"))
 """Tables of the papers: paper, item, file, notebook, table, key (the column that names its rows), columns (ours, as
 they are printed, with commas)."""
 NOT_REPRODUCIBLE = _listed("not_reproducible")
 """Figures that are not regenerated: paper, item, reason."""
-
-
-def labels(paper: str) -> dict[str, str]:
-    """Model or method → its name in a paper's figures, in the order of its table."""
-    table = _listed("labels").query("paper == @paper")
-    return dict(zip(table["key"], table["label"]))
 
 
 def place(run_folder, profile: str) -> Path:
@@ -47,21 +52,51 @@ def place(run_folder, profile: str) -> Path:
 
 
 def make_figures(profile: str, runs=None, dest=None) -> pd.DataFrame:
-    """Gather every figure that a profile's runs hold, as PDF and PNG; returns one row per figure with `state`."""
+    """Draw every figure whose tables a profile's runs hold, as PDF and PNG; returns one row per figure with `state`."""
     runs, dest = _folders(profile, runs, dest)
+    plots.use_style()
     rows = []
     for one in FIGURES:
-        drawn = [runs / one.notebook / "figures" / f"{name}.pdf" for name in one.figure.split(",")]
-        found, state = [path for path in drawn if path.exists()], "made"
-        if not (runs / one.notebook / "manifest.json").exists():
-            state = f"{one.notebook} has not run"
-        elif not found:
-            state = f"{one.notebook} of this profile made no {one.figure}"
-        for suffix in (".pdf", ".png") if state == "made" else ():
-            shutil.copyfile(found[0].with_suffix(suffix), dest / f"{one.file}{suffix}")
+        state = _missing(runs, one.notebook, one.tables)
+        if not state:
+            _draw(one, runs, dest)
         row = {"paper": one.paper, "item": one.item, "file": f"{one.file}.pdf", "notebook": one.notebook}
-        rows.append(row | {"state": state})
+        rows.append(row | {"state": state or "made"})
     return pd.DataFrame(rows)
+
+
+def _draw(one, runs, dest):
+    parameters = json.loads((runs / one.notebook / "manifest.json").read_text())["parameters"]
+    tables = {name: _read(runs, one.notebook, name) for name in one.tables.split(",")}
+    figure = drawing.draw(one, tables, drawing.RunContext(parameters, _synthetic(runs)))
+    _letter(figure)
+    _scale(figure, WIDTH_IN[one.columns])
+    with plt.rc_context(PUBLICATION):
+        for suffix in ("pdf", "png"):
+            with atomic(dest / f"{one.file}.{suffix}") as part:
+                figure.savefig(part, format=suffix)
+    plt.close(figure)
+
+
+def _letter(figure):
+    """a, b, c, … at the upper left of every panel with axes of its own; none in sheets of pictures and heat maps."""
+    panels = [ax for ax in figure.axes if ax.axison and len(ax.get_xticks())]
+    panels = [ax for ax in panels if ax.get_label() != "<colorbar>" and ax.get_subplotspec() is not None]
+    if any(ax.images for ax in figure.axes) or len(panels) < 2:
+        return
+    for letter, ax in zip(ascii_lowercase, panels):
+        place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (-16, 4), "textcoords": "offset points"}
+        ax.annotate(letter, **place, ha="right", va="bottom", fontweight="bold")
+
+
+def _scale(figure, width_in):
+    """The whole figure as wide as that, words and lines with it, words from 5 to 10 points."""
+    factor = width_in / figure.get_size_inches()[0]
+    figure.set_size_inches(figure.get_size_inches() * factor)
+    for text in figure.findobj(Text):
+        text.set_fontsize(min(10, max(5, text.get_fontsize() * factor)))
+    for line in figure.findobj(Line2D):
+        line.set(linewidth=line.get_linewidth() * factor, markersize=line.get_markersize() * factor)
 
 
 def make_tables(profile: str, runs=None, dest=None) -> dict[str, pd.DataFrame]:
@@ -70,17 +105,22 @@ def make_tables(profile: str, runs=None, dest=None) -> dict[str, pd.DataFrame]:
     runs, dest = _folders(profile, runs, dest)
     made = {}
     for one in TABLES:
-        path = runs / one.notebook / "tables" / f"{one.table}.csv"
-        if path.exists() and (runs / one.notebook / "manifest.json").exists():
-            made[one.file] = table = with_published_values(pd.read_csv(path), one)
-            titles, names = labels("columns"), labels(one.paper)
-            shown = table.assign(**{one.key: [names.get(name, label(str(name))) for name in table[one.key]]})
-            shown = shown.rename(columns=titles | {f"{k} (paper)": f"{title} (paper)" for k, title in titles.items()})
+        if not _missing(runs, one.notebook, one.table):
+            table = with_published_values(_read(runs, one.notebook, one.table), one)
+            made[one.file], shown = table, _titled(table, one)
             latex = shown.to_latex(index=False, escape=True)
             for suffix, text in (("csv", table.to_csv(index=False)), ("md", _markdown(shown)), ("tex", latex)):
                 with atomic(dest / f"{one.file}.{suffix}") as part:
                     part.write_text(text)
     return made
+
+
+def _titled(table, one) -> pd.DataFrame:
+    """The same with models, measures and columns called as people call them."""
+    titles, rows = drawing.labels("columns"), drawing.labels(one.paper)
+    table = table.assign(**{one.key: table[one.key].map(lambda name: rows.get(name, label(str(name))))})
+    titles |= {f"{name} (paper)": f"{title} (paper)" for name, title in titles.items()}
+    return table.rename(columns=titles)
 
 
 def with_published_values(ours: pd.DataFrame, table) -> pd.DataFrame:
@@ -152,3 +192,30 @@ def _folders(profile, runs, dest):
     dest = Path(dest or ROOT / "figures" / profile)
     dest.mkdir(parents=True, exist_ok=True)
     return Path(runs or ROOT / "runs") / profile, dest
+
+
+def _missing(runs, notebook, tables: str) -> str:
+    if not (runs / notebook / "manifest.json").exists():
+        return f"{notebook} has not run"
+    lost = [name for name in tables.split(",") if not _file(runs, notebook, name).exists()]
+    return f"{notebook} of this profile made no {', '.join(lost)}" if lost else ""
+
+
+def _file(runs, notebook, name) -> Path:
+    """Of a table, or of the pictures that a notebook kept."""
+    stem = runs / notebook / "tables" / name
+    return stem.with_suffix(".npz") if stem.with_suffix(".npz").exists() else stem.with_suffix(".csv")
+
+
+def _read(runs, notebook, name):
+    path = _file(runs, notebook, name)
+    if path.suffix == ".npz":
+        return read_arrays(path)
+    columns = pd.read_csv(path, nrows=0).columns
+    return pd.read_csv(path, dtype={name: str for name in ("participant_id", "session") if name in columns})
+
+
+def _synthetic(runs) -> bool:
+    """Whether the profile's cohort is a phantom."""
+    path = runs / "00_cohort" / "manifest.json"
+    return not path.exists() or json.loads(path.read_text())["parameters"].get("source") == "phantom"
