@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,13 +123,14 @@ def test_killed_and_started_again_gives_the_tables_of_an_undisturbed_run(root, t
     assert tables(again) == {"runs/quick/00_a/tables/numbers.csv": undisturbed}
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
 def test_what_ends_make_alone_ends_snakemake_and_kernels(tmp_path, name):
     code = 'import os, time\nprint("kernel", os.getpid())\ntime.sleep(600)'
     root = repository(tmp_path, {"00_a": ['profile = "interactive"\nseed = 0', code, FINISH]}, needs={"00_a": []})
     (tmp_path / "ready").touch()
     words = ["make", "-f", ROOT / "Makefile", "run", f"PY={sys.executable}", f"READY={tmp_path / 'ready'}"]
-    given = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    given = {"cwd": ROOT, "preexec_fn": heed, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     env = os.environ | {"CMR_ROOT": str(root), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(words, env=env, **given)
     while not (said := re.search(r"kernel (\d+)", line := process.stdout.readline())):

@@ -7,8 +7,10 @@ and then manifest.json, the one file that Snakemake knows. What fails stays as f
 import fcntl
 import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -170,13 +172,25 @@ def locked(folder: Path, patience_s: float = 10):
 def follow_parent() -> None:
     """End this process within a second of its parent's end, so that a killed run leaves nobody writing."""
     parent = os.getppid()
+    heeds = _make_catches_interrupts(parent)
 
     def watch():
-        while os.getppid() == parent:
+        # a make that is interrupted alone waits for its recipe and tells it nothing, but no longer catches the signal
+        while os.getppid() == parent and (not heeds or _make_catches_interrupts(parent)):
             time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _make_catches_interrupts(pid) -> bool:
+    """Whether a process is a make that would notice SIGINT; False too where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return status.startswith("Name:\tmake\n") and bool(caught) and bool(int(caught[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 class Echo:
