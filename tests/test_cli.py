@@ -293,8 +293,8 @@ def test_messages_name_paths_as_seen_from_here(tmp_path, monkeypatch):
 
 
 def test_measure_prints_and_writes(place, segmented):
-    output = cmr("measure", place / "mine", "--observer", "ternausnet", "--basal-rule", "half ring")
-    assert "lvef_pct" in output and "basal half ring" in output and "curve for 5 subjects" in output
+    output = cmr("measure", place / "mine", "--observer", "ternausnet", "--papillary", "in cavity")
+    assert "lvef_pct" in output and "papillary in cavity" in output and "curve for 5 subjects" in output
     table = Observer(place / "mine-observers" / "ternausnet").measures()
     assert table["participant_id"].tolist() == [f"P000{k}" for k in range(1, 6)] and "mean ± SD of 5" in output
 

@@ -143,11 +143,15 @@ def test_masks_of_single_frames_find_their_frame(tmp_path):
         save(tmp_path / "p1" / "sax" / f"frame{t:02d}.nii", cube()[t])
     save(tmp_path / "p1" / "sax" / "frame02_gt.nii", drawing((5, 2, 6, 7))[2])
     save(tmp_path / "p1" / "sax" / "frame09_gt.nii", drawing((5, 2, 6, 7))[0])
+    for n, word in enumerate(("contour", "roi"), 1):  # a word of the user's own, once an image
+        save(tmp_path / "p1" / "sax" / f"frame01_{word}.nii", np.roll(drawing((5, 2, 6, 7))[0], n, -1))
     ((label, item),) = nifti.find(tmp_path).items()
     study = nifti.read(label, item, labels=LABELS)
     (annotation,) = study.observers["manual"].values()
-    assert list(annotation.annotated) == [2] and (annotation.mask[3] == 255).all()
-    assert [row["reason"] for row in study.rejected] == ["a mask, and no image of its name in its folder"]
+    assert sorted(annotation.annotated) == [1, 2] and (annotation.mask[3] == 255).all()
+    assert [row["reason"] for row in study.rejected] == ["a mask, and no image of its name in its folder"] * 2
+    told = [row["reason"] for row in nifti.read(label, item).rejected]
+    assert sum("`labels` of the reader says what it shows" in why for why in told) == 3  # and a file there twice
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 A user's mask belongs to the image in its folder whose name is the same without mask and image words: `sax_seg.nii.gz`
 to `sax.nii.gz`, `sub-1_view-4ch_dseg` to `sub-1_view-4ch_cine`, `frame03_gt` to `frame03` where a cine lies there frame
-by frame. A mask of a 4-D image has as many frames; those that hold a label count as drawn, in all slices, the others
-as not annotated.
+by frame; or the same but for one word at the end (`sax_contour.nii.gz`). A mask of a 4-D image has as many frames;
+those that hold a label count as drawn, in all slices, the others as not annotated.
 """
 
 import re

@@ -6,8 +6,9 @@ in ED and ES the two frames of one cine, others cines of one frame (purpose.py; 
 JSON or `phase` says so). Views come from geometry where a short-axis stack is there, else from file or folder names, or
 `views={file or folder: view}`. Times come from `pixdim` (the unit must make a human heart rate), or from a JSON of the
 same name: FrameTimes and RRInterval in seconds, a row a slice or one for all. Labels: files called gt, seg, mask or
-label are left out, unless `labels={structure: code}` says what their numbers mean; masks.py has the rule by which
-they find their images. Fills participants (from BIDS' participants.tsv), with `labels` observer `manual`.
+label, and those of whole numbers below 16, are left out, unless `labels={structure: code}` (`--label lv=3 …`) says what
+their numbers mean; masks.py has the rule by which they find their images. Fills participants (from BIDS'
+participants.tsv), with `labels` observer `manual`.
 
 Known to be wrong with such files: sform against qform, units absent or wrong, spacing of zero repaired to 1 mm by
 readers, gzip's checksum never compared, dcm2niix's -m n splitting a cine into 3-D files. RepetitionTime in a sidecar is
@@ -108,6 +109,7 @@ def read(
         rejected += [(mark, f"only {len(one.volume.pixels)} frames, no cine") for mark in one.marks]
         found.remove(one)
     found.sort(key=lambda one: str(one.path))
+    masks = _by_image(masks, {key for one in found for key in one.places})
     cines, runs, manual, unpaired = [], {}, {}, set(masks)
     for one, (view, flags) in zip(found, _views(found, views or {})):
         session = _session(one.path)
@@ -154,18 +156,35 @@ def _volumes(files, rejected, sources, masks=None):
         else:
             try:
                 volume, key = read_volume(path), key_of(path)
-                if mask:
+                by_values = _is_label_map(volume.pixels)
+                if mask or (by_values and masks is not None):
                     masks[key] = mark, volume
                     continue
-                low, high = volume.pixels.min(), volume.pixels.max()
-                if low >= 0 and 1 <= high < 16 and (volume.pixels == np.rint(volume.pixels)).all():
-                    rejected.append((mark, "whole numbers below 16 only: a label map by its values, no image"))
+                if by_values:
+                    why = "whole numbers below 16 only: a label map by its values, no image"
+                    rejected.append((mark, f"{why}; `labels` of the reader says what it shows"))
                     continue
                 one = Found(volume, path, (mark,), _sidecar(path), places={key: None})
                 (whole if len(one.volume.pixels) > 1 else single).append(one)
             except Damaged as error:
                 rejected.append((mark, str(error)))
     return whole, single
+
+
+def _by_image(masks, images) -> dict:
+    """Masks by the key of their image, which a word of the user's own may follow: `sa_ed_contour` of `sa_ed`."""
+    keys = {}
+    for folder, name in masks:
+        image, _, word = name.rpartition("-")
+        own = word.isalpha() and word not in ("ed", "es") and not view_in(word)
+        alone = (folder, name) not in images and (folder, image) in images - masks.keys() - set(keys.values())
+        keys[folder, name] = (folder, image) if own and alone else (folder, name)
+    return {keys[key]: mask for key, mask in masks.items()}
+
+
+def _is_label_map(pixels) -> bool:
+    """Whether an image holds labels, whatever it is called: whole numbers below 16, and not only zeros."""
+    return 1 <= pixels.max() < 16 and pixels.min() >= 0 and bool((pixels == np.rint(pixels)).all())
 
 
 def _sidecar(path) -> dict:

@@ -74,9 +74,10 @@ def laid_over(cohort, observer: str) -> tuple[Cohort, str, Path]:
             inside = folder.is_relative_to(Path(cohort).resolve())
             return Cohort.open(cohort, [folder]), folder.name, made / folder.name if inside else folder
     known = [*opened.observers, *sorted(path.name for path in made.glob("*") if path.is_dir())]
+    nobody = "none (`cmr ingest nifti … --label lv=1` takes your own masks along, `cmr segment` draws some)"
     raise KeyError(
         f"no observer {observer!r} looked at {cohort}, and no folder is called so; "
-        f"there are {', '.join(known) or 'none'}"
+        f"there are {', '.join(known) or nobody}"
     )
 
 
