@@ -34,7 +34,7 @@ from cmrlib.papers.sslhf.network import Classifier, Conv3d, Restorer, halved
 from cmrlib.papers.sslhf.transformations import KINDS, augmented, neighbour_average
 from cmrlib.phantom import make_hf_cohort
 
-SIZES = {"size": 16, "frames": 8, "spacing_mm": 5.0, "clip": 0.0, "width": 2, "hidden": [4, 3]}
+SIZES = {"size": 16, "frames": 8, "spacing_mm": 5.0, "clip": 0.0, "width": 2, "skips": False, "hidden": [4, 3]}
 STAGE = {"epochs": 2, "lr": 1e-3, "bs": 8}
 SMALL = {"task": SIZES | {"window_px": 3, "length": 1}, "restore": STAGE, "classify": STAGE, "observer": "truth"}
 SMALL |= {"precision": "fp32", "comparator_width": 4}
@@ -103,12 +103,16 @@ def test_the_papers_shuffle_is_a_permutation_of_rows_and_one_of_columns():
     assert (row == row[:, :1]).all() and (column == column[:1]).all()
     left, right = np.eye(7)[row[:, 0]], np.eye(5)[:, column[0]]
     np.testing.assert_array_equal(after, left @ before @ right)  # equation 1
+    other = before.copy()
+    transformations.shuffle_pixels(other)
+    assert not ((other // 5) == (other // 5)[:, :1]).all()
 
 
-def test_shuffling_moves_pixels_within_their_frame_and_not_far():
+@pytest.mark.parametrize("paper", [True, False])
+def test_shuffling_moves_pixels_within_their_frame_and_not_far(paper):
     before = np.repeat(numbered(1), 6, 0)
     after = before.copy()
-    transformations.shuffle_windows(after, 3, 5, 0.2)
+    transformations.shuffle_windows(after, 3, 5, 0.2, paper)
     for one, other in zip(before, after):
         assert sorted(one.ravel()) == sorted(other.ravel())
     assert (after[0] != after[1]).any()  # other windows in every frame
@@ -169,7 +173,7 @@ def test_one_or_more_transformations_leave_their_input_and_repeat_by_the_generat
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(clip, kept)
     assert (one != clip).any()
-    for wrong in ({"kinds": ()}, {"kinds": ("blur",)}):
+    for wrong in ({"shuffle": "rows"}, {"kinds": ()}, {"kinds": ("blur",)}):
         with pytest.raises(ValueError, match="unknown"):
             SslhfRestoration(**wrong)
 
@@ -197,9 +201,9 @@ def count(model, kind):
     return sum(isinstance(part, kind) for part in model.modules())
 
 
-@pytest.mark.parametrize("frames", [8, 11, 20])
-def test_networks_have_the_papers_layers_and_clips_must_fit(frames):
-    model, head = Restorer(2, frames), Classifier(2, frames, (64, 8)).head
+@pytest.mark.parametrize(("frames", "skips"), [(8, False), (11, True), (20, True)])
+def test_networks_have_the_papers_layers_and_clips_must_fit(frames, skips):
+    model, head = Restorer(2, frames, skips), Classifier(2, frames, (64, 8)).head
     assert (count(model.encoder, nn.Conv3d), count(model.encoder, nn.MaxPool3d)) == (10, 4)
     assert (count(model.decoder, nn.Conv3d), count(model.decoder, nn.ConvTranspose3d)) == (10, 4)
     assert count(head, nn.Linear) == 3

@@ -21,11 +21,11 @@ def frame_pairs(frames: int, step: int = 5) -> list[tuple[int, int]]:
     return [(first, (first + step) % frames) for first in range(0, frames - frames % step, step)]
 
 
-def flow_weights(section, step: int = 5, sigma_px: float = 10.0) -> np.ndarray:
+def flow_weights(section, step: int = 5, sigma_px: float = 10.0, resized: int = 0) -> np.ndarray:
     """(rows, columns) float32 in 0 to 1 of a section (frames, rows, columns); all 0 where nothing moves.
 
-    step: frames between two images of a pair. sigma_px: of the Gaussian, in the image's own pixels (whether the paper
-    means those of a resized clip is not stated).
+    step: frames between two images of a pair. sigma_px: of the Gaussian, in the image's own pixels or, with `resized`,
+    in those of a clip of so many pixels over the short side (which of them the paper means is not stated).
     """
     peak = float(section.max())
     scale = 255 / peak if peak > 0 else 0.0
@@ -35,7 +35,8 @@ def flow_weights(section, step: int = 5, sigma_px: float = 10.0) -> np.ndarray:
     for first, second in pairs:
         flow = cv2.calcOpticalFlowFarneback(images[first], images[second], None, **FARNEBACK)
         mean += np.linalg.norm(flow, axis=2) / len(pairs)
-    smooth = cv2.GaussianBlur(mean, (0, 0), sigma_px)
+    sigma = sigma_px * (min(mean.shape) / resized if resized else 1)
+    smooth = cv2.GaussianBlur(mean, (0, 0), sigma)
     return smooth / smooth.max() if smooth.max() > LEAST_PX else np.zeros_like(smooth)
 
 

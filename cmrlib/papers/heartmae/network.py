@@ -155,7 +155,10 @@ class MaskedAutoencoder(nn.Module):
         """Pixels to reconstruct of tokens ids (n, hidden): of the target frames only, (n, hidden, values)."""
         design = self.design
         wanted = patches(clips[:, target_frames(design.frames)], design.patch, design.tubelet // 2)
-        return wanted.gather(1, ids[:, :, None].expand(-1, -1, wanted.shape[2]))
+        wanted = wanted.gather(1, ids[:, :, None].expand(-1, -1, wanted.shape[2]))
+        if design.patch_norm:
+            wanted = (wanted - wanted.mean(2, keepdim=True)) / (wanted.var(2, keepdim=True) + 1e-6).sqrt()
+        return wanted
 
 
 def weighted_error(error, weights):

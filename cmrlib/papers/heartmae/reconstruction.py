@@ -16,6 +16,8 @@ def reconstruct(task, model, cine, k: int, seed: int = 0) -> dict:
     """The middle clip of slice k with tokens hidden as in training, all arrays (half the frames, size, size),
     standardised: original, visible (NaN where hidden), reconstructed (visible tokens as they are). frames: which of the
     clip's.
+
+    With patch_norm the reconstructed tokens get the mean and SD of the originals back, which the network never told.
     """
     design, (steps, rows, columns) = model.design, model.design.grid
     ids = model.masking.draw(1, steps, rows * columns, torch.Generator().manual_seed(seed)).to(model.mean.device)
@@ -24,6 +26,9 @@ def reconstruct(task, model, cine, k: int, seed: int = 0) -> dict:
         clip = model.standardise(replace(task, section_views=(1, 1)).clips(cine, k).to(model.mean.device))
         found = model.eval().reconstruct(clip, ids, kept).float()
         tokens = patches(clip[:, frames], design.patch, design.tubelet // 2)
+        if design.patch_norm:
+            own = tokens[0, ids[0, kept:]][None]
+            found = found * (own.var(2, keepdim=True) + 1e-6).sqrt() + own.mean(2, keepdim=True)
         visible, whole = tokens.clone(), tokens.clone()
         visible[0, ids[0, kept:]] = torch.nan
         whole[0, ids[0, kept:]] = found[0]

@@ -45,11 +45,12 @@ class HeartMAE(Task):
     shorter cine goes round its cycle again. crop_low, crop_high: side of training crops in pixels of the image before
     they are resized; where its short side is smaller, the whole of it is the crop. spacing_mm: these pixels' size, 0
     for the image's own, whatever it is (the paper). patch: pixels a side of a token; tubelet: frames of one.
-    decoder_width to decoder_heads: not stated there. repeats: clips of a section that is read. mask_ratio, masking,
-    decoder_share: see `Masking`. flow: the loss is weighted by where the section moves (equation 2); flow_step: frames
-    between the two images of a pair; flow_sigma_px: of the smoothing, in the image's own pixels. section_views:
-    of a section in prediction, crops along its longer side × clips over the cycle (§ 4.3). pooling: of a clip's tokens,
-    `mean` (the paper) or `moving` (ours, `features.pooled`).
+    decoder_width to decoder_heads: not stated there. patch_norm: reconstruct each token's pixels standardised by
+    themselves. repeats: clips of a section that is read. mask_ratio, masking, decoder_share: see `Masking`. flow: the
+    loss is weighted by where the section moves (equation 2); flow_step: frames between the two images of a pair;
+    flow_sigma_px: of the smoothing, in the image's own pixels or, with flow_resized, in a clip's.
+    section_views: of a section in prediction, crops along its longer side × clips over the cycle (§ 4.3). pooling: of
+    a clip's tokens, `mean` (the paper) or `moving` (ours, `features.pooled`).
     """
 
     views: tuple[str, ...] = VIEWS
@@ -67,6 +68,7 @@ class HeartMAE(Task):
     decoder_width: int = 512
     decoder_depth: int = 4
     decoder_heads: int = 16
+    patch_norm: bool = False
     repeats: int = 4
     mask_ratio: float = 0.9
     masking: str = "random"
@@ -74,6 +76,7 @@ class HeartMAE(Task):
     flow: bool = False
     flow_step: int = 5
     flow_sigma_px: float = 10.0
+    flow_resized: bool = False
     weight_decay: float = 0.05
     section_views: tuple[int, int] = (3, 2)
     pooling: str = "mean"
@@ -121,7 +124,7 @@ class HeartMAE(Task):
 
     def flow_maps(self, cohort):
         """Function (cine's name, slice) → flow weights (uint8, half the image's resolution), kept in `cache`."""
-        settings = {"step": self.flow_step, "sigma_px": self.flow_sigma_px}
+        settings = {"step": self.flow_step, "sigma_px": self.flow_sigma_px, "resized": self.flow_resized * self.size}
         return cached(
             ArrayCache(self.cache, "flow", cohort, "", settings, (flow,)),
             lambda name, k: stored_weights(flow_weights(cohort.cine(name).pixels[:, k], *settings.values())),

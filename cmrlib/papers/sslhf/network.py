@@ -64,31 +64,34 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Ten convolutions, four transposed ones (part B); the encoder's features join at each level."""
+    """Ten convolutions, four transposed ones (part B). skips: the encoder's features join at each level."""
 
-    def __init__(self, width: int, frames: int):
+    def __init__(self, width: int, frames: int, skips: bool):
         super().__init__()
-        widths = [width * 2**level for level in reversed(range(LEVELS))]
+        widths, self.skips = [width * 2**level for level in reversed(range(LEVELS))], skips
         steps = [(factor, 2, 2) for factor in reversed(halved(frames))]
         self.ups = nn.ModuleList(
             nn.ConvTranspose3d(a, b, step, step) for a, b, step in zip(widths[:-1], widths[1:], steps)
         )
-        self.levels = nn.ModuleList(nn.Sequential(_convolution(2 * b, b), _convolution(b, b)) for b in widths[1:])
+        self.levels = nn.ModuleList(
+            nn.Sequential(_convolution(b * (1 + skips), b), _convolution(b, b)) for b in widths[1:]
+        )
         self.last = nn.Sequential(_convolution(width, width), Conv3d(width, 1, 1))
 
     def forward(self, found):
         x = found[-1]
         for up, level, skip in zip(self.ups, self.levels, found[-2::-1]):
-            x = level(torch.cat([up(x), skip], 1))
+            x = up(x)
+            x = level(torch.cat([x, skip], 1) if self.skips else x)
         return self.last(x)[:, 0]  # (b, frames, rows, columns)
 
 
 class Restorer(nn.Module):
     """Encoder and decoder: a transformed clip in, the clip as it was out."""
 
-    def __init__(self, width: int = 32, frames: int = 40):
+    def __init__(self, width: int = 32, frames: int = 40, skips: bool = True):
         super().__init__()
-        self.encoder, self.decoder = Encoder(width, frames), Decoder(width, frames)
+        self.encoder, self.decoder = Encoder(width, frames), Decoder(width, frames, skips)
 
     def forward(self, clips):
         return self.decoder(self.encoder(clips))

@@ -26,7 +26,7 @@ from cmrlib.papers.sslhf import comparators, network, patches, transformations
 from cmrlib.papers.sslhf.comparators import COMPARATORS, Comparator
 from cmrlib.papers.sslhf.network import Classifier, Restorer
 from cmrlib.papers.sslhf.patches import lv_slices, section_patch
-from cmrlib.papers.sslhf.transformations import KINDS, PatchItem, cover_frames, cover_patches, shuffle_windows
+from cmrlib.papers.sslhf.transformations import KINDS, MODES, PatchItem, cover_frames, cover_patches, shuffle_windows
 
 BATCH = 4
 """Patches a pass in prediction; a patch's score does not depend on which others it comes with."""
@@ -139,12 +139,15 @@ class Sslhf(Task):
 class SslhfRestoration(Sslhf):
     """Stage one: transformed clips in, the clips as they were out; no labels.
 
-    kinds: transformations, of KINDS; every sample gets one or more of them. windows: so many that their areas add up to
-    this share of a frame; window_px: their longest side. covered: most patches a frame. groups, length: groups of
-    covered frames, and most frames of one.
+    skips: connections from encoder to decoder. kinds: transformations, of KINDS; every sample gets one or more of them.
+    shuffle: "paper" permutes a window's rows and its columns (equation 1), "any" all its pixels (Models Genesis).
+    windows: so many that their areas add up to this share of a frame; window_px: their longest side. covered: most
+    patches a frame. groups, length: groups of covered frames, and most frames of one.
     """
 
+    skips: bool = True
     kinds: tuple[str, ...] = KINDS
+    shuffle: str = "paper"
     window_px: int = 16
     windows: float = 0.5
     covered: int = 5
@@ -152,6 +155,8 @@ class SslhfRestoration(Sslhf):
     length: int = 3
 
     def __post_init__(self):
+        if self.shuffle not in MODES:
+            raise ValueError(f"unknown shuffle {self.shuffle!r}; there are {', '.join(MODES)}")
         if not self.kinds or not set(self.kinds) <= set(KINDS):
             raise ValueError(f"unknown transformations {self.kinds}; one or more are needed of {', '.join(KINDS)}")
 
@@ -178,7 +183,7 @@ class SslhfRestoration(Sslhf):
         chosen = self.draw(rng) if chosen is None else chosen
         seeds, clip = rng.randint(2**31, size=3), np.array(clip, np.float32)
         if "shuffle" in chosen:
-            shuffle_windows(clip, seeds[0], self.window_px, self.windows)
+            shuffle_windows(clip, seeds[0], self.window_px, self.windows, self.shuffle == "paper")
         if "patches" in chosen:
             cover_patches(clip, seeds[1], self.covered)
         if "frames" in chosen:
@@ -186,7 +191,7 @@ class SslhfRestoration(Sslhf):
         return clip
 
     def network(self):
-        return Restorer(self.width, self.frames)
+        return Restorer(self.width, self.frames, self.skips)
 
     def loss(self):
         return torch.nn.functional.mse_loss

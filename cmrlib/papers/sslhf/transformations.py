@@ -15,6 +15,7 @@ from fasttransform import ItemTransform
 from cmrlib.learning.blocks import TensorClip, TensorLabel
 
 KINDS = ("shuffle", "patches", "frames")
+MODES = ("paper", "any")
 
 LEAST_AREA, MOST_AREA = 1 / 36, 1 / 9
 """Bounds of a covered patch's share of the frame; both excluded."""
@@ -23,7 +24,7 @@ _HALF = np.sqrt(3.0)  # uniform in ± √3 has an SD of 1
 
 
 @numba.njit(cache=True)
-def shuffle_windows(clip, seed, window_px, share):
+def shuffle_windows(clip, seed, window_px, share, paper):
     """Shuffle pixels inside small windows, other ones in every frame. Sides are 2 to `window_px` pixels."""
     np.random.seed(seed)
     frames, rows, columns = clip.shape
@@ -33,7 +34,11 @@ def shuffle_windows(clip, seed, window_px, share):
         for _ in range(windows):
             height, width = np.random.randint(2, most + 1), np.random.randint(2, most + 1)
             r, c = np.random.randint(rows - height + 1), np.random.randint(columns - width + 1)
-            shuffle_rows_and_columns(clip[t, r : r + height, c : c + width])
+            window = clip[t, r : r + height, c : c + width]
+            if paper:
+                shuffle_rows_and_columns(window)
+            else:
+                shuffle_pixels(window)
 
 
 @numba.njit(cache=True)
@@ -47,6 +52,16 @@ def shuffle_rows_and_columns(window):
         j = np.random.randint(i + 1)
         for r in range(window.shape[0]):
             window[r, i], window[r, j] = window[r, j], window[r, i]
+
+
+@numba.njit(cache=True)
+def shuffle_pixels(window):
+    """Every pixel of the window may come to lie anywhere in it."""
+    width = window.shape[1]
+    for i in range(window.size - 1, 0, -1):
+        j = np.random.randint(i + 1)
+        a, b, c, d = i // width, i % width, j // width, j % width
+        window[a, b], window[c, d] = window[c, d], window[a, b]
 
 
 @numba.njit(cache=True)
