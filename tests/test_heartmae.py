@@ -292,6 +292,8 @@ def test_features_are_cached_and_do_not_depend_on_the_batch(cohort, sections, tm
     np.testing.assert_array_equal(again(row["cine"], row["k"]), own.features[: len(alone)])
     with pytest.raises(AttributeError):
         task.features(None, cohort, "of other weights", precision="fp32")(row["cine"], row["k"])
+    rows = task.predict(model, cohort, sections["participant_id"][:1], precision="fp32").set_index("slice")
+    np.testing.assert_allclose(rows.loc[row["k"], "f0"], own.features[: len(alone), 0].mean(), rtol=1e-4)
 
 
 def test_targets_of_a_subject_are_those_of_one_session():

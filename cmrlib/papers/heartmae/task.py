@@ -11,6 +11,7 @@ from cmrlib.cine import Cine
 from cmrlib.cine.anatomy import VIEWS
 from cmrlib.learning import training
 from cmrlib.learning.cache import ArrayCache
+from cmrlib.learning.inference import as_list
 from cmrlib.learning.task import Task, by_split
 from cmrlib.learning.training import adamw
 from cmrlib.papers.heartmae import clips, features, flow, network, tokens
@@ -169,6 +170,14 @@ class HeartMAE(Task):
         """(views, width) features of slice k; see `clips`."""
         found = token_features(model, self.clips(cine, k, section), precision)
         return read_out(found, model, self.pooling).cpu().numpy()
+
+    def predict_cine(self, models, cine, annotation=None, precision="bf16"):
+        """No annotation; a row a section: slice and features f0, f1, …, the mean over its views and over networks."""
+        rows = []
+        for k in cine.complete_slices:
+            found = np.mean([self.embed(model, cine, k, None, precision).mean(0) for model in as_list(models)], 0)
+            rows.append({"slice": k} | {f"f{n}": value for n, value in enumerate(found)})
+        return None, rows
 
     def features(self, model, cohort, weights: str, embed=None, precision="bf16"):
         """Function (cine's name, slice) → (views, width) features, kept in `cache`.
